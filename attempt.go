@@ -1,0 +1,505 @@
+package breakwater
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/chat"
+	"github.com/breakwater-go/breakwater/internal/sse"
+)
+
+// An attempt is one trip to one endpoint. It is the context of the request it
+// sends, so that the layers below the loop find it.
+type attempt struct {
+	context.Context // ends with the exchange, or earlier: see cancel
+	cancel          context.CancelCauseFunc
+
+	call     *call
+	endpoint *endpoint
+	model    string // by the endpoint's name
+	forced   bool   // may pass an open circuit: nobody else could serve
+	n        int
+	place    int // in the trail
+	start    time.Time
+	watch    watch
+	answer   chat.Answer
+	enders   []ender
+	sent     atomic.Bool // the base began to read the request's body
+
+	over atomic.Bool
+	used Usage // set before the enders are told
+}
+
+// An ender is told, exactly once, how an exchange ended.
+type ender interface {
+	ended(*attempt, outcome)
+}
+
+type attemptKey struct{}
+
+// Value finds the attempt itself under its key.
+func (a *attempt) Value(key any) any {
+	if key == (attemptKey{}) {
+		return a
+	}
+	return a.Context.Value(key)
+}
+
+func attemptOf(ctx context.Context) *attempt {
+	a, _ := ctx.Value(attemptKey{}).(*attempt)
+	return a
+}
+
+// atEnd has e told of the end; the last one registered is told first.
+func (a *attempt) atEnd(e ender) { a.enders = append(a.enders, e) }
+
+func (a *attempt) usage() Usage { return a.used }
+
+// end is the end of the exchange. Whoever comes first decides how it ended.
+func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
+	if !a.over.CompareAndSwap(false, true) {
+		return
+	}
+	a.used = used
+	a.watch.settle()
+	for i := len(a.enders) - 1; i >= 0; i-- {
+		a.enders[i].ended(a, class.outcome())
+	}
+	entry := a.call.amend(a.place, func(t *Attempt) {
+		t.Class, t.Err, t.Usage, t.Bytes = class, err, used, bytes
+		t.Elapsed = time.Since(a.start)
+	})
+	if entry.Verdict == VerdictAccept {
+		a.call.t.emit(a.call, entry.event(KindAttempt))
+	} // else the loop tells, once it knows what to do next
+}
+
+func (t Attempt) event(kind Kind) Event {
+	return Event{
+		Kind: kind, Endpoint: t.Endpoint, Model: t.Model, Attempt: t.N, Status: t.Status, Class: t.Class,
+		Verdict: t.Verdict, Wait: t.Wait, Elapsed: t.Elapsed, Bytes: t.Bytes, Usage: t.Usage, Err: t.Err,
+	}
+}
+
+// A trouble is an attempt that gave no answer. It travels as an error up the
+// layers to the loop.
+type trouble struct {
+	class      Class
+	endpoint   *endpoint
+	status     int
+	retryAfter time.Duration  // 0: none asked for
+	asked      bool           // for retryAfter
+	resp       *http.Response // what came, in memory; nil: nothing worth showing
+	body       []byte         // of a refusal
+	inside     bool           // it came inside a 200
+	err        error
+}
+
+func (t *trouble) Error() string { return string(t.class) }
+func (t *trouble) Unwrap() error { return t.err }
+
+// refusal is what the trouble said, to say again to those whom a pause keeps away.
+func (t *trouble) refusal() *refusal {
+	if t.resp == nil || len(t.body) > maxKeptRefusal {
+		return nil
+	}
+	return &refusal{status: t.status, contentType: t.resp.Header.Get("Content-Type"), body: t.body}
+}
+
+// gate is the middleware that sends and judges: it makes the attempt's own
+// request, and holds the response back until it is known to carry an answer.
+func gate(next http.RoundTripper) http.RoundTripper {
+	return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		a := attemptOf(req.Context())
+		if err := a.shape(req); err != nil {
+			return nil, &trouble{class: ClassRewrite, err: err}
+		}
+		a.watch.begin(a)
+		resp, err := next.RoundTrip(req)
+		switch {
+		case err != nil:
+			if resp != nil && resp.Body != nil {
+				resp.Body.Close()
+			}
+			return nil, a.broken(err, ClassUnreachable)
+		case resp == nil:
+			return nil, a.broken(errNoResponse, ClassUnreachable)
+		case resp.Body == nil:
+			resp.Body = http.NoBody
+		}
+		return a.judge(resp)
+	})
+}
+
+var errNoResponse = errors.New("breakwater: the base returned neither response nor error")
+
+// neededHeaders are all that goes to another origin than the caller meant.
+var neededHeaders = []string{"Accept", "Content-Type", "User-Agent"}
+
+// shape makes req, so far a copy of the caller's request, this endpoint's: its
+// URL, key and model name.
+func (a *attempt) shape(req *http.Request) error {
+	c, e := a.call, a.endpoint
+	u := *e.urlFor(c.req.URL, c.meant, c.op)
+	req.URL = &u
+	if c.goesTo(e) {
+		req.Header = c.req.Header.Clone()
+		if req.Header == nil {
+			req.Header = make(http.Header)
+		}
+	} else {
+		req.Host = ""
+		req.Trailer = nil
+		req.Header = make(http.Header, len(neededHeaders)+2)
+		for _, name := range neededHeaders {
+			if v := c.req.Header[name]; v != nil {
+				req.Header[name] = v[:len(v):len(v)]
+			}
+		}
+	}
+	// The base asks for gzip by itself and undoes it: what it did not ask for
+	// it would hand on packed, and nobody could judge it.
+	delete(req.Header, "Accept-Encoding")
+	e.authorize(req)
+	a.setBody(req)
+	if e.Rewrite != nil {
+		return e.Rewrite(req)
+	}
+	return nil
+}
+
+// goesTo reports whether e is of the origin that the caller meant.
+func (c *call) goesTo(e *endpoint) bool { return c.meant.origin == e.origin }
+
+// authorize puts the endpoint's key, if it has one, in the place of the
+// caller's, and its headers over the caller's.
+func (e *endpoint) authorize(req *http.Request) {
+	if e.APIKey != "" {
+		for _, name := range credentialHeaders {
+			delete(req.Header, name)
+		}
+		req.Header["Authorization"] = []string{"Bearer " + e.APIKey}
+	}
+	for name, values := range e.Header {
+		req.Header[name] = values[:len(values):len(values)]
+	}
+}
+
+func (a *attempt) setBody(req *http.Request) {
+	c := a.call
+	if c.streamed != nil {
+		req.Body = &sentBody{Reader: c.streamed, Closer: c.streamed, sent: &a.sent}
+		req.GetBody = nil
+		return
+	}
+	body := c.look.withModel(c.body, a.model)
+	if len(body) == 0 {
+		req.Body, req.GetBody, req.ContentLength = http.NoBody, nil, 0
+		return
+	}
+	again := func() (io.ReadCloser, error) {
+		return &sentBody{Reader: bytes.NewReader(body), Closer: http.NoBody, sent: &a.sent}, nil
+	}
+	req.Body, _ = again()
+	req.GetBody = again
+	req.ContentLength = int64(len(body))
+	req.TransferEncoding = nil
+}
+
+// A sentBody notes that the base began to read it: from then on the host may
+// have seen, and billed, the request.
+type sentBody struct {
+	io.Reader
+	io.Closer
+	sent *atomic.Bool
+}
+
+func (b *sentBody) Read(p []byte) (int, error) {
+	b.sent.Store(true)
+	return b.Reader.Read(p)
+}
+
+// broken says what an error of the base, or of a body before commit, means.
+func (a *attempt) broken(err error, class Class) *trouble {
+	if expired := a.watch.expired(); expired != nil {
+		class := ClassNoFirstToken
+		if expired == ErrStalled {
+			class = ClassStalled
+		}
+		return &trouble{class: class, err: expired}
+	}
+	if a.call.Err() != nil {
+		class = ClassCanceled
+		if errors.Is(a.call.Err(), context.DeadlineExceeded) {
+			class = ClassDeadline
+		}
+		return &trouble{class: class, err: context.Cause(a.call)}
+	}
+	return &trouble{class: class, err: err}
+}
+
+// judge holds the response until it is known to carry an answer.
+func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
+	resp.Request = a.call.req
+	if !a.call.goesTo(a.endpoint) {
+		dropForeign(resp.Header)
+	}
+	a.call.amend(a.place, func(t *Attempt) { t.Status = resp.StatusCode })
+	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	encoding := resp.Header.Get("Content-Encoding")
+	switch {
+	case resp.StatusCode < 200 || resp.StatusCode > 299:
+		return nil, a.refusal(resp)
+	case encoding != "" && encoding != "identity":
+		return a.unjudged(resp, nil), nil
+	case kind == "text/event-stream",
+		a.call.look.stream && kind != "application/json" && kind != "text/html":
+		return a.judgeStream(resp)
+	}
+	return a.judgeJSON(resp)
+}
+
+// dropForeign takes out what another origin than the caller's may not say to
+// the caller.
+func dropForeign(h http.Header) {
+	delete(h, "Set-Cookie")
+	delete(h, headerRetry)
+	for name := range h {
+		if strings.HasPrefix(name, "Breakwater-") {
+			delete(h, name)
+		}
+	}
+}
+
+const (
+	maxRefusal = 1 << 20
+	// refusalWait is how long the body of a refusal may take: the headers have
+	// said the most of it.
+	refusalWait = 10 * time.Second
+)
+
+// refusal reads the answer of another status than 2xx, whole, so that the
+// network's body can be closed at once: several SDKs never close theirs.
+func (a *attempt) refusal(resp *http.Response) *trouble {
+	a.watch.settle()
+	timer := time.AfterFunc(refusalWait, func() { a.cancel(errSlowRefusal) })
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal+1))
+	timer.Stop()
+	resp.Body.Close()
+	if a.call.Err() != nil {
+		return a.broken(err, ClassUnreachable)
+	}
+	t := &trouble{
+		class:  a.endpoint.row.classify(resp.StatusCode, body),
+		status: resp.StatusCode,
+		resp:   resp,
+		body:   body,
+	}
+	t.retryAfter, t.asked = retryAfter(resp.Header, time.Now())
+	if len(body) > maxRefusal || err != nil {
+		resp.Body = failing(body[:min(len(body), maxRefusal)], ErrTruncated)
+		return t
+	}
+	setWhole(resp, body)
+	return t
+}
+
+var errSlowRefusal = errors.New("breakwater: the body of a refusal took too long")
+
+// setWhole gives resp a body from memory.
+func setWhole(resp *http.Response, body []byte) {
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	resp.ContentLength = int64(len(body))
+	resp.TransferEncoding = nil
+	if resp.Header.Get("Content-Length") != "" {
+		resp.Header.Set("Content-Length", fmt.Sprint(len(body)))
+	}
+}
+
+// judgeJSON reads an answer whole and checks it.
+func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
+	body, whole, err := a.readJSON(resp)
+	if err == nil && !whole {
+		return a.unjudged(resp, body), nil
+	}
+	resp.Body.Close()
+	if err != nil {
+		t := a.broken(err, ClassBadResponse)
+		if t.class == ClassBadResponse {
+			t.err = &brokenError{ErrTruncated, err}
+			a.standFor(t, resp, http.StatusBadGateway, body)
+		}
+		return nil, t
+	}
+	a.answer.Choices = a.call.look.choices
+	t := &trouble{err: ErrBadResponse}
+	switch a.answer.Text(body) {
+	case chat.Malformed:
+		t.class = ClassBadResponse
+		a.standFor(t, resp, http.StatusBadGateway, body)
+		return nil, t
+	case chat.OutOfResources:
+		t.class = ClassUnavailable
+		a.standFor(t, resp, http.StatusServiceUnavailable, body)
+		return nil, t
+	case chat.Failure:
+		a.errorInside(t, body)
+		a.standFor(t, resp, t.status, body)
+		return nil, t
+	}
+	if !a.watch.settle() {
+		return nil, a.broken(nil, ClassNoFirstToken)
+	}
+	setWhole(resp, body)
+	resp.Body = &wholeBody{Reader: bytes.NewReader(body), bytes: body, attempt: a}
+	return resp, nil
+}
+
+// errorInside gives t the class and status that an error inside a 200 stands for.
+func (a *attempt) errorInside(t *trouble, body []byte) {
+	t.status = chat.RefusalOf(body).Status
+	if t.status == 0 || t.status > 599 {
+		t.status = http.StatusBadGateway
+	}
+	t.class = a.endpoint.row.classify(t.status, body)
+}
+
+// standFor keeps a failed 200 as the answer of the status it stands for.
+func (a *attempt) standFor(t *trouble, resp *http.Response, status int, body []byte) {
+	setWhole(resp, body)
+	resp.StatusCode = status
+	resp.Status = fmt.Sprintf("%d %s", status, http.StatusText(status))
+	t.status, t.resp = status, resp
+}
+
+// readJSON reads the body, blank lines before it left out, until its end or
+// until it is larger than may be kept: then whole is false.
+func (a *attempt) readJSON(resp *http.Response) (body []byte, whole bool, err error) {
+	p := a.call.t.config.stream
+	if p.MaxBuffer == 0 {
+		return nil, false, nil
+	}
+	// The length is the server's word: it is believed up to a point.
+	body = make([]byte, 0, min(max(resp.ContentLength, 0), 256<<10)+bytes.MinRead)
+	queued := false
+	for idle := 0; ; {
+		if int64(len(body)) > p.MaxBuffer {
+			return body, false, nil
+		}
+		if cap(body)-len(body) < bytes.MinRead {
+			body = append(make([]byte, 0, 2*cap(body)), body...)
+		}
+		n, err := resp.Body.Read(body[len(body):cap(body)])
+		got := body[len(body) : len(body)+n]
+		if len(body) == 0 {
+			got = bytes.TrimLeft(got, " \t\r\n")
+			copy(body[:cap(body)], got)
+		}
+		body = body[:len(body)+len(got)]
+		switch {
+		case err == io.EOF:
+			return body, true, nil
+		case err != nil:
+			return body, false, err
+		case len(body) > 0:
+			a.watch.arm(p.Stall, ErrStalled)
+		case n > 0 && !queued:
+			queued = true
+			a.watch.arm(p.Queued, ErrNoFirstToken)
+		}
+		if idle++; n > 0 {
+			idle = 0
+		} else if idle > maxIdleReads {
+			return body, false, io.ErrNoProgress
+		}
+	}
+}
+
+// maxIdleReads is how often a body may return neither bytes nor an error.
+const maxIdleReads = 100
+
+// judgeStream reads events until the first that carries payload.
+func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
+	a.answer.Choices = a.call.look.choices
+	b := newStreamBody(a, resp.Body)
+	t := &trouble{err: ErrBadResponse}
+	for {
+		ev, says, err := b.next()
+		if err == nil && len(b.out)+len(ev.Raw) > int(max(a.call.t.config.stream.MaxBuffer, maxEvent)) {
+			err = fmt.Errorf("%w: too much before the first payload", ErrBadResponse)
+		}
+		if err != nil {
+			b.abandon()
+			t = a.broken(err, ClassBadResponse)
+			if t.class == ClassBadResponse {
+				if err == io.EOF {
+					t.err = ErrTruncated
+				}
+				t.keep(resp, b.out)
+			}
+			return nil, t
+		}
+		if ev.Kind != sse.Blank {
+			b.out = append(b.out, ev.Raw...) // a copy: the scanner's bytes do not last
+		}
+		switch {
+		case says == chat.Malformed:
+			t.class = ClassBadResponse
+		case says == chat.OutOfResources:
+			t.class, t.err = ClassUnavailable, ErrTruncated
+		case says == chat.Failure:
+			a.errorInside(t, ev.Data)
+		case says == chat.Done && !a.answer.HasChoices():
+			t.class = ClassBadResponse
+		case says == chat.Payload, says == chat.Done, a.answer.Finished():
+			if !a.watch.settle() {
+				b.abandon()
+				return nil, a.broken(nil, ClassNoFirstToken)
+			}
+			b.commit(says)
+			resp.Body = b
+			if len(resp.Header["Content-Length"]) > 0 || resp.ContentLength > 0 {
+				delete(resp.Header, "Content-Length") // comments go, so the length does
+				resp.ContentLength = -1
+			}
+			return resp, nil
+		default:
+			continue
+		}
+		b.abandon()
+		t.keep(resp, b.out)
+		return nil, t
+	}
+}
+
+// keep keeps a failed stream as what it was, ending in its error instead of
+// EOF; one that brought nothing is an empty bad gateway.
+func (t *trouble) keep(resp *http.Response, out []byte) {
+	t.resp = resp
+	if len(out) == 0 {
+		setWhole(resp, nil)
+		resp.StatusCode, resp.Status = http.StatusBadGateway, "502 Bad Gateway"
+		t.status = resp.StatusCode
+		return
+	}
+	resp.Body = failing(out, t.err)
+	resp.ContentLength = -1
+	delete(resp.Header, "Content-Length")
+}
+
+// failing is a body that ends in err.
+func failing(body []byte, err error) io.ReadCloser {
+	return io.NopCloser(io.MultiReader(bytes.NewReader(body), errorReader{err}))
+}
+
+type errorReader struct{ err error }
+
+func (r errorReader) Read([]byte) (int, error) { return 0, r.err }

@@ -1,0 +1,402 @@
+package breakwater
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/breakwater-go/breakwater/internal/chat"
+	"github.com/breakwater-go/breakwater/internal/sse"
+)
+
+// A wholeBody is a JSON answer that was read and checked before the caller
+// got it: its exchange is over.
+type wholeBody struct {
+	*bytes.Reader
+	bytes   []byte
+	attempt *attempt
+}
+
+func (*wholeBody) Close() error { return nil }
+
+// A brokenError is one of our own errors with the network's behind it.
+type brokenError struct {
+	error
+	cause error
+}
+
+func (e *brokenError) Unwrap() []error { return []error{e.error, e.cause} }
+
+// A streamBody is what the caller reads behind the commit: the events as they
+// come, until the answer is whole or broken. It never ends in a clean EOF
+// before all choices have finished.
+type streamBody struct {
+	attempt *attempt
+	src     io.ReadCloser
+	scan    *sse.Scanner
+	stall   stall
+	closing atomic.Bool
+
+	mu    sync.Mutex // guards what follows; held while the caller waits for the host
+	out   []byte     // ready for the caller; from the scanner's buffer once committed
+	eof   error      // what the source ended in
+	err   error      // what the caller gets after out
+	done  bool       // the terminator came
+	read  int64      // bytes handed over
+	keeps *recorder
+	leave func() bool // stops watching for the caller's cancel
+}
+
+func newStreamBody(a *attempt, src io.ReadCloser) *streamBody {
+	return &streamBody{attempt: a, src: src, scan: sse.New(maxEvent, a.call.t.config.stream.KeepComments)}
+}
+
+// next takes the next event and says what it amounts to.
+func (b *streamBody) next() (sse.Event, chat.Says, error) {
+	for idle := 0; ; {
+		ev, ok, err := b.scan.Next()
+		switch {
+		case err != nil:
+			return ev, 0, fmt.Errorf("%w: %w", ErrBadResponse, err)
+		case ok:
+			return ev, b.says(ev), nil
+		case b.eof != nil:
+			if ev, ok := b.scan.Rest(); ok {
+				return ev, b.says(ev), nil
+			}
+			return ev, 0, b.eof
+		}
+		b.stall.waits()
+		n, err := b.scan.ReadFrom(b.src)
+		b.stall.goesOn()
+		b.eof = err
+		if idle++; n > 0 {
+			idle = 0
+		} else if idle > maxIdleReads && err == nil {
+			b.eof = io.ErrNoProgress
+		}
+	}
+}
+
+func (b *streamBody) says(ev sse.Event) chat.Says {
+	switch {
+	case ev.Kind != sse.Data || ev.Data == nil:
+		return chat.Nothing
+	case ev.One || gjson.ValidBytes(ev.Data):
+		return b.attempt.answer.Event(ev.Data)
+	}
+	// Several data lines that make no JSON together: a host that forgets the
+	// blank lines between its events.
+	says := chat.Nothing
+	for line := range bytes.SplitSeq(ev.Data, []byte("\n")) {
+		says = max(says, b.attempt.answer.Event(line))
+	}
+	return says
+}
+
+// commit begins the caller's part. What is in out was read before it.
+func (b *streamBody) commit(says chat.Says) {
+	b.done = says == chat.Done
+	b.stall.begin(b.attempt)
+	b.leave = context.AfterFunc(b.attempt.call, func() { b.attempt.end(ClassCanceled, context.Cause(b.attempt.call), Usage{}, 0) })
+}
+
+// record has r follow what goes to the caller, from the first byte on.
+func (b *streamBody) record(r *recorder) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r.write(b.out)
+	b.keeps = r
+	if b.done {
+		b.end(ClassOK, nil)
+	}
+}
+
+// Read gives the caller the next bytes.
+func (b *streamBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.out) == 0 {
+		if b.err != nil {
+			return 0, b.err
+		}
+		b.advance()
+	}
+	n := copy(p, b.out)
+	b.out = b.out[n:]
+	b.read += int64(n)
+	return n, nil
+}
+
+// whole reports whether nothing of the answer is missing. What follows then
+// is passed on unjudged.
+func (b *streamBody) whole() bool { return b.done || b.attempt.answer.Finished() }
+
+// advance takes the next event into out, or the end into err.
+func (b *streamBody) advance() {
+	was := b.whole()
+	ev, says, err := b.next()
+	switch {
+	case err != nil && was:
+		b.finish(ClassOK, io.EOF)
+		return
+	case err != nil:
+		b.breaks(err)
+		return
+	case was:
+		b.done = b.done || says == chat.Done
+	case says == chat.Malformed:
+		b.finish(ClassBadResponse, fmt.Errorf("%w: malformed event", ErrBadResponse))
+		return
+	case says == chat.OutOfResources:
+		b.finish(ClassTruncated, ErrTruncated)
+		return
+	case says == chat.Failure:
+		// SDKs that know error frames show its message; the others get the error behind it.
+		b.out = ev.Raw
+		b.finish(ClassBadResponse, fmt.Errorf("%w: error inside the stream", ErrBadResponse))
+		return
+	case says == chat.Done:
+		b.done = true
+	}
+	switch {
+	case says == chat.Payload || b.whole():
+		b.stall.payload()
+	case ev.Kind == sse.Comment:
+		b.stall.comment()
+	}
+	b.out = ev.Raw
+	b.keeps.write(ev.Raw)
+	if b.done && !was {
+		b.end(ClassOK, nil) // most SDKs stop here, and some never close
+	}
+}
+
+// breaks ends the stream in what its source ended in, before its time.
+func (b *streamBody) breaks(err error) {
+	a := b.attempt
+	switch {
+	case b.closing.Load():
+		b.finish(ClassOK, http.ErrBodyReadAfterClose)
+	case b.stall.expired.Load():
+		b.finish(ClassStalled, ErrStalled)
+	case a.call.Err() != nil:
+		b.finish(ClassCanceled, context.Cause(a.call))
+	case errors.Is(err, ErrBadResponse):
+		b.finish(ClassBadResponse, err)
+	case err == io.EOF:
+		b.finish(ClassTruncated, ErrTruncated)
+	default:
+		b.finish(ClassTruncated, &brokenError{ErrTruncated, err})
+	}
+}
+
+// finish ends the exchange and sets what the caller reads after out.
+func (b *streamBody) finish(class Class, err error) {
+	b.err = err
+	if err == io.EOF {
+		err = nil
+	}
+	b.end(class, err)
+	b.release()
+}
+
+// end tells of the end, once, and keeps the answer if it is whole.
+func (b *streamBody) end(class Class, err error) {
+	b.stall.end()
+	if class == ClassOK && b.whole() {
+		b.keeps.keep(b.attempt)
+	}
+	b.keeps = nil
+	b.attempt.end(class, err, usageOf(b.attempt.answer.Usage), b.read+int64(len(b.out)))
+}
+
+// release lets go of the connection.
+func (b *streamBody) release() {
+	if b.leave != nil {
+		b.leave()
+		b.leave = nil
+	}
+	b.src.Close()
+	b.attempt.cancel(errClosed)
+}
+
+// abandon is the end before the commit; the loop ends the exchange.
+func (b *streamBody) abandon() {
+	b.src.Close()
+}
+
+var errClosed = errors.New("breakwater: exchange over")
+
+// Close ends the exchange. A caller who has seen payload may leave when it
+// likes: that is no failure.
+func (b *streamBody) Close() error {
+	if !b.mu.TryLock() {
+		// Somebody reads: end that first.
+		b.closing.Store(true)
+		b.attempt.cancel(errClosed)
+		b.mu.Lock()
+	}
+	defer b.mu.Unlock()
+	if b.err != nil {
+		return nil
+	}
+	b.err = http.ErrBodyReadAfterClose
+	b.out = nil
+	whole := b.whole()
+	class, cause := ClassOK, error(nil)
+	if !whole && b.attempt.call.Err() != nil {
+		class, cause = ClassCanceled, context.Cause(b.attempt.call)
+	}
+	b.end(class, cause)
+	if whole && b.eof == nil {
+		b.drain()
+	}
+	b.release()
+	return nil
+}
+
+const (
+	maxDrain  = 4 << 10
+	drainWait = 50 * time.Millisecond
+)
+
+// drain reads the little that may be left behind the terminator, so that the
+// connection can be used again.
+func (b *streamBody) drain() {
+	timer := time.AfterFunc(drainWait, func() { b.attempt.cancel(errClosed) })
+	io.CopyN(io.Discard, b.src, maxDrain)
+	timer.Stop()
+}
+
+// A stall is the clock behind the commit. It counts the time the caller waits
+// for the host, not the caller's own, and payload sets it back.
+type stall struct {
+	attempt *attempt
+	limit   time.Duration
+	timer   *time.Timer
+
+	waiting atomic.Bool
+	from    atomic.Int64 // when this wait began, from attempt.start
+	before  atomic.Int64 // waited before that, since the last payload
+	alive   atomic.Bool  // comments came since the last payload
+	expired atomic.Bool
+}
+
+func (s *stall) begin(a *attempt) {
+	s.attempt, s.limit = a, a.call.t.config.stream.Stall
+	if s.limit > 0 {
+		s.timer = time.AfterFunc(s.limit, s.check)
+	}
+}
+
+// waits and goesOn stand around each read of the source.
+func (s *stall) waits() {
+	if s.timer != nil {
+		s.from.Store(int64(time.Since(s.attempt.start)))
+		s.waiting.Store(true)
+	}
+}
+
+func (s *stall) goesOn() {
+	if s.timer != nil {
+		s.waiting.Store(false)
+		s.before.Add(int64(time.Since(s.attempt.start)) - s.from.Load())
+	}
+}
+
+func (s *stall) payload() {
+	s.before.Store(0)
+	s.alive.Store(false)
+}
+
+func (s *stall) comment() { s.alive.Store(true) }
+
+func (s *stall) end() {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// check runs when the limit may have been reached.
+func (s *stall) check() {
+	if !s.waiting.Load() {
+		s.timer.Reset(s.limit)
+		return
+	}
+	idle := time.Duration(s.before.Load() + int64(time.Since(s.attempt.start)) - s.from.Load())
+	limit := s.limit
+	if s.alive.Load() && !s.attempt.call.t.elsewhere(s.attempt) {
+		limit *= keepAliveStalls
+	}
+	if idle < limit {
+		s.timer.Reset(limit - idle)
+		return
+	}
+	s.expired.Store(true)
+	s.attempt.cancel(ErrStalled)
+}
+
+// unjudged hands over what cannot be judged: an encoding nobody asked for, or
+// JSON beyond MaxBuffer, begun being the part read already. JSON that does not
+// end as an object ends is still no clean end.
+func (a *attempt) unjudged(resp *http.Response, begun []byte) *http.Response {
+	a.watch.settle()
+	b := &unjudgedBody{attempt: a, src: resp.Body, in: resp.Body}
+	if begun != nil {
+		b.in = io.MultiReader(bytes.NewReader(begun), resp.Body)
+		b.object = true
+		// Blank lines before the JSON were left out.
+		resp.ContentLength = -1
+		delete(resp.Header, "Content-Length")
+	}
+	b.leave = context.AfterFunc(a.call, func() { a.end(ClassCanceled, context.Cause(a.call), Usage{}, 0) })
+	resp.Body = b
+	return resp
+}
+
+type unjudgedBody struct {
+	attempt *attempt
+	src     io.ReadCloser
+	in      io.Reader
+	object  bool // JSON: must end in a brace
+	last    byte // that is not blank
+	read    int64
+	leave   func() bool
+}
+
+func (b *unjudgedBody) Read(p []byte) (int, error) {
+	n, err := b.in.Read(p)
+	b.read += int64(n)
+	if text := bytes.TrimRight(p[:n], " \t\r\n"); len(text) > 0 {
+		b.last = text[len(text)-1]
+	}
+	if err == io.EOF && b.object && b.last != '}' {
+		err = ErrTruncated
+	}
+	switch {
+	case err == io.EOF:
+		b.attempt.end(ClassOK, nil, Usage{}, b.read)
+	case err != nil && b.attempt.call.Err() != nil:
+		b.attempt.end(ClassCanceled, err, Usage{}, b.read)
+	case err != nil:
+		b.attempt.end(ClassTruncated, err, Usage{}, b.read)
+	}
+	return n, err
+}
+
+func (b *unjudgedBody) Close() error {
+	b.leave()
+	b.attempt.end(ClassOK, nil, Usage{}, b.read)
+	err := b.src.Close()
+	b.attempt.cancel(errClosed)
+	return err
+}

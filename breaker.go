@@ -1,0 +1,347 @@
+package breakwater
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+// BreakerPolicy says when the circuit of a model at an endpoint opens, and
+// for how long. Caller's cancels, 429s and refused keys count for nothing.
+type BreakerPolicy struct {
+	// FailureRate of at least MinRequests results within Window opens the
+	// circuit. Defaults 0.5, 20, 60s. FailureRate Off: rates never open it.
+	FailureRate float64
+	MinRequests int
+	Window      time.Duration
+
+	// Consecutive failures in a row open it, too. Default 5; Off: never.
+	Consecutive int
+
+	// OpenFor is how long it stays open before a probe; each failed probe
+	// doubles that, with jitter, up to MaxOpenFor. Defaults 5s and 5min.
+	OpenFor, MaxOpenFor time.Duration
+
+	// Probes is how many attempts may probe it at a time, and must succeed to
+	// close it. Default 1.
+	Probes int
+}
+
+func (p BreakerPolicy) resolve() (BreakerPolicy, error) {
+	f := fields{option: "WithBreaker"}
+	resolveField(&f, "FailureRate", &p.FailureRate, 0.5)
+	f.check(p.FailureRate <= 1, "FailureRate is %v: want a share up to 1", p.FailureRate)
+	resolveField(&f, "MinRequests", &p.MinRequests, 20)
+	resolveField(&f, "Window", &p.Window, time.Minute)
+	resolveField(&f, "Consecutive", &p.Consecutive, 5)
+	resolveField(&f, "OpenFor", &p.OpenFor, 5*time.Second)
+	resolveField(&f, "MaxOpenFor", &p.MaxOpenFor, max(5*time.Minute, p.OpenFor))
+	f.check(p.OpenFor <= p.MaxOpenFor, "OpenFor %v is above MaxOpenFor %v", p.OpenFor, p.MaxOpenFor)
+	f.check(p.Probes >= 0, "Probes is %d: a circuit without probes never closes", p.Probes)
+	resolveField(&f, "Probes", &p.Probes, 1)
+	return p, f.err()
+}
+
+func (p BreakerPolicy) off() bool { return p.FailureRate == 0 && p.Consecutive == 0 }
+
+const (
+	// probeGrace is how long a probe that has shown nothing yet keeps others
+	// from probing: it may be slow, but well.
+	probeGrace = 3 * time.Second
+	// maxCircuits bounds the circuits of one endpoint: model names come from callers.
+	maxCircuits = 256
+	windowParts = 12
+)
+
+// breaker is the middleware: Allow just before sending, an outcome reported
+// exactly once for it, and a further failure for a stream that breaks later.
+func breaker(next http.RoundTripper) http.RoundTripper {
+	return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		a := attemptOf(req.Context())
+		c := a.endpoint.circuits.of(a.model)
+		if c == nil {
+			return next.RoundTrip(req)
+		}
+		pass, err := c.allow(a.forced)
+		if err != nil {
+			return nil, &trouble{class: ClassCircuitOpen, err: err}
+		}
+		a.atEnd(pass)
+		resp, err := next.RoundTrip(req)
+		if err == nil {
+			pass.report(success) // committed: a half-open circuit closes now, not at the end of a long stream
+		}
+		return resp, err
+	})
+}
+
+// circuits are the circuits of one endpoint, by model.
+type circuits struct {
+	policy   BreakerPolicy
+	t        *Transport
+	endpoint string
+
+	mu  sync.Mutex // guards all
+	all map[string]*circuit
+}
+
+func newCircuits(t *Transport, endpoint string) *circuits {
+	return &circuits{policy: t.config.breaker, t: t, endpoint: endpoint, all: make(map[string]*circuit)}
+}
+
+// of returns model's circuit; nil where there are none.
+func (cs *circuits) of(model string) *circuit {
+	if cs.policy.off() {
+		return nil
+	}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c := cs.all[model]
+	if c == nil {
+		if len(cs.all) >= maxCircuits {
+			model = "" // all further names share one
+			if c = cs.all[model]; c != nil {
+				return c
+			}
+		}
+		c = newCircuit(cs, model)
+		cs.all[model] = c
+	}
+	return c
+}
+
+// A circuit is gobreaker's state machine with the pause taken out of it:
+// gobreaker may go half-open at once, and allow holds callers off until the
+// pause, which doubles, is over. So a caller with nowhere else to go can probe
+// before that.
+type circuit struct {
+	owner *circuits
+	model string
+	gb    *gobreaker.TwoStepCircuitBreaker[struct{}]
+
+	mu        sync.Mutex // guards what follows; gobreaker's own lock is taken before it, never after
+	openUntil time.Time
+	openFor   time.Duration
+	probing   *pass // the latest probe under way
+	changes   []Event
+}
+
+func newCircuit(owner *circuits, model string) *circuit {
+	c := &circuit{owner: owner, model: model, openFor: owner.policy.OpenFor}
+	p := owner.policy
+	c.gb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		MaxRequests:   uint32(p.Probes),
+		Interval:      p.Window,
+		BucketPeriod:  p.Window / windowParts,
+		Timeout:       1, // ns; see circuit
+		ReadyToTrip:   p.trips,
+		IsExcluded:    func(err error) bool { return err == errNeutral },
+		OnStateChange: c.changed,
+	})
+	return c
+}
+
+// trips decides on results only: gobreaker's Requests count open ones, too.
+func (p BreakerPolicy) trips(n gobreaker.Counts) bool {
+	if p.Consecutive > 0 && int(n.ConsecutiveFailures) >= p.Consecutive {
+		return true
+	}
+	results := n.TotalSuccesses + n.TotalFailures
+	return p.FailureRate > 0 && int(results) >= p.MinRequests &&
+		float64(n.TotalFailures) >= p.FailureRate*float64(results)
+}
+
+var (
+	errNeutral = errors.New("neutral")
+	errFailure = errors.New("failure")
+)
+
+// changed runs under gobreaker's lock: it takes notes, flush tells them.
+func (c *circuit) changed(_ string, from, to gobreaker.State) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	switch {
+	case to == gobreaker.StateOpen:
+		p := c.owner.policy
+		// A probe forced before its time says nothing new: the pause stands.
+		if from == gobreaker.StateHalfOpen && !now.Before(c.openUntil) {
+			c.openFor = 2 * c.openFor
+			if p.MaxOpenFor > 0 {
+				c.openFor = min(c.openFor, p.MaxOpenFor)
+			}
+		}
+		if !now.Before(c.openUntil) {
+			c.openUntil = now.Add(jitter(c.openFor))
+		}
+	case to == gobreaker.StateClosed:
+		c.openFor, c.openUntil = c.owner.policy.OpenFor, time.Time{}
+	}
+	c.changes = append(c.changes, Event{
+		Kind: KindCircuit, Endpoint: c.owner.endpoint, Model: c.model,
+		From: from.String(), To: to.String(), Wait: max(c.openUntil.Sub(now), 0),
+	})
+}
+
+// jitter spreads a pause over its last tenth, so that clients do not return in step.
+func jitter(d time.Duration) time.Duration {
+	if d < 10 {
+		return d
+	}
+	return d - rand.N(d/10)
+}
+
+// flush emits the changes noted, with no lock held.
+func (c *circuit) flush() {
+	c.mu.Lock()
+	changes := c.changes
+	c.changes = nil
+	c.mu.Unlock()
+	for _, e := range changes {
+		c.owner.t.emit(context.Background(), e)
+	}
+}
+
+// ready reports whether allow would let an attempt pass now, and if the
+// circuit is open, until when.
+func (c *circuit) ready(now time.Time) (bool, time.Time) {
+	if c == nil {
+		return true, time.Time{}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Before(c.openUntil) {
+		return false, c.openUntil
+	}
+	return c.probing == nil || now.Sub(c.probing.since) >= probeGrace, time.Time{}
+}
+
+// status tells how the circuit stands.
+func (c *circuit) status(now time.Time) CircuitStatus {
+	s := CircuitStatus{Model: c.model, State: gobreaker.StateOpen.String()}
+	c.mu.Lock()
+	s.Until = c.openUntil
+	c.mu.Unlock()
+	if !now.Before(s.Until) {
+		s.State, s.Until = c.gb.State().String(), time.Time{}
+		c.flush()
+	}
+	return s
+}
+
+// probeable reports whether a caller with nowhere else to go may probe.
+func (c *circuit) probeable(now time.Time) bool {
+	if c == nil {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.probing == nil || now.Sub(c.probing.since) >= probeGrace
+}
+
+// allow asks for leave to send. Forced passes an open circuit as a probe.
+func (c *circuit) allow(forced bool) (*pass, error) {
+	defer c.flush()
+	now := time.Now()
+	c.mu.Lock()
+	open := now.Before(c.openUntil)
+	slow := c.probing
+	if slow != nil && now.Sub(slow.since) < probeGrace {
+		slow = nil
+	}
+	c.mu.Unlock()
+	if open && !forced {
+		return nil, ErrCircuitOpen
+	}
+	if slow != nil {
+		slow.letOthers()
+	}
+	done, err := c.gb.Allow()
+	if err != nil {
+		return nil, ErrCircuitOpen
+	}
+	p := &pass{circuit: c, since: now, done: done}
+	if c.gb.State() == gobreaker.StateHalfOpen {
+		c.mu.Lock()
+		c.probing = p
+		c.mu.Unlock()
+	}
+	return p, nil
+}
+
+// A pass is leave to send one attempt, to be reported on.
+type pass struct {
+	circuit *circuit
+	since   time.Time
+
+	mu       sync.Mutex // guards what follows
+	done     func(error)
+	reported bool
+}
+
+// letOthers gives back a probe's slot before its outcome is known.
+func (p *pass) letOthers() {
+	p.mu.Lock()
+	done := p.done
+	p.done = nil
+	p.mu.Unlock()
+	if done != nil {
+		done(errNeutral)
+	}
+	p.circuit.forget(p)
+}
+
+func (c *circuit) forget(p *pass) {
+	c.mu.Lock()
+	if c.probing == p {
+		c.probing = nil
+	}
+	c.mu.Unlock()
+}
+
+// report tells the outcome. The first call counts; of later ones only a
+// failure, as one failure more: a stream that broke behind the commit.
+func (p *pass) report(o outcome) {
+	p.mu.Lock()
+	done, again := p.done, p.reported
+	p.done, p.reported = nil, true
+	p.mu.Unlock()
+	defer p.circuit.flush()
+	p.circuit.forget(p)
+	if again && o != failure {
+		return
+	}
+	// gobreaker drops a result older than its window, and a slot given back is
+	// gone: such results are reported as those of an exchange begun now.
+	if done != nil && o != neutral && p.circuit.owner.policy.Window > 0 && time.Since(p.since) > p.circuit.owner.policy.Window/2 {
+		if p.circuit.gb.State() == gobreaker.StateClosed {
+			done(errNeutral)
+			done = nil
+		}
+	}
+	if done == nil {
+		if o == neutral {
+			return
+		}
+		var err error
+		if done, err = p.circuit.gb.Allow(); err != nil {
+			return // open meanwhile: it knows
+		}
+	}
+	switch o {
+	case success:
+		done(nil)
+	case failure:
+		done(errFailure)
+	default:
+		done(errNeutral)
+	}
+}
+
+// ended implements ender.
+func (p *pass) ended(_ *attempt, o outcome) { p.report(o) }

@@ -1,0 +1,288 @@
+package breakwater
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/budget"
+)
+
+// A Middleware wraps a RoundTripper into another.
+type Middleware func(next http.RoundTripper) http.RoundTripper
+
+// RoundTripperFunc is a function as a RoundTripper.
+type RoundTripperFunc func(*http.Request) (*http.Response, error)
+
+// RoundTrip calls f.
+func (f RoundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// Chain puts middlewares around base. The first is outermost.
+func Chain(base http.RoundTripper, mws ...Middleware) http.RoundTripper {
+	for i := len(mws) - 1; i >= 0; i-- {
+		base = mws[i](base)
+	}
+	return base
+}
+
+// A Transport is an http.RoundTripper that keeps inference calls answered. It
+// is made by New and safe for concurrent use.
+type Transport struct {
+	config    *config
+	tiers     [][]*endpoint
+	endpoints int     // in all tiers
+	origins   origins // the endpoints, where none are given
+	turn      atomic.Uint64
+
+	outer http.RoundTripper // the user's middleware, then serve
+	calls http.RoundTripper // cache, failover
+	wire  http.RoundTripper // the user's attempt middleware, then the base
+
+	cache    *cache // nil: none
+	budget   *budget.Budget
+	pauses   *pauses
+	limiters *limiters
+	counts   counts
+}
+
+// New returns a Transport set up by opts. It validates them all and joins
+// their errors, each naming its option.
+//
+// Without endpoints it protects the inference calls to whatever origin each
+// request names, with the caller's own credential. With endpoints, calls meant
+// for one of them are served by whichever can.
+func New(opts ...Option) (*Transport, error) {
+	c, err := newConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	if c.base == nil {
+		c.base = newBase()
+	}
+	t := &Transport{
+		config:   c,
+		budget:   budget.New(c.retry.Budget, budgetFloor),
+		pauses:   newPauses(),
+		limiters: &limiters{all: make(map[limiterKey]*limiter)},
+	}
+	t.wire = Chain(c.base, c.perTry...)
+	for i, tier := range c.tiers {
+		t.tiers = append(t.tiers, nil)
+		for _, e := range tier {
+			t.tiers[i] = append(t.tiers[i], t.newEndpoint(e, i))
+			t.endpoints++
+		}
+	}
+	t.calls = RoundTripperFunc(t.failover)
+	if c.cache != nil {
+		t.cache = newCache(t, *c.cache)
+		t.calls = Chain(t.calls, t.cache.middleware)
+	}
+	t.outer = Chain(RoundTripperFunc(t.serve), c.perCall...)
+	return t, nil
+}
+
+// NewClient returns an http.Client on a Transport of its own.
+func NewClient(opts ...Option) (*http.Client, error) {
+	t, err := New(opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Transport: t}, nil
+}
+
+// newBase is the transport used where none is given.
+func newBase() *http.Transport {
+	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialer.DialContext,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          1024,
+		MaxIdleConnsPerHost:   256,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		// Queued streams are silent for long: pings tell a dead connection from a slow host.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+	}
+}
+
+// newEndpoint puts an endpoint to work: its circuits, its limits, its pipeline.
+func (t *Transport) newEndpoint(e Endpoint, tier int) *endpoint {
+	base, _ := url.Parse(e.URL) // resolve has seen to it
+	return &endpoint{
+		Endpoint: e,
+		tier:     tier,
+		base:     base,
+		origin:   origin(base),
+		row:      e.Host.row(),
+		circuits: newCircuits(t, e.Name),
+		limits:   &limits{policies: e.Limits, rest: t.config.rate, account: e.Account, all: t.limiters},
+		pipeline: Chain(t.wire, limit, breaker, gate),
+	}
+}
+
+// RoundTrip answers one call. Inference is judged, tried again and failed
+// over; all else goes through once, as it is.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	return t.outer.RoundTrip(req)
+}
+
+// serve tells inference from the rest.
+func (t *Transport) serve(req *http.Request) (*http.Response, error) {
+	op, inference := operationOf(req)
+	meant := t.meant(req.URL, inference)
+	if !inference || meant == nil {
+		return t.passThrough(req, meant)
+	}
+	c, err := t.newCall(req, op, meant)
+	if err != nil {
+		return nil, err
+	}
+	t.counts.calls.Add(1)
+	if c.streamed != nil {
+		t.emit(c, Event{Kind: KindUnbuffered, Endpoint: meant.Name, Bytes: max(req.ContentLength, 0)})
+	}
+	resp, err := t.calls.RoundTrip(c.req)
+	t.finished(c, resp, err)
+	return resp, err
+}
+
+// finished tells of a call that returns to its caller.
+func (t *Transport) finished(c *call, resp *http.Response, err error) {
+	e := Event{Kind: KindCall, Elapsed: time.Since(c.start), Err: err}
+	if resp != nil {
+		e.Status = resp.StatusCode
+		e.Endpoint = resp.Header.Get(headerEndpoint)
+	}
+	if err != nil || c.exhausted {
+		t.counts.failed.Add(1)
+	}
+	for _, a := range c.attempts() {
+		e.Attempt = max(e.Attempt, a.N)
+		if e.Class == "" || e.Class != ClassOK {
+			e.Class = a.Class
+		}
+	}
+	t.counts.attempts.Add(int64(e.Attempt))
+	t.emit(c, e)
+}
+
+// passThrough sends what is no inference once: to the endpoint it was meant
+// for, with that endpoint's key, or, if it is none's, untouched.
+func (t *Transport) passThrough(req *http.Request, meant *endpoint) (*http.Response, error) {
+	if meant == nil || meant.APIKey == "" && len(meant.Header) == 0 && meant.Rewrite == nil {
+		return t.wire.RoundTrip(req)
+	}
+	req = req.Clone(req.Context())
+	meant.authorize(req)
+	if meant.Rewrite != nil {
+		if err := meant.Rewrite(req); err != nil {
+			if req.Body != nil {
+				req.Body.Close()
+			}
+			return nil, err
+		}
+	}
+	return t.wire.RoundTrip(req)
+}
+
+// meant returns the endpoint whose API u asks, nil if it is none's. Where no
+// endpoints are given, every origin asked for inference is one.
+func (t *Transport) meant(u *url.URL, inference bool) *endpoint {
+	if u == nil {
+		return nil
+	}
+	if len(t.tiers) == 0 {
+		if !inference || u.Host == "" {
+			return nil
+		}
+		return t.origins.of(t, u)
+	}
+	asked := origin(u)
+	var best *endpoint
+	for _, tier := range t.tiers {
+		for _, e := range tier {
+			if e.origin == asked && e.covers(u.Path) && (best == nil || under(u.Path, e.base.Path) && len(e.base.Path) > len(best.base.Path)) {
+				best = e
+			}
+		}
+	}
+	return best
+}
+
+// candidates returns the endpoints to consider for a call, best tier first,
+// each tier turned by one from call to call so that its endpoints share the load.
+func (t *Transport) candidates(meant *endpoint) []*endpoint {
+	if len(t.tiers) == 0 {
+		return []*endpoint{meant}
+	}
+	turn := int(t.turn.Add(1) % (1 << 30))
+	all := make([]*endpoint, 0, t.endpoints)
+	for _, tier := range t.tiers {
+		for i := range tier {
+			all = append(all, tier[(turn+i)%len(tier)])
+		}
+	}
+	return all
+}
+
+// origins are the endpoints of a Transport that was given none, one for each
+// origin asked: a bounded number, since callers name them.
+type origins struct {
+	mu  sync.Mutex // guards all
+	all map[string]*endpoint
+}
+
+const maxOrigins = 256
+
+func (o *origins) of(t *Transport, u *url.URL) *endpoint {
+	key := origin(u)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if e := o.all[key]; e != nil {
+		return e
+	}
+	if len(o.all) >= maxOrigins {
+		for other := range o.all {
+			delete(o.all, other)
+			break
+		}
+	}
+	if o.all == nil {
+		o.all = make(map[string]*endpoint)
+	}
+	e := t.newEndpoint(Endpoint{Name: u.Host, URL: key, Account: key, Host: hostOf(u.Hostname())}, 0)
+	o.all[key] = e
+	return e
+}
+
+// list returns the endpoints so far.
+func (o *origins) list() []*endpoint {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	list := make([]*endpoint, 0, len(o.all))
+	for _, e := range o.all {
+		list = append(list, e)
+	}
+	return list
+}
+
+// CloseIdleConnections closes the base's idle connections, as
+// http.Client.CloseIdleConnections asks.
+func (t *Transport) CloseIdleConnections() {
+	if base, ok := t.config.base.(interface{ CloseIdleConnections() }); ok {
+		base.CloseIdleConnections()
+	}
+}
+
+// Close ends what the Transport does by itself and closes idle connections.
+// Calls under way go on.
+func (t *Transport) Close() error {
+	t.CloseIdleConnections()
+	return nil
+}

@@ -1,0 +1,223 @@
+package breakwater
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// An Endpoint is one base URL with one key.
+type Endpoint struct {
+	// Name stands for the endpoint in events, errors and headers. Default: the
+	// URL's host.
+	Name string
+
+	// URL is the base URL as an SDK would be given it: what precedes
+	// /chat/completions.
+	URL string
+
+	// APIKey is sent as the bearer token. Where it is empty, the caller's own
+	// credential is sent, but only to the origin the caller meant.
+	APIKey string
+
+	// Account names the quota and balance the endpoint draws on: endpoints of
+	// one account share limits and count as one when a call is tried again.
+	// Default: this endpoint alone.
+	Account string
+
+	// Host says how the endpoint words its errors. Default: told from the URL,
+	// else OpenAI-compatible.
+	Host Host
+
+	// Models maps the caller's model names to those this endpoint uses. Where it
+	// is given, the endpoint serves these models only (and calls meant for it).
+	// Where it is not, names go through as they are.
+	Models map[string]string
+
+	// Limits bounds attempts by this endpoint's model name, "" for all others.
+	// It goes over WithRateLimit.
+	Limits map[string]RatePolicy
+
+	// Header is set on each attempt, over what the caller sent.
+	Header http.Header
+
+	// Rewrite has the last word on each attempt's own request. An error ends the
+	// attempt before it is sent.
+	Rewrite func(*http.Request) error
+}
+
+// String names the endpoint and its origin. No printable form of an Endpoint
+// shows its key, its headers or its URL's user and query.
+func (e Endpoint) String() string {
+	u, err := url.Parse(e.URL)
+	if err != nil {
+		return e.Name
+	}
+	return fmt.Sprintf("%s (%s://%s%s)", e.Name, u.Scheme, u.Host, u.Path)
+}
+
+// GoString is String in Go's clothes.
+func (e Endpoint) GoString() string { return fmt.Sprintf("breakwater.Endpoint{%s}", e) }
+
+// Format prints String for every verb but %#v.
+func (e Endpoint) Format(f fmt.State, verb rune) {
+	if verb == 'v' && f.Flag('#') {
+		fmt.Fprint(f, e.GoString())
+		return
+	}
+	fmt.Fprint(f, e.String())
+}
+
+// LogValue keeps keys out of logs.
+func (e Endpoint) LogValue() slog.Value { return slog.StringValue(e.String()) }
+
+// MarshalJSON keeps keys out of dumps.
+func (e Endpoint) MarshalJSON() ([]byte, error) { return json.Marshal(e.String()) }
+
+func resolveEndpoints(option string, endpoints []Endpoint) ([]Endpoint, error) {
+	var errs []error
+	resolved := make([]Endpoint, 0, len(endpoints))
+	for i, e := range endpoints {
+		e, err := e.resolve(fmt.Sprintf("%s: endpoint %d", option, i+1))
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		resolved = append(resolved, e)
+	}
+	return resolved, errors.Join(errs...)
+}
+
+// resolve copies e with its defaults filled in. Its errors never quote the
+// URL: it may hold a key.
+func (e Endpoint) resolve(where string) (Endpoint, error) {
+	f := fields{option: where}
+	u, err := url.Parse(e.URL)
+	switch {
+	case e.URL == "":
+		f.check(false, "URL is empty")
+		return e, f.err()
+	case err != nil:
+		f.check(false, "URL cannot be parsed")
+		return e, f.err()
+	}
+	f.check(u.Scheme == "http" || u.Scheme == "https", "URL has scheme %q: want an absolute http or https URL", u.Scheme)
+	f.check(u.Hostname() != "", "URL has no host: want an absolute http or https URL")
+	f.check(u.User == nil && u.RawQuery == "" && u.Fragment == "", "URL has a user, query or fragment: give keys as APIKey or Header")
+	f.check(e.APIKey == "" || u.Scheme != "http" || isLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
+	f.check(!strings.ContainsAny(e.APIKey, "\r\n\x00"), "APIKey has a line break in it")
+	if e.Name == "" {
+		e.Name = u.Host
+	}
+	f.check(!strings.ContainsFunc(e.Name, func(r rune) bool { return r < ' ' || r > '~' }), "Name %q is not printable ASCII, which it must be as part of a header", e.Name)
+	if e.Account == "" {
+		e.Account = e.Name
+	}
+	if e.Host == "" {
+		e.Host = hostOf(u.Hostname())
+	}
+	f.check(e.Host.row().host == e.Host, "Host %q is not known", e.Host)
+	for from, to := range e.Models {
+		f.check(from != "" && to != "", "Models maps %q to %q: want two names", from, to)
+	}
+	e.URL = strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/")
+	e.Models = maps.Clone(e.Models)
+	e.Header = e.Header.Clone()
+	limits := make(map[string]RatePolicy, len(e.Limits))
+	for model, p := range e.Limits {
+		p, err := p.resolve(fmt.Sprintf("%s: Limits[%q]", where, model))
+		if err != nil {
+			f.errs = append(f.errs, err)
+		}
+		limits[model] = p
+	}
+	e.Limits = limits
+	return e, f.err()
+}
+
+func isLoopback(host string) bool {
+	if ip := net.ParseIP(host); ip != nil {
+		return ip.IsLoopback()
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") // RFC 6761, section 6.3
+}
+
+// An endpoint is an Endpoint at work.
+type endpoint struct {
+	Endpoint
+	tier     int
+	base     *url.URL
+	origin   string
+	row      *hostRow
+	circuits *circuits
+	limits   *limits
+	pipeline http.RoundTripper // limit, breaker, gate, the user's middleware, the base
+}
+
+// origin is scheme, host and port, the way two URLs are told apart.
+func origin(u *url.URL) string {
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	switch {
+	case scheme == "https":
+		host = strings.TrimSuffix(host, ":443")
+	case scheme == "http":
+		host = strings.TrimSuffix(host, ":80")
+	}
+	return scheme + "://" + host
+}
+
+// modelFor returns the name under which e serves model, if it does. What was
+// meant for e goes to it under any name.
+func (e *endpoint) modelFor(model string, meant bool) (string, bool) {
+	if name, ok := e.Models[model]; ok {
+		return name, true
+	}
+	if len(e.Models) == 0 || meant {
+		return model, true
+	}
+	for _, name := range e.Models {
+		if name == model {
+			return model, true
+		}
+	}
+	return "", false
+}
+
+// covers reports whether a path on e's origin lies under e's base path or one
+// of its host's known roots: whether it is e's API.
+func (e *endpoint) covers(path string) bool {
+	if under(path, e.base.Path) {
+		return true
+	}
+	for _, root := range e.row.roots {
+		if under(path, root) {
+			return true
+		}
+	}
+	return false
+}
+
+func under(path, root string) bool {
+	rest, ok := strings.CutPrefix(path, root)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// urlFor returns where e serves op. What was meant for the same base goes to
+// the very path it asked for: /beta stays /beta. Elsewhere op moves to e's own
+// base path, and the query, which may hold another host's key, stays behind.
+func (e *endpoint) urlFor(asked *url.URL, meant *endpoint, op operation) *url.URL {
+	if e == meant || e.URL == meant.URL {
+		return asked
+	}
+	u := *e.base
+	u.Path += string(op)
+	u.RawPath = ""
+	return &u
+}

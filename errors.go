@@ -1,0 +1,196 @@
+package breakwater
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+// What an attempt can end in, besides the errors of the network. Test with
+// errors.Is.
+var (
+	ErrCircuitOpen  = errors.New("breakwater: circuit open")
+	ErrRateLimited  = errors.New("breakwater: local rate limit")
+	ErrNoFirstToken = errors.New("breakwater: no first token in time")
+	ErrStalled      = errors.New("breakwater: stream stalled")
+	ErrBadResponse  = errors.New("breakwater: bad response")
+
+	// ErrTruncated is an io.ErrUnexpectedEOF, too.
+	ErrTruncated error = truncatedError{}
+
+	errPaused = errors.New("breakwater: endpoint paused")
+)
+
+type truncatedError struct{}
+
+func (truncatedError) Error() string { return "breakwater: answer truncated" }
+func (truncatedError) Unwrap() error { return io.ErrUnexpectedEOF }
+
+// An Error is a call that no endpoint answered, with every attempt made.
+type Error struct {
+	Attempts []Attempt
+}
+
+// Error tells the attempts by endpoint and class. It quotes no URL, key or body.
+func (e *Error) Error() string {
+	return "breakwater: " + e.summary()
+}
+
+func (e *Error) summary() string {
+	var b strings.Builder
+	b.WriteString("no endpoint answered")
+	for i, a := range e.Attempts {
+		if i == 0 {
+			b.WriteString(": ")
+		} else {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%s: %s", a.Endpoint, a.Class)
+		if a.Status != 0 {
+			fmt.Fprintf(&b, " (%d)", a.Status)
+		} else if text := describe(a.Err); text != "" {
+			fmt.Fprintf(&b, " (%s)", text)
+		}
+	}
+	return b.String()
+}
+
+// Unwrap returns what each attempt ended in.
+func (e *Error) Unwrap() []error {
+	var errs []error
+	for _, a := range e.Attempts {
+		if a.Err != nil {
+			errs = append(errs, a.Err)
+		}
+	}
+	return errs
+}
+
+// Timeout reports whether the last attempt ran out of time.
+func (e *Error) Timeout() bool {
+	if len(e.Attempts) == 0 {
+		return false
+	}
+	last := e.Attempts[len(e.Attempts)-1]
+	var t interface{ Timeout() bool }
+	return last.Class == ClassNoFirstToken || last.Class == ClassStalled || last.Class == ClassDeadline ||
+		errors.As(last.Err, &t) && t.Timeout()
+}
+
+// describe tells an error of the network without what it may quote: a URL's
+// user and query, a proxy's password.
+func describe(err error) string {
+	var dns *net.DNSError
+	var op *net.OpError
+	var cert *tls.CertificateVerificationError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &dns):
+		return "DNS: " + dns.Err
+	case errors.As(err, &cert):
+		return "TLS: certificate not verified"
+	case errors.As(err, &op):
+		if op.Err != nil {
+			return op.Op + ": " + op.Err.Error()
+		}
+		return op.Op
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return "connection closed"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "deadline exceeded"
+	}
+	return ""
+}
+
+// ErrorOf returns the *Error behind an answer that breakwater wrote itself,
+// else nil.
+func ErrorOf(resp *http.Response) error {
+	if resp == nil || resp.Request == nil || resp.Header.Get(headerError) == "" {
+		return nil
+	}
+	c := callOf(resp.Request.Context())
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failure == nil {
+		return nil // a nil *Error in an error would not be nil
+	}
+	return c.failure
+}
+
+const (
+	headerEndpoint = "Breakwater-Endpoint"
+	headerAttempts = "Breakwater-Attempts"
+	headerError    = "Breakwater-Error"
+	// headerRetry tells the SDKs of OpenAI and Anthropic whether to try again.
+	headerRetry = "X-Should-Retry"
+)
+
+// ownAnswer is the response breakwater writes where no host gave one: the
+// OpenAI error shape, which every SDK surfaces with status and message.
+func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.Response {
+	status := http.StatusServiceUnavailable
+	if class == ClassLimited {
+		status = http.StatusTooManyRequests
+	}
+	code := string(class)
+	if class == ClassLimited {
+		code = "rate_limited"
+	}
+	body := append([]byte(nil), `{"error":{"message":`...)
+	body = gjson.AppendJSONString(body, "breakwater: "+message)
+	body = fmt.Appendf(body, `,"type":"breakwater_error","param":null,"code":%q}}`, code)
+	resp := c.response(status, body)
+	resp.Header.Set("Content-Type", "application/json")
+	resp.Header.Set(headerError, code)
+	resp.Header.Set(headerRetry, "false")
+	if wait > 0 {
+		resp.Header.Set("Retry-After", seconds(wait))
+	}
+	return resp
+}
+
+// pausedAnswer says again what the endpoint said when it earned its pause.
+func (c *call) pausedAnswer(p pause, wait time.Duration) *http.Response {
+	resp := c.response(p.refusal.status, p.refusal.body)
+	if p.refusal.contentType != "" {
+		resp.Header.Set("Content-Type", p.refusal.contentType)
+	}
+	resp.Header.Set(headerError, string(ClassPaused))
+	resp.Header.Set(headerRetry, "false")
+	resp.Header.Set("Retry-After", seconds(wait))
+	return resp
+}
+
+// seconds is a wait as Retry-After has it, rounded up.
+func seconds(d time.Duration) string {
+	return strconv.Itoa(int((max(d, 0) + time.Second - 1) / time.Second))
+}
+
+// response returns a response to this call with a body from memory.
+func (c *call) response(status int, body []byte) *http.Response {
+	return &http.Response{
+		Status:        strconv.Itoa(status) + " " + http.StatusText(status),
+		StatusCode:    status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        make(http.Header),
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		ContentLength: int64(len(body)),
+		Request:       c.req,
+	}
+}

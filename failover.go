@@ -1,0 +1,528 @@
+package breakwater
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// failover is the innermost layer of a call: the one loop of attempts, with
+// one budget for retry and failover alike.
+func (t *Transport) failover(req *http.Request) (*http.Response, error) {
+	r := &run{t: t, call: callOf(req.Context()), patience: t.config.retry.Patience}
+	t.budget.Call(time.Now())
+	s := r.next(time.Now())
+	for {
+		if s.endpoint == nil {
+			return r.giveUp(s)
+		}
+		if err := r.wait(s); err != nil {
+			return nil, err
+		}
+		a, resp, tr := r.try(s)
+		if tr == nil {
+			return resp, nil
+		}
+		s = r.after(a, tr)
+		a.tell(s)
+		if s.err != nil {
+			return nil, s.err
+		}
+	}
+}
+
+// A run is the state of one call's loop.
+type run struct {
+	t        *Transport
+	call     *call
+	n        int           // trips so far
+	patience time.Duration // left
+	forced   bool          // an open circuit was probed
+	delays   backoff.BackOff
+	last     *visit
+	first    *trouble // what went wrong first
+	shown    *trouble // the one whose response the caller gets if all fails
+}
+
+// A visit is what the call knows of an endpoint it has been to.
+type visit struct {
+	endpoint *endpoint
+	model    string
+	tries    int // 0: refused locally
+	trouble  *trouble
+	delay    time.Duration // backoff before it may be asked again
+}
+
+// A step is what the loop does next: an endpoint to try after a wait, or none.
+type step struct {
+	endpoint *endpoint
+	model    string
+	wait     time.Duration
+	forced   bool
+	asCame   bool          // the answer is the caller's to see, not a failure of the fleet
+	pause    pause         // what keeps the call from the endpoint that would be back first
+	blocked  Class         // what keeps the call from all endpoints, if nothing was tried
+	retry    time.Duration // when it could be worth coming back
+	err      error         // the call ends in this
+}
+
+// A standing is how an endpoint stands towards a call at one moment.
+type standing struct {
+	ready   bool // could take it at once
+	busy    bool // could take it after a wait for a permit or token
+	resting pause
+	open    bool // its circuit alone keeps it
+	model   string
+}
+
+// stands tells how e stands; false if it does not serve the call at all.
+func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
+	if c.Endpoint != "" && c.Endpoint != e.Name || c.streamed != nil && e != c.meant {
+		return standing{}, false
+	}
+	model, ok := e.modelFor(c.look.model, e == c.meant)
+	if !ok {
+		return standing{}, false
+	}
+	s := standing{model: model}
+	for _, key := range c.pauseKeys(e, model) {
+		if p, ok := c.t.pauses.of(key, now); ok && p.until.After(s.resting.until) {
+			s.resting = p
+		}
+	}
+	if !s.resting.until.IsZero() {
+		return s, true
+	}
+	if ready, _ := e.circuits.of(model).ready(now); !ready {
+		s.open = true
+		return s, true
+	}
+	s.ready = e.limits.of(model).free(now)
+	s.busy = !s.ready
+	return s, true
+}
+
+// pauseKeys are the pauses that concern a call at an endpoint: the
+// endpoint's, its account's, and its account's limit for the model.
+func (c *call) pauseKeys(e *endpoint, model string) [3]pauseKey {
+	limit := pauseKey{account: e.Account, model: model}
+	if e.APIKey == "" {
+		limit.credential = c.credential
+	}
+	return [3]pauseKey{{endpoint: e.Name}, {account: e.Account}, limit}
+}
+
+// visited returns what the call knows of an account's endpoint, if it has
+// been there. Endpoints of one account count as one.
+func (c *call) visited(account string) *visit {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range c.visits {
+		if v.endpoint.Account == account {
+			return v
+		}
+	}
+	return nil
+}
+
+// elsewhere reports whether an endpoint the call has not been to could serve
+// it now.
+func (t *Transport) elsewhere(a *attempt) bool {
+	now := time.Now()
+	for _, e := range a.call.candidates {
+		if e == a.endpoint || a.call.visited(e.Account) != nil {
+			continue
+		}
+		if s, ok := a.call.stands(e, now); ok && (s.ready || s.busy) {
+			return true
+		}
+	}
+	return false
+}
+
+// next decides what to do, knowing the visits so far and who could serve now.
+func (r *run) next(now time.Time) step {
+	var fresh, queue, probe, soonest step
+	var rest pause
+	tier := func(s step) int { return s.endpoint.tier }
+	for _, e := range r.call.candidates {
+		if r.call.visited(e.Account) != nil {
+			continue
+		}
+		s, ok := r.call.stands(e, now)
+		here := step{endpoint: e, model: s.model}
+		better := func(than step) bool { return than.endpoint == nil || e.tier < tier(than) }
+		switch {
+		case !ok:
+		case s.ready && better(fresh):
+			fresh = here
+		case s.busy && better(queue):
+			queue = here
+		case s.open && better(probe) && e.circuits.of(s.model).probeable(now):
+			probe = here
+			probe.forced = true
+		case s.open:
+			soonest.blocked = ClassCircuitOpen
+		case !s.resting.until.IsZero() && (soonest.endpoint == nil || s.resting.until.Before(rest.until)):
+			rest = s.resting
+			here.wait, here.pause, here.blocked = rest.until.Sub(now), rest, ClassPaused
+			soonest = here
+		}
+	}
+	if fresh.endpoint == nil || queue.endpoint != nil && tier(queue) < tier(fresh) {
+		fresh = queue
+	}
+	if fresh.endpoint != nil {
+		return r.patient(fresh, soonest, now)
+	}
+	if probe.endpoint != nil && !r.forced {
+		return probe
+	}
+	return r.again(soonest, now)
+}
+
+// patient decides between going to a lower tier and waiting for a better one.
+func (r *run) patient(fresh, soonest step, now time.Time) step {
+	if r.last != nil && r.last.endpoint.tier < fresh.endpoint.tier && r.worthWaiting(r.last) {
+		if s, ok := r.back(r.last, now); ok && s.wait <= r.patience && r.afford(now) {
+			return s
+		}
+	}
+	if soonest.endpoint != nil && soonest.endpoint.tier < fresh.endpoint.tier && r.inTime(soonest.wait, now, r.patience) {
+		return soonest
+	}
+	return fresh
+}
+
+// worthWaiting reports whether an endpoint that gave this trouble may be asked
+// again while a lower tier could serve: a server error once, a rate limit as
+// long as patience lasts.
+func (r *run) worthWaiting(v *visit) bool {
+	switch v.trouble.class {
+	case ClassUnavailable, ClassBadResponse:
+		return v.tries == 1
+	case ClassRateLimited:
+		return true
+	}
+	return false
+}
+
+// again decides when nobody untried could serve: the visited endpoint that
+// can be asked again first, or the untried one whose pause ends first.
+func (r *run) again(soonest step, now time.Time) step {
+	best := step{}
+	if soonest.endpoint != nil && r.inTime(soonest.wait, now, r.t.config.retry.MaxRetryAfter) {
+		best = soonest
+	}
+	returning := false
+	for _, v := range r.call.visits {
+		if !v.trouble.class.passing() {
+			continue
+		}
+		s, ok := r.back(v, now)
+		if ok && (best.endpoint == nil || s.wait < best.wait || !returning && s.wait == best.wait) {
+			best, returning = s, true
+		}
+	}
+	if best.endpoint == nil || returning && !r.afford(now) {
+		none := step{pause: soonest.pause, blocked: soonest.blocked, retry: soonest.wait}
+		return none
+	}
+	return best
+}
+
+// back returns the step that goes back to v after its backoff and its pauses,
+// if it is allowed and ends in time.
+func (r *run) back(v *visit, now time.Time) (step, bool) {
+	attempts := r.t.config.retry.Attempts
+	if r.call.Attempts > 0 {
+		attempts = r.call.Attempts
+	}
+	if v.tries == 0 || v.tries >= attempts || r.call.streamed != nil {
+		return step{}, false
+	}
+	s, ok := r.call.stands(v.endpoint, now)
+	if !ok || s.open {
+		return step{}, false
+	}
+	wait := max(v.delay, s.resting.until.Sub(now), 0)
+	return step{endpoint: v.endpoint, model: v.model, wait: wait},
+		r.inTime(s.resting.until.Sub(now), now, r.t.config.retry.MaxRetryAfter) && r.inTime(wait, now, wait)
+}
+
+// inTime reports whether a wait is within a bound and ends before the
+// caller's deadline: one that cannot is not begun.
+func (r *run) inTime(wait time.Duration, now time.Time, bound time.Duration) bool {
+	deadline, ok := r.call.Deadline()
+	return wait <= bound && (!ok || now.Add(wait).Before(deadline))
+}
+
+// afford takes an extra attempt out of the budget.
+func (r *run) afford(now time.Time) bool {
+	if r.t.config.retry.Budget > 0 && r.t.budget.Take(now) {
+		return true
+	}
+	r.t.emit(r.call, Event{Kind: KindBudget, Endpoint: r.last.endpoint.Name, Model: r.last.model})
+	return false
+}
+
+// wait waits as the step says; it returns an error only when the caller leaves.
+func (r *run) wait(s step) error {
+	if s.wait <= 0 {
+		return nil
+	}
+	if r.last == nil || s.endpoint.tier < r.last.endpoint.tier || s.endpoint == r.last.endpoint {
+		r.patience -= s.wait
+	}
+	r.t.emit(r.call, Event{Kind: KindWait, Endpoint: s.endpoint.Name, Model: s.model, Attempt: r.n + 1, Wait: s.wait})
+	return sleep(r.call, s.wait)
+}
+
+// try makes one attempt.
+func (r *run) try(s step) (a *attempt, resp *http.Response, tr *trouble) {
+	c := r.call
+	ctx, cancel := context.WithCancelCause(c)
+	a = &attempt{
+		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.forced,
+		n: r.n + 1, start: time.Now(),
+	}
+	a.place = c.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
+	r.forced = r.forced || s.forced
+	returned := false
+	defer func() {
+		if !returned { // a panic below: nothing may be held for good
+			a.end(ClassRewrite, errPanic, Usage{}, 0)
+			cancel(errPanic)
+		}
+	}()
+	resp, err := s.endpoint.pipeline.RoundTrip(c.req.WithContext(a))
+	returned = true
+	if err == nil {
+		r.n++
+		r.accept(a, resp)
+		return a, resp, nil
+	}
+	if !errors.As(err, &tr) {
+		tr = a.broken(err, ClassUnreachable)
+	}
+	if !tr.class.local() {
+		r.n++
+	}
+	return a, nil, tr
+}
+
+var errPanic = errors.New("breakwater: panic below")
+
+// accept hands the response over.
+func (r *run) accept(a *attempt, resp *http.Response) {
+	entry := r.call.amend(a.place, func(t *Attempt) {
+		t.Verdict, t.Class, t.Status, t.FirstToken = VerdictAccept, ClassOK, resp.StatusCode, time.Since(a.start)
+	})
+	r.t.pauses.recovered(r.call.pauseKeys(a.endpoint, a.model)[2])
+	r.sign(a.endpoint, resp)
+	r.t.emit(r.call, entry.event(KindCommit))
+	if whole, ok := resp.Body.(*wholeBody); ok {
+		a.end(ClassOK, nil, usageOf(a.answer.Usage), int64(len(whole.bytes)))
+		a.cancel(errClosed)
+	}
+}
+
+// sign says in the headers who answered after how many attempts.
+func (r *run) sign(e *endpoint, resp *http.Response) {
+	values := [2]string{e.Name, "1"}
+	if r.n != 1 {
+		values[1] = strconv.Itoa(r.n)
+	}
+	if resp.Header == nil {
+		resp.Header = make(http.Header, 2)
+	}
+	resp.Header[headerEndpoint] = values[:1:1]
+	resp.Header[headerAttempts] = values[1:]
+}
+
+// after learns from an attempt that gave no answer and decides what to do next.
+func (r *run) after(a *attempt, tr *trouble) step {
+	now := time.Now()
+	mayBeBilled := tr.resp == nil && a.sent.Load() && !tr.class.local() || tr.inside
+	r.call.amend(a.place, func(t *Attempt) {
+		t.MayBeBilled = mayBeBilled
+		if tr.class.local() {
+			t.N = 0
+		}
+	})
+	a.end(tr.class, tr.err, usageOf(a.answer.Usage), 0)
+	a.cancel(errClosed)
+	if r.call.streamed != nil && !a.sent.Load() {
+		r.call.streamed.Close()
+	}
+	masks := r.remember(a, tr)
+	switch tr.class {
+	case ClassCanceled, ClassDeadline:
+		return step{err: tr.err}
+	case ClassFiltered:
+		r.shown = tr
+		return step{asCame: true}
+	case ClassRefused:
+		if !masks {
+			return step{asCame: true}
+		}
+	case ClassKeyRejected, ClassNoFunds:
+		if a.endpoint.APIKey == "" && r.call.goesTo(a.endpoint) && !masks {
+			return step{asCame: true}
+		}
+	}
+	r.rest(a, tr, now)
+	s := step{}
+	if r.call.streamed == nil && !(r.t.config.retry.SendOnce && mayBeBilled) {
+		s = r.next(now)
+	}
+	r.distrust(a, tr, s, now)
+	return s
+}
+
+// remember keeps the visit and decides whose response the caller would see.
+// It reports whether tr would mask an earlier trouble.
+func (r *run) remember(a *attempt, tr *trouble) (masks bool) {
+	v := r.call.visited(a.endpoint.Account)
+	if v == nil {
+		v = &visit{}
+		r.call.mu.Lock()
+		r.call.visits = append(r.call.visits, v)
+		r.call.mu.Unlock()
+	}
+	v.endpoint, v.model, v.trouble = a.endpoint, a.model, tr
+	tr.endpoint = a.endpoint
+	if !tr.class.local() {
+		v.tries++
+	}
+	if r.delays == nil {
+		r.delays = r.t.config.newBackOff()
+	}
+	v.delay = r.delays.NextBackOff()
+	r.last = v
+	masks = r.first != nil
+	if r.first == nil {
+		r.first = tr
+	}
+	// The first trouble is never masked: a later response shows only if the
+	// first had none and it is the same kind of failure, of the fleet.
+	if tr.resp != nil && r.shown == nil && (!masks || tr.class.ofTheFleet()) {
+		r.shown = tr
+	}
+	return masks
+}
+
+// rest has the endpoint or the account's limit rest if it asked for that or earned it.
+func (r *run) rest(a *attempt, tr *trouble, now time.Time) {
+	keys := r.call.pauseKeys(a.endpoint, a.model)
+	wait := tr.retryAfter
+	switch {
+	case tr.class == ClassRateLimited && tr.asked:
+		r.t.pauses.ask(keys[2], now, wait, tr.refusal())
+	case tr.class == ClassRateLimited:
+		wait = r.t.pauses.earn(keys[2], now, r.t.config.retry.MinDelay, r.t.config.retry.MaxDelay, tr.refusal())
+	case tr.class == ClassUnavailable && tr.asked:
+		r.t.pauses.ask(keys[0], now, wait, tr.refusal())
+	default:
+		return
+	}
+	r.t.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: tr.class, Wait: wait})
+}
+
+// distrust has an endpoint whose key was rejected, or an account without
+// funds, rest for long, and says so loudly: a person has to look at it. Where
+// nobody else could serve, it does not rest: a new key works at once.
+func (r *run) distrust(a *attempt, tr *trouble, s step, now time.Time) {
+	if tr.class != ClassKeyRejected && tr.class != ClassNoFunds || a.endpoint.APIKey == "" {
+		return
+	}
+	e := Event{
+		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, Status: tr.status, Class: tr.class,
+	}
+	if s.endpoint != nil {
+		keys := r.call.pauseKeys(a.endpoint, a.model)
+		key := keys[0]
+		if tr.class == ClassNoFunds {
+			key = keys[1]
+		}
+		e.Wait = keyPause
+		r.t.pauses.earn(key, now, keyPause, keyPause, tr.refusal())
+	}
+	r.t.emit(r.call, e)
+}
+
+// tell tells of a failed attempt, now that it is known what follows.
+func (a *attempt) tell(s step) {
+	entry := a.call.amend(a.place, func(t *Attempt) {
+		switch {
+		case s.endpoint == nil:
+			t.Verdict = VerdictStop
+		case s.endpoint == a.endpoint:
+			t.Verdict = VerdictAgain
+		default:
+			t.Verdict = VerdictElsewhere
+		}
+	})
+	a.call.t.emit(a.call, entry.event(KindAttempt))
+}
+
+// giveUp is the end of a call that no endpoint answered.
+func (r *run) giveUp(s step) (*http.Response, error) {
+	c := r.call
+	if c.streamed != nil && r.n == 0 {
+		c.streamed.Close()
+	}
+	if len(c.visits) == 0 {
+		if s.blocked == "" {
+			s.blocked = ClassCircuitOpen
+		}
+		r.blocked(s)
+	}
+	c.exhausted = !s.asCame && (r.shown == nil || r.shown.class.ofTheFleet())
+	if c.exhausted && r.t.config.asErrors {
+		return nil, &Error{Attempts: c.attempts()}
+	}
+	if r.shown != nil {
+		resp := r.shown.resp
+		if resp.Header == nil {
+			resp.Header = make(http.Header)
+		}
+		if retriedBySDKs(resp.StatusCode) {
+			resp.Header.Set(headerRetry, "false")
+		}
+		r.sign(r.shown.endpoint, resp)
+		return resp, nil
+	}
+	failure := &Error{Attempts: c.attempts()}
+	c.mu.Lock()
+	c.failure = failure
+	c.mu.Unlock()
+	if s.pause.refusal != nil && len(c.visits) == 0 {
+		return c.pausedAnswer(s.pause, s.retry), nil
+	}
+	class := s.blocked
+	if r.first != nil {
+		class = r.first.class
+	}
+	return c.ownAnswer(class, failure.summary(), s.retry), nil
+}
+
+// blocked records that nothing was tried, and why.
+func (r *run) blocked(s step) {
+	err := map[Class]error{ClassCircuitOpen: ErrCircuitOpen, ClassPaused: errPaused}[s.blocked]
+	for _, e := range r.call.candidates {
+		if st, ok := r.call.stands(e, time.Now()); ok {
+			r.call.record(Attempt{Endpoint: e.Name, Model: st.model, Start: time.Now(), Class: s.blocked, Verdict: VerdictStop, Err: err})
+		}
+	}
+}
+
+// retriedBySDKs reports whether the SDKs above try again on a status by themselves.
+func retriedBySDKs(status int) bool {
+	return status == http.StatusRequestTimeout || status == http.StatusConflict ||
+		status == http.StatusTooManyRequests || status >= 500
+}

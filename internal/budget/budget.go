@@ -1,0 +1,65 @@
+// Package budget bounds extra attempts to a share of the calls made over a
+// sliding minute, so that retries cannot multiply an overload.
+package budget
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	slots    = 60
+	slotSize = time.Second
+)
+
+// A Budget allows extras up to share × calls + floor in any minute.
+type Budget struct {
+	share float64
+	floor int
+
+	mu     sync.Mutex // guards what follows
+	epoch  time.Time  // when slot 0 began; times are told from here, monotonic
+	newest int64      // the latest slot in use
+	calls  [slots]int
+	extras [slots]int
+}
+
+// New returns a Budget of floor extras a minute and share more for each call.
+func New(share float64, floor int) *Budget {
+	return &Budget{share: share, floor: floor, epoch: time.Now()}
+}
+
+// Call counts one call.
+func (b *Budget) Call(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.calls[b.slotLocked(now)]++
+}
+
+// Take takes one extra attempt out of the budget, or reports that there is none.
+func (b *Budget) Take(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	slot := b.slotLocked(now)
+	var calls, extras int
+	for i := range slots {
+		calls += b.calls[i]
+		extras += b.extras[i]
+	}
+	if float64(extras)+1 > float64(calls)*b.share+float64(b.floor) {
+		return false
+	}
+	b.extras[slot]++
+	return true
+}
+
+// slotLocked moves the window to now and returns now's slot.
+func (b *Budget) slotLocked(now time.Time) int64 {
+	at := max(int64(now.Sub(b.epoch)/slotSize), b.newest)
+	for n := min(at-b.newest, slots); n > 0; n-- {
+		i := (at - n + 1) % slots
+		b.calls[i], b.extras[i] = 0, 0
+	}
+	b.newest = at
+	return at % slots
+}

@@ -1,0 +1,180 @@
+// Package sse cuts a stream of bytes into server-sent events without copying
+// or changing what it passes on, comment lines aside.
+//
+// Lines end in LF or CRLF. A CR alone, which the specification also allows
+// (https://html.spec.whatwg.org/multipage/server-sent-events.html), ends no
+// line here: none of the parsers above us takes it for one.
+package sse
+
+import (
+	"bytes"
+	"errors"
+	"io"
+)
+
+// ErrTooLong reports an event larger than the scanner's bound.
+var ErrTooLong = errors.New("event too long")
+
+// Kind says what an Event is.
+type Kind int
+
+const (
+	Data    Kind = iota // at least one field line
+	Comment             // one comment line; the blank line that ends it is part of it
+	Blank               // a blank line on its own
+)
+
+// An Event is one block of lines. Its slices point into the scanner's buffer
+// and hold until the next ReadFrom.
+type Event struct {
+	Kind Kind
+	Raw  []byte // what to pass on: the block as it came, without comment lines
+	Data []byte // the values of its data lines, joined by LF
+	One  bool   // Data is a single line
+}
+
+// A Scanner collects bytes and gives them out event by event. Its zero value
+// is not ready: use New.
+type Scanner struct {
+	buf        []byte
+	start, end int  // unread bytes
+	line       int  // start of the line being looked for
+	seen       int  // bytes already searched for that line's end
+	max        int  // bound of one event
+	comments   bool // pass comment lines on
+	swallow    bool // the last line was a comment of its own: its blank line goes with it
+}
+
+const firstBuffer = 4 << 10
+
+// New returns a Scanner that fails on events above max bytes and passes
+// comments on if keepComments is set.
+func New(max int, keepComments bool) *Scanner {
+	return &Scanner{max: max, comments: keepComments}
+}
+
+// ReadFrom reads once from r into the buffer, which ends the life of all
+// events given out so far.
+func (s *Scanner) ReadFrom(r io.Reader) (int, error) {
+	s.makeRoom()
+	n, err := r.Read(s.buf[s.end:])
+	s.end += n
+	return n, err
+}
+
+func (s *Scanner) makeRoom() {
+	if s.start > 0 && (s.start == s.end || s.end == len(s.buf)) {
+		n := copy(s.buf, s.buf[s.start:s.end])
+		s.line -= s.start
+		s.seen -= s.start
+		s.start, s.end = 0, n
+	}
+	if s.end == len(s.buf) {
+		bigger := make([]byte, max(firstBuffer, 2*len(s.buf)))
+		copy(bigger, s.buf[:s.end])
+		s.buf = bigger
+	}
+}
+
+// Next returns the next whole event, or false where more bytes are needed.
+func (s *Scanner) Next() (Event, bool, error) {
+	for {
+		i := bytes.IndexByte(s.buf[s.seen:s.end], '\n')
+		if i < 0 {
+			s.seen = s.end
+			if s.end-s.start > s.max {
+				return Event{}, false, ErrTooLong
+			}
+			return Event{}, false, nil
+		}
+		first := s.line == s.start
+		line := trimCR(s.buf[s.line : s.seen+i])
+		s.seen += i + 1
+		s.line = s.seen
+		switch {
+		case first && len(line) == 0:
+			ev := Event{Kind: Blank, Raw: s.buf[s.start:s.line]}
+			if s.swallow && !s.comments {
+				ev = Event{Kind: Comment}
+			}
+			s.swallow = false
+			s.start = s.line
+			return ev, true, nil
+		case first && line[0] == ':':
+			// A comment between events is given out at once: it is a sign of
+			// life, and an endless run of them must not fill the buffer.
+			ev := Event{Kind: Comment}
+			if s.comments {
+				ev.Raw = s.buf[s.start:s.line]
+			}
+			s.swallow = true
+			s.start = s.line
+			return ev, true, nil
+		case len(line) == 0:
+			s.swallow = false
+			return s.cut(), true, nil
+		}
+	}
+}
+
+// Rest returns what is left at the end of the stream as a last event: servers
+// do forget the blank line that should end it.
+func (s *Scanner) Rest() (Event, bool) {
+	if s.start == s.end {
+		return Event{}, false
+	}
+	s.line, s.seen = s.end, s.end
+	return s.cut(), true
+}
+
+// cut takes the block between start and line out of the buffer, closing the
+// gaps that comment lines leave.
+func (s *Scanner) cut() Event {
+	block := s.buf[s.start:s.line]
+	s.start = s.line
+	ev := Event{Kind: Data, One: true}
+	kept, values := 0, 0
+	for rest := block; len(rest) > 0; {
+		n := bytes.IndexByte(rest, '\n') + 1
+		if n == 0 {
+			n = len(rest)
+		}
+		line := rest[:n]
+		rest = rest[n:]
+		if line[0] == ':' && !s.comments {
+			continue
+		}
+		if kept != len(block)-len(rest)-n {
+			copy(block[kept:], line)
+		}
+		line = block[kept : kept+n]
+		kept += n
+		if value, ok := dataOf(line); ok {
+			if values++; values == 1 {
+				ev.Data = value
+			} else {
+				ev.One = false
+				ev.Data = append(append(bytes.Clone(ev.Data), '\n'), value...)
+			}
+		}
+	}
+	ev.Raw = block[:kept]
+	return ev
+}
+
+func dataOf(line []byte) ([]byte, bool) {
+	value, ok := bytes.CutPrefix(line, []byte("data"))
+	if !ok {
+		return nil, false
+	}
+	value = trimCR(bytes.TrimSuffix(value, []byte("\n")))
+	if len(value) == 0 {
+		return value, true
+	}
+	if value[0] != ':' {
+		return nil, false
+	}
+	return bytes.TrimPrefix(value[1:], []byte(" ")), true
+}
+
+func trimCR(line []byte) []byte { return bytes.TrimSuffix(line, []byte("\r")) }

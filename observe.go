@@ -1,0 +1,104 @@
+package breakwater
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// A Kind says what an Event tells.
+type Kind string
+
+const (
+	KindAttempt    Kind = "attempt"     // an exchange ended, or was refused locally
+	KindCommit     Kind = "commit"      // the first payload is known; the caller gets the response
+	KindWait       Kind = "wait"        // the call waits before it goes on
+	KindCall       Kind = "call"        // the call was answered or given up: RoundTrip returns
+	KindCircuit    Kind = "circuit"     // a circuit went from From to To
+	KindPause      Kind = "pause"       // an endpoint or account rests for Wait
+	KindKey        Kind = "key"         // a key of ours was rejected, or its account is out of funds: look at it
+	KindBudget     Kind = "budget"      // an extra attempt was denied
+	KindUnbuffered Kind = "unbuffered"  // the request's body is too large to be sent again
+	KindCacheHit   Kind = "cache_hit"   // answered from the cache
+	KindCacheStale Kind = "cache_stale" // answered from the cache past its time, for no endpoint could
+	KindCacheMiss  Kind = "cache_miss"
+	KindCacheStore Kind = "cache_store" // an answer was kept
+	KindCacheError Kind = "cache_error" // the Store failed; the call goes on
+)
+
+// An Event is something that happened. Fields that do not apply are zero.
+// It holds no key, prompt or answer, and no host's message.
+type Event struct {
+	Kind     Kind
+	Time     time.Time
+	Endpoint string
+	Model    string // by the endpoint's name for it
+	Attempt  int
+	Status   int
+	Class    Class
+	Verdict  Verdict
+	Wait     time.Duration
+	Elapsed  time.Duration
+	Bytes    int64
+	Usage    Usage
+	From, To string // of a circuit: closed, half-open, open
+	Err      error
+}
+
+// An Observer is told of events, on the goroutine where they happen and with
+// no lock held: it may call Status. It must be fast and safe for concurrent use.
+type Observer func(context.Context, Event)
+
+// emit tells all observers.
+func (t *Transport) emit(ctx context.Context, e Event) {
+	if len(t.config.observers) == 0 {
+		return
+	}
+	e.Time = time.Now()
+	for _, o := range t.config.observers {
+		o(ctx, e)
+	}
+}
+
+// Log returns an Observer that writes to l: what needs a person as errors,
+// trouble as warnings, circuits as information, the rest for debugging.
+func Log(l *slog.Logger) Observer {
+	return func(ctx context.Context, e Event) {
+		level := slog.LevelDebug
+		switch e.Kind {
+		case KindKey:
+			level = slog.LevelError
+		case KindAttempt:
+			if e.Class.outcome() == failure {
+				level = slog.LevelWarn
+			}
+		case KindPause, KindBudget, KindCacheStale, KindCacheError:
+			level = slog.LevelWarn
+		case KindCircuit, KindUnbuffered:
+			level = slog.LevelInfo
+		}
+		if !l.Enabled(ctx, level) {
+			return
+		}
+		attrs := make([]slog.Attr, 0, 12)
+		add := func(ok bool, a slog.Attr) {
+			if ok {
+				attrs = append(attrs, a)
+			}
+		}
+		add(e.Endpoint != "", slog.String("endpoint", e.Endpoint))
+		add(e.Model != "", slog.String("model", e.Model))
+		add(e.Attempt != 0, slog.Int("attempt", e.Attempt))
+		add(e.Status != 0, slog.Int("status", e.Status))
+		add(e.Class != "", slog.String("class", string(e.Class)))
+		add(e.Verdict != "", slog.String("verdict", string(e.Verdict)))
+		add(e.Wait != 0, slog.Duration("wait", e.Wait))
+		add(e.Elapsed != 0, slog.Duration("elapsed", e.Elapsed))
+		add(e.Bytes != 0, slog.Int64("bytes", e.Bytes))
+		add(e.Usage.TotalTokens != 0, slog.Int("tokens", e.Usage.TotalTokens))
+		add(e.From != "", slog.String("from", e.From))
+		add(e.To != "", slog.String("to", e.To))
+		add(describe(e.Err) != "", slog.String("err", describe(e.Err)))
+		l.LogAttrs(ctx, level, "breakwater: "+string(e.Kind), attrs...)
+	}
+}

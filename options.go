@@ -1,0 +1,231 @@
+package breakwater
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// Off switches a policy's field off. One rule holds for all of them: zero
+// means the documented default, Off means none, other negatives are errors.
+const Off = -1
+
+// An Option configures a Transport. New applies options in order and joins
+// the errors of all.
+type Option func(*config) error
+
+// config is what the options fill in. The policies in it are resolved:
+// defaults are filled in and 0 stands for none.
+type config struct {
+	tiers     [][]Endpoint
+	cache     *CachePolicy
+	rate      RatePolicy
+	breaker   BreakerPolicy
+	retry     RetryPolicy
+	stream    StreamPolicy
+	observers []Observer
+	asErrors  bool
+	perCall   []Middleware
+	perTry    []Middleware
+	base      http.RoundTripper
+
+	newBackOff func() backoff.BackOff // tests take its jitter out
+}
+
+func newConfig(opts []Option) (*config, error) {
+	c := &config{}
+	// The zero policies are valid, so resolving them cannot fail.
+	c.breaker, _ = BreakerPolicy{}.resolve()
+	c.retry, _ = RetryPolicy{}.resolve()
+	c.stream, _ = StreamPolicy{}.resolve()
+	var errs []error
+	for _, opt := range opts {
+		if opt == nil {
+			errs = append(errs, errors.New("breakwater: nil Option"))
+			continue
+		}
+		if err := opt(c); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(c.tiers) > 0 && len(c.tiers[0]) == 0 && len(errs) == 0 {
+		errs = append(errs, errors.New("breakwater: WithBackup: there is no tier above it: give WithEndpoints too"))
+	}
+	if c.newBackOff == nil {
+		c.newBackOff = c.retry.newBackOff
+	}
+	names := make(map[string]bool)
+	for _, tier := range c.tiers {
+		for _, e := range tier {
+			if names[e.Name] {
+				errs = append(errs, fmt.Errorf("breakwater: endpoint %q: the name is given twice", e.Name))
+			}
+			names[e.Name] = true
+		}
+	}
+	return c, errors.Join(errs...)
+}
+
+// WithEndpoints adds endpoints to the first tier. They share the load.
+func WithEndpoints(endpoints ...Endpoint) Option {
+	return func(c *config) error {
+		if len(endpoints) == 0 {
+			return errors.New("breakwater: WithEndpoints: no endpoint given")
+		}
+		if len(c.tiers) == 0 {
+			c.tiers = make([][]Endpoint, 1)
+		}
+		resolved, err := resolveEndpoints("WithEndpoints", endpoints)
+		c.tiers[0] = append(c.tiers[0], resolved...)
+		return err
+	}
+}
+
+// WithBackup adds the next tier down. It serves only while no endpoint above
+// it can.
+func WithBackup(endpoints ...Endpoint) Option {
+	return func(c *config) error {
+		if len(endpoints) == 0 {
+			return errors.New("breakwater: WithBackup: no endpoint given")
+		}
+		if len(c.tiers) == 0 {
+			c.tiers = make([][]Endpoint, 1)
+		}
+		resolved, err := resolveEndpoints("WithBackup", endpoints)
+		c.tiers = append(c.tiers, resolved)
+		return err
+	}
+}
+
+// WithCache keeps complete answers and gives them again to the same caller.
+// Without it nothing is cached.
+func WithCache(p CachePolicy) Option {
+	return func(c *config) error {
+		p, err := p.resolve()
+		c.cache = &p
+		return err
+	}
+}
+
+// WithRateLimit bounds the attempts on each account and model. Without it
+// nothing is bounded.
+func WithRateLimit(p RatePolicy) Option {
+	return func(c *config) (err error) {
+		c.rate, err = p.resolve("WithRateLimit")
+		return err
+	}
+}
+
+// WithBreaker sets the circuit breaker, which is on by default. Off for both
+// FailureRate and Consecutive takes it out.
+func WithBreaker(p BreakerPolicy) Option {
+	return func(c *config) (err error) {
+		c.breaker, err = p.resolve()
+		return err
+	}
+}
+
+// WithRetry sets how often and how patiently a call is tried. It is on by default.
+func WithRetry(p RetryPolicy) Option {
+	return func(c *config) (err error) {
+		c.retry, err = p.resolve()
+		return err
+	}
+}
+
+// WithStream sets the clocks and bounds of answers on their way. It is on by default.
+func WithStream(p StreamPolicy) Option {
+	return func(c *config) (err error) {
+		c.stream, err = p.resolve()
+		return err
+	}
+}
+
+// WithObserver has o told of every event. Given again, it adds an observer.
+func WithObserver(o Observer) Option {
+	return func(c *config) error {
+		if o == nil {
+			return errors.New("breakwater: WithObserver: nil Observer")
+		}
+		c.observers = append(c.observers, o)
+		return nil
+	}
+}
+
+// WithErrors returns refusals of our own and exhausted calls as Go errors of
+// type [*Error] instead of HTTP answers.
+func WithErrors() Option {
+	return func(c *config) error {
+		c.asErrors = true
+		return nil
+	}
+}
+
+// WithMiddleware wraps every call, outermost first. It sees the caller's
+// request as it came and may change a clone of it.
+func WithMiddleware(mws ...Middleware) Option {
+	return func(c *config) error {
+		c.perCall = append(c.perCall, mws...)
+		return noNil("WithMiddleware", mws)
+	}
+}
+
+// WithAttemptMiddleware wraps every attempt, outermost first, just above the
+// base. It sees the attempt's own URL and key.
+func WithAttemptMiddleware(mws ...Middleware) Option {
+	return func(c *config) error {
+		c.perTry = append(c.perTry, mws...)
+		return noNil("WithAttemptMiddleware", mws)
+	}
+}
+
+func noNil(option string, mws []Middleware) error {
+	for _, mw := range mws {
+		if mw == nil {
+			return fmt.Errorf("breakwater: %s: nil Middleware", option)
+		}
+	}
+	return nil
+}
+
+// WithBase sets the RoundTripper that does the sending. The default is a
+// transport of our own: dial 5 s, TLS 10 s, HTTP/2 with pings, many idle
+// connections, proxy from the environment.
+func WithBase(base http.RoundTripper) Option {
+	return func(c *config) error {
+		if base == nil {
+			return errors.New("breakwater: WithBase: nil RoundTripper")
+		}
+		c.base = base
+		return nil
+	}
+}
+
+// fields resolves the fields of one policy: zero to its default, Off to 0,
+// other negatives to an error that names the option and the field.
+type fields struct {
+	option string
+	errs   []error
+}
+
+func resolveField[T int | int64 | float64 | time.Duration](f *fields, name string, v *T, def T) {
+	switch {
+	case *v == 0:
+		*v = def
+	case *v == Off:
+		*v = 0
+	case *v < 0, *v != *v: // negative, or not a number
+		f.errs = append(f.errs, fmt.Errorf("breakwater: %s: %s is %v: want zero for the default, a positive value, or Off", f.option, name, *v))
+	}
+}
+
+func (f *fields) check(ok bool, format string, args ...any) {
+	if !ok {
+		f.errs = append(f.errs, fmt.Errorf("breakwater: "+f.option+": "+format, args...))
+	}
+}
+
+func (f *fields) err() error { return errors.Join(f.errs...) }

@@ -1,0 +1,124 @@
+package breakwater
+
+import (
+	"sync"
+	"time"
+)
+
+// pauses keeps who rests until when. A pause is never shortened: a later
+// event can only lengthen it, or, if it is of our own making, show that it is over.
+type pauses struct {
+	mu  sync.Mutex // guards all
+	all map[pauseKey]pause
+}
+
+// A pauseKey says what rests: an endpoint, an account, or one model of an
+// account for one credential. Fields that do not matter are zero.
+type pauseKey struct {
+	endpoint   string
+	account    string
+	model      string
+	credential credential
+}
+
+type pause struct {
+	until   time.Time
+	asked   bool // by the server, not of our own making
+	strikes int  // in a row, of our own making
+	refusal *refusal
+}
+
+// A refusal is what an endpoint said when it earned its pause, to say again
+// to those whom the pause keeps away.
+type refusal struct {
+	status      int
+	contentType string
+	body        []byte
+}
+
+const (
+	maxPauses      = 4096
+	maxKeptRefusal = 16 << 10
+	keyPause       = 10 * time.Minute // of an endpoint or account whose key does not work
+)
+
+func newPauses() *pauses { return &pauses{all: make(map[pauseKey]pause)} }
+
+// of returns the pause of key, if it lasts beyond now.
+func (ps *pauses) of(key pauseKey, now time.Time) (pause, bool) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p, ok := ps.all[key]
+	return p, ok && p.until.After(now)
+}
+
+// ask has key rest for d because its server asked for it.
+func (ps *pauses) ask(key pauseKey, now time.Time, d time.Duration, r *refusal) {
+	ps.set(key, now, d, true, r)
+}
+
+// earn has key rest for d, doubled for every time in a row up to longest.
+func (ps *pauses) earn(key pauseKey, now time.Time, d, longest time.Duration, r *refusal) time.Duration {
+	ps.mu.Lock()
+	strikes := ps.all[key].strikes
+	ps.mu.Unlock()
+	d = min(d<<min(strikes, 16), longest)
+	ps.set(key, now, d, false, r)
+	return d
+}
+
+func (ps *pauses) set(key pauseKey, now time.Time, d time.Duration, asked bool, r *refusal) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p := ps.all[key]
+	if until := now.Add(d); until.After(p.until) {
+		p.until, p.asked, p.refusal = until, asked, r
+	}
+	if !asked {
+		p.strikes++
+	}
+	if len(ps.all) >= maxPauses {
+		ps.sweepLocked(now)
+	}
+	ps.all[key] = p
+}
+
+// recovered ends what key earned: it has just answered. What a server asked
+// for stands.
+func (ps *pauses) recovered(key pauseKey) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if p, ok := ps.all[key]; ok && !p.asked {
+		delete(ps.all, key)
+	}
+}
+
+// sweepLocked makes room: first what is over, then, should all last, the
+// soonest to end.
+func (ps *pauses) sweepLocked(now time.Time) {
+	var soonest pauseKey
+	var at time.Time
+	for key, p := range ps.all {
+		if !p.until.After(now) {
+			delete(ps.all, key)
+		} else if at.IsZero() || p.until.Before(at) {
+			soonest, at = key, p.until
+		}
+	}
+	if len(ps.all) >= maxPauses {
+		delete(ps.all, soonest)
+	}
+}
+
+// list returns the pauses that last beyond now.
+func (ps *pauses) list(now time.Time) map[pauseKey]pause {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	lasting := make(map[pauseKey]pause)
+	for key, p := range ps.all {
+		if p.until.After(now) {
+			lasting[key] = p
+		}
+	}
+	return lasting
+}

@@ -1,0 +1,269 @@
+package breakwater
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/breakwater-go/breakwater/internal/permits"
+)
+
+// RatePolicy bounds the attempts on one account and model. Hosts count a
+// request until its answer is complete, so InFlight does, too.
+type RatePolicy struct {
+	// PerSecond attempts are let through, Burst at once. 0 or Off: unlimited.
+	// Burst's default is PerSecond, rounded up.
+	PerSecond float64
+	Burst     int
+
+	// TokensPerMinute bounds the tokens of prompts and answers: reserved by
+	// DeepSeek's estimate and max_tokens, settled with the usage reported.
+	// 0 or Off: unlimited.
+	TokensPerMinute int
+
+	// InFlight is how many attempts may be open at once, to the end of their
+	// bodies. 0 or Off: unlimited.
+	InFlight int
+
+	// Adaptive is reserved: limits that follow the host's 429s are not built
+	// yet. New refuses true.
+	Adaptive bool
+
+	// MaxWait is how long an attempt queues for the above, at most and within
+	// the caller's deadline, before another endpoint is tried or ErrRateLimited
+	// returned. Default 5s; Off: not at all.
+	MaxWait time.Duration
+}
+
+func (p RatePolicy) resolve(option string) (RatePolicy, error) {
+	f := fields{option: option}
+	resolveField(&f, "PerSecond", &p.PerSecond, 0)
+	f.check(p.Burst >= 0, "Burst is %d: an attempt takes one token, so it must be at least 1", p.Burst)
+	resolveField(&f, "Burst", &p.Burst, max(int(p.PerSecond+0.999), 1))
+	resolveField(&f, "TokensPerMinute", &p.TokensPerMinute, 0)
+	resolveField(&f, "InFlight", &p.InFlight, 0)
+	f.check(!p.Adaptive, "Adaptive is not built yet")
+	resolveField(&f, "MaxWait", &p.MaxWait, 5*time.Second)
+	return p, f.err()
+}
+
+func (p RatePolicy) off() bool {
+	return p.PerSecond == 0 && p.TokensPerMinute == 0 && p.InFlight == 0
+}
+
+// limit is the middleware: a permit to the end of the body first, then the
+// buckets, so that who waits for a permit holds no tokens.
+func limit(next http.RoundTripper) http.RoundTripper {
+	return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		a := attemptOf(req.Context())
+		l := a.endpoint.limits.of(a.model)
+		if l == nil {
+			return next.RoundTrip(req)
+		}
+		lease, err := l.acquire(req.Context(), a.call.tokens())
+		if errors.Is(err, ErrRateLimited) {
+			return nil, &trouble{class: ClassLimited, err: err}
+		}
+		if err != nil {
+			return nil, err
+		}
+		a.atEnd(lease)
+		return next.RoundTrip(req)
+	})
+}
+
+// limits finds an endpoint's limiters. Endpoints of one account find the same
+// ones, so that they share what the account may do.
+type limits struct {
+	policies map[string]RatePolicy // of the endpoint, by model
+	rest     RatePolicy
+	account  string
+	all      *limiters
+}
+
+// limiters are all limiters of a Transport.
+type limiters struct {
+	mu  sync.Mutex // guards all
+	all map[limiterKey]*limiter
+}
+
+type limiterKey struct{ account, model string }
+
+// maxLimiters bounds the limiters of a Transport: model names come from callers.
+const maxLimiters = 4096
+
+// of returns model's limiter; nil where there is no limit.
+func (ls *limits) of(model string) *limiter {
+	p, ok := ls.policies[model]
+	if !ok {
+		p, ok = ls.policies[""]
+	}
+	if !ok {
+		p = ls.rest
+	}
+	if p.off() {
+		return nil
+	}
+	ls.all.mu.Lock()
+	defer ls.all.mu.Unlock()
+	key := limiterKey{ls.account, model}
+	l := ls.all.all[key]
+	if l == nil {
+		if len(ls.all.all) >= maxLimiters {
+			key.model = ""
+			if l = ls.all.all[key]; l != nil {
+				return l
+			}
+		}
+		l = newLimiter(p)
+		ls.all.all[key] = l
+	}
+	return l
+}
+
+// A limiter bounds the attempts on one model of one account.
+type limiter struct {
+	policy   RatePolicy
+	permits  *permits.Pool // nil: unlimited
+	attempts *rate.Limiter
+	tokens   *rate.Limiter
+}
+
+func newLimiter(p RatePolicy) *limiter {
+	l := &limiter{policy: p}
+	if p.InFlight > 0 {
+		l.permits = permits.New(p.InFlight)
+	}
+	if p.PerSecond > 0 {
+		l.attempts = rate.NewLimiter(rate.Limit(p.PerSecond), p.Burst)
+	}
+	if p.TokensPerMinute > 0 {
+		l.tokens = rate.NewLimiter(rate.Limit(float64(p.TokensPerMinute)/60), p.TokensPerMinute)
+	}
+	return l
+}
+
+// free reports whether an attempt would not have to wait.
+func (l *limiter) free(now time.Time) bool {
+	return l == nil ||
+		(l.permits == nil || l.permits.Free()) &&
+			(l.attempts == nil || l.attempts.TokensAt(now) >= 1) &&
+			(l.tokens == nil || l.tokens.TokensAt(now) >= 1)
+}
+
+// acquire waits for a permit and the buckets, at most MaxWait in all. It
+// refuses at once where the wait could not end in time.
+func (l *limiter) acquire(ctx context.Context, tokens int) (*lease, error) {
+	until := time.Now().Add(l.policy.MaxWait)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
+		until = deadline
+	}
+	got := &lease{limiter: l}
+	if l.permits != nil {
+		switch err := l.permits.Acquire(ctx, time.Until(until)); {
+		case err == permits.ErrFull:
+			return nil, ErrRateLimited
+		case err != nil:
+			return nil, err
+		}
+		got.permit = true
+	}
+	now := time.Now()
+	if !got.reserve(l.attempts, 1, now, until) || !got.reserve(l.tokens, min(tokens, l.policy.TokensPerMinute), now, until) {
+		got.cancel(now)
+		return nil, ErrRateLimited
+	}
+	got.tokens = min(tokens, l.policy.TokensPerMinute)
+	if err := sleep(ctx, got.wait); err != nil {
+		got.cancel(now)
+		return nil, err
+	}
+	return got, nil
+}
+
+// A lease is what one attempt holds of a limiter.
+type lease struct {
+	limiter      *limiter
+	permit       bool
+	tokens       int // reserved of the tokens a minute; 0: there is no such limit
+	wait         time.Duration
+	reservations []*rate.Reservation
+}
+
+// reserve takes n from a bucket that will have them by until.
+func (h *lease) reserve(bucket *rate.Limiter, n int, now, until time.Time) bool {
+	if bucket == nil {
+		return true
+	}
+	r := bucket.ReserveN(now, n)
+	d := r.DelayFrom(now)
+	if !r.OK() || now.Add(d).After(until) {
+		r.CancelAt(now)
+		return false
+	}
+	h.reservations = append(h.reservations, r)
+	h.wait = max(h.wait, d)
+	return true
+}
+
+// cancel gives everything back: the attempt was not sent.
+func (h *lease) cancel(now time.Time) {
+	for _, r := range h.reservations {
+		r.CancelAt(now)
+	}
+	if h.permit {
+		h.limiter.permits.Release()
+	}
+}
+
+// ended implements ender: the permit comes back, and the tokens reserved are
+// settled with what was used. A failed attempt gives them all back.
+func (h *lease) ended(a *attempt, o outcome) {
+	if h.permit {
+		h.limiter.permits.Release()
+	}
+	if h.tokens == 0 {
+		return
+	}
+	spare := h.tokens - a.usage().TotalTokens
+	if a.usage().TotalTokens == 0 && o == success {
+		spare = 0 // no usage reported: the estimate stands
+	}
+	// The bucket takes back what a negative reservation returns; it caps itself
+	// at its burst. A Reservation can only be cancelled before its time.
+	h.limiter.tokens.ReserveN(time.Now(), -spare)
+}
+
+// tokens estimates what a call will use (DeepSeek's documents: 0.3 token for
+// an English character, 0.6 for a Chinese one), answer included.
+func (c *call) tokens() int {
+	var ascii, other int
+	for _, b := range c.body {
+		switch {
+		case b < 0x80:
+			ascii++
+		case b >= 0xC0: // first byte of a character
+			other++
+		}
+	}
+	return max(1, (3*ascii+6*other)/10+c.look.maxTokens)
+}
+
+// sleep waits for d, or returns the cause of ctx's end.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,235 @@
+package breakwater
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/tidwall/gjson"
+)
+
+// An operation is an inference operation by its path behind the base URL.
+// Only these are judged, cached and failed over.
+type operation string
+
+const opChat operation = "/chat/completions"
+
+// operationOf tells the operation a request asks for.
+func operationOf(req *http.Request) (operation, bool) {
+	if req.Method == http.MethodPost && req.URL != nil && strings.HasSuffix(req.URL.Path, string(opChat)) {
+		return opChat, true
+	}
+	return "", false
+}
+
+// Call overrides, for one call, what the Transport is set to. Put it into the
+// request's context with [WithCall].
+type Call struct {
+	NoCache  bool   // neither take the answer from the cache nor keep it
+	Scope    string // who may share the answer, instead of CachePolicy.Scope
+	Endpoint string // the one endpoint to use, by name; no failover to others
+	Attempts int    // tries per account, instead of RetryPolicy.Attempts; 0: as there
+	Trail    *Trail // filled with the call's attempts, for those who never see the response
+}
+
+type callOptionsKey struct{}
+
+// WithCall returns a context whose calls follow c.
+func WithCall(ctx context.Context, c Call) context.Context {
+	return context.WithValue(ctx, callOptionsKey{}, c)
+}
+
+// look is what the one look into a request's body found.
+type look struct {
+	model              string
+	modelFrom, modelTo int // where the model's JSON value stands in the body
+	stream             bool
+	thinking           bool // the call asks the model to think
+	temperature        float64
+	hasTemperature     bool
+	maxTokens          int
+	choices            int
+}
+
+// lookInto reads the fields breakwater needs in one pass. A body that is no
+// JSON object yields nothing: the host will say what is wrong with it.
+func lookInto(body []byte) look {
+	l := look{choices: 1}
+	text := gjson.Parse(unsafe.String(unsafe.SliceData(body), len(body)))
+	if !text.IsObject() {
+		return l
+	}
+	text.ForEach(func(key, value gjson.Result) bool {
+		switch key.Str {
+		case "model":
+			if value.Type == gjson.String && closed(value.Raw) {
+				l.model = strings.Clone(value.Str)
+				l.modelFrom, l.modelTo = value.Index, value.Index+len(value.Raw)
+			}
+		case "stream":
+			l.stream = value.Type == gjson.True
+		case "thinking":
+			l.thinking = value.Get("type").Str == "enabled"
+		case "enable_thinking":
+			l.thinking = l.thinking || value.Type == gjson.True
+		case "temperature":
+			l.temperature, l.hasTemperature = value.Num, value.Type == gjson.Number
+		case "max_tokens", "max_completion_tokens":
+			l.maxTokens = int(min(max(value.Num, 0), 1<<31))
+		case "n":
+			l.choices = int(min(max(value.Num, 1), 128))
+		}
+		return true
+	})
+	return l
+}
+
+// closed reports whether a JSON string literal has its closing quote, which a
+// cut body's last one has not.
+func closed(raw string) bool { return len(raw) >= 2 && raw[len(raw)-1] == '"' }
+
+// withModel returns body with the model's value replaced by name, every other
+// byte as it was: the host's prefix cache depends on it.
+func (l *look) withModel(body []byte, name string) []byte {
+	if l.modelTo == 0 || name == l.model {
+		return body
+	}
+	spliced := make([]byte, 0, len(body)+len(name)+2)
+	spliced = append(spliced, body[:l.modelFrom]...)
+	spliced = gjson.AppendJSONString(spliced, name)
+	return append(spliced, body[l.modelTo:]...)
+}
+
+// A call is what the caller asked for, once. It is the context of all that is
+// done for it, so that every layer can find it, and the caller's responses can.
+type call struct {
+	context.Context // the caller's
+	Call
+
+	t          *Transport
+	req        *http.Request // the caller's, its context being this call
+	op         operation
+	meant      *endpoint // whose API the caller asked
+	candidates []*endpoint
+	look       look
+	body       []byte        // whole; nil where it is streamed
+	streamed   io.ReadCloser // too large to be kept: sent once
+	credential credential
+	start      time.Time
+	exhausted  bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
+
+	mu      sync.Mutex // guards what follows
+	trail   []Attempt
+	visits  []*visit
+	failure *Error // behind an answer that breakwater wrote itself
+}
+
+type callKey struct{}
+
+// Value finds the call itself under its key.
+func (c *call) Value(key any) any {
+	if key == (callKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// newCall reads the request's body, whole if it may be kept, and looks into it.
+func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*call, error) {
+	c := &call{Context: req.Context(), t: t, op: op, meant: meant, start: time.Now(), credential: credentialOf(req), candidates: t.candidates(meant)}
+	c.Call, _ = req.Context().Value(callOptionsKey{}).(Call)
+	c.Call.Trail.follow(c)
+	c.req = req.WithContext(c)
+	if err := c.readBody(req, t.config.retry.MaxReplay); err != nil {
+		return nil, err
+	}
+	c.look = lookInto(c.body)
+	return c, nil
+}
+
+// readBody takes the body over from the caller's request, and closes it
+// unless it is streamed on.
+func (c *call) readBody(req *http.Request, limit int64) error {
+	if req.Body == nil || req.Body == http.NoBody {
+		return nil
+	}
+	if req.ContentLength > limit {
+		c.streamed = req.Body
+		return nil
+	}
+	var buf bytes.Buffer
+	buf.Grow(int(max(min(req.ContentLength, 1<<20), 0)) + bytes.MinRead)
+	if _, err := buf.ReadFrom(io.LimitReader(req.Body, limit+1)); err != nil {
+		return errors.Join(err, req.Body.Close())
+	}
+	if int64(buf.Len()) > limit {
+		c.streamed = &joined{Reader: io.MultiReader(&buf, req.Body), Closer: req.Body}
+		return nil
+	}
+	c.body = buf.Bytes()
+	return req.Body.Close()
+}
+
+type joined struct {
+	io.Reader
+	io.Closer
+}
+
+// A credential stands for the caller's own, without being it.
+type credential [sha256.Size]byte
+
+// credentialHeaders are the headers that say who a caller is.
+var credentialHeaders = []string{"Authorization", "X-Api-Key", "Api-Key"}
+
+func credentialOf(req *http.Request) credential {
+	var sum [512]byte
+	text := sum[:0]
+	for _, name := range credentialHeaders {
+		for _, v := range req.Header[name] {
+			text = append(append(append(text, name...), 0), v...)
+			text = append(text, 0)
+		}
+	}
+	return sha256.Sum256(text)
+}
+
+// thinking reports whether e is expected to think before it answers.
+func (c *call) thinking(e *endpoint) bool {
+	return c.look.thinking || e.row.thinks(c.look.model)
+}
+
+// record appends to the trail and returns where.
+func (c *call) record(a Attempt) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.trail = append(c.trail, a)
+	return len(c.trail) - 1
+}
+
+// amend changes what the trail says of one attempt and returns it.
+func (c *call) amend(i int, change func(*Attempt)) Attempt {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(&c.trail[i])
+	return c.trail[i]
+}
+
+// attempts returns a copy of the trail.
+func (c *call) attempts() []Attempt {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.trail)
+}

@@ -1,0 +1,111 @@
+package breakwater
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// RetryPolicy says how often and how patiently a call is tried. An account
+// not yet tried may always be tried once; the policy bounds what comes after.
+type RetryPolicy struct {
+	// Attempts is how many tries one account gets in one call. Default 3;
+	// 1 or Off: never twice.
+	Attempts int
+
+	// MinDelay and MaxDelay bound the exponential backoff, with full jitter,
+	// before the same account is tried again. Default 500ms and 8s.
+	MinDelay, MaxDelay time.Duration
+
+	// Patience is how long one call waits, in all, for an endpoint of a better
+	// tier while one of a lower tier could serve. Default 2s.
+	Patience time.Duration
+
+	// MaxRetryAfter is the longest Retry-After a call waits for while no other
+	// endpoint could serve. Default 60s.
+	MaxRetryAfter time.Duration
+
+	// Budget bounds all tries of an account after its first, over a sliding
+	// minute, to this share of the calls, but not below ten. Default 0.2.
+	Budget float64
+
+	// SendOnce never sends again what may already have been billed: an attempt
+	// that reached the host and ended without an answer is the last.
+	SendOnce bool
+
+	// MaxReplay is the largest request body, in bytes, kept to be sent again.
+	// A larger one is sent once, streamed, to the endpoint it was meant for.
+	// Default 32 MiB.
+	MaxReplay int64
+}
+
+// budgetFloor is how many extra attempts a minute are always allowed.
+const budgetFloor = 10
+
+func (p RetryPolicy) resolve() (RetryPolicy, error) {
+	f := fields{option: "WithRetry"}
+	resolveField(&f, "Attempts", &p.Attempts, 3)
+	p.Attempts = max(p.Attempts, 1)
+	resolveField(&f, "MinDelay", &p.MinDelay, 500*time.Millisecond)
+	resolveField(&f, "MaxDelay", &p.MaxDelay, max(8*time.Second, p.MinDelay))
+	f.check(p.MinDelay <= p.MaxDelay, "MinDelay %v is above MaxDelay %v", p.MinDelay, p.MaxDelay)
+	resolveField(&f, "Patience", &p.Patience, 2*time.Second)
+	resolveField(&f, "MaxRetryAfter", &p.MaxRetryAfter, time.Minute)
+	resolveField(&f, "Budget", &p.Budget, 0.2)
+	resolveField(&f, "MaxReplay", &p.MaxReplay, 32<<20)
+	return p, f.err()
+}
+
+// newBackOff returns the delays of one call: uniform between 0 and an
+// interval that doubles from MinDelay to MaxDelay. The library's generator
+// jitters around its interval, hence the halves.
+func (p RetryPolicy) newBackOff() backoff.BackOff {
+	if p.MinDelay == 0 {
+		return &backoff.ZeroBackOff{}
+	}
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(p.MinDelay/2),
+		backoff.WithMaxInterval(p.MaxDelay/2),
+		backoff.WithMultiplier(2),
+		backoff.WithRandomizationFactor(1),
+		backoff.WithMaxElapsedTime(0),
+	)
+}
+
+// longestPause bounds what a server may ask for: an absurd Retry-After must
+// not take an endpoint out for good.
+const longestPause = 10 * time.Minute
+
+// retryAfter reads how long a server asks to be left alone: retry-after-ms
+// (Azure), or Retry-After in seconds or as a date (RFC 9110, section 10.2.3).
+// Numbers of a server are hostile: what is no such time is none, and what is
+// above longestPause is longestPause.
+func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
+	if ms, ok := hostileNumber(h.Get("Retry-After-Ms")); ok {
+		return boundedPause(ms, time.Millisecond), true
+	}
+	value := strings.TrimSpace(h.Get("Retry-After"))
+	if s, ok := hostileNumber(value); ok {
+		return boundedPause(s, time.Second), true
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return min(max(at.Sub(now), 0), longestPause), true
+	}
+	return 0, false
+}
+
+// hostileNumber reads a non-negative number, decimals allowed.
+func hostileNumber(s string) (float64, bool) {
+	n, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
+	if err != nil || !(n >= 0) {
+		return 0, false
+	}
+	return n, true
+}
+
+func boundedPause(n float64, unit time.Duration) time.Duration {
+	return time.Duration(min(n*float64(unit), float64(longestPause)))
+}

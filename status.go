@@ -1,0 +1,112 @@
+package breakwater
+
+import (
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// A Status is a snapshot of a Transport.
+type Status struct {
+	Calls     int64 // inference calls begun
+	Failed    int64 // that no endpoint and no cache answered
+	Attempts  int64 // trips made for calls that have returned
+	Endpoints []EndpointStatus
+	Cache     CacheStatus
+}
+
+// An EndpointStatus is how one endpoint stands.
+type EndpointStatus struct {
+	Name     string
+	URL      string // without what could hold a key
+	Tier     int    // 0 is the first
+	Circuits []CircuitStatus
+	Limits   []LimitStatus
+	Pauses   []PauseStatus
+}
+
+// A CircuitStatus is how the circuit of one model stands.
+type CircuitStatus struct {
+	Model string
+	State string    // closed, half-open, open
+	Until time.Time // when an open circuit may be probed
+}
+
+// A LimitStatus is how the limits of one model of the endpoint's account stand.
+type LimitStatus struct {
+	Model             string
+	InFlight, Waiting int
+}
+
+// A PauseStatus is a pause of the endpoint or its account.
+type PauseStatus struct {
+	Model string // empty: all
+	Until time.Time
+}
+
+// A CacheStatus counts what the cache holds and did.
+type CacheStatus struct {
+	Entries                                int
+	Bytes                                  int64
+	Hits, Misses, Stale, Stores, Evictions int64
+}
+
+type counts struct{ calls, failed, attempts atomic.Int64 }
+
+// Status returns a snapshot.
+func (t *Transport) Status() Status {
+	s := Status{Calls: t.counts.calls.Load(), Failed: t.counts.failed.Load(), Attempts: t.counts.attempts.Load()}
+	now := time.Now()
+	pauses := t.pauses.list(now)
+	endpoints := t.origins.list()
+	for _, tier := range t.tiers {
+		endpoints = append(endpoints, tier...)
+	}
+	for _, e := range endpoints {
+		es := EndpointStatus{Name: e.Name, URL: e.URL, Tier: e.tier, Circuits: e.circuits.status(now), Limits: e.limits.status()}
+		for key, p := range pauses {
+			if key.endpoint == e.Name || key.account == e.Account {
+				es.Pauses = append(es.Pauses, PauseStatus{Model: key.model, Until: p.until})
+			}
+		}
+		s.Endpoints = append(s.Endpoints, es)
+	}
+	if t.cache != nil {
+		s.Cache = t.cache.status()
+	}
+	return s
+}
+
+func (cs *circuits) status(now time.Time) []CircuitStatus {
+	cs.mu.Lock()
+	all := make([]*circuit, 0, len(cs.all))
+	for _, c := range cs.all {
+		all = append(all, c)
+	}
+	cs.mu.Unlock()
+	list := make([]CircuitStatus, len(all))
+	for i, c := range all {
+		list[i] = c.status(now)
+	}
+	slices.SortFunc(list, func(a, b CircuitStatus) int { return strings.Compare(a.Model, b.Model) })
+	return list
+}
+
+func (ls *limits) status() []LimitStatus {
+	ls.all.mu.Lock()
+	defer ls.all.mu.Unlock()
+	var list []LimitStatus
+	for key, l := range ls.all.all {
+		if key.account != ls.account {
+			continue
+		}
+		s := LimitStatus{Model: key.model}
+		if l.permits != nil {
+			s.InFlight, s.Waiting = l.permits.InUse()
+		}
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b LimitStatus) int { return strings.Compare(a.Model, b.Model) })
+	return list
+}

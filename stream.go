@@ -1,0 +1,71 @@
+package breakwater
+
+import "time"
+
+// StreamPolicy sets the clocks and bounds of an answer on its way. Headers
+// prove nothing here: DeepSeek answers 200 first and queues then, so all
+// clocks look at payload, the bytes that carry an answer.
+type StreamPolicy struct {
+	// FirstToken is how long an attempt at a stream may show no payload, from
+	// its start, while another endpoint could serve: the call goes there then.
+	// It is at most half of what is left of the caller's deadline. Default 30s.
+	FirstToken time.Duration
+
+	// Thinking takes FirstToken's place where the call asks the model to think
+	// or the model's name says that it does. It also bounds the silence of a
+	// JSON call while another endpoint could serve. Default 5min.
+	Thinking time.Duration
+
+	// Queued is how long a JSON answer may consist of blank lines only, while
+	// another endpoint could serve; where the host is known to answer before
+	// it queues, also how long it may take to do so. Default 60s.
+	Queued time.Duration
+
+	// Stall is how long a stream may bring no payload behind the commit before
+	// it ends in ErrStalled; five times that while keep-alives come and no other
+	// endpoint could serve. Before the commit it bounds a pause within a JSON
+	// answer while another endpoint could serve. Default 60s.
+	Stall time.Duration
+
+	// Hedge and Rescue are reserved: asking a second account when the first is
+	// slow, and going on after a stream broke, are not built yet. New refuses
+	// values other than zero and Off.
+	Hedge  time.Duration
+	Rescue Rescue
+
+	// KeepComments passes SSE comments on. By default they are stripped: several
+	// parsers trip over them.
+	KeepComments bool
+
+	// MaxBuffer is the size, in bytes, up to which a JSON answer is checked
+	// whole before it is handed over. Default 8 MiB.
+	MaxBuffer int64
+}
+
+// Rescue says how a stream that broke behind the commit goes on.
+type Rescue int
+
+const (
+	RescueContinue Rescue = iota // by prefix completion, where the host has it
+	RescueRestart                // continue, else ask again and prove what was delivered
+	RescueOff      Rescue = Off  // end in the typed error
+)
+
+// maxEvent bounds one event of a stream, in bytes.
+const maxEvent = 16 << 20
+
+// keepAliveStalls is how many times Stall a stream may live on keep-alives
+// alone, while nobody else could serve.
+const keepAliveStalls = 5
+
+func (p StreamPolicy) resolve() (StreamPolicy, error) {
+	f := fields{option: "WithStream"}
+	resolveField(&f, "FirstToken", &p.FirstToken, 30*time.Second)
+	resolveField(&f, "Thinking", &p.Thinking, 5*time.Minute)
+	resolveField(&f, "Queued", &p.Queued, time.Minute)
+	resolveField(&f, "Stall", &p.Stall, time.Minute)
+	resolveField(&f, "MaxBuffer", &p.MaxBuffer, 8<<20)
+	f.check(p.Hedge == 0 || p.Hedge == Off, "Hedge is not built yet")
+	f.check(p.Rescue == RescueContinue || p.Rescue == RescueOff, "Rescue %d is not built yet", p.Rescue)
+	return p, f.err()
+}

@@ -1,0 +1,156 @@
+package breakwater
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/chat"
+)
+
+// A Class says what became of an attempt.
+type Class string
+
+const (
+	ClassOK           Class = "ok"             // a whole answer, or one well begun
+	ClassCanceled     Class = "canceled"       // the caller left
+	ClassDeadline     Class = "deadline"       // the caller's deadline passed before any payload
+	ClassUnreachable  Class = "unreachable"    // DNS, dial, TLS, refused, reset before payload
+	ClassUnavailable  Class = "unavailable"    // 408, 424, 5xx
+	ClassRateLimited  Class = "rate_limited"   // 429
+	ClassKeyRejected  Class = "key_rejected"   // 401, 403
+	ClassNoFunds      Class = "no_funds"       // 402, or the host's words for it
+	ClassUnsuited     Class = "unsuited"       // this host's limits: context length, unknown model
+	ClassFiltered     Class = "filtered"       // the content is refused
+	ClassRefused      Class = "refused"        // any other 4xx: the request is at fault
+	ClassRedirected   Class = "redirected"     // 3xx to an inference call
+	ClassBadResponse  Class = "bad_response"   // a 200 that is no answer: cut, malformed, HTML, empty
+	ClassNoFirstToken Class = "no_first_token" // no payload in time, and another endpoint could serve
+	ClassStalled      Class = "stalled"        // payload stopped coming
+	ClassTruncated    Class = "truncated"      // the stream ended before the answer did
+	ClassRewrite      Class = "rewrite"        // Endpoint.Rewrite failed, or a layer of the user's did
+	ClassCircuitOpen  Class = "circuit_open"   // not sent: the circuit is open
+	ClassLimited      Class = "limited"        // not sent: a local limit
+	ClassPaused       Class = "paused"         // not sent: the endpoint or account rests
+)
+
+// local reports whether the attempt was refused before it was sent.
+func (c Class) local() bool {
+	return c == ClassCircuitOpen || c == ClassLimited || c == ClassPaused
+}
+
+// passing reports whether the same endpoint may do better after a while.
+func (c Class) passing() bool {
+	switch c {
+	case ClassUnreachable, ClassUnavailable, ClassRateLimited, ClassBadResponse,
+		ClassNoFirstToken, ClassStalled, ClassTruncated:
+		return true
+	}
+	return false
+}
+
+// ofTheFleet reports whether it is a failure of endpoints, and not of the
+// request: an answer from the cache, past its time, would do instead.
+func (c Class) ofTheFleet() bool {
+	return c.passing() || c.local() || c == ClassKeyRejected || c == ClassNoFunds || c == ClassRewrite
+}
+
+// outcome is what a breaker hears of an attempt.
+type outcome int
+
+const (
+	neutral outcome = iota
+	success
+	failure
+)
+
+func (c Class) outcome() outcome {
+	switch c {
+	case ClassOK, ClassFiltered, ClassRefused:
+		return success
+	case ClassDeadline, ClassUnreachable, ClassUnavailable, ClassRedirected, ClassBadResponse,
+		ClassNoFirstToken, ClassStalled, ClassTruncated:
+		return failure
+	}
+	return neutral
+}
+
+// A Verdict is what the loop does after an attempt.
+type Verdict string
+
+const (
+	VerdictAccept    Verdict = "accept"    // the caller gets the answer
+	VerdictAgain     Verdict = "again"     // the same endpoint once more
+	VerdictElsewhere Verdict = "elsewhere" // another endpoint
+	VerdictStop      Verdict = "stop"      // the call ends without an answer
+)
+
+// Usage counts the tokens of one answer, as the host reported them.
+type Usage struct {
+	PromptTokens, CompletionTokens, TotalTokens int
+	CachedTokens                                int // of the prompt, from the host's prefix cache
+	ReasoningTokens                             int // of the completion
+}
+
+func usageOf(u chat.Usage) Usage { return Usage(u) }
+
+// An Attempt is one trip to one endpoint, or one that a local refusal spared.
+type Attempt struct {
+	N          int // from 1; 0 where nothing was sent
+	Endpoint   string
+	Model      string // by the endpoint's name for it
+	Start      time.Time
+	Wait       time.Duration // spent before it: backoff, Retry-After
+	FirstToken time.Duration // from Start to the first payload; 0: there was none
+	Elapsed    time.Duration // from Start to the end of the exchange
+	Status     int           // HTTP status; 0: there was none
+	Class      Class
+	Verdict    Verdict
+	Bytes      int64 // of the body, handed to the caller
+	Usage      Usage
+	// MayBeBilled: it reached the host, ended without an answer, and may have
+	// been billed all the same.
+	MayBeBilled bool
+	Err         error // behind the class; its text never leaves breakwater's own errors and events
+}
+
+// A Trail follows the attempts of a call for those who never see its
+// response, as users of SDKs do: see [Call]. Its zero value is ready; it may
+// be read at any time from any goroutine.
+type Trail struct {
+	mu sync.Mutex // guards of
+	of *call
+}
+
+// Attempts returns the attempts of the latest call made with this Trail, in order.
+func (t *Trail) Attempts() []Attempt {
+	t.mu.Lock()
+	c := t.of
+	t.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	return c.attempts()
+}
+
+func (t *Trail) follow(c *call) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	t.of = c
+	t.mu.Unlock()
+}
+
+// TrailOf returns the attempts behind a response, in order; nil where
+// breakwater did not make them, as for an answer from the cache.
+func TrailOf(resp *http.Response) []Attempt {
+	if resp == nil || resp.Request == nil {
+		return nil
+	}
+	c := callOf(resp.Request.Context())
+	if c == nil {
+		return nil
+	}
+	return c.attempts()
+}

@@ -1,0 +1,99 @@
+package breakwater
+
+import (
+	"sync"
+	"time"
+)
+
+// A watch ends an attempt that has shown no payload for too long while
+// another endpoint could serve. While none could, it keeps looking: the place
+// in the queue is worth more than a new one.
+type watch struct {
+	attempt *attempt
+
+	mu    sync.Mutex // guards what follows
+	timer *time.Timer
+	half  time.Time // of the caller's deadline: no attempt may use more; zero: no deadline
+	cause error     // what the attempt ends in, should the time run out
+	done  bool      // settled or expired
+	ended error     // cause, once expired
+}
+
+// lookAround is how often an overdue attempt looks whether another endpoint
+// has come back.
+const lookAround = time.Second
+
+// begin starts the clock of an attempt: it covers all from DNS to the first payload.
+func (w *watch) begin(a *attempt) {
+	w.attempt = a
+	p := a.call.t.config.stream
+	first := p.FirstToken
+	switch {
+	case !a.call.look.stream && a.endpoint.row.queuesInside:
+		first = p.Queued
+	case !a.call.look.stream, a.call.thinking(a.endpoint):
+		first = p.Thinking
+	}
+	if first == 0 {
+		return
+	}
+	if deadline, ok := a.Deadline(); ok {
+		w.half = a.start.Add(deadline.Sub(a.start) / 2)
+	}
+	w.arm(first, ErrNoFirstToken)
+}
+
+// arm sets the time from now after which the attempt ends in cause; 0: never.
+func (w *watch) arm(d time.Duration, cause error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.done || w.attempt == nil {
+		return
+	}
+	w.cause = cause
+	if d == 0 {
+		d = time.Duration(1<<63 - 1)
+	}
+	if !w.half.IsZero() {
+		d = min(d, time.Until(w.half))
+	}
+	if w.timer == nil {
+		w.timer = time.AfterFunc(d, w.expire)
+	} else {
+		w.timer.Reset(d)
+	}
+}
+
+// expire runs when the time is up.
+func (w *watch) expire() {
+	elsewhere := w.attempt.call.t.elsewhere(w.attempt)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.done:
+	case !elsewhere:
+		w.timer.Reset(lookAround)
+	default:
+		w.done, w.ended = true, w.cause
+		w.attempt.cancel(w.cause)
+	}
+}
+
+// settle stops the clock: the judgement is made. It returns false if the time
+// was up before.
+func (w *watch) settle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.done = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	return w.ended == nil
+}
+
+// expired returns what the attempt ended in if its time ran out, else nil.
+func (w *watch) expired() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ended
+}
