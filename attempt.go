@@ -365,8 +365,9 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 
 // errorInside gives t the class and status that an error inside a 200 stands for.
 func (a *attempt) errorInside(t *trouble, body []byte) {
+	t.inside = true
 	t.status = chat.RefusalOf(body).Status
-	if t.status == 0 || t.status > 599 {
+	if t.status == 0 {
 		t.status = http.StatusBadGateway
 	}
 	t.class = a.endpoint.row.classify(t.status, body)

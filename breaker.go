@@ -177,7 +177,7 @@ func (c *circuit) changed(_ string, from, to gobreaker.State) {
 			}
 		}
 		if !now.Before(c.openUntil) {
-			c.openUntil = now.Add(jitter(c.openFor))
+			c.openUntil = now.Add(c.owner.t.config.jitter(c.openFor))
 		}
 	case to == gobreaker.StateClosed:
 		c.openFor, c.openUntil = c.owner.policy.OpenFor, time.Time{}

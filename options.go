@@ -32,7 +32,9 @@ type config struct {
 	perTry    []Middleware
 	base      http.RoundTripper
 
-	newBackOff func() backoff.BackOff // tests take its jitter out
+	// Tests take the chance out of these.
+	newBackOff func() backoff.BackOff
+	jitter     func(time.Duration) time.Duration
 }
 
 func newConfig(opts []Option) (*config, error) {
@@ -56,6 +58,9 @@ func newConfig(opts []Option) (*config, error) {
 	}
 	if c.newBackOff == nil {
 		c.newBackOff = c.retry.newBackOff
+	}
+	if c.jitter == nil {
+		c.jitter = jitter
 	}
 	names := make(map[string]bool)
 	for _, tier := range c.tiers {

@@ -227,14 +227,8 @@ func RefusalOf(body []byte) Refusal {
 		Type:    from.Get("type").String(),
 		Message: from.Get("message").String(),
 	}
-	if n, err := strconv.Atoi(r.Code); err == nil {
-		// SiliconFlow writes 50603 for a 503: three digits of status, then its own.
-		for n > 999 {
-			n /= 10
-		}
-		if n >= 400 {
-			r.Status = n
-		}
+	if n, err := strconv.Atoi(r.Code); err == nil && n >= 400 && n <= 599 {
+		r.Status = n
 	}
 	return r
 }

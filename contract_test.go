@@ -1,0 +1,287 @@
+package breakwater
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The contract of http.RoundTripper and the invariants of DESIGN, against
+// bases that do what bases should not.
+
+const (
+	goodJSON   = `{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"total_tokens":3}}`
+	goodEvent  = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n"
+	endEvent   = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+	doneEvent  = "data: [DONE]\n\n"
+	chatJSON   = `{"model":"m","messages":[{"role":"user","content":"q"}]}`
+	chatStream = `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}]}`
+)
+
+// A trackedBody counts how often it is closed and notes reads after that.
+type trackedBody struct {
+	io.Reader
+	closed atomic.Int32
+}
+
+func (b *trackedBody) Close() error { b.closed.Add(1); return nil }
+
+func answer(status int, contentType, body string) *http.Response {
+	return answerFrom(status, contentType, strings.NewReader(body))
+}
+
+func answerFrom(status int, contentType string, body io.Reader) *http.Response {
+	return &http.Response{
+		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Content-Type": {contentType}}, Body: &trackedBody{Reader: body}, ContentLength: -1,
+	}
+}
+
+const (
+	asJSON   = "application/json"
+	asStream = "text/event-stream"
+)
+
+func post(ctx context.Context, url, body string) (*http.Request, *trackedBody) {
+	tracked := &trackedBody{Reader: strings.NewReader(body)}
+	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, url+"/chat/completions", tracked)
+	req.ContentLength = int64(len(body))
+	req.Header.Set("Authorization", "Bearer sk-caller")
+	req.Header.Set("Content-Type", asJSON)
+	return req, tracked
+}
+
+// hostileBases are what a base may do to an attempt, each with whether its
+// answer is right all the same.
+func hostileBases() map[string]func(*http.Request) (*http.Response, error) {
+	cut := func(after string, err error) io.Reader {
+		return io.MultiReader(strings.NewReader(after), errorReader{err})
+	}
+	idle := readerFunc(func([]byte) (int, error) { return 0, nil })
+	return map[string]func(*http.Request) (*http.Response, error){
+		"neither": func(*http.Request) (*http.Response, error) { return nil, nil },
+		"both":    func(*http.Request) (*http.Response, error) { return answer(200, asJSON, goodJSON), errors.New("x") },
+		"error":   func(*http.Request) (*http.Response, error) { return nil, errors.New("x") },
+		"no body": func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Header: http.Header{}}, nil
+		},
+		"no header": func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 503, Body: http.NoBody}, nil
+		},
+		"good json": func(*http.Request) (*http.Response, error) { return answer(200, asJSON, goodJSON), nil },
+		"good stream": func(*http.Request) (*http.Response, error) {
+			return answer(200, asStream, goodEvent+endEvent+doneEvent), nil
+		},
+		"stream reset": func(*http.Request) (*http.Response, error) {
+			return answerFrom(200, asStream, cut(goodEvent, errors.New("reset"))), nil
+		},
+		"stream ended": func(*http.Request) (*http.Response, error) { return answer(200, asStream, goodEvent), nil },
+		"stream malformed": func(*http.Request) (*http.Response, error) {
+			return answer(200, asStream, goodEvent+"data: {\n\n"), nil
+		},
+		"stream empty": func(*http.Request) (*http.Response, error) { return answer(200, asStream, ""), nil },
+		"stream idle":  func(*http.Request) (*http.Response, error) { return answerFrom(200, asStream, idle), nil },
+		"json cut":     func(*http.Request) (*http.Response, error) { return answer(200, asJSON, goodJSON[:20]), nil },
+		"json reset": func(*http.Request) (*http.Response, error) {
+			return answerFrom(200, asJSON, cut(goodJSON, errors.New("reset"))), nil
+		},
+		"json idle":         func(*http.Request) (*http.Response, error) { return answerFrom(200, asJSON, idle), nil },
+		"json after blanks": func(*http.Request) (*http.Response, error) { return answer(200, asJSON, "\n\n\n"+goodJSON), nil },
+		"402": func(*http.Request) (*http.Response, error) {
+			return answer(402, asJSON, `{"error":{"message":"no"}}`), nil
+		},
+		"500": func(*http.Request) (*http.Response, error) {
+			return answer(500, asJSON, `{"error":{"message":"no"}}`), nil
+		},
+		"400": func(*http.Request) (*http.Response, error) { return answer(400, "text/plain", `no`), nil },
+		"307": func(*http.Request) (*http.Response, error) { return answer(307, "", ``), nil },
+		"packed": func(*http.Request) (*http.Response, error) {
+			resp := answer(200, asStream, goodEvent)
+			resp.Header.Set("Content-Encoding", "br")
+			return resp, nil
+		},
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// layerings are the layers alone and together.
+func layerings() map[string][]Option {
+	noBreaker := WithBreaker(BreakerPolicy{FailureRate: Off, Consecutive: Off})
+	once := WithRetry(RetryPolicy{Attempts: 1})
+	return map[string][]Option{
+		"default":      nil,
+		"gate alone":   {noBreaker, once},
+		"breaker":      {once},
+		"limit":        {noBreaker, once, WithRateLimit(RatePolicy{InFlight: 1, PerSecond: 1000, TokensPerMinute: 100000})},
+		"cache":        {noBreaker, once, WithCache(CachePolicy{})},
+		"all":          {WithCache(CachePolicy{}), WithRateLimit(RatePolicy{InFlight: 1, TokensPerMinute: 100000})},
+		"as Go errors": {WithErrors()},
+		"no clocks":    {WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off, Stall: Off, KeepComments: true})},
+	}
+}
+
+// Invariants 1 (the caller's request unchanged, its body closed once), 2 (the
+// base's bodies closed), 3 (response or error), 4 (permits given back), 6 (no
+// clean end of a truncated answer), 12 (no goroutine left).
+func TestContract(t *testing.T) {
+	for layers, opts := range layerings() {
+		for hostile, base := range hostileBases() {
+			for _, body := range []string{chatJSON, chatStream, ""} {
+				for _, reads := range []int{0, 3, 1 << 20} { // bytes the caller reads before it closes
+					t.Run(fmt.Sprintf("%s/%s/%d/%d", layers, hostile, len(body), reads), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) { contract(t, opts, hostile, base, body, reads) })
+					})
+				}
+			}
+		}
+	}
+}
+
+func contract(t *testing.T, opts []Option, hostile string, base func(*http.Request) (*http.Response, error), body string, reads int) {
+	var given []*trackedBody
+	rt, err := New(append([]Option{steady(), WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		if req.Body != nil {
+			io.Copy(io.Discard, req.Body)
+			req.Body.Close()
+		}
+		resp, err := base(req)
+		if resp != nil {
+			if b, ok := resp.Body.(*trackedBody); ok {
+				given = append(given, b)
+			}
+		}
+		return resp, err
+	}))}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, asked := post(t.Context(), "http://host.test", body)
+	before, header := *req, req.Header.Clone()
+	resp, err := rt.RoundTrip(req)
+	if (resp == nil) == (err == nil) {
+		t.Fatalf("RoundTrip = %v, %v, want exactly one", resp, err)
+	}
+	if resp != nil {
+		if resp.Body == nil || resp.Request == nil {
+			t.Fatalf("response without Body or Request: %+v", resp)
+		}
+		got, err := io.ReadAll(io.LimitReader(resp.Body, int64(reads)))
+		full := reads > len(got)
+		truncated := strings.HasPrefix(hostile, "stream ") && resp.StatusCode == 200
+		if full && err == nil && truncated {
+			t.Errorf("%q ended cleanly", got)
+		}
+		resp.Body.Close()
+		resp.Body.Close()
+	}
+	if req.URL.String() != before.URL.String() || req.Method != before.Method || fmt.Sprint(req.Header) != fmt.Sprint(header) || req.Body != before.Body || req.ContentLength != before.ContentLength {
+		t.Errorf("the caller's request was changed: %+v", req)
+	}
+	if n := asked.closed.Load(); n != 1 {
+		t.Errorf("the caller's body was closed %d times, want 1", n)
+	}
+	for i, b := range given {
+		if b.closed.Load() == 0 {
+			t.Errorf("response body %d of %d was not closed", i+1, len(given))
+		}
+	}
+	for _, e := range rt.Status().Endpoints {
+		for _, l := range e.Limits {
+			if l.InFlight != 0 {
+				t.Errorf("permits not given back: %+v", l)
+			}
+		}
+	}
+	rt.Close()
+	synctest.Wait()
+}
+
+// A panic below must hold nothing for good (invariant 4).
+func TestPanicGivesBack(t *testing.T) {
+	boom := true
+	rt, err := New(WithRateLimit(RatePolicy{InFlight: 1}), WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		if boom {
+			panic("boom")
+		}
+		return answer(200, asJSON, goodJSON), nil
+	})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic did not reach the caller")
+			}
+		}()
+		req, _ := post(t.Context(), "http://host.test", chatJSON)
+		rt.RoundTrip(req)
+	}()
+	boom = false
+	req, _ := post(t.Context(), "http://host.test", chatJSON)
+	resp, err := rt.RoundTrip(req)
+	if err != nil || resp.StatusCode != 200 {
+		t.Errorf("after the panic: %v, %v, want an answer", resp, err)
+	}
+}
+
+// Nothing reaches the caller before commit, and then each event as it comes
+// (invariant 5).
+func TestStreamIsLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pr, pw := io.Pipe()
+		rt, err := New(WithBase(RoundTripperFunc(func(*http.Request) (*http.Response, error) { return answerFrom(200, asStream, pr), nil })))
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		go func() {
+			for _, part := range []string{": keep-alive\n\n", "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n", goodEvent, goodEvent, endEvent, doneEvent} {
+				<-time.After(time.Second)
+				io.WriteString(pw, part)
+			}
+			pw.Close()
+		}()
+		req, _ := post(t.Context(), "http://host.test", chatStream)
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d != 3*time.Second {
+			t.Errorf("committed after %v, want 3s: the first payload", d)
+		}
+		buf := make([]byte, 4096)
+		var at []time.Duration
+		var all bytes.Buffer
+		for {
+			n, err := resp.Body.Read(buf)
+			if n > 0 && (len(at) == 0 || at[len(at)-1] != time.Since(start)) {
+				at = append(at, time.Since(start))
+			}
+			all.Write(buf[:n])
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if fmt.Sprint(at) != "[3s 4s 5s 6s]" {
+			t.Errorf("events came at %v, want 3s 4s 5s 6s", at)
+		}
+		if want := "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n" + goodEvent + goodEvent + endEvent + doneEvent; all.String() != want {
+			t.Errorf("the caller read %q, want %q", all.String(), want)
+		}
+	})
+}

@@ -1,0 +1,40 @@
+package budget
+
+import (
+	"testing"
+	"time"
+)
+
+func TestTake(t *testing.T) {
+	b := New(0.2, 10)
+	at := func(s float64) time.Time { return b.epoch.Add(time.Duration(s * float64(time.Second))) }
+	take := func(now time.Time, n int) (taken int) {
+		for range n {
+			if b.Take(now) {
+				taken++
+			}
+		}
+		return taken
+	}
+	if got := take(at(0), 20); got != 10 {
+		t.Errorf("without calls: took %d, want the floor of 10", got)
+	}
+	for range 100 {
+		b.Call(at(1))
+	}
+	if got := take(at(2), 50); got != 20 {
+		t.Errorf("after 100 calls: took %d more, want 20", got)
+	}
+	if got := take(at(59.5), 50); got != 0 {
+		t.Errorf("within the minute: took %d more, want 0", got)
+	}
+	if got := take(at(61), 50); got != 0 {
+		t.Errorf("with the calls out of the window and 20 extras in it: took %d, want 0", got)
+	}
+	if got := take(at(62), 50); got != 10 {
+		t.Errorf("with all out of the window: took %d, want 10", got)
+	}
+	if got := take(at(600), 50); got != 10 {
+		t.Errorf("after a long rest: took %d, want 10", got)
+	}
+}

@@ -1,0 +1,175 @@
+package sse
+
+import (
+	"bytes"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+// events runs a stream through a Scanner, reading with r's chunking.
+func events(t testing.TB, r io.Reader, max int, comments bool) (data []string, raw string, err error) {
+	s := New(max, comments)
+	for {
+		ev, ok, err := s.Next()
+		if err != nil {
+			return data, raw, err
+		}
+		if ok {
+			raw += string(ev.Raw)
+			if ev.Data != nil {
+				data = append(data, string(ev.Data))
+			}
+			continue
+		}
+		if _, err := s.ReadFrom(r); err == io.EOF {
+			if ev, ok := s.Rest(); ok {
+				raw += string(ev.Raw)
+				if ev.Data != nil {
+					data = append(data, string(ev.Data))
+				}
+			}
+			return data, raw, nil
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestScanner(t *testing.T) {
+	for _, tt := range []struct {
+		name, in string
+		data     []string
+		raw      string
+	}{
+		{"two events", "data: a\n\ndata: b\n\n", []string{"a", "b"}, "data: a\n\ndata: b\n\n"},
+		{"CRLF", "data: a\r\n\r\ndata: b\r\n\r\n", []string{"a", "b"}, "data: a\r\n\r\ndata: b\r\n\r\n"},
+		{"no space after the colon", "data:a\n\n", []string{"a"}, "data:a\n\n"},
+		{"comments between events go with their blank line", ": keep-alive\n\ndata: a\n\n: keep-alive\n\n", []string{"a"}, "data: a\n\n"},
+		{"comments inside an event go", "event: x\n: c\ndata: a\n: d\n\n", []string{"a"}, "event: x\ndata: a\n\n"},
+		{"a comment before an event without a blank line", ": c\ndata: a\n\n", []string{"a"}, "data: a\n\n"},
+		{"several data lines are one value", "data: a\ndata: b\n\n", []string{"a\nb"}, "data: a\ndata: b\n\n"},
+		{"data without a colon is empty", "data\n\n", []string{""}, "data\n\n"},
+		{"other fields are passed on", "id: 7\nretry: 9\n\n", nil, "id: 7\nretry: 9\n\n"},
+		{"blank lines are passed on", "\n\ndata: a\n\n", []string{"a"}, "\n\ndata: a\n\n"},
+		{"the last blank line is missing", "data: a\n\ndata: [DONE]\n", []string{"a", "[DONE]"}, "data: a\n\ndata: [DONE]\n"},
+		{"the last line end is missing", "data: a", []string{"a"}, "data: a"},
+		{"names that only begin with data", "database: a\n\n", nil, "database: a\n\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for name, r := range map[string]io.Reader{
+				"whole": strings.NewReader(tt.in), "byte by byte": iotest.OneByteReader(strings.NewReader(tt.in)),
+			} {
+				data, raw, err := events(t, r, 1<<20, false)
+				if err != nil || !slices.Equal(data, tt.data) || raw != tt.raw {
+					t.Errorf("%s: events(%q) = %q, %q, %v, want %q, %q", name, tt.in, data, raw, err, tt.data, tt.raw)
+				}
+			}
+		})
+	}
+}
+
+func TestScannerKeepsComments(t *testing.T) {
+	const in = ": a\n\ndata: x\n: b\n\n\n: c\n"
+	if _, raw, err := events(t, strings.NewReader(in), 1<<20, true); raw != in || err != nil {
+		t.Errorf("events(%q) passed on %q, %v, want all of it", in, raw, err)
+	}
+}
+
+// An endless line must not be collected for ever, endless comments not at all.
+func TestScannerIsBounded(t *testing.T) {
+	endless := io.LimitReader(repeat("data: aaaaaaaa"), 1<<20)
+	if _, _, err := events(t, endless, 64<<10, false); err != ErrTooLong {
+		t.Errorf("endless line: err = %v, want ErrTooLong", err)
+	}
+	s := New(64<<10, false)
+	comments := io.LimitReader(repeat(": keep-alive\n"), 4<<20)
+	for {
+		if _, ok, err := s.Next(); err != nil {
+			t.Fatalf("endless comments: %v", err)
+		} else if ok {
+			continue
+		}
+		if _, err := s.ReadFrom(comments); err != nil {
+			break
+		}
+	}
+	if len(s.buf) > 64<<10 {
+		t.Errorf("endless comments: the buffer grew to %d bytes", len(s.buf))
+	}
+}
+
+type repeat string
+
+func (r repeat) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		n += copy(p[n:], r)
+	}
+	return n, nil
+}
+
+// FuzzScanner compares the scanner, fed in chunks, with a plain reading of
+// the whole text.
+func FuzzScanner(f *testing.F) {
+	f.Add([]byte("data: a\n\n: c\n\ndata: b\r\n\r\n"), uint8(3))
+	f.Add([]byte("\n\n: x\ndata\n: y\n\nid: 1\ndata:  z"), uint8(1))
+	f.Fuzz(func(t *testing.T, in []byte, chunk uint8) {
+		data, raw, err := events(t, &chunks{in, int(chunk)%64 + 1}, 1<<30, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		var wantRaw bytes.Buffer
+		var value []string
+		open, swallow := false, false
+		for line := range bytes.Lines(in) {
+			text := bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+			whole := bytes.HasSuffix(line, []byte("\n"))
+			if !whole { // an unfinished line keeps its CR out of the value all the same
+				text = bytes.TrimSuffix(line, []byte("\r"))
+			}
+			switch {
+			case len(text) == 0 && whole:
+				if open && value != nil {
+					want = append(want, strings.Join(value, "\n"))
+				}
+				if open || !swallow {
+					wantRaw.Write(line)
+				}
+				open, swallow, value = false, false, nil
+			case text != nil && len(text) > 0 && text[0] == ':':
+				swallow = !open || swallow
+			default:
+				wantRaw.Write(line)
+				open, swallow = true, false
+				if rest, ok := bytes.CutPrefix(text, []byte("data")); ok && (len(rest) == 0 || rest[0] == ':') {
+					rest = bytes.TrimPrefix(bytes.TrimPrefix(rest, []byte(":")), []byte(" "))
+					value = append(value, string(rest))
+				}
+			}
+		}
+		if value != nil {
+			want = append(want, strings.Join(value, "\n"))
+		}
+		if !slices.Equal(data, want) || raw != wantRaw.String() {
+			t.Errorf("events(%q) = %q, %q, want %q, %q", in, data, raw, want, wantRaw.String())
+		}
+	})
+}
+
+type chunks struct {
+	rest []byte
+	size int
+}
+
+func (c *chunks) Read(p []byte) (int, error) {
+	if len(c.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), c.size)], c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}

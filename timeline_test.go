@@ -1,0 +1,165 @@
+package breakwater
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	kit "github.com/breakwater-go/breakwater/breakwatertest"
+)
+
+// Golden timelines: what happens, when, and what the caller sees, in virtual
+// time, one for each row of the verdict table that shows something of its own.
+func TestTimeline(t *testing.T) {
+	ask := func(stream bool) func(*world) {
+		return func(w *world) { w.call("q", stream) }
+	}
+	breakPrimary := func(f kit.Fault, then func(*world)) func(*world) {
+		return func(w *world) { w.fleet.Server("primary").Break(f); then(w) }
+	}
+	breakAll := func(f kit.Fault, then func(*world)) func(*world) {
+		return func(w *world) {
+			for _, s := range w.fleet.Servers() {
+				s.Break(f)
+			}
+			then(w)
+		}
+	}
+	fast := WithStream(StreamPolicy{FirstToken: 10 * time.Second, Queued: 20 * time.Second, Stall: 10 * time.Second})
+	for _, tt := range []struct {
+		name  string
+		names string
+		opts  []Option
+		run   func(*world)
+	}{
+		{"all well json", "primary second backup", nil, ask(false)},
+		{"all well stream", "primary second backup", nil, ask(true)},
+		{"refused goes to backup", "primary backup", nil, breakPrimary(kit.Refused(), ask(false))},
+		{"refused alone is tried again", "primary", nil, breakPrimary(kit.Refused(), ask(false))},
+		{"reset goes to backup", "primary backup", nil, breakPrimary(kit.Reset(), ask(true))},
+		{"500 once then again on the same", "primary backup", nil, func(w *world) {
+			w.fleet.Server("primary").BreakNext(1, kit.ServerError())
+			w.call("q", false)
+		}},
+		{"503 for ever goes to backup", "primary backup", nil, breakPrimary(kit.Busy(), ask(false))},
+		{"503 alone uses all attempts", "primary", nil, breakPrimary(kit.Busy(), ask(true))},
+		{"429 with Retry-After within patience is waited for", "primary backup", nil, func(w *world) {
+			w.fleet.Server("primary").BreakNext(1, kit.TooManyRequests("2"))
+			w.call("q", false)
+		}},
+		{"429 with long Retry-After goes to backup and stays there", "primary backup", nil, func(w *world) {
+			w.fleet.Server("primary").BreakNext(1, kit.TooManyRequests("30"))
+			w.call("q1", false)
+			w.call("q2", false)
+			w.pass(30 * time.Second)
+			w.call("q3", false)
+		}},
+		{"429 without Retry-After for ever goes to backup", "primary backup", nil, breakPrimary(kit.TooManyRequests(""), ask(false))},
+		{"429 alone is waited for up to MaxRetryAfter", "primary", nil, func(w *world) {
+			w.fleet.Server("primary").BreakNext(1, kit.TooManyRequests("45"))
+			w.call("q", false)
+		}},
+		{"429 alone beyond MaxRetryAfter is answered at once", "primary", nil, func(w *world) {
+			w.fleet.Server("primary").Break(kit.TooManyRequests("90"))
+			w.call("q1", false)
+			w.call("q2", true)
+		}},
+		{"401 of our key rests the endpoint", "primary backup", nil, func(w *world) {
+			w.fleet.Server("primary").Break(kit.Unauthorized())
+			w.call("q1", false)
+			w.call("q2", false)
+		}},
+		{"401 alone comes as it came", "primary", nil, breakPrimary(kit.Unauthorized(), ask(false))},
+		{"402 of our key rests the account", "primary backup", nil, func(w *world) {
+			w.fleet.Server("primary").Break(kit.InsufficientBalance())
+			w.call("q1", false)
+			w.call("q2", false)
+		}},
+		{"400 comes as it came", "primary backup", nil,
+			breakPrimary(kit.Status(400, "application/json", `{"error":{"message":"bad","type":"invalid_request_error","param":null,"code":"invalid_request_error"}}`), ask(false))},
+		{"context length goes elsewhere", "primary backup", nil,
+			breakPrimary(kit.Status(400, "application/json", `{"error":{"message":"This model's maximum context length is 1 tokens","type":"invalid_request_error","param":null,"code":"invalid_request_error"}}`), ask(false))},
+		{"redirect goes elsewhere", "primary backup", nil,
+			breakPrimary(kit.Status(307, "text/plain", "", "Location", "http://stranger.localhost/chat/completions"), ask(false))},
+		{"error inside a 200", "primary backup", nil, breakPrimary(kit.ErrorInside(), ask(false))},
+		{"error inside a 200 stream", "primary backup", nil, breakPrimary(kit.ErrorInside(), ask(true))},
+		{"cut json", "primary backup", nil, breakPrimary(kit.CutJSON(), ask(false))},
+		{"cut json alone", "primary", nil, breakPrimary(kit.CutJSON(), ask(false))},
+		{"out of resources json", "primary backup", nil, breakPrimary(kit.OutOfResources(), ask(false))},
+		{"queue for ever stream", "primary backup", []Option{fast}, breakPrimary(kit.QueueForever(), ask(true))},
+		{"queue for ever json", "primary backup", []Option{fast}, breakPrimary(kit.QueueForever(), ask(false))},
+		{"black hole stream", "primary backup", []Option{fast}, breakPrimary(kit.BlackHole(), ask(true))},
+		{"black hole json", "primary backup", []Option{fast}, breakPrimary(kit.BlackHole(), ask(false))},
+		{"silence stream", "primary backup", []Option{fast}, breakPrimary(kit.Silence(), ask(true))},
+		{"queue alone is waited for", "primary", []Option{fast}, func(w *world) {
+			w.fleet.Server("primary").SetPace(kit.Pace{Queue: 2 * time.Minute})
+			w.call("q", true)
+			w.call("q", false)
+		}},
+		{"half of the deadline leaves time for the backup", "primary backup", nil, func(w *world) {
+			w.fleet.Server("primary").Break(kit.BlackHole())
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			w.callWith(ctx, "q", true, nil)
+		}},
+		{"deadline without payload", "primary", nil, func(w *world) {
+			w.fleet.Server("primary").Break(kit.BlackHole())
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			w.callWith(ctx, "q", true, nil)
+		}},
+		{"cancel while waiting", "primary", nil, func(w *world) {
+			w.fleet.Server("primary").Break(kit.TooManyRequests("30"))
+			ctx, cancel := context.WithCancel(context.Background())
+			time.AfterFunc(5*time.Second, cancel)
+			w.callWith(ctx, "q", false, nil)
+		}},
+		{"stream cut behind commit", "primary backup", nil, breakPrimary(kit.CutStream(4), ask(true))},
+		{"stream ended behind commit", "primary backup", nil, breakPrimary(kit.EndStream(4), ask(true))},
+		{"stream stalled behind commit", "primary backup", []Option{fast}, breakPrimary(kit.StallStream(4), ask(true))},
+		{"stream stalled behind keep-alives", "primary backup", []Option{fast}, breakPrimary(kit.StallKeepAlive(4), ask(true))},
+		{"stream alone stalled behind keep-alives", "primary", []Option{fast}, breakPrimary(kit.StallKeepAlive(4), ask(true))},
+		{"error frame behind commit", "primary backup", nil, breakPrimary(kit.ErrorFrame(4), ask(true))},
+		{"no DONE is fine", "primary", nil, breakPrimary(kit.NoDone(), ask(true))},
+		{"all refused", "primary second backup", nil, breakAll(kit.Refused(), ask(false))},
+		{"circuit opens, is probed, closes", "primary backup", nil, func(w *world) {
+			w.fleet.Server("primary").Break(kit.Refused())
+			for range 6 {
+				w.call("q", false)
+			}
+			w.pass(6 * time.Second)
+			w.call("probe fails", false)
+			w.fleet.Server("primary").Heal()
+			w.pass(6 * time.Second)
+			w.call("open for longer", false)
+			w.pass(6 * time.Second)
+			w.call("probe succeeds", false)
+		}},
+		{"alone behind an open circuit callers probe", "primary", []Option{WithRetry(RetryPolicy{Attempts: 1})}, func(w *world) {
+			w.fleet.Server("primary").Break(kit.Busy())
+			for range 6 {
+				w.call("q", false)
+				w.pass(time.Millisecond)
+			}
+			w.fleet.Server("primary").Heal()
+			w.call("back", false)
+		}},
+		{"cache hit, stale when all are down", "primary backup", []Option{WithCache(CachePolicy{TTL: time.Minute})}, func(w *world) {
+			w.call("q", true)
+			w.call("q", true)
+			w.pass(2 * time.Minute)
+			for _, s := range w.fleet.Servers() {
+				s.Break(kit.Refused())
+			}
+			w.call("q", true)
+			w.call("other", true)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorld(t, tt.names, tt.opts, func(w *world) {
+				tt.run(w)
+				w.golden()
+			})
+		})
+	}
+}
