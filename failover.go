@@ -42,7 +42,6 @@ type run struct {
 	n        int           // trips so far
 	patience time.Duration // left
 	forced   bool          // an open circuit was probed
-	delays   backoff.BackOff
 	last     *visit
 	first    *trouble // what went wrong first
 	shown    *trouble // the one whose response the caller gets if all fails
@@ -54,7 +53,8 @@ type visit struct {
 	model    string
 	tries    int // 0: refused locally
 	trouble  *trouble
-	delay    time.Duration // backoff before it may be asked again
+	delays   backoff.BackOff // of this account in this call
+	due      time.Time       // when its backoff is over
 }
 
 // A step is what the loop does next: an endpoint to try after a wait, or none.
@@ -249,7 +249,7 @@ func (r *run) back(v *visit, now time.Time) (step, bool) {
 	if !ok || s.open {
 		return step{}, false
 	}
-	wait := max(v.delay, s.resting.until.Sub(now), 0)
+	wait := max(v.due.Sub(now), s.resting.until.Sub(now), 0)
 	return step{endpoint: v.endpoint, model: v.model, wait: wait},
 		r.inTime(s.resting.until.Sub(now), now, r.t.config.retry.MaxRetryAfter) && r.inTime(wait, now, wait)
 }
@@ -359,7 +359,7 @@ func (r *run) after(a *attempt, tr *trouble) step {
 	if r.call.streamed != nil && !a.sent.Load() {
 		r.call.streamed.Close()
 	}
-	masks := r.remember(a, tr)
+	masks := r.remember(a, tr, now)
 	switch tr.class {
 	case ClassCanceled, ClassDeadline:
 		return step{err: tr.err}
@@ -386,7 +386,7 @@ func (r *run) after(a *attempt, tr *trouble) step {
 
 // remember keeps the visit and decides whose response the caller would see.
 // It reports whether tr would mask an earlier trouble.
-func (r *run) remember(a *attempt, tr *trouble) (masks bool) {
+func (r *run) remember(a *attempt, tr *trouble, now time.Time) (masks bool) {
 	v := r.call.visited(a.endpoint.Account)
 	if v == nil {
 		v = &visit{}
@@ -399,10 +399,10 @@ func (r *run) remember(a *attempt, tr *trouble) (masks bool) {
 	if !tr.class.local() {
 		v.tries++
 	}
-	if r.delays == nil {
-		r.delays = r.t.config.newBackOff()
+	if v.delays == nil {
+		v.delays = r.t.config.newBackOff()
 	}
-	v.delay = r.delays.NextBackOff()
+	v.due = now.Add(v.delays.NextBackOff())
 	r.last = v
 	masks = r.first != nil
 	if r.first == nil {

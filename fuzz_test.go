@@ -1,0 +1,202 @@
+package breakwater
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, seed := range []string{"2", "0", "-1", "1e309", "NaN", "99999999999999999999", "Tue, 24 Nov 2026 10:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 GMT", "", " 3 ", "0x10", "1_000"} {
+		f.Add(seed, seed)
+	}
+	now := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, value, ms string) {
+		d, ok := retryAfter(http.Header{"Retry-After": {value}, "Retry-After-Ms": {ms}}, now)
+		if d < 0 || d > longestPause || !ok && d != 0 {
+			t.Errorf("retryAfter(%q, %q) = %v, %v, want a time from 0 to %v", value, ms, d, ok, longestPause)
+		}
+	})
+}
+
+// gateFuzz sends one answer through a Transport with nothing but the gate.
+func gateFuzz(t *testing.T, contentType, ask string, body io.Reader) (string, *http.Response, error) {
+	rt, err := New(
+		WithRetry(RetryPolicy{Attempts: 1}), WithBreaker(BreakerPolicy{FailureRate: Off, Consecutive: Off}),
+		WithBase(RoundTripperFunc(func(*http.Request) (*http.Response, error) { return answerFrom(200, contentType, body), nil })))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, _ := post(t.Context(), "http://host.test", ask)
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		t.Fatalf("RoundTrip: %v, want a response", err)
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	return string(got), resp, err
+}
+
+// What passes the JSON gate with a 200 is one whole JSON object without an error.
+func FuzzJSONGate(f *testing.F) {
+	for _, seed := range []string{goodJSON, "\n\n" + goodJSON, goodJSON[:30], `{"error":"x"}`, `{"code":1,"message":"m"}`, `{"error":null}`, "[]", "", "<html>", `{"choices":[{"finish_reason":"insufficient_system_resource"}]}`} {
+		f.Add([]byte(seed), true)
+		f.Add([]byte(seed), false)
+	}
+	f.Fuzz(func(t *testing.T, body []byte, bytewise bool) {
+		var r io.Reader = bytes.NewReader(body)
+		if bytewise {
+			r = iotest.OneByteReader(r)
+		}
+		got, resp, err := gateFuzz(t, asJSON, chatJSON, r)
+		if err != nil || resp.StatusCode == 200 && !json.Valid([]byte(got)) {
+			t.Errorf("%q came as %d %q, %v", body, resp.StatusCode, got, err)
+		}
+		if want := bytes.TrimLeft(body, " \t\r\n"); got != string(want) {
+			t.Errorf("%q came as %q, want it as it was but for leading blanks", body, got)
+		}
+	})
+}
+
+// What ends cleanly at the SSE gate has finished; what is passed on is what
+// came, up to the end, comments aside.
+func FuzzSSEGate(f *testing.F) {
+	for _, seed := range []string{
+		goodEvent + endEvent + doneEvent, goodEvent, goodEvent + doneEvent, ": c\n\n" + goodEvent + ": c\n\n" + endEvent, endEvent, doneEvent,
+		goodEvent + "data: {\n\n", goodEvent + `data: {"error":"x"}` + "\n\n", strings.ReplaceAll(goodEvent+endEvent, "\n", "\r\n"), "data:{\"choices\"",
+	} {
+		f.Add([]byte(seed), true)
+		f.Add([]byte(seed), false)
+	}
+	f.Fuzz(func(t *testing.T, body []byte, bytewise bool) {
+		var r io.Reader = bytes.NewReader(body)
+		if bytewise {
+			r = iotest.OneByteReader(r)
+		}
+		got, resp, err := gateFuzz(t, asStream, chatStream, r)
+		finished := bytes.Contains(body, []byte("finish_reason")) || bytes.Contains(body, []byte("[DONE]"))
+		if resp.StatusCode == 200 && err == nil && !finished {
+			t.Errorf("%q ended cleanly as %q", body, got)
+		}
+		if err != nil && !errors.Is(err, ErrTruncated) && !errors.Is(err, ErrBadResponse) {
+			t.Errorf("%q ended in %v, want a typed error", body, err)
+		}
+		if !subsequence(got, string(body)) {
+			t.Errorf("%q came as %q: not what was sent", body, got)
+		}
+	})
+}
+
+// subsequence reports whether got can be made of all by leaving out bytes.
+func subsequence(got, all string) bool {
+	for i := range len(got) {
+		at := strings.IndexByte(all, got[i])
+		if at < 0 {
+			return false
+		}
+		all = all[at+1:]
+	}
+	return true
+}
+
+// Whatever path is asked, a key goes to its own origin only, and an operation
+// lands under the base path.
+func FuzzPath(f *testing.F) {
+	for _, seed := range []string{"/chat/completions", "/v1/chat/completions", "/beta/chat/completions", "//chat/completions", "/api/v3/../chat/completions", "/%2e%2e/chat/completions", "/v1x/chat/completions", "?x=/chat/completions", "/models"} {
+		f.Add(seed, true)
+		f.Add(seed, false)
+	}
+	f.Fuzz(func(t *testing.T, path string, failover bool) {
+		u, err := url.Parse("https://api.deepseek.com" + path)
+		if err != nil || u.Host != "api.deepseek.com" {
+			return
+		}
+		rt, err := New(steady(), WithRetry(RetryPolicy{Attempts: 1}),
+			WithEndpoints(DeepSeek("sk-deepseek")), WithBackup(Endpoint{Name: "backup", URL: "https://backup.example/api/v3", APIKey: "sk-backup"}),
+			WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				key := req.Header.Get("Authorization")
+				switch req.URL.Host {
+				case "api.deepseek.com":
+					if key != "Bearer sk-deepseek" && key != "Bearer sk-caller" || strings.Contains(key, "backup") {
+						t.Errorf("%q got %q", req.URL, key)
+					}
+					if failover {
+						return nil, errors.New("refused")
+					}
+				case "backup.example":
+					if key != "Bearer sk-backup" || req.URL.String() != "https://backup.example/api/v3/chat/completions" {
+						t.Errorf("%q got %q", req.URL, key)
+					}
+				default:
+					t.Errorf("a request went to %q", req.URL)
+				}
+				return answer(200, asJSON, goodJSON), nil
+			})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, _ := post(t.Context(), "https://api.deepseek.com", chatJSON)
+		req.URL = u
+		if resp, err := rt.RoundTrip(req); err == nil {
+			resp.Body.Close()
+		}
+	})
+}
+
+// A spliced body says the same but for the model, and every other byte stays.
+func FuzzModelSplice(f *testing.F) {
+	for _, seed := range []string{chatJSON, `{"model":"a\"b","x":{"model":"c"}}`, `{"x":"\"model\":\"y\"","model" : "m" }`, `{"model":1}`, `{"model":"a","model":"b"}`, `{"model":"cut`, ``, `[]`, `{"mod\u0065l":"m"}`} {
+		f.Add([]byte(seed), "deepseek-v4")
+		f.Add([]byte(seed), "qu\"ote\\ \x00")
+	}
+	f.Fuzz(func(t *testing.T, body []byte, name string) {
+		before := bytes.Clone(body)
+		l := lookInto(body)
+		got := l.withModel(body, name)
+		if !bytes.Equal(body, before) {
+			t.Fatalf("the body was changed")
+		}
+		if l.modelTo == 0 || name == l.model {
+			if !bytes.Equal(got, body) {
+				t.Errorf("withModel(%q, %q) = %q, want it as it was", body, name, got)
+			}
+			return
+		}
+		if !bytes.HasPrefix(got, body[:l.modelFrom]) || !bytes.HasSuffix(got, body[l.modelTo:]) {
+			t.Errorf("withModel(%q, %q) = %q: more than the model changed", body, name, got)
+		}
+		if json.Valid(body) {
+			var is struct{ Model string }
+			var quoted string
+			if err := json.Unmarshal(got[l.modelFrom:len(got)-(len(body)-l.modelTo)], &quoted); err != nil {
+				t.Errorf("withModel(%q, %q) = %q: %v", body, name, got, err)
+			}
+			_ = json.Unmarshal(got, &is)
+		}
+	})
+}
+
+// Two questions share a key only if operation, scope, URL and body are the same.
+func FuzzCacheKey(f *testing.F) {
+	f.Add("a", "bc", "u", []byte("x"), "ab", "c", "u", []byte("x"))
+	f.Add("", "", "", []byte("ab"), "", "", "a", []byte("b"))
+	f.Fuzz(func(t *testing.T, op1, name1, url1 string, body1 []byte, op2, name2, url2 string, body2 []byte) {
+		same := op1 == op2 && name1 == name2 && url1 == url2 && bytes.Equal(body1, body2)
+		k1 := newCacheKey(operation(op1), scope{name: name1}, url1, body1)
+		k2 := newCacheKey(operation(op2), scope{name: name2}, url2, body2)
+		if (k1 == k2) != same {
+			t.Errorf("keys equal: %v, want %v", k1 == k2, same)
+		}
+		byCaller := newCacheKey(operation(op1), scope{credential: credential{1}, name: name1}, url1, body1)
+		if byCaller == k1 {
+			t.Error("another credential has the same key")
+		}
+	})
+}

@@ -1,0 +1,115 @@
+package breakwater
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestNewRefusesNonsense(t *testing.T) {
+	good := Endpoint{Name: "good", URL: "https://good.example/v1", APIKey: "sk-1"}
+	for _, tt := range []struct {
+		name string
+		opts []Option
+		want []string // parts of the error, all of them
+	}{
+		{"no URL", []Option{WithEndpoints(Endpoint{})}, []string{"WithEndpoints: endpoint 1: URL is empty"}},
+		{"relative URL", []Option{WithEndpoints(good, Endpoint{URL: "/v1"})}, []string{"WithEndpoints: endpoint 2", "absolute"}},
+		{"other scheme", []Option{WithEndpoints(Endpoint{URL: "ftp://x"})}, []string{"scheme"}},
+		{"key in the URL", []Option{WithEndpoints(Endpoint{URL: "https://user:secret@x/?key=secret"})}, []string{"user, query or fragment"}},
+		{"key in a URL that cannot be parsed", []Option{WithEndpoints(Endpoint{URL: "https://secret\x7f"})}, []string{"cannot be parsed"}},
+		{"key over plain http", []Option{WithEndpoints(Endpoint{URL: "http://10.0.0.1", APIKey: "secret"})}, []string{"plain http"}},
+		{"key with a line break", []Option{WithEndpoints(Endpoint{URL: "https://x", APIKey: "secret\n"})}, []string{"line break"}},
+		{"duplicate names", []Option{WithEndpoints(good), WithBackup(good)}, []string{`"good"`, "twice"}},
+		{"name unfit for a header", []Option{WithEndpoints(Endpoint{URL: "https://x", Name: "a\nb"})}, []string{"printable"}},
+		{"unknown host", []Option{WithEndpoints(Endpoint{URL: "https://x", Host: "nobody"})}, []string{`"nobody"`}},
+		{"empty model names", []Option{WithEndpoints(Endpoint{URL: "https://x", Models: map[string]string{"": "x"}})}, []string{"Models"}},
+		{"bad limits", []Option{WithEndpoints(Endpoint{URL: "https://x", Limits: map[string]RatePolicy{"m": {InFlight: -2}}})}, []string{`Limits["m"]`, "InFlight"}},
+		{"empty tier", []Option{WithEndpoints()}, []string{"WithEndpoints: no endpoint"}},
+		{"empty backup", []Option{WithEndpoints(good), WithBackup()}, []string{"WithBackup: no endpoint"}},
+		{"backup of nothing", []Option{WithBackup(good)}, []string{"WithBackup", "WithEndpoints"}},
+		{"nil things", []Option{nil, WithBase(nil), WithObserver(nil), WithMiddleware(nil), WithAttemptMiddleware(nil)},
+			[]string{"nil Option", "WithBase", "WithObserver", "WithMiddleware", "WithAttemptMiddleware"}},
+		{"negatives", []Option{
+			WithRetry(RetryPolicy{Attempts: -2, Patience: -5}), WithBreaker(BreakerPolicy{MinRequests: -3}),
+			WithStream(StreamPolicy{FirstToken: -7}), WithCache(CachePolicy{MaxEntries: -2}), WithRateLimit(RatePolicy{PerSecond: -0.5}),
+		}, []string{"WithRetry: Attempts", "WithRetry: Patience", "WithBreaker: MinRequests", "WithStream: FirstToken", "WithCache: MaxEntries", "WithRateLimit: PerSecond"}},
+		{"not numbers", []Option{WithBreaker(BreakerPolicy{FailureRate: math.NaN()}), WithRetry(RetryPolicy{Budget: math.NaN()})}, []string{"FailureRate", "Budget"}},
+		{"delays crossed", []Option{WithRetry(RetryPolicy{MinDelay: time.Minute, MaxDelay: time.Second})}, []string{"MinDelay"}},
+		{"rate above one", []Option{WithBreaker(BreakerPolicy{FailureRate: 50})}, []string{"FailureRate"}},
+		{"no probes", []Option{WithBreaker(BreakerPolicy{Probes: Off})}, []string{"Probes"}},
+		{"what is not built yet", []Option{WithStream(StreamPolicy{Hedge: time.Second, Rescue: RescueRestart}), WithCache(CachePolicy{StaleWhileRevalidate: 1}), WithRateLimit(RatePolicy{Adaptive: true})},
+			[]string{"Hedge", "Rescue", "StaleWhileRevalidate", "Adaptive"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rt, err := New(tt.opts...)
+			if err == nil || rt != nil {
+				t.Fatalf("New = %v, %v, want an error", rt, err)
+			}
+			for _, part := range tt.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("New's error lacks %q:\n%v", part, err)
+				}
+			}
+			if strings.Contains(err.Error(), "secret") {
+				t.Errorf("New's error shows a key: %v", err)
+			}
+		})
+	}
+}
+
+func TestOffMeansNone(t *testing.T) {
+	rt, err := New(
+		WithRetry(RetryPolicy{Attempts: Off, MinDelay: Off, MaxDelay: Off, Patience: Off, MaxRetryAfter: Off, Budget: Off, MaxReplay: Off}),
+		WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off, Stall: Off, Hedge: Off, Rescue: RescueOff, MaxBuffer: Off}),
+		WithCache(CachePolicy{TTL: Off, StaleWhileRevalidate: Off, MaxEntries: Off, MaxBytes: Off, MaxEntryBytes: Off}),
+		WithBreaker(BreakerPolicy{FailureRate: Off, Consecutive: Off, Window: Off, OpenFor: Off, MaxOpenFor: Off}),
+		WithRateLimit(RatePolicy{PerSecond: Off, TokensPerMinute: Off, InFlight: Off, MaxWait: Off}),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := rt.config; c.retry.Attempts != 1 || c.stream.FirstToken != 0 || c.cache.TTL != 0 || !c.breaker.off() || !c.rate.off() {
+		t.Errorf("Off did not switch off: %+v", *c)
+	}
+}
+
+// Policies and endpoints are copied: what the caller does to its own later
+// changes nothing.
+func TestOptionsAreCopied(t *testing.T) {
+	models := map[string]string{"a": "b"}
+	header := http.Header{"X-Team": {"1"}}
+	rt, err := New(WithEndpoints(Endpoint{Name: "e", URL: "https://x", Models: models, Header: header}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	models["a"] = "c"
+	header.Set("X-Team", "2")
+	e := rt.tiers[0][0]
+	if e.Models["a"] != "b" || e.Header.Get("X-Team") != "1" {
+		t.Errorf("endpoint changed with its caller's maps: %v, %v", e.Models, e.Header)
+	}
+}
+
+func TestNoPrintableFormShowsAKey(t *testing.T) {
+	e := Endpoint{Name: "e", URL: "https://user:secret@x.example/v1?key=secret", APIKey: "secret", Header: http.Header{"X-Key": {"secret"}}}
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "endpoint", e, "pointer", &e)
+	dump, err := json.Marshal(map[string]any{"e": e, "p": &e})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		fmt.Sprint(e), fmt.Sprint(&e), fmt.Sprintf("%v %+v %#v %s %q %x %d", e, e, e, e, e, e, e),
+		fmt.Sprintf("%+v %#v", []Endpoint{e}, struct{ E Endpoint }{e}), e.String(), e.GoString(), log.String(), string(dump),
+	} {
+		if strings.Contains(text, "secret") || strings.Contains(text, fmt.Sprintf("%x", "secret")) {
+			t.Errorf("a key shows in %q", text)
+		}
+	}
+}
