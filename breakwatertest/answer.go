@@ -1,0 +1,53 @@
+package breakwatertest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+)
+
+// Words are chosen so that the text holds what clumsy clients break: characters
+// of several bytes, and in Answer a newline and quotes that JSON must escape.
+var words = [16]string{
+	"harbour", "晴天", "lantern", "海浪", "granite", "café", "meadow", "防波堤",
+	"copper", "灯塔", "saffron", "naïve", "thunder", "深海", "willow", "港口",
+}
+
+func digest(kind, prompt string) (string, [sha256.Size]byte) {
+	sum := sha256.Sum256([]byte(kind + "\x00" + prompt))
+	return hex.EncodeToString(sum[:]), sum
+}
+
+func pick(sum [sha256.Size]byte, i int) string { return words[sum[i]%16] }
+
+// Answer is the content every host gives to a request whose last user message
+// is prompt.
+func Answer(prompt string) string {
+	text, sum := digest("answer", prompt)
+	return fmt.Sprintf("回答: \"%s %s\"\n%s %s, %s", pick(sum, 0), pick(sum, 1), pick(sum, 2), pick(sum, 3), text)
+}
+
+// Reasoning is the reasoning_content of a thinking answer to prompt.
+func Reasoning(prompt string) string {
+	text, sum := digest("reasoning", prompt)
+	return fmt.Sprintf("思考: %s %s\n%s", pick(sum, 0), pick(sum, 1), text)
+}
+
+// ToolArguments is the argument text, a JSON object, of the tool call a host
+// makes when a request with tools asks prompt.
+func ToolArguments(prompt string) string {
+	text, sum := digest("tool", prompt)
+	return fmt.Sprintf(`{"place": "%s", "digest": "%s"}`, pick(sum, 0), text)
+}
+
+// split cuts text on rune boundaries into n pieces of about one size, or into
+// single runes when it has fewer than n.
+func split(text string, n int) []string {
+	runes := []rune(text)
+	n = max(1, min(n, len(runes)))
+	pieces := make([]string, n)
+	for i := range pieces {
+		pieces[i] = string(runes[i*len(runes)/n : (i+1)*len(runes)/n])
+	}
+	return pieces
+}

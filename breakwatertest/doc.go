@@ -1,0 +1,24 @@
+// Package breakwatertest is a fleet of fake chat-completion hosts whose faults
+// can be switched on and off while a test runs.
+//
+// A [Fleet] holds one [Server] per [Host]. [NewFleet] listens on real TCP ports
+// of 127.0.0.1; [NewPipeFleet] keeps everything in memory, so a test can run in
+// a testing/synctest bubble and let ten minutes pass in no time. Both serve the
+// same handler.
+//
+//	fleet, err := breakwatertest.NewFleet(
+//		breakwatertest.DeepSeek("primary"),
+//		breakwatertest.SiliconFlow("backup"),
+//	)
+//	if err != nil {
+//		t.Fatal(err)
+//	}
+//	defer fleet.Close()
+//	fleet.Server("primary").Break(breakwatertest.Busy())
+//
+// Every answer proves which request it belongs to: [Answer] derives it from the
+// last user message alone, and system_fingerprint names the host that gave it.
+// So a test can tell a right answer from a mixed-up, cut or doubled one.
+//
+// [Faults] lists one of each fault, for tests that want to survive them all.
+package breakwatertest

@@ -1,0 +1,33 @@
+package breakwatertest
+
+import "strconv"
+
+// The faults of this file break a stream after a number of content deltas (of
+// argument deltas, when a tool is called). After 0 means right behind the chunk
+// that says the role, before any reasoning too. After more than there are means
+// before the finish chunk.
+
+// CutStream breaks the connection. JSON: half of the promised Content-Length.
+func CutStream(after int) Fault { return midway("CutStream", kindCutStream, after) }
+
+// EndStream ends the body cleanly, without finish_reason and [DONE]. JSON: a
+// right answer.
+func EndStream(after int) Fault { return midway("EndStream", kindEndStream, after) }
+
+// StallStream sends nothing more and keeps the connection open. JSON: half of
+// the body first.
+func StallStream(after int) Fault { return midway("StallStream", kindStallStream, after) }
+
+// StallKeepAlive sends nothing but keep-alives for ever. JSON: blank lines for
+// ever and no body.
+func StallKeepAlive(after int) Fault { return midway("StallKeepAlive", kindStallKeepAlive, after) }
+
+// ErrorFrame sends an event {"error":{…}} and ends. JSON: like [ErrorInside].
+func ErrorFrame(after int) Fault { return midway("ErrorFrame", kindErrorFrame, after) }
+
+// NoDone is a right answer without the closing [DONE].
+func NoDone() Fault { return Fault{name: "NoDone", kind: kindNoDone} }
+
+func midway(name string, k kind, after int) Fault {
+	return Fault{name: name, kind: k, detail: strconv.Itoa(after), after: after}
+}

@@ -1,0 +1,180 @@
+package breakwatertest_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	bt "github.com/breakwater-go/breakwater/breakwatertest"
+)
+
+// outcome is what a bare client sees of a fault.
+type outcome struct {
+	is      error  // the error is this
+	status  int    // the error is this status
+	text    string // the error says this
+	content string // what was read: "all", "some", "half" or ""
+	finish  string
+	done    bool
+}
+
+var (
+	right    = outcome{content: "all", finish: "stop", done: true}
+	timedOut = outcome{is: context.DeadlineExceeded}
+	inside   = outcome{text: "put an error into its answer"}
+	noJSON   = outcome{text: "sent no JSON"}
+)
+
+// outcomes holds JSON and stream for each of bt.Faults.
+var outcomes = map[string][2]outcome{
+	"Refused":             {{is: syscall.ECONNREFUSED}, {is: syscall.ECONNREFUSED}},
+	"Reset":               {{is: syscall.ECONNRESET}, {is: syscall.ECONNRESET}},
+	"BlackHole":           {timedOut, timedOut},
+	"SlowHeaders":         {right, right},
+	"QueueForever":        {timedOut, timedOut},
+	"Silence":             {timedOut, timedOut},
+	"Status":              {{status: 502}, {status: 502}},
+	"TooManyRequests":     {{status: 429}, {status: 429}},
+	"ServerError":         {{status: 500}, {status: 500}},
+	"Busy":                {{status: 503, text: "too busy"}, {status: 503, text: "too busy"}},
+	"HTMLError":           {{status: 504, text: "<h1>504 Gateway Timeout</h1>"}, {status: 504}},
+	"EmptyError":          {{status: 502}, {status: 502}},
+	"Unauthorized":        {{status: 401, text: "****xxxx is invalid"}, {status: 401}},
+	"InsufficientBalance": {{status: 402}, {status: 402}},
+	"ErrorInside":         {inside, inside},
+	"ErrorStringInside":   {inside, inside},
+	"FlatErrorInside":     {inside, inside},
+	"HTMLInside":          {noJSON, noJSON},
+	"EmptyInside":         {noJSON, {}},
+	"CutJSON":             {noJSON, noJSON},
+	"MalformedJSON":       {noJSON, noJSON},
+	"OutOfResources": {
+		{content: "half", finish: "insufficient_system_resource", done: true},
+		{content: "half", finish: "insufficient_system_resource", done: true},
+	},
+	"CutStream":      {{is: io.ErrUnexpectedEOF}, {is: io.ErrUnexpectedEOF, content: "some"}},
+	"EndStream":      {right, {content: "some"}},
+	"StallStream":    {timedOut, {is: context.DeadlineExceeded, content: "some"}},
+	"StallKeepAlive": {timedOut, {is: context.DeadlineExceeded, content: "some"}},
+	"ErrorFrame":     {inside, {text: inside.text, content: "some"}},
+	"NoDone":         {right, {content: "all", finish: "stop"}},
+}
+
+func (want outcome) check(t *testing.T, prompt string, got bt.Reply, err error) {
+	t.Helper()
+	var status *bt.StatusError
+	switch {
+	case want.is == nil && want.status == 0 && want.text == "":
+		if err != nil {
+			t.Errorf("error %v, want none", err)
+		}
+	case err == nil:
+		t.Errorf("no error, want %+v", want)
+	case want.is != nil && !errors.Is(err, want.is):
+		t.Errorf("error %v, want %v", err, want.is)
+	case want.status != 0 && (!errors.As(err, &status) || status.Code != want.status):
+		t.Errorf("error %v, want status %d", err, want.status)
+	case !strings.Contains(err.Error(), want.text):
+		t.Errorf("error %v, want %q in it", err, want.text)
+	}
+
+	answer := bt.Answer(prompt)
+	full := len([]rune(answer))
+	n := len([]rune(got.Content))
+	var ok bool
+	switch want.content {
+	case "":
+		ok = n == 0
+	case "some":
+		ok = n == full*3/12 // CutStream(3) and the like, of twelve deltas
+	case "half":
+		ok = n == full*6/12
+	case "all":
+		ok = n == full
+	}
+	if !ok || !strings.HasPrefix(answer, got.Content) {
+		t.Errorf("content %q, want %s of %q", got.Content, want.content, answer)
+	}
+	if got.FinishReason != want.finish || got.Done != want.done {
+		t.Errorf("finish reason %q, done %v; want %q, %v", got.FinishReason, got.Done, want.finish, want.done)
+	}
+}
+
+// eachFault runs f for every fault, as JSON and as a stream.
+func eachFault(t *testing.T, f func(t *testing.T, fault bt.Fault, stream bool, want outcome)) {
+	for _, fault := range bt.Faults() {
+		want, ok := outcomes[fault.Name()]
+		if !ok {
+			t.Errorf("no test knows the fault %s", fault)
+		}
+		for i, stream := range []bool{false, true} {
+			t.Run(fault.Name()+"/"+kindOf(stream), func(t *testing.T) { f(t, fault, stream, want[i]) })
+		}
+	}
+}
+
+func TestFaultsInBubble(t *testing.T) {
+	eachFault(t, func(t *testing.T, fault bt.Fault, stream bool, want outcome) {
+		inBubble(t, func(t *testing.T, c *client) {
+			s := c.fleet.Server("primary")
+			c.mustAnswer(s, "before", stream) // leaves an idle connection to break
+			s.Break(fault)
+			got, err := c.ask(s, "during", stream, 20*time.Minute)
+			want.check(t, "during", got, err)
+			if fault.Harmless() && err != nil {
+				t.Errorf("%s is harmless, but: %v", fault, err)
+			}
+			s.Heal()
+			c.mustAnswer(s, "after", stream)
+		}, bt.DeepSeek("primary"))
+	})
+}
+
+func TestFaultsOnTCP(t *testing.T) {
+	eachFault(t, func(t *testing.T, fault bt.Fault, stream bool, want outcome) {
+		t.Parallel()
+		if fault.Name() == "SlowHeaders" {
+			fault = bt.SlowHeaders(50 * time.Millisecond)
+		}
+		timeout := 10 * time.Second
+		if errors.Is(want.is, context.DeadlineExceeded) {
+			timeout = 300 * time.Millisecond
+		}
+		c := tcp(t, bt.DeepSeek("primary"))
+		s := c.fleet.Server("primary")
+		s.SetPace(bt.Pace{KeepAlive: 20 * time.Millisecond})
+		s.Break(fault)
+		got, err := c.ask(s, "during", stream, timeout)
+		want.check(t, "during", got, err)
+		eventually(t, "nothing in flight", func() bool { return s.InFlight() == 0 })
+		s.Heal()
+		c.mustAnswer(s, "after", stream)
+	})
+}
+
+// TestBehindCommit holds BehindCommit against what a stream really shows.
+func TestBehindCommit(t *testing.T) {
+	more := []bt.Fault{
+		bt.CutStream(0), bt.EndStream(0), bt.StallStream(0), bt.StallKeepAlive(0), bt.ErrorFrame(0),
+		bt.CutStream(1), bt.EndStream(999), bt.StallStream(999), bt.ErrorFrame(999),
+	}
+	for _, fault := range append(bt.Faults(), more...) {
+		t.Run(fault.String(), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, c *client) {
+				s := c.fleet.Server("primary")
+				s.Break(fault)
+				got, _ := c.ask(s, "hello", true, time.Hour)
+				if fault.Name() == "SlowHeaders" {
+					return // it shows before the payload, which then comes
+				}
+				if payload := got.Content != ""; payload != fault.BehindCommit() {
+					t.Errorf("payload %v, BehindCommit %v", payload, fault.BehindCommit())
+				}
+			}, bt.DeepSeek("primary"))
+		})
+	}
+}

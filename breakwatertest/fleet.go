@@ -1,0 +1,127 @@
+package breakwatertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Fleet is a set of fake hosts. Its methods may be called from any goroutine.
+type Fleet struct {
+	servers []*Server
+	byName  map[string]*Server
+	inPipes bool
+
+	ctx     context.Context // ends with Close; every request's context is below it
+	cancel  context.CancelFunc
+	serving sync.WaitGroup // one for each listener being served
+	conns   sync.WaitGroup // one for each connection being served
+	closing sync.Once
+}
+
+// NewFleet starts the hosts on free TCP ports of 127.0.0.1.
+func NewFleet(hosts ...Host) (*Fleet, error) {
+	return newFleet(hosts, false)
+}
+
+// NewPipeFleet starts the hosts in memory, at http://<name>.localhost<BasePath>.
+// Only [Fleet.Transport] reaches them. Made inside a testing/synctest bubble,
+// the fleet lives on the bubble's clock, and must be closed before the bubble
+// ends.
+func NewPipeFleet(hosts ...Host) (*Fleet, error) {
+	return newFleet(hosts, true)
+}
+
+func newFleet(hosts []Host, inPipes bool) (*Fleet, error) {
+	f := &Fleet{byName: make(map[string]*Server), inPipes: inPipes}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	for _, host := range hosts {
+		if err := f.add(host); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func (f *Fleet) add(host Host) error {
+	if err := host.check(); err != nil {
+		return err
+	}
+	if f.byName[host.Name] != nil {
+		return fmt.Errorf("breakwatertest: two hosts are named %q", host.Name)
+	}
+	s := newServer(f, host)
+	if err := s.start(); err != nil {
+		return err
+	}
+	f.servers = append(f.servers, s)
+	f.byName[host.Name] = s
+	return nil
+}
+
+// Server returns the host of that name, nil if there is none.
+func (f *Fleet) Server(name string) *Server { return f.byName[name] }
+
+// Servers returns all hosts in the order they were given.
+func (f *Fleet) Servers() []*Server { return append([]*Server(nil), f.servers...) }
+
+// Transport returns a fresh transport that reaches this fleet and uses no proxy.
+// Its idle connections are the caller's to close; inside a synctest bubble they
+// must be, for the bubble to end.
+func (f *Fleet) Transport() *http.Transport {
+	dial := (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+	if f.inPipes {
+		dial = f.dialPipe
+	}
+	return &http.Transport{DialContext: dial, IdleConnTimeout: 90 * time.Second}
+}
+
+func (f *Fleet) dialPipe(ctx context.Context, network, addr string) (net.Conn, error) {
+	for _, s := range f.servers {
+		if s.addr == addr {
+			return s.dialPipe(ctx)
+		}
+	}
+	host := strings.TrimSuffix(addr, ":80")
+	return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{
+		Err: "no such host", Name: host, IsNotFound: true,
+	}}
+}
+
+// Close ends every answer, connection and listener, and waits until nothing of
+// the fleet runs any more. A second call does nothing.
+func (f *Fleet) Close() {
+	f.closing.Do(func() {
+		f.cancel()
+		for _, s := range f.servers {
+			s.stop()
+		}
+		f.serving.Wait()
+		// A connection accepted while its server stopped is still open; now
+		// that nobody accepts there can be no further one.
+		for _, s := range f.servers {
+			s.conns.closeAll()
+		}
+		f.conns.Wait()
+	})
+}
+
+// listen opens a TCP port. Taking a port back may have to wait for its former
+// connections to go.
+func listen(addr string) (net.Listener, error) {
+	const patience = 5 * time.Second
+	for start := time.Now(); ; {
+		l, err := net.Listen("tcp", addr)
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) || time.Since(start) > patience {
+			return l, err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

@@ -1,0 +1,109 @@
+package breakwatertest_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	bt "github.com/breakwater-go/breakwater/breakwatertest"
+)
+
+const (
+	key   = "sk-test"
+	model = "deepseek-flash"
+)
+
+// client is a bare HTTP client of a fleet.
+type client struct {
+	t         *testing.T
+	fleet     *bt.Fleet
+	transport *http.Transport
+}
+
+func newClient(t *testing.T, fleet *bt.Fleet, err error) *client {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &client{t: t, fleet: fleet, transport: fleet.Transport()}
+	t.Cleanup(c.close)
+	return c
+}
+
+func (c *client) close() {
+	c.transport.CloseIdleConnections()
+	c.fleet.Close()
+}
+
+func tcp(t *testing.T, hosts ...bt.Host) *client {
+	t.Helper()
+	fleet, err := bt.NewFleet(hosts...)
+	return newClient(t, fleet, err)
+}
+
+// inBubble runs f with a pipe fleet in a synctest bubble. The bubble only ends
+// when nothing of fleet and client is left, so each such test is a leak test.
+func inBubble(t *testing.T, f func(t *testing.T, c *client), hosts ...bt.Host) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		fleet, err := bt.NewPipeFleet(hosts...)
+		f(t, newClient(t, fleet, err))
+	})
+}
+
+// ask asks the server and reads the answer, giving up after timeout.
+func (c *client) ask(s *bt.Server, prompt string, stream bool, timeout time.Duration) (bt.Reply, error) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), timeout)
+	defer cancel()
+	req, err := bt.ChatRequest(ctx, s.URL(), key, model, prompt, stream)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return c.do(req)
+}
+
+func (c *client) do(req *http.Request) (bt.Reply, error) {
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return bt.Reply{}, err
+	}
+	return bt.ReadAnswer(resp)
+}
+
+// mustAnswer demands the right and whole answer.
+func (c *client) mustAnswer(s *bt.Server, prompt string, stream bool) {
+	c.t.Helper()
+	got, err := c.ask(s, prompt, stream, time.Minute)
+	if err != nil {
+		c.t.Fatalf("%s, stream %v: %v", s.Name(), stream, err)
+	}
+	if got.Content != bt.Answer(prompt) || got.FinishReason != "stop" || !got.Done ||
+		got.Fingerprint != "fp_"+s.Name() || got.Model != model {
+		c.t.Errorf("%s, stream %v: wrong answer %+v", s.Name(), stream, got)
+	}
+}
+
+// eventually waits, on the real clock, until the condition holds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(10 * time.Second)
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func kindOf(stream bool) string {
+	if stream {
+		return "stream"
+	}
+	return "JSON"
+}

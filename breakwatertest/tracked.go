@@ -1,0 +1,83 @@
+package breakwatertest
+
+import (
+	"net"
+	"sync"
+)
+
+// tracker remembers a server's open connections. http.Server knows them too,
+// but closes them for good only together with itself.
+type tracker struct {
+	mu       sync.Mutex
+	open     map[*trackedConn]struct{}
+	accepted int
+}
+
+type trackedConn struct {
+	net.Conn
+	tracker *tracker
+}
+
+// trackedListener wraps each connection it accepts.
+type trackedListener struct {
+	net.Listener
+	tracker *tracker
+}
+
+func (l trackedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	tracked := &trackedConn{Conn: conn, tracker: l.tracker}
+	l.tracker.mu.Lock()
+	defer l.tracker.mu.Unlock()
+	if l.tracker.open == nil {
+		l.tracker.open = make(map[*trackedConn]struct{})
+	}
+	l.tracker.open[tracked] = struct{}{}
+	l.tracker.accepted++
+	return tracked, nil
+}
+
+func (c *trackedConn) Close() error {
+	c.tracker.mu.Lock()
+	delete(c.tracker.open, c)
+	c.tracker.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// reset closes the connection so that the client sees a reset, not an end.
+func (c *trackedConn) reset() {
+	switch conn := c.Conn.(type) {
+	case *net.TCPConn:
+		_ = conn.SetLinger(0) // without it the client sees a plain end
+	case *pipeConn:
+		conn.reset()
+	}
+	_ = c.Close() // it may be closed already
+}
+
+func (t *tracker) closeAll() {
+	t.mu.Lock()
+	var conns []*trackedConn
+	for c := range t.open {
+		conns = append(conns, c)
+	}
+	t.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close() // it may be closed already
+	}
+}
+
+func (t *tracker) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.accepted
+}
+
+func (t *tracker) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.accepted = 0
+}
