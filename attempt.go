@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -30,8 +31,10 @@ type attempt struct {
 	start    time.Time
 	watch    watch
 	answer   chat.Answer
-	enders   []ender
-	sent     atomic.Bool // the base began to read the request's body
+	enders   []ender     // told at the end, from the last to the first
+	layers   [2]ender    // room for those of our own layers
+	body     sentBody    // of the request
+	sent     atomic.Bool // the base began to read it
 
 	over atomic.Bool
 	used Usage // set before the enders are told
@@ -195,7 +198,8 @@ func (e *endpoint) authorize(req *http.Request) {
 func (a *attempt) setBody(req *http.Request) {
 	c := a.call
 	if c.streamed != nil {
-		req.Body = &sentBody{Reader: c.streamed, Closer: c.streamed, sent: &a.sent}
+		a.body = sentBody{stream: c.streamed, sent: &a.sent}
+		req.Body = &a.body
 		req.GetBody = nil
 		return
 	}
@@ -204,11 +208,14 @@ func (a *attempt) setBody(req *http.Request) {
 		req.Body, req.GetBody, req.ContentLength = http.NoBody, nil, 0
 		return
 	}
-	again := func() (io.ReadCloser, error) {
-		return &sentBody{Reader: bytes.NewReader(body), Closer: http.NoBody, sent: &a.sent}, nil
+	a.body.bytes.Reset(body)
+	a.body.sent = &a.sent
+	req.Body = &a.body
+	req.GetBody = func() (io.ReadCloser, error) {
+		again := &sentBody{sent: &a.sent}
+		again.bytes.Reset(body)
+		return again, nil
 	}
-	req.Body, _ = again()
-	req.GetBody = again
 	req.ContentLength = int64(len(body))
 	req.TransferEncoding = nil
 }
@@ -216,14 +223,24 @@ func (a *attempt) setBody(req *http.Request) {
 // A sentBody notes that the base began to read it: from then on the host may
 // have seen, and billed, the request.
 type sentBody struct {
-	io.Reader
-	io.Closer
-	sent *atomic.Bool
+	bytes  bytes.Reader
+	stream io.ReadCloser // instead of bytes
+	sent   *atomic.Bool
 }
 
 func (b *sentBody) Read(p []byte) (int, error) {
 	b.sent.Store(true)
-	return b.Reader.Read(p)
+	if b.stream != nil {
+		return b.stream.Read(p)
+	}
+	return b.bytes.Read(p)
+}
+
+func (b *sentBody) Close() error {
+	if b.stream != nil {
+		return b.stream.Close()
+	}
+	return nil
 }
 
 // broken says what an error of the base, or of a body before commit, means.
@@ -316,18 +333,22 @@ var errSlowRefusal = errors.New("breakwater: the body of a refusal took too long
 
 // setWhole gives resp a body from memory.
 func setWhole(resp *http.Response, body []byte) {
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	resp.ContentLength = int64(len(body))
+	setBody(resp, io.NopCloser(bytes.NewReader(body)), len(body))
+}
+
+func setBody(resp *http.Response, body io.ReadCloser, length int) {
+	resp.Body = body
+	resp.ContentLength = int64(length)
 	resp.TransferEncoding = nil
 	if resp.Header.Get("Content-Length") != "" {
-		resp.Header.Set("Content-Length", fmt.Sprint(len(body)))
+		resp.Header.Set("Content-Length", strconv.Itoa(length))
 	}
 }
 
 // judgeJSON reads an answer whole and checks it.
 func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
-	body, whole, err := a.readJSON(resp)
-	if err == nil && !whole {
+	body, all, err := a.readJSON(resp)
+	if err == nil && !all {
 		return a.unjudged(resp, body), nil
 	}
 	resp.Body.Close()
@@ -358,8 +379,9 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 	if !a.watch.settle() {
 		return nil, a.broken(nil, ClassNoFirstToken)
 	}
-	setWhole(resp, body)
-	resp.Body = &wholeBody{Reader: bytes.NewReader(body), bytes: body, attempt: a}
+	whole := &wholeBody{bytes: body, attempt: a}
+	whole.Reset(body)
+	setBody(resp, whole, len(body))
 	return resp, nil
 }
 

@@ -20,7 +20,7 @@ import (
 // A wholeBody is a JSON answer that was read and checked before the caller
 // got it: its exchange is over.
 type wholeBody struct {
-	*bytes.Reader
+	bytes.Reader
 	bytes   []byte
 	attempt *attempt
 }
@@ -75,7 +75,7 @@ func (b *streamBody) next() (sse.Event, chat.Says, error) {
 			return ev, 0, b.eof
 		}
 		b.stall.waits()
-		n, err := b.scan.ReadFrom(b.src)
+		n, err := b.scan.Fill(b.src)
 		b.stall.goesOn()
 		b.eof = err
 		if idle++; n > 0 {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,7 @@ type Transport struct {
 
 	cache    *cache // nil: none
 	budget   *budget.Budget
+	names    names
 	pauses   *pauses
 	limiters *limiters
 	counts   counts
@@ -162,12 +164,14 @@ func (t *Transport) finished(c *call, resp *http.Response, err error) {
 	if err != nil || c.exhausted {
 		t.counts.failed.Add(1)
 	}
-	for _, a := range c.attempts() {
+	c.mu.Lock()
+	for _, a := range c.trail {
 		e.Attempt = max(e.Attempt, a.N)
 		if e.Class == "" || e.Class != ClassOK {
 			e.Class = a.Class
 		}
 	}
+	c.mu.Unlock()
 	t.counts.attempts.Add(int64(e.Attempt))
 	t.emit(c, e)
 }
@@ -215,14 +219,14 @@ func (t *Transport) meant(u *url.URL, inference bool) *endpoint {
 	return best
 }
 
-// candidates returns the endpoints to consider for a call, best tier first,
+// candidates appends the endpoints to consider for a call, best tier first,
 // each tier turned by one from call to call so that its endpoints share the load.
-func (t *Transport) candidates(meant *endpoint) []*endpoint {
+func (t *Transport) candidates(all []*endpoint, meant *endpoint) []*endpoint {
 	if len(t.tiers) == 0 {
-		return []*endpoint{meant}
+		return append(all, meant)
 	}
 	turn := int(t.turn.Add(1) % (1 << 30))
-	all := make([]*endpoint, 0, t.endpoints)
+	all = slices.Grow(all, t.endpoints)
 	for _, tier := range t.tiers {
 		for i := range tier {
 			all = append(all, tier[(turn+i)%len(tier)])
@@ -235,13 +239,17 @@ func (t *Transport) candidates(meant *endpoint) []*endpoint {
 // origin asked: a bounded number, since callers name them.
 type origins struct {
 	mu  sync.Mutex // guards all
-	all map[string]*endpoint
+	all map[originKey]*endpoint
 }
+
+// An originKey is an origin as callers spell it: two spellings of one origin
+// have circuits of their own, which costs less than to compare them each time.
+type originKey struct{ scheme, host string }
 
 const maxOrigins = 256
 
 func (o *origins) of(t *Transport, u *url.URL) *endpoint {
-	key := origin(u)
+	key := originKey{u.Scheme, u.Host}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if e := o.all[key]; e != nil {
@@ -254,9 +262,10 @@ func (o *origins) of(t *Transport, u *url.URL) *endpoint {
 		}
 	}
 	if o.all == nil {
-		o.all = make(map[string]*endpoint)
+		o.all = make(map[originKey]*endpoint)
 	}
-	e := t.newEndpoint(Endpoint{Name: u.Host, URL: key, Account: key, Host: hostOf(u.Hostname())}, 0)
+	at := origin(u)
+	e := t.newEndpoint(Endpoint{Name: u.Host, URL: at, Account: at, Host: hostOf(u.Hostname())}, 0)
 	o.all[key] = e
 	return e
 }

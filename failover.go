@@ -290,6 +290,7 @@ func (r *run) try(s step) (a *attempt, resp *http.Response, tr *trouble) {
 		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.forced,
 		n: r.n + 1, start: time.Now(),
 	}
+	a.enders = a.layers[:0]
 	a.place = c.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
 	r.forced = r.forced || s.forced
 	returned := false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -248,4 +249,23 @@ func (w *world) golden() {
 	if got != string(want) {
 		w.t.Errorf("timeline differs from %s\ngot:\n%swant:\n%s", file, got, want)
 	}
+}
+
+// quick is for tests that break hosts in every way.
+var quick = StreamPolicy{FirstToken: 2 * time.Second, Thinking: 2 * time.Second, Queued: 2 * time.Second, Stall: 2 * time.Second}
+
+// stops are the faults whose answer is the caller's to see: no other host is asked.
+var stops = map[string]bool{}
+
+func debugLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// ownText is the text of breakwater's own error inside err, if there is one.
+func ownText(err error) string {
+	var own *Error
+	if errors.As(err, &own) {
+		return own.Error()
+	}
+	return ""
 }

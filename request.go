@@ -59,7 +59,36 @@ type look struct {
 	choices            int
 }
 
-// lookInto reads the fields breakwater needs in one pass. A body that is no
+// names keeps model names, so that those of calls need not be copied out of
+// their bodies each time: a bounded number, since they come from callers.
+type names struct {
+	mu  sync.RWMutex // guards all
+	all map[string]string
+}
+
+const maxNames = 1024
+
+func (n *names) intern(name string) string {
+	n.mu.RLock()
+	known, ok := n.all[name]
+	n.mu.RUnlock()
+	if ok {
+		return known
+	}
+	name = strings.Clone(name)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.all == nil {
+		n.all = make(map[string]string)
+	}
+	if len(n.all) < maxNames {
+		n.all[name] = name
+	}
+	return name
+}
+
+// lookInto reads the fields breakwater needs in one pass. The model it finds
+// is part of the body, not a copy. A body that is no
 // JSON object yields nothing: the host will say what is wrong with it.
 func lookInto(body []byte) look {
 	l := look{choices: 1}
@@ -71,7 +100,7 @@ func lookInto(body []byte) look {
 		switch key.Str {
 		case "model":
 			if value.Type == gjson.String && closed(value.Raw) {
-				l.model = strings.Clone(value.Str)
+				l.model = value.Str
 				l.modelFrom, l.modelTo = value.Index, value.Index+len(value.Raw)
 			}
 		case "stream":
@@ -117,8 +146,8 @@ type call struct {
 	t          *Transport
 	req        *http.Request // the caller's, its context being this call
 	op         operation
-	meant      *endpoint // whose API the caller asked
-	candidates []*endpoint
+	meant      *endpoint   // whose API the caller asked
+	candidates []*endpoint // that could serve it, best tier first
 	look       look
 	body       []byte        // whole; nil where it is streamed
 	streamed   io.ReadCloser // too large to be kept: sent once
@@ -130,6 +159,9 @@ type call struct {
 	trail   []Attempt
 	visits  []*visit
 	failure *Error // behind an answer that breakwater wrote itself
+
+	first  [1]Attempt // most trails need no more
+	single [1]*endpoint
 }
 
 type callKey struct{}
@@ -149,7 +181,9 @@ func callOf(ctx context.Context) *call {
 
 // newCall reads the request's body, whole if it may be kept, and looks into it.
 func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*call, error) {
-	c := &call{Context: req.Context(), t: t, op: op, meant: meant, start: time.Now(), credential: credentialOf(req), candidates: t.candidates(meant)}
+	c := &call{Context: req.Context(), t: t, op: op, meant: meant, start: time.Now(), credential: credentialOf(req)}
+	c.trail = c.first[:0]
+	c.candidates = t.candidates(c.single[:0], meant)
 	c.Call, _ = req.Context().Value(callOptionsKey{}).(Call)
 	c.Call.Trail.follow(c)
 	c.req = req.WithContext(c)
@@ -157,6 +191,7 @@ func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*
 		return nil, err
 	}
 	c.look = lookInto(c.body)
+	c.look.model = t.names.intern(c.look.model)
 	return c, nil
 }
 
@@ -170,17 +205,38 @@ func (c *call) readBody(req *http.Request, limit int64) error {
 		c.streamed = req.Body
 		return nil
 	}
-	var buf bytes.Buffer
-	buf.Grow(int(max(min(req.ContentLength, 1<<20), 0)) + bytes.MinRead)
-	if _, err := buf.ReadFrom(io.LimitReader(req.Body, limit+1)); err != nil {
-		return errors.Join(err, req.Body.Close())
-	}
-	if int64(buf.Len()) > limit {
-		c.streamed = &joined{Reader: io.MultiReader(&buf, req.Body), Closer: req.Body}
+	body, err := readUpTo(req.Body, req.ContentLength, limit)
+	switch {
+	case err == nil:
+		c.body = body
+		return req.Body.Close()
+	case err == errTooLarge:
+		c.streamed = &joined{Reader: io.MultiReader(bytes.NewReader(body), req.Body), Closer: req.Body}
 		return nil
 	}
-	c.body = buf.Bytes()
-	return req.Body.Close()
+	return errors.Join(err, req.Body.Close())
+}
+
+var errTooLarge = errors.New("larger than the limit")
+
+// readUpTo reads r to its end. Where that is beyond limit it returns what it
+// has read and errTooLarge. size is what r is said to hold, negative if unknown.
+func readUpTo(r io.Reader, size, limit int64) ([]byte, error) {
+	body := make([]byte, 0, min(max(size+1, bytes.MinRead), 1<<20))
+	for {
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case int64(len(body)) > limit:
+			return body, errTooLarge
+		case err == io.EOF:
+			return body, nil
+		case err != nil:
+			return nil, err
+		case len(body) == cap(body):
+			body = append(body, 0)[:len(body)]
+		}
+	}
 }
 
 type joined struct {

@@ -25,6 +25,9 @@ const lookAround = time.Second
 
 // begin starts the clock of an attempt: it covers all from DNS to the first payload.
 func (w *watch) begin(a *attempt) {
+	if len(a.call.candidates) < 2 {
+		return // nobody else could ever serve
+	}
 	w.attempt = a
 	p := a.call.t.config.stream
 	first := p.FirstToken

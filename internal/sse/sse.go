@@ -25,7 +25,7 @@ const (
 )
 
 // An Event is one block of lines. Its slices point into the scanner's buffer
-// and hold until the next ReadFrom.
+// and hold until the next Fill.
 type Event struct {
 	Kind Kind
 	Raw  []byte // what to pass on: the block as it came, without comment lines
@@ -53,9 +53,9 @@ func New(max int, keepComments bool) *Scanner {
 	return &Scanner{max: max, comments: keepComments}
 }
 
-// ReadFrom reads once from r into the buffer, which ends the life of all
+// Fill reads once from r into the buffer, which ends the life of all
 // events given out so far.
-func (s *Scanner) ReadFrom(r io.Reader) (int, error) {
+func (s *Scanner) Fill(r io.Reader) (int, error) {
 	s.makeRoom()
 	n, err := r.Read(s.buf[s.end:])
 	s.end += n

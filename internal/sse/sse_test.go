@@ -24,7 +24,7 @@ func events(t testing.TB, r io.Reader, max int, comments bool) (data []string, r
 			}
 			continue
 		}
-		if _, err := s.ReadFrom(r); err == io.EOF {
+		if _, err := s.Fill(r); err == io.EOF {
 			if ev, ok := s.Rest(); ok {
 				raw += string(ev.Raw)
 				if ev.Data != nil {
@@ -92,7 +92,7 @@ func TestScannerIsBounded(t *testing.T) {
 		} else if ok {
 			continue
 		}
-		if _, err := s.ReadFrom(comments); err != nil {
+		if _, err := s.Fill(comments); err != nil {
 			break
 		}
 	}
@@ -140,7 +140,7 @@ func FuzzScanner(f *testing.F) {
 					wantRaw.Write(line)
 				}
 				open, swallow, value = false, false, nil
-			case text != nil && len(text) > 0 && text[0] == ':':
+			case len(text) > 0 && text[0] == ':':
 				swallow = !open || swallow
 			default:
 				wantRaw.Write(line)

@@ -1,0 +1,163 @@
+package breakwater
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	kit "github.com/breakwater-go/breakwater/breakwatertest"
+)
+
+// Invariant 8: a key reaches its own endpoint's origin only, whatever the
+// fault that sends the call elsewhere, and nothing of the caller's but what
+// inference needs goes to an origin it did not mean.
+func TestKeysReachTheirOriginOnly(t *testing.T) {
+	for _, fault := range kit.Faults() {
+		if fault.BehindCommit() || fault.Harmless() {
+			continue
+		}
+		t.Run(fault.Name(), func(t *testing.T) {
+			inWorld(t, "primary backup", []Option{WithStream(quick)}, func(w *world) {
+				w.fleet.Server("primary").Break(fault)
+				for _, stream := range []bool{false, true} {
+					w.callWith(context.Background(), "q", stream, func(req *http.Request) {
+						for _, name := range []string{"X-Api-Key", "Api-Key", "Cookie", "Proxy-Authorization", "OpenAI-Organization", "X-Secret"} {
+							req.Header.Set(name, "sk-caller-"+name)
+						}
+						req.URL.RawQuery = "key=sk-caller-query"
+					})
+				}
+				for _, server := range w.fleet.Servers() {
+					for _, got := range server.Requests() {
+						text := fmt.Sprint(got.Header, got.RawQuery, got.Path)
+						for _, s := range w.fleet.Servers() {
+							if s != server && strings.Contains(text, "sk-"+s.Name()) {
+								t.Errorf("%s saw the key of %s", server.Name(), s.Name())
+							}
+						}
+						if got.Key != "sk-"+server.Name() {
+							t.Errorf("%s was sent the key %q", server.Name(), got.Key)
+						}
+						if server.Name() == "backup" && strings.Contains(text, "sk-caller") {
+							t.Errorf("backup saw something of the caller's: %s", text)
+						}
+					}
+				}
+				if len(w.fleet.Server("backup").Requests()) == 0 && !stops[fault.Name()] {
+					t.Error("the backup was never asked: nothing was tested")
+				}
+			})
+		})
+	}
+}
+
+// The caller's own key goes to the origin it was meant for, and to no backup,
+// even one without a key.
+func TestTheCallersKeyStaysWithItsOrigin(t *testing.T) {
+	var seen []string
+	rt, err := New(
+		WithEndpoints(Endpoint{Name: "own", URL: "https://own.example"}), WithBackup(Endpoint{Name: "keyless", URL: "http://localhost:11434/v1"}),
+		WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			seen = append(seen, req.URL.Host+" "+req.Header.Get("Authorization"))
+			if req.URL.Host == "own.example" {
+				return answer(500, asJSON, "{}"), nil
+			}
+			return answer(200, asJSON, goodJSON), nil
+		})), steady(), WithRetry(RetryPolicy{Attempts: 1}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, _ := post(t.Context(), "https://own.example", chatJSON)
+	if resp, err := rt.RoundTrip(req); err != nil || resp.StatusCode != 200 {
+		t.Fatal(resp, err)
+	}
+	if got, want := strings.Join(seen, ", "), "own.example Bearer sk-caller, localhost:11434 "; got != want {
+		t.Errorf("keys went %q, want %q", got, want)
+	}
+}
+
+// What another origin says to the caller's: no cookies, nothing in our name.
+func TestForeignHeadersStayOut(t *testing.T) {
+	rt, err := New(
+		WithEndpoints(Endpoint{Name: "own", URL: "https://own.example"}), WithBackup(Endpoint{Name: "backup", URL: "https://backup.example"}),
+		WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			if req.URL.Host == "own.example" {
+				return nil, fmt.Errorf("refused")
+			}
+			resp := answer(200, asJSON, goodJSON)
+			for _, name := range []string{"Set-Cookie", "Breakwater-Error", "Breakwater-Endpoint", "X-Should-Retry"} {
+				resp.Header.Set(name, "theirs")
+			}
+			return resp, nil
+		})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, _ := post(t.Context(), "https://own.example", chatJSON)
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := fmt.Sprint(resp.Header); strings.Contains(text, "theirs") || resp.Header.Get("Breakwater-Endpoint") != "backup" {
+		t.Errorf("headers from another origin: %v", resp.Header)
+	}
+	if ErrorOf(resp) != nil {
+		t.Error("ErrorOf takes another origin's answer for our own")
+	}
+}
+
+// Redirects are not followed by us, and a stranger gets no key of ours.
+func TestStrangersPassUntouched(t *testing.T) {
+	var seen []string
+	rt, err := New(WithEndpoints(DeepSeek("sk-deepseek")), WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		seen = append(seen, req.URL.String()+" "+req.Header.Get("Authorization"))
+		if req.URL.Host == "api.deepseek.com" {
+			resp := answer(307, "", "")
+			resp.Header.Set("Location", "https://stranger.example/chat/completions")
+			return resp, nil
+		}
+		return answer(200, asJSON, goodJSON), nil
+	})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, _ := http.NewRequest(http.MethodPost, "https://api.deepseek.com/chat/completions", strings.NewReader(chatJSON))
+	resp, err := (&http.Client{Transport: rt}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	want := "https://api.deepseek.com/chat/completions Bearer sk-deepseek, https://stranger.example/chat/completions "
+	if got := strings.Join(seen, ", "); got != want {
+		t.Errorf("requests went %q, want %q", got, want)
+	}
+}
+
+// Errors, events and their logs quote neither keys nor questions nor answers.
+func TestErrorsAndEventsAreSilentAboutContent(t *testing.T) {
+	var log strings.Builder
+	logged := WithObserver(Log(debugLogger(&log)))
+	for _, fault := range kit.Faults() {
+		inWorld(t, "primary", []Option{logged, WithStream(quick), WithRetry(RetryPolicy{Attempts: 1}), WithErrors()}, func(w *world) {
+			w.fleet.Server("primary").Break(fault)
+			for _, stream := range []bool{false, true} {
+				ctx, cancel := context.WithTimeout(context.Background(), quick.Stall*10)
+				_, err := w.callWith(ctx, "secret-question", stream, nil)
+				cancel()
+				if err != nil {
+					log.WriteString(ownText(err))
+				}
+			}
+		})
+	}
+	for _, secret := range []string{"sk-", "secret-question", kit.Answer("secret-question")[:12], "Authentication Fails"} {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("%q shows in logs or errors", secret)
+		}
+	}
+	if !strings.Contains(log.String(), "unreachable") {
+		t.Error("nothing was logged: nothing was tested")
+	}
+}
