@@ -234,14 +234,15 @@ func (c *circuit) status(now time.Time) CircuitStatus {
 	return s
 }
 
-// probeable reports whether a caller with nowhere else to go may probe.
-func (c *circuit) probeable(now time.Time) bool {
-	if c == nil {
-		return true
-	}
+// probe returns the probe under way that keeps others from probing, nil if a
+// caller with nowhere else to go may probe now.
+func (c *circuit) probe(now time.Time) *pass {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.probing == nil || now.Sub(c.probing.since) >= probeGrace
+	if c.probing == nil || now.Sub(c.probing.since) >= probeGrace {
+		return nil
+	}
+	return c.probing
 }
 
 // allow asks for leave to send. Forced passes an open circuit as a probe.
@@ -267,6 +268,7 @@ func (c *circuit) allow(forced bool) (*pass, error) {
 	}
 	p := &pass{circuit: c, since: now, done: done}
 	if c.gb.State() == gobreaker.StateHalfOpen {
+		p.over = make(chan struct{})
 		c.mu.Lock()
 		c.probing = p
 		c.mu.Unlock()
@@ -278,6 +280,7 @@ func (c *circuit) allow(forced bool) (*pass, error) {
 type pass struct {
 	circuit *circuit
 	since   time.Time
+	over    chan struct{} // of a probe: closed when its outcome is known
 
 	mu       sync.Mutex // guards what follows
 	done     func(error)
@@ -313,6 +316,9 @@ func (p *pass) report(o outcome) {
 	p.mu.Unlock()
 	defer p.circuit.flush()
 	p.circuit.forget(p)
+	if p.over != nil && !again {
+		defer close(p.over)
+	}
 	if again && o != failure {
 		return
 	}
@@ -340,6 +346,30 @@ func (p *pass) report(o outcome) {
 		done(errFailure)
 	default:
 		done(errNeutral)
+	}
+}
+
+// await waits for a probe's outcome, at most d. It returns an error only when
+// the caller leaves.
+func (p *pass) await(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-p.over:
+	case <-timer.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// known reports whether a probe's outcome is.
+func (p *pass) known() bool {
+	select {
+	case <-p.over:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -23,6 +23,11 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 		if err := r.wait(s); err != nil {
 			return nil, err
 		}
+		if s.probe != nil {
+			r.forced = s.probe.known() // a slow probe lets others follow, a failed one spares them the try
+			s = r.next(time.Now())
+			continue
+		}
 		a, resp, tr := r.try(s)
 		if tr == nil {
 			return resp, nil
@@ -42,6 +47,8 @@ type run struct {
 	n        int           // trips so far
 	patience time.Duration // left
 	forced   bool          // an open circuit was probed
+	watched  bool          // somebody else's probe was waited for
+	raced    bool          // somebody else took the probe between look and leap
 	last     *visit
 	first    *trouble // what went wrong first
 	shown    *trouble // the one whose response the caller gets if all fails
@@ -63,6 +70,7 @@ type step struct {
 	model    string
 	wait     time.Duration
 	forced   bool
+	probe    *pass         // somebody else's, to wait for before the next step is known
 	asCame   bool          // the answer is the caller's to see, not a failure of the fleet
 	pause    pause         // what keeps the call from the endpoint that would be back first
 	blocked  Class         // what keeps the call from all endpoints, if nothing was tried
@@ -146,7 +154,7 @@ func (t *Transport) elsewhere(a *attempt) bool {
 
 // next decides what to do, knowing the visits so far and who could serve now.
 func (r *run) next(now time.Time) step {
-	var fresh, queue, probe, soonest step
+	var fresh, queue, probe, watched, soonest step
 	var rest pause
 	tier := func(s step) int { return s.endpoint.tier }
 	for _, e := range r.call.candidates {
@@ -162,11 +170,15 @@ func (r *run) next(now time.Time) step {
 			fresh = here
 		case s.busy && better(queue):
 			queue = here
-		case s.open && better(probe) && e.circuits.of(s.model).probeable(now):
-			probe = here
-			probe.forced = true
 		case s.open:
 			soonest.blocked = ClassCircuitOpen
+			if under := e.circuits.of(s.model).probe(now); under == nil && better(probe) {
+				probe = here
+				probe.forced = true
+			} else if under != nil && watched.endpoint == nil {
+				watched = here
+				watched.probe, watched.wait = under, under.since.Add(probeGrace).Sub(now)
+			}
 		case !s.resting.until.IsZero() && (soonest.endpoint == nil || s.resting.until.Before(rest.until)):
 			rest = s.resting
 			here.wait, here.pause, here.blocked = rest.until.Sub(now), rest, ClassPaused
@@ -182,7 +194,12 @@ func (r *run) next(now time.Time) step {
 	if probe.endpoint != nil && !r.forced {
 		return probe
 	}
-	return r.again(soonest, now)
+	s := r.again(soonest, now)
+	if s.endpoint == nil && watched.endpoint != nil && !r.watched && r.inTime(watched.wait, now, watched.wait) {
+		r.watched = true
+		return watched
+	}
+	return s
 }
 
 // patient decides between going to a lower tier and waiting for a better one.
@@ -275,10 +292,13 @@ func (r *run) wait(s step) error {
 	if s.wait <= 0 {
 		return nil
 	}
+	r.t.emit(r.call, Event{Kind: KindWait, Endpoint: s.endpoint.Name, Model: s.model, Attempt: r.n + 1, Wait: s.wait})
+	if s.probe != nil {
+		return s.probe.await(r.call, s.wait)
+	}
 	if r.last == nil || s.endpoint.tier < r.last.endpoint.tier || s.endpoint == r.last.endpoint {
 		r.patience -= s.wait
 	}
-	r.t.emit(r.call, Event{Kind: KindWait, Endpoint: s.endpoint.Name, Model: s.model, Attempt: r.n + 1, Wait: s.wait})
 	return sleep(r.call, s.wait)
 }
 
@@ -359,6 +379,10 @@ func (r *run) after(a *attempt, tr *trouble) step {
 	a.cancel(errClosed)
 	if r.call.streamed != nil && !a.sent.Load() {
 		r.call.streamed.Close()
+	}
+	if tr.class == ClassCircuitOpen && !r.raced {
+		r.raced = true
+		return r.next(now)
 	}
 	masks := r.remember(a, tr, now)
 	switch tr.class {
