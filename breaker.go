@@ -73,7 +73,7 @@ func breaker(next http.RoundTripper) http.RoundTripper {
 		}
 		a.atEnd(pass)
 		resp, err := next.RoundTrip(req)
-		if err == nil {
+		if err == nil && pass.over != nil {
 			pass.report(success) // committed: a half-open circuit closes now, not at the end of a long stream
 		}
 		return resp, err
