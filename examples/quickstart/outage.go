@@ -78,7 +78,7 @@ func newFleet() (*kit.Fleet, error) {
 
 // newTransport is breakwater over the fleet. Its clocks are shortened so that
 // an outage fits into a minute; apart from them, only what is off by default is given.
-func newTransport(fleet *kit.Fleet) (*breakwater.Transport, error) {
+func newTransport(fleet *kit.Fleet, opened *circuits) (*breakwater.Transport, error) {
 	endpoint := func(name string) breakwater.Endpoint {
 		return breakwater.Endpoint{Name: name, URL: fleet.Server(name).URL(), APIKey: "sk-" + name, Host: breakwater.HostDeepSeek}
 	}
@@ -90,6 +90,7 @@ func newTransport(fleet *kit.Fleet) (*breakwater.Transport, error) {
 		breakwater.WithBackup(backup),
 		breakwater.WithCache(breakwater.CachePolicy{TTL: patience}),
 		breakwater.WithStream(breakwater.StreamPolicy{FirstToken: 400 * time.Millisecond, Queued: 400 * time.Millisecond}),
+		breakwater.WithObserver(opened.observe),
 		breakwater.WithBreaker(breakwater.BreakerPolicy{OpenFor: time.Second, MaxOpenFor: 2 * time.Second}),
 	)
 }
@@ -103,7 +104,8 @@ func playOutage(ctx context.Context, out io.Writer, p pace) error {
 		return err
 	}
 	defer fleet.Close()
-	transport, err := newTransport(fleet)
+	opened := new(circuits)
+	transport, err := newTransport(fleet, opened)
 	if err != nil {
 		return err
 	}
@@ -123,7 +125,7 @@ func playOutage(ctx context.Context, out io.Writer, p pace) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		printPhase(out, ph, mine, theirs, transport.Status())
+		printLine(out, ph.name, mine, theirs, opened.take(transport.Status()))
 		all.add(mine)
 		beside.add(theirs)
 	}

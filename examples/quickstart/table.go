@@ -89,22 +89,18 @@ func (t *tally) quantile(q float64) time.Duration {
 
 // The table's columns: the phase, breakwater's part, the bare client's part.
 const (
-	head  = "%-32s  %5s %5s %5s %5s %4s %4s %4s %8s %6s %6s  %-15s  %5s %5s %5s %6s\n"
-	line  = "%-32s  %5d %5d %5d %5d %4d %4d %4d %8.2f %6d %6d  %-15s  %5d %5d %5d %6d\n"
-	width = 138
+	head  = "%-32s  %5s %5s %5s %5s %4s %4s %4s %8s %6s %6s  %-21s  %5s %5s %5s %6s\n"
+	line  = "%-32s  %5d %5d %5d %5d %4d %4d %4d %8.2f %6d %6d  %-21s  %5d %5d %5d %6d\n"
+	width = 144
 )
 
 func printHead(out io.Writer) {
 	fmt.Fprintln(out, "An outage of three hosts, as two clients see it. Both ask the same questions, half of them streamed;")
 	fmt.Fprintf(out, "one is a bare http.Client on the primary, the other has breakwater below. Both give up after %v. Times in ms.\n\n", patience)
-	fmt.Fprintf(out, "%-32s  %-79s  %s\n", "", "breakwater", "bare http.Client")
-	fmt.Fprintf(out, head, "phase", "calls", "right", "cache", "stale", "cut", "none", "over", "att/call", "p50", "p99", "circuits open",
+	fmt.Fprintf(out, "%-32s  %-85s  %s\n", "", "breakwater", "bare http.Client")
+	fmt.Fprintf(out, head, "phase", "calls", "right", "cache", "stale", "cut", "none", "over", "att/call", "p50", "p99", "opened circuits",
 		"right", "wrong", "error", "p99")
 	fmt.Fprintln(out, strings.Repeat("-", width))
-}
-
-func printPhase(out io.Writer, ph phase, mine, theirs *tally, status breakwater.Status) {
-	printLine(out, ph.name, mine, theirs, openCircuits(status))
 }
 
 func printLine(out io.Writer, name string, mine, theirs *tally, open string) {
@@ -116,29 +112,13 @@ func printLine(out io.Writer, name string, mine, theirs *tally, open string) {
 // attemptsPerCall is over the calls that went to a host.
 func (t *tally) attemptsPerCall() float64 { return float64(t.attempts) / float64(max(t.sent, 1)) }
 
-// openCircuits names the endpoints whose circuit does not let calls through.
-func openCircuits(status breakwater.Status) string {
-	var open []string
-	for _, e := range status.Endpoints {
-		for _, c := range e.Circuits {
-			if c.State != "closed" {
-				open = append(open, e.Name)
-			}
-		}
-	}
-	if len(open) == 0 {
-		return "-"
-	}
-	return strings.Join(open, " ")
-}
-
 func printSummary(out io.Writer, mine, theirs *tally) {
 	fmt.Fprintln(out, strings.Repeat("-", width))
 	printLine(out, "in all", mine, theirs, "")
 	fmt.Fprint(out, `
 right: whole and right; cache, stale: of those, answered from the cache, stale where no host could
 cut:   ended in an error after the first payload: the caller knows    none: nobody could answer, and the caller was told so
-over:  calls that went on to another host    att/call: attempts per call that went to a host
+over:  calls that went on to another host    att/call: attempts per call that went to a host    opened circuits: at any time in the phase
 wrong: taken for an answer by a client that looks at status and end of the body only, and not the right one
 
 `)

@@ -1,0 +1,74 @@
+// Package breakwater keeps an application answering while the LLM API behind
+// it misbehaves. It is an [http.RoundTripper] to put under the client you
+// already have, in front of DeepSeek and other hosts that serve its models.
+//
+//	client, err := breakwater.NewClient(
+//		breakwater.WithEndpoints(breakwater.DeepSeek(os.Getenv("DEEPSEEK_API_KEY"))),
+//		breakwater.WithBackup(breakwater.SiliconFlow(os.Getenv("SILICONFLOW_API_KEY"))),
+//	)
+//
+// # One fact
+//
+// For this API a response is not good because its headers arrived. DeepSeek
+// answers 200 first and queues the request then, sending blank lines or SSE
+// comments for minutes; streams stall or are cut and closed cleanly; errors
+// come inside a 200. So breakwater judges bodies: nothing reaches the caller
+// before the first payload, the bytes that carry an answer, and until then any
+// failure can still be answered by another attempt. That moment is the commit.
+// Behind it nothing is repeated or lost, and a stream that breaks ends in a
+// typed error, never in a clean EOF.
+//
+// # What is protected
+//
+// A POST to …/chat/completions, JSON and streaming. All else passes through
+// once, as it is, with the endpoint's key if it is meant for one.
+//
+// [New] without endpoints protects the calls to whatever origin each request
+// names, with the caller's own credential. With endpoints, a call meant for any
+// of them is served by whichever can: the endpoints of [WithEndpoints] share
+// the load, those of [WithBackup] stand in while none above can serve. The path
+// is carried over to the endpoint's base URL, the model's name is replaced by
+// the endpoint's own, every other byte of the body stays as it was.
+//
+// # Layers
+//
+// A call passes the user's middleware, the cache and the failover loop; each of
+// its attempts passes the limits, the circuit breaker, the gate that judges,
+// the user's attempt middleware and the base. Every layer is set by a plain
+// struct whose zero value is the documented default; [Off] switches a field off.
+//
+//   - [CachePolicy]: answers again what the same caller asked before; stale,
+//     when no endpoint can answer. Off unless given.
+//   - [RatePolicy]: attempts, tokens and answers under way, per account and
+//     model. Off unless given.
+//   - [BreakerPolicy]: a circuit per model and endpoint.
+//   - [RetryPolicy]: attempts, backoff, patience and the budget of retries.
+//   - [StreamPolicy]: the clocks on payload, before and behind the commit.
+//
+// # When nobody answers
+//
+// The caller gets the response that says most about the first trouble, as the
+// host sent it, or, where there never was one, an answer of breakwater's own:
+// 503 (429 for a local limit) in OpenAI's error shape, with the header
+// Breakwater-Error. [ErrorOf] returns the [*Error] behind it, with every
+// attempt; [WithErrors] has it returned as a Go error instead. X-Should-Retry:
+// false tells the SDK above not to multiply attempts. The caller's own cancel
+// and deadline are always Go errors.
+//
+// # What may be billed twice
+//
+// An attempt that reached a host and ended without an answer may have been
+// billed. breakwater tries again all the same, since the caller has no answer;
+// [Attempt].MayBeBilled says where, and [RetryPolicy].SendOnce forbids it.
+//
+// # Watching it
+//
+// [WithObserver] is told of every attempt, wait, pause, circuit and cache
+// event; [Log] writes them to a slog.Logger; [TrailOf] returns the attempts
+// behind a response, and [Call].Trail those of a call made through an SDK;
+// [Transport.Status] is a snapshot. Keys, prompts and answers appear in none of
+// them.
+//
+// The package breakwatertest has fake hosts with every fault named here, for
+// tests of your own.
+package breakwater
