@@ -101,12 +101,26 @@ type trouble struct {
 	asked      bool           // for retryAfter
 	resp       *http.Response // what came, in memory; nil: nothing worth showing
 	body       []byte         // of a refusal
-	inside     bool           // it came inside a 200
+	refused    bool           // by its status, not inside a 200
 	err        error
 }
 
 func (t *trouble) Error() string { return string(t.class) }
 func (t *trouble) Unwrap() error { return t.err }
+
+// mayBeBilled reports whether the host may have worked for nothing, if the
+// request was sent. A refusal costs nothing, but a gateway's speaks of a host
+// that may have answered too late for it.
+func (t *trouble) mayBeBilled(sent bool) bool {
+	if !t.refused {
+		return sent
+	}
+	switch t.status {
+	case http.StatusRequestTimeout, http.StatusBadGateway, http.StatusGatewayTimeout:
+		return sent
+	}
+	return false
+}
 
 // refusal is what the trouble said, to say again to those whom a pause keeps away.
 func (t *trouble) refusal() *refusal {
@@ -319,6 +333,8 @@ func (a *attempt) refusal(resp *http.Response) *trouble {
 		status: resp.StatusCode,
 		resp:   resp,
 		body:   body,
+
+		refused: true,
 	}
 	t.retryAfter, t.asked = retryAfter(resp.Header, time.Now())
 	if len(body) > maxRefusal || err != nil {
@@ -387,7 +403,6 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 
 // errorInside gives t the class and status that an error inside a 200 stands for.
 func (a *attempt) errorInside(t *trouble, body []byte) {
-	t.inside = true
 	t.status = chat.RefusalOf(body).Status
 	if t.status == 0 {
 		t.status = http.StatusBadGateway

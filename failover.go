@@ -368,7 +368,7 @@ func (r *run) sign(e *endpoint, resp *http.Response) {
 // after learns from an attempt that gave no answer and decides what to do next.
 func (r *run) after(a *attempt, tr *trouble) step {
 	now := time.Now()
-	mayBeBilled := tr.resp == nil && a.sent.Load() && !tr.class.local() || tr.inside
+	mayBeBilled := tr.mayBeBilled(a.sent.Load())
 	r.call.amend(a.place, func(t *Attempt) {
 		t.MayBeBilled = mayBeBilled
 		if tr.class.local() {
