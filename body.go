@@ -209,10 +209,11 @@ func (b *streamBody) finish(class Class, err error) {
 	b.release()
 }
 
-// end tells of the end, once, and keeps the answer if it is whole.
+// end tells of the end, once, and keeps the answer if it came to its very
+// end: behind the last finish_reason there may still be its usage.
 func (b *streamBody) end(class Class, err error) {
 	b.stall.end()
-	if class == ClassOK && b.whole() {
+	if b.done || b.whole() && b.eof == io.EOF {
 		b.keeps.keep(b.attempt)
 	}
 	b.keeps = nil

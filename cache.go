@@ -233,11 +233,15 @@ func (k *cache) get(c *call, key cacheKey) *entry {
 	return e
 }
 
-// add keeps e in memory, making room for it.
+// add keeps e in memory, making room for it; what is larger than all the room
+// there is is not kept.
 func (k *cache) add(key cacheKey, e *entry) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.entries.Remove(key)
+	if k.policy.MaxBytes > 0 && e.size() > k.policy.MaxBytes {
+		return
+	}
 	k.bytes += e.size()
 	if k.entries.Add(key, e) {
 		k.counts.Evictions++
