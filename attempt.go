@@ -33,8 +33,10 @@ type attempt struct {
 	answer   chat.Answer
 	enders   []ender     // told at the end, from the last to the first
 	layers   [2]ender    // room for those of our own layers
+	pass     pass        // of the breaker
 	body     sentBody    // of the request
 	sent     atomic.Bool // the base began to read it
+	whole    wholeBody   // of the response, if it is JSON
 
 	over atomic.Bool
 	used Usage // set before the enders are told
@@ -377,17 +379,17 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 		return nil, t
 	}
 	a.answer.Choices = a.call.look.choices
-	t := &trouble{err: ErrBadResponse}
 	switch a.answer.Text(body) {
 	case chat.Malformed:
-		t.class = ClassBadResponse
+		t := &trouble{class: ClassBadResponse, err: ErrBadResponse}
 		a.standFor(t, resp, http.StatusBadGateway, body)
 		return nil, t
 	case chat.OutOfResources:
-		t.class = ClassUnavailable
+		t := &trouble{class: ClassUnavailable, err: ErrBadResponse}
 		a.standFor(t, resp, http.StatusServiceUnavailable, body)
 		return nil, t
 	case chat.Failure:
+		t := &trouble{err: ErrBadResponse}
 		a.errorInside(t, body)
 		a.standFor(t, resp, t.status, body)
 		return nil, t
@@ -395,9 +397,9 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 	if !a.watch.settle() {
 		return nil, a.broken(nil, ClassNoFirstToken)
 	}
-	whole := &wholeBody{bytes: body, attempt: a}
-	whole.Reset(body)
-	setBody(resp, whole, len(body))
+	a.whole = wholeBody{bytes: body, attempt: a}
+	a.whole.Reset(body)
+	setBody(resp, &a.whole, len(body))
 	return resp, nil
 }
 

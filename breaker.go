@@ -67,14 +67,13 @@ func breaker(next http.RoundTripper) http.RoundTripper {
 		if c == nil {
 			return next.RoundTrip(req)
 		}
-		pass, err := c.allow(a.forced)
-		if err != nil {
-			return nil, &trouble{class: ClassCircuitOpen, err: err}
+		if !c.allow(&a.pass, a.forced) {
+			return nil, &trouble{class: ClassCircuitOpen, err: ErrCircuitOpen}
 		}
-		a.atEnd(pass)
+		a.atEnd(&a.pass)
 		resp, err := next.RoundTrip(req)
-		if err == nil && pass.over != nil {
-			pass.report(success) // committed: a half-open circuit closes now, not at the end of a long stream
+		if err == nil && a.pass.over != nil {
+			a.pass.report(success) // committed: a half-open circuit closes now, not at the end of a long stream
 		}
 		return resp, err
 	})
@@ -245,8 +244,9 @@ func (c *circuit) probe(now time.Time) *pass {
 	return c.probing
 }
 
-// allow asks for leave to send. Forced passes an open circuit as a probe.
-func (c *circuit) allow(forced bool) (*pass, error) {
+// allow asks for leave to send and notes it in p. Forced passes an open circuit
+// as a probe.
+func (c *circuit) allow(p *pass, forced bool) bool {
 	defer c.flush()
 	now := time.Now()
 	c.mu.Lock()
@@ -257,23 +257,23 @@ func (c *circuit) allow(forced bool) (*pass, error) {
 	}
 	c.mu.Unlock()
 	if open && !forced {
-		return nil, ErrCircuitOpen
+		return false
 	}
 	if slow != nil {
 		slow.letOthers()
 	}
 	done, err := c.gb.Allow()
 	if err != nil {
-		return nil, ErrCircuitOpen
+		return false
 	}
-	p := &pass{circuit: c, since: now, done: done}
+	p.circuit, p.since, p.done = c, now, done
 	if c.gb.State() == gobreaker.StateHalfOpen {
 		p.over = make(chan struct{})
 		c.mu.Lock()
 		c.probing = p
 		c.mu.Unlock()
 	}
-	return p, nil
+	return true
 }
 
 // A pass is leave to send one attempt, to be reported on.

@@ -303,10 +303,10 @@ func (r *run) wait(s step) error {
 }
 
 // try makes one attempt.
-func (r *run) try(s step) (a *attempt, resp *http.Response, tr *trouble) {
+func (r *run) try(s step) (*attempt, *http.Response, *trouble) {
 	c := r.call
 	ctx, cancel := context.WithCancelCause(c)
-	a = &attempt{
+	a := &attempt{
 		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.forced,
 		n: r.n + 1, start: time.Now(),
 	}
@@ -327,6 +327,7 @@ func (r *run) try(s step) (a *attempt, resp *http.Response, tr *trouble) {
 		r.accept(a, resp)
 		return a, resp, nil
 	}
+	var tr *trouble
 	if !errors.As(err, &tr) {
 		tr = a.broken(err, ClassUnreachable)
 	}
