@@ -44,7 +44,7 @@ type attempt struct {
 
 // An ender is told, exactly once, how an exchange ended.
 type ender interface {
-	ended(*attempt, outcome)
+	ended(*attempt, Class)
 }
 
 type attemptKey struct{}
@@ -75,7 +75,7 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	a.used = used
 	a.watch.settle()
 	for i := len(a.enders) - 1; i >= 0; i-- {
-		a.enders[i].ended(a, class.outcome())
+		a.enders[i].ended(a, class)
 	}
 	entry := a.call.amend(a.place, func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, used, bytes

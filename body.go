@@ -142,7 +142,7 @@ func (b *streamBody) whole() bool { return b.done || b.attempt.answer.Finished()
 
 // advance takes the next event into out, or the end into err.
 func (b *streamBody) advance() {
-	was := b.whole()
+	was, terminated := b.whole(), b.done
 	ev, says, err := b.next()
 	switch {
 	case err != nil && was:
@@ -175,7 +175,7 @@ func (b *streamBody) advance() {
 	}
 	b.out = ev.Raw
 	b.keeps.write(ev.Raw)
-	if b.done && !was {
+	if b.done && !terminated {
 		b.end(ClassOK, nil) // most SDKs stop here, and some never close
 	}
 }

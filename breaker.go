@@ -374,4 +374,4 @@ func (p *pass) known() bool {
 }
 
 // ended implements ender.
-func (p *pass) ended(_ *attempt, o outcome) { p.report(o) }
+func (p *pass) ended(_ *attempt, class Class) { p.report(class.outcome()) }

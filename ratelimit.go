@@ -159,12 +159,9 @@ func (l *limiter) free(now time.Time) bool {
 // refuses at once where the wait could not end in time.
 func (l *limiter) acquire(ctx context.Context, tokens int) (*lease, error) {
 	until := time.Now().Add(l.policy.MaxWait)
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
-		until = deadline
-	}
 	got := &lease{limiter: l}
 	if l.permits != nil {
-		switch err := l.permits.Acquire(ctx, time.Until(until)); {
+		switch err := l.permits.Acquire(ctx, l.policy.MaxWait); {
 		case err == permits.ErrFull:
 			return nil, ErrRateLimited
 		case err != nil:
@@ -172,14 +169,16 @@ func (l *limiter) acquire(ctx context.Context, tokens int) (*lease, error) {
 		}
 		got.permit = true
 	}
-	now := time.Now()
-	if !got.reserve(l.attempts, 1, now, until) || !got.reserve(l.tokens, min(tokens, l.policy.TokensPerMinute), now, until) {
-		got.cancel(now)
+	if deadline, ok := ctx.Deadline(); ok && !until.Before(deadline) {
+		until = deadline.Add(-1) // a turn that comes with the deadline is too late
+	}
+	if !got.reserve(l.attempts, 1, until) || !got.reserve(l.tokens, min(tokens, l.policy.TokensPerMinute), until) {
+		got.cancel()
 		return nil, ErrRateLimited
 	}
 	got.tokens = min(tokens, l.policy.TokensPerMinute)
 	if err := sleep(ctx, got.wait); err != nil {
-		got.cancel(now)
+		got.cancel()
 		return nil, err
 	}
 	return got, nil
@@ -191,29 +190,42 @@ type lease struct {
 	permit       bool
 	tokens       int // reserved of the tokens a minute; 0: there is no such limit
 	wait         time.Duration
-	reservations []*rate.Reservation
+	reservations []reservation
+}
+
+type reservation struct {
+	*rate.Reservation
+	bucket *rate.Limiter
+	n      int
 }
 
 // reserve takes n from a bucket that will have them by until.
-func (h *lease) reserve(bucket *rate.Limiter, n int, now, until time.Time) bool {
+func (h *lease) reserve(bucket *rate.Limiter, n int, until time.Time) bool {
 	if bucket == nil {
 		return true
 	}
+	now := time.Now()
 	r := bucket.ReserveN(now, n)
 	d := r.DelayFrom(now)
 	if !r.OK() || now.Add(d).After(until) {
 		r.CancelAt(now)
 		return false
 	}
-	h.reservations = append(h.reservations, r)
+	h.reservations = append(h.reservations, reservation{r, bucket, n})
 	h.wait = max(h.wait, d)
 	return true
 }
 
-// cancel gives everything back: the attempt was not sent.
-func (h *lease) cancel(now time.Time) {
+// cancel gives everything back: the attempt was not sent. It does so as of
+// now: a bucket set back in time would fill twice.
+func (h *lease) cancel() {
 	for _, r := range h.reservations {
-		r.CancelAt(now)
+		now := time.Now()
+		if r.DelayFrom(now) > 0 {
+			r.CancelAt(now)
+		} else if r.bucket.TokensAt(now) >= 0 { // its turn has come: it can only be put back, and only where nobody waits
+			r.bucket.ReserveN(now, -r.n)
+		}
 	}
 	if h.permit {
 		h.limiter.permits.Release()
@@ -221,21 +233,31 @@ func (h *lease) cancel(now time.Time) {
 }
 
 // ended implements ender: the permit comes back, and the tokens reserved are
-// settled with what was used. A failed attempt gives them all back.
-func (h *lease) ended(a *attempt, o outcome) {
+// settled with what was used.
+func (h *lease) ended(a *attempt, class Class) {
 	if h.permit {
 		h.limiter.permits.Release()
 	}
 	if h.tokens == 0 {
 		return
 	}
-	spare := h.tokens - a.usage().TotalTokens
-	if a.usage().TotalTokens == 0 && o == success {
-		spare = 0 // no usage reported: the estimate stands
+	used := a.usage().TotalTokens
+	if used <= 0 && (class == ClassOK || class == ClassTruncated || class == ClassStalled) {
+		used = h.tokens // there was an answer, whole or not: the estimate stands
 	}
-	// The bucket takes back what a negative reservation returns; it caps itself
-	// at its burst. A Reservation can only be cancelled before its time.
-	h.limiter.tokens.ReserveN(time.Now(), -spare)
+	h.limiter.settle(used - h.tokens)
+}
+
+// settle takes more tokens, or gives back where more is negative. A
+// reservation can only be cancelled before its time, but the bucket takes a
+// negative one, capping itself at its burst, and larger ones only in parts. No
+// host's word takes more than what ten minutes bring.
+func (l *limiter) settle(more int) {
+	now, burst := time.Now(), l.tokens.Burst()
+	for more = min(more, 10*burst); more > burst; more -= burst {
+		l.tokens.ReserveN(now, burst)
+	}
+	l.tokens.ReserveN(now, more)
 }
 
 // tokens estimates what a call will use (DeepSeek's documents: 0.3 token for
