@@ -74,6 +74,9 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	}
 	a.used = used
 	a.watch.settle()
+	if a.call.streamed != nil {
+		a.call.streamed.Close()
+	}
 	for i := len(a.enders) - 1; i >= 0; i-- {
 		a.enders[i].ended(a, class)
 	}

@@ -15,6 +15,9 @@ import (
 func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 	r := &run{t: t, call: callOf(req.Context()), patience: t.config.retry.Patience}
 	t.budget.Call(time.Now())
+	if r.call.streamed != nil {
+		defer r.closeUnsent()
+	}
 	s := r.next(time.Now())
 	for {
 		if s.endpoint == nil {
@@ -27,6 +30,12 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 			r.forced = s.probe.known() // a slow probe lets others follow, a failed one spares them the try
 			s = r.next(time.Now())
 			continue
+		}
+		if s.wait > 0 {
+			if rest := r.resting(s); !rest.until.IsZero() {
+				s = r.waitOn(rest)
+				continue
+			}
 		}
 		a, resp, tr := r.try(s)
 		if tr == nil {
@@ -42,16 +51,24 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 
 // A run is the state of one call's loop.
 type run struct {
-	t        *Transport
-	call     *call
-	n        int           // trips so far
-	patience time.Duration // left
-	forced   bool          // an open circuit was probed
-	watched  bool          // somebody else's probe was waited for
-	raced    bool          // somebody else took the probe between look and leap
-	last     *visit
-	first    *trouble // what went wrong first
-	shown    *trouble // the one whose response the caller gets if all fails
+	t         *Transport
+	call      *call
+	n         int           // trips so far
+	patience  time.Duration // left
+	forced    bool          // an open circuit was probed
+	watched   bool          // somebody else's probe was waited for
+	outwaited int           // pauses that began while the call waited for another to end
+	raced     bool          // somebody else took the probe between look and leap
+	last      *visit
+	first     *trouble // what went wrong first
+	shown     *trouble // the one whose response the caller gets if all fails
+}
+
+// closeUnsent closes a streamed body that no attempt's end has closed, nor will.
+func (r *run) closeUnsent() {
+	if r.n == 0 {
+		r.call.streamed.Close()
+	}
 }
 
 // A visit is what the call knows of an endpoint it has been to.
@@ -302,6 +319,22 @@ func (r *run) wait(s step) error {
 	return sleep(r.call, s.wait)
 }
 
+// resting returns the pause that keeps the call from the step's endpoint now.
+func (r *run) resting(s step) pause {
+	now, _ := r.call.stands(s.endpoint, time.Now())
+	return now.resting
+}
+
+// waitOn decides anew, for an endpoint earned another pause while the call
+// waited for it: as often as it may be tried.
+func (r *run) waitOn(rest pause) step {
+	now := time.Now()
+	if r.outwaited++; r.outwaited < r.t.config.retry.Attempts {
+		return r.next(now)
+	}
+	return step{pause: rest, blocked: ClassPaused, retry: rest.until.Sub(now)}
+}
+
 // try makes one attempt.
 func (r *run) try(s step) (*attempt, *http.Response, *trouble) {
 	c := r.call
@@ -378,9 +411,6 @@ func (r *run) after(a *attempt, tr *trouble) step {
 	})
 	a.end(tr.class, tr.err, usageOf(a.answer.Usage), 0)
 	a.cancel(errClosed)
-	if r.call.streamed != nil && !a.sent.Load() {
-		r.call.streamed.Close()
-	}
 	if tr.class == ClassCircuitOpen && !r.raced {
 		r.raced = true
 		return r.next(now)
@@ -499,12 +529,9 @@ func (a *attempt) tell(s step) {
 // giveUp is the end of a call that no endpoint answered.
 func (r *run) giveUp(s step) (*http.Response, error) {
 	c := r.call
-	if c.streamed != nil && r.n == 0 {
-		c.streamed.Close()
-	}
 	if len(c.visits) == 0 {
 		if s.blocked == "" {
-			s.blocked = ClassCircuitOpen
+			s.blocked = ClassUnserved
 		}
 		r.blocked(s)
 	}

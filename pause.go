@@ -22,9 +22,10 @@ type pauseKey struct {
 }
 
 type pause struct {
-	until   time.Time
-	asked   bool // by the server, not of our own making
-	strikes int  // in a row, of our own making
+	until   time.Time // the later of the two that follow
+	asked   time.Time // by the server
+	earned  time.Time // of our own making
+	strikes int       // in a row, of our own making
 	refusal *refusal
 }
 
@@ -54,33 +55,44 @@ func (ps *pauses) of(key pauseKey, now time.Time) (pause, bool) {
 
 // ask has key rest for d because its server asked for it.
 func (ps *pauses) ask(key pauseKey, now time.Time, d time.Duration, r *refusal) {
-	ps.set(key, now, d, true, r)
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p := ps.all[key]
+	p.asked = later(p.asked, now.Add(d))
+	ps.setLocked(key, p, now, r)
 }
 
 // earn has key rest for d, doubled for every time in a row up to longest.
 func (ps *pauses) earn(key pauseKey, now time.Time, d, longest time.Duration, r *refusal) time.Duration {
 	ps.mu.Lock()
-	strikes := ps.all[key].strikes
-	ps.mu.Unlock()
-	d = min(d<<min(strikes, 16), longest)
-	ps.set(key, now, d, false, r)
+	defer ps.mu.Unlock()
+	p := ps.all[key]
+	if d > longest>>p.strikes {
+		d = longest
+	} else {
+		d <<= p.strikes
+	}
+	p.strikes++
+	p.earned = later(p.earned, now.Add(d))
+	ps.setLocked(key, p, now, r)
 	return d
 }
 
-func (ps *pauses) set(key pauseKey, now time.Time, d time.Duration, asked bool, r *refusal) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	p := ps.all[key]
-	if until := now.Add(d); until.After(p.until) {
-		p.until, p.asked, p.refusal = until, asked, r
+func (ps *pauses) setLocked(key pauseKey, p pause, now time.Time, r *refusal) {
+	if until := later(p.asked, p.earned); until.After(p.until) {
+		p.until, p.refusal = until, r
 	}
-	if !asked {
-		p.strikes++
-	}
-	if len(ps.all) >= maxPauses {
+	if _, known := ps.all[key]; !known && len(ps.all) >= maxPauses {
 		ps.sweepLocked(now)
 	}
 	ps.all[key] = p
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // recovered ends what key earned: it has just answered. What a server asked
@@ -88,8 +100,14 @@ func (ps *pauses) set(key pauseKey, now time.Time, d time.Duration, asked bool, 
 func (ps *pauses) recovered(key pauseKey) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if p, ok := ps.all[key]; ok && !p.asked {
+	p, ok := ps.all[key]
+	switch {
+	case !ok:
+	case p.asked.IsZero():
 		delete(ps.all, key)
+	default:
+		p.until, p.earned, p.strikes = p.asked, time.Time{}, 0
+		ps.all[key] = p
 	}
 }
 

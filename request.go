@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -202,7 +201,7 @@ func (c *call) readBody(req *http.Request, limit int64) error {
 		return nil
 	}
 	if req.ContentLength > limit {
-		c.streamed = req.Body
+		c.streamed = &closedOnce{Reader: req.Body, closer: req.Body}
 		return nil
 	}
 	body, err := readUpTo(req.Body, req.ContentLength, limit)
@@ -211,7 +210,7 @@ func (c *call) readBody(req *http.Request, limit int64) error {
 		c.body = body
 		return req.Body.Close()
 	case err == errTooLarge:
-		c.streamed = &joined{Reader: io.MultiReader(bytes.NewReader(body), req.Body), Closer: req.Body}
+		c.streamed = &closedOnce{Reader: io.MultiReader(bytes.NewReader(body), req.Body), closer: req.Body}
 		return nil
 	}
 	return errors.Join(err, req.Body.Close())
@@ -239,9 +238,18 @@ func readUpTo(r io.Reader, size, limit int64) ([]byte, error) {
 	}
 }
 
-type joined struct {
+// A closedOnce is a caller's body as it is streamed on: the base closes it, and
+// the end of the attempt in case the base did not.
+type closedOnce struct {
 	io.Reader
-	io.Closer
+	closer io.Closer
+	once   sync.Once
+	err    error
+}
+
+func (b *closedOnce) Close() error {
+	b.once.Do(func() { b.err = b.closer.Close() })
+	return b.err
 }
 
 // A credential stands for the caller's own, without being it.
@@ -287,5 +295,5 @@ func (c *call) amend(i int, change func(*Attempt)) Attempt {
 func (c *call) attempts() []Attempt {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Clone(c.trail)
+	return append([]Attempt(nil), c.trail...)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	slots    = 60
+	slots    = 61 // the oldest may lie outside the minute: its extras count, its calls do not
 	slotSize = time.Second
 )
 
@@ -41,7 +41,7 @@ func (b *Budget) Take(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	slot := b.slotLocked(now)
-	var calls, extras int
+	calls, extras := -b.calls[(slot+1)%slots], 0
 	for i := range slots {
 		calls += b.calls[i]
 		extras += b.extras[i]

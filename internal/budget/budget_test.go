@@ -31,7 +31,7 @@ func TestTake(t *testing.T) {
 	if got := take(at(61), 50); got != 0 {
 		t.Errorf("with the calls out of the window and 20 extras in it: took %d, want 0", got)
 	}
-	if got := take(at(62), 50); got != 10 {
+	if got := take(at(63), 50); got != 10 {
 		t.Errorf("with all out of the window: took %d, want 10", got)
 	}
 	if got := take(at(600), 50); got != 10 {

@@ -1,0 +1,885 @@
+package breakwater
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+)
+
+// hosts is a base for the tests of single layers: it answers by the name of
+// the host asked, "" standing for all others, and counts what it was sent.
+type hosts struct {
+	mu    sync.Mutex
+	do    map[string]handler
+	asked map[string]int
+}
+
+type handler func(*http.Request) (*http.Response, error)
+
+func newHosts(others handler) *hosts {
+	return &hosts{do: map[string]handler{"": others}, asked: make(map[string]int)}
+}
+
+func (h *hosts) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		io.Copy(io.Discard, req.Body)
+		req.Body.Close()
+	}
+	h.mu.Lock()
+	h.asked[req.URL.Host]++
+	do, ok := h.do[req.URL.Host]
+	if !ok {
+		do = h.do[""]
+	}
+	h.mu.Unlock()
+	return do(req)
+}
+
+func (h *hosts) set(host string, do handler) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.do[host] = do
+}
+
+// count is how many attempts host got, "" for all together.
+func (h *hosts) count(host string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if host != "" {
+		return h.asked[host]
+	}
+	n := 0
+	for _, asked := range h.asked {
+		n += asked
+	}
+	return n
+}
+
+// gives answers with one response, its header given as names and values by turns.
+func gives(status int, contentType, body string, header ...string) handler {
+	return func(*http.Request) (*http.Response, error) {
+		resp := answer(status, contentType, body)
+		for i := 0; i+1 < len(header); i += 2 {
+			resp.Header.Set(header[i], header[i+1])
+		}
+		return resp, nil
+	}
+}
+
+// breaks answers with a stream or JSON that ends in an error after text.
+func breaks(contentType, text string) handler {
+	return func(*http.Request) (*http.Response, error) {
+		return answerFrom(200, contentType, io.MultiReader(strings.NewReader(text), errorReader{errors.New("reset")})), nil
+	}
+}
+
+func failing503(*http.Request) (*http.Response, error) {
+	return answer(503, asJSON, `{"error":{"message":"busy"}}`), nil
+}
+
+func refusing(*http.Request) (*http.Response, error) { return nil, errors.New("refused") }
+
+// over returns a Transport over base, with the chance taken out.
+func over(t *testing.T, base http.RoundTripper, opts ...Option) *Transport {
+	t.Helper()
+	rt, err := New(append([]Option{steady(), WithBase(base)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rt
+}
+
+// at returns the endpoints of those names, each with a key of its own.
+func at(names ...string) []Endpoint {
+	var list []Endpoint
+	for _, name := range names {
+		list = append(list, Endpoint{Name: name, URL: "https://" + name, APIKey: "sk-" + name})
+	}
+	return list
+}
+
+// seen is what a caller saw of one call.
+type seen struct {
+	resp *http.Response // nil: err is RoundTrip's
+	body string
+	err  error
+}
+
+func (s seen) status() int {
+	if s.resp == nil {
+		return 0
+	}
+	return s.resp.StatusCode
+}
+
+func (s seen) header(name string) string {
+	if s.resp == nil {
+		return ""
+	}
+	return strings.Join(s.resp.Header.Values(name), ", ")
+}
+
+func (s seen) String() string {
+	if s.resp == nil {
+		return fmt.Sprintf("error %v", s.err)
+	}
+	return fmt.Sprintf("%d%s %q, %v", s.status(), callerHeaders(s.resp.Header), s.body, s.err)
+}
+
+// asks makes one call to the host named "a" and reads its answer to the end.
+func asks(ctx context.Context, rt http.RoundTripper, body string, edit ...func(*http.Request)) seen {
+	req, _ := post(ctx, "https://a", body)
+	for _, e := range edit {
+		e(req)
+	}
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		return seen{err: err}
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return seen{resp, string(text), err}
+}
+
+// with sets a header of the call.
+func with(name, value string) func(*http.Request) {
+	return func(req *http.Request) { req.Header.Set(name, value) }
+}
+
+// question is a JSON question of its own for every n.
+func question(n int) string {
+	return fmt.Sprintf(`{"model":"m","messages":[{"role":"user","content":"%d"}]}`, n)
+}
+
+const (
+	wholeStream = goodEvent + endEvent + doneEvent
+	usageEvent  = "data: {\"choices\":[],\"usage\":{\"total_tokens\":3}}\n\n"
+)
+
+// elapse lets virtual time pass.
+func elapse(d time.Duration) { <-time.After(d) }
+
+// What comes out of the cache is what the first caller read, byte for byte.
+func TestCacheReplaysByteForByte(t *testing.T) {
+	odd := "event: x\r\nid: 1\r\ndata:{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"h\\u00e9\\n\"}}],\"unknown\": 1.50}\r\n\r\n"
+	for _, tt := range []struct {
+		name, ask, contentType, text string
+		opts                         []Option
+	}{
+		{"json", chatJSON, asJSON, goodJSON, nil},
+		{"json with odd spaces", chatJSON, "application/json; charset=utf-8", "{ \"a\":1.50,\r\n" + goodJSON[1:] + "\n\n", nil},
+		{"json behind blank lines", chatJSON, asJSON, "\n\n\n" + goodJSON, nil},
+		{"stream", chatStream, asStream, wholeStream, nil},
+		{"stream with usage", chatStream, asStream, goodEvent + endEvent + usageEvent + doneEvent, nil},
+		{"stream without the terminator", chatStream, asStream, goodEvent + endEvent, nil},
+		{"stream with odd fields", chatStream, asStream, odd + endEvent + doneEvent, nil},
+		{"stream with comments", chatStream, asStream, ": keep-alive\n\n" + goodEvent + ": keep-alive\n\n" + endEvent + doneEvent, nil},
+		{"stream with comments kept", chatStream, asStream, ": keep-alive\n\n" + goodEvent + ": keep-alive\n\n" + endEvent + doneEvent,
+			[]Option{WithStream(StreamPolicy{KeepComments: true})}},
+		{"stream for a JSON question", chatJSON, asStream, wholeStream, nil},
+	} {
+		for _, reader := range []struct {
+			name string
+			read func(io.Reader) io.Reader
+		}{{"at once", func(r io.Reader) io.Reader { return r }}, {"byte by byte", iotest.OneByteReader}} {
+			t.Run(tt.name+"/"+reader.name, func(t *testing.T) {
+				base := newHosts(func(*http.Request) (*http.Response, error) {
+					return answerFrom(200, tt.contentType, reader.read(strings.NewReader(tt.text))), nil
+				})
+				rt := over(t, base, append(tt.opts, WithCache(CachePolicy{}))...)
+				first := asks(t.Context(), rt, tt.ask)
+				second := asks(t.Context(), rt, tt.ask)
+				if first.err != nil || first.body == "" {
+					t.Fatalf("first call: %v, want an answer", first)
+				}
+				if base.count("") != 1 {
+					t.Fatalf("the base was asked %d times, want 1", base.count(""))
+				}
+				if second.err != nil || second.status() != 200 || second.body != first.body {
+					t.Errorf("second call: %v, want %v", second, first)
+				}
+				if got := second.header("Content-Type"); got != tt.contentType {
+					t.Errorf("Content-Type = %q, want %q", got, tt.contentType)
+				}
+				if second.resp.ContentLength != int64(len(first.body)) || second.resp.Request == nil {
+					t.Errorf("replay has ContentLength %d and Request %v", second.resp.ContentLength, second.resp.Request)
+				}
+				if got := second.header(headerAttempts); got != "" {
+					t.Errorf("a replay claims %s attempts", got)
+				}
+				if trail := TrailOf(second.resp); len(trail) != 0 {
+					t.Errorf("TrailOf(replay) = %v, want none", trail)
+				}
+			})
+		}
+	}
+}
+
+// Two callers never share an answer but in one scope.
+func TestCacheScope(t *testing.T) {
+	scoped := func(scope string) func(*http.Request) {
+		return func(req *http.Request) { *req = *req.WithContext(WithCall(req.Context(), Call{Scope: scope})) }
+	}
+	key := func(name, value string) func(*http.Request) {
+		return func(req *http.Request) {
+			req.Header.Del("Authorization")
+			req.Header.Set(name, value)
+		}
+	}
+	tenant := func(req *http.Request) string { return req.Header.Get("X-Tenant") }
+	none := func(*http.Request) {}
+	for _, tt := range []struct {
+		name   string
+		policy CachePolicy
+		first  func(*http.Request)
+		second func(*http.Request)
+		shared bool
+	}{
+		{"same caller", CachePolicy{}, none, none, true},
+		{"same caller, other headers", CachePolicy{}, with("User-Agent", "1"), with("User-Agent", "2"), true},
+		{"other bearer", CachePolicy{}, none, key("Authorization", "Bearer sk-other"), false},
+		{"other X-Api-Key", CachePolicy{}, key("X-Api-Key", "1"), key("X-Api-Key", "2"), false},
+		{"other Api-Key", CachePolicy{}, key("Api-Key", "1"), key("Api-Key", "2"), false},
+		{"one key as another header", CachePolicy{}, key("X-Api-Key", "1"), key("Api-Key", "1"), false},
+		{"a second key beside the first", CachePolicy{}, none, with("X-Api-Key", "1"), false},
+		{"a key and none", CachePolicy{}, none, func(req *http.Request) { req.Header.Del("Authorization") }, false},
+		{"one tenant, other keys", CachePolicy{Scope: tenant}, with("X-Tenant", "1"),
+			func(req *http.Request) { key("Authorization", "Bearer sk-other")(req); req.Header.Set("X-Tenant", "1") }, true},
+		{"other tenant, one key", CachePolicy{Scope: tenant}, with("X-Tenant", "1"), with("X-Tenant", "2"), false},
+		{"one call scope, other keys", CachePolicy{}, scoped("team"),
+			func(req *http.Request) { key("Authorization", "Bearer sk-other")(req); scoped("team")(req) }, true},
+		{"other call scope", CachePolicy{}, scoped("team"), scoped("other"), false},
+		{"call scope and none", CachePolicy{}, scoped("team"), none, false},
+		{"call scope goes over the policy's", CachePolicy{Scope: tenant}, scoped("1"),
+			func(req *http.Request) { req.Header.Set("X-Tenant", "2"); scoped("1")(req) }, true},
+		{"a scope that is another's credential", CachePolicy{}, none, scoped("Authorization\x00Bearer sk-caller\x00"), false},
+		{"other query", CachePolicy{}, none, func(req *http.Request) { req.URL.RawQuery = "a=1" }, false},
+		{"other base path", CachePolicy{}, none, func(req *http.Request) { req.URL.Path = "/v1" + req.URL.Path }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			rt := over(t, base, WithCache(tt.policy))
+			asks(t.Context(), rt, chatJSON, tt.first)
+			asks(t.Context(), rt, chatJSON, tt.second)
+			if shared := base.count("") == 1; shared != tt.shared {
+				t.Errorf("shared = %v, want %v", shared, tt.shared)
+			}
+		})
+	}
+}
+
+// Only complete answers are kept (invariant 6).
+func TestCacheKeepsOnlyWholeAnswers(t *testing.T) {
+	lengthEvent := strings.Replace(endEvent, `"stop"`, `"length"`, 1)
+	outOfResources := strings.Replace(endEvent, `"stop"`, `"insufficient_system_resource"`, 1)
+	errorEvent := "data: {\"error\":{\"message\":\"no\"}}\n\n"
+	two := `{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"},{"index":1,"message":{"content":"b"},"finish_reason":"stop"}]}`
+	all := func(resp *http.Response, _ context.CancelFunc) { io.Copy(io.Discard, resp.Body); resp.Body.Close() }
+	// reads takes n events and leaves.
+	reads := func(n int) func(*http.Response, context.CancelFunc) {
+		return func(resp *http.Response, _ context.CancelFunc) {
+			for got := ""; strings.Count(got, "\n\n") < n; {
+				buf := make([]byte, 1)
+				k, err := resp.Body.Read(buf)
+				if got += string(buf[:k]); err != nil {
+					break
+				}
+			}
+			resp.Body.Close()
+		}
+	}
+	cancels := func(resp *http.Response, cancel context.CancelFunc) {
+		resp.Body.Read(make([]byte, 1))
+		cancel()
+		all(resp, nil)
+	}
+	hanging := func(req *http.Request) (*http.Response, error) {
+		rest := readerFunc(func([]byte) (int, error) { <-req.Context().Done(); return 0, req.Context().Err() })
+		return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), rest)), nil
+	}
+	for _, tt := range []struct {
+		name string
+		ask  string
+		base handler
+		read func(*http.Response, context.CancelFunc)
+		kept bool
+	}{
+		{"whole json", chatJSON, gives(200, asJSON, goodJSON), all, true},
+		{"whole json, never read", chatJSON, gives(200, asJSON, goodJSON), reads(0), true},
+		{"json of another 2xx", chatJSON, gives(202, asJSON, goodJSON), all, false},
+		{"json cut by its length", chatJSON, gives(200, asJSON, strings.Replace(goodJSON, `"stop"`, `"length"`, 1)), all, false},
+		{"json without finish_reason", chatJSON, gives(200, asJSON, strings.Replace(goodJSON, `"stop"`, `null`, 1)), all, false},
+		{"json cut", chatJSON, gives(200, asJSON, goodJSON[:40]), all, false},
+		{"json reset", chatJSON, breaks(asJSON, goodJSON), all, false},
+		{"json with an error inside", chatJSON, gives(200, asJSON, `{"error":{"message":"no"}}`), all, false},
+		{"json out of resources", chatJSON, gives(200, asJSON, strings.Replace(goodJSON, `"stop"`, `"insufficient_system_resource"`, 1)), all, false},
+		{"json packed", chatJSON, gives(200, asJSON, goodJSON, "Content-Encoding", "br"), all, false},
+		{"refusal", chatJSON, gives(400, asJSON, `{"error":{"message":"no"}}`), all, false},
+		{"server error", chatJSON, gives(500, asJSON, goodJSON), all, false},
+		{"several choices", `{"model":"m","n":2}`, gives(200, asJSON, two), all, false},
+
+		{"whole stream", chatStream, gives(200, asStream, wholeStream), all, true},
+		{"whole stream, left at the terminator", chatStream, gives(200, asStream, wholeStream), reads(3), true},
+		{"stream without the terminator, read to its end", chatStream, gives(200, asStream, goodEvent+endEvent), all, true},
+		{"stream never read", chatStream, gives(200, asStream, wholeStream), reads(0), false},
+		{"stream left in the middle", chatStream, gives(200, asStream, goodEvent+goodEvent+wholeStream), reads(1), false},
+		{"stream left before its usage and terminator", chatStream, gives(200, asStream, goodEvent+endEvent+usageEvent+doneEvent), reads(2), false},
+		{"stream in one event left before its usage", chatStream, gives(200, asStream, strings.Replace(endEvent, `{}`, `{"content":"hi"}`, 1)+usageEvent+doneEvent), reads(0), false},
+		{"stream cancelled", chatStream, hanging, cancels, false},
+		{"stream cut by its length", chatStream, gives(200, asStream, goodEvent+lengthEvent+doneEvent), all, false},
+		{"stream ended early", chatStream, gives(200, asStream, goodEvent), all, false},
+		{"stream with only the terminator", chatStream, gives(200, asStream, goodEvent+doneEvent), all, false},
+		{"stream reset", chatStream, breaks(asStream, goodEvent), all, false},
+		{"stream malformed", chatStream, gives(200, asStream, goodEvent+"data: {\n\n"+endEvent+doneEvent), all, false},
+		{"stream with an error frame", chatStream, gives(200, asStream, goodEvent+errorEvent+endEvent+doneEvent), all, false},
+		{"stream out of resources", chatStream, gives(200, asStream, goodEvent+outOfResources+doneEvent), all, false},
+		{"stream packed", chatStream, gives(200, asStream, wholeStream, "Content-Encoding", "br"), all, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(tt.base)
+				rt := over(t, base, WithCache(CachePolicy{}), WithRetry(RetryPolicy{Attempts: 1}))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				req, _ := post(ctx, "https://a", tt.ask)
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				tt.read(resp, cancel)
+				synctest.Wait()
+				if kept := rt.Status().Cache.Entries == 1; kept != tt.kept {
+					t.Errorf("kept = %v, want %v", kept, tt.kept)
+				}
+				base.set("", gives(200, asStream, wholeStream))
+				before := base.count("")
+				asks(t.Context(), rt, tt.ask)
+				if hit := base.count("") == before; hit != tt.kept {
+					t.Errorf("the next call was a hit: %v, want %v", hit, tt.kept)
+				}
+			})
+		})
+	}
+}
+
+func TestCacheBoundsEntries(t *testing.T) {
+	base := newHosts(gives(200, asJSON, goodJSON))
+	rt := over(t, base, WithCache(CachePolicy{MaxEntries: 2}))
+	for _, step := range []struct {
+		question int
+		hit      bool
+	}{
+		{1, false}, {2, false}, {1, true},
+		{3, false},           // pushes 2 out: 1 was used later
+		{1, true}, {3, true}, // both still there
+		{2, false}, {1, false}, // 2 pushed 1 out
+	} {
+		before := base.count("")
+		asks(t.Context(), rt, question(step.question))
+		if hit := base.count("") == before; hit != step.hit {
+			t.Errorf("question %d: hit = %v, want %v", step.question, hit, step.hit)
+		}
+		if n := rt.Status().Cache.Entries; n > 2 {
+			t.Fatalf("%d entries, want at most 2", n)
+		}
+	}
+	if got := rt.Status().Cache; got.Evictions != 3 || got.Hits != 3 || got.Misses != 5 || got.Stores != 5 {
+		t.Errorf("Status().Cache = %+v, want 3 evictions, 3 hits, 5 misses, 5 stores", got)
+	}
+}
+
+// jsonOf is a whole JSON answer of n bytes.
+func jsonOf(n int) string {
+	return strings.Replace(goodJSON, `"hi"`, `"`+strings.Repeat("x", n-len(goodJSON)+2)+`"`, 1)
+}
+
+func TestCacheBoundsBytes(t *testing.T) {
+	const maxBytes = 10_000
+	size := 2000
+	base := newHosts(func(*http.Request) (*http.Response, error) { return answer(200, asJSON, jsonOf(size)), nil })
+	rt := over(t, base, WithCache(CachePolicy{MaxBytes: maxBytes}))
+	for n := range 50 {
+		size = 1000 + 37*(n%50)
+		asks(t.Context(), rt, question(n))
+		s := rt.Status().Cache
+		if s.Bytes > maxBytes {
+			t.Fatalf("after %d answers the cache holds %d bytes, want at most %d", n+1, s.Bytes, maxBytes)
+		}
+		var sum int64
+		for _, e := range rt.cache.entries.Values() {
+			sum += e.size()
+		}
+		if s.Bytes != sum {
+			t.Fatalf("Bytes = %d, but the entries have %d", s.Bytes, sum)
+		}
+	}
+	before := rt.Status().Cache
+	if before.Entries < 2 {
+		t.Fatalf("%d entries, want several", before.Entries)
+	}
+	// One question again and again takes the place of its own answer.
+	for range 5 {
+		asks(t.Context(), rt, question(49), with("Cache-Control", "no-cache"))
+	}
+	if after := rt.Status().Cache; after.Entries != before.Entries || after.Bytes != before.Bytes || after.Evictions != before.Evictions {
+		t.Errorf("the same answer kept again: %+v, want %+v", after, before)
+	}
+}
+
+// An answer larger than the whole cache is not kept, and pushes nobody out.
+func TestCacheBoundsBytesAgainstOneLargeAnswer(t *testing.T) {
+	size := 1000
+	base := newHosts(func(*http.Request) (*http.Response, error) { return answer(200, asJSON, jsonOf(size)), nil })
+	rt := over(t, base, WithCache(CachePolicy{MaxBytes: 10_000}))
+	for n := range 3 {
+		asks(t.Context(), rt, question(n))
+	}
+	size = 20_000
+	asks(t.Context(), rt, question(3))
+	if s := rt.Status().Cache; s.Entries != 3 || s.Bytes > 10_000 {
+		t.Errorf("%d entries of %d bytes, want the 3 that were there", s.Entries, s.Bytes)
+	}
+}
+
+func TestCacheBoundsOneEntry(t *testing.T) {
+	const limit = 1000
+	stream := func(n int) string {
+		return strings.Replace(goodEvent, "hi", strings.Repeat("x", n-len(wholeStream)+2), 1) + endEvent + doneEvent
+	}
+	for _, tt := range []struct {
+		name, ask, contentType, text string
+		kept                         bool
+	}{
+		{"json of the limit", chatJSON, asJSON, jsonOf(limit), true},
+		{"json above it", chatJSON, asJSON, jsonOf(limit + 1), false},
+		{"stream of the limit", chatStream, asStream, stream(limit), true},
+		{"stream above it", chatStream, asStream, stream(limit + 1), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rt := over(t, newHosts(gives(200, tt.contentType, tt.text)), WithCache(CachePolicy{MaxEntryBytes: limit}))
+			if got := asks(t.Context(), rt, tt.ask); got.body != tt.text {
+				t.Fatalf("the caller got %v", got)
+			}
+			if kept := rt.Status().Cache.Entries == 1; kept != tt.kept {
+				t.Errorf("kept = %v, want %v", kept, tt.kept)
+			}
+		})
+	}
+}
+
+// Age and Cache-Status say what the cache did (RFC 9111, RFC 9211), and the
+// request's Cache-Control is obeyed.
+func TestCacheTimeline(t *testing.T) {
+	down := handler(refusing)
+	type step struct {
+		after   time.Duration // since the last step
+		control string        // the request's Cache-Control
+		base    handler       // from now on; nil: as before
+		want    string        // Cache-Status
+		age     string
+		asked   int // attempts of this step
+	}
+	for _, tt := range []struct {
+		name   string
+		policy CachePolicy
+		steps  []step
+	}{
+		{"fresh for TTL", CachePolicy{TTL: 5 * time.Minute}, []step{
+			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
+			{0, "", nil, "breakwater; hit; ttl=300", "0", 0},
+			{61500 * time.Millisecond, "", nil, "breakwater; hit; ttl=238", "61", 0},
+			{238500*time.Millisecond - 1, "", nil, "breakwater; hit; ttl=0", "299", 0},
+			{1, "", nil, "breakwater; fwd=stale", "", 1},
+			{time.Minute, "", nil, "breakwater; hit; ttl=240", "60", 0},
+		}},
+		{"no-store bypasses and keeps nothing", CachePolicy{}, []step{
+			{0, "no-store", nil, "breakwater; fwd=bypass", "", 1},
+			{0, "No-Store", nil, "breakwater; fwd=bypass", "", 1},
+			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
+			{0, "no-store", nil, "breakwater; fwd=bypass", "", 1},
+			{0, "", nil, "breakwater; hit; ttl=300", "0", 0},
+		}},
+		{"no-cache asks anew and keeps the new", CachePolicy{}, []step{
+			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
+			{time.Minute, "no-cache", nil, "breakwater; fwd=request", "", 1},
+			{time.Minute, "", nil, "breakwater; hit; ttl=240", "60", 0},
+		}},
+		{"max-age", CachePolicy{}, []step{
+			{0, "max-age=10", nil, "breakwater; fwd=uri-miss", "", 1},
+			{10*time.Second - 1, "max-age=10", nil, "breakwater; hit; ttl=290", "9", 0},
+			{1, "max-age=10", nil, "breakwater; fwd=request", "", 1},
+			{0, "max-age=0", nil, "breakwater; fwd=request", "", 1},
+			{time.Minute, `foo, max-age="60"`, nil, "breakwater; fwd=request", "", 1},
+			{6 * time.Minute, "max-age=3600", nil, "breakwater; fwd=stale", "", 1}, // beyond our own TTL
+			{time.Second, "max-age=x", nil, "breakwater; hit; ttl=299", "1", 0},    // nonsense asks nothing
+		}},
+		{"stale when all failed", CachePolicy{TTL: time.Minute, StaleIfError: time.Minute}, []step{
+			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
+			{90 * time.Second, "", down, "breakwater; hit; ttl=-30; detail=stale-if-error", "90", 1},
+			{30*time.Second - 1, "", nil, "breakwater; hit; ttl=-59; detail=stale-if-error", "119", 1},
+			{1, "", nil, "breakwater; fwd=stale", "", 1},
+		}},
+		{"the request bounds stale-if-error", CachePolicy{TTL: time.Minute}, []step{
+			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
+			{90 * time.Second, "stale-if-error=30", down, "breakwater; fwd=stale", "", 1},
+			{0, "stale-if-error=31", nil, "breakwater; hit; ttl=-30; detail=stale-if-error", "90", 1},
+			{0, "stale-if-error=0", nil, "breakwater; fwd=stale", "", 1},
+			{time.Hour, "stale-if-error=999999", nil, "breakwater; fwd=stale", "", 1}, // beyond our own window
+		}},
+		{"StaleIfError Off", CachePolicy{TTL: time.Minute, StaleIfError: Off}, []step{
+			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
+			{time.Minute, "", down, "breakwater; fwd=stale", "", 1},
+		}},
+		{"TTL Off serves when all failed only", CachePolicy{TTL: Off, StaleIfError: time.Hour}, []step{
+			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
+			{0, "", nil, "breakwater; fwd=stale", "", 1},
+			{30 * time.Minute, "", down, "breakwater; hit; ttl=-1800; detail=stale-if-error", "1800", 1},
+			{30 * time.Minute, "", nil, "breakwater; fwd=stale", "", 1},
+		}},
+		{"what is the request's fault is no reason for stale", CachePolicy{TTL: time.Minute}, []step{
+			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
+			{2 * time.Minute, "", gives(400, asJSON, "{}"), "breakwater; fwd=stale", "", 1},
+			{0, "", gives(503, asJSON, "{}"), "breakwater; hit; ttl=-60; detail=stale-if-error", "120", 1},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, asErrors := range []bool{false, true} {
+				synctest.Test(t, func(t *testing.T) {
+					base := newHosts(gives(200, asJSON, goodJSON))
+					opts := []Option{WithCache(tt.policy), WithRetry(RetryPolicy{Attempts: 1}), WithBreaker(BreakerPolicy{FailureRate: Off, Consecutive: Off})}
+					if asErrors {
+						opts = append(opts, WithErrors())
+					}
+					rt := over(t, base, opts...)
+					for i, s := range tt.steps {
+						elapse(s.after)
+						if s.base != nil {
+							base.set("", s.base)
+						}
+						before := base.count("")
+						got := asks(t.Context(), rt, chatJSON, with("Cache-Control", s.control))
+						if asErrors && got.resp == nil {
+							continue // the same, as a Go error: it has no headers
+						}
+						if got.header("Cache-Status") != s.want || got.header("Age") != s.age || base.count("")-before != s.asked {
+							t.Errorf("step %d: Cache-Status %q, Age %q, %d attempts, want %q, %q, %d", i+1,
+								got.header("Cache-Status"), got.header("Age"), base.count("")-before, s.want, s.age, s.asked)
+						}
+						if hit := strings.Contains(s.want, "hit"); hit && (got.status() != 200 || got.body != goodJSON || got.err != nil) {
+							t.Errorf("step %d: a hit gave %v", i+1, got)
+						}
+					}
+				})
+			}
+		})
+	}
+}
+
+// A host's own Cache-Status comes before ours, and is not replayed as ours.
+func TestCacheStatusOfTheHostStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := over(t, newHosts(gives(200, asJSON, goodJSON, "Cache-Status", "edge; hit", "Age", "7")), WithCache(CachePolicy{}))
+		if got := asks(t.Context(), rt, chatJSON).header("Cache-Status"); got != "edge; hit, breakwater; fwd=uri-miss" {
+			t.Errorf("Cache-Status = %q", got)
+		}
+		got := asks(t.Context(), rt, chatJSON)
+		if got.header("Cache-Status") != "breakwater; hit; ttl=300" || got.header("Age") != "0" {
+			t.Errorf("replay: Cache-Status %q, Age %q", got.header("Cache-Status"), got.header("Age"))
+		}
+	})
+}
+
+// The caller's cancel and deadline are its own: no stale answer hides them.
+func TestStaleDoesNotHideTheCallersEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}))
+		asks(t.Context(), rt, chatJSON)
+		elapse(2 * time.Minute)
+		base.set("", func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, req.Context().Err()
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if got := asks(ctx, rt, chatJSON); !errors.Is(got.err, context.DeadlineExceeded) {
+			t.Errorf("the call gave %v, want its deadline", got)
+		}
+	})
+}
+
+func TestReadCacheControl(t *testing.T) {
+	const none = time.Duration(math.MaxInt64)
+	for _, tt := range []struct {
+		in   []string
+		want cacheControl
+	}{
+		{nil, cacheControl{false, false, none, none}},
+		{[]string{""}, cacheControl{false, false, none, none}},
+		{[]string{"no-cache, no-store"}, cacheControl{true, true, none, none}},
+		{[]string{"no-cache", "no-store"}, cacheControl{true, true, none, none}},
+		{[]string{"NO-CACHE"}, cacheControl{false, true, none, none}},
+		{[]string{"no-cachex"}, cacheControl{false, false, none, none}},
+		{[]string{" max-age=5 ,stale-if-error=\"7\""}, cacheControl{false, false, 5 * time.Second, 7 * time.Second}},
+		{[]string{"max-age"}, cacheControl{false, false, none, none}},
+		{[]string{"max-age=-1"}, cacheControl{false, false, none, none}},
+		{[]string{"max-age=1e9"}, cacheControl{false, false, none, none}},
+		{[]string{"max-age=2147483647"}, cacheControl{false, false, 2147483647 * time.Second, none}},
+		{[]string{"max-age=99999999999999999999"}, cacheControl{false, false, none, none}},
+	} {
+		if got := readCacheControl(tt.in); got != tt.want {
+			t.Errorf("readCacheControl(%q) = %+v, want %+v", tt.in, got, tt.want)
+		}
+	}
+}
+
+func TestCacheDeterministic(t *testing.T) {
+	for _, tt := range []struct {
+		temperature string
+		kept        bool
+	}{
+		{``, false}, {`,"temperature":0`, true}, {`,"temperature":0.0`, true}, {`,"temperature":-0`, true}, {`,"temperature":0.1`, false},
+		{`,"temperature":1`, false}, {`,"temperature":null`, false}, {`,"temperature":"0"`, false}, {`,"temperature":false`, false},
+	} {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, WithCache(CachePolicy{Deterministic: true}))
+		var got seen
+		for range 2 {
+			got = asks(t.Context(), rt, `{"model":"m"`+tt.temperature+`}`)
+		}
+		if kept := base.count("") == 1; kept != tt.kept {
+			t.Errorf("with %q kept = %v, want %v", tt.temperature, kept, tt.kept)
+		}
+		if bypass := got.header("Cache-Status") == "breakwater; fwd=bypass"; bypass == tt.kept {
+			t.Errorf("with %q Cache-Status = %q", tt.temperature, got.header("Cache-Status"))
+		}
+	}
+}
+
+// A memoryStore is a Store; get and set, if given, are asked in its place.
+type memoryStore struct {
+	mu   sync.Mutex
+	all  map[string][]byte
+	keep time.Duration // of the latest entry
+	gets int
+	get  func(ctx context.Context, key string) ([]byte, error)
+	set  func(ctx context.Context, key string, entry []byte) error
+}
+
+func (s *memoryStore) Get(ctx context.Context, key string) ([]byte, error) {
+	s.mu.Lock()
+	s.gets++
+	get, entry := s.get, s.all[key]
+	s.mu.Unlock()
+	if get != nil {
+		return get(ctx, key)
+	}
+	return entry, nil
+}
+
+func (s *memoryStore) Set(ctx context.Context, key string, entry []byte, keep time.Duration) error {
+	s.mu.Lock()
+	set := s.set
+	if s.all == nil {
+		s.all = make(map[string][]byte)
+	}
+	if s.keep = keep; set == nil {
+		s.all[key] = bytes.Clone(entry)
+	}
+	s.mu.Unlock()
+	if set != nil {
+		return set(ctx, key, entry)
+	}
+	return nil
+}
+
+// What one Transport kept in the Store, another answers with.
+func TestStoreIsShared(t *testing.T) {
+	for _, tt := range []struct{ name, ask, contentType, text string }{
+		{"json", chatJSON, asJSON, goodJSON}, {"stream", chatStream, asStream, wholeStream},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &memoryStore{}
+				policy := CachePolicy{TTL: 2 * time.Minute, StaleIfError: 3 * time.Minute, Store: store}
+				one := over(t, newHosts(gives(200, tt.contentType, tt.text)), WithCache(policy))
+				asks(t.Context(), one, tt.ask)
+				if store.keep != 5*time.Minute {
+					t.Errorf("kept for %v, want TTL and StaleIfError together", store.keep)
+				}
+				for key := range store.all {
+					if len(key) != 64 || strings.Trim(key, "0123456789abcdef") != "" {
+						t.Errorf("key %q is no digest", key)
+					}
+				}
+				elapse(time.Minute)
+				base := newHosts(refusing)
+				other := over(t, base, WithCache(policy), WithRetry(RetryPolicy{Attempts: 1}))
+				for range 2 {
+					got := asks(t.Context(), other, tt.ask)
+					if got.body != tt.text || got.header("Age") != "60" || got.header("Content-Type") != tt.contentType || base.count("") != 0 {
+						t.Errorf("from the Store: %v, %d attempts, want the answer kept a minute ago", got, base.count(""))
+					}
+				}
+				if store.gets != 2 {
+					t.Errorf("the Store was asked %d times, want 2: once by each Transport", store.gets)
+				}
+				if got := asks(t.Context(), other, tt.ask, with("Authorization", "Bearer sk-other")); got.body == tt.text {
+					t.Error("another caller got the answer")
+				}
+				elapse(time.Minute)
+				if got := asks(t.Context(), other, tt.ask); got.body != tt.text || !strings.Contains(got.header("Cache-Status"), "stale-if-error") {
+					t.Errorf("past its TTL, all down: %v, want the stale answer", got)
+				}
+			})
+		})
+	}
+}
+
+// What a Store returns is checked: an entry that is not whole, or of another
+// version, is a miss and an event, never an answer.
+func TestStoreLies(t *testing.T) {
+	store := &memoryStore{}
+	asks(t.Context(), over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(CachePolicy{Store: store})), chatJSON)
+	whole := slices.Collect(maps.Values(store.all))[0]
+	lies := map[string][]byte{
+		"empty":           {},
+		"text":            []byte("hello"),
+		"another version": append([]byte("breakwater 2\n"), whole[len(entryFormat):]...),
+		"format alone":    []byte(entryFormat),
+		"trailing byte":   append(bytes.Clone(whole), 0),
+		"twice":           append(bytes.Clone(whole), whole...),
+		"null":            seal([]byte("null\n")),
+		"no header":       seal([]byte("{}\n" + goodJSON)),
+		"no metadata":     seal([]byte(goodJSON)),
+	}
+	for i := range whole {
+		lies[fmt.Sprintf("cut at %d", i)] = whole[:i]
+		flipped := bytes.Clone(whole)
+		flipped[i] ^= 1
+		lies[fmt.Sprintf("bit flipped at %d", i)] = flipped
+	}
+	other := strings.Replace(goodJSON, "hi", "from the host", 1)
+	for name, lie := range lies {
+		var failed int
+		told := WithObserver(func(_ context.Context, e Event) {
+			if e.Kind == KindCacheError && e.Err != nil {
+				failed++
+			}
+		})
+		store := &memoryStore{get: func(context.Context, string) ([]byte, error) { return lie, nil }}
+		base := newHosts(gives(200, asJSON, other))
+		got := asks(t.Context(), over(t, base, told, WithCache(CachePolicy{Store: store})), chatJSON)
+		if got.body != other || base.count("") != 1 || failed != 1 {
+			t.Errorf("%s: %v, %d attempts, %d events of the cache's errors, want the host's answer and one event", name, got, base.count(""), failed)
+		}
+	}
+	if e, err := decodeEntry(whole); err != nil || string(e.body) != goodJSON {
+		t.Errorf("decodeEntry(whole) = %v, %v: nothing was tested", e, err)
+	}
+}
+
+// seal makes a stored entry of rest with a right checksum.
+func seal(rest []byte) []byte {
+	sum := sha256.Sum256(rest)
+	return append(append([]byte(entryFormat), sum[:]...), rest...)
+}
+
+// An error or a delay of the Store costs an event, never the call.
+func TestStoreFails(t *testing.T) {
+	broken := errors.New("broken")
+	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	for _, tt := range []struct {
+		name string
+		get  func(context.Context, string) ([]byte, error)
+		set  func(context.Context, string, []byte) error
+		want time.Duration // the call takes
+	}{
+		{"errors", func(context.Context, string) ([]byte, error) { return nil, broken }, func(context.Context, string, []byte) error { return broken }, 0},
+		{"error with an entry", func(context.Context, string) ([]byte, error) { return []byte("x"), broken }, func(context.Context, string, []byte) error { return broken }, 0},
+		{"hangs", func(ctx context.Context, _ string) ([]byte, error) { return nil, hang(ctx) }, func(ctx context.Context, _ string, _ []byte) error { return hang(ctx) }, 2 * storeWait},
+	} {
+		for _, ask := range []string{chatJSON, chatStream} {
+			t.Run(fmt.Sprintf("%s/%d", tt.name, len(ask)), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					contentType, text := asJSON, goodJSON
+					if ask == chatStream {
+						contentType, text = asStream, wholeStream
+					}
+					var failed int
+					rt := over(t, newHosts(gives(200, contentType, text)), WithCache(CachePolicy{Store: &memoryStore{get: tt.get, set: tt.set}}),
+						WithObserver(func(_ context.Context, e Event) {
+							if e.Kind == KindCacheError {
+								failed++
+							}
+						}))
+					start := time.Now()
+					if got := asks(t.Context(), rt, ask); got.body != text || got.err != nil {
+						t.Errorf("the call gave %v, want the host's answer", got)
+					}
+					if d := time.Since(start); d != tt.want {
+						t.Errorf("the call took %v, want %v", d, tt.want)
+					}
+					if failed != 2 {
+						t.Errorf("%d events of the cache's errors, want 2", failed)
+					}
+					start = time.Now()
+					if got := asks(t.Context(), rt, ask); got.body != text || time.Since(start) != 0 {
+						t.Errorf("from memory: %v after %v, want the answer at once", got, time.Since(start))
+					}
+				})
+			})
+		}
+	}
+}
+
+// Who leaves with its answer does not take it from the others.
+func TestStoreOutlivesTheCaller(t *testing.T) {
+	store := &memoryStore{}
+	var late error
+	store.set = func(ctx context.Context, _ string, _ []byte) error { late = ctx.Err(); return nil }
+	ctx, cancel := context.WithCancel(t.Context())
+	rt := over(t, newHosts(func(*http.Request) (*http.Response, error) { cancel(); return answer(200, asJSON, goodJSON), nil }),
+		WithCache(CachePolicy{Store: store}))
+	asks(ctx, rt, chatJSON)
+	if store.keep == 0 || late != nil {
+		t.Errorf("the Store was told to keep for %v in a context with %v", store.keep, late)
+	}
+}
+
+// Many callers at once: no race, and the bounds hold.
+func TestCacheUnderLoad(t *testing.T) {
+	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(CachePolicy{MaxEntries: 10, MaxBytes: 4000, Store: &memoryStore{}}))
+	var callers sync.WaitGroup
+	for n := range 8 {
+		callers.Go(func() {
+			for i := range 200 {
+				if got := asks(t.Context(), rt, question((i*7+n)%25)); got.body != goodJSON {
+					t.Errorf("a call gave %v", got)
+				}
+			}
+		})
+	}
+	callers.Wait()
+	s := rt.Status().Cache
+	var sum int64
+	for _, e := range rt.cache.entries.Values() {
+		sum += e.size()
+	}
+	if s.Entries > 10 || s.Bytes > 4000 || s.Bytes != sum || s.Hits+s.Misses != 1600 {
+		t.Errorf("Status().Cache = %+v with entries of %d bytes", s, sum)
+	}
+}

@@ -1,0 +1,452 @@
+package breakwater
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What a caller gets where no endpoint answered: breakwater's own answer with
+// the *Error behind it, or that as a Go error.
+func TestErrorOf(t *testing.T) {
+	reset := errors.New("reset")
+	for _, tt := range []struct {
+		name   string
+		base   handler
+		opts   []Option
+		before int // calls
+		status int
+		code   string
+		is     error
+		class  Class
+	}{
+		{"unreachable", func(*http.Request) (*http.Response, error) { return nil, reset }, nil, 0, 503, "unreachable", reset, ClassUnreachable},
+		{"rate limited", gives(200, asJSON, goodJSON), []Option{WithRateLimit(RatePolicy{PerSecond: 0.1, MaxWait: Off})}, 1, 429, "rate_limited", ErrRateLimited, ClassLimited},
+		{"paused", gives(429, asJSON, "{}", "Retry-After", "300"), nil, 1, 429, "paused", errPaused, ClassPaused},
+		{"rewrite", gives(200, asJSON, goodJSON), []Option{WithEndpoints(Endpoint{Name: "r", URL: "https://a", Rewrite: func(*http.Request) error { return reset }})}, 0, 503, "rewrite", reset, ClassRewrite},
+	} {
+		for _, asErrors := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/%v", tt.name, asErrors), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					opts := append(slices.Clone(tt.opts), once)
+					if asErrors {
+						opts = append(opts, WithErrors())
+					}
+					rt := over(t, newHosts(tt.base), opts...)
+					for range tt.before {
+						asks(t.Context(), rt, chatJSON)
+					}
+					got := asks(t.Context(), rt, chatJSON)
+					err := got.err
+					if !asErrors {
+						if err != nil {
+							t.Fatalf("the call gave the Go error %v, want an answer", err)
+						}
+						err = ErrorOf(got.resp)
+						if got.status() != tt.status || got.header(headerError) != tt.code || got.header(headerRetry) != "false" || got.resp.ContentLength != int64(len(got.body)) {
+							t.Errorf("the answer is %v of %d bytes, want %d %s", got, got.resp.ContentLength, tt.status, tt.code)
+						}
+						if tt.code != "paused" { // which says what the host said
+							var body struct {
+								Error struct {
+									Message, Type, Code string
+									Param               *string
+								}
+							}
+							if json.Unmarshal([]byte(got.body), &body) != nil || body.Error.Code != tt.code || body.Error.Type != "breakwater_error" ||
+								!strings.HasPrefix(body.Error.Message, "breakwater: ") || got.header("Content-Type") != "application/json" {
+								t.Errorf("body %s, want the OpenAI error shape", got.body)
+							}
+						}
+					}
+					var own *Error
+					if !errors.As(err, &own) || !errors.Is(err, tt.is) {
+						t.Fatalf("error %v, want an *Error of %v", err, tt.is)
+					}
+					if len(own.Attempts) != 1 || own.Attempts[0].Class != tt.class || own.Attempts[0].Verdict != VerdictStop {
+						t.Errorf("attempts %+v, want one that ended %s", own.Attempts, tt.class)
+					}
+				})
+			})
+		}
+	}
+}
+
+// ErrorOf is nil for all that breakwater did not write itself.
+func TestErrorOfOthers(t *testing.T) {
+	for name, base := range map[string]handler{
+		"answer":             gives(200, asJSON, goodJSON),
+		"host's 503":         failing503,
+		"host's 400":         gives(400, asJSON, "{}"),
+		"host in our name":   gives(503, asJSON, "{}", headerError, "circuit_open"),
+		"cut json, shown":    gives(200, asJSON, goodJSON[:30]),
+		"stream, well begun": gives(200, asStream, wholeStream),
+	} {
+		got := asks(t.Context(), over(t, newHosts(base), once), chatJSON)
+		if err := ErrorOf(got.resp); err != nil {
+			t.Errorf("%s: ErrorOf = %v, want nil", name, err)
+		}
+	}
+	for name, resp := range map[string]*http.Response{
+		"nil": nil, "no request": {Header: http.Header{headerError: {"circuit_open"}}},
+		"foreign": {Header: http.Header{headerError: {"circuit_open"}}, Request: &http.Request{}},
+	} {
+		if err := ErrorOf(resp); err != nil {
+			t.Errorf("%s: ErrorOf = %v, want nil", name, err)
+		}
+		if trail := TrailOf(resp); trail != nil {
+			t.Errorf("%s: TrailOf = %v, want nil", name, trail)
+		}
+	}
+}
+
+// WithErrors makes Go errors of exhausted calls, also where a host did answer;
+// what is the caller's to see stays a response, and with it its body.
+func TestWithErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		base   handler
+		status int // of the response; 0: a Go error
+	}{
+		{"answer", gives(200, asJSON, goodJSON), 200},
+		{"503", failing503, 0},
+		{"429", gives(429, asJSON, "{}"), 0},
+		{"cut json", gives(200, asJSON, goodJSON[:30]), 0},
+		{"error inside", gives(200, asJSON, `{"error":{}}`), 0},
+		{"empty stream", gives(200, asStream, ""), 0},
+		{"400", gives(400, asJSON, "{}"), 400},
+		{"404", gives(404, asJSON, "{}"), 404},
+		{"401 of the caller's own key", gives(401, asJSON, "{}"), 401},
+		{"402 of the caller's own key", gives(402, asJSON, "{}"), 402},
+		{"redirect", gives(307, asJSON, ""), 307},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rt := over(t, newHosts(tt.base), once, WithErrors())
+			got := asks(t.Context(), rt, chatJSON)
+			if got.status() != tt.status {
+				t.Fatalf("the call gave %v, want status %d", got, tt.status)
+			}
+			var own *Error
+			if isOwn := errors.As(got.err, &own); isOwn != (tt.status == 0) {
+				t.Errorf("error %v", got.err)
+			}
+			if own != nil && (len(own.Attempts) != 1 || own.Attempts[0].Endpoint != "a") {
+				t.Errorf("attempts %+v, want one at a", own.Attempts)
+			}
+			if s := rt.Status(); s.Failed != map[bool]int64{true: 1, false: 0}[tt.status == 0] {
+				t.Errorf("Status().Failed = %d", s.Failed)
+			}
+		})
+	}
+}
+
+// The caller's own cancel and deadline are Go errors, whatever the options.
+func TestTheCallersEndIsAGoError(t *testing.T) {
+	why := errors.New("why")
+	hang := func(req *http.Request) (*http.Response, error) {
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	}
+	for _, opts := range [][]Option{nil, {WithErrors()}, {WithEndpoints(at("a")...), WithBackup(at("b")...)}, {WithCache(CachePolicy{})}} {
+		synctest.Test(t, func(t *testing.T) {
+			rt := over(t, newHosts(hang), append(slices.Clone(opts), WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off}))...)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if got := asks(ctx, rt, chatJSON); !errors.Is(got.err, context.DeadlineExceeded) {
+				t.Errorf("deadline: %v, want it as a Go error", got)
+			}
+			cancel()
+			ctx, because := context.WithCancelCause(t.Context())
+			time.AfterFunc(time.Second, func() { because(why) })
+			start := time.Now()
+			if got := asks(ctx, rt, chatJSON); !errors.Is(got.err, why) || time.Since(start) != time.Second {
+				t.Errorf("cancel: %v after %v, want its cause after 1s", got, time.Since(start))
+			}
+			ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			client := &http.Client{Transport: rt}
+			req, _ := post(ctx, "https://a", chatJSON)
+			var timeout interface{ Timeout() bool }
+			if _, err := client.Do(req); !errors.As(err, &timeout) || !timeout.Timeout() {
+				t.Errorf("through http.Client: %v, want a timeout", err)
+			}
+		})
+	}
+}
+
+// An *Error unwraps to what every attempt ended in.
+func TestErrorUnwraps(t *testing.T) {
+	first, second := errors.New("first"), fmt.Errorf("second: %w", io.ErrUnexpectedEOF)
+	err := fmt.Errorf("above: %w", &Error{Attempts: []Attempt{{Err: first}, {Status: 503}, {Err: second}, {Err: ErrCircuitOpen}}})
+	for _, target := range []error{first, second, io.ErrUnexpectedEOF, ErrCircuitOpen} {
+		if !errors.Is(err, target) {
+			t.Errorf("errors.Is(err, %v) = false", target)
+		}
+	}
+	for _, target := range []error{ErrRateLimited, context.Canceled, ErrTruncated} {
+		if errors.Is(err, target) {
+			t.Errorf("errors.Is(err, %v) = true", target)
+		}
+	}
+	if n := len((&Error{}).Unwrap()); n != 0 {
+		t.Errorf("an empty *Error unwraps to %d errors", n)
+	}
+	if !errors.Is(ErrTruncated, io.ErrUnexpectedEOF) {
+		t.Error("ErrTruncated is no io.ErrUnexpectedEOF")
+	}
+}
+
+func TestErrorTimeout(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		attempts []Attempt
+		want     bool
+	}{
+		{"no attempts", nil, false},
+		{"no first token", []Attempt{{Class: ClassNoFirstToken, Err: ErrNoFirstToken}}, true},
+		{"stalled", []Attempt{{Class: ClassStalled, Err: ErrStalled}}, true},
+		{"deadline", []Attempt{{Class: ClassDeadline, Err: context.DeadlineExceeded}}, true},
+		{"dial timeout", []Attempt{{Class: ClassUnreachable, Err: &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}}}, true},
+		{"wrapped timeout", []Attempt{{Class: ClassUnreachable, Err: fmt.Errorf("x: %w", &net.DNSError{IsTimeout: true})}}, true},
+		{"refused", []Attempt{{Class: ClassUnreachable, Err: &net.OpError{Op: "dial", Err: errors.New("refused")}}}, false},
+		{"503", []Attempt{{Class: ClassUnavailable, Status: 503}}, false},
+		{"the last one decides", []Attempt{{Class: ClassNoFirstToken, Err: ErrNoFirstToken}, {Class: ClassUnavailable, Status: 503}}, false},
+		{"the last one decides, again", []Attempt{{Class: ClassUnavailable, Status: 503}, {Class: ClassNoFirstToken, Err: ErrNoFirstToken}}, true},
+	} {
+		err := error(&Error{Attempts: tt.attempts})
+		var timeout interface{ Timeout() bool }
+		if !errors.As(err, &timeout) || timeout.Timeout() != tt.want {
+			t.Errorf("%s: Timeout() = %v, want %v", tt.name, !tt.want, tt.want)
+		}
+	}
+}
+
+// An *Error tells endpoints, classes and statuses, and of the network's errors
+// only what holds no secret.
+func TestErrorText(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"none", nil, "a: unreachable"},
+		{"refused", &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}, "a: unreachable (dial: connection refused)"},
+		{"no reason", &net.OpError{Op: "dial"}, "a: unreachable (dial)"},
+		{"DNS", &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "secret.example"}}, "a: unreachable (DNS: no such host)"},
+		{"certificate", &tls.CertificateVerificationError{Err: errors.New("secret")}, "a: unreachable (TLS: certificate not verified)"},
+		{"closed", fmt.Errorf("Post https://user:secret@a/?key=secret: %w", io.ErrUnexpectedEOF), "a: unreachable (connection closed)"},
+		{"deadline", fmt.Errorf("secret: %w", context.DeadlineExceeded), "a: unreachable (deadline exceeded)"},
+		{"anything else", errors.New("proxyconnect http://user:secret@proxy"), "a: unreachable"},
+	} {
+		err := &Error{Attempts: []Attempt{{Endpoint: "a", Class: ClassUnreachable, Err: tt.err}}}
+		if want := "breakwater: no endpoint answered: " + tt.want; err.Error() != want {
+			t.Errorf("%s: Error() = %q, want %q", tt.name, err.Error(), want)
+		}
+	}
+	err := &Error{Attempts: []Attempt{{Endpoint: "a", Class: ClassUnavailable, Status: 503, Err: errors.New("x")}, {Endpoint: "b", Class: ClassLimited}}}
+	if want := "breakwater: no endpoint answered: a: unavailable (503); b: limited"; err.Error() != want {
+		t.Errorf("Error() = %q, want %q", err.Error(), want)
+	}
+	if want := "breakwater: no endpoint answered"; (&Error{}).Error() != want {
+		t.Errorf("Error() = %q, want %q", (&Error{}).Error(), want)
+	}
+}
+
+// TrailOf tells the attempts of the response it is given, through http.Client
+// too, and hands out a copy.
+func TestTrailOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		base.set("a", func(req *http.Request) (*http.Response, error) { elapse(time.Second); return failing503(req) })
+		rt := over(t, base, WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", Models: map[string]string{"m": "theirs"}}))
+		req, _ := post(t.Context(), "https://a", chatJSON)
+		begin := time.Now()
+		resp, err := (&http.Client{Transport: rt}).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		trail := TrailOf(resp)
+		if len(trail) != 3 {
+			t.Fatalf("%d attempts, want 3: %+v", len(trail), trail)
+		}
+		for i, want := range []Attempt{
+			{N: 1, Endpoint: "a", Model: "m", Start: begin, Elapsed: time.Second, Status: 503, Class: ClassUnavailable, Verdict: VerdictAgain},
+			{N: 2, Endpoint: "a", Model: "m", Start: begin.Add(1500 * time.Millisecond), Wait: 500 * time.Millisecond, Elapsed: time.Second, Status: 503, Class: ClassUnavailable, Verdict: VerdictElsewhere},
+			{N: 3, Endpoint: "b", Model: "theirs", Start: begin.Add(2500 * time.Millisecond), Status: 200, Class: ClassOK, Verdict: VerdictAccept, Bytes: int64(len(goodJSON)), Usage: Usage{TotalTokens: 3}},
+		} {
+			if !trail[i].Start.Equal(want.Start) {
+				t.Errorf("attempt %d began %v after the call, want %v", i+1, trail[i].Start.Sub(begin), want.Start.Sub(begin))
+			}
+			trail[i].Start = want.Start
+			if trail[i] != want {
+				t.Errorf("attempt %d is\n%+v, want\n%+v", i+1, trail[i], want)
+			}
+		}
+		trail[0].Endpoint = "changed"
+		if TrailOf(resp)[0].Endpoint != "a" {
+			t.Error("a change to what TrailOf returned changed the trail")
+		}
+		if got := (&http.Request{}); TrailOf(&http.Response{Request: got}) != nil {
+			t.Error("TrailOf of a foreign response is not nil")
+		}
+	})
+}
+
+// From the cache comes no trail.
+func TestTrailOfACachedAnswer(t *testing.T) {
+	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(CachePolicy{}))
+	if trail := TrailOf(asks(t.Context(), rt, chatJSON).resp); len(trail) != 1 {
+		t.Errorf("TrailOf the first answer = %v, want one attempt", trail)
+	}
+	if trail := TrailOf(asks(t.Context(), rt, chatJSON).resp); trail != nil {
+		t.Errorf("TrailOf a cached answer = %#v, want nil", trail)
+	}
+}
+
+// Call.Trail tells those who never see the response, at any time, of the
+// latest call.
+func TestCallTrail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trail Trail
+		if got := trail.Attempts(); got != nil {
+			t.Errorf("before any call: %v, want nil", got)
+		}
+		base := newHosts(func(req *http.Request) (*http.Response, error) { elapse(time.Second); return failing503(req) })
+		rt := over(t, base, WithErrors(), WithRetry(RetryPolicy{Attempts: 2}))
+		ctx := WithCall(t.Context(), Call{Trail: &trail})
+		var done sync.WaitGroup
+		done.Go(func() { asks(ctx, rt, chatJSON) })
+		elapse(500 * time.Millisecond) // while it is under way
+		if got := trail.Attempts(); len(got) != 1 || got[0].N != 1 || got[0].Class != "" || got[0].Endpoint != "a" {
+			t.Errorf("while the first attempt is under way: %+v", got)
+		}
+		done.Wait()
+		if got := trail.Attempts(); len(got) != 2 || got[1].N != 2 || got[1].Status != 503 || got[1].Verdict != VerdictStop {
+			t.Errorf("behind the call: %+v, want two attempts", got)
+		}
+		base.set("a", gives(200, asJSON, goodJSON))
+		asks(ctx, rt, chatJSON)
+		if got := trail.Attempts(); len(got) != 1 || got[0].Class != ClassOK {
+			t.Errorf("behind another call: %+v, want its one attempt", got)
+		}
+	})
+}
+
+// What Call overrides for one call, and for that one only.
+func TestWithCall(t *testing.T) {
+	t.Run("NoCache", func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, WithCache(CachePolicy{}))
+		none := WithCall(t.Context(), Call{NoCache: true})
+		for i, tt := range []struct {
+			ctx   context.Context
+			asked int
+			said  string
+		}{
+			{none, 1, "breakwater; fwd=bypass"}, {t.Context(), 2, "breakwater; fwd=uri-miss"},
+			{none, 3, "breakwater; fwd=bypass"}, {t.Context(), 3, "breakwater; hit; ttl=300"},
+		} {
+			got := asks(tt.ctx, rt, chatJSON)
+			said := got.header("Cache-Status")
+			if said, _, _ = strings.Cut(said, "; ttl="); base.count("") != tt.asked || !strings.HasPrefix(tt.said, said) {
+				t.Errorf("call %d: %d attempts so far, Cache-Status %q, want %d and %q", i+1, base.count(""), said, tt.asked, tt.said)
+			}
+		}
+	})
+	t.Run("NoCache is not answered from the cache when all fails", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			rt := over(t, base, once, WithCache(CachePolicy{TTL: time.Minute}))
+			asks(t.Context(), rt, chatJSON)
+			base.set("a", failing503)
+			if got := asks(WithCall(t.Context(), Call{NoCache: true}), rt, chatJSON); got.status() != 503 {
+				t.Errorf("the call gave %v, want the host's 503", got)
+			}
+		})
+	})
+	t.Run("Endpoint", func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, once, WithEndpoints(at("a", "b")...), WithBackup(at("c")...))
+		for _, name := range []string{"c", "b", "a", "b"} {
+			if got := asks(WithCall(t.Context(), Call{Endpoint: name}), rt, chatJSON); got.header(headerEndpoint) != name {
+				t.Errorf("Endpoint %s: %v", name, got)
+			}
+		}
+		base.set("b", failing503)
+		before := base.count("")
+		if got := asks(WithCall(t.Context(), Call{Endpoint: "b"}), rt, chatJSON); got.status() != 503 || base.count("")-before != 1 {
+			t.Errorf("Endpoint b, failing: %v after %d attempts, want its 503 after one", got, base.count("")-before)
+		}
+		for range 4 {
+			if got := asks(t.Context(), rt, chatJSON); got.status() != 200 {
+				t.Errorf("the next call: %v, want an answer", got)
+			}
+		}
+	})
+	t.Run("Endpoint that is not there", func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		for _, asErrors := range []bool{false, true} {
+			opts := []Option{WithEndpoints(at("a")...)}
+			if asErrors {
+				opts = append(opts, WithErrors())
+			}
+			got := asks(WithCall(t.Context(), Call{Endpoint: "nobody"}), over(t, base, opts...), chatJSON)
+			err := got.err
+			if !asErrors {
+				err = ErrorOf(got.resp)
+			}
+			var own *Error
+			if base.count("") != 0 || got.status() == 200 || !errors.As(err, &own) || errors.Is(err, ErrCircuitOpen) || got.header(headerError) == "circuit_open" {
+				t.Errorf("%v with %v, want a refusal that blames no circuit", got, err)
+			}
+		}
+	})
+	t.Run("Attempts", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(failing503)
+			rt := over(t, base, noBreaker)
+			for _, tt := range []struct{ attempts, want int }{{1, 1}, {0, 3}, {2, 2}, {5, 5}} {
+				before := base.count("")
+				asks(WithCall(t.Context(), Call{Attempts: tt.attempts}), rt, chatJSON)
+				if n := base.count("") - before; n != tt.want {
+					t.Errorf("Attempts %d: %d attempts, want %d", tt.attempts, n, tt.want)
+				}
+			}
+		})
+	})
+	t.Run("Scope", func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, WithCache(CachePolicy{}))
+		for i, tt := range []struct {
+			scope string
+			asked int
+		}{{"team", 1}, {"team", 1}, {"other", 2}, {"", 3}, {"team", 3}, {"", 3}} {
+			asks(WithCall(t.Context(), Call{Scope: tt.scope}), rt, chatJSON)
+			if n := base.count(""); n != tt.asked {
+				t.Errorf("call %d, scope %q: %d attempts so far, want %d", i+1, tt.scope, n, tt.asked)
+			}
+		}
+	})
+	t.Run("the inner one holds", func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, WithEndpoints(at("a", "b")...))
+		ctx := WithCall(WithCall(t.Context(), Call{Endpoint: "a"}), Call{Endpoint: "b"})
+		for range 2 {
+			if got := asks(ctx, rt, chatJSON); got.header(headerEndpoint) != "b" {
+				t.Errorf("answered by %s, want b", got.header(headerEndpoint))
+			}
+		}
+	})
+}

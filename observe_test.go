@@ -1,0 +1,340 @@
+package breakwater
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A callerBack is user code that calls the Transport it runs inside of.
+type callerBack struct {
+	rt     *Transport
+	trail  Trail
+	inside atomic.Bool // what it causes itself calls nothing any more
+
+	mu  sync.Mutex
+	ran map[string]int // by who called
+}
+
+// from calls all there is.
+func (c *callerBack) from(who string) {
+	if !c.inside.CompareAndSwap(false, true) {
+		return
+	}
+	defer c.inside.Store(false)
+	c.mu.Lock()
+	c.ran[who]++
+	c.mu.Unlock()
+	c.rt.Status()
+	c.trail.Attempts() // of the call it runs inside of
+	for _, body := range []string{question(7), chatStream} {
+		asks(context.Background(), c.rt, body)
+	}
+	c.rt.CloseIdleConnections()
+}
+
+// Invariant 11: an Observer, a Store, a Scope, a Rewrite, a Middleware, a
+// base, a request's and a response's body may call Status and RoundTrip of the
+// Transport they run inside of: no lock is held.
+func TestUserCodeMayCallIn(t *testing.T) {
+	// Who waits for a lock in vain does so for ever, also in a bubble.
+	guard := time.AfterFunc(time.Minute, func() { panic("somebody waits for a lock that is held") })
+	defer guard.Stop()
+	synctest.Test(t, userCodeCallsIn)
+}
+
+func userCodeCallsIn(t *testing.T) {
+	back := &callerBack{ran: make(map[string]int)}
+	store := &memoryStore{}
+	store.get = func(context.Context, string) ([]byte, error) { back.from("Store.Get"); return nil, nil }
+	store.set = func(context.Context, string, []byte) error { back.from("Store.Set"); return nil }
+	wrap := func(who string) Middleware {
+		return func(next http.RoundTripper) http.RoundTripper {
+			return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				back.from(who)
+				return next.RoundTrip(req)
+			})
+		}
+	}
+	ends := at("a", "b")
+	ends[0].Rewrite = func(*http.Request) error { back.from("Rewrite"); return nil }
+	turn := 0
+	base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		back.from("base")
+		if req.Body != nil {
+			io.Copy(io.Discard, req.Body)
+			req.Body.Close()
+		}
+		back.mu.Lock()
+		turn++
+		n := turn
+		back.mu.Unlock()
+		switch n % 13 { // something of everything, so that every event happens
+		case 0, 1, 2:
+			return failing503(req)
+		case 3:
+			return gives(429, asJSON, "{}")(req)
+		case 4:
+			return gives(429, asJSON, "{}", "Retry-After", "1")(req)
+		case 5:
+			return gives(401, asJSON, "{}")(req)
+		}
+		text := goodJSON
+		if stream := callOf(req.Context()).look.stream; stream {
+			text = wholeStream
+			if n%13 == 6 {
+				text = goodEvent
+			}
+		}
+		body := strings.NewReader(text)
+		resp := answerFrom(200, asJSON, readerFunc(func(p []byte) (int, error) {
+			back.from("response body")
+			return body.Read(p)
+		}))
+		if text != goodJSON {
+			resp.Header.Set("Content-Type", asStream)
+		}
+		return resp, nil
+	})
+	kinds := make(map[Kind]bool)
+	rt := over(t, base, WithEndpoints(ends...), WithMiddleware(wrap("Middleware")), WithAttemptMiddleware(wrap("attempt Middleware")),
+		WithRetry(RetryPolicy{MinDelay: time.Nanosecond, MaxDelay: time.Nanosecond, Attempts: 2, MaxReplay: 500}),
+		WithBreaker(BreakerPolicy{Consecutive: 2, OpenFor: time.Nanosecond, MaxOpenFor: time.Nanosecond}),
+		WithRateLimit(RatePolicy{InFlight: 50, PerSecond: 1e6, TokensPerMinute: 1e9}),
+		WithCache(CachePolicy{TTL: time.Millisecond, Store: store, Scope: func(*http.Request) string {
+			back.from("Scope")
+			return "all"
+		}}),
+		WithObserver(func(_ context.Context, e Event) {
+			back.mu.Lock()
+			kinds[e.Kind] = true
+			back.mu.Unlock()
+			back.from("Observer of " + string(e.Kind))
+		}))
+	back.rt = rt
+	for n := range 60 {
+		elapse(11 * time.Minute) // all pauses are over
+		body := question(n % 5)
+		switch {
+		case n%3 == 1:
+			body = strings.Replace(chatStream, `"q"`, fmt.Sprintf(`"%d"`, n%5), 1)
+		case n == 59:
+			body = strings.Replace(chatJSON, `"q"`, `"`+strings.Repeat("q", 600)+`"`, 1)
+		}
+		req, _ := post(WithCall(t.Context(), Call{Trail: &back.trail}), "https://a", body)
+		req.Body = &bodyThatCalls{Reader: req.Body, back: back}
+		if resp, err := rt.RoundTrip(req); err == nil {
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+	}
+	for _, who := range []string{"Store.Get", "Store.Set", "Scope", "Rewrite", "Middleware", "attempt Middleware", "base", "request body", "response body"} {
+		if back.ran[who] == 0 {
+			t.Errorf("%s never ran: nothing was tested", who)
+		}
+	}
+	for _, kind := range []Kind{KindAttempt, KindCommit, KindWait, KindCall, KindCircuit, KindPause, KindKey, KindUnbuffered, KindCacheMiss, KindCacheStore} {
+		if !kinds[kind] {
+			t.Errorf("no %s was told: nothing was tested", kind)
+		}
+	}
+}
+
+type bodyThatCalls struct {
+	io.Reader
+	back *callerBack
+}
+
+func (b *bodyThatCalls) Read(p []byte) (int, error) {
+	b.back.from("request body")
+	return b.Reader.Read(p)
+}
+
+func (b *bodyThatCalls) Close() error {
+	b.back.from("request body")
+	return nil
+}
+
+// What an Observer is told of one call, in order and whole.
+func TestEventsOfACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []Event
+		base := newHosts(gives(200, asJSON, strings.Replace(goodJSON, `"total_tokens":3`, `"prompt_tokens":1,"completion_tokens":2,"total_tokens":3`, 1)))
+		base.set("a", func(req *http.Request) (*http.Response, error) { elapse(time.Second); return failing503(req) })
+		rt := over(t, base, once, WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", Models: map[string]string{"m": "theirs"}}),
+			WithObserver(func(_ context.Context, e Event) { told = append(told, e) }))
+		begin := time.Now()
+		asks(t.Context(), rt, chatJSON)
+		want := []Event{
+			{Kind: KindAttempt, Endpoint: "a", Model: "m", Attempt: 1, Status: 503, Class: ClassUnavailable, Verdict: VerdictElsewhere, Elapsed: time.Second},
+			{Kind: KindCommit, Endpoint: "b", Model: "theirs", Attempt: 2, Status: 200, Class: ClassOK, Verdict: VerdictAccept},
+			{Kind: KindAttempt, Endpoint: "b", Model: "theirs", Attempt: 2, Status: 200, Class: ClassOK, Verdict: VerdictAccept,
+				Bytes: int64(len(goodJSON) + len(`"prompt_tokens":1,"completion_tokens":2,`)), Usage: Usage{PromptTokens: 1, CompletionTokens: 2, TotalTokens: 3}},
+			{Kind: KindCall, Endpoint: "b", Attempt: 2, Status: 200, Class: ClassOK, Elapsed: time.Second},
+		}
+		for i := range told {
+			if told[i].Time.Sub(begin) != time.Second {
+				t.Errorf("event %d was told of %v, want 1s", i+1, told[i].Time.Sub(begin))
+			}
+			told[i].Time = time.Time{}
+		}
+		if !slices.Equal(told, want) {
+			t.Errorf("told\n%+v\nwant\n%+v", told, want)
+		}
+	})
+}
+
+// A stream's exchange is told of when it ends, with what it brought.
+func TestEventsOfAStream(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		text  string
+		class Class
+		err   error
+	}{
+		{"whole", goodEvent + endEvent + usageEvent + doneEvent, ClassOK, nil},
+		{"ended early", goodEvent, ClassTruncated, ErrTruncated},
+		{"malformed", goodEvent + "data: {\n\n", ClassBadResponse, ErrBadResponse},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var told []Event
+			rt := over(t, newHosts(gives(200, asStream, tt.text)), WithObserver(func(_ context.Context, e Event) { told = append(told, e) }))
+			got := asks(t.Context(), rt, chatStream)
+			if len(told) != 3 || told[0].Kind != KindCommit || told[1].Kind != KindCall || told[2].Kind != KindAttempt {
+				t.Fatalf("told %+v, want commit, call, attempt", told)
+			}
+			end := told[2]
+			if end.Class != tt.class || !errors.Is(end.Err, tt.err) || end.Bytes != int64(len(got.body)) || end.Verdict != VerdictAccept {
+				t.Errorf("the end: %+v, want %s, %v and %d bytes", end, tt.class, tt.err, len(got.body))
+			}
+			if tokens := end.Usage.TotalTokens; tt.err == nil && tokens != 3 {
+				t.Errorf("usage of %d tokens, want 3", tokens)
+			}
+			if trail := TrailOf(got.resp); len(trail) != 1 || trail[0].Class != tt.class || trail[0].Bytes != end.Bytes {
+				t.Errorf("the trail %+v tells something else than the event %+v", trail, end)
+			}
+		})
+	}
+}
+
+// Every attempt in a trail is told of exactly once, and every call.
+func TestEveryAttemptIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		attempts, calls := 0, 0
+		turn := 0
+		base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			mu.Lock()
+			turn++
+			n := turn
+			mu.Unlock()
+			return []handler{failing503, refusing, gives(200, asJSON, goodJSON), gives(429, asJSON, "{}"), gives(200, asJSON, goodJSON[:30])}[n*n%5](req)
+		})
+		rt := over(t, base, WithEndpoints(at("a", "b")...), WithRateLimit(RatePolicy{PerSecond: 1, Burst: 2, MaxWait: Off}),
+			WithObserver(func(_ context.Context, e Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				switch e.Kind {
+				case KindAttempt:
+					attempts++
+				case KindCall:
+					calls++
+				}
+			}))
+		want := 0
+		for range 100 {
+			elapse(300 * time.Millisecond)
+			got := asks(t.Context(), rt, chatJSON)
+			for _, a := range TrailOf(got.resp) {
+				if a.Class != ClassCircuitOpen && a.Class != ClassPaused { // nobody was asked
+					want++
+				}
+			}
+		}
+		if attempts != want || calls != 100 {
+			t.Errorf("told of %d attempts and %d calls, want %d and 100", attempts, calls, want)
+		}
+		if s := rt.Status(); s.Calls != 100 {
+			t.Errorf("Status().Calls = %d, want 100", s.Calls)
+		}
+	})
+}
+
+// All observers are told, in the order they were given.
+func TestSeveralObservers(t *testing.T) {
+	var told []string
+	add := func(name string) Option {
+		return WithObserver(func(_ context.Context, e Event) { told = append(told, name+" "+string(e.Kind)) })
+	}
+	asks(t.Context(), over(t, newHosts(gives(200, asJSON, goodJSON)), add("1"), add("2")), chatJSON)
+	if got, want := strings.Join(told, ", "), "1 commit, 2 commit, 1 attempt, 2 attempt, 1 call, 2 call"; got != want {
+		t.Errorf("told %s, want %s", got, want)
+	}
+}
+
+// An Observer finds the caller's own values in the context.
+func TestObserverSeesTheCallersContext(t *testing.T) {
+	type key struct{}
+	seen := 0
+	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithObserver(func(ctx context.Context, e Event) {
+		if ctx.Value(key{}) == "mine" {
+			seen++
+		}
+	}))
+	asks(context.WithValue(t.Context(), key{}, "mine"), rt, chatJSON)
+	if seen != 3 {
+		t.Errorf("%d of 3 events came with the caller's context", seen)
+	}
+}
+
+// What Log writes, and how loud.
+func TestLog(t *testing.T) {
+	for _, tt := range []struct {
+		event Event
+		want  string
+	}{
+		{Event{Kind: KindKey, Endpoint: "a", Class: ClassKeyRejected, Status: 401}, "ERROR key endpoint=a status=401 class=key_rejected"},
+		{Event{Kind: KindAttempt, Endpoint: "a", Class: ClassUnavailable, Attempt: 2, Verdict: VerdictAgain}, "WARN attempt endpoint=a attempt=2 class=unavailable verdict=again"},
+		{Event{Kind: KindAttempt, Class: ClassOK, Bytes: 7, Usage: Usage{TotalTokens: 3}}, "DEBUG attempt class=ok bytes=7 tokens=3"},
+		{Event{Kind: KindAttempt, Class: ClassCanceled}, "DEBUG attempt class=canceled"},
+		{Event{Kind: KindPause, Wait: time.Second}, "WARN pause wait=1s"},
+		{Event{Kind: KindBudget}, "WARN budget"},
+		{Event{Kind: KindCacheStale}, "WARN cache_stale"},
+		{Event{Kind: KindCacheError, Err: io.ErrUnexpectedEOF}, "WARN cache_error err=\"connection closed\""},
+		{Event{Kind: KindCacheError, Err: errors.New("redis://user:secret@host")}, "WARN cache_error"},
+		{Event{Kind: KindCircuit, From: "closed", To: "open"}, "INFO circuit from=closed to=open"},
+		{Event{Kind: KindUnbuffered, Bytes: 9}, "INFO unbuffered bytes=9"},
+		{Event{Kind: KindCacheHit}, "DEBUG cache_hit"},
+		{Event{Kind: KindCall, Model: "m", Elapsed: time.Minute}, "DEBUG call model=m elapsed=1m0s"},
+	} {
+		var b strings.Builder
+		handler := slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}})
+		Log(slog.New(handler))(t.Context(), tt.event)
+		level, rest, _ := strings.Cut(tt.want, " ")
+		kind, attrs, _ := strings.Cut(rest, " ")
+		want := strings.TrimSpace(fmt.Sprintf("level=%s msg=%q %s", level, "breakwater: "+kind, attrs)) + "\n"
+		if b.String() != want {
+			t.Errorf("Log(%+v) wrote %q, want %q", tt.event, b.String(), want)
+		}
+		b.Reset()
+		Log(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelError + 1})))(t.Context(), tt.event)
+		if b.Len() != 0 {
+			t.Errorf("a logger that wants nothing was given %q", b.String())
+		}
+	}
+}

@@ -1,0 +1,410 @@
+package breakwater
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// impatient never waits for a better tier.
+var impatient = WithRetry(RetryPolicy{Attempts: 1, Patience: Off})
+
+// Invariant 10: whatever happens in whatever order, a pause that a server
+// asked for lasts as long as it asked, and one of our own making, if nothing
+// has recovered since, as long as it was earned.
+func TestPausesAreNeverShortened(t *testing.T) {
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 2))
+		ps := newPauses()
+		now := time.Unix(1e9, 0)
+		keys := []pauseKey{{endpoint: "e"}, {account: "a"}, {account: "a", model: "m"}}
+		asked := make(map[pauseKey]time.Time)
+		earned := make(map[pauseKey]time.Time)
+		var events []string
+		for range 60 {
+			key := keys[random.IntN(len(keys))]
+			d := time.Duration(random.Int64N(int64(30 * time.Second)))
+			switch random.IntN(5) {
+			case 0:
+				events = append(events, fmt.Sprintf("%v asks for %v", name(key), d))
+				ps.ask(key, now, d, nil)
+				asked[key] = later(asked[key], now.Add(d))
+			case 1, 2:
+				d = ps.earn(key, now, d, 8*time.Second, nil)
+				events = append(events, fmt.Sprintf("%v earns %v", name(key), d))
+				earned[key] = later(earned[key], now.Add(d))
+			case 3:
+				events = append(events, fmt.Sprintf("%v recovers", name(key)))
+				ps.recovered(key)
+				delete(earned, key)
+			case 4:
+				events = append(events, fmt.Sprintf("%v pass", d/4))
+				now = now.Add(d / 4)
+			}
+			for _, key := range keys {
+				until := later(asked[key], earned[key])
+				p, ok := ps.of(key, now)
+				if until.After(now) && (!ok || p.until.Before(until)) {
+					t.Fatalf("seed %d: %v rests until %v, want %v at least; events:\n%s", seed, name(key),
+						p.until.Sub(now), until.Sub(now), strings.Join(events, "\n"))
+				}
+				if !until.After(now) && ok {
+					t.Fatalf("seed %d: %v rests for %v more, want not at all; events:\n%s", seed, name(key), p.until.Sub(now), strings.Join(events, "\n"))
+				}
+			}
+		}
+	}
+}
+
+func name(key pauseKey) string {
+	return strings.TrimSpace(key.endpoint + " " + key.account + " " + key.model)
+}
+
+// What is earned doubles for every time in a row, up to a longest, and begins
+// anew behind a recovery.
+func TestEarnedPausesDouble(t *testing.T) {
+	ps := newPauses()
+	now := time.Unix(1e9, 0)
+	key := pauseKey{account: "a", model: "m"}
+	earn := func() time.Duration {
+		d := ps.earn(key, now, time.Second, 10*time.Second, nil)
+		if p, ok := ps.of(key, now); !ok || p.until.Sub(now) != d {
+			t.Errorf("earned %v, rests for %v", d, p.until.Sub(now))
+		}
+		now = now.Add(d)
+		return d
+	}
+	var got []time.Duration
+	for range 6 {
+		got = append(got, earn())
+	}
+	ps.recovered(key)
+	got = append(got, earn(), earn())
+	if want := "[1s 2s 4s 8s 10s 10s 1s 2s]"; fmt.Sprint(got) != want {
+		t.Errorf("pauses %v, want %s", got, want)
+	}
+	// A recovery ends the row also where a server's word stands above it.
+	now = now.Add(time.Hour)
+	ps.ask(key, now, time.Minute, nil)
+	ps.recovered(key)
+	if p, ok := ps.of(key, now); !ok || p.until.Sub(now) != time.Minute {
+		t.Errorf("a recovery left the pause %v %v, want the minute asked for", p.until.Sub(now), ok)
+	}
+	now = now.Add(time.Hour)
+	if d := earn(); d != time.Second {
+		t.Errorf("the first pause behind a recovery is %v, want 1s", d)
+	}
+	for range 100 { // no overflow
+		earn()
+	}
+}
+
+// The number of pauses is bounded; those that last longest are kept, and none
+// that is over comes back.
+func TestPausesAreBounded(t *testing.T) {
+	ps := newPauses()
+	now := time.Unix(1e9, 0)
+	key := func(n int) pauseKey { return pauseKey{account: fmt.Sprint(n), model: "m"} }
+	const all = maxPauses + 500
+	for n := range all {
+		ps.ask(key(n), now, time.Hour+time.Duration(n)*time.Second, nil)
+	}
+	if n := len(ps.all); n > maxPauses {
+		t.Errorf("%d pauses are kept, want at most %d", n, maxPauses)
+	}
+	if _, ok := ps.of(key(all-1), now); !ok {
+		t.Error("the longest pause was given up")
+	}
+	now = now.Add(2 * time.Hour)
+	ps.ask(key(-1), now, time.Hour, nil)
+	for n := range all {
+		p, ok := ps.of(key(n), now)
+		if want := time.Duration(n)*time.Second > time.Hour && n >= all-maxPauses; ok && !want {
+			t.Fatalf("pause %d of %v is still there", n, p.until.Sub(now))
+		}
+	}
+}
+
+// A row of strikes outlasts the pause itself, or no pause would ever grow: but
+// lengthening one that is there needs no room.
+func TestPausesKeepTheirOwnWhenFull(t *testing.T) {
+	ps := newPauses()
+	now := time.Unix(1e9, 0)
+	key := pauseKey{account: "mine"}
+	ps.ask(key, now, time.Minute, nil)
+	for n := range maxPauses - 1 {
+		ps.ask(pauseKey{account: fmt.Sprint(n)}, now, time.Hour, nil)
+	}
+	for range 10 {
+		ps.ask(pauseKey{account: "0"}, now, 2*time.Hour, nil)
+	}
+	if p, ok := ps.of(key, now); !ok || p.until.Sub(now) != time.Minute {
+		t.Errorf("a pause that was asked for was given up for one that was there: %v %v", p.until.Sub(now), ok)
+	}
+}
+
+func TestPausesUnderLoad(t *testing.T) {
+	ps := newPauses()
+	now := time.Unix(1e9, 0)
+	key := pauseKey{account: "a"}
+	ps.ask(key, now, time.Minute, nil)
+	var callers sync.WaitGroup
+	for range 8 {
+		callers.Go(func() {
+			for range 500 {
+				ps.earn(key, now, time.Millisecond, time.Second, nil)
+				ps.recovered(key)
+				ps.list(now)
+				if p, ok := ps.of(key, now); !ok || p.until.Sub(now) < time.Minute {
+					t.Errorf("the pause asked for was shortened to %v", p.until.Sub(now))
+					return
+				}
+			}
+		})
+	}
+	callers.Wait()
+}
+
+// The same through a Transport: hosts that ask for pauses, earn them, fail and
+// answer slowly, in any order, are never asked before the time they asked for.
+func TestNoAttemptBeforeTheTimeAskedFor(t *testing.T) {
+	for seed := range uint64(40) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 3))
+			var mu sync.Mutex
+			until := make(map[string]time.Time) // by host, or host and model
+			early, rested := "", 0
+			base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				mu.Lock()
+				host := req.URL.Host
+				body, _ := io.ReadAll(req.Body)
+				model := lookInto(body).model
+				now := time.Now()
+				for _, key := range []string{host, host + " " + model} {
+					if now.Before(until[key]) && early == "" {
+						early = fmt.Sprintf("%s was asked %v before the time it had asked for", key, until[key].Sub(now))
+					}
+				}
+				what, slow := random.IntN(8), time.Duration(random.Int64N(int64(10*time.Second)))
+				seconds := 1 + random.IntN(40)
+				mu.Unlock()
+				elapse(slow)
+				ask := func(key string, status int) (*http.Response, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					rested++
+					until[key] = later(until[key], time.Now().Add(time.Duration(seconds)*time.Second))
+					resp := answer(status, asJSON, "{}")
+					resp.Header.Set("Retry-After", fmt.Sprint(seconds))
+					return resp, nil
+				}
+				switch what {
+				case 0:
+					return ask(host+" "+model, 429)
+				case 1:
+					return ask(host, 503)
+				case 2, 3:
+					return answer(429, asJSON, "{}"), nil
+				case 4:
+					return answer(503, asJSON, "{}"), nil
+				}
+				return answer(200, asJSON, goodJSON), nil
+			})
+			rt := over(t, base, WithEndpoints(at("a", "b")...), WithRetry(RetryPolicy{MaxDelay: 60 * time.Second}),
+				WithStream(StreamPolicy{Queued: Off, Thinking: Off, FirstToken: Off}))
+			var callers sync.WaitGroup
+			for n := range 200 {
+				callers.Go(func() {
+					elapse(time.Duration(n) * 1500 * time.Millisecond)
+					model := []string{"m", "n"}[n%2]
+					asks(t.Context(), rt, strings.Replace(chatJSON, `"m"`, `"`+model+`"`, 1))
+				})
+			}
+			callers.Wait()
+			if early != "" {
+				t.Errorf("seed %d: %s", seed, early)
+			}
+			if rested < 10 {
+				t.Errorf("seed %d: %d pauses were asked for: little was tested", seed, rested)
+			}
+		})
+	}
+}
+
+// What was earned ends when an answer shows that it is over; what was asked
+// for does not.
+func TestRecoveryEndsEarnedPausesOnly(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		header []string
+		status int
+		rests  bool // behind the answer
+	}{
+		{"429 without Retry-After", nil, 429, false},
+		{"429 with Retry-After", []string{"Retry-After", "20"}, 429, true},
+		{"503 with Retry-After", []string{"Retry-After", "20"}, 503, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(gives(200, asJSON, goodJSON))
+				rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Attempts: 1, MinDelay: 20 * time.Second, MaxDelay: 20 * time.Second}))
+				base.set("a", func(*http.Request) (*http.Response, error) {
+					elapse(2 * time.Second)
+					return answer(200, asJSON, goodJSON), nil
+				})
+				go asks(t.Context(), rt, chatJSON) // answered in 2s
+				synctest.Wait()
+				base.set("a", gives(tt.status, asJSON, "{}", tt.header...))
+				asks(t.Context(), rt, chatJSON)
+				base.set("a", gives(200, asJSON, goodJSON))
+				if got := asks(t.Context(), rt, chatJSON).header(headerEndpoint); got != "b" {
+					t.Errorf("while it rests %s answered, want b", got)
+				}
+				if p := rt.Status().Endpoints[0].Pauses; len(p) != 1 || time.Until(p[0].Until) != 20*time.Second {
+					t.Errorf("Status shows the pauses %+v, want one of 20s", p)
+				}
+				elapse(2*time.Second + time.Millisecond)
+				if got := asks(t.Context(), rt, chatJSON).header(headerEndpoint) == "b"; got != tt.rests {
+					t.Errorf("behind the answer it rests: %v, want %v", got, tt.rests)
+				}
+				elapse(18 * time.Second)
+				if got := asks(t.Context(), rt, chatJSON).header(headerEndpoint); got != "a" {
+					t.Errorf("when the time is over %s answered, want a", got)
+				}
+			})
+		})
+	}
+}
+
+// Pauses stand for what they were asked for: an account's limit of one model,
+// for one credential where it is the caller's own, or a whole endpoint.
+func TestWhomAPauseConcerns(t *testing.T) {
+	other := strings.Replace(chatJSON, `"m"`, `"n"`, 1)
+	type ask struct {
+		body, key string
+		by        string
+	}
+	for _, tt := range []struct {
+		name   string
+		keys   string // what the endpoints have for keys; empty: the caller's own
+		status int
+		asks   []ask
+	}{
+		{"429: the model of the account", "sk", 429, []ask{
+			{chatJSON, "sk-caller", "c"}, // b shares a's account
+			{chatJSON, "sk-other", "c"},
+			{other, "sk-caller", "a"},
+		}},
+		{"429 of the caller's own key: that caller", "", 429, []ask{
+			{chatJSON, "sk-caller", "c"},
+			{chatJSON, "sk-other", "a"},
+			{other, "sk-caller", "a"},
+		}},
+		{"503: the endpoint", "sk", 503, []ask{
+			{chatJSON, "sk-caller", "b"},
+			{other, "sk-other", "b"},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(gives(200, asJSON, goodJSON))
+				var opts []Option
+				for i, name := range []string{"a", "b", "c"} {
+					e := Endpoint{Name: name, URL: "https://" + name, APIKey: tt.keys, Account: []string{"x", "x", "y"}[i]}
+					opts = append(opts, []func(...Endpoint) Option{WithEndpoints, WithBackup, WithBackup}[i](e))
+				}
+				rt := over(t, base, append(opts, WithRetry(RetryPolicy{Attempts: 1, Patience: Off}))...)
+				base.set("a", gives(tt.status, asJSON, "{}", "Retry-After", "30"))
+				asks(t.Context(), rt, chatJSON)
+				base.set("a", gives(200, asJSON, goodJSON))
+				for _, ask := range tt.asks {
+					got := asks(t.Context(), rt, ask.body, with("Authorization", "Bearer "+ask.key))
+					if got.header(headerEndpoint) != ask.by {
+						t.Errorf("%s with %s was answered by %v, want %s", ask.body, ask.key, got, ask.by)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Those whom a pause keeps away hear what the host had said, and for how long.
+func TestPausedAnswerSaysWhatTheHostSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(429, "text/x; charset=utf-8", "too many, wait", "Retry-After", "100"))
+		rt := over(t, base, once, WithEndpoints(at("a")...))
+		asks(t.Context(), rt, chatJSON)
+		elapse(10*time.Second + time.Millisecond)
+		got := asks(t.Context(), rt, chatJSON)
+		if got.status() != 429 || got.body != "too many, wait" || got.header("Content-Type") != "text/x; charset=utf-8" ||
+			got.header("Retry-After") != "90" || got.header(headerError) != "paused" || got.header(headerRetry) != "false" || base.count("") != 1 {
+			t.Errorf("the second caller was told %v, %v", got, got.resp.Header)
+		}
+		if err, ok := ErrorOf(got.resp).(*Error); !ok || len(err.Attempts) != 1 || err.Attempts[0].Class != ClassPaused || err.Attempts[0].N != 0 {
+			t.Errorf("ErrorOf = %+v, want one attempt that was not made", err)
+		}
+	})
+}
+
+// A server's word is bounded: nothing takes an endpoint out for good.
+func TestAbsurdRetryAfter(t *testing.T) {
+	for _, word := range []string{"99999999999", "1e300", "Fri, 31 Dec 9999 23:59:59 GMT"} {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			base.set("a", gives(429, asJSON, "{}", "Retry-After", word))
+			rt := over(t, base, impatient, WithEndpoints(at("a")...), WithBackup(at("b")...))
+			asks(t.Context(), rt, chatJSON)
+			base.set("a", gives(200, asJSON, goodJSON))
+			for _, tt := range []struct {
+				after time.Duration
+				by    string
+			}{{longestPause - 1, "b"}, {1, "a"}} {
+				elapse(tt.after)
+				if got := asks(t.Context(), rt, chatJSON).header(headerEndpoint); got != tt.by {
+					t.Errorf("Retry-After %s: %v later %s answered, want %s", word, tt.after, got, tt.by)
+				}
+			}
+		})
+	}
+}
+
+// An account whose key was rejected rests for ten minutes, and no longer.
+func TestKeyPause(t *testing.T) {
+	for _, status := range []int{401, 403, 402} {
+		synctest.Test(t, func(t *testing.T) {
+			var loud []Event
+			base := newHosts(gives(200, asJSON, goodJSON))
+			base.set("a", gives(status, asJSON, "{}"))
+			rt := over(t, base, impatient, WithEndpoints(at("a")...), WithBackup(at("b")...), WithObserver(func(_ context.Context, e Event) {
+				if e.Kind == KindKey {
+					loud = append(loud, e)
+				}
+			}))
+			for range 3 { // the second time is no longer than the first
+				base.set("a", gives(status, asJSON, "{}"))
+				if got := asks(t.Context(), rt, chatJSON); got.header(headerEndpoint) != "b" {
+					t.Errorf("%d: the call gave %v, want the backup's answer", status, got)
+				}
+				base.set("a", gives(200, asJSON, goodJSON))
+				elapse(10*time.Minute - 1)
+				if got := asks(t.Context(), rt, chatJSON).header(headerEndpoint); got != "b" {
+					t.Errorf("%d: within ten minutes %s answered, want b", status, got)
+				}
+				elapse(1)
+			}
+			if got := asks(t.Context(), rt, chatJSON).header(headerEndpoint); got != "a" {
+				t.Errorf("%d: after ten minutes %s answered, want a", status, got)
+			}
+			if len(loud) != 3 || loud[0].Status != status || loud[0].Wait != 10*time.Minute || loud[0].Endpoint != "a" {
+				t.Errorf("%d: told of keys: %+v, want 3 times", status, loud)
+			}
+		})
+	}
+}
