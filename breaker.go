@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,7 +73,7 @@ func breaker(next http.RoundTripper) http.RoundTripper {
 		}
 		a.atEnd(&a.pass)
 		resp, err := next.RoundTrip(req)
-		if err == nil && a.pass.over != nil {
+		if err == nil && a.pass.probes() {
 			a.pass.report(success) // committed: a half-open circuit closes now, not at the end of a long stream
 		}
 		return resp, err
@@ -126,7 +127,8 @@ type circuit struct {
 	mu        sync.Mutex // guards what follows; gobreaker's own lock is taken before it, never after
 	openUntil time.Time
 	openFor   time.Duration
-	probing   *pass // the latest probe under way
+	probes    []*slot   // of probes under way, the latest last
+	probedAt  time.Time // when the latest probe began, or the latest to follow it
 	changes   []Event
 }
 
@@ -181,6 +183,9 @@ func (c *circuit) changed(_ string, from, to gobreaker.State) {
 	case to == gobreaker.StateClosed:
 		c.openFor, c.openUntil = c.owner.policy.OpenFor, time.Time{}
 	}
+	if to != gobreaker.StateHalfOpen {
+		c.probes = nil
+	}
 	c.changes = append(c.changes, Event{
 		Kind: KindCircuit, Endpoint: c.owner.endpoint, Model: c.model,
 		From: from.String(), To: to.String(), Wait: max(c.openUntil.Sub(now), 0),
@@ -217,7 +222,13 @@ func (c *circuit) ready(now time.Time) (bool, time.Time) {
 	if now.Before(c.openUntil) {
 		return false, c.openUntil
 	}
-	return c.probing == nil || now.Sub(c.probing.since) >= probeGrace, time.Time{}
+	return c.roomLocked(now), time.Time{}
+}
+
+// roomLocked reports whether one more may probe: there are fewer than there
+// may be, or the latest is slow.
+func (c *circuit) roomLocked(now time.Time) bool {
+	return len(c.probes) < max(c.owner.policy.Probes, 1) || now.Sub(c.probedAt) >= probeGrace
 }
 
 // status tells how the circuit stands.
@@ -233,99 +244,155 @@ func (c *circuit) status(now time.Time) CircuitStatus {
 	return s
 }
 
-// probe returns the probe under way that keeps others from probing, nil if a
-// caller with nowhere else to go may probe now.
-func (c *circuit) probe(now time.Time) *pass {
+// probe returns the latest probe under way and how long it keeps others from
+// probing; nil if a caller with nowhere else to go may probe now.
+func (c *circuit) probe(now time.Time) (*slot, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.probing == nil || now.Sub(c.probing.since) >= probeGrace {
-		return nil
+	if c.roomLocked(now) {
+		return nil, 0
 	}
-	return c.probing
+	return c.probes[len(c.probes)-1], c.probedAt.Add(probeGrace).Sub(now)
 }
 
 // allow asks for leave to send and notes it in p. Forced passes an open circuit
 // as a probe.
 func (c *circuit) allow(p *pass, forced bool) bool {
 	defer c.flush()
-	now := time.Now()
+	p.circuit, p.since = c, time.Now()
 	c.mu.Lock()
-	open := now.Before(c.openUntil)
-	slow := c.probing
-	if slow != nil && now.Sub(slow.since) < probeGrace {
-		slow = nil
+	open := p.since.Before(c.openUntil)
+	if follows := len(c.probes); follows > 0 && (forced || !open) && p.since.Sub(c.probedAt) >= probeGrace && c.probes[follows-1].share() {
+		p.slot, c.probedAt = c.probes[follows-1], p.since
 	}
 	c.mu.Unlock()
 	if open && !forced {
 		return false
 	}
-	if slow != nil {
-		slow.letOthers()
+	if p.slot != nil {
+		return true
 	}
 	done, err := c.gb.Allow()
 	if err != nil {
 		return false
 	}
-	p.circuit, p.since, p.done = c, now, done
+	p.own.done, p.own.holders = done, 1
+	p.slot = &p.own
 	if c.gb.State() == gobreaker.StateHalfOpen {
-		p.over = make(chan struct{})
+		p.own.told = make(chan struct{})
 		c.mu.Lock()
-		c.probing = p
+		c.probes = append(c.probes, &p.own)
+		c.probedAt = p.since
 		c.mu.Unlock()
 	}
 	return true
+}
+
+// A slot is gobreaker's leave for one attempt. Those that follow a slow probe
+// share its slot: the first that has an outcome tells it for all.
+type slot struct {
+	told chan struct{} // of a probe: closed when its outcome is known
+
+	mu      sync.Mutex // guards what follows
+	done    func(error)
+	holders int
+}
+
+// share takes part in a slot whose outcome is not known yet.
+func (s *slot) share() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done == nil {
+		return false
+	}
+	s.holders++
+	return true
+}
+
+// leave returns how to tell gobreaker the outcome, nil if that is done or left
+// to those who still share the slot.
+func (s *slot) leave(o outcome) func(error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holders--
+	if s.done == nil || o == neutral && s.holders > 0 {
+		return nil
+	}
+	done := s.done
+	s.done = nil
+	if s.told != nil {
+		close(s.told)
+	}
+	return done
+}
+
+// await waits until a probe's outcome is known, at most d. It returns an error
+// only when the caller leaves.
+func (s *slot) await(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-s.told:
+	case <-timer.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// known reports whether a probe's outcome is.
+func (s *slot) known() bool {
+	select {
+	case <-s.told:
+		return true
+	default:
+		return false
+	}
 }
 
 // A pass is leave to send one attempt, to be reported on.
 type pass struct {
 	circuit *circuit
 	since   time.Time
-	over    chan struct{} // of a probe: closed when its outcome is known
+	own     slot
 
 	mu       sync.Mutex // guards what follows
-	done     func(error)
+	slot     *slot      // its own or a slow probe's; nil once left
 	reported bool
 }
 
-// letOthers gives back a probe's slot before its outcome is known.
-func (p *pass) letOthers() {
+// probes reports whether the attempt is to show if its circuit may close.
+func (p *pass) probes() bool {
 	p.mu.Lock()
-	done := p.done
-	p.done = nil
-	p.mu.Unlock()
-	if done != nil {
-		done(errNeutral)
-	}
-	p.circuit.forget(p)
-}
-
-func (c *circuit) forget(p *pass) {
-	c.mu.Lock()
-	if c.probing == p {
-		c.probing = nil
-	}
-	c.mu.Unlock()
+	defer p.mu.Unlock()
+	return p.slot != nil && p.slot.told != nil
 }
 
 // report tells the outcome. The first call counts; of later ones only a
 // failure, as one failure more: a stream that broke behind the commit.
 func (p *pass) report(o outcome) {
 	p.mu.Lock()
-	done, again := p.done, p.reported
-	p.done, p.reported = nil, true
+	left, again := p.slot, p.reported
+	p.slot, p.reported = nil, true
 	p.mu.Unlock()
-	defer p.circuit.flush()
-	p.circuit.forget(p)
-	if p.over != nil && !again {
-		defer close(p.over)
-	}
+	c := p.circuit
+	defer c.flush()
 	if again && o != failure {
 		return
 	}
+	var done func(error)
+	if left != nil {
+		done = left.leave(o)
+	}
+	if done != nil && left.told != nil {
+		c.mu.Lock()
+		c.probes = slices.DeleteFunc(c.probes, func(s *slot) bool { return s == left })
+		c.mu.Unlock()
+	}
 	// gobreaker drops a result older than its window, and a slot given back is
 	// gone: such results are reported as those of an exchange begun now.
-	if done != nil && o != neutral && p.circuit.owner.policy.Window > 0 && time.Since(p.since) > p.circuit.owner.policy.Window/2 {
-		if p.circuit.gb.State() == gobreaker.StateClosed {
+	if done != nil && o != neutral && c.owner.policy.Window > 0 && time.Since(p.since) > c.owner.policy.Window/2 {
+		if c.gb.State() == gobreaker.StateClosed {
 			done(errNeutral)
 			done = nil
 		}
@@ -335,7 +402,7 @@ func (p *pass) report(o outcome) {
 			return
 		}
 		var err error
-		if done, err = p.circuit.gb.Allow(); err != nil {
+		if done, err = c.gb.Allow(); err != nil {
 			return // open meanwhile: it knows
 		}
 	}
@@ -346,30 +413,6 @@ func (p *pass) report(o outcome) {
 		done(errFailure)
 	default:
 		done(errNeutral)
-	}
-}
-
-// await waits for a probe's outcome, at most d. It returns an error only when
-// the caller leaves.
-func (p *pass) await(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-p.over:
-	case <-timer.C:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	return nil
-}
-
-// known reports whether a probe's outcome is.
-func (p *pass) known() bool {
-	select {
-	case <-p.over:
-		return true
-	default:
-		return false
 	}
 }
 

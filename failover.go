@@ -87,7 +87,7 @@ type step struct {
 	model    string
 	wait     time.Duration
 	forced   bool
-	probe    *pass         // somebody else's, to wait for before the next step is known
+	probe    *slot         // somebody else's, to wait for before the next step is known
 	asCame   bool          // the answer is the caller's to see, not a failure of the fleet
 	pause    pause         // what keeps the call from the endpoint that would be back first
 	blocked  Class         // what keeps the call from all endpoints, if nothing was tried
@@ -189,12 +189,12 @@ func (r *run) next(now time.Time) step {
 			queue = here
 		case s.open:
 			soonest.blocked = ClassCircuitOpen
-			if under := e.circuits.of(s.model).probe(now); under == nil && better(probe) {
+			if under, lasts := e.circuits.of(s.model).probe(now); under == nil && better(probe) {
 				probe = here
 				probe.forced = true
 			} else if under != nil && watched.endpoint == nil {
 				watched = here
-				watched.probe, watched.wait = under, under.since.Add(probeGrace).Sub(now)
+				watched.probe, watched.wait = under, lasts
 			}
 		case !s.resting.until.IsZero() && (soonest.endpoint == nil || s.resting.until.Before(rest.until)):
 			rest = s.resting

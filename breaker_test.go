@@ -1,0 +1,628 @@
+package breakwater
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A circuitWorld has one endpoint, a, whose circuit is looked at, and a
+// backup, b, that keeps callers from having to probe.
+type circuitWorld struct {
+	t    *testing.T
+	base *hosts
+	rt   *Transport
+}
+
+var once = WithRetry(RetryPolicy{Attempts: 1})
+
+func inCircuitWorld(t *testing.T, p BreakerPolicy, f func(*testing.T, *circuitWorld), opts ...Option) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		a, b := Endpoint{Name: "a", URL: "https://a"}, at("b")[0]
+		rt := over(t, base, append([]Option{once, WithEndpoints(a), WithBackup(b), WithBreaker(p)}, opts...)...)
+		f(t, &circuitWorld{t, base, rt})
+	})
+}
+
+// outcomes are what a host does, by letter.
+var outcomes = map[rune]handler{
+	'S': gives(200, asJSON, goodJSON),
+	'F': failing503,
+	'E': refusing,
+	'C': nil, // the caller's cancel
+	'D': nil, // the caller's deadline
+	'4': gives(400, asJSON, `{"error":{"message":"no"}}`),
+	'R': gives(429, asJSON, `{"error":{"message":"no"}}`, "Retry-After", "0"),
+	'U': gives(401, asJSON, `{"error":{"message":"no"}}`),
+	'P': gives(402, asJSON, `{"error":{"message":"no"}}`),
+	'3': gives(307, asJSON, ""),
+	'J': gives(200, asJSON, goodJSON[:30]),
+	'I': gives(200, asJSON, `{"error":{"message":"no","code":500}}`),
+	'L': gives(200, asJSON, `{"error":{"message":"no","code":429}}`),
+	'B': nil, // a stream that breaks behind the commit
+}
+
+// plays makes one call for each letter and has a do it.
+func (w *circuitWorld) plays(letters string) {
+	for _, letter := range letters {
+		ctx, cancel := context.WithCancel(w.t.Context())
+		ask, do := chatJSON, outcomes[letter]
+		switch letter {
+		case 'L': // earns a pause of up to 8s
+			elapse(8 * time.Second)
+			defer elapse(8 * time.Second)
+		case 'C':
+			do = func(req *http.Request) (*http.Response, error) { cancel(); return nil, req.Context().Err() }
+		case 'D':
+			ctx, cancel = context.WithTimeout(w.t.Context(), time.Nanosecond)
+			do = func(req *http.Request) (*http.Response, error) {
+				<-req.Context().Done()
+				return nil, req.Context().Err()
+			}
+		case 'B':
+			ask, do = chatStream, breaks(asStream, goodEvent)
+		}
+		w.base.set("a", do)
+		asks(ctx, w.rt, ask)
+		cancel()
+	}
+}
+
+// circuit is how a's circuit of a model stands.
+func (w *circuitWorld) circuit(model string) CircuitStatus {
+	w.t.Helper()
+	for _, e := range w.rt.Status().Endpoints {
+		for _, c := range e.Circuits {
+			if e.Name == "a" && c.Model == model {
+				return c
+			}
+		}
+	}
+	w.t.Fatalf("there is no circuit of %q at a", model)
+	return CircuitStatus{}
+}
+
+// reaches reports whether the next call goes to a.
+func (w *circuitWorld) reaches() bool {
+	before := w.base.count("a")
+	asks(w.t.Context(), w.rt, chatJSON)
+	return w.base.count("a") > before
+}
+
+// Which outcomes open a circuit: failures in a row, or their share of enough
+// results; what is neutral counts for nothing.
+func TestCircuitOpens(t *testing.T) {
+	repeat := strings.Repeat
+	inARow := BreakerPolicy{FailureRate: Off}
+	byRate := BreakerPolicy{Consecutive: Off}
+	for _, tt := range []struct {
+		name   string
+		policy BreakerPolicy
+		plays  string
+		open   bool
+	}{
+		{"five in a row", inARow, "FFFFF", true},
+		{"four in a row", inARow, "FFFF", false},
+		{"a success between", inARow, "FFFFSFFFF", false},
+		{"five behind a success", inARow, "FFFFSFFFFF", true},
+		{"three where three are asked for", BreakerPolicy{FailureRate: Off, Consecutive: 3}, "FFF", true},
+		{"every kind of failure", inARow, "FEJID", true},
+		{"every kind of failure but one", inARow, "FEJI", false},
+		{"redirects", inARow, "33333", true},
+		{"429s", inARow, "RRRRRRRR", false},
+		{"429s inside a 200", inARow, "LLLLLLLL", false},
+		{"429s between do not hide the failures", inARow, "FFRFRFRF", true},
+		{"401s of the caller's own key", inARow, "UUUUUUUU", false},
+		{"402s of the caller's own key", inARow, "PPPPPPPP", false},
+		{"401s between do not hide the failures", inARow, "FFUFUFPF", true},
+		{"cancels", inARow, "CCCCCCCC", false},
+		{"cancels between do not hide the failures", inARow, "FFCFCFCF", true},
+		{"4xx is a success", inARow, "FFFF4FFFF", false},
+		{"streams that break behind the commit", inARow, "BBBBB", true},
+		{"four streams that break", inARow, "BBBB", false},
+		{"streams that break, and other failures", inARow, "FBFBF", true},
+
+		{"half of twenty", byRate, repeat("SF", 10), true},
+		{"half of nineteen", byRate, repeat("FS", 9) + "F", false},
+		{"less than half of twenty", byRate, repeat("SF", 9) + "SS", false},
+		{"all of nineteen", byRate, repeat("F", 19), false},
+		{"all of twenty", byRate, repeat("F", 20), true},
+		{"neutral outcomes are no results", byRate, repeat("RF", 19) + "CCRR", false},
+		{"neutral outcomes do not thin the failures", byRate, repeat("RSF", 10), true},
+		{"another share of other many", BreakerPolicy{Consecutive: Off, FailureRate: 0.8, MinRequests: 5}, "SFFFF", true},
+		{"a smaller share", BreakerPolicy{Consecutive: Off, FailureRate: 0.8, MinRequests: 5}, "SSFFF", false},
+		{"all streams break, where all must fail", BreakerPolicy{Consecutive: Off, FailureRate: 1, MinRequests: 5}, "BBBBB", true},
+		{"4xx count as results", byRate, repeat("4F", 10), true},
+
+		{"default: five in a row", BreakerPolicy{}, "FFFFF", true},
+		{"default: half of twenty", BreakerPolicy{}, repeat("SF", 10), true},
+		{"off", BreakerPolicy{FailureRate: Off, Consecutive: Off}, repeat("F", 50), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inCircuitWorld(t, tt.policy, func(t *testing.T, w *circuitWorld) {
+				w.plays(tt.plays)
+				if tt.name != "off" {
+					if open := w.circuit("m").State == "open"; open != tt.open {
+						t.Errorf("%s: open = %v, want %v", tt.plays, open, tt.open)
+					}
+				}
+				w.base.set("a", outcomes['S'])
+				if reaches := w.reaches(); reaches == tt.open {
+					t.Errorf("%s: the next call goes there: %v, want %v", tt.plays, reaches, !tt.open)
+				}
+			})
+		})
+	}
+}
+
+// A result counts for as long as the window, told from when the exchange
+// ended: also where the exchange itself took longer than that.
+func TestCircuitWindow(t *testing.T) {
+	policy := BreakerPolicy{Consecutive: Off, MinRequests: 4, Window: time.Minute}
+	slowly := func(do handler, d time.Duration) handler {
+		return func(req *http.Request) (*http.Response, error) { elapse(d); return do(req) }
+	}
+	// Breaks behind the commit after d.
+	late := func(d time.Duration) handler {
+		return func(*http.Request) (*http.Response, error) {
+			rest := readerFunc(func([]byte) (int, error) { elapse(d); return 0, errors.New("reset") })
+			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), rest)), nil
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		run  func(*circuitWorld)
+		open bool
+	}{
+		{"all within the window", func(w *circuitWorld) { w.plays("FFS"); elapse(50 * time.Second); w.plays("F") }, true},
+		{"the first out of the window", func(w *circuitWorld) { w.plays("FFS"); elapse(61 * time.Second); w.plays("F") }, false},
+		{"out of the window one by one", func(w *circuitWorld) {
+			for range 20 {
+				w.plays("F")
+				elapse(25 * time.Second)
+			}
+		}, false},
+		{"slow failures, each longer than the window", func(w *circuitWorld) {
+			w.base.set("a", slowly(failing503, 70*time.Second))
+			w.together(4, chatJSON)
+		}, true},
+		{"slow successes, each longer than the window", func(w *circuitWorld) {
+			w.base.set("a", slowly(outcomes['S'], 70*time.Second))
+			w.together(4, chatJSON)
+			w.plays("FFF")
+		}, false},
+		{"streams that break late, each longer than the window", func(w *circuitWorld) {
+			w.base.set("a", late(70*time.Second))
+			w.together(4, chatStream)
+		}, true},
+		{"streams that break late, each longer than half of it", func(w *circuitWorld) {
+			w.base.set("a", late(40*time.Second))
+			w.together(4, chatStream)
+		}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inCircuitWorld(t, policy, func(t *testing.T, w *circuitWorld) {
+				tt.run(w)
+				if open := w.circuit("m").State == "open"; open != tt.open {
+					t.Errorf("open = %v, want %v", open, tt.open)
+				}
+			}, WithStream(StreamPolicy{Stall: Off, Queued: Off, Thinking: Off, FirstToken: Off}))
+		})
+	}
+}
+
+// together makes n calls at once and waits for them all.
+func (w *circuitWorld) together(n int, ask string) {
+	var callers sync.WaitGroup
+	for range n {
+		callers.Go(func() { asks(w.t.Context(), w.rt, ask) })
+	}
+	callers.Wait()
+}
+
+// An open circuit is probed after OpenFor; each probe that fails doubles the
+// pause, up to MaxOpenFor, and nobody else goes there meanwhile.
+func TestPausesOfACircuitDouble(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		policy BreakerPolicy
+		want   string // seconds after which an attempt went there
+	}{
+		{"by default", BreakerPolicy{}, "[0 0 0 0 0 5 15 35 75 155 315 615 915]"},
+		{"as set", BreakerPolicy{Consecutive: 2, OpenFor: 10 * time.Second, MaxOpenFor: 25 * time.Second},
+			"[0 0 10 30 55 80 105 130 155 180 205 230 255 280 305 330 355 380 405 430 455 480 505 530 555 580 605 630 655 680 705 730 755 780 805 830 855 880 905 930 955 980]"},
+		{"MaxOpenFor is OpenFor", BreakerPolicy{Consecutive: 1, OpenFor: 400 * time.Second, MaxOpenFor: 400 * time.Second}, "[0 400 800]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inCircuitWorld(t, tt.policy, func(t *testing.T, w *circuitWorld) {
+				start := time.Now()
+				var times []int
+				w.base.set("a", func(req *http.Request) (*http.Response, error) {
+					times = append(times, int(time.Since(start).Seconds()))
+					return failing503(req)
+				})
+				for range 4 {
+					asks(t.Context(), w.rt, chatJSON)
+				}
+				for range 1000 {
+					if got := asks(t.Context(), w.rt, chatJSON); got.status() != 200 {
+						t.Fatalf("after %v a call gave %v, want the backup's answer", time.Since(start), got)
+					}
+					elapse(time.Second)
+				}
+				if got := fmt.Sprint(times); got != tt.want {
+					t.Errorf("attempts at %s, want %s", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// Pauses are spread over their last tenth.
+func TestJitter(t *testing.T) {
+	lowest, highest := time.Hour, time.Duration(0)
+	for range 10_000 {
+		d := jitter(time.Second)
+		lowest, highest = min(lowest, d), max(highest, d)
+	}
+	if lowest <= 900*time.Millisecond || highest > time.Second || lowest > 910*time.Millisecond || highest < 990*time.Millisecond {
+		t.Errorf("jitter(1s) is between %v and %v, want all of the last tenth", lowest, highest)
+	}
+	if d := jitter(1); d != 1 {
+		t.Errorf("jitter(1ns) = %v", d)
+	}
+}
+
+// A probe that succeeds closes the circuit, and the next pause is OpenFor again.
+func TestProbeCloses(t *testing.T) {
+	inCircuitWorld(t, BreakerPolicy{}, func(t *testing.T, w *circuitWorld) {
+		w.plays("FFFFF")
+		elapse(5 * time.Second)
+		w.plays("F")
+		if s := w.circuit("m"); s.State != "open" || time.Until(s.Until) != 10*time.Second {
+			t.Errorf("behind the failed probe: %+v, want open for 10s", s)
+		}
+		elapse(10 * time.Second)
+		if s := w.circuit("m"); s.State != "half-open" || !s.Until.IsZero() {
+			t.Errorf("when the pause is over: %+v, want half-open", s)
+		}
+		w.plays("S")
+		if s := w.circuit("m"); s.State != "closed" {
+			t.Errorf("behind the probe: %+v, want closed", s)
+		}
+		w.plays("FFFFF")
+		if s := w.circuit("m"); s.State != "open" || time.Until(s.Until) != 5*time.Second {
+			t.Errorf("opened again: %+v, want open for 5s", s)
+		}
+	})
+}
+
+// A probe that ends neutral proves nothing: the next may follow at once.
+func TestNeutralProbe(t *testing.T) {
+	for _, letter := range "CRUP" {
+		inCircuitWorld(t, BreakerPolicy{}, func(t *testing.T, w *circuitWorld) {
+			w.plays("FFFFF")
+			elapse(5 * time.Second)
+			w.plays(string(letter))
+			if s := w.circuit("m"); s.State != "half-open" {
+				t.Errorf("%c: behind a neutral probe: %+v, want half-open", letter, s)
+			}
+			w.plays("S")
+			if s := w.circuit("m"); s.State != "closed" {
+				t.Errorf("%c: behind the next: %+v, want closed", letter, s)
+			}
+		})
+	}
+}
+
+// A probe proves recovery at its commit, not at the end of a long stream; and
+// a break behind that counts.
+func TestProbeProvesAtCommit(t *testing.T) {
+	inCircuitWorld(t, BreakerPolicy{Consecutive: 1}, func(t *testing.T, w *circuitWorld) {
+		w.plays("F")
+		elapse(5 * time.Second)
+		broken := make(chan struct{})
+		w.base.set("a", func(*http.Request) (*http.Response, error) {
+			rest := readerFunc(func([]byte) (int, error) { <-broken; return 0, errors.New("reset") })
+			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), rest)), nil
+		})
+		req, _ := post(t.Context(), "https://a", chatStream)
+		resp, err := w.rt.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := w.circuit("m"); s.State != "closed" {
+			t.Errorf("at the commit: %+v, want closed", s)
+		}
+		close(broken)
+		if _, err := io.ReadAll(resp.Body); err == nil {
+			t.Error("the stream ended cleanly")
+		}
+		resp.Body.Close()
+		if s := w.circuit("m"); s.State != "open" {
+			t.Errorf("behind the break: %+v, want open", s)
+		}
+	})
+}
+
+// Whatever ends while a circuit is open, the pause stands: streams begun
+// before neither shorten nor lengthen it.
+func TestLateEndsLeaveThePauseAlone(t *testing.T) {
+	for name, end := range map[string]string{"well": endEvent + doneEvent, "broken": "", "malformed": "data: {\n\n"} {
+		t.Run(name, func(t *testing.T) {
+			inCircuitWorld(t, BreakerPolicy{}, func(t *testing.T, w *circuitWorld) {
+				piped := newPiped()
+				w.base.set("a", piped.RoundTrip)
+				h := piped.hold(t, w.rt)
+				w.plays("FFFFF")
+				until := w.circuit("m").Until
+				elapse(2 * time.Second)
+				go func() { io.WriteString(h.pipe, end); h.pipe.CloseWithError(errors.New("reset")) }()
+				h.readAll()
+				h.leave()
+				if s := w.circuit("m"); s.State != "open" || !s.Until.Equal(until) {
+					t.Errorf("circuit %+v, want open until %v", s, until)
+				}
+				if w.reaches() {
+					t.Error("a call went there before the pause was over")
+				}
+				elapse(3 * time.Second)
+				w.plays("F")
+				if s := w.circuit("m"); time.Until(s.Until) != 10*time.Second {
+					t.Errorf("behind the failed probe: %+v, want 10s", s)
+				}
+			})
+		})
+	}
+}
+
+// While a probe is under way the others stay away, up to the number of Probes;
+// all of these must succeed.
+func TestProbes(t *testing.T) {
+	for _, probes := range []int{1, 2, 3} {
+		t.Run(fmt.Sprint(probes), func(t *testing.T) {
+			inCircuitWorld(t, BreakerPolicy{Probes: probes}, func(t *testing.T, w *circuitWorld) {
+				w.plays("FFFFF")
+				elapse(5 * time.Second)
+				before := w.base.count("a")
+				w.base.set("a", func(*http.Request) (*http.Response, error) {
+					elapse(time.Second)
+					return answer(200, asJSON, goodJSON), nil
+				})
+				for range 5 { // each comes when the one before has gone to its host
+					go asks(t.Context(), w.rt, chatJSON)
+					synctest.Wait()
+				}
+				elapse(2 * time.Second)
+				if got := w.base.count("a") - before; got != probes {
+					t.Errorf("%d probes at once, want %d", got, probes)
+				}
+				if s := w.circuit("m"); s.State != "closed" {
+					t.Errorf("behind %d good probes: %+v, want closed", probes, s)
+				}
+			})
+			inCircuitWorld(t, BreakerPolicy{Probes: probes}, func(t *testing.T, w *circuitWorld) {
+				w.plays("FFFFF")
+				elapse(5 * time.Second)
+				for n := range probes {
+					if s := w.circuit("m"); s.State != "half-open" {
+						t.Errorf("behind %d good probes: %+v, want half-open", n, s)
+					}
+					w.plays("S")
+				}
+				if s := w.circuit("m"); s.State != "closed" {
+					t.Errorf("behind %d good probes: %+v, want closed", probes, s)
+				}
+			})
+		})
+	}
+}
+
+// Invariant 14: a probe that is slow but well lets others follow after 3s, and
+// its success closes the circuit, whoever followed.
+func TestSlowProbeLetsOthersFollow(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		t.Run(fmt.Sprintf("alone %v", alone), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(gives(200, asJSON, goodJSON))
+				opts := []Option{once, WithEndpoints(Endpoint{Name: "a", URL: "https://a"})}
+				if !alone {
+					opts = append(opts, WithBackup(at("b")...))
+				}
+				rt := over(t, base, opts...)
+				w := &circuitWorld{t, base, rt}
+				w.plays("FFFFF")
+				elapse(5 * time.Second)
+				start := time.Now()
+				var mu sync.Mutex
+				var times []time.Duration
+				base.set("a", func(*http.Request) (*http.Response, error) {
+					mu.Lock()
+					times = append(times, time.Since(start))
+					mu.Unlock()
+					elapse(9500 * time.Millisecond)
+					return answer(200, asJSON, goodJSON), nil
+				})
+				var callers sync.WaitGroup
+				var unanswered []string
+				for n := range 12 { // one a second
+					callers.Go(func() {
+						elapse(time.Duration(n)*time.Second + time.Millisecond)
+						if got := asks(t.Context(), rt, chatJSON); got.status() != 200 {
+							mu.Lock()
+							unanswered = append(unanswered, fmt.Sprintf("%d: %v", n, got))
+							mu.Unlock()
+						}
+					})
+				}
+				elapse(9502 * time.Millisecond) // the first probe has succeeded
+				if s := w.circuit("m"); s.State != "closed" {
+					t.Errorf("behind the first probe's success: %+v, want closed", s)
+				}
+				callers.Wait()
+				mu.Lock()
+				defer mu.Unlock()
+				slices.Sort(times)
+				var seconds []int
+				for _, d := range times {
+					seconds = append(seconds, int(d.Seconds()))
+				}
+				if got := fmt.Sprint(seconds); !strings.HasPrefix(got, "[0 3 6 9 10 11") && !alone {
+					t.Errorf("attempts at %s, want a further one every 3s until the first succeeds, then all", got)
+				}
+				if alone && len(times) < 4 {
+					t.Errorf("attempts at %v, want one every 3s at least", seconds)
+				}
+				if len(unanswered) > 0 && !alone {
+					t.Errorf("unanswered with a backup: %v", unanswered)
+				}
+			})
+		})
+	}
+}
+
+// The last endpoint that could serve is not shut out by its own circuit:
+// callers probe it, one at a time, and the others are told.
+func TestTheLastEndpointIsProbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(failing503)
+		rt := over(t, base, once, WithEndpoints(at("a")...))
+		for range 5 {
+			asks(t.Context(), rt, chatJSON)
+		}
+		before := base.count("a")
+		for range 10 {
+			elapse(time.Millisecond)
+			if got := asks(t.Context(), rt, chatJSON); got.status() != 503 {
+				t.Errorf("a probe gave %v, want the host's 503", got)
+			}
+		}
+		if n := base.count("a") - before; n != 10 {
+			t.Errorf("10 callers made %d probes", n)
+		}
+		w := &circuitWorld{t, base, rt}
+		if s := w.circuit("m"); s.State != "open" || time.Until(s.Until) != 5*time.Second-10*time.Millisecond {
+			t.Errorf("forced probes changed the pause: %+v, want open for 5s", s)
+		}
+		base.set("a", gives(200, asJSON, goodJSON))
+		elapse(time.Millisecond)
+		if got := asks(t.Context(), rt, chatJSON); got.status() != 200 || w.circuit("m").State != "closed" {
+			t.Errorf("recovered: %v and %+v, want an answer at once and a closed circuit", got, w.circuit("m"))
+		}
+	})
+}
+
+// Who may not even probe is told so: somebody else's probe is under way and
+// fails, or hangs.
+func TestCircuitOpenAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(failing503)
+		rt := over(t, base, once, WithEndpoints(at("a")...))
+		for range 5 {
+			asks(t.Context(), rt, chatJSON)
+		}
+		base.set("a", func(req *http.Request) (*http.Response, error) { elapse(time.Second); return failing503(req) })
+		before := base.count("a")
+		elapse(time.Millisecond)
+		go asks(t.Context(), rt, chatJSON)
+		synctest.Wait()
+		got := asks(t.Context(), rt, chatJSON)
+		if n := base.count("a") - before; n != 1 {
+			t.Errorf("%d attempts, want the one probe", n)
+		}
+		if got.status() != 503 || got.header(headerError) != "circuit_open" || got.header(headerRetry) != "false" ||
+			!errors.Is(ErrorOf(got.resp), ErrCircuitOpen) || !strings.Contains(got.body, `"code":"circuit_open"`) {
+			t.Errorf("the other caller was told %v, %v", got, ErrorOf(got.resp))
+		}
+		elapse(time.Second)
+	})
+}
+
+// Each model at each endpoint has a circuit of its own.
+func TestCircuitsByModelAndEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		ends := at("a", "b")
+		ends[0].Models = map[string]string{"m": "x", "n": "y", "o": "x"}
+		rt := over(t, base, once, WithEndpoints(ends[0]), WithBackup(ends[1]))
+		base.set("a", failing503)
+		for range 5 {
+			asks(t.Context(), rt, chatJSON)
+		}
+		base.set("a", gives(200, asJSON, goodJSON))
+		for _, tt := range []struct{ model, by string }{{"m", "b"}, {"n", "a"}, {"o", "b"}} { // o is m there
+			got := asks(t.Context(), rt, strings.Replace(chatJSON, `"m"`, `"`+tt.model+`"`, 1))
+			if got.header(headerEndpoint) != tt.by {
+				t.Errorf("model %s was served by %s, want %s", tt.model, got.header(headerEndpoint), tt.by)
+			}
+		}
+		got := fmt.Sprint(rt.Status().Endpoints[0].Circuits, rt.Status().Endpoints[1].Circuits)
+		if !strings.HasPrefix(got, "[{x open ") || !strings.Contains(got, "{y closed ") || !strings.Contains(got, "[{m closed ") {
+			t.Errorf("circuits: %s", got)
+		}
+	})
+}
+
+func TestCircuitsAreBounded(t *testing.T) {
+	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithEndpoints(at("a")...))
+	for n := range maxCircuits + 50 {
+		asks(t.Context(), rt, fmt.Sprintf(`{"model":"m%d"}`, n))
+	}
+	if n := len(rt.tiers[0][0].circuits.all); n > maxCircuits+1 {
+		t.Errorf("%d circuits, want at most %d and one for the rest", n, maxCircuits)
+	}
+}
+
+// A panic of the base frees the slot of its probe (invariant 4).
+func TestPanicFreesTheProbe(t *testing.T) {
+	inCircuitWorld(t, BreakerPolicy{}, func(t *testing.T, w *circuitWorld) {
+		w.plays("FFFFF")
+		elapse(5 * time.Second)
+		for range 3 {
+			w.base.set("a", func(*http.Request) (*http.Response, error) { panic("boom") })
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Error("the panic did not reach the caller: nothing was tested")
+					}
+				}()
+				asks(t.Context(), w.rt, chatJSON)
+			}()
+		}
+		w.plays("S")
+		if s := w.circuit("m"); s.State != "closed" {
+			t.Errorf("the next probe left the circuit %+v, want closed", s)
+		}
+	})
+}
+
+// Each change of state is told once, in order.
+func TestCircuitEvents(t *testing.T) {
+	var told []string
+	inCircuitWorld(t, BreakerPolicy{}, func(t *testing.T, w *circuitWorld) {
+		w.plays("FFFFF")
+		w.plays("FFF")
+		elapse(5 * time.Second)
+		w.plays("F")
+		elapse(10 * time.Second)
+		w.plays("S")
+		want := "a m closed-open 5s, a m open-half-open 0s, a m half-open-open 10s, a m open-half-open 0s, a m half-open-closed 0s"
+		if got := strings.Join(told, ", "); got != want {
+			t.Errorf("told %s, want %s", got, want)
+		}
+	}, WithObserver(func(_ context.Context, e Event) {
+		if e.Kind == KindCircuit {
+			told = append(told, fmt.Sprintf("%s %s %s-%s %v", e.Endpoint, e.Model, e.From, e.To, e.Wait))
+		}
+	}))
+}
