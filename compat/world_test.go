@@ -1,0 +1,172 @@
+package compat
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/breakwater-go/breakwater"
+	kit "github.com/breakwater-go/breakwater/breakwatertest"
+)
+
+const (
+	model       = "deepseek-flash"
+	backupModel = "deepseek-v4-flash-ga" // the same by the backup's name
+)
+
+// A world is an SDK's client on breakwater, over two hosts: the primary, which
+// the SDK is told of, and a backup that differs from it in everything.
+type world struct {
+	sdk    sdk
+	fleet  *kit.Fleet
+	rt     *breakwater.Transport
+	ownKey bool // the primary has no key of its own: the caller's is sent
+	faults map[string]kit.Fault
+}
+
+func newWorld(t *testing.T, newSDK newSDK, ownKey bool, opts ...breakwater.Option) *world {
+	t.Helper()
+	primary, backup := kit.DeepSeek("primary"), kit.OpenAI("backup")
+	primary.Models = []string{model}
+	backup.Models = []string{backupModel}
+	backup.Keys = []string{"sk-backup"}
+	backup.BasePath = "/api/v3"
+	fleet, err := kit.NewFleet(primary, backup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(fleet.Close)
+	w := &world{fleet: fleet, ownKey: ownKey, faults: make(map[string]kit.Fault)}
+
+	first := breakwater.Endpoint{Name: "primary", URL: w.server("primary").URL(), APIKey: "sk-primary", Host: breakwater.HostDeepSeek}
+	if ownKey {
+		first.APIKey = ""
+	}
+	w.rt, err = breakwater.New(append([]breakwater.Option{
+		breakwater.WithEndpoints(first),
+		breakwater.WithBackup(breakwater.Endpoint{
+			Name: "backup", URL: w.server("backup").URL(), APIKey: "sk-backup",
+			Models: map[string]string{model: backupModel},
+		}),
+		// Only the backoff is shortened: nothing here is about time.
+		breakwater.WithRetry(breakwater.RetryPolicy{MinDelay: time.Millisecond, MaxDelay: time.Millisecond}),
+	}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.rt.Close() })
+	w.sdk = newSDK(first.URL, &http.Client{Transport: w.rt})
+	return w
+}
+
+func (w *world) server(name string) *kit.Server { return w.fleet.Server(name) }
+
+func (w *world) breaks(name string, fault kit.Fault) {
+	w.server(name).Break(fault)
+	w.faults[name] = fault
+}
+
+// ask asks q, streaming or not, and returns with the answer what the trail in
+// the context tells of the call.
+func (w *world) ask(ctx context.Context, q question, stream bool) (answer, error, []breakwater.Attempt) {
+	var trail breakwater.Trail
+	ctx = breakwater.WithCall(ctx, breakwater.Call{Trail: &trail})
+	ask := w.sdk.chat
+	if stream {
+		ask = w.sdk.stream
+	}
+	a, err := ask(ctx, q)
+	return a, err, trail.Attempts()
+}
+
+// whole is the whole, right answer to q as the named host gives it.
+func (w *world) whole(q question, host string) answer {
+	a := answer{text: kit.Answer(q.prompt), finish: "stop", model: model, fingerprint: "fp_" + host}
+	if q.tool != "" {
+		a.text, a.tool, a.toolArguments, a.finish = "", q.tool, kit.ToolArguments(q.prompt), "tool_calls"
+	}
+	switch host {
+	case "primary":
+		a.reasoning = kit.Reasoning(q.prompt) // DeepSeek thinks unless told not to
+	case "backup":
+		a.model = backupModel
+	}
+	return a
+}
+
+// sum tells a trail as "2 primary unavailable, 1 backup ok": after a backoff
+// with jitter the order may vary.
+func sum(trail []breakwater.Attempt) string {
+	var names []string
+	times := make(map[string]int)
+	for _, a := range trail {
+		name := fmt.Sprintf("%s %s", a.Endpoint, a.Class)
+		if times[name]++; times[name] == 1 {
+			names = append(names, name)
+		}
+	}
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%d %s", times[name], name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// checkOnce fails unless the SDK asked once, and each host got as many requests
+// as the trail owns up to: none, if it refuses connections.
+func (w *world) checkOnce(t *testing.T, trail []breakwater.Attempt) {
+	t.Helper()
+	if s := w.rt.Status(); s.Calls != 1 {
+		t.Errorf("the SDK made %d calls of one", s.Calls)
+	}
+	for _, server := range w.fleet.Servers() {
+		sent := 0
+		for _, a := range trail {
+			if a.Endpoint == server.Name() && w.faults[a.Endpoint].Name() != "Refused" {
+				sent++
+			}
+		}
+		if got := len(server.Requests()); got != sent {
+			t.Errorf("%s got %d requests, want the trail's %d", server.Name(), got, sent)
+		}
+	}
+}
+
+// checkRequests fails if a host was asked in another way than its own, or
+// learned what is not its business.
+func (w *world) checkRequests(t *testing.T) {
+	t.Helper()
+	own := map[string]struct{ key, path, model string }{
+		"primary": {"sk-primary", "/chat/completions", model},
+		"backup":  {"sk-backup", "/api/v3/chat/completions", backupModel},
+	}
+	secrets := []string{"sk-primary", "sk-backup", callerKey}
+	for _, server := range w.fleet.Servers() {
+		name, want := server.Name(), own[server.Name()]
+		if name == "primary" && w.ownKey {
+			want.key = callerKey
+		}
+		for _, r := range server.Requests() {
+			if r.Key != want.key || r.Path != want.path || r.Model != want.model {
+				t.Errorf("%s was asked for %s with model %s and key %s, want %+v", name, r.Path, r.Model, r.Key, want)
+			}
+			var head bytes.Buffer
+			if err := r.Header.Write(&head); err != nil {
+				t.Fatal(err)
+			}
+			foreign := slices.DeleteFunc(slices.Clone(secrets), func(s string) bool { return s == want.key })
+			if name == "backup" {
+				foreign = append(foreign, callerOrg)
+			}
+			for _, secret := range foreign {
+				if strings.Contains(head.String()+r.RawQuery+string(r.Body), secret) {
+					t.Errorf("%s was told %s:\n%s%s", name, secret, head.String(), r.Body)
+				}
+			}
+		}
+	}
+}
