@@ -73,7 +73,8 @@ func (r *run) closeUnsent() {
 
 // A visit is what the call knows of an endpoint it has been to.
 type visit struct {
-	endpoint *endpoint
+	account  string    // never changes: the attempts' clocks read it
+	endpoint *endpoint // of the account, the one asked last
 	model    string
 	tries    int // 0: refused locally
 	trouble  *trouble
@@ -147,7 +148,7 @@ func (c *call) visited(account string) *visit {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, v := range c.visits {
-		if v.endpoint.Account == account {
+		if v.account == account {
 			return v
 		}
 	}
@@ -445,7 +446,7 @@ func (r *run) after(a *attempt, tr *trouble) step {
 func (r *run) remember(a *attempt, tr *trouble, now time.Time) (masks bool) {
 	v := r.call.visited(a.endpoint.Account)
 	if v == nil {
-		v = &visit{}
+		v = &visit{account: a.endpoint.Account}
 		r.call.mu.Lock()
 		r.call.visits = append(r.call.visits, v)
 		r.call.mu.Unlock()
