@@ -40,7 +40,8 @@ var outcomes = map[rune]handler{
 	'F': failing503,
 	'E': refusing,
 	'C': nil, // the caller's cancel
-	'D': nil, // the caller's deadline
+	'D': nil, // the caller's deadline, where nobody else may serve
+	'N': nil, // half of it without a payload, where somebody else could
 	'4': gives(400, asJSON, `{"error":{"message":"no"}}`),
 	'R': gives(429, asJSON, `{"error":{"message":"no"}}`, "Retry-After", "0"),
 	'U': gives(401, asJSON, `{"error":{"message":"no"}}`),
@@ -63,8 +64,11 @@ func (w *circuitWorld) plays(letters string) {
 			defer elapse(8 * time.Second)
 		case 'C':
 			do = func(req *http.Request) (*http.Response, error) { cancel(); return nil, req.Context().Err() }
-		case 'D':
-			ctx, cancel = context.WithTimeout(w.t.Context(), time.Nanosecond)
+		case 'D', 'N':
+			ctx, cancel = context.WithTimeout(w.t.Context(), 2)
+			if letter == 'D' {
+				ctx = WithCall(ctx, Call{Endpoint: "a"})
+			}
 			do = func(req *http.Request) (*http.Response, error) {
 				<-req.Context().Done()
 				return nil, req.Context().Err()
@@ -117,6 +121,8 @@ func TestCircuitOpens(t *testing.T) {
 		{"five behind a success", inARow, "FFFFSFFFFF", true},
 		{"three where three are asked for", BreakerPolicy{FailureRate: Off, Consecutive: 3}, "FFF", true},
 		{"every kind of failure", inARow, "FEJID", true},
+		{"the callers' deadlines", inARow, "DDDDD", true},
+		{"no first tokens", inARow, "NNNNN", true},
 		{"every kind of failure but one", inARow, "FEJI", false},
 		{"redirects", inARow, "33333", true},
 		{"429s", inARow, "RRRRRRRR", false},
@@ -513,6 +519,11 @@ func TestTheLastEndpointIsProbed(t *testing.T) {
 		w := &circuitWorld{t, base, rt}
 		if s := w.circuit("m"); s.State != "open" || time.Until(s.Until) != 5*time.Second-10*time.Millisecond {
 			t.Errorf("forced probes changed the pause: %+v, want open for 5s", s)
+		}
+		elapse(5 * time.Second)
+		asks(t.Context(), rt, chatJSON)
+		if s := w.circuit("m"); s.State != "open" || time.Until(s.Until) != 10*time.Second {
+			t.Errorf("behind the pause a probe failed: %+v, want open for twice as long, 10s", s)
 		}
 		base.set("a", gives(200, asJSON, goodJSON))
 		elapse(time.Millisecond)

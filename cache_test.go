@@ -810,7 +810,7 @@ func TestStoreFails(t *testing.T) {
 	}{
 		{"errors", func(context.Context, string) ([]byte, error) { return nil, broken }, func(context.Context, string, []byte) error { return broken }, 0},
 		{"error with an entry", func(context.Context, string) ([]byte, error) { return []byte("x"), broken }, func(context.Context, string, []byte) error { return broken }, 0},
-		{"hangs", func(ctx context.Context, _ string) ([]byte, error) { return nil, hang(ctx) }, func(ctx context.Context, _ string, _ []byte) error { return hang(ctx) }, 2 * storeWait},
+		{"hangs", func(ctx context.Context, _ string) ([]byte, error) { return nil, hang(ctx) }, func(ctx context.Context, _ string, _ []byte) error { return hang(ctx) }, 500 * time.Millisecond},
 	} {
 		for _, ask := range []string{chatJSON, chatStream} {
 			t.Run(fmt.Sprintf("%s/%d", tt.name, len(ask)), func(t *testing.T) {
