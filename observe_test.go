@@ -18,23 +18,20 @@ import (
 
 // A callerBack is user code that calls the Transport it runs inside of.
 type callerBack struct {
+	who    string // alone calls: the others' calls would use up what it waits for
 	rt     *Transport
 	trail  Trail
 	inside atomic.Bool // what it causes itself calls nothing any more
-
-	mu  sync.Mutex
-	ran map[string]int // by who called
+	ran    atomic.Int64
 }
 
 // from calls all there is.
 func (c *callerBack) from(who string) {
-	if !c.inside.CompareAndSwap(false, true) {
+	if who != c.who || !c.inside.CompareAndSwap(false, true) {
 		return
 	}
 	defer c.inside.Store(false)
-	c.mu.Lock()
-	c.ran[who]++
-	c.mu.Unlock()
+	c.ran.Add(1)
 	c.rt.Status()
 	c.trail.Attempts() // of the call it runs inside of
 	for _, body := range []string{question(7), chatStream} {
@@ -47,14 +44,24 @@ func (c *callerBack) from(who string) {
 // base, a request's and a response's body may call Status and RoundTrip of the
 // Transport they run inside of: no lock is held.
 func TestUserCodeMayCallIn(t *testing.T) {
-	// Who waits for a lock in vain does so for ever, also in a bubble.
-	guard := time.AfterFunc(time.Minute, func() { panic("somebody waits for a lock that is held") })
-	defer guard.Stop()
-	synctest.Test(t, userCodeCallsIn)
+	all := []string{"Store.Get", "Store.Set", "Scope", "Rewrite", "Middleware", "attempt Middleware", "base", "request body", "response body"}
+	for _, kind := range []Kind{KindAttempt, KindCommit, KindWait, KindCall, KindCircuit, KindPause, KindKey, KindUnbuffered, KindCacheMiss, KindCacheStore} {
+		all = append(all, observerOf(kind))
+	}
+	for _, who := range all {
+		t.Run(who, func(t *testing.T) {
+			// Who waits for a lock in vain does so for ever, also in a bubble.
+			guard := time.AfterFunc(time.Minute, func() { panic("somebody waits for a lock that is held") })
+			defer guard.Stop()
+			synctest.Test(t, func(t *testing.T) { userCodeCallsIn(t, who) })
+		})
+	}
 }
 
-func userCodeCallsIn(t *testing.T) {
-	back := &callerBack{ran: make(map[string]int)}
+func observerOf(kind Kind) string { return "Observer of " + string(kind) }
+
+func userCodeCallsIn(t *testing.T, who string) {
+	back := &callerBack{who: who}
 	store := &memoryStore{}
 	store.get = func(context.Context, string) ([]byte, error) { back.from("Store.Get"); return nil, nil }
 	store.set = func(context.Context, string, []byte) error { back.from("Store.Set"); return nil }
@@ -68,17 +75,14 @@ func userCodeCallsIn(t *testing.T) {
 	}
 	ends := at("a", "b")
 	ends[0].Rewrite = func(*http.Request) error { back.from("Rewrite"); return nil }
-	turn := 0
+	var turn atomic.Int64
 	base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		back.from("base")
 		if req.Body != nil {
 			io.Copy(io.Discard, req.Body)
 			req.Body.Close()
 		}
-		back.mu.Lock()
-		turn++
-		n := turn
-		back.mu.Unlock()
+		n := turn.Add(1)
 		switch n % 13 { // something of everything, so that every event happens
 		case 0, 1, 2:
 			return failing503(req)
@@ -106,7 +110,6 @@ func userCodeCallsIn(t *testing.T) {
 		}
 		return resp, nil
 	})
-	kinds := make(map[Kind]bool)
 	rt := over(t, base, WithEndpoints(ends...), WithMiddleware(wrap("Middleware")), WithAttemptMiddleware(wrap("attempt Middleware")),
 		WithRetry(RetryPolicy{MinDelay: time.Nanosecond, MaxDelay: time.Nanosecond, Attempts: 2, MaxReplay: 500}),
 		WithBreaker(BreakerPolicy{Consecutive: 2, OpenFor: time.Nanosecond, MaxOpenFor: time.Nanosecond}),
@@ -115,12 +118,7 @@ func userCodeCallsIn(t *testing.T) {
 			back.from("Scope")
 			return "all"
 		}}),
-		WithObserver(func(_ context.Context, e Event) {
-			back.mu.Lock()
-			kinds[e.Kind] = true
-			back.mu.Unlock()
-			back.from("Observer of " + string(e.Kind))
-		}))
+		WithObserver(func(_ context.Context, e Event) { back.from(observerOf(e.Kind)) }))
 	back.rt = rt
 	for n := range 60 {
 		elapse(11 * time.Minute) // all pauses are over
@@ -138,15 +136,8 @@ func userCodeCallsIn(t *testing.T) {
 			resp.Body.Close()
 		}
 	}
-	for _, who := range []string{"Store.Get", "Store.Set", "Scope", "Rewrite", "Middleware", "attempt Middleware", "base", "request body", "response body"} {
-		if back.ran[who] == 0 {
-			t.Errorf("%s never ran: nothing was tested", who)
-		}
-	}
-	for _, kind := range []Kind{KindAttempt, KindCommit, KindWait, KindCall, KindCircuit, KindPause, KindKey, KindUnbuffered, KindCacheMiss, KindCacheStore} {
-		if !kinds[kind] {
-			t.Errorf("no %s was told: nothing was tested", kind)
-		}
+	if back.ran.Load() == 0 {
+		t.Error("it never ran: nothing was tested")
 	}
 }
 
