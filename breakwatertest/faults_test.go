@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	bt "github.com/breakwater-go/breakwater/breakwatertest"
@@ -123,6 +124,7 @@ func TestFaultsInBubble(t *testing.T) {
 			s := c.fleet.Server("primary")
 			c.mustAnswer(s, "before", stream) // leaves an idle connection to break
 			s.Break(fault)
+			synctest.Wait() // the client notices that its idle connection is closed
 			got, err := c.ask(s, "during", stream, 20*time.Minute)
 			want.check(t, "during", got, err)
 			if fault.Harmless() && err != nil {

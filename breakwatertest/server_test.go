@@ -28,6 +28,7 @@ func TestRefusedClosesWhatIsUnderWay(t *testing.T) {
 		if err := <-broken; err == nil || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("what was under way ended in %v, want a broken connection", err)
 		}
+		synctest.Wait()
 		for range 2 {
 			if _, err := c.ask(s, "refused", true, time.Minute); !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Errorf("got %v, want connection refused", err)
