@@ -320,10 +320,13 @@ func (s *slot) leave(o outcome) func(error) {
 	}
 	done := s.done
 	s.done = nil
-	if s.told != nil {
-		close(s.told)
+	if s.told == nil {
+		return done
 	}
-	return done
+	return func(err error) {
+		done(err)
+		close(s.told) // only now: who waited looks at the circuit at once
+	}
 }
 
 // await waits until a probe's outcome is known, at most d. It returns an error
