@@ -74,7 +74,7 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	}
 	a.used = used
 	a.watch.settle()
-	if a.call.streamed != nil {
+	if a.call.streamed != nil && !class.local() { // what was not sent may still be
 		a.call.streamed.Close()
 	}
 	for i := len(a.enders) - 1; i >= 0; i-- {

@@ -228,7 +228,7 @@ func (c *circuit) ready(now time.Time) (bool, time.Time) {
 // roomLocked reports whether one more may probe: there are fewer than there
 // may be, or the latest is slow.
 func (c *circuit) roomLocked(now time.Time) bool {
-	return len(c.probes) < max(c.owner.policy.Probes, 1) || now.Sub(c.probedAt) >= probeGrace
+	return len(c.probes) < c.owner.policy.Probes || now.Sub(c.probedAt) >= probeGrace
 }
 
 // status tells how the circuit stands.
@@ -261,16 +261,13 @@ func (c *circuit) allow(p *pass, forced bool) bool {
 	defer c.flush()
 	p.circuit, p.since = c, time.Now()
 	c.mu.Lock()
-	open := p.since.Before(c.openUntil)
-	if follows := len(c.probes); follows > 0 && (forced || !open) && p.since.Sub(c.probedAt) >= probeGrace && c.probes[follows-1].share() {
-		p.slot, c.probedAt = c.probes[follows-1], p.since
+	refused := !forced && p.since.Before(c.openUntil)
+	if !refused {
+		p.slot = c.followLocked(p.since)
 	}
 	c.mu.Unlock()
-	if open && !forced {
-		return false
-	}
-	if p.slot != nil {
-		return true
+	if refused || p.slot != nil {
+		return !refused
 	}
 	done, err := c.gb.Allow()
 	if err != nil {
@@ -286,6 +283,19 @@ func (c *circuit) allow(p *pass, forced bool) bool {
 		c.mu.Unlock()
 	}
 	return true
+}
+
+// followLocked returns a share in the slot of the latest probe, if that is slow.
+func (c *circuit) followLocked(now time.Time) *slot {
+	if len(c.probes) == 0 || now.Sub(c.probedAt) < probeGrace {
+		return nil
+	}
+	slow := c.probes[len(c.probes)-1]
+	if !slow.share() {
+		return nil
+	}
+	c.probedAt = now
+	return slow
 }
 
 // A slot is gobreaker's leave for one attempt. Those that follow a slow probe

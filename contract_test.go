@@ -32,6 +32,13 @@ type trackedBody struct {
 	closed atomic.Int32
 }
 
+func (b *trackedBody) Read(p []byte) (int, error) {
+	if b.closed.Load() > 0 {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return b.Reader.Read(p)
+}
+
 func (b *trackedBody) Close() error { b.closed.Add(1); return nil }
 
 func answer(status int, contentType, body string) *http.Response {

@@ -36,7 +36,8 @@ type truncatedError struct{}
 func (truncatedError) Error() string { return "breakwater: answer truncated" }
 func (truncatedError) Unwrap() error { return io.ErrUnexpectedEOF }
 
-// An Error is a call that no endpoint answered, with every attempt made.
+// An Error is a call that no endpoint answered, with every attempt made; none
+// if the endpoint that Call names does not exist or does not have the model.
 type Error struct {
 	Attempts []Attempt
 }

@@ -450,3 +450,22 @@ func TestWithCall(t *testing.T) {
 		}
 	})
 }
+
+// Where the endpoint that Call names does not exist, or does not have the model,
+// nothing is tried and nobody is blamed.
+func TestUnserved(t *testing.T) {
+	for _, name := range []string{"nobody", "b"} {
+		t.Run(name, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			b := Endpoint{Name: "b", URL: "https://b", APIKey: "sk", Models: map[string]string{"another": "theirs"}}
+			rt := over(t, base, WithEndpoints(at("a")...), WithBackup(b))
+			got := asks(WithCall(t.Context(), Call{Endpoint: name}), rt, chatJSON)
+			if got.status() != 503 || got.header(headerError) != "unserved" || got.header(headerRetry) != "false" || base.count("") != 0 {
+				t.Errorf("got %v after %d requests, want unserved after none", got, base.count(""))
+			}
+			if err, ok := ErrorOf(got.resp).(*Error); !ok || len(err.Attempts) != 0 {
+				t.Errorf("ErrorOf = %v, want an Error without attempts", err)
+			}
+		})
+	}
+}

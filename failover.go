@@ -273,11 +273,7 @@ func (r *run) again(soonest step, now time.Time) step {
 // back returns the step that goes back to v after its backoff and its pauses,
 // if it is allowed and ends in time.
 func (r *run) back(v *visit, now time.Time) (step, bool) {
-	attempts := r.t.config.retry.Attempts
-	if r.call.Attempts > 0 {
-		attempts = r.call.Attempts
-	}
-	if v.tries == 0 || v.tries >= attempts || r.call.streamed != nil {
+	if v.tries == 0 || v.tries >= r.attempts() || r.call.streamed != nil {
 		return step{}, false
 	}
 	s, ok := r.call.stands(v.endpoint, now)
@@ -287,6 +283,14 @@ func (r *run) back(v *visit, now time.Time) (step, bool) {
 	wait := max(v.due.Sub(now), s.resting.until.Sub(now), 0)
 	return step{endpoint: v.endpoint, model: v.model, wait: wait},
 		r.inTime(s.resting.until.Sub(now), now, r.t.config.retry.MaxRetryAfter) && r.inTime(wait, now, wait)
+}
+
+// attempts is how often the call may try one account.
+func (r *run) attempts() int {
+	if r.call.Attempts > 0 {
+		return r.call.Attempts
+	}
+	return r.t.config.retry.Attempts
 }
 
 // inTime reports whether a wait is within a bound and ends before the
@@ -330,7 +334,7 @@ func (r *run) resting(s step) pause {
 // waited for it: as often as it may be tried.
 func (r *run) waitOn(rest pause) step {
 	now := time.Now()
-	if r.outwaited++; r.outwaited < r.t.config.retry.Attempts {
+	if r.outwaited++; r.outwaited < r.attempts() {
 		return r.next(now)
 	}
 	return step{pause: rest, blocked: ClassPaused, retry: rest.until.Sub(now)}

@@ -291,7 +291,7 @@ func (c *call) amend(i int, change func(*Attempt)) Attempt {
 	return c.trail[i]
 }
 
-// attempts returns a copy of the trail.
+// attempts returns a copy of the trail, nil if there is none.
 func (c *call) attempts() []Attempt {
 	c.mu.Lock()
 	defer c.mu.Unlock()

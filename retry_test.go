@@ -539,6 +539,40 @@ func TestStreamedBodyIsClosedOnce(t *testing.T) {
 	}
 }
 
+// A body that can be sent once is whole for the attempt that sends it: here the
+// one that probes the circuit, which opened while the call waited for its turn.
+func TestStreamedBodySurvivesLocalRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const large = `{"model":"m","x":"larger than the limit"}`
+		asked := 0
+		base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			defer req.Body.Close()
+			body, err := io.ReadAll(req.Body)
+			if asked++; asked == 1 {
+				elapse(500 * time.Millisecond)
+				return failing503(req)
+			}
+			if string(body) != large || err != nil {
+				t.Errorf("the host was sent %q, %v", body, err)
+			}
+			return answer(200, asJSON, goodJSON), nil
+		})
+		rt := over(t, base, WithEndpoints(at("a")...), WithRetry(RetryPolicy{MaxReplay: 10, Attempts: 1}),
+			WithBreaker(BreakerPolicy{Consecutive: 1}), WithRateLimit(RatePolicy{PerSecond: 1, Burst: 1}))
+		go asks(t.Context(), rt, chatJSON)
+		elapse(100 * time.Millisecond)
+		req, tracked := post(t.Context(), "https://a", large)
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if n := tracked.closed.Load(); resp.StatusCode != 200 || asked != 2 || n != 1 {
+			t.Errorf("status %d after %d requests, the body closed %d times; want 200, 2, 1", resp.StatusCode, asked, n)
+		}
+	})
+}
+
 // The first trouble is what the caller hears of, its body intact, and the SDK
 // above is told not to try again.
 func TestTheFirstTroubleIsShown(t *testing.T) {

@@ -32,7 +32,7 @@ const (
 	ClassCircuitOpen  Class = "circuit_open"   // not sent: the circuit is open
 	ClassLimited      Class = "limited"        // not sent: a local limit
 	ClassPaused       Class = "paused"         // not sent: the endpoint or account rests
-	ClassUnserved     Class = "unserved"       // not sent: no endpoint has the model, or the name that the call asked for
+	ClassUnserved     Class = "unserved"       // not sent: the endpoint that Call names does not exist or does not have the model
 )
 
 // local reports whether the attempt was refused before it was sent.

@@ -1,4 +1,3 @@
-// Tools of the developers, apart so that the root's requirements stay few.
 module github.com/breakwater-go/breakwater/tools
 
 go 1.26.0
