@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/breakwater-go/breakwater/internal/chat"
 	"github.com/breakwater-go/breakwater/internal/sse"
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // An attempt is one trip to one endpoint. It is the context of the request it
@@ -30,7 +30,7 @@ type attempt struct {
 	place    int // in the trail
 	start    time.Time
 	watch    watch
-	answer   chat.Answer
+	answer   wire.Answer
 	enders   []ender     // told at the end, from the last to the first
 	layers   [2]ender    // room for those of our own layers
 	pass     pass        // of the breaker
@@ -163,13 +163,13 @@ func gate(next http.RoundTripper) http.RoundTripper {
 var errNoResponse = errors.New("breakwater: the base returned neither response nor error")
 
 // neededHeaders are all that goes to another origin than the caller meant.
-var neededHeaders = []string{"Accept", "Content-Type", "User-Agent"}
+var neededHeaders = []string{"Accept", "Content-Type", "User-Agent", "Anthropic-Version", "Anthropic-Beta"}
 
 // shape makes req, so far a copy of the caller's request, this endpoint's: its
 // URL, key and model name.
 func (a *attempt) shape(req *http.Request) error {
 	c, e := a.call, a.endpoint
-	u := *e.urlFor(c.req.URL, c.meant, c.op)
+	u := *e.urlFor(c)
 	req.URL = &u
 	if c.goesTo(e) {
 		req.Header = c.req.Header.Clone()
@@ -189,7 +189,7 @@ func (a *attempt) shape(req *http.Request) error {
 	// The base asks for gzip by itself and undoes it: what it did not ask for
 	// it would hand on packed, and nobody could judge it.
 	delete(req.Header, "Accept-Encoding")
-	e.authorize(req)
+	e.authorize(req, c.op)
 	a.setBody(req)
 	if e.Rewrite != nil {
 		return e.Rewrite(req)
@@ -200,20 +200,6 @@ func (a *attempt) shape(req *http.Request) error {
 // goesTo reports whether e is of the origin that the caller meant.
 func (c *call) goesTo(e *endpoint) bool { return c.meant.origin == e.origin }
 
-// authorize puts the endpoint's key, if it has one, in the place of the
-// caller's, and its headers over the caller's.
-func (e *endpoint) authorize(req *http.Request) {
-	if e.APIKey != "" {
-		for _, name := range credentialHeaders {
-			delete(req.Header, name)
-		}
-		req.Header["Authorization"] = []string{"Bearer " + e.APIKey}
-	}
-	for name, values := range e.Header {
-		req.Header[name] = values[:len(values):len(values)]
-	}
-}
-
 func (a *attempt) setBody(req *http.Request) {
 	c := a.call
 	if c.streamed != nil {
@@ -222,7 +208,7 @@ func (a *attempt) setBody(req *http.Request) {
 		req.GetBody = nil
 		return
 	}
-	body := c.look.withModel(c.body, a.model)
+	body := c.bodyFor(a.endpoint, a.model)
 	if len(body) == 0 {
 		req.Body, req.GetBody, req.ContentLength = http.NoBody, nil, 0
 		return
@@ -230,7 +216,15 @@ func (a *attempt) setBody(req *http.Request) {
 	a.body.bytes.Reset(body)
 	a.body.sent = &a.sent
 	req.Body = &a.body
+	// The base may send once more what no host has taken in: into a connection
+	// just closed, a stream refused (HTTP/2's REFUSED_STREAM and GOAWAY). Left
+	// alone, net/http does so for a minute; to try again is the loop's office.
+	replayed := false
 	req.GetBody = func() (io.ReadCloser, error) {
+		if replayed {
+			return nil, errNotTaken
+		}
+		replayed = true
 		again := &sentBody{sent: &a.sent}
 		again.bytes.Reset(body)
 		return again, nil
@@ -238,6 +232,9 @@ func (a *attempt) setBody(req *http.Request) {
 	req.ContentLength = int64(len(body))
 	req.TransferEncoding = nil
 }
+
+// errNotTaken is an attempt that the host turned away twice, unread.
+var errNotTaken = errors.New("breakwater: the host did not take the request in")
 
 // A sentBody notes that the base began to read it: from then on the host may
 // have seen, and billed, the request.
@@ -333,21 +330,25 @@ func (a *attempt) refusal(resp *http.Response) *trouble {
 	if a.call.Err() != nil {
 		return a.broken(err, ClassUnreachable)
 	}
-	t := &trouble{
-		class:  a.endpoint.row.classify(resp.StatusCode, body),
-		status: resp.StatusCode,
-		resp:   resp,
-		body:   body,
-
-		refused: true,
-	}
-	t.retryAfter, t.asked = retryAfter(resp.Header, time.Now())
+	t := &trouble{status: resp.StatusCode, resp: resp, body: body, refused: true}
+	t.retryAfter, t.asked = a.endpoint.row.retryAfter(resp.StatusCode, resp.Header, time.Now())
+	t.class = a.classify(resp.StatusCode, body, t.asked)
 	if len(body) > maxRefusal || err != nil {
 		resp.Body = failing(body[:min(len(body), maxRefusal)], ErrTruncated)
 		return t
 	}
 	setWhole(resp, body)
 	return t
+}
+
+// classify says what a refusal means. That an endpoint which the caller did
+// not mean lacks the very path says nothing about the call.
+func (a *attempt) classify(status int, body []byte, asked bool) Class {
+	class := a.endpoint.row.classify(status, body, asked)
+	if class == ClassRefused && a.endpoint != a.call.meant && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed) {
+		return ClassNoModel
+	}
+	return class
 }
 
 var errSlowRefusal = errors.New("breakwater: the body of a refusal took too long")
@@ -381,17 +382,17 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 		}
 		return nil, t
 	}
-	a.answer.Choices = a.call.look.choices
+	a.answer.Wire, a.answer.Choices = a.call.op.wire(), a.call.look.choices
 	switch a.answer.Text(body) {
-	case chat.Malformed:
+	case wire.Malformed:
 		t := &trouble{class: ClassBadResponse, err: ErrBadResponse}
 		a.standFor(t, resp, http.StatusBadGateway, body)
 		return nil, t
-	case chat.OutOfResources:
+	case wire.OutOfResources:
 		t := &trouble{class: ClassUnavailable, err: ErrBadResponse}
 		a.standFor(t, resp, http.StatusServiceUnavailable, body)
 		return nil, t
-	case chat.Failure:
+	case wire.Failure:
 		t := &trouble{err: ErrBadResponse}
 		a.errorInside(t, body)
 		a.standFor(t, resp, t.status, body)
@@ -408,11 +409,11 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 
 // errorInside gives t the class and status that an error inside a 200 stands for.
 func (a *attempt) errorInside(t *trouble, body []byte) {
-	t.status = chat.RefusalOf(body).Status
+	t.status = wire.RefusalOf(body).Status
 	if t.status == 0 {
 		t.status = http.StatusBadGateway
 	}
-	t.class = a.endpoint.row.classify(t.status, body)
+	t.class = a.classify(t.status, body, false)
 }
 
 // standFor keeps a failed 200 as the answer of the status it stands for.
@@ -471,7 +472,7 @@ const maxIdleReads = 100
 
 // judgeStream reads events until the first that carries payload.
 func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
-	a.answer.Choices = a.call.look.choices
+	a.answer.Wire, a.answer.Choices = a.call.op.wire(), a.call.look.choices
 	b := newStreamBody(a, resp.Body)
 	t := &trouble{err: ErrBadResponse}
 	for {
@@ -490,19 +491,19 @@ func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
 			}
 			return nil, t
 		}
-		if ev.Kind != sse.Blank {
+		if ev.Kind != sse.Blank && (says != wire.Alive || b.keepAlives) {
 			b.out = append(b.out, ev.Raw...) // a copy: the scanner's bytes do not last
 		}
 		switch {
-		case says == chat.Malformed:
+		case says == wire.Malformed:
 			t.class = ClassBadResponse
-		case says == chat.OutOfResources:
+		case says == wire.OutOfResources:
 			t.class, t.err = ClassUnavailable, ErrTruncated
-		case says == chat.Failure:
+		case says == wire.Failure:
 			a.errorInside(t, ev.Data)
-		case says == chat.Done && !a.answer.HasChoices():
+		case says == wire.Done && !a.answer.Begun():
 			t.class = ClassBadResponse
-		case says == chat.Payload, says == chat.Done, a.answer.Finished():
+		case says == wire.Payload, says == wire.Done, a.answer.Finished():
 			if !a.watch.settle() {
 				b.abandon()
 				return nil, a.broken(nil, ClassNoFirstToken)

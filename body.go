@@ -13,8 +13,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/breakwater-go/breakwater/internal/chat"
 	"github.com/breakwater-go/breakwater/internal/sse"
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // A wholeBody is a JSON answer that was read and checked before the caller
@@ -45,6 +45,8 @@ type streamBody struct {
 	stall   stall
 	closing atomic.Bool
 
+	keepAlives bool // pass them on before the commit, too
+
 	mu    sync.Mutex // guards what follows; held while the caller waits for the host
 	out   []byte     // ready for the caller; from the scanner's buffer once committed
 	eof   error      // what the source ended in
@@ -56,11 +58,12 @@ type streamBody struct {
 }
 
 func newStreamBody(a *attempt, src io.ReadCloser) *streamBody {
-	return &streamBody{attempt: a, src: src, scan: sse.New(maxEvent, a.call.t.config.stream.KeepComments)}
+	keep := a.call.t.config.stream.KeepComments
+	return &streamBody{attempt: a, src: src, scan: sse.New(maxEvent, keep), keepAlives: keep}
 }
 
 // next takes the next event and says what it amounts to.
-func (b *streamBody) next() (sse.Event, chat.Says, error) {
+func (b *streamBody) next() (sse.Event, wire.Says, error) {
 	for idle := 0; ; {
 		ev, ok, err := b.scan.Next()
 		switch {
@@ -86,16 +89,16 @@ func (b *streamBody) next() (sse.Event, chat.Says, error) {
 	}
 }
 
-func (b *streamBody) says(ev sse.Event) chat.Says {
+func (b *streamBody) says(ev sse.Event) wire.Says {
 	switch {
 	case ev.Kind != sse.Data || ev.Data == nil:
-		return chat.Nothing
+		return wire.Nothing
 	case ev.One || gjson.ValidBytes(ev.Data):
 		return b.attempt.answer.Event(ev.Data)
 	}
 	// Several data lines that make no JSON together: a host that forgets the
 	// blank lines between its events.
-	says := chat.Nothing
+	says := wire.Nothing
 	for line := range bytes.SplitSeq(ev.Data, []byte("\n")) {
 		says = max(says, b.attempt.answer.Event(line))
 	}
@@ -103,8 +106,8 @@ func (b *streamBody) says(ev sse.Event) chat.Says {
 }
 
 // commit begins the caller's part. What is in out was read before it.
-func (b *streamBody) commit(says chat.Says) {
-	b.done = says == chat.Done
+func (b *streamBody) commit(says wire.Says) {
+	b.done = says == wire.Done
 	b.stall.begin(b.attempt)
 	b.leave = context.AfterFunc(b.attempt.call, func() { b.attempt.end(ClassCanceled, context.Cause(b.attempt.call), Usage{}, 0) })
 }
@@ -152,25 +155,25 @@ func (b *streamBody) advance() {
 		b.breaks(err)
 		return
 	case was:
-		b.done = b.done || says == chat.Done
-	case says == chat.Malformed:
+		b.done = b.done || says == wire.Done
+	case says == wire.Malformed:
 		b.finish(ClassBadResponse, fmt.Errorf("%w: malformed event", ErrBadResponse))
 		return
-	case says == chat.OutOfResources:
+	case says == wire.OutOfResources:
 		b.finish(ClassTruncated, ErrTruncated)
 		return
-	case says == chat.Failure:
+	case says == wire.Failure:
 		// SDKs that know error frames show its message; the others get the error behind it.
 		b.out = ev.Raw
 		b.finish(ClassBadResponse, fmt.Errorf("%w: error inside the stream", ErrBadResponse))
 		return
-	case says == chat.Done:
+	case says == wire.Done:
 		b.done = true
 	}
 	switch {
-	case says == chat.Payload || b.whole():
+	case says == wire.Payload || b.whole():
 		b.stall.payload()
-	case ev.Kind == sse.Comment:
+	case ev.Kind == sse.Comment, says == wire.Alive:
 		b.stall.comment()
 	}
 	b.out = ev.Raw

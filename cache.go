@@ -194,7 +194,7 @@ func (k *cache) middleware(next http.RoundTripper) http.RoundTripper {
 
 // applies reports whether a call's answer may be cached at all.
 func (k *cache) applies(c *call) bool {
-	return !c.NoCache && c.body != nil && c.look.choices == 1 &&
+	return !c.NoCache && c.body != nil && c.look.choices == 1 && !c.look.stateful &&
 		(!k.policy.Deterministic || c.look.hasTemperature && c.look.temperature == 0)
 }
 

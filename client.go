@@ -40,7 +40,7 @@ type Transport struct {
 
 	outer http.RoundTripper // the user's middleware, then serve
 	calls http.RoundTripper // cache, failover
-	wire  http.RoundTripper // the user's attempt middleware, then the base
+	below http.RoundTripper // the user's attempt middleware, then the base
 
 	cache    *cache // nil: none
 	budget   *budget.Budget
@@ -70,7 +70,7 @@ func New(opts ...Option) (*Transport, error) {
 		pauses:   newPauses(),
 		limiters: &limiters{all: make(map[limiterKey]*limiter)},
 	}
-	t.wire = Chain(c.base, c.perTry...)
+	t.below = Chain(c.base, c.perTry...)
 	for i, tier := range c.tiers {
 		t.tiers = append(t.tiers, nil)
 		for _, e := range tier {
@@ -122,9 +122,10 @@ func (t *Transport) newEndpoint(e Endpoint, tier int) *endpoint {
 		base:     base,
 		origin:   origin(base),
 		row:      e.Host.row(),
+		aliases:  aliasesOf(e.Models),
 		circuits: newCircuits(t, e.Name),
 		limits:   &limits{policies: e.Limits, rest: t.config.rate, account: e.Account, all: t.limiters},
-		pipeline: Chain(t.wire, limit, breaker, gate),
+		pipeline: Chain(t.below, limit, breaker, gate),
 	}
 }
 
@@ -144,6 +145,9 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	c, err := t.newCall(req, op, meant)
 	if err != nil {
 		return nil, err
+	}
+	if !c.isInference() {
+		return t.passThrough(c.restored(req), meant)
 	}
 	t.counts.calls.Add(1)
 	if c.streamed != nil {
@@ -180,10 +184,10 @@ func (t *Transport) finished(c *call, resp *http.Response, err error) {
 // for, with that endpoint's key, or, if it is none's, untouched.
 func (t *Transport) passThrough(req *http.Request, meant *endpoint) (*http.Response, error) {
 	if meant == nil || meant.APIKey == "" && len(meant.Header) == 0 && meant.Rewrite == nil {
-		return t.wire.RoundTrip(req)
+		return t.below.RoundTrip(req)
 	}
 	req = req.Clone(req.Context())
-	meant.authorize(req)
+	meant.authorize(req, "")
 	if meant.Rewrite != nil {
 		if err := meant.Rewrite(req); err != nil {
 			if req.Body != nil {
@@ -192,7 +196,7 @@ func (t *Transport) passThrough(req *http.Request, meant *endpoint) (*http.Respo
 			return nil, err
 		}
 	}
-	return t.wire.RoundTrip(req)
+	return t.below.RoundTrip(req)
 }
 
 // meant returns the endpoint whose API u asks, nil if it is none's. Where no

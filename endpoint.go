@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -19,7 +20,8 @@ type Endpoint struct {
 	Name string
 
 	// URL is the base URL as an SDK would be given it: what precedes
-	// /chat/completions.
+	// /chat/completions. It may end in ?api-version=…, which Azure's deployments
+	// want, and in no other query.
 	URL string
 
 	// APIKey is sent as the bearer token. Where it is empty, the caller's own
@@ -37,7 +39,11 @@ type Endpoint struct {
 
 	// Models maps the caller's model names to those this endpoint uses. Where it
 	// is given, the endpoint serves these models only (and calls meant for it).
-	// Where it is not, names go through as they are.
+	// Where it is not, names go through as they are; to DeepSeek, those it has
+	// retired go as today's.
+	//
+	// A caller's name may also be the one that the endpoint it meant uses: where
+	// Models of both say the same of a name, the call finds its way.
 	Models map[string]string
 
 	// Limits bounds attempts by this endpoint's model name, "" for all others.
@@ -109,7 +115,7 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	}
 	f.check(u.Scheme == "http" || u.Scheme == "https", "URL has scheme %q: want an absolute http or https URL", u.Scheme)
 	f.check(u.Hostname() != "", "URL has no host: want an absolute http or https URL")
-	f.check(u.User == nil && u.RawQuery == "" && u.Fragment == "", "URL has a user, query or fragment: give keys as APIKey or Header")
+	f.check(u.User == nil && onlyVersion(u) && u.Fragment == "", "URL has a user, a fragment, or a query other than api-version: give keys as APIKey or Header")
 	f.check(e.APIKey == "" || u.Scheme != "http" || isLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
 	f.check(!strings.ContainsAny(e.APIKey, "\r\n\x00"), "APIKey has a line break in it")
 	if e.Name == "" {
@@ -127,6 +133,9 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 		f.check(from != "" && to != "", "Models maps %q to %q: want two names", from, to)
 	}
 	e.URL = strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/")
+	if u.RawQuery != "" {
+		e.URL += "?" + u.RawQuery
+	}
 	e.Models = maps.Clone(e.Models)
 	e.Header = e.Header.Clone()
 	limits := make(map[string]RatePolicy, len(e.Limits))
@@ -139,6 +148,13 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	}
 	e.Limits = limits
 	return e, f.err()
+}
+
+// onlyVersion reports whether u's query, if it has one, says nothing but the
+// version of the API.
+func onlyVersion(u *url.URL) bool {
+	query, err := url.ParseQuery(u.RawQuery)
+	return err == nil && (len(query) == 0 || len(query) == 1 && len(query["api-version"]) == 1)
 }
 
 func isLoopback(host string) bool {
@@ -156,6 +172,7 @@ type endpoint struct {
 	base     *url.URL
 	origin   string
 	row      *hostRow
+	aliases  map[string][]string // the names that Models maps to one, those not retired first
 	circuits *circuits
 	limits   *limits
 	pipeline http.RoundTripper // limit, breaker, gate, the user's middleware, the base
@@ -173,14 +190,42 @@ func origin(u *url.URL) string {
 	return scheme + "://" + host
 }
 
-// modelFor returns the name under which e serves model, if it does. What was
-// meant for e goes to it under any name.
-func (e *endpoint) modelFor(model string, meant bool) (string, bool) {
-	if name, ok := e.Models[model]; ok {
-		return name, true
+// aliasesOf turns Models around.
+func aliasesOf(models map[string]string) map[string][]string {
+	aliases := make(map[string][]string, len(models))
+	for _, name := range slices.Sorted(maps.Keys(models)) {
+		if _, old := retired[name]; !old {
+			aliases[models[name]] = append(aliases[models[name]], name)
+		}
 	}
-	if len(e.Models) == 0 || meant {
+	return aliases
+}
+
+// serves returns the name under which e serves the call's model, if it does.
+// What was meant for e goes to it under any name.
+func (e *endpoint) serves(c *call) (string, bool) {
+	model := c.look.model
+	name, ok := e.Models[model]
+	switch {
+	case ok:
+		return name, true
+	case e == c.meant:
+		return e.row.today(model), true
+	case c.op == opEmbeddings:
+		return "", false // vectors of two models have nothing in common: a name must be vouched for
+	case len(e.Models) == 0 && e.row.host != HostDeepSeek:
 		return model, true
+	}
+	for _, alias := range c.meant.aliases[model] {
+		if len(e.Models) == 0 {
+			return alias, true // the names of old and new are DeepSeek's own
+		}
+		if name, ok := e.Models[alias]; ok {
+			return name, true
+		}
+	}
+	if len(e.Models) == 0 {
+		return e.row.today(model), true
 	}
 	for _, name := range e.Models {
 		if name == model {
@@ -188,6 +233,14 @@ func (e *endpoint) modelFor(model string, meant bool) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// today returns what took the place of a model's name.
+func (row *hostRow) today(model string) string {
+	if name, ok := row.renamed[model]; ok {
+		return name
+	}
+	return model
 }
 
 // covers reports whether a path on e's origin lies under e's base path or one
@@ -209,15 +262,43 @@ func under(path, root string) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// urlFor returns where e serves op. What was meant for the same base goes to
-// the very path it asked for: /beta stays /beta. Elsewhere op moves to e's own
-// base path, and the query, which may hold another host's key, stays behind.
-func (e *endpoint) urlFor(asked *url.URL, meant *endpoint, op operation) *url.URL {
-	if e == meant || e.URL == meant.URL {
-		return asked
+// urlFor returns where e serves the call. What was meant for the same base
+// goes to the very path it asked for: /beta stays /beta. Elsewhere the
+// operation moves to e's own root, and the query, which may hold another
+// host's key, stays behind.
+func (e *endpoint) urlFor(c *call) *url.URL {
+	if e == c.meant || e.URL == c.meant.URL {
+		return c.req.URL
 	}
 	u := *e.base
-	u.Path += string(op)
+	root, _ := e.row.rootOf(c.op, e.base.Path)
+	if c.look.prefix {
+		root = e.row.prefix
+	}
+	u.Path = root + string(c.op)
 	u.RawPath = ""
 	return &u
+}
+
+// authorize puts the endpoint's key, if it has one, in the place of the
+// caller's, and its headers over the caller's.
+func (e *endpoint) authorize(req *http.Request, op operation) {
+	if e.APIKey != "" {
+		anthropic := op == opMessages || req.Header["X-Api-Key"] != nil
+		for _, name := range credentialHeaders {
+			delete(req.Header, name)
+		}
+		switch {
+		case e.row.keyHeader != "":
+			req.Header[e.row.keyHeader] = []string{e.APIKey}
+		case anthropic:
+			req.Header["X-Api-Key"] = []string{e.APIKey}
+			fallthrough
+		default:
+			req.Header["Authorization"] = []string{"Bearer " + e.APIKey}
+		}
+	}
+	for name, values := range e.Header {
+		req.Header[name] = values[:len(values):len(values)]
+	}
 }

@@ -141,7 +141,8 @@ const (
 )
 
 // ownAnswer is the response breakwater writes where no host gave one: the
-// OpenAI error shape, which every SDK surfaces with status and message.
+// OpenAI error shape, which every SDK surfaces with status and message, or
+// Anthropic's on its own wire.
 func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.Response {
 	status := http.StatusServiceUnavailable
 	if class == ClassLimited {
@@ -151,9 +152,15 @@ func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.
 	if class == ClassLimited {
 		code = "rate_limited"
 	}
-	body := append([]byte(nil), `{"error":{"message":`...)
-	body = gjson.AppendJSONString(body, "breakwater: "+message)
-	body = fmt.Appendf(body, `,"type":"breakwater_error","param":null,"code":%q}}`, code)
+	kind, before := "breakwater_error", `{"error":{"message":`
+	if c.op == opMessages {
+		kind, before = "overloaded_error", `{"type":"error","error":{"message":`
+		if class == ClassLimited {
+			kind = "rate_limit_error"
+		}
+	}
+	body := gjson.AppendJSONString([]byte(before), "breakwater: "+message)
+	body = fmt.Appendf(body, `,"type":%q,"param":null,"code":%q}}`, kind, code)
 	resp := c.response(status, body)
 	resp.Header.Set("Content-Type", "application/json")
 	resp.Header.Set(headerError, code)

@@ -107,10 +107,7 @@ type standing struct {
 
 // stands tells how e stands; false if it does not serve the call at all.
 func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
-	if c.Endpoint != "" && c.Endpoint != e.Name || c.streamed != nil && e != c.meant {
-		return standing{}, false
-	}
-	model, ok := e.modelFor(c.look.model, e == c.meant)
+	model, ok := c.canGoTo(e)
 	if !ok {
 		return standing{}, false
 	}
@@ -130,6 +127,40 @@ func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
 	s.ready = e.limits.of(model).free(now)
 	s.busy = !s.ready
 	return s, true
+}
+
+// canGoTo returns the name under which e serves the call's model, or false if
+// the call has no business there.
+func (c *call) canGoTo(e *endpoint) (string, bool) {
+	if c.Endpoint != "" && c.Endpoint != e.Name {
+		return "", false
+	}
+	if e != c.meant {
+		if c.streamed != nil || c.look.stateful || c.look.prefix && e.row.prefix == "" {
+			return "", false
+		}
+		if _, ok := e.row.rootOf(c.op, e.base.Path); !ok {
+			return "", false
+		}
+	}
+	model, ok := e.serves(c)
+	return model, ok && c.differs(e, model)
+}
+
+// differs reports whether e may do what none of the endpoints visited could
+// for their limits: one of the same host with the same model has the same.
+func (c *call) differs(e *endpoint, model string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range c.visits {
+		if v.endpoint == e || v.trouble == nil || v.trouble.class != ClassUnsuited || v.model != model {
+			continue
+		}
+		if v.endpoint.row == e.row && (e.row.host != HostOpenAI || v.endpoint.origin == e.origin) {
+			return false
+		}
+	}
+	return true
 }
 
 // pauseKeys are the pauses that concern a call at an endpoint: the

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -150,35 +151,44 @@ func FuzzPath(f *testing.F) {
 	})
 }
 
-// A spliced body says the same but for the model, and every other byte stays.
-func FuzzModelSplice(f *testing.F) {
-	for _, seed := range []string{chatJSON, `{"model":"a\"b","x":{"model":"c"}}`, `{"x":"\"model\":\"y\"","model" : "m" }`, `{"model":1}`, `{"model":"a","model":"b"}`, `{"model":"cut`, ``, `[]`, `{"mod\u0065l":"m"}`} {
-		f.Add([]byte(seed), "deepseek-v4")
-		f.Add([]byte(seed), "qu\"ote\\ \x00")
+// A spliced body says the same but for the model, the mode of thinking and the
+// name of the user's field, and every other byte stays.
+func FuzzSplice(f *testing.F) {
+	for _, seed := range []string{
+		chatJSON, `{"model":"a\"b","x":{"model":"c"}}`, `{"x":"\"model\":\"y\"","model" : "m" }`, `{"model":1}`, `{"model":"a","model":"b"}`,
+		`{"model":"cut`, ``, `[]`, `{"mod\u0065l":"m"}`, `{"model":"deepseek-chat","user_id":"u"}`, `{"model":"deepseek-reasoner","messages":[]}`,
+		`{"thinking":{"type":"disabled"},"model":"m","user":"u"}`, `{"enable_thinking" :true,"user_id":"u","user":"v"}`, `{"reasoning":{"enabled":false},"thinking":{"type":"enabled"}}`,
+		`{"user":1,"user":2}`, `{"thinking":{"type":"x"`,
+	} {
+		for i := range hostTable {
+			f.Add([]byte(seed), "deepseek-v4", uint(i), uint(i*7+3), false)
+			f.Add([]byte(seed), "qu\"ote\\ \x00", uint(i), uint(0), true)
+		}
 	}
-	f.Fuzz(func(t *testing.T, body []byte, name string) {
+	f.Fuzz(func(t *testing.T, body []byte, name string, from, to uint, messages bool) {
 		before := bytes.Clone(body)
-		l := lookInto(body)
-		got := l.withModel(body, name)
+		row := func(i uint) *endpoint { return &endpoint{row: &hostTable[i%uint(len(hostTable))]} }
+		c := &call{op: opChat, meant: row(from), body: body, look: lookInto(body)}
+		if messages {
+			c.op = opMessages
+		}
+		got := c.bodyFor(row(to), name)
 		if !bytes.Equal(body, before) {
 			t.Fatalf("the body was changed")
 		}
-		if l.modelTo == 0 || name == l.model {
-			if !bytes.Equal(got, body) {
-				t.Errorf("withModel(%q, %q) = %q, want it as it was", body, name, got)
-			}
-			return
+		var was, is map[string]any
+		if json.Unmarshal(body, &was) != nil || was == nil {
+			return // cut: what can be found in it may be replaced, which the host will refuse all the same
 		}
-		if !bytes.HasPrefix(got, body[:l.modelFrom]) || !bytes.HasSuffix(got, body[l.modelTo:]) {
-			t.Errorf("withModel(%q, %q) = %q: more than the model changed", body, name, got)
+		if err := json.Unmarshal(got, &is); err != nil {
+			t.Fatalf("%q became %q: %v", body, got, err)
 		}
-		if json.Valid(body) {
-			var is struct{ Model string }
-			var quoted string
-			if err := json.Unmarshal(got[l.modelFrom:len(got)-(len(body)-l.modelTo)], &quoted); err != nil {
-				t.Errorf("withModel(%q, %q) = %q: %v", body, name, got, err)
-			}
-			_ = json.Unmarshal(got, &is)
+		for _, key := range []string{"model", "thinking", "enable_thinking", "reasoning", "user", "user_id"} {
+			delete(was, key)
+			delete(is, key)
+		}
+		if !reflect.DeepEqual(was, is) {
+			t.Errorf("%q became %q: more than the names changed", body, got)
 		}
 	})
 }

@@ -21,7 +21,7 @@ func TestNewRefusesNonsense(t *testing.T) {
 		{"no URL", []Option{WithEndpoints(Endpoint{})}, []string{"WithEndpoints: endpoint 1: URL is empty"}},
 		{"relative URL", []Option{WithEndpoints(good, Endpoint{URL: "/v1"})}, []string{"WithEndpoints: endpoint 2", "absolute"}},
 		{"other scheme", []Option{WithEndpoints(Endpoint{URL: "ftp://x"})}, []string{"scheme"}},
-		{"key in the URL", []Option{WithEndpoints(Endpoint{URL: "https://user:secret@x/?key=secret"})}, []string{"user, query or fragment"}},
+		{"key in the URL", []Option{WithEndpoints(Endpoint{URL: "https://user:secret@x/?key=secret"})}, []string{"a query other than api-version"}},
 		{"key in a URL that cannot be parsed", []Option{WithEndpoints(Endpoint{URL: "https://secret\x7f"})}, []string{"cannot be parsed"}},
 		{"key over plain http", []Option{WithEndpoints(Endpoint{URL: "http://10.0.0.1", APIKey: "secret"})}, []string{"plain http"}},
 		{"key with a line break", []Option{WithEndpoints(Endpoint{URL: "https://x", APIKey: "secret\n"})}, []string{"line break"}},

@@ -7,26 +7,55 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 	"unsafe"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // An operation is an inference operation by its path behind the base URL.
 // Only these are judged, cached and failed over.
 type operation string
 
-const opChat operation = "/chat/completions"
+const (
+	opChat        operation = "/chat/completions"
+	opCompletions operation = "/completions" // fill in the middle
+	opResponses   operation = "/responses"
+	opMessages    operation = "/messages" // Anthropic's
+	opEmbeddings  operation = "/embeddings"
+)
 
 // operationOf tells the operation a request asks for.
 func operationOf(req *http.Request) (operation, bool) {
-	if req.Method == http.MethodPost && req.URL != nil && strings.HasSuffix(req.URL.Path, string(opChat)) {
-		return opChat, true
+	if req.Method != http.MethodPost || req.URL == nil {
+		return "", false
 	}
-	return "", false
+	path := req.URL.Path
+	for _, op := range [...]operation{opChat, opCompletions, opResponses, opEmbeddings} {
+		if strings.HasSuffix(path, string(op)) {
+			return op, true
+		}
+	}
+	// Others have paths that end in /messages, too: OpenAI's threads have.
+	return opMessages, strings.HasSuffix(path, "/v1"+string(opMessages))
+}
+
+// wire returns the format of the operation's answers.
+func (op operation) wire() wire.Wire {
+	switch op {
+	case opResponses:
+		return wire.Responses
+	case opMessages:
+		return wire.Messages
+	case opEmbeddings:
+		return wire.Embeddings
+	}
+	return wire.Chat
 }
 
 // Call overrides, for one call, what the Transport is set to. Put it into the
@@ -48,15 +77,25 @@ func WithCall(ctx context.Context, c Call) context.Context {
 
 // look is what the one look into a request's body found.
 type look struct {
-	model              string
-	modelFrom, modelTo int // where the model's JSON value stands in the body
-	stream             bool
-	thinking           bool // the call asks the model to think
-	temperature        float64
-	hasTemperature     bool
-	maxTokens          int
-	choices            int
+	model       string
+	modelAt     span // the JSON value
+	thinking    bool // the call asks the model to think
+	thinkingIn  thinkingField
+	thinkingAt  span // the whole member, if there is just one such
+	userField   string
+	userAt      span // the key
+	stream      bool
+	temperature float64
+	maxTokens   int
+	choices     int
+
+	hasTemperature bool
+	stateful       bool // it goes on from what one host keeps
+	prefix         bool // its last message is the beginning of the answer
 }
+
+// A span is a part of a body.
+type span struct{ from, to int }
 
 // names keeps model names, so that those of calls need not be copied out of
 // their bodies each time: a bounded number, since they come from callers.
@@ -86,8 +125,8 @@ func (n *names) intern(name string) string {
 	return name
 }
 
-// lookInto reads the fields breakwater needs in one pass. The model it finds
-// is part of the body, not a copy. A body that is no
+// lookInto reads the fields breakwater needs in one pass. The names it finds
+// are part of the body, not copies. A body that is no
 // JSON object yields nothing: the host will say what is wrong with it.
 func lookInto(body []byte) look {
 	l := look{choices: 1}
@@ -95,45 +134,137 @@ func lookInto(body []byte) look {
 	if !text.IsObject() {
 		return l
 	}
+	modes := 0
+	think := func(in thinkingField, on bool, key, value gjson.Result) {
+		modes++
+		l.thinking = l.thinking || on
+		l.thinkingIn, l.thinkingAt = in, span{key.Index, value.Index + len(value.Raw)}
+	}
 	text.ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "model":
 			if value.Type == gjson.String && closed(value.Raw) {
 				l.model = value.Str
-				l.modelFrom, l.modelTo = value.Index, value.Index+len(value.Raw)
+				l.modelAt = span{value.Index, value.Index + len(value.Raw)}
 			}
 		case "stream":
 			l.stream = value.Type == gjson.True
 		case "thinking":
-			l.thinking = value.Get("type").Str == "enabled"
+			if kind := value.Get("type").Str; kind != "" {
+				think(thinkingObject, kind != "disabled", key, value)
+			}
 		case "enable_thinking":
-			l.thinking = l.thinking || value.Type == gjson.True
+			if value.IsBool() {
+				think(enableThinking, value.Type == gjson.True, key, value)
+			}
+		case "reasoning":
+			if enabled := value.Get("enabled"); enabled.IsBool() {
+				think(reasoningObject, enabled.Type == gjson.True, key, value)
+			}
+		case "user", "user_id":
+			if l.userField != "" {
+				l.userAt = span{} // both: none is renamed
+				break
+			}
+			l.userField, l.userAt = key.Str, span{key.Index, key.Index + len(key.Raw)}
 		case "temperature":
 			l.temperature, l.hasTemperature = value.Num, value.Type == gjson.Number
-		case "max_tokens", "max_completion_tokens":
+		case "max_tokens", "max_completion_tokens", "max_output_tokens":
 			l.maxTokens = int(min(max(value.Num, 0), 1<<31))
 		case "n":
 			l.choices = int(min(max(value.Num, 1), 128))
+		case "previous_response_id", "conversation":
+			l.stateful = l.stateful || value.Type != gjson.Null
+		case "background":
+			l.stateful = l.stateful || value.Type == gjson.True
 		}
 		return true
 	})
+	if modes > 1 {
+		l.thinkingAt = span{}
+	}
 	return l
+}
+
+// beginsAnswer reports whether the last message of a chat is the beginning of
+// the answer, for the host to go on from. API:
+// https://api-docs.deepseek.com/guides/chat_prefix_completion.
+func beginsAnswer(body []byte) bool {
+	text := gjson.GetBytes(body, "messages")
+	prefix := false
+	text.ForEach(func(_, message gjson.Result) bool {
+		prefix = message.Get("prefix").Type == gjson.True
+		return true
+	})
+	return prefix
 }
 
 // closed reports whether a JSON string literal has its closing quote, which a
 // cut body's last one has not.
 func closed(raw string) bool { return len(raw) >= 2 && raw[len(raw)-1] == '"' }
 
-// withModel returns body with the model's value replaced by name, every other
-// byte as it was: the host's prefix cache depends on it.
-func (l *look) withModel(body []byte, name string) []byte {
-	if l.modelTo == 0 || name == l.model {
+// An edit puts text in the place of a span.
+type edit struct {
+	at   span
+	text string
+}
+
+// bodyFor returns the call's body as e has to get it: the model by its name
+// there, and, where e's host has other fields for them than the caller's, the
+// mode of thinking and the caller's user. Every other byte stays as it was:
+// the host's prefix cache depends on it.
+func (c *call) bodyFor(e *endpoint, model string) []byte {
+	var room [4]edit
+	l, edits := &c.look, room[:0]
+	renamed := l.modelAt.to != 0 && model != l.model
+	if renamed {
+		edits = append(edits, edit{l.modelAt, string(gjson.AppendJSONString(nil, model))})
+	}
+	if think, old := retired[l.model]; old && renamed && l.thinkingIn == thinkingUnknown && !e.row.thinks(model) {
+		// Today's models of that name think by themselves; those of old did as they were called.
+		field := e.row.thinking
+		switch c.op {
+		case opMessages:
+			field = thinkingObject
+			if think { // Anthropic's field wants a budget with that
+				field = thinkingUnknown
+			}
+		case opChat:
+		default:
+			field = thinkingUnknown
+		}
+		if field != thinkingUnknown {
+			after := span{l.modelAt.to, l.modelAt.to}
+			edits = append(edits, edit{after, `,"` + field.name() + `":` + field.value(think)})
+		}
+	}
+	if c.op == opChat && e.row != c.meant.row {
+		if to := e.row.thinking; l.thinkingAt.to != 0 && to != thinkingUnknown && to != l.thinkingIn {
+			edits = append(edits, edit{l.thinkingAt, `"` + to.name() + `":` + to.value(l.thinking)})
+		}
+		if to := e.row.userField(); l.userAt.to != 0 && l.userField == c.meant.row.userField() && to != l.userField {
+			edits = append(edits, edit{l.userAt, `"` + to + `"`})
+		}
+	}
+	return splice(c.body, edits)
+}
+
+// splice returns body with the edits made, body itself if there are none.
+func splice(body []byte, edits []edit) []byte {
+	if len(edits) == 0 {
 		return body
 	}
-	spliced := make([]byte, 0, len(body)+len(name)+2)
-	spliced = append(spliced, body[:l.modelFrom]...)
-	spliced = gjson.AppendJSONString(spliced, name)
-	return append(spliced, body[l.modelTo:]...)
+	slices.SortStableFunc(edits, func(a, b edit) int { return a.at.from - b.at.from })
+	size := len(body)
+	for _, e := range edits {
+		size += len(e.text)
+	}
+	spliced, done := make([]byte, 0, size), 0
+	for _, e := range edits {
+		spliced = append(append(spliced, body[done:e.at.from]...), e.text...)
+		done = e.at.to
+	}
+	return append(spliced, body[done:]...)
 }
 
 // A call is what the caller asked for, once. It is the context of all that is
@@ -191,7 +322,29 @@ func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*
 	}
 	c.look = lookInto(c.body)
 	c.look.model = t.names.intern(c.look.model)
+	if meant.row.prefix != "" && strings.HasPrefix(req.URL.Path, meant.row.prefix+"/") {
+		c.look.prefix = beginsAnswer(c.body)
+	}
 	return c, nil
+}
+
+// isInference reports whether the call is one for sure. Its path says so where
+// the endpoint was given or its host is known; elsewhere, paths like these may
+// belong to anybody, and the body has to name a model.
+func (c *call) isInference() bool {
+	return c.op == opChat || len(c.t.tiers) > 0 || c.meant.row.host != HostOpenAI || c.look.model != ""
+}
+
+// restored is the caller's request with its body back.
+func (c *call) restored(req *http.Request) *http.Request {
+	req = req.WithContext(req.Context())
+	switch {
+	case c.streamed != nil:
+		req.Body = c.streamed
+	case c.body != nil:
+		req.Body = io.NopCloser(bytes.NewReader(c.body))
+	}
+	return req
 }
 
 // readBody takes the body over from the caller's request, and closes it

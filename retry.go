@@ -97,6 +97,20 @@ func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 	return 0, false
 }
 
+// retryAfter reads how long the host asks to be left alone, from the headers
+// that all have or from those in which this one says when its limit ends.
+func (row *hostRow) retryAfter(status int, h http.Header, now time.Time) (time.Duration, bool) {
+	if d, ok := retryAfter(h, now); ok || status != http.StatusTooManyRequests {
+		return d, ok
+	}
+	for _, name := range row.resets {
+		if s, ok := hostileNumber(h.Get(name)); ok {
+			return boundedPause(s, time.Second), true
+		}
+	}
+	return 0, false
+}
+
 // hostileNumber reads a non-negative number, decimals allowed.
 func hostileNumber(s string) (float64, bool) {
 	n, err := strconv.ParseFloat(strings.TrimSpace(s), 64)

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/breakwater-go/breakwater/internal/chat"
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // A Class says what became of an attempt.
@@ -20,7 +20,8 @@ const (
 	ClassRateLimited  Class = "rate_limited"   // 429
 	ClassKeyRejected  Class = "key_rejected"   // 401, 403
 	ClassNoFunds      Class = "no_funds"       // 402, or the host's words for it
-	ClassUnsuited     Class = "unsuited"       // this host's limits: context length, unknown model
+	ClassUnsuited     Class = "unsuited"       // this host's limits: context length, a field it wants
+	ClassNoModel      Class = "no_model"       // this endpoint does not have the model, or the operation
 	ClassFiltered     Class = "filtered"       // the content is refused
 	ClassRefused      Class = "refused"        // any other 4xx: the request is at fault
 	ClassRedirected   Class = "redirected"     // 3xx to an inference call
@@ -93,7 +94,7 @@ type Usage struct {
 	ReasoningTokens                             int // of the completion
 }
 
-func usageOf(u chat.Usage) Usage { return Usage(u) }
+func usageOf(u wire.Usage) Usage { return Usage(u) }
 
 // An Attempt is one trip to one endpoint, or one that a local refusal spared.
 type Attempt struct {

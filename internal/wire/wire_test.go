@@ -1,4 +1,4 @@
-package chat
+package wire
 
 import "testing"
 
@@ -86,7 +86,7 @@ func FuzzEvent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var a Answer
 		says := a.Event(data)
-		if says == Malformed && (a.Finished() || a.HasChoices()) {
+		if says == Malformed && (a.Finished() || a.Begun()) {
 			t.Errorf("Event(%q) is malformed and still says something", data)
 		}
 		RefusalOf(data)

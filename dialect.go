@@ -1,0 +1,130 @@
+package breakwater
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/breakwater-go/breakwater/internal/wire"
+)
+
+// This file is how the rows of hosts.go are read.
+
+// classify says what a refusal means: the host's own words first, then the
+// status, the message of a host we do not know never.
+func (row *hostRow) classify(status int, body []byte, asked bool) Class {
+	r := wire.RefusalOf(body)
+	message := strings.ToLower(r.Message)
+	for _, w := range row.words {
+		if w.status == status && (!w.asked || asked) && (w.code == "" || w.names(r.Code) || w.names(r.Type)) && strings.Contains(message, w.message) {
+			return w.class
+		}
+	}
+	switch {
+	case status >= 300 && status < 400:
+		return ClassRedirected
+	case status == http.StatusTooManyRequests:
+		return ClassRateLimited
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return ClassKeyRejected
+	case status == http.StatusPaymentRequired:
+		return ClassNoFunds
+	case status == http.StatusRequestTimeout, status == http.StatusFailedDependency, status >= 500:
+		return ClassUnavailable
+	}
+	return ClassRefused
+}
+
+// names reports whether the rule's code is this one. A code that ends in a
+// dot stands for all that begin with it: Ark's have details behind a dot.
+func (w *wordRule) names(code string) bool {
+	if family, ok := strings.CutSuffix(w.code, "."); ok {
+		return code == family || strings.HasPrefix(code, w.code)
+	}
+	return code == w.code
+}
+
+// thinks reports whether a model is known by its name to think unasked.
+func (row *hostRow) thinks(model string) bool {
+	model = strings.ToLower(model)
+	for _, part := range row.thinkers {
+		if strings.Contains(model, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// rootOf returns what precedes op's path at an endpoint of this host whose
+// base path is base, or false if the host does not serve op.
+func (row *hostRow) rootOf(op operation, base string) (string, bool) {
+	if row.operations == nil {
+		if op == opMessages && !strings.HasSuffix(base, "/v1") {
+			return base + "/v1", true // as Anthropic's SDKs have it
+		}
+		return base, true
+	}
+	roots, ok := row.operations[op]
+	if !ok {
+		return "", false
+	}
+	for _, root := range roots {
+		if root == base {
+			return base, true
+		}
+	}
+	if op == opChat && !row.knows(base) {
+		return base, true // a base path that is not in the table is the user's word
+	}
+	return roots[0], true
+}
+
+// knows reports whether base is, or precedes, one of the host's roots.
+func (row *hostRow) knows(base string) bool {
+	for _, roots := range row.operations {
+		for _, root := range roots {
+			if root == base || strings.HasPrefix(root, base+"/") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// A thinkingField is how a call to a host says whether the model is to think.
+type thinkingField int
+
+const (
+	thinkingUnknown thinkingField = iota
+	thinkingObject                // "thinking":{"type":"enabled"}
+	enableThinking                // "enable_thinking":true
+	reasoningObject               // "reasoning":{"enabled":true}
+)
+
+func (f thinkingField) name() string {
+	return [...]string{"", "thinking", "enable_thinking", "reasoning"}[f]
+}
+
+// value is the field's JSON value.
+func (f thinkingField) value(think bool) string {
+	switch {
+	case f == thinkingObject && think:
+		return `{"type":"enabled"}`
+	case f == thinkingObject:
+		return `{"type":"disabled"}`
+	case f == enableThinking && think:
+		return `true`
+	case f == enableThinking:
+		return `false`
+	case think:
+		return `{"enabled":true}`
+	}
+	return `{"enabled":false}`
+}
+
+// userField is the field that names the caller's own user.
+func (row *hostRow) userField() string {
+	if row.user == "" {
+		return "user"
+	}
+	return row.user
+}
