@@ -141,7 +141,7 @@ func gate(next http.RoundTripper) http.RoundTripper {
 	return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		a := attemptOf(req.Context())
 		if err := a.shape(req); err != nil {
-			return nil, &trouble{class: ClassRewrite, err: err}
+			return nil, &trouble{class: ClassRewrite, err: &quietError{err}}
 		}
 		a.watch.begin(a)
 		resp, err := next.RoundTrip(req)
@@ -274,6 +274,9 @@ func (a *attempt) broken(err error, class Class) *trouble {
 			class = ClassDeadline
 		}
 		return &trouble{class: class, err: context.Cause(a.call)}
+	}
+	if err != nil && err != errNoResponse && !errors.Is(err, ErrBadResponse) && !errors.Is(err, ErrTruncated) {
+		err = &quietError{err}
 	}
 	return &trouble{class: class, err: err}
 }

@@ -383,15 +383,18 @@ func (b *unjudgedBody) Read(p []byte) (int, error) {
 	if text := bytes.TrimRight(p[:n], " \t\r\n"); len(text) > 0 {
 		b.last = text[len(text)-1]
 	}
-	if err == io.EOF && b.object && b.last != '}' {
-		err = ErrTruncated
-	}
 	switch {
+	case err == nil:
+	case err == io.EOF && b.object && b.last != '}':
+		err = ErrTruncated
+		b.attempt.end(ClassTruncated, err, Usage{}, b.read)
 	case err == io.EOF:
 		b.attempt.end(ClassOK, nil, Usage{}, b.read)
-	case err != nil && b.attempt.call.Err() != nil:
+	case b.attempt.call.Err() != nil:
+		err = context.Cause(b.attempt.call)
 		b.attempt.end(ClassCanceled, err, Usage{}, b.read)
-	case err != nil:
+	default:
+		err = &brokenError{ErrTruncated, err}
 		b.attempt.end(ClassTruncated, err, Usage{}, b.read)
 	}
 	return n, err

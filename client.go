@@ -108,6 +108,8 @@ func newBase() *http.Transport {
 		MaxIdleConnsPerHost:   256,
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: time.Second,
+		// A server's headers are as hostile as its bodies; the standard bound is 10 MiB.
+		MaxResponseHeaderBytes: 1 << 20,
 		// Queued streams are silent for long: pings tell a dead connection from a slow host.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
 	}

@@ -101,11 +101,12 @@ func describe(err error) string {
 		return "DNS: " + dns.Err
 	case errors.As(err, &cert):
 		return "TLS: certificate not verified"
-	case errors.As(err, &op):
-		if op.Err != nil {
-			return op.Op + ": " + op.Err.Error()
-		}
+	case errors.As(err, &op) && op.Err == nil:
 		return op.Op
+	case op != nil && op.Op == "proxyconnect": // what the proxy said, or its URL
+		return strings.TrimSuffix("proxyconnect: "+describe(op.Err), ": ")
+	case op != nil:
+		return op.Op + ": " + op.Err.Error()
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return "connection closed"
 	case errors.Is(err, context.DeadlineExceeded):
@@ -113,6 +114,21 @@ func describe(err error) string {
 	}
 	return ""
 }
+
+// A quietError is an error of the network, or of the user's own code, that
+// does not say what it may quote. What it is can be asked with errors.Is and
+// errors.As.
+type quietError struct{ cause error }
+
+func (e *quietError) Error() string {
+	text := describe(e.cause)
+	if text == "" {
+		text = fmt.Sprintf("error of type %T", e.cause)
+	}
+	return "breakwater: " + text
+}
+
+func (e *quietError) Unwrap() error { return e.cause }
 
 // ErrorOf returns the *Error behind an answer that breakwater wrote itself,
 // else nil.
