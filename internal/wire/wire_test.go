@@ -1,6 +1,9 @@
 package wire
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 func TestEvent(t *testing.T) {
 	for _, tt := range []struct {
@@ -38,6 +41,110 @@ func TestEvent(t *testing.T) {
 	}
 }
 
+// Events of the wires other than chat, each as the API documents it.
+func TestEventOfOtherWires(t *testing.T) {
+	const (
+		began = `{"type":"response.created","response":{"id":"r","status":"in_progress","output":[],"error":null}}`
+		start = `{"type":"message_start","message":{"role":"assistant","content":[],"stop_reason":null,"usage":{"input_tokens":3,"cache_read_input_tokens":4,"output_tokens":1}}}`
+	)
+	for _, tt := range []struct {
+		name     string
+		wire     Wire
+		data     string
+		want     Says
+		finished bool
+	}{
+		{"FIM text", Chat, `{"choices":[{"index":0,"text":"a","finish_reason":null}]}`, Payload, false},
+		{"FIM nothing", Chat, `{"choices":[{"index":0,"text":"","finish_reason":null}]}`, Nothing, false},
+		{"FIM end", Chat, `{"choices":[{"index":0,"text":"","finish_reason":"stop"}]}`, Nothing, true},
+		{"OpenRouter breaks off", Chat, `{"error":{"code":502,"message":"m"},"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}]}`, Failure, false},
+		{"OpenRouter's choice with an error", Chat, `{"choices":[{"index":0,"error":{"code":502,"message":"m"},"message":{"content":"a"}}]}`, Failure, false},
+
+		{"response created", Responses, began, Nothing, false},
+		{"response queued", Responses, `{"type":"response.queued","response":{"status":"queued"}}`, Alive, false},
+		{"response item", Responses, `{"type":"response.output_item.added","item":{"type":"message","content":[],"role":"assistant"}}`, Nothing, false},
+		{"response part", Responses, `{"type":"response.content_part.added","part":{"type":"output_text","text":""}}`, Nothing, false},
+		{"response text", Responses, `{"type":"response.output_text.delta","delta":"a"}`, Payload, false},
+		{"response empty text", Responses, `{"type":"response.output_text.delta","delta":""}`, Nothing, false},
+		{"response reasoning", Responses, `{"type":"response.reasoning_text.delta","delta":"hm"}`, Payload, false},
+		{"response arguments", Responses, `{"type":"response.function_call_arguments.delta","delta":"{"}`, Payload, false},
+		{"response refusal", Responses, `{"type":"response.refusal.delta","delta":"no"}`, Payload, false},
+		{"response item in one piece", Responses, `{"type":"response.output_item.done","item":{"type":"message","content":[{"type":"output_text","text":"a"}]}}`, Payload, false},
+		{"response call in one piece", Responses, `{"type":"response.output_item.done","item":{"type":"function_call","arguments":"{}"}}`, Payload, false},
+		{"response completed", Responses, `{"type":"response.completed","response":{"status":"completed","error":null,"output":[]}}`, Done, true},
+		{"response incomplete", Responses, `{"type":"response.incomplete","response":{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"}}}`, Done, true},
+		{"response out of resources", Responses, `{"type":"response.incomplete","response":{"status":"incomplete","incomplete_details":{"reason":"insufficient_system_resource"}}}`, OutOfResources, false},
+		{"response failed", Responses, `{"type":"response.failed","response":{"status":"failed","error":{"code":"server_error","message":"m"}}}`, Failure, false},
+		{"response failed without saying why", Responses, `{"type":"response.failed"}`, Failure, false},
+		{"response error", Responses, `{"type":"error","code":"server_error","message":"m","param":null}`, Failure, false},
+		{"[DONE] ends no response", Responses, `[DONE]`, Nothing, false},
+		{"response cut", Responses, `{"type":"response.comp`, Malformed, false},
+
+		{"message start", Messages, start, Nothing, false},
+		{"ping", Messages, `{"type":"ping"}`, Alive, false},
+		{"text block", Messages, `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`, Nothing, false},
+		{"thinking block", Messages, `{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}`, Nothing, false},
+		{"tool block", Messages, `{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"n","input":{}}}`, Payload, false},
+		{"text delta", Messages, `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}`, Payload, false},
+		{"empty delta", Messages, `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}`, Nothing, false},
+		{"thinking delta", Messages, `{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}`, Payload, false},
+		{"arguments delta", Messages, `{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{"}}`, Payload, false},
+		{"message delta", Messages, `{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":9}}`, Nothing, true},
+		{"message delta without a reason", Messages, `{"type":"message_delta","delta":{"stop_reason":null},"usage":{"output_tokens":9}}`, Nothing, false},
+		{"message out of resources", Messages, `{"type":"message_delta","delta":{"stop_reason":"insufficient_system_resource"}}`, OutOfResources, false},
+		{"message stop", Messages, `{"type":"message_stop"}`, Done, false},
+		{"message error", Messages, `{"type":"error","error":{"type":"overloaded_error","message":"m"}}`, Failure, false},
+		{"message error without a type", Messages, `{"error":{"message":"m"}}`, Failure, false},
+		{"message flat error", Messages, `{"code":50603,"message":"m"}`, Failure, false},
+		{"[DONE] ends no message", Messages, `[DONE]`, Nothing, false},
+		{"an event yet unknown", Messages, `{"type":"content_block_stop","index":0}`, Nothing, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := Answer{Wire: tt.wire}
+			if got := a.Event([]byte(tt.data)); got != tt.want || a.Finished() != tt.finished {
+				t.Errorf("Event(%s) = %v, finished %v, want %v, %v", tt.data, got, a.Finished(), tt.want, tt.finished)
+			}
+		})
+	}
+}
+
+// Whole answers of every wire: is it one, is it complete, may it be given again?
+func TestText(t *testing.T) {
+	for _, tt := range []struct {
+		name                    string
+		wire                    Wire
+		data                    string
+		want                    Says
+		begun, finished, length bool
+	}{
+		{"chat", Chat, `{"choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}`, Payload, true, true, false},
+		{"chat of some other kind", Chat, `{"object":"new"}`, Nothing, false, false, false},
+		{"FIM", Chat, `{"object":"text_completion","choices":[{"index":0,"text":"a","finish_reason":"length"}]}`, Payload, true, true, true},
+		{"response", Responses, `{"object":"response","status":"completed","error":null,"output":[{"type":"message"}]}`, Payload, true, true, false},
+		{"response without room", Responses, `{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"output":[]}`, Payload, true, true, true},
+		{"response out of resources", Responses, `{"status":"incomplete","incomplete_details":{"reason":"insufficient_system_resource"},"output":[]}`, OutOfResources, false, false, false},
+		{"response failed", Responses, `{"status":"failed","error":{"code":"server_error","message":"m"},"output":[]}`, Failure, false, false, false},
+		{"response in the background", Responses, `{"status":"queued","output":[]}`, Payload, true, false, false},
+		{"response with a flat error", Responses, `{"code":50603,"message":"m","data":null}`, Failure, false, false, false},
+		{"message", Messages, `{"type":"message","content":[{"type":"text","text":"a"}],"stop_reason":"end_turn"}`, Payload, true, true, false},
+		{"message without room", Messages, `{"type":"message","content":[],"stop_reason":"max_tokens"}`, Payload, true, true, true},
+		{"message out of resources", Messages, `{"type":"message","content":[],"stop_reason":"insufficient_system_resource"}`, OutOfResources, true, false, false},
+		{"message error", Messages, `{"type":"error","error":{"type":"overloaded_error","message":"m"}}`, Failure, false, false, false},
+		{"embeddings", Embeddings, `{"object":"list","data":[{"index":0,"embedding":[0.1]}],"usage":{"prompt_tokens":2,"total_tokens":2}}`, Payload, true, true, false},
+		{"embeddings error", Embeddings, `{"error":{"message":"m"}}`, Failure, false, false, false},
+		{"embeddings of some other kind", Embeddings, `{}`, Nothing, false, false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := Answer{Wire: tt.wire}
+			got := a.Text([]byte(tt.data))
+			if got != tt.want || a.Begun() != tt.begun || a.Finished() != tt.finished || a.Length != tt.length {
+				t.Errorf("Text(%s) = %v, begun %v, finished %v, length %v, want %v, %v, %v, %v", tt.data,
+					got, a.Begun(), a.Finished(), a.Length, tt.want, tt.begun, tt.finished, tt.length)
+			}
+		})
+	}
+}
+
 func TestFinishedTakesEveryChoice(t *testing.T) {
 	a := Answer{Choices: 2}
 	a.Event([]byte(`{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`))
@@ -47,6 +154,35 @@ func TestFinishedTakesEveryChoice(t *testing.T) {
 	a.Event([]byte(`{"choices":[{"index":1,"delta":{},"finish_reason":"length"}]}`))
 	if !a.Finished() || !a.Length {
 		t.Errorf("Finished(), Length = %v, %v after both, want true, true", a.Finished(), a.Length)
+	}
+}
+
+// With the most choices the API allows, the last one counts like the first.
+func TestFinishedTakesTheLastOf128Choices(t *testing.T) {
+	a := Answer{Choices: 128}
+	for i := range 128 {
+		if a.Finished() {
+			t.Fatalf("Finished() = true after %d choices of 128", i)
+		}
+		a.Event(fmt.Appendf(nil, `{"choices":[{"index":%d,"delta":{},"finish_reason":"stop"}]}`, i))
+	}
+	if !a.Finished() {
+		t.Error("Finished() = false after all choices")
+	}
+}
+
+// Usage by the names of the other wires; a message's comes in two parts.
+func TestUsageOfOtherWires(t *testing.T) {
+	r := Answer{Wire: Responses}
+	r.Event([]byte(`{"type":"response.completed","response":{"status":"completed","usage":{"input_tokens":5,"input_tokens_details":{"cached_tokens":2},"output_tokens":7,"output_tokens_details":{"reasoning_tokens":3},"total_tokens":12}}}`))
+	if want := (Usage{5, 7, 12, 2, 3}); r.Usage != want {
+		t.Errorf("Responses: %+v, want %+v", r.Usage, want)
+	}
+	m := Answer{Wire: Messages}
+	m.Event([]byte(`{"type":"message_start","message":{"usage":{"input_tokens":5,"cache_read_input_tokens":2,"cache_creation_input_tokens":1,"output_tokens":1}}}`))
+	m.Event([]byte(`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}`))
+	if want := (Usage{8, 9, 17, 2, 0}); m.Usage != want {
+		t.Errorf("Messages: %+v, want %+v", m.Usage, want)
 	}
 }
 
@@ -69,6 +205,13 @@ func TestRefusalOf(t *testing.T) {
 		{"error as text", `{"error":"m"}`, Refusal{"", "", "m", 0}},
 		{"plain text", `Authentication Fails (governor)`, Refusal{"", "", "Authentication Fails (governor)", 0}},
 		{"nothing", ``, Refusal{}},
+		{"Ark", `{"error":{"code":"AccountOverdueError","message":"m","param":"","type":"Forbidden"}}`, Refusal{"AccountOverdueError", "Forbidden", "m", 0}},
+		{"Ollama", `{"error":"server busy"}`, Refusal{"", "", "server busy", 0}},
+		{"vLLM of old", `{"object":"error","message":"m","type":"BadRequestError","param":null,"code":400}`, Refusal{"400", "BadRequestError", "m", 400}},
+		{"Anthropic", `{"type":"error","error":{"type":"overloaded_error","message":"m"}}`, Refusal{"", "overloaded_error", "m", 529}},
+		{"a response that failed", `{"type":"response.failed","response":{"error":{"code":"rate_limit_exceeded","message":"m"}}}`, Refusal{"rate_limit_exceeded", "", "m", 429}},
+		{"OpenRouter's choice", `{"choices":[{"error":{"code":503,"message":"m"}}]}`, Refusal{"503", "", "m", 503}},
+		{"an absurd code", `{"error":{"code":99999999999999999999,"message":"m"}}`, Refusal{"99999999999999999999", "", "m", 0}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := RefusalOf([]byte(tt.body)); got != tt.want {
@@ -83,11 +226,15 @@ func FuzzEvent(f *testing.F) {
 	f.Add([]byte(`{"choices":[{"index":9999999999999,"delta":{"content":"a\\"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1e999}}`))
 	f.Add([]byte(`{"choices":[{"delta":{"a":[{"b":1}],"content":"x"}}]}`))
 	f.Add([]byte(`{"choices":{"index":0},"code":1,"message":2}`))
+	f.Add([]byte(`{"type":"response.incomplete","response":{"status":"completed","incomplete_details":[],"output":{}}}`))
+	f.Add([]byte(`{"type":"message_delta","delta":{"stop_reason":{}},"usage":{"output_tokens":"9"}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var a Answer
-		says := a.Event(data)
-		if says == Malformed && (a.Finished() || a.Begun()) {
-			t.Errorf("Event(%q) is malformed and still says something", data)
+		for w := Chat; w <= Embeddings; w++ {
+			var event, text Answer
+			event.Wire, text.Wire = w, w
+			if event.Event(data) == Malformed && event.Begun() || text.Text(data) == Malformed && text.Begun() {
+				t.Errorf("%q is malformed and still says something", data)
+			}
 		}
 		RefusalOf(data)
 	})
