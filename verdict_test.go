@@ -1,0 +1,321 @@
+package breakwater
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The verdict table: what each host's refusals mean, in the words it really
+// uses; what follows with a backup elsewhere and without one; whose rest it
+// earns; what the circuit hears.
+func TestVerdicts(t *testing.T) {
+	const (
+		again = "again"
+		on    = "elsewhere"
+		stop  = "stop"
+	)
+	nested := func(message, kind, code string) string {
+		return fmt.Sprintf(`{"error":{"message":%q,"type":%q,"param":null,"code":%q}}`, message, kind, code)
+	}
+	tooLong := "This model's maximum context length is 131072 tokens. However, you requested 131134 tokens"
+	for _, tt := range []struct {
+		name   string
+		host   Host
+		status int
+		body   string // not JSON: text without a type
+		header string // Name: value
+		class  Class
+		then   string // with a backup: the verdicts on the host's attempts
+		rests  string // with a backup: endpoint, account, model of the account, or nobody
+	}{
+		// DeepSeek: quick_start/error_codes, and bodies as seen.
+		{"DeepSeek 400", HostDeepSeek, 400, nested("Failed to deserialize the JSON body into the target type", "invalid_request_error", "invalid_request_error"), "", ClassRefused, stop, ""},
+		{"DeepSeek 401", HostDeepSeek, 401, nested("Authentication Fails, Your api key: ****xxxx is invalid", "authentication_error", "invalid_request_error"), "", ClassKeyRejected, on, "endpoint"},
+		{"DeepSeek 401 in plain text", HostDeepSeek, 401, "Authentication Fails (governor)", "", ClassKeyRejected, on, "endpoint"},
+		{"DeepSeek 402", HostDeepSeek, 402, nested("Insufficient Balance", "unknown_error", "invalid_request_error"), "", ClassNoFunds, on, "account"},
+		{"DeepSeek 422", HostDeepSeek, 422, nested("Invalid parameters", "invalid_request_error", "invalid_request_error"), "", ClassRefused, stop, ""},
+		{"DeepSeek 429 that speaks of the balance", HostDeepSeek, 429, nested("Your current concurrency is 40, which exceeds your concurrency limit of 39 based on your remaining balance. Please top up your balance to restore your concurrency.", "rate_limit_error", "rate_limit_error"), "", ClassRateLimited, "again again elsewhere", "model"},
+		{"DeepSeek 500", HostDeepSeek, 500, nested("Server error", "server_error", "server_error"), "", ClassUnavailable, "again elsewhere", ""},
+		{"DeepSeek 503", HostDeepSeek, 503, nested("Service is too busy.", "service_unavailable_error", "service_unavailable_error"), "", ClassUnavailable, "again elsewhere", ""},
+		{"DeepSeek retired model", HostDeepSeek, 400, nested("The supported API model names are deepseek-v4-pro or deepseek-v4-flash, but you passed deepseek-chat.", "invalid_request_error", "invalid_request_error"), "", ClassNoModel, on, ""},
+		{"DeepSeek unknown model", HostDeepSeek, 400, nested("Model Not Exist", "invalid_request_error", "invalid_request_error"), "", ClassNoModel, on, ""},
+		{"DeepSeek context length", HostDeepSeek, 400, nested(tooLong, "invalid_request_error", "invalid_request_error"), "", ClassUnsuited, on, ""},
+		{"DeepSeek misses the reasoning", HostDeepSeek, 400, nested("The `reasoning_content` in the thinking mode must be passed back to the API.", "invalid_request_error", "invalid_request_error"), "", ClassUnsuited, on, ""},
+		{"DeepSeek content filter", HostDeepSeek, 400, nested("Content Exists Risk", "invalid_request_error", "invalid_request_error"), "", ClassFiltered, stop, ""},
+
+		{"Ark 401", HostVolcengine, 401, nested("The API key format is incorrect", "Unauthorized", "AuthenticationError"), "", ClassKeyRejected, on, "endpoint"},
+		{"Ark no money", HostVolcengine, 403, nested("The request failed because your account has an overdue balance", "Forbidden", "AccountOverdueError"), "", ClassNoFunds, on, "account"},
+		{"Ark unknown model", HostVolcengine, 404, nested("The model or endpoint x does not exist", "NotFound", "InvalidEndpointOrModel.NotFound"), "", ClassNoModel, on, ""},
+		{"Ark model not open", HostVolcengine, 404, nested("Your account has not activated the model x", "NotFound", "ModelNotOpen"), "", ClassNoModel, on, ""},
+		{"Ark rate limit", HostVolcengine, 429, nested("rate limit", "TooManyRequests", "RateLimitExceeded.EndpointTPMExceeded"), "", ClassRateLimited, "again again elsewhere", "model"},
+		{"Ark overloaded", HostVolcengine, 429, nested("The service is overloaded", "TooManyRequests", "ServerOverloaded"), "", ClassRateLimited, "again again elsewhere", "model"},
+		{"Ark content filter", HostVolcengine, 400, nested("sensitive", "BadRequest", "SensitiveContentDetected.SevereViolation"), "", ClassFiltered, stop, ""},
+
+		{"SiliconFlow busy", HostSiliconFlow, 503, `{"code":50603,"message":"System is really busy. Please try again later.","data":null}`, "", ClassUnavailable, "again elsewhere", ""},
+		{"SiliconFlow TPM", HostSiliconFlow, 429, `{"message":"Request was rejected due to rate limiting. Details: TPM limit reached.","data":null}`, "", ClassRateLimited, "again again elsewhere", "model"},
+		{"SiliconFlow no money", HostSiliconFlow, 403, `{"code":30001,"message":"Sorry, your account balance is insufficient","data":null}`, "", ClassNoFunds, on, "account"},
+		{"SiliconFlow unknown model", HostSiliconFlow, 400, `{"code":20012,"message":"Model does not exist. Please check it carefully.","data":null}`, "", ClassNoModel, on, ""},
+		{"SiliconFlow key as text", HostSiliconFlow, 401, `"Invalid token"`, "", ClassKeyRejected, on, "endpoint"},
+
+		{"Bailian requests", HostBailian, 429, nested("You exceeded your current requests list.", "limit_requests", "limit_requests"), "", ClassRateLimited, "again again elsewhere", "model"},
+		{"Bailian burst", HostBailian, 429, nested("Request rate increased too quickly.", "limit_burst_rate", "limit_burst_rate"), "", ClassRateLimited, "again again elsewhere", "model"},
+		{"Bailian's quota is a throttle", HostBailian, 429, nested("You exceeded your current quota, please check your plan and billing details.", "insufficient_quota", "insufficient_quota"), "", ClassRateLimited, "again again elsewhere", "model"},
+		{"Bailian arrears", HostBailian, 400, `{"error":{"code":"Arrearage","param":null,"message":"Access denied, please make sure your account is in good standing.","type":"Arrearage"},"id":"x","request_id":"x"}`, "", ClassNoFunds, on, "account"},
+		{"Bailian content filter", HostBailian, 400, nested("Input data may contain inappropriate content.", "data_inspection_failed", "data_inspection_failed"), "", ClassFiltered, stop, ""},
+		{"Bailian context length", HostBailian, 400, nested("Range of input length should be [1, 98304]", "invalid_parameter_error", "invalid_parameter_error"), "", ClassUnsuited, on, ""},
+		{"Bailian unknown model", HostBailian, 404, nested("The model `x` does not exist or you do not have access to it.", "invalid_request_error", "model_not_found"), "", ClassNoModel, on, ""},
+
+		{"Tencent 429", HostTencent, 429, nested("slow down", "x", "x"), "", ClassRateLimited, "again again elsewhere", "model"},
+		{"Tencent 401", HostTencent, 401, nested("no", "x", "x"), "", ClassKeyRejected, on, "endpoint"},
+
+		{"Qianfan token", HostQianfan, 401, `{"error":{"code":"invalid_iam_token","message":"IAM Certification failed","type":"invalid_request_error"},"id":"as-x"}`, "", ClassKeyRejected, on, "endpoint"},
+		{"Qianfan unknown model", HostQianfan, 401, `{"error":{"code":"invalid_model","message":"No permission to use the model","type":"invalid_request_error"},"id":"as-x"}`, "", ClassNoModel, on, ""},
+		{"Qianfan no money", HostQianfan, 403, `{"error":{"code":"account_overdue","message":"Account is overdue","type":"access_denied"},"id":"as-x"}`, "", ClassNoFunds, on, "account"},
+		{"Qianfan requests", HostQianfan, 429, `{"error":{"code":"rpm_rate_limit_exceeded","message":"Rate limit reached for RPM","type":"rate_limit_exceeded"},"id":"as-x"}`, "", ClassRateLimited, "again again elsewhere", "model"},
+		{"Qianfan cluster", HostQianfan, 429, `{"error":{"code":"cluster_rpm_rate_limit_exceeded","message":"m","type":"rate_limit_exceeded"},"id":"as-x"}`, "", ClassRateLimited, "again again elsewhere", "model"},
+		{"Qianfan 500", HostQianfan, 500, `{"error":{"code":"Internal_error","message":"Internal error","type":"internal_error"},"id":"as-x"}`, "", ClassUnavailable, "again elsewhere", ""},
+
+		{"Azure content filter", HostAzure, 400, `{"error":{"message":"The response was filtered","type":null,"param":"prompt","code":"content_filter","status":400,"innererror":{}}}`, "", ClassFiltered, stop, ""},
+		{"Azure deployment", HostAzure, 404, `{"error":{"code":"DeploymentNotFound","message":"The API deployment for this resource does not exist."}}`, "", ClassNoModel, on, ""},
+		{"Azure rate limit in milliseconds", HostAzure, 429, `{"error":{"code":"429","message":"Requests have exceeded call rate limit"}}`, "Retry-After-Ms: 700", ClassRateLimited, "again again elsewhere", "model"},
+		{"Azure key", HostAzure, 401, `{"error":{"code":"401","message":"Access denied due to invalid subscription key"}}`, "", ClassKeyRejected, on, "endpoint"},
+
+		{"OpenRouter key", HostOpenRouter, 401, `{"error":{"code":401,"message":"No auth credentials found"}}`, "", ClassKeyRejected, on, "endpoint"},
+		{"OpenRouter no credits", HostOpenRouter, 402, `{"error":{"code":402,"message":"Insufficient credits"}}`, "", ClassNoFunds, on, "account"},
+		{"OpenRouter 402 to come back to", HostOpenRouter, 402, `{"error":{"code":402,"message":"in flight","metadata":{"limit_source":"openrouter_in_flight_budget"}}}`, "Retry-After: 30", ClassRateLimited, on, "model"},
+		{"OpenRouter moderation", HostOpenRouter, 403, `{"error":{"code":403,"message":"Your input was flagged","metadata":{"reasons":["x"],"flagged_input":"x"}}}`, "", ClassFiltered, stop, ""},
+		{"OpenRouter 408", HostOpenRouter, 408, `{"error":{"code":408,"message":"timed out"}}`, "", ClassUnavailable, "again elsewhere", ""},
+		{"OpenRouter 502", HostOpenRouter, 502, `{"error":{"code":502,"message":"Provider returned error"}}`, "", ClassUnavailable, "again elsewhere", ""},
+		{"OpenRouter unknown model", HostOpenRouter, 400, `{"error":{"message":"x is not a valid model ID","code":400},"user_id":"u"}`, "", ClassNoModel, on, ""},
+		{"OpenRouter has nobody for it", HostOpenRouter, 404, `{"error":{"message":"No endpoints found for x.","code":404}}`, "", ClassNoModel, on, ""},
+		{"OpenRouter error inside a 200", HostOpenRouter, 200, `{"error":{"code":502,"message":"Provider returned error"}}`, "", ClassUnavailable, "again elsewhere", ""},
+		{"OpenRouter rate limit inside a 200", HostOpenRouter, 200, `{"error":{"code":429,"message":"m"}}`, "", ClassRateLimited, "again again elsewhere", "model"},
+
+		{"Together without a key", HostTogether, 401, "Missing API key", "", ClassKeyRejected, on, "endpoint"},
+		{"Together says when the limit ends", HostTogether, 429, nested("rate limit", "x", "x"), "X-Ratelimit-Reset: 90", ClassRateLimited, on, "model"},
+		{"Fireworks 429", HostFireworks, 429, nested("slow down", "x", "x"), "Retry-After: 30", ClassRateLimited, on, "model"},
+
+		{"Ollama busy", HostOllama, 503, `{"error":"server busy, please try again. maximum pending requests exceeded"}`, "", ClassUnavailable, "again elsewhere", ""},
+		{"Ollama unknown model", HostOllama, 404, `{"error":{"message":"model 'x' not found","type":"not_found_error","param":null,"code":null}}`, "", ClassNoModel, on, ""},
+		{"Ollama's own unknown model", HostOllama, 404, `{"error":"model \"x\" not found, try pulling it first"}`, "", ClassNoModel, on, ""},
+		{"vLLM unknown model", HostVLLM, 404, `{"error":{"message":"The model x does not exist.","type":"NotFoundError","param":null,"code":404}}`, "", ClassNoModel, on, ""},
+		{"vLLM of old, unknown model", HostVLLM, 404, `{"object":"error","message":"The model x does not exist.","type":"NotFoundError","param":null,"code":404}`, "", ClassNoModel, on, ""},
+		{"vLLM context length", HostVLLM, 400, `{"object":"error","message":"` + tooLong + `","type":"BadRequestError","param":null,"code":400}`, "", ClassUnsuited, on, ""},
+		{"SGLang context length", HostSGLang, 400, `{"object":"error","message":"The input (9 tokens) is longer than the model's context length (8 tokens).","type":"BadRequest","param":null,"code":400}`, "", ClassUnsuited, on, ""},
+		{"OpenAI context length", HostOpenAI, 400, nested("too long", "invalid_request_error", "context_length_exceeded"), "", ClassUnsuited, on, ""},
+		{"OpenAI content filter", HostOpenAI, 400, nested("filtered", "invalid_request_error", "content_filter"), "", ClassFiltered, stop, ""},
+		{"OpenAI unknown model", HostOpenAI, 404, nested("no such model", "invalid_request_error", "model_not_found"), "", ClassNoModel, on, ""},
+
+		// Any host.
+		{"words decide nothing", HostOpenAI, 400, nested("insufficient balance, quota exceeded, model does not exist", "x", "x"), "", ClassRefused, stop, ""},
+		{"404", HostOpenAI, 404, nested("no such page", "x", "x"), "", ClassRefused, stop, ""},
+		{"413", HostOpenAI, 413, "too large", "", ClassRefused, stop, ""},
+		{"424", HostOpenAI, 424, nested("model not ready", "x", "x"), "", ClassUnavailable, "again elsewhere", ""},
+		{"504 in HTML", HostOpenAI, 504, "<html>504</html>", "", ClassUnavailable, "again elsewhere", ""},
+		{"529", HostOpenAI, 529, "", "", ClassUnavailable, "again elsewhere", ""},
+		{"503 that asks for a rest", HostOpenAI, 503, "", "Retry-After: 30", ClassUnavailable, on, "endpoint"},
+		{"429 that asks for little", HostOpenAI, 429, "", "Retry-After: 1", ClassRateLimited, "again again elsewhere", "model"},
+		{"429 that asks for much", HostOpenAI, 429, "", "Retry-After: 1e9", ClassRateLimited, on, "model"},
+		{"429 with a date", HostOpenAI, 429, "", "Retry-After: Sat, 01 Jan 2000 00:05:00 GMT", ClassRateLimited, on, "model"},
+		{"302", HostOpenAI, 302, "", "Location: https://stranger.example/", ClassRedirected, on, ""},
+		{"307", HostOpenAI, 307, "", "Location: https://stranger.example/", ClassRedirected, on, ""},
+		{"403", HostOpenAI, 403, nested("no", "x", "x"), "", ClassKeyRejected, on, "endpoint"},
+		{"flat error inside a 200", HostOpenAI, 200, `{"code":500,"message":"m"}`, "", ClassUnavailable, "again elsewhere", ""},
+		{"error as text inside a 200", HostOpenAI, 200, `{"error":"m"}`, "", ClassUnavailable, "again elsewhere", ""},
+		{"401 inside a 200", HostOpenAI, 200, `{"error":{"code":401}}`, "", ClassKeyRejected, on, "endpoint"},
+		{"400 inside a 200", HostOpenAI, 200, `{"error":{"code":400}}`, "", ClassRefused, stop, ""},
+		{"malformed inside a 200", HostOpenAI, 200, `{"choices":[}`, "", ClassBadResponse, "again elsewhere", ""},
+		{"empty inside a 200", HostOpenAI, 200, ``, "", ClassBadResponse, "again elsewhere", ""},
+		{"out of resources", HostOpenAI, 200, `{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"insufficient_system_resource"}]}`, "", ClassUnavailable, "again elsewhere", ""},
+	} {
+		contentType := ""
+		if strings.HasPrefix(tt.body, "{") {
+			contentType = asJSON
+		}
+		var header []string
+		if name, value, ok := strings.Cut(tt.header, ": "); ok {
+			header = []string{name, value}
+		}
+		own := gives(tt.status, contentType, tt.body, header...)
+		world := func(t *testing.T, backup, ours bool) (*Transport, *hosts, seen, *Trail) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			base.set("a", own)
+			a := Endpoint{Name: "a", URL: "https://a", APIKey: "sk-a", Host: tt.host, Account: "acc"}
+			if !ours {
+				a.APIKey = ""
+			}
+			opts := []Option{WithEndpoints(a)}
+			if backup {
+				opts = append(opts, WithBackup(Endpoint{Name: "b", URL: "https://b", APIKey: "sk-b", Host: HostDeepSeek, Models: map[string]string{"m": "theirs"}}))
+			}
+			rt := over(t, base, opts...)
+			trail := &Trail{}
+			got := asks(WithCall(context.Background(), Call{Trail: trail}), rt, chatJSON)
+			return rt, base, got, trail
+		}
+		t.Run(tt.name+"/with a backup", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rt, base, got, trail := world(t, true, true)
+				var then []string
+				for _, a := range trail.Attempts() {
+					if a.Endpoint == "a" {
+						then = append(then, string(a.Verdict))
+						if a.Class != tt.class {
+							t.Errorf("class %s, want %s", a.Class, tt.class)
+						}
+					}
+				}
+				if strings.Join(then, " ") != tt.then {
+					t.Errorf("verdicts %v, want %s", then, tt.then)
+				}
+				if answered := tt.then != stop; answered != (got.body == goodJSON) || answered != (base.count("b") == 1) {
+					t.Errorf("the caller got %v, the backup was asked %d times", got, base.count("b"))
+				}
+				if rests := rests(rt); rests != tt.rests {
+					t.Errorf("%q rests, want %q", rests, tt.rests)
+				}
+			})
+		})
+		// With nobody else, the caller sees what came, and a refused key rests nobody.
+		t.Run(tt.name+"/alone", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rt, _, got, trail := world(t, false, true)
+				if tt.status != 200 && (got.status() != tt.status || got.body != tt.body) || got.status() == 200 {
+					t.Errorf("the caller got %v, want %d %s", got, tt.status, tt.body)
+				}
+				attempts := trail.Attempts()
+				if tries := map[bool]int{false: 1, true: 3}[tt.class.passing()]; tt.header == "" && len(attempts) != tries {
+					t.Errorf("%d attempts of class %s, want %d", len(attempts), tt.class, tries)
+				}
+				if rests := rests(rt); rests == "endpoint" && tt.class == ClassKeyRejected || rests == "account" {
+					t.Errorf("%q rests, and nobody else could serve", rests)
+				}
+			})
+		})
+		if tt.class != ClassKeyRejected && tt.class != ClassNoFunds {
+			continue
+		}
+		// The caller's own key is the caller's own affair.
+		t.Run(tt.name+"/the caller's key", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rt, base, got, trail := world(t, true, false)
+				if len(trail.Attempts()) != 1 || base.count("b") != 0 || tt.status != 200 && got.status() != tt.status || rests(rt) != "" {
+					t.Errorf("the caller got %v after %d attempts, %q rests; want what came, at once", got, len(trail.Attempts()), rests(rt))
+				}
+			})
+		})
+	}
+}
+
+// rests tells whose pause is on.
+func rests(rt *Transport) string {
+	var who []string
+	for key := range rt.pauses.list(time.Now()) {
+		switch {
+		case key.endpoint != "":
+			who = append(who, "endpoint")
+		case key.model != "":
+			who = append(who, "model")
+		default:
+			who = append(who, "account")
+		}
+	}
+	slices.Sort(who)
+	return strings.Join(who, " ")
+}
+
+// Rows of the verdict table that no host's words make: what the circuit hears
+// of every class.
+func TestOutcomes(t *testing.T) {
+	want := map[Class]outcome{
+		ClassOK: success, ClassFiltered: success, ClassRefused: success,
+		ClassDeadline: failure, ClassUnreachable: failure, ClassUnavailable: failure, ClassRedirected: failure, ClassBadResponse: failure,
+		ClassNoFirstToken: failure, ClassStalled: failure, ClassTruncated: failure,
+		ClassCanceled: neutral, ClassRateLimited: neutral, ClassKeyRejected: neutral, ClassNoFunds: neutral, ClassUnsuited: neutral, ClassNoModel: neutral,
+		ClassRewrite: neutral, ClassCircuitOpen: neutral, ClassLimited: neutral, ClassPaused: neutral, ClassUnserved: neutral,
+	}
+	for class, o := range want {
+		if got := class.outcome(); got != o {
+			t.Errorf("%s counts as %d, want %d", class, got, o)
+		}
+	}
+}
+
+// A limit of the model goes elsewhere only where another host or model has
+// other limits; a missing model wherever another account may have it.
+func TestGoesOnlyWhereItDiffers(t *testing.T) {
+	tooLong := gives(400, asJSON, `{"error":{"message":"This model's maximum context length is 8 tokens","code":"invalid_request_error"}}`)
+	unknown := gives(400, asJSON, `{"error":{"message":"Model Not Exist","code":"invalid_request_error"}}`)
+	same := Endpoint{Name: "b", URL: "https://b", APIKey: "sk-b", Host: HostDeepSeek}
+	larger := Endpoint{Name: "b", URL: "https://b", APIKey: "sk-b", Host: HostDeepSeek, Models: map[string]string{"m": "larger"}}
+	other := Endpoint{Name: "b", URL: "https://b", APIKey: "sk-b", Host: HostVLLM}
+	for _, tt := range []struct {
+		name   string
+		says   handler
+		backup Endpoint
+		goes   bool
+	}{
+		{"too long, the same model of the same host", tooLong, same, false},
+		{"too long, another model", tooLong, larger, true},
+		{"too long, another host", tooLong, other, true},
+		{"no such model, another account", unknown, same, true},
+		{"no such model, another host", unknown, other, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			base.set("a", tt.says)
+			rt := over(t, base, WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk-a", Host: HostDeepSeek}), WithBackup(tt.backup))
+			got := asks(t.Context(), rt, chatJSON)
+			if base.count("a") != 1 || (base.count("b") == 1) != tt.goes || (got.status() == 200) != tt.goes {
+				t.Errorf("%v after %d and %d attempts, want it to go on: %v", got, base.count("a"), base.count("b"), tt.goes)
+			}
+			if !tt.goes && got.status() != 400 {
+				t.Errorf("the caller got %v, want the refusal as it came", got)
+			}
+		})
+	}
+}
+
+// A fallback that lacks the operation says so with 404: no word on the call.
+func TestAFallbackWithoutTheOperation(t *testing.T) {
+	base := newHosts(gives(200, asJSON, goodJSON))
+	base.set("a", gives(503, asJSON, "{}"))
+	base.set("b", gives(404, "text/plain", "404 page not found"))
+	rt := over(t, base, once, WithEndpoints(at("a", "b", "c")...))
+	for range 6 { // whatever comes first
+		if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON {
+			t.Errorf("the caller got %v, want the answer of c", got)
+		}
+	}
+}
+
+// What the base sends again by itself, as HTTP/2 does with a stream that was
+// refused unread, it sends once; what comes of it is the loop's to decide.
+func TestTheBaseReplaysOnce(t *testing.T) {
+	var replays []error
+	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		for range 3 {
+			body, err := req.GetBody()
+			replays = append(replays, err)
+			if err != nil {
+				return nil, err
+			}
+			body.Close()
+		}
+		return answer(200, asJSON, goodJSON), nil
+	}), once)
+	got := asks(t.Context(), rt, chatJSON)
+	if len(replays) != 2 || replays[0] != nil || !errors.Is(replays[1], errNotTaken) {
+		t.Errorf("GetBody gave %v, want one body, then an error", replays)
+	}
+	if got.status() != 503 || got.header(headerError) != string(ClassUnreachable) {
+		t.Errorf("the caller got %v, want our own 503", got)
+	}
+}
