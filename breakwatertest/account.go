@@ -1,45 +1,48 @@
 package breakwatertest
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 const balance = `{"is_available":true,"balance_infos":[{"currency":"USD","total_balance":"10.00","granted_balance":"0.00","topped_up_balance":"10.00"}]}`
 
 // authorize returns the refusal of a key, if it is refused.
-func (s *Server) authorize(key string) (reply, bool) {
+func (x *exchange) authorize() (reply, bool) {
+	key := x.in.Key
 	switch {
-	case s.host.NoKey:
+	case x.s.host.NoKey:
 		return reply{}, true
 	case key == "":
-		// Without a key DeepSeek's edge answers, in plain text of no type.
-		return reply{code: 401, body: "Authentication Fails (governor)"}, false
-	case len(s.host.Keys) > 0 && !slices.Contains(s.host.Keys, key):
-		return wrongKey(key[max(0, len(key)-4):]).reply(s.host.Dialect), false
+		return x.refusal(noKey), false
+	case len(x.s.host.Keys) > 0 && !slices.Contains(x.s.host.Keys, key):
+		return x.refusal(wrongKey), false
 	}
 	return reply{}, true
 }
 
 // accept returns the refusal of a model, if it is refused.
-func (s *Server) accept(model string) (reply, bool) {
-	if len(s.host.Models) == 0 || slices.Contains(s.host.Models, model) {
+func (x *exchange) accept() (reply, bool) {
+	if len(x.s.host.Models) == 0 || slices.Contains(x.s.host.Models, x.asks.model) {
 		return reply{}, true
 	}
-	f := failure{
-		status: 400, kind: "invalid_request_error", code: "invalid_request_error",
-		message: fmt.Sprintf("The supported API model names are %s, but you passed %s.",
-			strings.Join(s.host.Models, " or "), model),
-	}
-	switch s.host.Dialect {
-	case DialectOpenAI:
-		f.status, f.code = 404, "model_not_found"
-		f.message = fmt.Sprintf("The model `%s` does not exist or you do not have access to it.", model)
-	case DialectSiliconFlow:
-		f.flat, f.message = 20012, "Model does not exist. Please check it carefully."
-	}
-	return f.reply(s.host.Dialect), false
+	return x.refusal(unknownModel), false
+}
+
+// refusal words the refusal for this request, in the host's dialect.
+func (x *exchange) refusal(r refusal) reply {
+	return x.words(x.s.host.Dialect.words(r), 0)
+}
+
+// words fills in what the refusal of this request has holes for.
+func (x *exchange) words(f failure, n int) reply {
+	key := x.in.Key
+	return f.fill(
+		"{model}", x.in.Model, "{models}", strings.Join(x.s.models(), " or "),
+		"{key}", key[max(0, len(key)-4):],
+		"{n}", strconv.Itoa(n), "{n+1}", strconv.Itoa(n+1),
+	).reply(x.s.host.Dialect, x.wire)
 }
 
 // acquire takes one of the answers that may be under way for the key and model.
@@ -49,12 +52,7 @@ func (x *exchange) acquire() (reply, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if limit := s.host.Concurrency; limit > 0 && s.busy[account] >= limit {
-		return failure{
-			status: 429, kind: "rate_limit_error", code: "rate_limit_exceeded", flat: 50604,
-			message: fmt.Sprintf("Your current concurrency is %d, which exceeds your concurrency limit of %d"+
-				" based on your remaining balance. Please top up your balance to restore your concurrency.",
-				s.busy[account]+1, limit),
-		}.reply(s.host.Dialect), false
+		return x.words(s.host.Dialect.words(tooManyAtOnce), limit), false
 	}
 	s.busy[account]++
 	leave, held := x.done, true
@@ -72,6 +70,14 @@ func (x *exchange) acquire() (reply, bool) {
 	return reply{}, true
 }
 
+// models are the names the host tells of; it may accept any other.
+func (s *Server) models() []string {
+	if len(s.host.Models) == 0 {
+		return []string{"deepseek-flash", "deepseek-v4-pro"}
+	}
+	return s.host.Models
+}
+
 func (s *Server) modelList() string {
 	type model struct {
 		ID      string `json:"id"`
@@ -82,11 +88,7 @@ func (s *Server) modelList() string {
 		Object string  `json:"object"`
 		Data   []model `json:"data"`
 	}{"list", []model{}}
-	names := s.host.Models
-	if len(names) == 0 {
-		names = []string{"deepseek-flash", "deepseek-v4-pro"}
-	}
-	for _, name := range names {
+	for _, name := range s.models() {
 		list.Data = append(list.Data, model{name, "model", s.host.Name})
 	}
 	return mustJSON(list)

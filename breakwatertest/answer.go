@@ -27,6 +27,18 @@ func Answer(prompt string) string {
 	return fmt.Sprintf("回答: \"%s %s\"\n%s %s, %s", pick(sum, 0), pick(sum, 1), pick(sum, 2), pick(sum, 3), text)
 }
 
+// Choice is the content of choice i of several: that of the first is [Answer].
+func Choice(prompt string, i int) string { return Answer(ofChoice(prompt, i)) }
+
+// ofChoice makes the choices differ, so that a client which mixes them up is
+// found out.
+func ofChoice(prompt string, i int) string {
+	if i == 0 {
+		return prompt
+	}
+	return fmt.Sprintf("%s\x00choice %d", prompt, i)
+}
+
 // Reasoning is the reasoning_content of a thinking answer to prompt.
 func Reasoning(prompt string) string {
 	text, sum := digest("reasoning", prompt)

@@ -5,15 +5,16 @@ import (
 	"time"
 )
 
-// Fault is one way for a host to fail. The zero Fault is no fault.
+// Fault is one way for a host to fail, or to be odd. The zero Fault is no fault.
 type Fault struct {
 	name   string
 	kind   kind
 	detail string // what String adds in parentheses
 
-	after  int
-	wait   time.Duration
-	status func(Dialect) reply
+	after int
+	size  int // in bytes, or a number of things
+	wait  time.Duration
+	reply func(*exchange) reply
 }
 
 // kind says where in the handling of a request a fault acts.
@@ -22,15 +23,24 @@ type kind int
 const (
 	kindNone kind = iota
 	kindRefused
+	kindNoSuchHost
+	kindBadCertificate
 	kindReset
+	kindGoAway
+	kindRefusedStream
+	kindIdleClosed
 	kindBlackHole
 	kindStatus
-	kindSlowHeaders
 
-	// Faults from here on are inside a 200, so only a chat request that would
-	// have been answered shows them.
+	// Faults from here on are inside a 200, so only a request for an answer that
+	// would have been given shows them.
+	kindSlowHeaders
+	kindHeaderBomb
+	kindNoContinue
 	kindQueueForever
 	kindSilence
+	kindBlankThenClose
+	kindManyKeepAlives
 	kindErrorInside
 	kindHTMLInside
 	kindEmptyInside
@@ -38,11 +48,23 @@ const (
 	kindMalformedJSON
 	kindOutOfResources
 	kindCutStream
+	kindGoAwayMidway
 	kindEndStream
 	kindStallStream
 	kindStallKeepAlive
 	kindErrorFrame
+	kindMalformedEvent
+	kindHugeEvent
+	kindHuge
 	kindNoDone
+	kindCRLF
+	kindNoSpace
+	kindByteByByte
+	kindSlowBody
+	kindGlued
+	kindSplitAnywhere
+	kindGzip
+	kindGzipBomb
 )
 
 // Name is the fault's constructor, such as "CutStream"; "" for no fault.
@@ -63,18 +85,26 @@ func (f Fault) String() string {
 // first payload, when a client may have passed on something it cannot take back.
 func (f Fault) BehindCommit() bool {
 	switch f.kind {
-	case kindOutOfResources, kindNoDone:
+	case kindOutOfResources, kindNoDone, kindHuge, kindGzipBomb:
 		return true
-	case kindCutStream, kindEndStream, kindStallStream, kindStallKeepAlive, kindErrorFrame:
+	case kindCutStream, kindGoAwayMidway, kindEndStream, kindStallStream, kindStallKeepAlive, kindErrorFrame,
+		kindMalformedEvent, kindHugeEvent:
 		return f.after > 0
 	}
 	return false
 }
 
-// Harmless reports whether the answer is right all the same.
+// reasonable is a size, in bytes, that a client should be able to take.
+const reasonable = 4 << 20
+
+// Harmless reports whether the answer is right all the same, for a client that
+// has the time and takes sizes up to 4 MiB.
 func (f Fault) Harmless() bool {
 	switch f.kind {
-	case kindNone, kindSlowHeaders, kindNoDone:
+	case kindHuge, kindHugeEvent, kindGzipBomb:
+		return f.size <= reasonable
+	case kindNone, kindSlowHeaders, kindNoDone, kindNoContinue, kindManyKeepAlives, kindCRLF, kindNoSpace,
+		kindByteByByte, kindSlowBody, kindGlued, kindSplitAnywhere, kindGzip:
 		return true
 	}
 	return false
@@ -83,7 +113,8 @@ func (f Fault) Harmless() bool {
 // insideAnswer reports whether the fault needs a request that is being answered.
 func (f Fault) insideAnswer() bool { return f.kind >= kindSlowHeaders }
 
-// Faults returns one of each fault, with ordinary parameters.
+// Faults returns one of each fault, with ordinary parameters: small enough for a
+// test over real connections, but for [SlowHeaders].
 func Faults() []Fault {
 	return []Fault{
 		Refused(), Reset(), BlackHole(), SlowHeaders(time.Minute),

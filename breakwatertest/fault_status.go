@@ -3,6 +3,7 @@ package breakwatertest
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 )
 
@@ -16,39 +17,18 @@ func Status(code int, contentType, body string, header ...string) Fault {
 
 // TooManyRequests is a 429; retryAfter "" sends no Retry-After.
 func TooManyRequests(retryAfter string) Fault {
-	var header []string
+	f := refused("TooManyRequests", retryAfter, rateLimited, 0)
 	if retryAfter != "" {
-		header = []string{"Retry-After", retryAfter}
+		f = f.header("Retry-After", retryAfter)
 	}
-	return worded("TooManyRequests", retryAfter, failure{
-		status: 429, message: "Rate limit reached, please slow down.",
-		kind: "rate_limit_error", code: "rate_limit_exceeded", flat: 50604,
-	}, header...)
+	return f
 }
 
-var serverError = failure{
-	status: 500, message: "Internal server error, please try again later.",
-	kind: "server_error", code: "internal_error",
-}
+// ServerError is a 500, or what the host says instead.
+func ServerError() Fault { return refused("ServerError", "", broken, 0) }
 
-// ServerError is a 500.
-func ServerError() Fault { return worded("ServerError", "", serverError) }
-
-var busy = failure{
-	status: 503, message: "Service is too busy.",
-	kind: "service_unavailable_error", code: "service_unavailable_error",
-}
-
-// Busy is the 503 of an overloaded host.
-func Busy() Fault {
-	return Fault{name: "Busy", kind: kindStatus, status: func(d Dialect) reply {
-		f := busy
-		if d == DialectSiliconFlow {
-			f.message, f.flat = "System is really busy. Please try again later.", 50603
-		}
-		return f.reply(d)
-	}}
-}
+// Busy is the 503 of an overloaded host, or what the host says instead.
+func Busy() Fault { return refused("Busy", "", tooBusy, 0) }
 
 // HTMLError is an error page of a proxy before the host.
 func HTMLError(code int) Fault {
@@ -61,30 +41,39 @@ func EmptyError(code int) Fault {
 	return fixed("EmptyError", strconv.Itoa(code), reply{code: code})
 }
 
-// Unauthorized is the 401 a wrong key gets.
-func Unauthorized() Fault { return worded("Unauthorized", "", wrongKey("xxxx")) }
-
-// InsufficientBalance is the 402 of an account without money.
-func InsufficientBalance() Fault {
-	return worded("InsufficientBalance", "", failure{
-		status: 402, message: "Insufficient Balance",
-		kind: "unknown_error", code: "invalid_request_error", flat: 30001,
-	})
+// Unauthorized is the 401 a wrong key gets. It shows "xxxx" for the key's end.
+func Unauthorized() Fault {
+	return Fault{name: "Unauthorized", kind: kindStatus, reply: func(x *exchange) reply {
+		return x.words(x.s.host.Dialect.words(wrongKey).fill("{key}", "xxxx"), 0)
+	}}
 }
 
-func wrongKey(tail string) failure {
-	return failure{
-		status: 401, message: "Authentication Fails, Your api key: ****" + tail + " is invalid",
-		kind: "authentication_error", code: "invalid_request_error",
-	}
+// InsufficientBalance is DeepSeek's 402, in the shape of the host's errors
+// whichever it is. [Overdue] is what the host itself would say.
+func InsufficientBalance() Fault {
+	return Fault{name: "InsufficientBalance", kind: kindStatus, reply: func(x *exchange) reply {
+		return x.words(DialectDeepSeek.words(noMoney), 0)
+	}}
 }
 
 func fixed(name, detail string, p reply) Fault {
-	return Fault{name: name, kind: kindStatus, detail: detail, status: func(Dialect) reply { return p }}
+	return Fault{name: name, kind: kindStatus, detail: detail, reply: func(*exchange) reply { return p }}
 }
 
-func worded(name, detail string, f failure, header ...string) Fault {
-	return Fault{name: name, kind: kindStatus, detail: detail, status: func(d Dialect) reply {
-		return f.reply(d, header...)
+// refused is a refusal in the words of the host that gives it.
+func refused(name, detail string, r refusal, n int) Fault {
+	return Fault{name: name, kind: kindStatus, detail: detail, reply: func(x *exchange) reply {
+		return x.words(x.s.host.Dialect.words(r), n)
 	}}
+}
+
+// header adds a header to a fault that is a status.
+func (f Fault) header(name, value string) Fault {
+	bare := f.reply
+	f.reply = func(x *exchange) reply {
+		p := bare(x)
+		p.header = append(slices.Clip(p.header), name, value)
+		return p
+	}
+	return f
 }

@@ -22,10 +22,13 @@ func StallStream(after int) Fault { return midway("StallStream", kindStallStream
 // ever and no body.
 func StallKeepAlive(after int) Fault { return midway("StallKeepAlive", kindStallKeepAlive, after) }
 
-// ErrorFrame sends an event {"error":{…}} and ends. JSON: like [ErrorInside].
+// ErrorFrame sends an event {"error":{…}} and ends; on Messages it is an "event:
+// error", on Responses a "response.failed". JSON: like [ErrorInside], on Responses
+// an answer with the status "failed".
 func ErrorFrame(after int) Fault { return midway("ErrorFrame", kindErrorFrame, after) }
 
-// NoDone is a right answer without the closing [DONE].
+// NoDone is a right answer without the closing [DONE]. Responses and Messages
+// have none, so there it changes nothing.
 func NoDone() Fault { return Fault{name: "NoDone", kind: kindNoDone} }
 
 func midway(name string, k kind, after int) Fault {

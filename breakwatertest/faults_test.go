@@ -105,39 +105,46 @@ func (want outcome) check(t *testing.T, prompt string, got bt.Reply, err error) 
 	}
 }
 
-// eachFault runs f for every fault, as JSON and as a stream.
-func eachFault(t *testing.T, f func(t *testing.T, fault bt.Fault, stream bool, want outcome)) {
+// eachFault runs f for every fault on every wire, as JSON and as a stream.
+func eachFault(t *testing.T, f func(t *testing.T, w bt.Wire, fault bt.Fault, stream bool, want outcome)) {
 	for _, fault := range bt.Faults() {
 		want, ok := outcomes[fault.Name()]
 		if !ok {
 			t.Errorf("no test knows the fault %s", fault)
 		}
-		for i, stream := range []bool{false, true} {
-			t.Run(fault.Name()+"/"+kindOf(stream), func(t *testing.T) { f(t, fault, stream, want[i]) })
+		for _, w := range bt.Wires() {
+			for i, stream := range []bool{false, true} {
+				want := want[i]
+				if fault.Name() == "NoDone" && (w == bt.Responses || w == bt.Messages) {
+					want = right // they have no [DONE]
+				}
+				name := fault.Name() + "/" + strings.ReplaceAll(w.String(), "/", " ") + "/" + kindOf(stream)
+				t.Run(name, func(t *testing.T) { f(t, w, fault, stream, want) })
+			}
 		}
 	}
 }
 
 func TestFaultsInBubble(t *testing.T) {
-	eachFault(t, func(t *testing.T, fault bt.Fault, stream bool, want outcome) {
+	eachFault(t, func(t *testing.T, w bt.Wire, fault bt.Fault, stream bool, want outcome) {
 		inBubble(t, func(t *testing.T, c *client) {
 			s := c.fleet.Server("primary")
-			c.mustAnswer(s, "before", stream) // leaves an idle connection to break
+			c.mustAnswerOn(w, s, "before", stream) // leaves an idle connection to break
 			s.Break(fault)
 			synctest.Wait() // the client notices that its idle connection is closed
-			got, err := c.ask(s, "during", stream, 20*time.Minute)
+			got, err := c.askOn(w, s, "during", stream, 20*time.Minute)
 			want.check(t, "during", got, err)
 			if fault.Harmless() && err != nil {
 				t.Errorf("%s is harmless, but: %v", fault, err)
 			}
 			s.Heal()
-			c.mustAnswer(s, "after", stream)
+			c.mustAnswerOn(w, s, "after", stream)
 		}, bt.DeepSeek("primary"))
 	})
 }
 
 func TestFaultsOnTCP(t *testing.T) {
-	eachFault(t, func(t *testing.T, fault bt.Fault, stream bool, want outcome) {
+	eachFault(t, func(t *testing.T, w bt.Wire, fault bt.Fault, stream bool, want outcome) {
 		t.Parallel()
 		if fault.Name() == "SlowHeaders" {
 			fault = bt.SlowHeaders(50 * time.Millisecond)
@@ -150,11 +157,11 @@ func TestFaultsOnTCP(t *testing.T) {
 		s := c.fleet.Server("primary")
 		s.SetPace(bt.Pace{KeepAlive: 20 * time.Millisecond})
 		s.Break(fault)
-		got, err := c.ask(s, "during", stream, timeout)
+		got, err := c.askOn(w, s, "during", stream, timeout)
 		want.check(t, "during", got, err)
 		eventually(t, "nothing in flight", func() bool { return s.InFlight() == 0 })
 		s.Heal()
-		c.mustAnswer(s, "after", stream)
+		c.mustAnswerOn(w, s, "after", stream)
 	})
 }
 

@@ -56,9 +56,15 @@ func inBubble(t *testing.T, f func(t *testing.T, c *client), hosts ...bt.Host) {
 // ask asks the server and reads the answer, giving up after timeout.
 func (c *client) ask(s *bt.Server, prompt string, stream bool, timeout time.Duration) (bt.Reply, error) {
 	c.t.Helper()
+	return c.askOn(bt.Chat, s, prompt, stream, timeout)
+}
+
+// askOn asks on a wire.
+func (c *client) askOn(w bt.Wire, s *bt.Server, prompt string, stream bool, timeout time.Duration) (bt.Reply, error) {
+	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), timeout)
 	defer cancel()
-	req, err := bt.ChatRequest(ctx, s.URL(), key, model, prompt, stream)
+	req, err := w.Request(ctx, s.WireURL(w), key, model, prompt, stream)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -76,13 +82,18 @@ func (c *client) do(req *http.Request) (bt.Reply, error) {
 // mustAnswer demands the right and whole answer.
 func (c *client) mustAnswer(s *bt.Server, prompt string, stream bool) {
 	c.t.Helper()
-	got, err := c.ask(s, prompt, stream, time.Minute)
+	c.mustAnswerOn(bt.Chat, s, prompt, stream)
+}
+
+func (c *client) mustAnswerOn(w bt.Wire, s *bt.Server, prompt string, stream bool) {
+	c.t.Helper()
+	got, err := c.askOn(w, s, prompt, stream, time.Minute)
 	if err != nil {
-		c.t.Fatalf("%s, stream %v: %v", s.Name(), stream, err)
+		c.t.Fatalf("%s, %s, stream %v: %v", s.Name(), w, stream, err)
 	}
 	if got.Content != bt.Answer(prompt) || got.FinishReason != "stop" || !got.Done ||
 		got.Fingerprint != "fp_"+s.Name() || got.Model != model {
-		c.t.Errorf("%s, stream %v: wrong answer %+v", s.Name(), stream, got)
+		c.t.Errorf("%s, %s, stream %v: wrong answer %+v", s.Name(), w, stream, got)
 	}
 }
 

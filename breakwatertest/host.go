@@ -12,7 +12,8 @@ type Host struct {
 	// lower-case letters, digits and hyphens, since it is also a host name.
 	Name string
 	// BasePath is what precedes /chat/completions. The empty path also accepts
-	// the prefixes /v1 and /beta, as api.deepseek.com does.
+	// the prefixes /v1 and /beta, as api.deepseek.com does. [Server.WireURL] has
+	// the base URLs of the other wires.
 	BasePath string
 	// Models are the accepted model names; empty accepts any.
 	Models []string
@@ -29,44 +30,72 @@ type Host struct {
 	Pace Pace
 }
 
-// Dialect is the way a host words its errors and extra fields.
-type Dialect int
-
-const (
-	// DialectDeepSeek thinks by default and sends x-ds-trace-id.
-	DialectDeepSeek Dialect = iota
-	// DialectOpenAI answers an unknown model with 404 model_not_found.
-	DialectOpenAI
-	// DialectSiliconFlow has flat errors: {"code":…,"message":…,"data":null}.
-	DialectSiliconFlow
-)
-
-// String names the dialect.
-func (d Dialect) String() string {
-	switch d {
-	case DialectDeepSeek:
-		return "DeepSeek"
-	case DialectOpenAI:
-		return "OpenAI"
-	case DialectSiliconFlow:
-		return "SiliconFlow"
-	}
-	return fmt.Sprintf("Dialect(%d)", int(d))
-}
-
 // DeepSeek is a host like api.deepseek.com.
-func DeepSeek(name string) Host {
-	return Host{Name: name, Dialect: DialectDeepSeek}
-}
+func DeepSeek(name string) Host { return persona(name, DialectDeepSeek) }
 
 // OpenAI is a host that speaks plain OpenAI below /v1.
-func OpenAI(name string) Host {
-	return Host{Name: name, BasePath: "/v1", Dialect: DialectOpenAI}
-}
+func OpenAI(name string) Host { return persona(name, DialectOpenAI) }
 
 // SiliconFlow is a host like api.siliconflow.cn.
-func SiliconFlow(name string) Host {
-	return Host{Name: name, BasePath: "/v1", Dialect: DialectSiliconFlow}
+func SiliconFlow(name string) Host { return persona(name, DialectSiliconFlow) }
+
+// Ark is a host like Volcengine's ark.cn-beijing.volces.com.
+func Ark(name string) Host { return persona(name, DialectArk) }
+
+// Bailian is a host like Alibaba's dashscope.aliyuncs.com.
+func Bailian(name string) Host { return persona(name, DialectBailian) }
+
+// TokenHub is a host like Tencent's tokenhub.tencentmaas.com.
+func TokenHub(name string) Host { return persona(name, DialectTokenHub) }
+
+// Qianfan is a host like Baidu's qianfan.baidubce.com.
+func Qianfan(name string) Host { return persona(name, DialectQianfan) }
+
+// Azure is a host like Azure AI Foundry. Like every host here it takes the key
+// from Authorization, api-key or x-api-key.
+func Azure(name string) Host { return persona(name, DialectAzure) }
+
+// OpenRouter is a host like openrouter.ai.
+func OpenRouter(name string) Host { return persona(name, DialectOpenRouter) }
+
+// Together is a host like api.together.ai.
+func Together(name string) Host { return persona(name, DialectTogether) }
+
+// Fireworks is a host like api.fireworks.ai.
+func Fireworks(name string) Host { return persona(name, DialectFireworks) }
+
+// Ollama is a local server of that name, which wants no key.
+func Ollama(name string) Host { return local(name, DialectOllama) }
+
+// VLLM is a server one runs oneself, which wants no key.
+func VLLM(name string) Host { return local(name, DialectVLLM) }
+
+// SGLang is a server one runs oneself, which wants no key.
+func SGLang(name string) Host { return local(name, DialectSGLang) }
+
+func persona(name string, d Dialect) Host {
+	return Host{Name: name, BasePath: d.row().basePath, Dialect: d}
+}
+
+func local(name string, d Dialect) Host {
+	h := persona(name, d)
+	h.NoKey = true
+	return h
+}
+
+// Personas returns one host of each kind, named like its constructor in lower
+// case.
+func Personas() []Host {
+	var all []Host
+	for _, one := range []func(string) Host{
+		DeepSeek, OpenAI, SiliconFlow, Ark, Bailian, TokenHub, Qianfan, Azure,
+		OpenRouter, Together, Fireworks, Ollama, VLLM, SGLang,
+	} {
+		host := one("")
+		host.Name = strings.ToLower(host.Dialect.String())
+		all = append(all, host)
+	}
+	return all
 }
 
 // Pace is the timing of an answer. Response headers are always sent at once.
@@ -116,7 +145,7 @@ func (h Host) check() error {
 	if h.BasePath != "" && !strings.HasPrefix(h.BasePath, "/") {
 		return fmt.Errorf("breakwatertest: host %s: base path %q does not begin with a slash", h.Name, h.BasePath)
 	}
-	if h.Dialect < DialectDeepSeek || h.Dialect > DialectSiliconFlow {
+	if !h.Dialect.known() {
 		return fmt.Errorf("breakwatertest: host %s: unknown dialect %d", h.Name, int(h.Dialect))
 	}
 	return nil

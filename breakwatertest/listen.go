@@ -12,10 +12,11 @@ func (s *Server) start() error {
 	if err := s.listen(); err != nil {
 		return err
 	}
-	s.base = "http://" + s.addr + trimSlash(s.host.BasePath)
+	s.origin = "http://" + s.addr
 	if s.fleet.inPipes {
-		s.base = "http://" + s.host.Name + ".localhost" + trimSlash(s.host.BasePath)
+		s.origin = "http://" + s.host.Name + ".localhost"
 	}
+	s.base = s.origin + trimSlash(s.host.BasePath)
 	return nil
 }
 
@@ -87,11 +88,4 @@ func (s *Server) dialPipe(ctx context.Context) (net.Conn, error) {
 	l := s.pipe // a closed one refuses by itself
 	s.life.Unlock()
 	return l.dial(ctx)
-}
-
-func trimSlash(path string) string {
-	for len(path) > 0 && path[len(path)-1] == '/' {
-		path = path[:len(path)-1]
-	}
-	return path
 }

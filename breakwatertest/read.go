@@ -10,17 +10,22 @@ import (
 	"strings"
 )
 
-// Reply is an answer as a bare client reads it; of several choices, the first.
+// Reply is an answer as a bare client reads it, in the words of chat completions
+// whatever the wire; of several choices, the first.
 type Reply struct {
 	Content, Reasoning, ToolArguments string
 	FinishReason                      string
 	Model, Fingerprint, ID            string
 	Usage                             Usage
-	// Done is whether [DONE] came, or a whole JSON answer.
+	// Choices are the contents of all choices, by index.
+	Choices []string
+	// Done is whether the stream's last event came, such as [DONE], or a whole
+	// JSON answer.
 	Done bool
 }
 
-// Usage is the tokens an answer says it took.
+// Usage is the tokens an answer says it took. Messages does not say how many of
+// them were for reasoning.
 type Usage struct {
 	PromptTokens, CompletionTokens, TotalTokens int
 	CacheHitTokens, CacheMissTokens             int
@@ -38,8 +43,8 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("breakwatertest: status %d: %q", e.Code, e.Body)
 }
 
-// ReadAnswer reads an answer, JSON or a stream by its Content-Type, and closes
-// the body. It fails if the status is no success, with a [*StatusError]; if the
+// ReadAnswer reads an answer of any wire, JSON or a stream by its Content-Type,
+// and closes the body. It fails if the status is no success, with a [*StatusError]; if the
 // body breaks off or is no JSON; and if the host put an error into it. Beyond
 // that it believes what it reads: a stream that ends cleanly without a
 // finish_reason is no failure. With an error comes what was read until then.
@@ -90,43 +95,86 @@ func (r *Reply) readStream(body io.Reader) error {
 	}
 }
 
-// add adds a chunk, or a whole answer.
+// add adds an event's data, or a whole answer, of the wire that it looks like.
 func (r *Reply) add(text []byte) error {
-	var c struct {
-		completion
-		Error   json.RawMessage `json:"error"`
-		Code    json.RawMessage `json:"code"`
-		Message string          `json:"message"`
+	var probe struct {
+		Object string          `json:"object"`
+		Type   string          `json:"type"`
+		Error  json.RawMessage `json:"error"`
+		Code   json.RawMessage `json:"code"`
 	}
+	if err := json.Unmarshal(text, &probe); err != nil {
+		return noJSON(err)
+	}
+	if isSet(probe.Error) || isSet(probe.Code) || probe.Type == "error" {
+		return errorInside(text)
+	}
+	switch {
+	case probe.Object == "response":
+		return r.addWholeResponse(text)
+	case probe.Type == "message":
+		return r.addMessage(text)
+	case strings.HasPrefix(probe.Type, "response."):
+		return r.addResponseEvent(probe.Type, text)
+	case probe.Type != "":
+		return r.addMessageEvent(probe.Type, text)
+	}
+	return r.addCompletion(text)
+}
+
+func (r *Reply) addCompletion(text []byte) error {
+	var c completion
 	if err := json.Unmarshal(text, &c); err != nil {
-		return fmt.Errorf("breakwatertest: the host sent no JSON: %w", err)
-	}
-	if len(c.Error) > 0 && string(c.Error) != "null" || len(c.Code) > 0 && len(c.Choices) == 0 {
-		return fmt.Errorf("breakwatertest: the host put an error into its answer: %s", text)
+		return noJSON(err)
 	}
 	r.ID, r.Model, r.Fingerprint = c.ID, c.Model, c.SystemFingerprint
 	if c.Usage != nil {
 		r.Usage = c.Usage.public()
 	}
 	for _, one := range c.Choices {
-		if one.Index != 0 {
-			continue
-		}
-		if one.FinishReason != nil {
-			r.FinishReason = *one.FinishReason
+		if one.Text != nil {
+			r.say(one.Index, *one.Text)
 		}
 		for _, part := range []*content{one.Message, one.Delta} {
-			if part != nil {
-				r.Content += unquote(part.Content)
+			if part == nil {
+				continue
+			}
+			r.say(one.Index, unquote(part.Content))
+			if one.Index == 0 {
 				r.Reasoning += unquote(part.ReasoningContent)
 				for _, call := range part.ToolCalls {
 					r.ToolArguments += call.Function.Arguments
 				}
 			}
 		}
+		if one.Index == 0 && one.FinishReason != nil {
+			r.FinishReason = *one.FinishReason
+		}
 	}
 	return nil
 }
+
+// say adds to the content of a choice.
+func (r *Reply) say(choice int, text string) {
+	if choice < 0 || choice >= 128 {
+		return // no API has so many
+	}
+	for len(r.Choices) <= choice {
+		r.Choices = append(r.Choices, "")
+	}
+	r.Choices[choice] += text
+	r.Content = r.Choices[0]
+}
+
+func noJSON(err error) error {
+	return fmt.Errorf("breakwatertest: the host sent no JSON: %w", err)
+}
+
+func errorInside(text []byte) error {
+	return fmt.Errorf("breakwatertest: the host put an error into its answer: %s", text)
+}
+
+func isSet(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
 
 // unquote takes null and absent for empty.
 func unquote(raw json.RawMessage) string {
@@ -135,7 +183,7 @@ func unquote(raw json.RawMessage) string {
 	return text
 }
 
-func (u *usage) public() Usage {
+func (u *chatUsage) public() Usage {
 	out := Usage{PromptTokens: u.PromptTokens, CompletionTokens: u.CompletionTokens, TotalTokens: u.TotalTokens}
 	if u.PromptCacheHitTokens != nil {
 		out.CacheHitTokens = *u.PromptCacheHitTokens

@@ -28,44 +28,18 @@ func (p reply) write(w http.ResponseWriter) {
 	_, _ = w.Write([]byte(p.body)) // a client that left needs no error
 }
 
-// failure is an error in every dialect's words.
-type failure struct {
-	status  int
-	message string
-	kind    string // "type" in the nested shape
-	code    string // "code" in the nested shape
-	flat    int    // "code" in the flat shape; the status if zero
-}
-
-// body is the failure as a JSON object.
-func (f failure) body(d Dialect) string {
-	if d == DialectSiliconFlow {
-		code := f.flat
-		if code == 0 {
-			code = f.status
-		}
-		return mustJSON(flatError{Code: code, Message: f.message})
+// reply is the failure as a response, in the shape of the host and the wire.
+func (f failure) reply(d Dialect, w Wire) reply {
+	p := reply{code: f.status, contentType: "application/json", header: f.header}
+	switch {
+	case f.plain:
+		p.contentType, p.body = "", f.message
+	case w == Messages:
+		p.body = anthropic(f)
+	default:
+		p.body = d.row().shape(f)
 	}
-	var nested struct {
-		Error struct {
-			Message string  `json:"message"`
-			Type    string  `json:"type"`
-			Param   *string `json:"param"`
-			Code    string  `json:"code"`
-		} `json:"error"`
-	}
-	nested.Error.Message, nested.Error.Type, nested.Error.Code = f.message, f.kind, f.code
-	return mustJSON(nested)
-}
-
-type flatError struct {
-	Code    int     `json:"code"`
-	Message string  `json:"message"`
-	Data    *string `json:"data"`
-}
-
-func (f failure) reply(d Dialect, header ...string) reply {
-	return reply{code: f.status, contentType: "application/json", body: f.body(d), header: header}
+	return p
 }
 
 // mustJSON marshals our own types, none of which can fail.

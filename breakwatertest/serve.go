@@ -2,9 +2,9 @@ package breakwatertest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 )
@@ -17,76 +17,60 @@ type exchange struct {
 	w     http.ResponseWriter
 	ctx   context.Context
 	in    Request
-	chat  *chatRequest // nil if the body is no chat request
+	op    operation
+	wire  Wire
+	asks  *question // nil if the body is none of the wire's
 	fault Fault
 	pace  Pace
 	id    int
+	out   outlet
 	done  func() // ends the counting of the request
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{s: s, w: w, ctx: r.Context()}
+	x := &exchange{s: s, w: w, ctx: r.Context(), in: received(r)}
+	x.op, x.wire = s.route(r.Method, r.URL.Path)
 	leave := s.enter()
 	x.done = leave
 	// Not x.done as it is now: by then it may give back a concurrency slot too.
 	defer func() { x.done() }()
 
-	var err error
-	x.in, x.chat, err = received(r)
-	operation := s.operation(r)
-	s.record(x, operation == "chat")
+	s.meet(x)
+	if x.fault.kind == kindNoContinue {
+		defer x.refuseContinue(r)()
+	}
+	body, err := x.in.read(r.Body)
+	if x.op == opAnswer {
+		if x.asks = x.wire.question(body); x.asks != nil {
+			x.in.Model, x.in.Stream = x.asks.model, x.asks.stream
+		}
+	}
+	s.record(x)
 	if err != nil {
 		x.abort()
 	}
 	x.connectionFault()
-	if s.host.Dialect == DialectDeepSeek {
-		w.Header().Set("X-Ds-Trace-Id", fmt.Sprintf("%s-%08d", s.host.Name, x.id))
+	if trace := s.host.Dialect.row().trace; trace != "" {
+		x.w.Header().Set(trace, fmt.Sprintf("%s-%08d", s.host.Name, x.id))
 	}
 	if x.fault.kind == kindStatus {
-		x.reply(x.fault.status(s.host.Dialect))
+		x.reply(x.fault.reply(x))
 		return
 	}
-	if refusal, ok := s.authorize(x.in.Key); !ok {
+	if refusal, ok := x.authorize(); !ok {
 		x.reply(refusal)
 		return
 	}
-	switch operation {
-	case "chat":
-		x.serveChat()
-	case "models":
+	switch x.op {
+	case opAnswer:
+		x.serveAnswer()
+	case opModels:
 		x.reply(reply{code: 200, contentType: "application/json", body: s.modelList()})
-	case "balance":
+	case opBalance:
 		x.reply(reply{code: 200, contentType: "application/json", body: balance})
 	default:
-		x.reply(failure{
-			status: 404, message: "Not Found", kind: "invalid_request_error", code: "not_found",
-		}.reply(s.host.Dialect))
+		x.reply(x.refusal(noSuchPath))
 	}
-}
-
-// operation is what the request asks for, "" if there is no such thing.
-func (s *Server) operation(r *http.Request) string {
-	path, ok := strings.CutPrefix(r.URL.Path, trimSlash(s.host.BasePath))
-	if !ok {
-		return ""
-	}
-	if trimSlash(s.host.BasePath) == "" {
-		for _, prefix := range []string{"/v1/", "/beta/"} {
-			if rest, ok := strings.CutPrefix(path, prefix); ok {
-				path = "/" + rest
-				break
-			}
-		}
-	}
-	switch r.Method + " " + path {
-	case "POST /chat/completions":
-		return "chat"
-	case "GET /models":
-		return "models"
-	case "GET /user/balance":
-		return "balance"
-	}
-	return ""
 }
 
 // enter counts a request in; the function it returns counts it out, once.
@@ -101,35 +85,64 @@ func (s *Server) enter() (leave func()) {
 	})
 }
 
-// record decides which fault the request meets and keeps the request.
-func (s *Server) record(x *exchange, isChat bool) {
+// meet decides which fault the request meets.
+func (s *Server) meet(x *exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.serial++
 	x.id, x.pace, x.fault = s.serial, s.pace, s.fault
-	if isChat && len(s.next) > 0 {
+	if x.op == opAnswer && len(s.next) > 0 {
 		x.fault, s.next = s.next[0], s.next[1:]
 	}
-	if x.fault.insideAnswer() && !isChat {
+	if x.fault.insideAnswer() && x.op != opAnswer {
 		x.fault = Fault{}
 	}
 	x.in.Fault = x.fault.name
+}
+
+// record keeps the request.
+func (s *Server) record(x *exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.requests = append(s.requests, x.in)
 }
 
 // connectionFault acts out the faults that leave the client without a byte.
 func (x *exchange) connectionFault() {
+	conn := x.conn()
+	nth := conn.served.Add(1)
 	switch x.fault.kind {
-	case kindRefused, kindReset:
-		// Refused, when the request was already in, or under BreakNext.
+	case kindRefused, kindReset, kindNoSuchHost, kindBadCertificate:
+		// All but Reset only when the request was already in, or under BreakNext.
 		x.done()
-		if conn, ok := x.ctx.Value(connKey{}).(*trackedConn); ok {
+		conn.reset()
+		x.abort()
+	case kindGoAway, kindRefusedStream:
+		x.done()
+		if !x.goAway(0, noError) {
 			conn.reset()
 		}
 		x.abort()
+	case kindIdleClosed:
+		if nth > 1 {
+			x.done()
+			_ = conn.Close() // it may be closed already
+			x.abort()
+		}
 	case kindBlackHole:
 		x.hang()
 	}
+}
+
+// conn is the connection that the request came on, below TLS.
+func (x *exchange) conn() *trackedConn {
+	switch c := x.ctx.Value(connKey{}).(type) {
+	case *tls.Conn:
+		return c.NetConn().(*trackedConn)
+	case *trackedConn:
+		return c
+	}
+	panic("breakwatertest: a connection of an unknown kind")
 }
 
 func (x *exchange) reply(p reply) {
@@ -154,20 +167,6 @@ func (x *exchange) wait(d time.Duration) {
 	select {
 	case <-timer.C:
 	case <-x.ctx.Done():
-		x.abort()
-	}
-}
-
-// send writes a piece and flushes it, so that it leaves as one.
-func (x *exchange) send(piece string) {
-	if _, err := x.w.Write([]byte(piece)); err != nil {
-		x.abort()
-	}
-	x.flush()
-}
-
-func (x *exchange) flush() {
-	if err := http.NewResponseController(x.w).Flush(); err != nil {
 		x.abort()
 	}
 }

@@ -12,9 +12,10 @@ import (
 
 // Server is one running host of a [Fleet].
 type Server struct {
-	host Host
-	base string
-	addr string // what a client dials
+	host   Host
+	origin string
+	base   string // origin and base path
+	addr   string // what a client dials
 
 	fleet *Fleet
 	http  *http.Server

@@ -3,6 +3,7 @@ package breakwatertest
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // tracker remembers a server's open connections. http.Server knows them too,
@@ -16,6 +17,7 @@ type tracker struct {
 type trackedConn struct {
 	net.Conn
 	tracker *tracker
+	served  atomic.Int64 // requests that came on it
 }
 
 // trackedListener wraps each connection it accepts.

@@ -1,122 +1,109 @@
 package breakwatertest
 
 import (
-	"encoding/json"
+	"bytes"
+	"context"
 	"fmt"
-	"slices"
-	"unicode/utf8"
+	"net/http"
+	"strings"
 )
 
-// The types of this file are the JSON of an answer, whole or in chunks. Raw
-// messages are there to tell null, "" and absent apart, which hosts do.
+// Wire is one of the ways to ask for an answer. The zero Wire is [Chat].
+type Wire int
 
-type completion struct {
-	ID                string   `json:"id"`
-	Object            string   `json:"object"`
-	Created           int64    `json:"created"`
-	Model             string   `json:"model"`
-	SystemFingerprint string   `json:"system_fingerprint"`
-	Choices           []choice `json:"choices"`
-	Usage             *usage   `json:"usage,omitempty"`
-}
+const (
+	// Chat is POST …/chat/completions.
+	Chat Wire = iota
+	// Completions is POST …/completions: text that goes on, or fills the middle.
+	Completions
+	// Responses is POST …/responses, OpenAI's newer wire.
+	Responses
+	// Messages is POST …/v1/messages, Anthropic's wire.
+	Messages
+)
 
-type choice struct {
-	Index        int       `json:"index"`
-	Message      *content  `json:"message,omitempty"`
-	Delta        *content  `json:"delta,omitempty"`
-	Logprobs     *struct{} `json:"logprobs"`
-	FinishReason *string   `json:"finish_reason"`
-}
+// Wires returns all wires.
+func Wires() []Wire { return []Wire{Chat, Completions, Responses, Messages} }
 
-type content struct {
-	Role             string          `json:"role,omitempty"`
-	Content          json.RawMessage `json:"content,omitempty"`
-	ReasoningContent json.RawMessage `json:"reasoning_content,omitempty"`
-	ToolCalls        []toolCall      `json:"tool_calls,omitempty"`
-}
-
-type toolCall struct {
-	Index    int    `json:"index"`
-	ID       string `json:"id,omitempty"`
-	Type     string `json:"type,omitempty"`
-	Function struct {
-		Name      string `json:"name,omitempty"`
-		Arguments string `json:"arguments"`
-	} `json:"function"`
-}
-
-type usage struct {
-	PromptTokens            int               `json:"prompt_tokens"`
-	CompletionTokens        int               `json:"completion_tokens"`
-	TotalTokens             int               `json:"total_tokens"`
-	PromptCacheHitTokens    *int              `json:"prompt_cache_hit_tokens,omitempty"`
-	PromptCacheMissTokens   *int              `json:"prompt_cache_miss_tokens,omitempty"`
-	CompletionTokensDetails *reasoningDetails `json:"completion_tokens_details,omitempty"`
-}
-
-type reasoningDetails struct {
-	ReasoningTokens int `json:"reasoning_tokens"`
-}
-
-var null = json.RawMessage("null")
-
-func quote(text string) json.RawMessage { return json.RawMessage(mustJSON(text)) }
-
-// answer is what is to be said, before it is put into JSON or chunks.
-type answer struct {
-	completion          // without choices and usage
-	reasoning  []string // pieces; none without thinking
-	pieces     []string // of the content, or of the arguments if tool is set
-	tool       string
-	callID     string
-	finish     string
-	usage      usage
-	choices    int
-}
-
-// answer makes up the answer. It knows of one fault only: running out of
-// resources, after which a host honestly says that half is all there is.
-func (x *exchange) answer() *answer {
-	prompt := x.chat.prompt()
-	a := &answer{
-		completion: completion{
-			ID:      fmt.Sprintf("%s-%08d", x.s.host.Name, x.id),
-			Created: x.in.Time.Unix(), Model: x.chat.Model,
-			SystemFingerprint: "fp_" + x.s.host.Name,
-		},
-		pieces:  split(Answer(prompt), x.pace.Tokens),
-		finish:  "stop",
-		choices: min(max(1, x.chat.N), 128),
+// String names the wire by its operation, such as "chat/completions".
+func (w Wire) String() string {
+	if w < Chat || w > Messages {
+		return fmt.Sprintf("Wire(%d)", int(w))
 	}
-	if x.chat.thinks(x.s.host.Dialect) {
-		a.reasoning = split(Reasoning(prompt), max(1, x.pace.Tokens/2))
-	}
-	if a.tool = x.chat.tool(); a.tool != "" {
-		a.callID = fmt.Sprintf("call_%s_%08d", x.s.host.Name, x.id)
-		a.pieces = split(ToolArguments(prompt), x.pace.Tokens)
-		a.finish = "tool_calls"
-	}
-	if x.fault.kind == kindOutOfResources {
-		a.pieces = slices.Clip(a.pieces[:(len(a.pieces)+1)/2])
-		a.finish = "insufficient_system_resource"
-	}
-	a.count(x.chat, x.s.host.Dialect)
-	return a
+	return [...]string{"chat/completions", "completions", "responses", "messages"}[w]
 }
 
-// count fills the usage. A piece is a token; a prompt has one for four
-// characters.
-func (a *answer) count(chat *chatRequest, d Dialect) {
-	for _, m := range chat.Messages {
-		a.usage.PromptTokens += utf8.RuneCountInString(m.text())/4 + 1
+// Request is a request with prompt as its only message and thinking disabled.
+// It can be sent again: GetBody is set. An empty key sends no credential.
+//
+// baseURL is what an SDK of the wire is configured with, as [Server.WireURL]
+// gives it: on Messages /v1/messages follows it, or /messages if it ends in /v1
+// already; otherwise the operation follows.
+func (w Wire) Request(ctx context.Context, baseURL, key, model, prompt string, stream bool) (*http.Request, error) {
+	url := strings.TrimRight(baseURL, "/")
+	if w == Messages && !strings.HasSuffix(url, "/v1") {
+		url += "/v1"
 	}
-	a.usage.CompletionTokens = a.choices * (len(a.reasoning) + len(a.pieces))
-	a.usage.TotalTokens = a.usage.PromptTokens + a.usage.CompletionTokens
-	if d == DialectDeepSeek {
-		a.usage.PromptCacheHitTokens = new(0)
-		a.usage.PromptCacheMissTokens = new(a.usage.PromptTokens)
+	url += "/" + w.String()
+	// NewRequest sets GetBody for a bytes.Reader.
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader([]byte(w.ask(model, prompt, stream))))
+	if err != nil {
+		return nil, fmt.Errorf("breakwatertest: making a request: %w", err)
 	}
-	if len(a.reasoning) > 0 {
-		a.usage.CompletionTokensDetails = &reasoningDetails{a.choices * len(a.reasoning)}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	if stream {
+		req.Header.Set("Accept", "text/event-stream")
 	}
+	switch {
+	case w == Messages:
+		req.Header.Set("Anthropic-Version", "2023-06-01")
+		if key != "" {
+			req.Header.Set("X-Api-Key", key)
+		}
+	case key != "":
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
+	return req, nil
 }
+
+// ask is the body of a request.
+func (w Wire) ask(model, prompt string, stream bool) string {
+	turns := []fields{{"role", "user", "content", prompt}}
+	disabled := fields{"type", "disabled"}
+	switch w {
+	case Completions:
+		return fields{"model", model, "prompt", prompt, "stream", stream}.json()
+	case Responses:
+		return fields{"model", model, "input", turns, "stream", stream, "reasoning", fields{"effort", "none"}}.json()
+	case Messages:
+		return fields{"model", model, "max_tokens", 1024, "messages", turns, "stream", stream, "thinking", disabled}.json()
+	}
+	return fields{"model", model, "messages", turns, "stream", stream, "thinking", disabled}.json()
+}
+
+// ChatRequest is the [Wire.Request] of [Chat].
+func ChatRequest(ctx context.Context, baseURL, key, model, prompt string, stream bool) (*http.Request, error) {
+	return Chat.Request(ctx, baseURL, key, model, prompt, stream)
+}
+
+// fields is a JSON object: names and values by turns, in the order given.
+type fields []any
+
+// MarshalJSON makes the object.
+func (f fields) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i := 0; i+1 < len(f); i += 2 {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(mustJSON(f[i]))
+		b.WriteByte(':')
+		b.WriteString(mustJSON(f[i+1]))
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+func (f fields) json() string { return mustJSON(f) }

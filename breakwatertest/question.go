@@ -1,0 +1,159 @@
+package breakwatertest
+
+import (
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+)
+
+// question is what a host looks at in a request for an answer, on any wire.
+type question struct {
+	wire     Wire
+	model    string
+	prompt   string // the last user message
+	stream   bool
+	ownUsage bool   // stream_options.include_usage
+	thinking string // "enabled", "disabled" or not said
+	tool     string // name of the tool to call, "" for none
+	choices  int
+	tokens   int // of all messages
+}
+
+// asked is the JSON of all wires together; their names do not collide.
+type asked struct {
+	Model         string          `json:"model"`
+	Stream        bool            `json:"stream"`
+	Messages      []message       `json:"messages"`
+	Prompt        json.RawMessage `json:"prompt"`
+	Suffix        string          `json:"suffix"`
+	Input         json.RawMessage `json:"input"`
+	N             int             `json:"n"`
+	StreamOptions struct {
+		IncludeUsage bool `json:"include_usage"`
+	} `json:"stream_options"`
+	Thinking struct {
+		Type string `json:"type"`
+	} `json:"thinking"`
+	Reasoning struct {
+		Effort string `json:"effort"`
+	} `json:"reasoning"`
+	Tools []struct {
+		Name     string `json:"name"`
+		Function struct {
+			Name string `json:"name"`
+		} `json:"function"`
+	} `json:"tools"`
+}
+
+type message struct {
+	Type    string          `json:"type"`
+	Role    string          `json:"role"`
+	Content json.RawMessage `json:"content"`
+}
+
+type contentPart struct {
+	Type string `json:"type"`
+	Text string `json:"text"`
+}
+
+// question reads a request's body; nil if it is none of the wire's.
+func (w Wire) question(body []byte) *question {
+	var a asked
+	if json.Unmarshal(body, &a) != nil {
+		return nil
+	}
+	switch w {
+	case Completions:
+		a.Messages = nil
+		if text, ok := textOf(a.Prompt); ok {
+			a.Messages = []message{{Role: "user", Content: quote(text)}}
+		}
+		a.Tools = nil
+		a.Thinking.Type = "disabled" // the wire has no room for it
+	case Responses:
+		a.Messages = inputOf(a.Input)
+		a.N = 1
+		if a.Thinking.Type == "" && a.Reasoning.Effort != "" {
+			a.Thinking.Type = "enabled"
+			if a.Reasoning.Effort == "none" {
+				a.Thinking.Type = "disabled"
+			}
+		}
+	case Messages:
+		a.N = 1
+	}
+	if len(a.Messages) == 0 {
+		return nil
+	}
+	q := &question{
+		wire: w, model: a.Model, stream: a.Stream, ownUsage: a.StreamOptions.IncludeUsage,
+		thinking: a.Thinking.Type, choices: min(max(1, a.N), 128),
+		tokens: utf8.RuneCountInString(a.Suffix) / 4,
+	}
+	for _, m := range a.Messages {
+		if m.Role == "user" && !m.isResult() {
+			q.prompt = m.text()
+		}
+		q.tokens += utf8.RuneCountInString(m.text())/4 + 1
+	}
+	// Behind a tool's result the answer is text, or a client that runs tools
+	// would never come to an end.
+	if len(a.Tools) > 0 && !a.Messages[len(a.Messages)-1].isResult() {
+		q.tool = a.Tools[0].Name + a.Tools[0].Function.Name // a tool has one of them
+	}
+	return q
+}
+
+func (q *question) thinks(d Dialect) bool {
+	if d.row().thinks {
+		return q.thinking != "disabled"
+	}
+	return q.thinking == "enabled"
+}
+
+// inputOf is the input of a Responses request: a text, or items.
+func inputOf(raw json.RawMessage) []message {
+	if text := unquote(raw); text != "" {
+		return []message{{Role: "user", Content: raw}}
+	}
+	var items []message
+	if json.Unmarshal(raw, &items) != nil {
+		return nil
+	}
+	return items
+}
+
+// text is the content, whether it is a string or a list of parts.
+func (m message) text() string {
+	text, _ := textOf(m.Content)
+	return text
+}
+
+// isResult reports whether the message brings what a tool returned.
+func (m message) isResult() bool {
+	if m.Role == "tool" || m.Type == "function_call_output" {
+		return true
+	}
+	var parts []contentPart
+	return json.Unmarshal(m.Content, &parts) == nil && len(parts) > 0 && parts[0].Type == "tool_result"
+}
+
+// textOf is a string, several strings, or the texts of parts.
+func textOf(raw json.RawMessage) (string, bool) {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return text, string(raw) != "null"
+	}
+	var several []string
+	if json.Unmarshal(raw, &several) == nil {
+		return strings.Join(several, ""), len(several) > 0
+	}
+	var parts []contentPart
+	if json.Unmarshal(raw, &parts) != nil {
+		return "", false
+	}
+	for _, part := range parts {
+		text += part.Text
+	}
+	return text, true
+}
