@@ -171,8 +171,9 @@ func (b *streamBody) advance() {
 		b.done = true
 	}
 	switch {
-	case says == wire.Payload || b.whole():
+	case says == wire.Payload, b.whole() && !was:
 		b.stall.payload()
+	case was: // only the terminator may still be missing: signs of life buy no time
 	case ev.Kind == sse.Comment, says == wire.Alive:
 		b.stall.comment()
 	}
