@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -111,4 +113,77 @@ func BenchmarkStreamEvent(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkOpenStream measures what is held for a stream that is open, its
+// caller waiting for the next event, over a base from memory.
+func BenchmarkOpenStream(b *testing.B) {
+	const streams = 5000
+	open := func(rt http.RoundTripper, base *waitingBase) float64 {
+		base.release = make(chan struct{})
+		before := inUse()
+		var callers sync.WaitGroup
+		reading := make(chan struct{}, streams)
+		for range streams {
+			callers.Go(func() {
+				req, _ := http.NewRequest(http.MethodPost, "https://api.deepseek.com/chat/completions", strings.NewReader(chatStream))
+				req.Header.Set("Authorization", "Bearer sk-caller")
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				var buf [512]byte
+				resp.Body.Read(buf[:])
+				reading <- struct{}{}
+				for err == nil {
+					_, err = resp.Body.Read(buf[:])
+				}
+				resp.Body.Close()
+			})
+		}
+		for range streams {
+			<-reading
+		}
+		after := inUse()
+		close(base.release)
+		callers.Wait()
+		return float64(after-before) / streams
+	}
+	base := &waitingBase{}
+	rt := transport(b, WithBase(base), WithRateLimit(RatePolicy{InFlight: streams}))
+	open(rt, base) // so that the runtime has its stacks at hand in both
+	for b.Loop() {
+		bare := open(base, base)
+		b.ReportMetric(bare, "bare-B/stream")
+		b.ReportMetric(open(rt, base)-bare, "added-B/stream")
+	}
+}
+
+// inUse is the memory in use: heap and stacks.
+func inUse() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// waitingBase answers with streams that wait behind their first event until
+// they are released.
+type waitingBase struct{ release chan struct{} }
+
+func (w *waitingBase) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		io.Copy(io.Discard, req.Body)
+		req.Body.Close()
+	}
+	rest := strings.NewReader(endEvent + doneEvent)
+	body := io.MultiReader(strings.NewReader(goodEvent), readerFunc(func(p []byte) (int, error) {
+		<-w.release
+		return rest.Read(p)
+	}))
+	return &http.Response{
+		StatusCode: 200, Header: http.Header{"Content-Type": {asStream}}, Body: io.NopCloser(body), ContentLength: -1, Request: req,
+	}, nil
 }

@@ -45,7 +45,13 @@ type Scanner struct {
 	swallow    bool // the last line was a comment of its own: its blank line goes with it
 }
 
-const firstBuffer = 4 << 10
+const (
+	// firstBuffer holds a few events: most of a stream's life is spent waiting
+	// for the next, and many wait at once.
+	firstBuffer = 1 << 10
+	// largeBuffer is one that a large event left behind: not kept for small ones.
+	largeBuffer = 64 << 10
+)
 
 // New returns a Scanner that fails on events above max bytes and passes
 // comments on if keepComments is set.
@@ -63,6 +69,9 @@ func (s *Scanner) Fill(r io.Reader) (int, error) {
 }
 
 func (s *Scanner) makeRoom() {
+	if s.start == s.end && len(s.buf) >= largeBuffer {
+		s.buf, s.start, s.end, s.line, s.seen = nil, 0, 0, 0, 0
+	}
 	if s.start > 0 && (s.start == s.end || s.end == len(s.buf)) {
 		n := copy(s.buf, s.buf[s.start:s.end])
 		s.line -= s.start
