@@ -73,7 +73,9 @@ func (b *streamBody) next() (sse.Event, wire.Says, error) {
 			return ev, b.says(ev), nil
 		case b.eof != nil:
 			if ev, ok := b.scan.Rest(); ok {
-				return ev, b.says(ev), nil
+				if says := b.says(ev); says != wire.Malformed { // else it was cut within an event
+					return ev, says, nil
+				}
 			}
 			return ev, 0, b.eof
 		}

@@ -1,0 +1,190 @@
+package breakwater
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A flood gives out the same text over and over, and looks at its end at how
+// much memory is held that was not before.
+type flood struct {
+	text   string
+	left   int // bytes
+	at     int
+	before uint64
+	held   int64
+	end    error // io.EOF if nil
+}
+
+func newFlood(text string, size int) *flood {
+	return &flood{text: text, left: size, before: heap()}
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func (f *flood) Read(p []byte) (int, error) {
+	if f.left <= 0 {
+		if f.held == 0 {
+			f.held = max(int64(heap())-int64(f.before), 1)
+		}
+		if f.end != nil {
+			return 0, f.end
+		}
+		return 0, io.EOF
+	}
+	n := 0
+	for n < len(p) && f.left > 0 {
+		c := copy(p[n:min(len(p), n+f.left)], f.text[f.at:])
+		n, f.at, f.left = n+c, (f.at+c)%len(f.text), f.left-c
+	}
+	return n, nil
+}
+
+// However much a host sends of what is no answer, memory stays bounded, and
+// the call ends as it should.
+func TestMemoryIsBounded(t *testing.T) {
+	const payload = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n"
+	role := "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n"
+	keep := WithStream(StreamPolicy{KeepComments: true})
+	for _, tt := range []struct {
+		name        string
+		status      int
+		contentType string
+		text        string
+		opts        []Option
+		bound       int64
+		sees        int   // the caller's status
+		is          error // what the body ends in
+	}{
+		{"blank lines in the place of JSON", 200, asJSON, "\n", nil, 1 << 20, 502, nil},
+		{"comments before a stream", 200, asStream, ": keep-alive\n\n", nil, 1 << 20, 502, nil},
+		{"comments that are to be kept", 200, asStream, ": keep-alive\n\n", []Option{keep}, 40 << 20, 200, ErrBadResponse},
+		{"a comment without an end", 200, asStream, ":", nil, 40 << 20, 502, nil},
+		{"blank lines before a stream", 200, asStream, "\n\n", nil, 1 << 20, 502, nil},
+		{"an event without an end", 200, asStream, "data: x", nil, 40 << 20, 502, nil},
+		{"roles without payload", 200, asStream, role, nil, 40 << 20, 200, ErrBadResponse},
+		{"pings before a message", 200, asStream, "event: ping\ndata: {\"type\":\"ping\"}\n\n", nil, 40 << 20, 200, ErrBadResponse},
+		{"a stream of payload", 200, asStream, payload, nil, 1 << 20, 200, ErrTruncated},
+		{"a stream of payload, cached", 200, asStream, payload, []Option{WithCache(CachePolicy{})}, 4 << 20, 200, ErrTruncated},
+		{"JSON without an end", 200, asJSON, `{"a":"` + strings.Repeat("x", 1000) + `",`, nil, 40 << 20, 200, ErrTruncated},
+		{"a refusal without an end", 400, asJSON, "x", nil, 8 << 20, 400, ErrTruncated},
+		{"an error page without an end", 503, "text/html", "x", []Option{once}, 8 << 20, 503, ErrTruncated},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var f *flood
+			rt := over(t, RoundTripperFunc(func(*http.Request) (*http.Response, error) {
+				f = newFlood(tt.text, int(max(2*tt.bound, 16<<20)))
+				return answerFrom(tt.status, tt.contentType, f), nil
+			}), append(tt.opts, once)...)
+			req, _ := post(t.Context(), "https://a", chatStream)
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode != tt.sees || !errors.Is(err, tt.is) {
+				t.Errorf("the caller read %d bytes of a %d and %v, want %d and %v", n, resp.StatusCode, err, tt.sees, tt.is)
+			}
+			if f.held == 0 {
+				f.held = int64(heap()) - int64(f.before)
+			}
+			if f.held > tt.bound {
+				t.Errorf("%d MiB are held, want at most %d", f.held>>20, tt.bound>>20)
+			}
+		})
+	}
+}
+
+// Over a real connection: headers without an end, a small body that unpacks
+// to a large one.
+func TestBombs(t *testing.T) {
+	bomb := func(prefix string) []byte {
+		var packed bytes.Buffer
+		w := gzip.NewWriter(&packed)
+		io.WriteString(w, prefix)
+		io.Copy(w, &flood{text: strings.Repeat(" ", 4096), left: 32 << 20, held: 1})
+		w.Close()
+		return packed.Bytes()
+	}
+	for _, tt := range []struct {
+		name  string
+		write func(net.Conn)
+		sees  int
+		class Class
+	}{
+		{"headers", func(c net.Conn) {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\n")
+			io.Copy(c, &flood{text: "X-Bomb: " + strings.Repeat("x", 4000) + "\r\n", left: 32 << 20, held: 1})
+		}, 503, ClassUnreachable},
+		{"one header", func(c net.Conn) {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nX-Bomb: ")
+			io.Copy(c, &flood{text: strings.Repeat("x", 4096), left: 32 << 20, held: 1})
+		}, 503, ClassUnreachable},
+		{"informational answers", func(c net.Conn) {
+			io.Copy(c, &flood{text: "HTTP/1.1 103 Early Hints\r\nLink: <" + strings.Repeat("x", 4000) + ">\r\n\r\n", left: 32 << 20, held: 1})
+		}, 503, ClassUnreachable},
+		{"blanks packed", func(c net.Conn) {
+			body := bomb("")
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n")
+			c.Write(body)
+		}, 502, ClassBadResponse},
+		{"a refusal packed", func(c net.Conn) {
+			body := bomb("{")
+			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n")
+			c.Write(body)
+		}, 400, ClassRefused},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close()
+			go func() {
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					conn.SetDeadline(time.Now().Add(20 * time.Second))
+					io.ReadAtLeast(conn, make([]byte, 4096), 100) // the request, which is small
+					tt.write(conn)
+					conn.Close()
+				}
+			}()
+			rt, err := New(once) // over the transport of our own
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rt.Close()
+			before := heap()
+			got := asks(t.Context(), rt, chatJSON, func(req *http.Request) {
+				req.URL.Scheme, req.URL.Host = "http", listener.Addr().String()
+			})
+			if got.status() != tt.sees {
+				t.Fatalf("the caller got %v, want %d", got.status(), tt.sees)
+			}
+			trail := TrailOf(got.resp)
+			if class := trail[len(trail)-1].Class; class != tt.class {
+				t.Errorf("class %s, want %s", class, tt.class)
+			}
+			if after := heap(); after > before+8<<20 {
+				t.Errorf("%d MiB more are held than before", (after-before)>>20)
+			}
+		})
+	}
+}
