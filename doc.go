@@ -20,15 +20,20 @@
 //
 // # What is protected
 //
-// A POST to …/chat/completions, JSON and streaming. All else passes through
+// Inference: a POST to …/chat/completions, …/completions (FIM), …/responses,
+// …/v1/messages or …/embeddings, JSON and streaming. All else passes through
 // once, as it is, with the endpoint's key if it is meant for one.
 //
 // [New] without endpoints protects the calls to whatever origin each request
 // names, with the caller's own credential. With endpoints, a call meant for any
 // of them is served by whichever can: the endpoints of [WithEndpoints] share
-// the load, those of [WithBackup] stand in while none above can serve. The path
-// is carried over to the endpoint's base URL, the model's name is replaced by
-// the endpoint's own, every other byte of the body stays as it was.
+// the load, those of [WithBackup] stand in while none above can serve, if their
+// host has the operation and the model. The operation is carried over to where
+// the endpoint has it; the model's name, and the fields that say whether to
+// think and for whom, are replaced by the host's own; every other byte of the
+// body stays as it was. There is a preset for each host that serves DeepSeek's
+// models, from [DeepSeek] to [VLLM]; any OpenAI-compatible host is an
+// [Endpoint] with its URL.
 //
 // # Layers
 //
@@ -49,8 +54,8 @@
 //
 // The caller gets the response that says most about the first trouble, as the
 // host sent it, or, where there never was one, an answer of breakwater's own:
-// 503 (429 for a local limit) in OpenAI's error shape, with the header
-// Breakwater-Error. [ErrorOf] returns the [*Error] behind it, with every
+// 503 (429 for a local limit) in OpenAI's error shape, or Anthropic's on its
+// wire, with the header Breakwater-Error. [ErrorOf] returns the [*Error] behind it, with every
 // attempt; [WithErrors] has it returned as a Go error instead. X-Should-Retry:
 // false tells the SDK above not to multiply attempts. The caller's own cancel
 // and deadline are always Go errors.
