@@ -112,9 +112,11 @@ func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
 		return standing{}, false
 	}
 	s := standing{model: model}
-	for _, key := range c.pauseKeys(e, model) {
-		if p, ok := c.t.pauses.of(key, now); ok && p.until.After(s.resting.until) {
-			s.resting = p
+	if c.t.pauses.any() {
+		for _, key := range c.pauseKeys(e, model) {
+			if p, ok := c.t.pauses.of(key, now); ok && p.until.After(s.resting.until) {
+				s.resting = p
+			}
 		}
 	}
 	if !s.resting.until.IsZero() {
@@ -163,14 +165,22 @@ func (c *call) differs(e *endpoint, model string) bool {
 	return true
 }
 
-// pauseKeys are the pauses that concern a call at an endpoint: the
-// endpoint's, its account's, and its account's limit for the model.
-func (c *call) pauseKeys(e *endpoint, model string) [3]pauseKey {
+// The pauses that concern a call at an endpoint.
+const (
+	ofEndpoint = iota
+	ofAccount
+	ofLimit // of the account, for the model and the credential
+	ofModel // of the endpoint, for the operation
+)
+
+func (c *call) pauseKeys(e *endpoint, model string) [4]pauseKey {
 	limit := pauseKey{account: e.Account, model: model}
 	if e.APIKey == "" {
 		limit.credential = c.credential
 	}
-	return [3]pauseKey{{endpoint: e.Name}, {account: e.Account}, limit}
+	return [...]pauseKey{
+		ofEndpoint: {endpoint: e.Name}, ofAccount: {account: e.Account}, ofLimit: limit, ofModel: {endpoint: e.Name, model: model, op: c.op},
+	}
 }
 
 // visited returns what the call knows of an account's endpoint, if it has
@@ -413,7 +423,7 @@ func (r *run) accept(a *attempt, resp *http.Response) {
 	entry := r.call.amend(a.place, func(t *Attempt) {
 		t.Verdict, t.Class, t.Status, t.FirstToken = VerdictAccept, ClassOK, resp.StatusCode, time.Since(a.start)
 	})
-	r.t.pauses.recovered(r.call.pauseKeys(a.endpoint, a.model)[2])
+	r.t.pauses.recovered(r.call.pauseKeys(a.endpoint, a.model)[ofLimit])
 	r.sign(a.endpoint, resp)
 	r.t.emit(r.call, entry.event(KindCommit))
 	if whole, ok := resp.Body.(*wholeBody); ok {
@@ -514,35 +524,44 @@ func (r *run) rest(a *attempt, tr *trouble, now time.Time) {
 	wait := tr.retryAfter
 	switch {
 	case tr.class == ClassRateLimited && tr.asked:
-		r.t.pauses.ask(keys[2], now, wait, tr.refusal())
+		r.t.pauses.ask(keys[ofLimit], now, wait, tr.refusal())
 	case tr.class == ClassRateLimited:
-		wait = r.t.pauses.earn(keys[2], now, r.t.config.retry.MinDelay, r.t.config.retry.MaxDelay, tr.refusal())
+		wait = r.t.pauses.earn(keys[ofLimit], now, r.t.config.retry.MinDelay, r.t.config.retry.MaxDelay, tr.refusal())
 	case tr.class == ClassUnavailable && tr.asked:
-		r.t.pauses.ask(keys[0], now, wait, tr.refusal())
+		r.t.pauses.ask(keys[ofEndpoint], now, wait, tr.refusal())
 	default:
 		return
 	}
 	r.t.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: tr.class, Wait: wait})
 }
 
-// distrust has an endpoint whose key was rejected, or an account without
-// funds, rest for long, and says so loudly: a person has to look at it. Where
-// nobody else could serve, it does not rest: a new key works at once.
+// distrust has rest for long what will not get better by itself: an endpoint
+// whose key was rejected, an account without funds, a model that an endpoint
+// does not have. It says so loudly, for a person has to look at it. Where
+// nobody else could serve, nothing rests: what was mended works at once. The
+// caller's own key makes nobody rest.
 func (r *run) distrust(a *attempt, tr *trouble, s step, now time.Time) {
-	if tr.class != ClassKeyRejected && tr.class != ClassNoFunds || a.endpoint.APIKey == "" {
-		return
-	}
 	e := Event{
 		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, Status: tr.status, Class: tr.class,
 	}
+	of, wait := ofEndpoint, keyPause
+	switch tr.class {
+	case ClassKeyRejected:
+	case ClassNoFunds:
+		of = ofAccount
+	case ClassNoModel:
+		of, wait, e.Kind = ofModel, modelPause, KindPause
+	default:
+		return
+	}
+	if a.endpoint.APIKey == "" {
+		return
+	}
 	if s.endpoint != nil {
-		keys := r.call.pauseKeys(a.endpoint, a.model)
-		key := keys[0]
-		if tr.class == ClassNoFunds {
-			key = keys[1]
-		}
-		e.Wait = keyPause
-		r.t.pauses.earn(key, now, keyPause, keyPause, tr.refusal())
+		e.Wait = wait
+		r.t.pauses.earn(r.call.pauseKeys(a.endpoint, a.model)[of], now, wait, wait, tr.refusal())
+	} else if of == ofModel {
+		return
 	}
 	r.t.emit(r.call, e)
 }

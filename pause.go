@@ -2,22 +2,27 @@ package breakwater
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // pauses keeps who rests until when. A pause is never shortened: a later
 // event can only lengthen it, or, if it is of our own making, show that it is over.
 type pauses struct {
+	kept atomic.Int32 // len(all), for a look without the lock
+
 	mu  sync.Mutex // guards all
 	all map[pauseKey]pause
 }
 
-// A pauseKey says what rests: an endpoint, an account, or one model of an
-// account for one credential. Fields that do not matter are zero.
+// A pauseKey says what rests: an endpoint, an account, one model of an account
+// for one credential, or one model of an endpoint for one operation. Fields
+// that do not matter are zero.
 type pauseKey struct {
 	endpoint   string
 	account    string
 	model      string
+	op         operation
 	credential credential
 }
 
@@ -41,9 +46,13 @@ const (
 	maxPauses      = 4096
 	maxKeptRefusal = 16 << 10
 	keyPause       = 10 * time.Minute // of an endpoint or account whose key does not work
+	modelPause     = time.Minute      // of a model that an endpoint does not have
 )
 
 func newPauses() *pauses { return &pauses{all: make(map[pauseKey]pause)} }
+
+// any reports whether there may be a pause at all.
+func (ps *pauses) any() bool { return ps.kept.Load() > 0 }
 
 // of returns the pause of key, if it lasts beyond now.
 func (ps *pauses) of(key pauseKey, now time.Time) (pause, bool) {
@@ -86,6 +95,7 @@ func (ps *pauses) setLocked(key pauseKey, p pause, now time.Time, r *refusal) {
 		ps.sweepLocked(now)
 	}
 	ps.all[key] = p
+	ps.kept.Store(int32(len(ps.all)))
 }
 
 func later(a, b time.Time) time.Time {
@@ -105,6 +115,7 @@ func (ps *pauses) recovered(key pauseKey) {
 	case !ok:
 	case p.asked.IsZero():
 		delete(ps.all, key)
+		ps.kept.Store(int32(len(ps.all)))
 	default:
 		p.until, p.earned, p.strikes = p.asked, time.Time{}, 0
 		ps.all[key] = p
