@@ -51,6 +51,7 @@ type world struct {
 	fleet *kit.Fleet
 	rt    *Transport
 	start time.Time
+	wire  kit.Wire // of the calls
 
 	mu    sync.Mutex
 	lines []string
@@ -151,14 +152,18 @@ func (w *world) call(prompt string, stream bool) (kit.Reply, error) {
 func (w *world) callWith(ctx context.Context, prompt string, stream bool, edit func(*http.Request)) (kit.Reply, error) {
 	w.t.Helper()
 	server := w.fleet.Servers()[0]
-	req, err := kit.ChatRequest(ctx, server.URL(), "sk-caller", testModel, prompt, stream)
+	req, err := w.wire.Request(ctx, server.WireURL(w.wire), "sk-caller", testModel, prompt, stream)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	if edit != nil {
 		edit(req)
 	}
-	w.note("caller asks %q stream=%v", prompt, stream)
+	on := ""
+	if w.wire != kit.Chat {
+		on = " on " + w.wire.String()
+	}
+	w.note("caller asks %q stream=%v%s", prompt, stream, on)
 	resp, err := (&http.Client{Transport: w.rt}).Do(req)
 	if err != nil {
 		w.note("caller sees error: %s", sentinel(err))

@@ -25,6 +25,9 @@ func TestTimeline(t *testing.T) {
 			then(w)
 		}
 	}
+	onWire := func(wire kit.Wire, then func(*world)) func(*world) {
+		return func(w *world) { w.wire = wire; then(w) }
+	}
 	fast := WithStream(StreamPolicy{FirstToken: 10 * time.Second, Queued: 20 * time.Second, Stall: 10 * time.Second})
 	for _, tt := range []struct {
 		name  string
@@ -154,6 +157,27 @@ func TestTimeline(t *testing.T) {
 			w.call("q", true)
 			w.call("other", true)
 		}},
+		{"completions go to the backup", "primary backup", nil, onWire(kit.Completions, breakPrimary(kit.Refused(), ask(true)))},
+		{"completions cut behind commit", "primary backup", nil, onWire(kit.Completions, breakPrimary(kit.CutStream(4), ask(true)))},
+		{"responses go to the backup", "primary backup", nil, onWire(kit.Responses, breakPrimary(kit.ErrorInside(), ask(true)))},
+		{"responses ended behind commit", "primary backup", nil, onWire(kit.Responses, breakPrimary(kit.EndStream(4), ask(true)))},
+		{"responses failed behind commit", "primary backup", nil, onWire(kit.Responses, breakPrimary(kit.ErrorFrame(4), ask(true)))},
+		{"responses out of resources", "primary backup", nil, onWire(kit.Responses, breakPrimary(kit.OutOfResources(), ask(false)))},
+		{"messages go to the backup", "primary backup", nil, onWire(kit.Messages, breakPrimary(kit.Busy(), ask(false)))},
+		{"messages queue for ever", "primary backup", []Option{fast}, onWire(kit.Messages, breakPrimary(kit.QueueForever(), ask(true)))},
+		{"messages ended behind commit", "primary backup", nil, onWire(kit.Messages, breakPrimary(kit.EndStream(4), ask(true)))},
+		{"messages stalled behind pings", "primary backup", []Option{fast}, onWire(kit.Messages, breakPrimary(kit.StallKeepAlive(4), ask(true)))},
+		{"messages with an error behind commit", "primary backup", nil, onWire(kit.Messages, breakPrimary(kit.ErrorFrame(4), ask(true)))},
+		{"messages refused by all", "primary", []Option{WithRetry(RetryPolicy{Attempts: 1})}, onWire(kit.Messages, breakPrimary(kit.Refused(), ask(false)))},
+		{"model not found goes elsewhere and rests", "primary backup", nil, func(w *world) {
+			w.fleet.Server("primary").Break(kit.Status(400, "application/json", `{"error":{"message":"Model Not Exist","type":"invalid_request_error","param":null,"code":"invalid_request_error"}}`))
+			w.call("q1", false)
+			w.call("q2", false)
+			w.pass(time.Minute)
+			w.call("q3", false)
+		}},
+		{"content filter comes as it came", "primary backup", nil,
+			breakPrimary(kit.Status(400, "application/json", `{"error":{"message":"Content Exists Risk","type":"invalid_request_error","param":null,"code":"invalid_request_error"}}`), ask(true))},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inWorld(t, tt.names, tt.opts, func(w *world) {
