@@ -117,14 +117,23 @@ func (f Fault) insideAnswer() bool { return f.kind >= kindSlowHeaders }
 // test over real connections, but for [SlowHeaders].
 func Faults() []Fault {
 	return []Fault{
-		Refused(), Reset(), BlackHole(), SlowHeaders(time.Minute),
-		QueueForever(), Silence(),
+		Refused(), NoSuchHost(), BadCertificate(), Reset(), GoAway(), RefusedStream(), IdleClosed(), BlackHole(),
+		NoContinue(), SlowHeaders(time.Minute), HeaderBomb(11 << 20),
+		QueueForever(), ManyKeepAlives(200), BlankThenClose(), Silence(),
+
 		Status(502, "text/plain; charset=utf-8", "Bad Gateway\n"),
-		TooManyRequests("1"), ServerError(), Busy(), HTMLError(504), EmptyError(502),
-		Unauthorized(), InsufficientBalance(),
+		TooManyRequests("1"), TooManyRequestsMS("1000"), ConcurrencyLimit(39), QuotaThrottle(),
+		ServerError(), Busy(), HTMLError(504), EmptyError(502), Redirect("http://elsewhere.invalid/"),
+		Unauthorized(), PlainUnauthorized(), InsufficientBalance(), Overdue(),
+		ModelNotFound(), RetiredModel(), ContextLength(), ContentFilter(), MissingReasoning(),
+
 		ErrorInside(), ErrorStringInside(), FlatErrorInside(), HTMLInside(), EmptyInside(),
 		CutJSON(), MalformedJSON(), OutOfResources(),
-		CutStream(3), EndStream(3), StallStream(3), StallKeepAlive(3), ErrorFrame(3),
-		NoDone(),
+
+		CutStream(3), GoAwayMidway(3), EndStream(3), StallStream(3), StallKeepAlive(3), ErrorFrame(3),
+		MalformedEvent(3), NoDone(),
+
+		CRLF(), NoSpace(), ByteByByte(), SlowBody(50 * time.Microsecond), Glued(), SplitAnywhere(1),
+		Gzip(), GzipBomb(1 << 20), Huge(1 << 20), HugeEvent(3, 256<<10),
 	}
 }

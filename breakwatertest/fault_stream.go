@@ -10,6 +10,11 @@ import "strconv"
 // CutStream breaks the connection. JSON: half of the promised Content-Length.
 func CutStream(after int) Fault { return midway("CutStream", kindCutStream, after) }
 
+// GoAwayMidway ends an HTTP/2 connection, and all that is under way on it, with a
+// GOAWAY that tells of an error. JSON: half of the body first. Hosts that do not
+// speak HTTP/2 break the connection.
+func GoAwayMidway(after int) Fault { return midway("GoAwayMidway", kindGoAwayMidway, after) }
+
 // EndStream ends the body cleanly, without finish_reason and [DONE]. JSON: a
 // right answer.
 func EndStream(after int) Fault { return midway("EndStream", kindEndStream, after) }
@@ -26,6 +31,10 @@ func StallKeepAlive(after int) Fault { return midway("StallKeepAlive", kindStall
 // error", on Responses a "response.failed". JSON: like [ErrorInside], on Responses
 // an answer with the status "failed".
 func ErrorFrame(after int) Fault { return midway("ErrorFrame", kindErrorFrame, after) }
+
+// MalformedEvent sends an event that is no JSON in place of the next delta, and
+// goes on. JSON: like [MalformedJSON].
+func MalformedEvent(after int) Fault { return midway("MalformedEvent", kindMalformedEvent, after) }
 
 // NoDone is a right answer without the closing [DONE]. Responses and Messages
 // have none, so there it changes nothing.

@@ -2,11 +2,11 @@ package breakwatertest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -23,6 +23,37 @@ type Fleet struct {
 	serving sync.WaitGroup // one for each listener being served
 	conns   sync.WaitGroup // one for each connection being served
 	closing sync.Once
+
+	handlers counter // of HTTP/2, which may outlive their connections a little
+}
+
+// counter is a WaitGroup that may begin anew while somebody waits.
+type counter struct {
+	mu   sync.Mutex
+	none sync.Cond
+	n    int
+}
+
+func (c *counter) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+}
+
+func (c *counter) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n--; c.n == 0 {
+		c.none.Broadcast()
+	}
+}
+
+func (c *counter) wait() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.n > 0 {
+		c.none.Wait()
+	}
 }
 
 // NewFleet starts the hosts on free TCP ports of 127.0.0.1.
@@ -30,7 +61,8 @@ func NewFleet(hosts ...Host) (*Fleet, error) {
 	return newFleet(hosts, false)
 }
 
-// NewPipeFleet starts the hosts in memory, at http://<name>.localhost<BasePath>.
+// NewPipeFleet starts the hosts in memory, at http://<name>.localhost<BasePath>,
+// or https.
 // Only [Fleet.Transport] reaches them. Made inside a testing/synctest bubble,
 // the fleet lives on the bubble's clock, and must be closed before the bubble
 // ends.
@@ -40,6 +72,7 @@ func NewPipeFleet(hosts ...Host) (*Fleet, error) {
 
 func newFleet(hosts []Host, inPipes bool) (*Fleet, error) {
 	f := &Fleet{byName: make(map[string]*Server), inPipes: inPipes}
+	f.handlers.none.L = &f.handlers.mu
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	for _, host := range hosts {
 		if err := f.add(host); err != nil {
@@ -72,25 +105,39 @@ func (f *Fleet) Server(name string) *Server { return f.byName[name] }
 // Servers returns all hosts in the order they were given.
 func (f *Fleet) Servers() []*Server { return append([]*Server(nil), f.servers...) }
 
-// Transport returns a fresh transport that reaches this fleet and uses no proxy.
-// Its idle connections are the caller's to close; inside a synctest bubble they
-// must be, for the bubble to end.
+// Transport returns a fresh transport that reaches this fleet, trusts its
+// certificates and uses no proxy. Its idle connections are the caller's to close;
+// inside a synctest bubble they must be, for the bubble to end.
 func (f *Fleet) Transport() *http.Transport {
-	dial := (&net.Dialer{Timeout: 10 * time.Second}).DialContext
-	if f.inPipes {
-		dial = f.dialPipe
+	return &http.Transport{
+		DialContext:         f.dial,
+		TLSClientConfig:     &tls.Config{RootCAs: ourAuthority().pool},
+		TLSHandshakeTimeout: 10 * time.Second,
+		ForceAttemptHTTP2:   true,
+		IdleConnTimeout:     90 * time.Second,
 	}
-	return &http.Transport{DialContext: dial, IdleConnTimeout: 90 * time.Second}
 }
 
-func (f *Fleet) dialPipe(ctx context.Context, network, addr string) (net.Conn, error) {
+func (f *Fleet) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	for _, s := range f.servers {
-		if s.addr == addr {
+		switch {
+		case s.addr != addr:
+		case s.unknown():
+			return nil, noSuchHost(network, addr)
+		case f.inPipes:
 			return s.dialPipe(ctx)
 		}
 	}
-	host := strings.TrimSuffix(addr, ":80")
-	return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{
+	if f.inPipes {
+		return nil, noSuchHost(network, addr)
+	}
+	return (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, addr)
+}
+
+// noSuchHost is what net's dialer says of a name that nobody knows.
+func noSuchHost(network, addr string) error {
+	host, _, _ := net.SplitHostPort(addr) // it came from a transport
+	return &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{
 		Err: "no such host", Name: host, IsNotFound: true,
 	}}
 }
@@ -110,6 +157,7 @@ func (f *Fleet) Close() {
 			s.conns.closeAll()
 		}
 		f.conns.Wait()
+		f.handlers.wait()
 	})
 }
 

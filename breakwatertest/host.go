@@ -24,6 +24,10 @@ type Host struct {
 	// Concurrency is the number of answers under way per key and model above
 	// which the host says 429; 0 is no limit.
 	Concurrency int
+	// TLS makes the host speak HTTP/1.1 over TLS, at an https URL.
+	TLS bool
+	// HTTP2 makes the host speak HTTP/2 over TLS, at an https URL.
+	HTTP2 bool
 	// Dialect is the shape of errors and of a few fields.
 	Dialect Dialect
 	// Pace is how fast the host answers.

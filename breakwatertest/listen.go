@@ -12,10 +12,14 @@ func (s *Server) start() error {
 	if err := s.listen(); err != nil {
 		return err
 	}
-	s.origin = "http://" + s.addr
+	scheme, authority := "http", s.addr
 	if s.fleet.inPipes {
-		s.origin = "http://" + s.host.Name + ".localhost"
+		authority = s.host.Name + ".localhost"
 	}
+	if s.encrypted() {
+		scheme = "https"
+	}
+	s.origin = scheme + "://" + authority
 	s.base = s.origin + trimSlash(s.host.BasePath)
 	return nil
 }
@@ -25,6 +29,9 @@ func (s *Server) listen() error {
 	if s.fleet.inPipes {
 		if s.addr == "" { // written once, since clients read it without a lock
 			s.addr = s.host.Name + ".localhost:80"
+			if s.encrypted() {
+				s.addr = s.host.Name + ".localhost:443"
+			}
 		}
 		s.pipe = newPipeListener(pipeAddr(s.addr))
 		s.listener = s.pipe
@@ -44,7 +51,12 @@ func (s *Server) listen() error {
 	}
 	tracked := trackedListener{s.listener, &s.conns}
 	s.fleet.serving.Go(func() {
-		_ = s.http.Serve(tracked) // it always ends with the listener's closing
+		// It always ends with the listener's closing.
+		if s.encrypted() {
+			_ = s.http.ServeTLS(tracked, "", "")
+		} else {
+			_ = s.http.Serve(tracked)
+		}
 	})
 	return nil
 }
@@ -56,19 +68,35 @@ func (s *Server) setFault(change func()) {
 	defer s.life.Unlock()
 	s.mu.Lock()
 	change()
-	refused := s.fault.kind == kindRefused
+	f := s.fault
 	s.mu.Unlock()
+	if s.stopped {
+		return
+	}
+	closed := f.kind == kindRefused || f.kind == kindNoSuchHost
 	switch {
-	case s.stopped:
-	case refused && s.listener != nil:
+	case closed && s.listener != nil:
 		_ = s.listener.Close() // there is nothing to do about a failure
 		s.listener = nil
-		s.conns.closeAll()
-	case !refused && s.listener == nil:
+	case !closed && s.listener == nil:
 		if err := s.listen(); err != nil {
 			panic("breakwatertest: host " + s.host.Name + " cannot listen again: " + err.Error())
 		}
 	}
+	if closed || s.needsNewConnections(f) {
+		s.conns.closeAll()
+	}
+}
+
+// needsNewConnections reports whether the fault is in how a connection begins.
+func (s *Server) needsNewConnections(f Fault) bool {
+	switch f.kind {
+	case kindBadCertificate:
+		return s.encrypted()
+	case kindGoAway, kindRefusedStream:
+		return s.host.HTTP2
+	}
+	return false
 }
 
 // stop closes the listener and all connections for good.
@@ -81,6 +109,13 @@ func (s *Server) stop() {
 	}
 	_ = s.http.Close() // as above
 	s.conns.closeAll()
+}
+
+// unknown reports whether the host's name is not to be found.
+func (s *Server) unknown() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault.kind == kindNoSuchHost
 }
 
 func (s *Server) dialPipe(ctx context.Context) (net.Conn, error) {

@@ -106,6 +106,12 @@ func (x *exchange) closeOutlet() {
 }
 
 func (x *exchange) write(piece []byte) {
+	if x.fault.kind == kindGoAwayMidway {
+		// HTTP/2 frames leave a little later than Flush returns, and what is
+		// written past net/http must not overtake them.
+		conn := x.conn()
+		defer conn.waitSent(conn.sent() + len(piece))
+	}
 	var err error
 	if x.out.gzip == nil {
 		_, err = x.w.Write(piece)

@@ -42,7 +42,11 @@ func newServer(f *Fleet, host Host) *Server {
 	host.Models, host.Keys = slices.Clone(host.Models), slices.Clone(host.Keys)
 	s := &Server{host: host, fleet: f, pace: host.Pace.withDefaults(), busy: make(map[string]int)}
 	s.http = &http.Server{
-		Handler:     http.HandlerFunc(s.serve),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			f.handlers.begin()
+			defer f.handlers.end()
+			s.serve(w, r)
+		}),
 		ErrorLog:    log.New(io.Discard, "", 0), // broken connections are our trade
 		BaseContext: func(net.Listener) context.Context { return f.ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -57,6 +61,7 @@ func newServer(f *Fleet, host Host) *Server {
 			}
 		},
 	}
+	s.secure()
 	return s
 }
 
@@ -69,13 +74,14 @@ func (s *Server) URL() string { return s.base }
 func (s *Server) Name() string { return s.host.Name }
 
 // Break makes every request from now on meet the fault, until another Break or
-// [Server.Heal]. Requests under way go on as they began, except that [Refused]
-// closes their connections. Faults inside a 200 show in chat answers only.
+// [Server.Heal]. Requests under way go on as they began, except that a fault in
+// how connections begin, such as [Refused], closes those there are. Faults inside
+// a 200 show in answers only, on any [Wire].
 func (s *Server) Break(f Fault) {
 	s.setFault(func() { s.fault = f })
 }
 
-// BreakNext makes the next n chat requests meet the fault. It comes before what
+// BreakNext makes the next n requests for an answer meet the fault. It comes before what
 // [Server.Break] set, and a second BreakNext queues behind the first.
 func (s *Server) BreakNext(n int, f Fault) {
 	s.mu.Lock()

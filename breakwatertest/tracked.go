@@ -18,6 +18,11 @@ type trackedConn struct {
 	net.Conn
 	tracker *tracker
 	served  atomic.Int64 // requests that came on it
+
+	mu      sync.Mutex
+	moved   sync.Cond // wakes at a write and when the connection ends
+	written int       // bytes
+	ended   bool
 }
 
 // trackedListener wraps each connection it accepts.
@@ -32,6 +37,7 @@ func (l trackedListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	tracked := &trackedConn{Conn: conn, tracker: l.tracker}
+	tracked.moved.L = &tracked.mu
 	l.tracker.mu.Lock()
 	defer l.tracker.mu.Unlock()
 	if l.tracker.open == nil {
@@ -46,7 +52,37 @@ func (c *trackedConn) Close() error {
 	c.tracker.mu.Lock()
 	delete(c.tracker.open, c)
 	c.tracker.mu.Unlock()
+	c.mu.Lock()
+	c.ended = true
+	c.moved.Broadcast()
+	c.mu.Unlock()
 	return c.Conn.Close()
+}
+
+func (c *trackedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.written += n
+	c.ended = c.ended || err != nil
+	c.moved.Broadcast()
+	return n, err
+}
+
+// sent is how many bytes were written.
+func (c *trackedConn) sent() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.written
+}
+
+// waitSent waits until so many bytes were written, or the connection has ended.
+func (c *trackedConn) waitSent(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.written < n && !c.ended {
+		c.moved.Wait()
+	}
 }
 
 // reset closes the connection so that the client sees a reset, not an end.

@@ -1,0 +1,65 @@
+package breakwatertest
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+)
+
+// refuseContinue takes the connection away from net/http, which would say "100
+// Continue" as soon as the body is read. What it returns ends the connection.
+// HTTP/2 cannot be taken away; there the client is told to continue.
+func (x *exchange) refuseContinue(r *http.Request) (end func()) {
+	if r.ProtoMajor != 1 || !strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		return func() {}
+	}
+	conn, buffer, err := http.NewResponseController(x.w).Hijack()
+	if err != nil {
+		x.abort()
+	}
+	if r.ContentLength >= 0 {
+		r.Body = io.NopCloser(io.LimitReader(buffer, r.ContentLength))
+	} else {
+		r.Body = io.NopCloser(httputil.NewChunkedReader(buffer))
+	}
+	x.w = &bareWriter{conn: conn, buffer: buffer.Writer, header: make(http.Header)}
+	return func() {
+		_ = conn.Close()       // it may be closed already
+		x.s.fleet.conns.Done() // net/http no longer counts it
+	}
+}
+
+// bareWriter writes a response that ends with its connection.
+type bareWriter struct {
+	conn   net.Conn
+	buffer *bufio.Writer
+	header http.Header
+	begun  bool
+}
+
+func (w *bareWriter) Header() http.Header { return w.header }
+
+func (w *bareWriter) WriteHeader(code int) {
+	if w.begun {
+		return
+	}
+	w.begun = true
+	w.header.Set("Connection", "close")
+	fmt.Fprintf(w.buffer, "HTTP/1.1 %d %s\r\n", code, http.StatusText(code))
+	_ = w.header.Write(w.buffer) // a failure shows when flushed
+	_, _ = w.buffer.WriteString("\r\n")
+}
+
+func (w *bareWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.buffer.Write(p)
+}
+
+func (w *bareWriter) FlushError() error {
+	w.WriteHeader(http.StatusOK)
+	return w.buffer.Flush()
+}
