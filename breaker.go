@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -124,9 +125,12 @@ type circuit struct {
 	model string
 	gb    *gobreaker.TwoStepCircuitBreaker[struct{}]
 
+	relapse atomic.Bool // the next failure opens it: what closed it broke
+
 	mu        sync.Mutex // guards what follows; gobreaker's own lock is taken before it, never after
 	openUntil time.Time
-	openFor   time.Duration
+	openFor   time.Duration // the next time it opens
+	lately    time.Duration // openFor before it closed
 	probes    []*slot   // of probes under way, the latest last
 	probedAt  time.Time // when the latest probe began, or the latest to follow it
 	changes   []Event
@@ -140,7 +144,7 @@ func newCircuit(owner *circuits, model string) *circuit {
 		Interval:      p.Window,
 		BucketPeriod:  p.Window / windowParts,
 		Timeout:       1, // ns; see circuit
-		ReadyToTrip:   p.trips,
+		ReadyToTrip:   func(n gobreaker.Counts) bool { return c.relapse.Load() || p.trips(n) },
 		IsExcluded:    func(err error) bool { return err == errNeutral },
 		OnStateChange: c.changed,
 	})
@@ -170,8 +174,11 @@ func (c *circuit) changed(_ string, from, to gobreaker.State) {
 	switch {
 	case to == gobreaker.StateOpen:
 		p := c.owner.policy
+		if c.relapse.Load() {
+			c.openFor = c.lately
+		}
 		// A probe forced before its time says nothing new: the pause stands.
-		if from == gobreaker.StateHalfOpen && !now.Before(c.openUntil) {
+		if (from == gobreaker.StateHalfOpen || c.relapse.Load()) && !now.Before(c.openUntil) {
 			c.openFor = 2 * c.openFor
 			if p.MaxOpenFor > 0 {
 				c.openFor = min(c.openFor, p.MaxOpenFor)
@@ -181,6 +188,7 @@ func (c *circuit) changed(_ string, from, to gobreaker.State) {
 			c.openUntil = now.Add(c.owner.t.config.jitter(c.openFor))
 		}
 	case to == gobreaker.StateClosed:
+		c.lately = c.openFor
 		c.openFor, c.openUntil = c.owner.policy.OpenFor, time.Time{}
 	}
 	if to != gobreaker.StateHalfOpen {
@@ -371,6 +379,7 @@ type pass struct {
 
 	mu       sync.Mutex // guards what follows
 	slot     *slot      // its own or a slow probe's; nil once left
+	probed   bool       // its first report was a probe's
 	reported bool
 }
 
@@ -387,6 +396,8 @@ func (p *pass) report(o outcome) {
 	p.mu.Lock()
 	left, again := p.slot, p.reported
 	p.slot, p.reported = nil, true
+	p.probed = p.probed || left != nil && left.told != nil
+	probed := p.probed
 	p.mu.Unlock()
 	c := p.circuit
 	defer c.flush()
@@ -423,6 +434,12 @@ func (p *pass) report(o outcome) {
 	case success:
 		done(nil)
 	case failure:
+		// A probe closed the circuit at its commit, and broke then: as long as
+		// nobody else has succeeded since, nothing shows that the host is well.
+		if again && probed && c.gb.Counts().TotalSuccesses == 0 {
+			c.relapse.Store(true)
+			defer c.relapse.Store(false)
+		}
 		done(errFailure)
 	default:
 		done(errNeutral)

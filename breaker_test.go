@@ -59,9 +59,9 @@ func (w *circuitWorld) plays(letters string) {
 		ctx, cancel := context.WithCancel(w.t.Context())
 		ask, do := chatJSON, outcomes[letter]
 		switch letter {
-		case 'L': // earns a pause of up to 8s
-			elapse(8 * time.Second)
-			defer elapse(8 * time.Second)
+		case 'L': // earns a pause of up to 16s
+			elapse(16 * time.Second)
+			defer elapse(16 * time.Second)
 		case 'C':
 			do = func(req *http.Request) (*http.Response, error) { cancel(); return nil, req.Context().Err() }
 		case 'D', 'N':
@@ -636,4 +636,29 @@ func TestCircuitEvents(t *testing.T) {
 			told = append(told, fmt.Sprintf("%s %s %s-%s %v", e.Endpoint, e.Model, e.From, e.To, e.Wait))
 		}
 	}))
+}
+
+// A probe that shows payload closes the circuit, and opens it again, for twice
+// as long, if its stream breaks before anybody else has succeeded: a host that
+// cuts its streams gets no five calls for each probe.
+func TestABrokenProbeReopens(t *testing.T) {
+	inCircuitWorld(t, BreakerPolicy{}, func(t *testing.T, w *circuitWorld) {
+		w.plays("FFFFF")
+		for _, lasts := range []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second} {
+			elapse(time.Until(w.circuit("m").Until))
+			w.plays("B")
+			if c := w.circuit("m"); c.State != "open" || time.Until(c.Until) != lasts {
+				t.Errorf("behind a broken probe the circuit is %s for %v, want open for %v", c.State, time.Until(c.Until), lasts)
+			}
+		}
+		elapse(time.Until(w.circuit("m").Until))
+		w.plays("SB") // whole; and then a stream that breaks as any may
+		if c := w.circuit("m"); c.State != "closed" {
+			t.Errorf("behind a success and a broken stream the circuit is %s, want closed", c.State)
+		}
+		w.plays("FFFF")
+		if c := w.circuit("m"); c.State != "open" || time.Until(c.Until) != 5*time.Second {
+			t.Errorf("behind five failures in a row the circuit is %s for %v, want open for 5s", c.State, time.Until(c.Until))
+		}
+	})
 }
