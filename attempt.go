@@ -216,12 +216,13 @@ func (a *attempt) setBody(req *http.Request) {
 	a.body.bytes.Reset(body)
 	a.body.sent = &a.sent
 	req.Body = &a.body
-	// The base may send once more what no host has taken in: into a connection
-	// just closed, a stream refused (HTTP/2's REFUSED_STREAM and GOAWAY). Left
-	// alone, net/http does so for a minute; to try again is the loop's office.
+	// The base may send once more, at once, what no host has taken in: into a
+	// connection that was idle and just closed, on a stream that was refused
+	// (HTTP/2's REFUSED_STREAM and GOAWAY). Left alone, net/http does that for a
+	// minute; to try again later is the loop's office.
 	replayed := false
 	req.GetBody = func() (io.ReadCloser, error) {
-		if replayed {
+		if replayed || time.Since(a.start) > replayWithin {
 			return nil, errNotTaken
 		}
 		replayed = true
@@ -231,7 +232,16 @@ func (a *attempt) setBody(req *http.Request) {
 	}
 	req.ContentLength = int64(len(body))
 	req.TransferEncoding = nil
+	if len(req.Header["Idempotency-Key"]) == 0 && !c.t.config.retry.SendOnce {
+		// An empty list is not sent. It has net/http replay into a connection that
+		// turns out closed, which it does not dare by itself: see http.Transport.
+		req.Header["Idempotency-Key"] = nil
+	}
 }
+
+// replayWithin is how soon a connection that was idle turns out closed; after
+// that, the host may have worked on the request.
+const replayWithin = time.Second
 
 // errNotTaken is an attempt that the host turned away twice, unread.
 var errNotTaken = errors.New("breakwater: the host did not take the request in")

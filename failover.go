@@ -523,10 +523,15 @@ func (r *run) rest(a *attempt, tr *trouble, now time.Time) {
 	keys := r.call.pauseKeys(a.endpoint, a.model)
 	wait := tr.retryAfter
 	switch {
-	case tr.class == ClassRateLimited && tr.asked:
-		r.t.pauses.ask(keys[ofLimit], now, wait, tr.refusal())
 	case tr.class == ClassRateLimited:
-		wait = r.t.pauses.earn(keys[ofLimit], now, r.t.config.retry.MinDelay, r.t.config.retry.MaxDelay, tr.refusal())
+		// A host that asks for a second each time is not asked each second. One
+		// try speaks for all callers, so the pause may grow beyond one call's backoff.
+		if !tr.asked || wait > 0 {
+			wait = max(wait, r.t.pauses.earn(keys[ofLimit], now, r.t.config.retry.MinDelay, 2*r.t.config.retry.MaxDelay, tr.refusal()))
+		}
+		if tr.asked {
+			r.t.pauses.ask(keys[ofLimit], now, tr.retryAfter, tr.refusal())
+		}
 	case tr.class == ClassUnavailable && tr.asked:
 		r.t.pauses.ask(keys[ofEndpoint], now, wait, tr.refusal())
 	default:

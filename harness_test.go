@@ -245,8 +245,9 @@ func (w *world) golden() {
 // quick is for tests that break hosts in every way.
 var quick = StreamPolicy{FirstToken: 2 * time.Second, Thinking: 2 * time.Second, Queued: 2 * time.Second, Stall: 2 * time.Second}
 
-// stops are the faults whose answer is the caller's to see: no other host is asked.
-var stops = map[string]bool{}
+// stops are the faults that send no call to another host: the caller's to see,
+// or over with the next connection.
+var stops = map[string]bool{"ContentFilter": true, "IdleClosed": true}
 
 func debugLogger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
