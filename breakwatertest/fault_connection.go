@@ -27,8 +27,10 @@ func Reset() Fault { return Fault{name: "Reset", kind: kindReset} }
 // GoAway ends an HTTP/2 connection with a GOAWAY that says the request was not
 // processed, and so may be sent again. Setting it closes the connections there
 // are, and [Server.Requests] then shows of each request no more than that it came.
-// Under [Server.BreakNext] it ends all requests on the connection alike. Hosts
-// that do not speak HTTP/2 reset the connection.
+// The GOAWAY tells of an internal error: after one without an error net/http's
+// transport would dial again at once and for ever. Under [Server.BreakNext] there
+// is no error, and all requests on the connection are ended alike. Hosts that do
+// not speak HTTP/2 reset the connection.
 func GoAway() Fault { return Fault{name: "GoAway", kind: kindGoAway} }
 
 // RefusedStream is like [GoAway], but refuses each request with RST_STREAM,

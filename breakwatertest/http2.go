@@ -79,8 +79,11 @@ func (s *Server) serveRaw(conn *tls.Conn) {
 				s.recordRaw(fault)
 			}
 			if fault.kind != kindRefusedStream {
-				// Also if the fault is over: the client comes back to a real one.
-				sendAway(conn, last, noError)
+				code := uint32(noError) // the fault is over: the client comes back to a real connection
+				if raw {
+					code = internalError
+				}
+				sendAway(conn, last, code)
 				drain(conn)
 				return
 			}
