@@ -2,7 +2,9 @@ package breakwater
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -159,5 +161,51 @@ func TestErrorsAndEventsAreSilentAboutContent(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "unreachable") {
 		t.Error("nothing was logged: nothing was tested")
+	}
+}
+
+// Errors of the network may quote what they were about, keys included; ours do
+// not, in any of the places where they show, and still tell what they are.
+func TestNetworkErrorsAreNotQuoted(t *testing.T) {
+	reset := errors.New("dial https://user:secret@proxy: https://a/?key=secret: refused")
+	for name, base := range map[string]handler{
+		"round trip": func(*http.Request) (*http.Response, error) { return nil, reset },
+		"JSON": func(*http.Request) (*http.Response, error) {
+			return answerFrom(200, asJSON, errorReader{reset}), nil
+		},
+		"stream": func(*http.Request) (*http.Response, error) {
+			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), errorReader{reset})), nil
+		},
+		"stream before payload": func(*http.Request) (*http.Response, error) {
+			return answerFrom(200, asStream, errorReader{reset}), nil
+		},
+		"packed": func(*http.Request) (*http.Response, error) {
+			resp := answerFrom(200, asStream, errorReader{reset})
+			resp.Header.Set("Content-Encoding", "br")
+			return resp, nil
+		},
+		"refusal": func(*http.Request) (*http.Response, error) {
+			return answerFrom(503, asJSON, errorReader{reset}), nil
+		},
+	} {
+		for _, asErrors := range []bool{false, true} {
+			var log strings.Builder
+			var trail Trail
+			opts := []Option{once, WithObserver(Log(debugLogger(&log))), WithObserver(func(_ context.Context, e Event) { fmt.Fprintln(&log, e, e.Err) })}
+			if asErrors {
+				opts = append(opts, WithErrors())
+			}
+			got := asks(WithCall(t.Context(), Call{Trail: &trail}), over(t, newHosts(base), opts...), chatStream)
+			text := fmt.Sprintf("%s %v %s %+v", log.String(), got, got.err, trail.Attempts())
+			for _, a := range trail.Attempts() {
+				text += fmt.Sprint(a.Err)
+			}
+			if strings.Contains(text, "secret") {
+				t.Errorf("%s: the secret shows in %s", name, text)
+			}
+			if name == "round trip" && !errors.Is(trail.Attempts()[0].Err, reset) {
+				t.Errorf("%v hides what it is", trail.Attempts()[0].Err)
+			}
+		}
 	}
 }
