@@ -75,15 +75,16 @@ const (
 
 // dialect is one row of the table: all that is particular about a host.
 type dialect struct {
-	name     string
-	basePath string // of the persona
-	shape    func(failure) string
-	thinks   bool     // unless told not to
-	cached   bool     // says what its cache gave
-	comment  string   // what a queued stream shows; "" for the usual
-	trace    string   // header of the request's id; "" for none
-	messages []string // paths of Messages, if not below the base path
-	refusals map[refusal]failure
+	name      string
+	basePath  string // of the persona
+	shape     func(failure) string
+	thinks    bool     // unless told not to
+	reasoning bool     // the field is "reasoning" rather than "reasoning_content"
+	cached    bool     // says what its cache gave
+	comment   string   // what a queued stream shows; "" for the usual
+	trace     string   // header of the request's id; "" for none
+	messages  []string // paths of Messages, if not below the base path
+	refusals  map[refusal]failure
 }
 
 // failure is one refusal. In its words {model} is the model asked for, {models}
@@ -224,7 +225,7 @@ var dialects = []dialect{
 		},
 	},
 	DialectOpenRouter: {
-		name: "OpenRouter", basePath: "/api/v1", shape: openRouter, trace: "X-Generation-Id",
+		name: "OpenRouter", basePath: "/api/v1", shape: openRouter, reasoning: true, trace: "X-Generation-Id",
 		comment: ": OPENROUTER PROCESSING\n\n",
 		refusals: map[refusal]failure{ // shape known, messages partly guessed
 			noKey:        {status: 401, code: 401, message: "No auth credentials found"},
@@ -253,7 +254,7 @@ var dialects = []dialect{
 		},
 	},
 	DialectOllama: {
-		name: "Ollama", basePath: "/v1", shape: errorString,
+		name: "Ollama", basePath: "/v1", shape: errorString, reasoning: true,
 		refusals: map[refusal]failure{ // the busy one is known
 			unknownModel: {status: 404, message: "model \"{model}\" not found, try pulling it first"},
 			wrongKey:     {status: 401, message: "unauthorized"},
@@ -261,7 +262,7 @@ var dialects = []dialect{
 		},
 	},
 	DialectVLLM: {
-		name: "VLLM", basePath: "/v1", shape: nested,
+		name: "VLLM", basePath: "/v1", shape: nested, reasoning: true,
 		refusals: map[refusal]failure{ // shape known, words from memory
 			wrongKey:     {status: 401, code: 401, kind: "Unauthorized", message: "Unauthorized"},
 			unknownModel: {status: 404, code: 404, kind: "NotFoundError", message: "The model `{model}` does not exist."},

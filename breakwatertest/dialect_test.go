@@ -2,6 +2,7 @@ package breakwatertest_test
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -66,6 +67,29 @@ func TestRefusalsOnMessages(t *testing.T) {
 		if !errors.As(err, &refused) || refused.Code != http.StatusTooManyRequests ||
 			!strings.HasPrefix(refused.Body, `{"type":"error","error":{"type":"rate_limit_error","message":`) {
 			t.Errorf("%s: %v", s.Name(), err)
+		}
+	}
+}
+
+// Some hosts call the reasoning otherwise, or keep a queued client alive so.
+func TestOddFields(t *testing.T) {
+	openRouter := bt.OpenRouter("openrouter")
+	openRouter.Pace = bt.Pace{Queue: 2, KeepAlive: 1}
+	c := tcp(t, openRouter, bt.VLLM("vllm"))
+	for _, name := range []string{"openrouter", "vllm"} {
+		for _, stream := range []string{"true", "false"} {
+			body := `{"model":"m","stream":` + stream + `,"thinking":{"type":"enabled"},"messages":[{"role":"user","content":"hello"}]}`
+			got, err := c.send(c.fleet.Server(name), body)
+			if err != nil || got.Reasoning != bt.Reasoning("hello") || got.Content != bt.Answer("hello") {
+				t.Errorf("%s, stream %s: %+v, %v", name, stream, got, err)
+			}
+			resp := c.post(c.fleet.Server(name), body)
+			text, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if strings.Contains(string(text), "reasoning_content") || !strings.Contains(string(text), `"reasoning":"`) ||
+				stream == "true" && strings.Contains(string(text), ": OPENROUTER PROCESSING\n\n") != (name == "openrouter") {
+				t.Errorf("%s, stream %s: %s", name, stream, text)
+			}
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package breakwatertest is a fleet of fake chat-completion hosts whose faults
-// can be switched on and off while a test runs.
+// Package breakwatertest is a fleet of fake LLM hosts whose faults can be switched
+// on and off while a test runs.
 //
 // A [Fleet] holds one [Server] per [Host]. [NewFleet] listens on real TCP ports
 // of 127.0.0.1; [NewPipeFleet] keeps everything in memory, so a test can run in
@@ -19,6 +19,12 @@
 // Every answer proves which request it belongs to: [Answer] derives it from the
 // last user message alone, and system_fingerprint names the host that gave it.
 // So a test can tell a right answer from a mixed-up, cut or doubled one.
+//
+// Every host answers on each [Wire]: chat completions, completions, responses and
+// messages; [Wire.Request] makes a request and [ReadAnswer] reads what came.
+// [Personas] are the hosts there are, each with its own base path and its own words
+// for what it refuses. Host.TLS and Host.HTTP2 put a host behind https, on either
+// network; [Fleet.Transport] trusts its certificate.
 //
 // [Faults] lists one of each fault, for tests that want to survive them all.
 package breakwatertest

@@ -40,7 +40,7 @@ func RefusedStream() Fault { return Fault{name: "RefusedStream", kind: kindRefus
 
 // IdleClosed answers the first request on a connection. A further one makes it
 // close the connection without an answer, as servers do whose idle timeout ends
-// just then.
+// just then; on HTTP/2 with all that is under way on it.
 func IdleClosed() Fault { return Fault{name: "IdleClosed", kind: kindIdleClosed} }
 
 // BlackHole reads the request and never sends a byte.

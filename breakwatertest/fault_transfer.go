@@ -22,7 +22,8 @@ func SlowBody(d time.Duration) Fault {
 	return Fault{name: "SlowBody", kind: kindSlowBody, detail: d.String(), wait: d}
 }
 
-// Glued sends four events, or keep-alives, in one write.
+// Glued sends four events, or keep-alives, in one write, whatever the [Pace]: the
+// first of them waits for the fourth.
 func Glued() Fault { return Fault{name: "Glued", kind: kindGlued} }
 
 // SplitAnywhere cuts the body at any byte, the same ones for the same seed. A

@@ -190,7 +190,7 @@ func TestFaultsOnTCP(t *testing.T) {
 		}
 		c := tcp(t, bt.DeepSeek("primary"))
 		s := c.fleet.Server("primary")
-		s.SetPace(bt.Pace{KeepAlive: 20 * time.Millisecond})
+		s.SetPace(bt.Pace{KeepAlive: 5 * time.Millisecond})
 		if fault.Name() == "IdleClosed" {
 			c.mustAnswerOn(w, s, "before", stream)
 		}

@@ -141,7 +141,7 @@ func (r *Reply) addCompletion(text []byte) error {
 			}
 			r.say(one.Index, unquote(part.Content))
 			if one.Index == 0 {
-				r.Reasoning += unquote(part.ReasoningContent)
+				r.Reasoning += unquote(part.ReasoningContent) + unquote(part.Reasoning)
 				for _, call := range part.ToolCalls {
 					r.ToolArguments += call.Function.Arguments
 				}

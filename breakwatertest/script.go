@@ -16,6 +16,7 @@ type answer struct {
 	finish          string // in the words of chat completions
 	usage           Usage
 	cached          bool // whether the host says what its cache gave
+	shortField      bool // whether it calls the reasoning "reasoning"
 }
 
 // script is an answer in a wire's bytes. Every string but the JSON is one event.
@@ -43,7 +44,7 @@ func (x *exchange) answer() *answer {
 		question: q,
 		id:       fmt.Sprintf("%s-%08d", host.Name, x.id),
 		created:  x.in.Time.Unix(), fingerprint: "fp_" + host.Name,
-		finish: "stop", cached: host.Dialect.row().cached,
+		finish: "stop", cached: host.Dialect.row().cached, shortField: host.Dialect.row().reasoning,
 	}
 	if q.thinks(host.Dialect) {
 		a.reasoning = split(Reasoning(q.prompt), max(1, x.pace.Tokens/2))

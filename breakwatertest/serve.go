@@ -162,6 +162,9 @@ func (x *exchange) wait(d time.Duration) {
 	if d <= 0 {
 		return
 	}
+	if x.fault.kind == kindSplitAnywhere {
+		x.release() // what is cut is whole again before anyone waits for it
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -29,6 +29,7 @@ type content struct {
 	Role             string          `json:"role,omitempty"`
 	Content          json.RawMessage `json:"content,omitempty"`
 	ReasoningContent json.RawMessage `json:"reasoning_content,omitempty"`
+	Reasoning        json.RawMessage `json:"reasoning,omitempty"` // the same at some hosts
 	ToolCalls        []toolCall      `json:"tool_calls,omitempty"`
 }
 
@@ -67,7 +68,7 @@ func (a *answer) onChat() *script {
 	for _, piece := range a.reasoning {
 		one := step{token: true}
 		for i := range a.choices {
-			one.events = append(one.events, a.chunk(i, content{Content: null, ReasoningContent: quote(piece)}, ""))
+			one.events = append(one.events, a.chunk(i, a.withReasoning(null, quote(piece)), ""))
 		}
 		s.steps = append(s.steps, one)
 	}
@@ -83,7 +84,7 @@ func (a *answer) onChat() *script {
 	})...)
 	end := content{Content: quote("")}
 	if len(a.reasoning) > 0 {
-		end.ReasoningContent = null
+		end = a.withReasoning(end.Content, null)
 	}
 	s.tail = a.chatTail(func(i int) choice { return choice{Index: i, Delta: &end} }, "chat.completion.chunk")
 	return s
@@ -122,16 +123,17 @@ func (a *answer) chatJSON() string {
 	whole := a.completion("chat.completion")
 	whole.Usage = a.chatUsage()
 	for i := range a.choices {
-		m := &content{Role: "assistant", Content: quote(a.said(i))}
+		m := content{Content: quote(a.said(i))}
 		if len(a.reasoning) > 0 {
-			m.ReasoningContent = quote(a.thought())
+			m = a.withReasoning(m.Content, quote(a.thought()))
 		}
+		m.Role = "assistant"
 		if a.tool != "" {
 			call := toolCall{ID: a.callID, Type: "function"}
 			call.Function.Name, call.Function.Arguments = a.tool, a.said(i)
 			m.Content, m.ToolCalls = quote(""), []toolCall{call}
 		}
-		whole.Choices = append(whole.Choices, choice{Index: i, Message: m, FinishReason: &a.finish})
+		whole.Choices = append(whole.Choices, choice{Index: i, Message: &m, FinishReason: &a.finish})
 	}
 	return mustJSON(whole)
 }
@@ -147,10 +149,20 @@ func (a *answer) chunk(index int, d content, finish string) string {
 }
 
 func (a *answer) roleDelta() content {
+	role := content{Content: quote("")}
 	if len(a.reasoning) > 0 {
-		return content{Role: "assistant", Content: null, ReasoningContent: quote("")}
+		role = a.withReasoning(null, quote(""))
 	}
-	return content{Role: "assistant", Content: quote("")}
+	role.Role = "assistant"
+	return role
+}
+
+// withReasoning is what a model that thinks says, the reasoning in the host's field.
+func (a *answer) withReasoning(said, reasoning json.RawMessage) content {
+	if a.shortField {
+		return content{Content: said, Reasoning: reasoning}
+	}
+	return content{Content: said, ReasoningContent: reasoning}
 }
 
 // callDelta announces the tool call, whose arguments follow in pieces.
@@ -167,7 +179,7 @@ func (a *answer) delta(piece string) content {
 		call.Function.Arguments = piece
 		return content{ToolCalls: []toolCall{call}}
 	case len(a.reasoning) > 0:
-		return content{Content: quote(piece), ReasoningContent: null}
+		return a.withReasoning(quote(piece), null)
 	}
 	return content{Content: quote(piece)}
 }
