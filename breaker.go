@@ -131,8 +131,8 @@ type circuit struct {
 	openUntil time.Time
 	openFor   time.Duration // the next time it opens
 	lately    time.Duration // openFor before it closed
-	probes    []*slot   // of probes under way, the latest last
-	probedAt  time.Time // when the latest probe began, or the latest to follow it
+	probes    []*slot       // of probes under way, the latest last
+	probedAt  time.Time     // when the latest probe began, or the latest to follow it
 	changes   []Event
 }
 

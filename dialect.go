@@ -10,13 +10,16 @@ import (
 // This file is how the rows of hosts.go are read.
 
 // classify says what a refusal means: the host's own words first, then the
-// status, the message of a host we do not know never.
+// codes all have from OpenAI, then the status, the message of a host we do not
+// know never.
 func (row *hostRow) classify(status int, body []byte, asked bool) Class {
 	r := wire.RefusalOf(body)
 	message := strings.ToLower(r.Message)
-	for _, w := range row.words {
-		if w.status == status && (!w.asked || asked) && (w.code == "" || w.names(r.Code) || w.names(r.Type)) && strings.Contains(message, w.message) {
-			return w.class
+	for _, rules := range [...][]wordRule{row.words, openAICodes} {
+		for _, w := range rules {
+			if w.status == status && (!w.asked || asked) && (w.code == "" || w.names(r.Code) || w.names(r.Type)) && strings.Contains(message, w.message) {
+				return w.class
+			}
 		}
 	}
 	switch {

@@ -69,11 +69,17 @@ type wordRule struct {
 	class   Class
 }
 
-// Words that hosts have in common, because they run the same software.
-var (
-	contextLength = wordRule{status: 400, message: "maximum context length", class: ClassUnsuited}
-	modelUnknown  = wordRule{status: 404, code: "model_not_found", class: ClassNoModel}
-)
+// contextLength are words that hosts have in common, because they run the same software.
+var contextLength = wordRule{status: 400, message: "maximum context length", class: ClassUnsuited}
+
+// openAICodes are OpenAI's own codes, which hold at every host that has no
+// other words: https://platform.openai.com/docs/guides/error-codes. That of
+// OpenAI's own want of money, 429 insufficient_quota, is a throttle elsewhere.
+var openAICodes = []wordRule{
+	{status: 400, code: "context_length_exceeded", class: ClassUnsuited},
+	{status: 400, code: "content_filter", class: ClassFiltered},
+	{status: 404, code: "model_not_found", class: ClassNoModel},
+}
 
 // deepSeekNames are the names that DeepSeek's own API serves.
 const (
@@ -181,7 +187,6 @@ var hostTable = []hostRow{
 			{status: 400, code: "DataInspectionFailed", class: ClassFiltered},
 			{status: 400, code: "data_inspection_failed", class: ClassFiltered},
 			{status: 400, message: "range of input length", class: ClassUnsuited},
-			modelUnknown,
 		},
 	},
 	{
@@ -196,7 +201,7 @@ var hostTable = []hostRow{
 		// Of today's models it has none by DeepSeek's name: [unknown] for TokenHub.
 		models:   withRetired("deepseek-v3.2", "deepseek-r1-0528", nil),
 		thinkers: []string{"-r1"},
-		words:    []wordRule{contextLength, modelUnknown},
+		words:    []wordRule{contextLength},
 	},
 	{
 		// https://cloud.baidu.com/doc/qianfan-api/s/Mm8r1mejk. A model of its own
@@ -223,11 +228,8 @@ var hostTable = []hostRow{
 		models:    withRetired("DeepSeek-V3.2", "DeepSeek-R1-0528", map[string]string{v4Pro: "DeepSeek-V4-Pro"}),
 		thinkers:  []string{"-r1"},
 		words: []wordRule{
-			{status: 400, code: "content_filter", class: ClassFiltered},
-			{status: 400, code: "context_length_exceeded", class: ClassUnsuited},
 			{status: 404, code: "DeploymentNotFound", class: ClassNoModel},
 			contextLength,
-			modelUnknown,
 		},
 	},
 	{
@@ -264,15 +266,12 @@ var hostTable = []hostRow{
 		models:     map[string]string{v4Pro: "deepseek-ai/DeepSeek-V4-Pro"},
 		thinkers:   []string{"-r1"},
 		resets:     []string{"X-Ratelimit-Reset"},
-		words: []wordRule{
-			contextLength,
-			modelUnknown,
-		},
+		words:      []wordRule{contextLength},
 	},
 	{
 		// https://docs.fireworks.ai/guides/quotas_usage/rate-limits. It sends
-		// Retry-After. x-ratelimit-over-limit: yes is served, at low priority. Its
-		// error codes: [unknown].
+		// Retry-After. x-ratelimit-over-limit: yes is served, at low priority. An
+		// account in debt is suspended, with 412, as many have reported.
 		host:       HostFireworks,
 		domains:    []string{"api.fireworks.ai"},
 		roots:      []string{"/inference/v1"},
@@ -282,8 +281,9 @@ var hostTable = []hostRow{
 		}),
 		thinkers: []string{"-r1"},
 		words: []wordRule{
+			{status: 404, code: "NOT_FOUND", class: ClassNoModel},
+			{status: 412, message: "is suspended", class: ClassNoFunds},
 			contextLength,
-			modelUnknown,
 		},
 	},
 	{
@@ -316,17 +316,11 @@ var hostTable = []hostRow{
 		words: []wordRule{
 			contextLength,
 			{status: 400, message: "longer than the model's context length", class: ClassUnsuited},
-			modelUnknown,
 		},
 	},
 	{
 		host:     HostOpenAI,
 		thinkers: []string{"reasoner", "-r1"},
-		words: []wordRule{
-			{status: 400, code: "context_length_exceeded", class: ClassUnsuited},
-			{status: 400, code: "content_filter", class: ClassFiltered},
-			modelUnknown,
-		},
 	},
 }
 

@@ -6,6 +6,9 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
+
+	kit "github.com/breakwater-go/breakwater/breakwatertest"
 )
 
 func presets() []Endpoint {
@@ -275,6 +278,67 @@ func TestStrangersCallsAreNoInference(t *testing.T) {
 		resp.Body.Close()
 		if len(bodies) != tt.want || bodies[0] != tt.body || resp.StatusCode != 503 {
 			t.Errorf("%s %s: %d attempts with %q, want %d", tt.url, tt.body, len(bodies), bodies, tt.want)
+		}
+	}
+}
+
+// The kit's personas say in each host's words what our table reads there: the
+// two were written apart.
+func TestPersonasAreUnderstood(t *testing.T) {
+	hosts := map[kit.Dialect]Host{
+		kit.DialectDeepSeek: HostDeepSeek, kit.DialectOpenAI: HostOpenAI, kit.DialectSiliconFlow: HostSiliconFlow, kit.DialectArk: HostVolcengine,
+		kit.DialectBailian: HostBailian, kit.DialectTokenHub: HostTencent, kit.DialectQianfan: HostQianfan, kit.DialectAzure: HostAzure,
+		kit.DialectOpenRouter: HostOpenRouter, kit.DialectTogether: HostTogether, kit.DialectFireworks: HostFireworks, kit.DialectOllama: HostOllama,
+		kit.DialectVLLM: HostVLLM, kit.DialectSGLang: HostSGLang,
+	}
+	says := map[Class]kit.Fault{
+		ClassKeyRejected: kit.Unauthorized(), ClassNoFunds: kit.Overdue(), ClassRateLimited: kit.TooManyRequests("1"), ClassUnavailable: kit.Busy(),
+		ClassNoModel: kit.ModelNotFound(), ClassUnsuited: kit.ContextLength(), ClassFiltered: kit.ContentFilter(),
+	}
+	// Where the kit has to guess a host's words, or OpenAI's stand for them, the
+	// generic rules hold.
+	generic := map[string]Class{
+		"openai/Overdue": ClassRateLimited, "tokenhub/Overdue": ClassRateLimited, "azure/Overdue": ClassRateLimited, "ollama/Overdue": ClassRateLimited,
+		"vllm/Overdue": ClassRateLimited, "sglang/Overdue": ClassRateLimited, "ark/Busy": ClassRateLimited,
+		"siliconflow/ContextLength": ClassRefused, "siliconflow/ContentFilter": ClassRefused, "sglang/ModelNotFound": ClassRefused,
+		"ollama/ContextLength": ClassRefused, "ollama/ContentFilter": ClassRefused,
+		"openrouter/ContentFilter": ClassRefused, "vllm/ContentFilter": ClassRefused, "sglang/ContentFilter": ClassRefused,
+	}
+	for _, persona := range kit.Personas() {
+		host, ok := hosts[persona.Dialect]
+		if !ok {
+			t.Errorf("no row reads the dialect %s", persona.Dialect)
+		}
+		for class, fault := range says {
+			name := persona.Name + "/" + fault.Name()
+			if guess, ok := generic[name]; ok {
+				class = guess
+			}
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					fleet, err := kit.NewPipeFleet(persona)
+					if err != nil {
+						t.Fatal(err)
+					}
+					base := fleet.Transport()
+					server := fleet.Servers()[0]
+					server.Break(fault)
+					rt := over(t, base, once, WithEndpoints(Endpoint{URL: server.URL(), APIKey: "sk", Host: host}))
+					trail := &Trail{}
+					req, err := kit.ChatRequest(WithCall(t.Context(), Call{Trail: trail}), server.URL(), "sk", testModel, "q", false)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if resp, err := rt.RoundTrip(req); err == nil {
+						resp.Body.Close()
+					}
+					if got := trail.Attempts(); len(got) != 1 || got[0].Class != class {
+						t.Errorf("attempts %+v, want one of class %s", got, class)
+					}
+					base.CloseIdleConnections()
+					fleet.Close()
+				})
+			})
 		}
 	}
 }

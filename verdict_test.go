@@ -102,6 +102,8 @@ func TestVerdicts(t *testing.T) {
 		{"Together says when the limit ends", HostTogether, 429, nested("rate limit", "x", "x"), "X-Ratelimit-Reset: 90", ClassRateLimited, on, "model"},
 		{"Fireworks 429", HostFireworks, 429, nested("slow down", "x", "x"), "Retry-After: 30", ClassRateLimited, on, "model"},
 
+		{"Fireworks unknown model", HostFireworks, 404, `{"error":{"message":"Model not found, inaccessible, and/or not deployed","param":"model","code":"NOT_FOUND","type":"error"}}`, "", ClassNoModel, on, "model of the endpoint"},
+		{"Fireworks suspended", HostFireworks, 412, `{"error":{"message":"Account x is suspended, possibly due to reaching the monthly spending limit or failure to pay past invoices."}}`, "", ClassNoFunds, on, "account"},
 		{"Ollama busy", HostOllama, 503, `{"error":"server busy, please try again. maximum pending requests exceeded"}`, "", ClassUnavailable, "again elsewhere", ""},
 		{"Ollama unknown model", HostOllama, 404, `{"error":{"message":"model 'x' not found","type":"not_found_error","param":null,"code":null}}`, "", ClassNoModel, on, "model of the endpoint"},
 		{"Ollama's own unknown model", HostOllama, 404, `{"error":"model \"x\" not found, try pulling it first"}`, "", ClassNoModel, on, "model of the endpoint"},
