@@ -22,21 +22,23 @@ type attempt struct {
 	context.Context // ends with the exchange, or earlier: see cancel
 	cancel          context.CancelCauseFunc
 
-	call     *call
-	endpoint *endpoint
-	model    string // by the endpoint's name
-	forced   bool   // may pass an open circuit: nobody else could serve
-	n        int
-	place    int // in the trail
-	start    time.Time
-	watch    watch
-	answer   wire.Answer
-	enders   []ender     // told at the end, from the last to the first
-	layers   [2]ender    // room for those of our own layers
-	pass     pass        // of the breaker
-	body     sentBody    // of the request
-	sent     atomic.Bool // the base began to read it
-	whole    wholeBody   // of the response, if it is JSON
+	call      *call
+	endpoint  *endpoint
+	model     string // by the endpoint's name
+	forced    bool   // may pass an open circuit: nobody else could serve
+	n         int
+	place     int // in the trail
+	start     time.Time
+	watch     watch
+	answer    wire.Answer
+	enders    []ender     // told at the end, from the last to the first
+	layers    [3]ender    // room for those of our own layers
+	pass      pass        // of the breaker
+	status    int         // of a refusal; of an error inside a 200, what that stands for
+	limitSaid int         // the number a host that refuses may give for its limit
+	body      sentBody    // of the request
+	sent      atomic.Bool // the base began to read it
+	whole     wholeBody   // of the response, if it is JSON
 
 	over atomic.Bool
 	used Usage // set before the enders are told
@@ -79,6 +81,9 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	}
 	for i := len(a.enders) - 1; i >= 0; i-- {
 		a.enders[i].ended(a, class)
+	}
+	if class == ClassOK {
+		a.call.t.prefixes.note(a)
 	}
 	entry := a.call.amend(a.place, func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, used, bytes
@@ -346,6 +351,7 @@ func (a *attempt) refusal(resp *http.Response) *trouble {
 	t := &trouble{status: resp.StatusCode, resp: resp, body: body, refused: true}
 	t.retryAfter, t.asked = a.endpoint.row.retryAfter(resp.StatusCode, resp.Header, time.Now())
 	t.class = a.classify(resp.StatusCode, body, t.asked)
+	a.status, a.limitSaid = resp.StatusCode, a.endpoint.row.limitSaid(body)
 	if len(body) > maxRefusal || err != nil {
 		resp.Body = failing(body[:min(len(body), maxRefusal)], ErrTruncated)
 		return t
@@ -427,6 +433,7 @@ func (a *attempt) errorInside(t *trouble, body []byte) {
 		t.status = http.StatusBadGateway
 	}
 	t.class = a.classify(t.status, body, false)
+	a.status, a.limitSaid = t.status, a.endpoint.row.limitSaid(body)
 }
 
 // standFor keeps a failed 200 as the answer of the status it stands for.

@@ -74,8 +74,11 @@ func breaker(next http.RoundTripper) http.RoundTripper {
 		}
 		a.atEnd(&a.pass)
 		resp, err := next.RoundTrip(req)
-		if err == nil && a.pass.probes() {
-			a.pass.report(success) // committed: a half-open circuit closes now, not at the end of a long stream
+		if err == nil {
+			if a.pass.probes() {
+				a.pass.report(success) // committed: a half-open circuit closes now, not at the end of a long stream
+			}
+			c.answers()
 		}
 		return resp, err
 	})
@@ -131,6 +134,8 @@ type circuit struct {
 	openUntil time.Time
 	openFor   time.Duration // the next time it opens
 	lately    time.Duration // openFor before it closed
+	closedAt  time.Time     // zero: it never opened
+	answered  int64         // attempts since then
 	probes    []*slot       // of probes under way, the latest last
 	probedAt  time.Time     // when the latest probe began, or the latest to follow it
 	changes   []Event
@@ -188,7 +193,7 @@ func (c *circuit) changed(_ string, from, to gobreaker.State) {
 			c.openUntil = now.Add(c.owner.t.config.jitter(c.openFor))
 		}
 	case to == gobreaker.StateClosed:
-		c.lately = c.openFor
+		c.lately, c.closedAt, c.answered = c.openFor, now, 0
 		c.openFor, c.openUntil = c.owner.policy.OpenFor, time.Time{}
 	}
 	if to != gobreaker.StateHalfOpen {
@@ -231,6 +236,25 @@ func (c *circuit) ready(now time.Time) (bool, time.Time) {
 		return false, c.openUntil
 	}
 	return c.roomLocked(now), time.Time{}
+}
+
+// answers notes that an attempt has shown payload.
+func (c *circuit) answers() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answered++
+}
+
+// ramping reports whether an endpoint with that many attempts open is to be
+// spared further ones, for its circuit has just closed: load that returns all
+// at once is how a host that came back goes down again.
+func (c *circuit) ramping(now time.Time, open int64) bool {
+	if c == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.closedAt.IsZero() && now.Sub(c.closedAt) < c.owner.t.config.balance.Ramp && open > c.answered
 }
 
 // roomLocked reports whether one more may probe: there are fewer than there

@@ -441,7 +441,7 @@ func TestSlowProbeLetsOthersFollow(t *testing.T) {
 		t.Run(fmt.Sprintf("alone %v", alone), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				base := newHosts(gives(200, asJSON, goodJSON))
-				opts := []Option{once, WithEndpoints(Endpoint{Name: "a", URL: "https://a"})}
+				opts := []Option{once, WithEndpoints(Endpoint{Name: "a", URL: "https://a"}), WithBalance(BalancePolicy{Ramp: Off})}
 				if !alone {
 					opts = append(opts, WithBackup(at("b")...))
 				}

@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"hash/crc32"
 	"net"
 	"net/http"
 	"net/url"
@@ -47,6 +48,7 @@ type Transport struct {
 	names    names
 	pauses   *pauses
 	limiters *limiters
+	prefixes *prefixes // nil: conversations are not kept together
 	counts   counts
 }
 
@@ -69,6 +71,7 @@ func New(opts ...Option) (*Transport, error) {
 		budget:   budget.New(c.retry.Budget, budgetFloor),
 		pauses:   newPauses(),
 		limiters: &limiters{all: make(map[limiterKey]*limiter)},
+		prefixes: newPrefixes(c.balance),
 	}
 	t.below = Chain(c.base, c.perTry...)
 	for i, tier := range c.tiers {
@@ -125,6 +128,7 @@ func (t *Transport) newEndpoint(e Endpoint, tier int) *endpoint {
 		origin:   origin(base),
 		row:      e.Host.row(),
 		aliases:  aliasesOf(e.Models),
+		seed:     mix(uint64(crc32.ChecksumIEEE([]byte(e.Account + "\x00" + e.URL)))),
 		circuits: newCircuits(t, e.Name),
 		limits:   &limits{policies: e.Limits, rest: t.config.rate, account: e.Account, all: t.limiters},
 		pipeline: Chain(t.below, limit, breaker, gate),

@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"bytes"
 	"net/http"
 	"strings"
 
@@ -35,6 +36,23 @@ func (row *hostRow) classify(status int, body []byte, asked bool) Class {
 		return ClassUnavailable
 	}
 	return ClassRefused
+}
+
+// limitSaid returns the number that a refusal gives for the host's limit, 0 if
+// it gives none: it is hostile, and bounded.
+func (row *hostRow) limitSaid(body []byte) int {
+	if row.limitWords == "" {
+		return 0
+	}
+	_, rest, _ := bytes.Cut(body, []byte(row.limitWords))
+	n := 0
+	for _, digit := range rest[:min(len(rest), 6)] {
+		if digit < '0' || digit > '9' {
+			break
+		}
+		n = 10*n + int(digit-'0')
+	}
+	return n
 }
 
 // names reports whether the rule's code is this one. A code that ends in a

@@ -175,6 +175,9 @@ type endpoint struct {
 	aliases  map[string][]string // the names that Models maps to one, those not retired first
 	circuits *circuits
 	limits   *limits
+	load     load
+	hits     hitCount
+	seed     uint64            // ranks it among others for a prefix
 	pipeline http.RoundTripper // limit, breaker, gate, the user's middleware, the base
 }
 

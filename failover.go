@@ -59,6 +59,7 @@ type run struct {
 	watched   bool          // somebody else's probe was waited for
 	outwaited int           // pauses that began while the call waited for another to end
 	raced     bool          // somebody else took the probe between look and leap
+	options   [4]option     // room for those of next
 	last      *visit
 	first     *trouble // what went wrong first
 	shown     *trouble // the one whose response the caller gets if all fails
@@ -96,142 +97,33 @@ type step struct {
 	err      error         // the call ends in this
 }
 
-// A standing is how an endpoint stands towards a call at one moment.
-type standing struct {
-	ready   bool // could take it at once
-	busy    bool // could take it after a wait for a permit or token
-	resting pause
-	open    bool // its circuit alone keeps it
-	model   string
-}
-
-// stands tells how e stands; false if it does not serve the call at all.
-func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
-	model, ok := c.canGoTo(e)
-	if !ok {
-		return standing{}, false
-	}
-	s := standing{model: model}
-	if c.t.pauses.any() {
-		for _, key := range c.pauseKeys(e, model) {
-			if p, ok := c.t.pauses.of(key, now); ok && p.until.After(s.resting.until) {
-				s.resting = p
-			}
-		}
-	}
-	if !s.resting.until.IsZero() {
-		return s, true
-	}
-	if ready, _ := e.circuits.of(model).ready(now); !ready {
-		s.open = true
-		return s, true
-	}
-	s.ready = e.limits.of(model).free(now)
-	s.busy = !s.ready
-	return s, true
-}
-
-// canGoTo returns the name under which e serves the call's model, or false if
-// the call has no business there.
-func (c *call) canGoTo(e *endpoint) (string, bool) {
-	if c.Endpoint != "" && c.Endpoint != e.Name {
-		return "", false
-	}
-	if e != c.meant {
-		if c.streamed != nil || c.look.stateful || c.look.prefix && e.row.prefix == "" {
-			return "", false
-		}
-		if _, ok := e.row.rootOf(c.op, e.base.Path); !ok {
-			return "", false
-		}
-	}
-	model, ok := e.serves(c)
-	return model, ok && c.differs(e, model)
-}
-
-// differs reports whether e may do what none of the endpoints visited could
-// for their limits: one of the same host with the same model has the same.
-func (c *call) differs(e *endpoint, model string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, v := range c.visits {
-		if v.endpoint == e || v.trouble == nil || v.trouble.class != ClassUnsuited || v.model != model {
-			continue
-		}
-		if v.endpoint.row == e.row && (e.row.host != HostOpenAI || v.endpoint.origin == e.origin) {
-			return false
-		}
-	}
-	return true
-}
-
-// The pauses that concern a call at an endpoint.
-const (
-	ofEndpoint = iota
-	ofAccount
-	ofLimit // of the account, for the model and the credential
-	ofModel // of the endpoint, for the operation
-)
-
-func (c *call) pauseKeys(e *endpoint, model string) [4]pauseKey {
-	limit := pauseKey{account: e.Account, model: model}
-	if e.APIKey == "" {
-		limit.credential = c.credential
-	}
-	return [...]pauseKey{
-		ofEndpoint: {endpoint: e.Name}, ofAccount: {account: e.Account}, ofLimit: limit, ofModel: {endpoint: e.Name, model: model, op: c.op},
-	}
-}
-
-// visited returns what the call knows of an account's endpoint, if it has
-// been there. Endpoints of one account count as one.
-func (c *call) visited(account string) *visit {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, v := range c.visits {
-		if v.account == account {
-			return v
-		}
-	}
-	return nil
-}
-
-// elsewhere reports whether an endpoint the call has not been to could serve
-// it now.
-func (t *Transport) elsewhere(a *attempt) bool {
-	now := time.Now()
-	for _, e := range a.call.candidates {
-		if e == a.endpoint || a.call.visited(e.Account) != nil {
-			continue
-		}
-		if s, ok := a.call.stands(e, now); ok && (s.ready || s.busy) {
-			return true
-		}
-	}
-	return false
-}
-
 // next decides what to do, knowing the visits so far and who could serve now.
 func (r *run) next(now time.Time) step {
-	var fresh, queue, probe, watched, soonest step
+	var fresh, ramp, queue, probe, watched, soonest step
 	var rest pause
-	tier := func(s step) int { return s.endpoint.tier }
+	options := r.options[:0] // of the best tier that is ready
 	for _, e := range r.call.candidates {
 		if r.call.visited(e.Account) != nil {
 			continue
 		}
 		s, ok := r.call.stands(e, now)
 		here := step{endpoint: e, model: s.model}
-		better := func(than step) bool { return than.endpoint == nil || e.tier < tier(than) }
 		switch {
 		case !ok:
-		case s.ready && better(fresh):
-			fresh = here
-		case s.busy && better(queue):
+		case s.ready:
+			if len(options) > 0 && e.tier < options[0].endpoint.tier {
+				options = options[:0]
+			}
+			if len(options) == 0 || e.tier == options[0].endpoint.tier {
+				options = append(options, option{e, s.model})
+			}
+		case s.ramping && here.above(ramp):
+			ramp = here
+		case s.busy && here.above(queue):
 			queue = here
 		case s.open:
 			soonest.blocked = ClassCircuitOpen
-			if under, lasts := e.circuits.of(s.model).probe(now); under == nil && better(probe) {
+			if under, lasts := e.circuits.of(s.model).probe(now); under == nil && here.above(probe) {
 				probe = here
 				probe.forced = true
 			} else if under != nil && watched.endpoint == nil {
@@ -244,7 +136,14 @@ func (r *run) next(now time.Time) step {
 			soonest = here
 		}
 	}
-	if fresh.endpoint == nil || queue.endpoint != nil && tier(queue) < tier(fresh) {
+	if len(options) > 0 {
+		chosen := r.t.choose(r.call, options, now)
+		fresh.endpoint, fresh.model = chosen.endpoint, chosen.model
+	}
+	if fresh.endpoint == nil {
+		fresh = ramp
+	}
+	if fresh.endpoint == nil || queue.above(fresh) && queue.endpoint.limits.of(queue.model).expected(now) <= r.patience {
 		fresh = queue
 	}
 	if fresh.endpoint != nil {
@@ -259,6 +158,11 @@ func (r *run) next(now time.Time) step {
 		return watched
 	}
 	return s
+}
+
+// above reports whether s is a step to a better tier than other, or to one at all.
+func (s step) above(other step) bool {
+	return s.endpoint != nil && (other.endpoint == nil || s.endpoint.tier < other.endpoint.tier)
 }
 
 // patient decides between going to a lower tier and waiting for a better one.
@@ -389,7 +293,8 @@ func (r *run) try(s step) (*attempt, *http.Response, *trouble) {
 		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.forced,
 		n: r.n + 1, start: time.Now(),
 	}
-	a.enders = a.layers[:0]
+	a.enders = append(a.layers[:0], &s.endpoint.load)
+	s.endpoint.load.open.Add(1)
 	a.place = c.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
 	r.forced = r.forced || s.forced
 	returned := false
@@ -420,9 +325,11 @@ var errPanic = errors.New("breakwater: panic below")
 
 // accept hands the response over.
 func (r *run) accept(a *attempt, resp *http.Response) {
+	now := time.Now()
 	entry := r.call.amend(a.place, func(t *Attempt) {
-		t.Verdict, t.Class, t.Status, t.FirstToken = VerdictAccept, ClassOK, resp.StatusCode, time.Since(a.start)
+		t.Verdict, t.Class, t.Status, t.FirstToken = VerdictAccept, ClassOK, resp.StatusCode, now.Sub(a.start)
 	})
+	a.endpoint.load.sample(entry.FirstToken, now)
 	r.t.pauses.recovered(r.call.pauseKeys(a.endpoint, a.model)[ofLimit])
 	r.sign(a.endpoint, resp)
 	r.t.emit(r.call, entry.event(KindCommit))
@@ -526,6 +433,10 @@ func (r *run) rest(a *attempt, tr *trouble, now time.Time) {
 	case tr.class == ClassRateLimited:
 		// A host that asks for a second each time is not asked each second. One
 		// try speaks for all callers, so the pause may grow beyond one call's backoff.
+		// Nor where the number of permits adapts: that is rest enough.
+		if l := a.endpoint.limits.of(a.model); !tr.asked && l.adapts() {
+			return
+		}
 		if !tr.asked || wait > 0 {
 			wait = max(wait, r.t.pauses.earn(keys[ofLimit], now, r.t.config.retry.MinDelay, 2*r.t.config.retry.MaxDelay, tr.refusal()))
 		}

@@ -57,6 +57,8 @@ type hostRow struct {
 	// headers means something other than thinking.
 	queuesInside bool
 	resets       []string   // headers that say when a limit ends, where Retry-After is missing
+	remaining    []string   // headers that say how much of a limit is left; each with the one that says when it is whole again
+	limitWords   string     // in a refusal, what the number of a limit follows
 	words        []wordRule // its own words for a refusal, before the status decides
 }
 
@@ -122,6 +124,7 @@ var hostTable = []hostRow{
 		user:         "user_id",
 		prefix:       "/beta",
 		queuesInside: true,
+		limitWords:   "concurrency limit of ",
 		words: []wordRule{
 			{status: 400, message: "supported api model names are", class: ClassNoModel},
 			{status: 400, message: "model not exist", class: ClassNoModel},

@@ -3,6 +3,7 @@ package breakwater
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -26,6 +27,7 @@ type config struct {
 	breaker   BreakerPolicy
 	retry     RetryPolicy
 	stream    StreamPolicy
+	balance   BalancePolicy
 	observers []Observer
 	asErrors  bool
 	perCall   []Middleware
@@ -35,6 +37,7 @@ type config struct {
 	// Tests take the chance out of these.
 	newBackOff func() backoff.BackOff
 	jitter     func(time.Duration) time.Duration
+	random     func(n int) int // below n
 }
 
 func newConfig(opts []Option) (*config, error) {
@@ -43,6 +46,7 @@ func newConfig(opts []Option) (*config, error) {
 	c.breaker, _ = BreakerPolicy{}.resolve()
 	c.retry, _ = RetryPolicy{}.resolve()
 	c.stream, _ = StreamPolicy{}.resolve()
+	c.balance, _ = BalancePolicy{}.resolve()
 	var errs []error
 	for _, opt := range opts {
 		if opt == nil {
@@ -61,6 +65,9 @@ func newConfig(opts []Option) (*config, error) {
 	}
 	if c.jitter == nil {
 		c.jitter = jitter
+	}
+	if c.random == nil {
+		c.random = rand.IntN
 	}
 	names := make(map[string]bool)
 	for _, tier := range c.tiers {
@@ -145,6 +152,14 @@ func WithRetry(p RetryPolicy) Option {
 func WithStream(p StreamPolicy) Option {
 	return func(c *config) (err error) {
 		c.stream, err = p.resolve()
+		return err
+	}
+}
+
+// WithBalance sets how a tier's endpoints share its calls. It is on by default.
+func WithBalance(p BalancePolicy) Option {
+	return func(c *config) (err error) {
+		c.balance, err = p.resolve()
 		return err
 	}
 }

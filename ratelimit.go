@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/breakwater-go/breakwater/internal/aimd"
 	"github.com/breakwater-go/breakwater/internal/permits"
 )
 
@@ -29,13 +30,15 @@ type RatePolicy struct {
 	// bodies. 0 or Off: unlimited.
 	InFlight int
 
-	// Adaptive is reserved: limits that follow the host's 429s are not built
-	// yet. New refuses true.
+	// Adaptive lowers InFlight to what the host takes: down when it answers 429
+	// or 503, to the number it gives if it gives one, and up again with what it
+	// serves, never above InFlight. There is no limit before the first refusal.
 	Adaptive bool
 
 	// MaxWait is how long an attempt queues for the above, at most and within
-	// the caller's deadline, before another endpoint is tried or ErrRateLimited
-	// returned. Default 5s; Off: not at all.
+	// the caller's deadline. One that is expected to wait longer does not begin
+	// to: another endpoint is tried at once, or ErrRateLimited returned. Default
+	// 5s; Off: not at all.
 	MaxWait time.Duration
 }
 
@@ -46,13 +49,12 @@ func (p RatePolicy) resolve(option string) (RatePolicy, error) {
 	resolveField(&f, "Burst", &p.Burst, max(int(p.PerSecond+0.999), 1))
 	resolveField(&f, "TokensPerMinute", &p.TokensPerMinute, 0)
 	resolveField(&f, "InFlight", &p.InFlight, 0)
-	f.check(!p.Adaptive, "Adaptive is not built yet")
 	resolveField(&f, "MaxWait", &p.MaxWait, 5*time.Second)
 	return p, f.err()
 }
 
 func (p RatePolicy) off() bool {
-	return p.PerSecond == 0 && p.TokensPerMinute == 0 && p.InFlight == 0
+	return p.PerSecond == 0 && p.TokensPerMinute == 0 && p.InFlight == 0 && !p.Adaptive
 }
 
 // limit is the middleware: a permit to the end of the body first, then the
@@ -129,14 +131,18 @@ func (ls *limits) of(model string) *limiter {
 type limiter struct {
 	policy   RatePolicy
 	permits  *permits.Pool // nil: unlimited
+	adaptive *aimd.Limit   // of permits; nil: it does not change
 	attempts *rate.Limiter
 	tokens   *rate.Limiter
 }
 
 func newLimiter(p RatePolicy) *limiter {
 	l := &limiter{policy: p}
-	if p.InFlight > 0 {
+	if p.InFlight > 0 || p.Adaptive {
 		l.permits = permits.New(p.InFlight)
+	}
+	if p.Adaptive {
+		l.adaptive = aimd.New(p.InFlight)
 	}
 	if p.PerSecond > 0 {
 		l.attempts = rate.NewLimiter(rate.Limit(p.PerSecond), p.Burst)
@@ -147,6 +153,10 @@ func newLimiter(p RatePolicy) *limiter {
 	return l
 }
 
+// adapts reports whether the number of permits follows the host's refusals,
+// and can still follow.
+func (l *limiter) adapts() bool { return l != nil && l.adaptive != nil && l.adaptive.Size() != 1 }
+
 // free reports whether an attempt would not have to wait.
 func (l *limiter) free(now time.Time) bool {
 	return l == nil ||
@@ -155,10 +165,30 @@ func (l *limiter) free(now time.Time) bool {
 			(l.tokens == nil || l.tokens.TokensAt(now) >= 1)
 }
 
+// expected is about how long an attempt that came now would have to wait.
+func (l *limiter) expected(now time.Time) time.Duration {
+	var wait time.Duration
+	if l.permits != nil {
+		wait = l.permits.Expected()
+	}
+	for _, bucket := range [...]*rate.Limiter{l.attempts, l.tokens} {
+		if bucket != nil {
+			if missing := 1 - bucket.TokensAt(now); missing > 0 {
+				wait = max(wait, time.Duration(missing/float64(bucket.Limit())*float64(time.Second)))
+			}
+		}
+	}
+	return wait
+}
+
 // acquire waits for a permit and the buckets, at most MaxWait in all. It
 // refuses at once where the wait could not end in time.
 func (l *limiter) acquire(ctx context.Context, tokens int) (*lease, error) {
-	until := time.Now().Add(l.policy.MaxWait)
+	now := time.Now()
+	until := now.Add(l.policy.MaxWait)
+	if deadline, ok := ctx.Deadline(); ok && !until.Before(deadline) {
+		until = deadline.Add(-1) // a turn that comes with the deadline is too late
+	}
 	got := &lease{limiter: l}
 	if l.permits != nil {
 		switch err := l.permits.Acquire(ctx, l.policy.MaxWait); {
@@ -167,10 +197,7 @@ func (l *limiter) acquire(ctx context.Context, tokens int) (*lease, error) {
 		case err != nil:
 			return nil, err
 		}
-		got.permit = true
-	}
-	if deadline, ok := ctx.Deadline(); ok && !until.Before(deadline) {
-		until = deadline.Add(-1) // a turn that comes with the deadline is too late
+		got.permit, got.since = true, time.Now()
 	}
 	if !got.reserve(l.attempts, 1, until) || !got.reserve(l.tokens, min(tokens, l.policy.TokensPerMinute), until) {
 		got.cancel()
@@ -188,7 +215,8 @@ func (l *limiter) acquire(ctx context.Context, tokens int) (*lease, error) {
 type lease struct {
 	limiter      *limiter
 	permit       bool
-	tokens       int // reserved of the tokens a minute; 0: there is no such limit
+	since        time.Time // of the permit
+	tokens       int       // reserved of the tokens a minute; 0: there is no such limit
 	wait         time.Duration
 	reservations []reservation
 }
@@ -227,17 +255,21 @@ func (h *lease) cancel() {
 			r.bucket.ReserveN(now, -r.n)
 		}
 	}
+	h.release()
+}
+
+// release gives the permit back.
+func (h *lease) release() {
 	if h.permit {
-		h.limiter.permits.Release()
+		h.limiter.permits.Release(time.Since(h.since))
 	}
 }
 
 // ended implements ender: the permit comes back, and the tokens reserved are
 // settled with what was used.
 func (h *lease) ended(a *attempt, class Class) {
-	if h.permit {
-		h.limiter.permits.Release()
-	}
+	h.learn(a, class)
+	h.release()
 	if h.tokens == 0 {
 		return
 	}
@@ -247,6 +279,24 @@ func (h *lease) ended(a *attempt, class Class) {
 	}
 	h.limiter.settle(used - h.tokens)
 }
+
+// learn adapts the number of permits to what the host has served or refused.
+func (h *lease) learn(a *attempt, class Class) {
+	l := h.limiter
+	if l.adaptive == nil {
+		return
+	}
+	open, _ := l.permits.InUse()
+	switch {
+	case class == ClassOK:
+		l.permits.Resize(l.adaptive.Served(time.Now(), open))
+	case class == ClassRateLimited, class == ClassUnavailable && (a.status == http.StatusServiceUnavailable || a.status == statusOverloaded):
+		l.permits.Resize(l.adaptive.Refused(time.Now(), a.start, open, a.limitSaid))
+	}
+}
+
+// statusOverloaded is what Anthropic's wire says instead of 503.
+const statusOverloaded = 529
 
 // settle takes more tokens, or gives back where more is negative. A
 // reservation can only be cancelled before its time, but the bucket takes a

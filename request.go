@@ -284,6 +284,8 @@ type call struct {
 	credential credential
 	start      time.Time
 	exhausted  bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
+	prefixed   bool // prefixKey is known
+	prefixKey  uint64
 
 	mu      sync.Mutex // guards what follows
 	trail   []Attempt

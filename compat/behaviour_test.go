@@ -108,7 +108,7 @@ var behaviours = []behaviour{
 	{name: "outage: nothing inside any 200", primary: kit.EmptyInside(), backup: kit.EmptyInside(),
 		want: refusal(502, noBody, "3 primary bad_response, 3 backup bad_response")},
 	{name: "outage: an error inside every 200", primary: kit.ErrorInside(), backup: kit.ErrorInside(),
-		want:   refusal(502, failed, "3 primary unavailable, 3 backup unavailable"),
+		want:   refusal(500, failed, "3 primary unavailable, 3 backup unavailable"),
 		stream: &outcome{broken: failed, trail: "3 primary unavailable, 3 backup unavailable"}},
 }
 

@@ -1,4 +1,5 @@
-// Package permits is a semaphore that serves its waiters in order of arrival.
+// Package permits is a semaphore of changing size that serves its waiters in
+// order of arrival.
 package permits
 
 import (
@@ -9,26 +10,42 @@ import (
 	"time"
 )
 
-// ErrFull reports that no permit came free in time.
+// ErrFull reports that no permit came free in time, or is not going to.
 var ErrFull = errors.New("no permit in time")
 
-// A Pool hands out up to a fixed number of permits.
-type Pool struct {
-	size int
+// Unlimited is the size of a pool that makes nobody wait.
+const Unlimited = 0
 
+// A Pool hands out permits up to its size.
+type Pool struct {
 	mu      sync.Mutex // guards what follows
+	size    int
 	used    int
 	waiting list.List // of chan struct{}, closed when its permit is granted
+	hold    float64   // how long permits are held of late, in seconds
 }
 
 // New returns a pool of size permits.
 func New(size int) *Pool { return &Pool{size: size} }
 
+// Resize sets the size. Permits above it are not taken back: they are not
+// handed out again.
+func (p *Pool) Resize(size int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.size = size
+	p.grantLocked()
+}
+
 // Free reports whether Acquire would not have to wait.
 func (p *Pool) Free() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.used < p.size && p.waiting.Len() == 0
+	return p.freeLocked()
+}
+
+func (p *Pool) freeLocked() bool {
+	return (p.size == Unlimited || p.used < p.size) && p.waiting.Len() == 0
 }
 
 // InUse returns the permits handed out and the callers waiting.
@@ -38,16 +55,38 @@ func (p *Pool) InUse() (used, waiting int) {
 	return p.used, p.waiting.Len()
 }
 
+// Expected is about how long Acquire would have to wait, as far as can be told
+// from how long permits have been held: 0 while that is not known.
+func (p *Pool) Expected() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.expectedLocked()
+}
+
+func (p *Pool) expectedLocked() time.Duration {
+	if p.freeLocked() {
+		return 0
+	}
+	// Of size permits, one comes back every hold/size, the first in half of that.
+	turn := p.hold / float64(p.size)
+	return time.Duration((float64(p.waiting.Len()) + 0.5) * turn * float64(time.Second))
+}
+
 // Acquire takes a permit, waiting for at most wait and as long as ctx lives.
+// Where it is expected to take longer than either, it does not begin to wait.
 // It returns ErrFull or the cause of ctx's end.
 func (p *Pool) Acquire(ctx context.Context, wait time.Duration) error {
 	p.mu.Lock()
-	if p.used < p.size && p.waiting.Len() == 0 {
+	if p.freeLocked() {
 		p.used++
 		p.mu.Unlock()
 		return nil
 	}
-	if wait <= 0 {
+	patience := wait
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = min(wait, time.Until(deadline))
+	}
+	if wait <= 0 || p.expectedLocked() > patience {
 		p.mu.Unlock()
 		return ErrFull
 	}
@@ -71,24 +110,36 @@ func (p *Pool) Acquire(ctx context.Context, wait time.Duration) error {
 	select {
 	case <-granted:
 		// Granted between the two selects: pass it on, for this caller leaves.
-		p.releaseLocked()
+		p.used--
+		p.grantLocked()
 	default:
 		p.waiting.Remove(place)
 	}
 	return err
 }
 
-// Release gives one permit back, to the caller who has waited longest.
-func (p *Pool) Release() {
+// Release gives back one permit that was held for that long. The caller who
+// has waited longest gets it.
+func (p *Pool) Release(held time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.releaseLocked()
-}
-
-func (p *Pool) releaseLocked() {
-	if next := p.waiting.Front(); next != nil {
-		close(p.waiting.Remove(next).(chan struct{}))
-		return
+	const weight = 0.1 // of the latest
+	if p.hold == 0 {
+		p.hold = held.Seconds()
+	} else {
+		p.hold += weight * (held.Seconds() - p.hold)
 	}
 	p.used--
+	p.grantLocked()
+}
+
+func (p *Pool) grantLocked() {
+	for p.size == Unlimited || p.used < p.size {
+		next := p.waiting.Front()
+		if next == nil {
+			return
+		}
+		p.used++
+		close(p.waiting.Remove(next).(chan struct{}))
+	}
 }

@@ -29,7 +29,7 @@ func TestAcquire(t *testing.T) {
 		if err := p.Acquire(gone, time.Hour); err != left {
 			t.Errorf("Acquire of a caller who leaves = %v, want its cause", err)
 		}
-		p.Release()
+		p.Release(0)
 		if used, waiting := p.InUse(); used != 0 || waiting != 0 {
 			t.Errorf("InUse() = %d, %d at the end, want 0, 0", used, waiting)
 		}
@@ -49,11 +49,11 @@ func TestServedInOrder(t *testing.T) {
 					t.Error(err)
 				}
 				order <- i
-				p.Release()
+				p.Release(0)
 			}()
 			synctest.Wait() // so that they arrive in order
 		}
-		p.Release()
+		p.Release(0)
 		var served []int
 		for range 100 {
 			served = append(served, <-order)
@@ -75,9 +75,9 @@ func TestGrantMeetsCancel(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- p.Acquire(ctx, time.Hour) }()
 		go cancel()
-		p.Release()
+		p.Release(0)
 		if err := <-done; err == nil {
-			p.Release()
+			p.Release(0)
 		}
 		if used, waiting := p.InUse(); used != 0 || waiting != 0 {
 			t.Fatalf("InUse() = %d, %d, want 0, 0", used, waiting)

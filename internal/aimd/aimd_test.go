@@ -1,0 +1,65 @@
+package aimd
+
+import (
+	"testing"
+	"time"
+)
+
+var start = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+
+func TestLimit(t *testing.T) {
+	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
+	l := New(Unlimited)
+	if got := l.Served(at(0), 100); got != Unlimited {
+		t.Errorf("before a refusal the size is %d, want none", got)
+	}
+	if got := l.Refused(at(1), at(0.9), 101, 0); got != 90 {
+		t.Errorf("refused with 101 open, the size is %d, want 90", got)
+	}
+	if got := l.Refused(at(1.1), at(0.95), 100, 0); got != 90 {
+		t.Errorf("a refusal of what was sent before the step gives %d, want 90", got)
+	}
+	if got := l.Refused(at(1.2), at(1.15), 90, 0); got != 80 {
+		t.Errorf("refused again, the size is %d, want 80", got)
+	}
+	if got := l.Refused(at(2), at(1.9), 50, 39); got != 39 {
+		t.Errorf("told 39 with 50 open, the size is %d, want 39", got)
+	}
+	if got := l.Refused(at(3), at(2.9), 10, 39); got != 8 {
+		t.Errorf("told 39 with 10 open, the size is %d, want 8: others have the rest", got)
+	}
+	if got := l.Served(at(4), 2); got != 8 {
+		t.Errorf("hardly used, the size is %d, want 8", got)
+	}
+	for range 9 {
+		l.Served(at(4), 8)
+	}
+	if got := l.Size(); got != 9 {
+		t.Errorf("after a round of 8 served, the size is %d, want 9", got)
+	}
+	for l.Size() > 1 {
+		l.Refused(at(5), at(4.9), 1, 0)
+	}
+	if got := l.Served(at(5).Add(forgets), 1); got != 2 {
+		t.Errorf("ten minutes without a refusal, the size is %d, want 2", got)
+	}
+	if got := l.Served(at(6).Add(forgets), 1); got != Unlimited {
+		t.Errorf("more than ten minutes without a refusal, the size is %d, want none", got)
+	}
+}
+
+func TestNeverAboveMax(t *testing.T) {
+	l := New(5)
+	if l.Size() != 5 {
+		t.Errorf("Size() = %d, want 5", l.Size())
+	}
+	l.Refused(start, start.Add(-1), 5, 100)
+	for i := range 10000 {
+		if got := l.Served(start.Add(time.Duration(i)*100*time.Millisecond), 5); got > 5 {
+			t.Fatalf("the size is %d, want at most 5", got)
+		}
+	}
+	if l.Size() != 5 {
+		t.Errorf("after all that was served the size is %d, want 5 again", l.Size())
+	}
+}

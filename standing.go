@@ -1,0 +1,126 @@
+package breakwater
+
+import "time"
+
+// A standing is how an endpoint stands towards a call at one moment.
+type standing struct {
+	ready   bool // could take it at once
+	ramping bool // could, but is to be spared: its circuit has just closed
+	busy    bool // could take it after a wait for a permit or token
+	resting pause
+	open    bool // its circuit alone keeps it
+	model   string
+}
+
+// stands tells how e stands; false if it does not serve the call at all.
+func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
+	model, ok := c.canGoTo(e)
+	if !ok {
+		return standing{}, false
+	}
+	s := standing{model: model}
+	if c.t.pauses.any() {
+		for _, key := range c.pauseKeys(e, model) {
+			if p, ok := c.t.pauses.of(key, now); ok && p.until.After(s.resting.until) {
+				s.resting = p
+			}
+		}
+	}
+	if !s.resting.until.IsZero() {
+		return s, true
+	}
+	circuit := e.circuits.of(model)
+	if ready, _ := circuit.ready(now); !ready {
+		s.open = true
+		return s, true
+	}
+	switch {
+	case !e.limits.of(model).free(now):
+		s.busy = true
+	case circuit.ramping(now, e.load.open.Load()):
+		s.ramping = true
+	default:
+		s.ready = true
+	}
+	return s, true
+}
+
+// canGoTo returns the name under which e serves the call's model, or false if
+// the call has no business there.
+func (c *call) canGoTo(e *endpoint) (string, bool) {
+	if c.Endpoint != "" && c.Endpoint != e.Name {
+		return "", false
+	}
+	if e != c.meant {
+		if c.streamed != nil || c.look.stateful || c.look.prefix && e.row.prefix == "" {
+			return "", false
+		}
+		if _, ok := e.row.rootOf(c.op, e.base.Path); !ok {
+			return "", false
+		}
+	}
+	model, ok := e.serves(c)
+	return model, ok && c.differs(e, model)
+}
+
+// differs reports whether e may do what none of the endpoints visited could
+// for their limits: one of the same host with the same model has the same.
+func (c *call) differs(e *endpoint, model string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range c.visits {
+		if v.endpoint == e || v.trouble == nil || v.trouble.class != ClassUnsuited || v.model != model {
+			continue
+		}
+		if v.endpoint.row == e.row && (e.row.host != HostOpenAI || v.endpoint.origin == e.origin) {
+			return false
+		}
+	}
+	return true
+}
+
+// The pauses that concern a call at an endpoint.
+const (
+	ofEndpoint = iota
+	ofAccount
+	ofLimit // of the account, for the model and the credential
+	ofModel // of the endpoint, for the operation
+)
+
+func (c *call) pauseKeys(e *endpoint, model string) [4]pauseKey {
+	limit := pauseKey{account: e.Account, model: model}
+	if e.APIKey == "" {
+		limit.credential = c.credential
+	}
+	return [...]pauseKey{
+		ofEndpoint: {endpoint: e.Name}, ofAccount: {account: e.Account}, ofLimit: limit, ofModel: {endpoint: e.Name, model: model, op: c.op},
+	}
+}
+
+// visited returns what the call knows of an account's endpoint, if it has
+// been there. Endpoints of one account count as one.
+func (c *call) visited(account string) *visit {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range c.visits {
+		if v.account == account {
+			return v
+		}
+	}
+	return nil
+}
+
+// elsewhere reports whether an endpoint the call has not been to could serve
+// it now.
+func (t *Transport) elsewhere(a *attempt) bool {
+	now := time.Now()
+	for _, e := range a.call.candidates {
+		if e == a.endpoint || a.call.visited(e.Account) != nil {
+			continue
+		}
+		if s, ok := a.call.stands(e, now); ok && (s.ready || s.ramping || s.busy) {
+			return true
+		}
+	}
+	return false
+}
