@@ -34,10 +34,12 @@ type behaviour struct {
 }
 
 const (
-	busy    = "Service is too busy."
-	failed  = "Internal server error, please try again later."
-	unknown = "Invalid 'temperature': want a number up to 2."
-	noBody  = ""
+	busy = "Service is too busy."
+
+	busyOpenAI = "The server is currently overloaded: the service is too busy. Please try again later." // as the backup says it
+	failed     = "Internal server error, please try again later."
+	unknown    = "Invalid 'temperature': want a number up to 2."
+	noBody     = ""
 )
 
 var invalid = kit.Status(400, "application/json",
@@ -104,7 +106,7 @@ var behaviours = []behaviour{
 	{name: "outage: everybody is busy", primary: kit.Busy(), backup: kit.Busy(),
 		want: refusal(503, busy, "3 primary unavailable, 3 backup unavailable")},
 	{name: "outage: the first to speak is the backup", primary: kit.Refused(), backup: kit.Busy(),
-		want: refusal(503, busy, "3 primary unreachable, 3 backup unavailable")},
+		want: refusal(503, busyOpenAI, "3 primary unreachable, 3 backup unavailable")},
 	{name: "outage: nothing inside any 200", primary: kit.EmptyInside(), backup: kit.EmptyInside(),
 		want: refusal(502, noBody, "3 primary bad_response, 3 backup bad_response")},
 	{name: "outage: an error inside every 200", primary: kit.ErrorInside(), backup: kit.ErrorInside(),
