@@ -1,5 +1,5 @@
 // Package aimd finds out how many requests a host takes at once, from those it
-// refuses: up by a little with what is served, down by a tenth when it refuses.
+// refuses: up by a little with what is served, down by a twentieth when it refuses.
 //
 // Refusals come at once and cost little, so a small step down is enough: what
 // is still too much is refused again within a moment.
@@ -15,7 +15,7 @@ import (
 const Unlimited = 0
 
 const (
-	down = 0.9 // of what was open when the host refused
+	down = 0.95 // of what was open when the host refused
 	// Up, a limit grows by this share with each round of requests, by at least
 	// one request, and faster the longer the host has refused none.
 	up      = 0.02
