@@ -3,6 +3,7 @@ package breakwater
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -22,7 +23,9 @@ type BreakerPolicy struct {
 	MinRequests int
 	Window      time.Duration
 
-	// Consecutive failures in a row open it, too. Default 5; Off: never.
+	// Consecutive failures in a row open it, too. Default 5; Off: never. Where the
+	// window shows that failures are common but not too many, it takes more: as
+	// many as chance would bring about once in 100,000 attempts.
 	Consecutive int
 
 	// OpenFor is how long it stays open before a probe; each failed probe
@@ -55,6 +58,9 @@ const (
 	// probeGrace is how long a probe that has shown nothing yet keeps others
 	// from probing: it may be slow, but well.
 	probeGrace = 3 * time.Second
+	// forcedEvery is how often a circuit is probed before its time, by callers
+	// with nowhere else to go: they are not to be what keeps a host down.
+	forcedEvery = time.Second
 	// maxCircuits bounds the circuits of one endpoint: model names come from callers.
 	maxCircuits = 256
 	windowParts = 12
@@ -136,8 +142,9 @@ type circuit struct {
 	lately    time.Duration // openFor before it closed
 	closedAt  time.Time     // zero: it never opened
 	answered  int64         // attempts since then
-	probes    []*slot       // of probes under way, the latest last
-	probedAt  time.Time     // when the latest probe began, or the latest to follow it
+	streak    streak
+	probes    []*slot   // of probes under way, the latest last
+	probedAt  time.Time // when the latest probe began, or the latest to follow it
 	changes   []Event
 }
 
@@ -149,21 +156,35 @@ func newCircuit(owner *circuits, model string) *circuit {
 		Interval:      p.Window,
 		BucketPeriod:  p.Window / windowParts,
 		Timeout:       1, // ns; see circuit
-		ReadyToTrip:   func(n gobreaker.Counts) bool { return c.relapse.Load() || p.trips(n) },
+		ReadyToTrip:   func(n gobreaker.Counts) bool { return c.relapse.Load() || c.trips(n) },
 		IsExcluded:    func(err error) bool { return err == errNeutral },
 		OnStateChange: c.changed,
 	})
 	return c
 }
 
-// trips decides on results only: gobreaker's Requests count open ones, too.
-func (p BreakerPolicy) trips(n gobreaker.Counts) bool {
-	if p.Consecutive > 0 && int(n.ConsecutiveFailures) >= p.Consecutive {
-		return true
+// trips decides, with gobreaker's counts of results, whether the latest failure
+// opens the circuit. Attempts that have done better than the one that failed,
+// though they have no result yet, count as results.
+func (c *circuit) trips(n gobreaker.Counts) bool {
+	c.mu.Lock()
+	row, survivors := c.streak.row, c.streak.survivors
+	c.mu.Unlock()
+	p, results, failures := c.owner.policy, int(n.TotalSuccesses+n.TotalFailures)+survivors, int(n.TotalFailures)
+	return p.FailureRate > 0 && results >= p.MinRequests && float64(failures) >= p.FailureRate*float64(results) ||
+		p.Consecutive > 0 && row >= p.row(results-row, failures-row)
+}
+
+// row is how many failures in a row mean something, where so many results and
+// failures came before. Of a host that fails three calls of ten by chance, five
+// in a row come every few seconds under load, and would shut it out for good.
+func (p BreakerPolicy) row(results, failures int) int {
+	if results < p.MinRequests || failures <= 0 {
+		return p.Consecutive
 	}
-	results := n.TotalSuccesses + n.TotalFailures
-	return p.FailureRate > 0 && int(results) >= p.MinRequests &&
-		float64(n.TotalFailures) >= p.FailureRate*float64(results)
+	const chance = 1e-5
+	share := float64(failures) / float64(results)
+	return max(p.Consecutive, int(math.Ceil(math.Log(chance)/math.Log(share))))
 }
 
 var (
@@ -276,15 +297,18 @@ func (c *circuit) status(now time.Time) CircuitStatus {
 	return s
 }
 
-// probe returns the latest probe under way and how long it keeps others from
-// probing; nil if a caller with nowhere else to go may probe now.
+// probe tells a caller with nowhere else to go how long it has to wait before
+// it may probe, and for whose probe, if one is under way.
 func (c *circuit) probe(now time.Time) (*slot, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.roomLocked(now) {
-		return nil, 0
+	switch {
+	case !c.roomLocked(now):
+		return c.probes[len(c.probes)-1], c.probedAt.Add(probeGrace).Sub(now)
+	case len(c.probes) == 0:
+		return nil, max(c.probedAt.Add(forcedEvery).Sub(now), 0)
 	}
-	return c.probes[len(c.probes)-1], c.probedAt.Add(probeGrace).Sub(now)
+	return nil, 0
 }
 
 // allow asks for leave to send and notes it in p. Forced passes an open circuit
@@ -295,7 +319,9 @@ func (c *circuit) allow(p *pass, forced bool) bool {
 	c.mu.Lock()
 	refused := !forced && p.since.Before(c.openUntil)
 	if !refused {
-		p.slot = c.followLocked(p.since)
+		if p.slot = c.followLocked(p.since); p.slot != nil {
+			c.streak.begins(p)
+		}
 	}
 	c.mu.Unlock()
 	if refused || p.slot != nil {
@@ -307,12 +333,16 @@ func (c *circuit) allow(p *pass, forced bool) bool {
 	}
 	p.own.done, p.own.holders = done, 1
 	p.slot = &p.own
-	if c.gb.State() == gobreaker.StateHalfOpen {
+	probes := c.gb.State() == gobreaker.StateHalfOpen
+	if probes {
 		p.own.told = make(chan struct{})
-		c.mu.Lock()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.streak.begins(p)
+	if probes {
 		c.probes = append(c.probes, &p.own)
 		c.probedAt = p.since
-		c.mu.Unlock()
 	}
 	return true
 }
@@ -401,6 +431,9 @@ type pass struct {
 	since   time.Time
 	own     slot
 
+	seq          uint64 // these are the streak's
+	older, newer *pass
+
 	mu       sync.Mutex // guards what follows
 	slot     *slot      // its own or a slow probe's; nil once left
 	probed   bool       // its first report was a probe's
@@ -432,11 +465,16 @@ func (p *pass) report(o outcome) {
 	if left != nil {
 		done = left.leave(o)
 	}
-	if done != nil && left.told != nil {
-		c.mu.Lock()
-		c.probes = slices.DeleteFunc(c.probes, func(s *slot) bool { return s == left })
-		c.mu.Unlock()
+	c.mu.Lock()
+	if again {
+		c.streak.fails(p)
+	} else {
+		c.streak.ends(p, o)
 	}
+	if done != nil && left.told != nil {
+		c.probes = slices.DeleteFunc(c.probes, func(s *slot) bool { return s == left })
+	}
+	c.mu.Unlock()
 	// gobreaker drops a result older than its window, and a slot given back is
 	// gone: such results are reported as those of an exchange begun now.
 	if done != nil && o != neutral && c.owner.policy.Window > 0 && time.Since(p.since) > c.owner.policy.Window/2 {

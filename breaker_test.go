@@ -116,6 +116,10 @@ func TestCircuitOpens(t *testing.T) {
 		open   bool
 	}{
 		{"five in a row", inARow, "FFFFF", true},
+		{"five in a row where three of ten fail anyway", inARow, repeat("FSSFSSFSSS", 5) + "FFFFF", false},
+		{"ten in a row where three of ten fail anyway", inARow, repeat("FSSFSSFSSS", 5) + "FFFFFFFFFF", true},
+		{"five in a row behind nothing but successes", inARow, repeat("S", 50) + "FFFFF", true},
+		{"five in a row where one of twenty fails anyway", inARow, repeat("FSSSSSSSSSSSSSSSSSSS", 5) + "FFFFF", true},
 		{"four in a row", inARow, "FFFF", false},
 		{"a success between", inARow, "FFFFSFFFF", false},
 		{"five behind a success", inARow, "FFFFSFFFFF", true},
@@ -506,18 +510,18 @@ func TestTheLastEndpointIsProbed(t *testing.T) {
 		for range 5 {
 			asks(t.Context(), rt, chatJSON)
 		}
-		before := base.count("a")
-		for range 10 {
+		before, start := base.count("a"), time.Now()
+		for range 4 {
 			elapse(time.Millisecond)
 			if got := asks(t.Context(), rt, chatJSON); got.status() != 503 {
 				t.Errorf("a probe gave %v, want the host's 503", got)
 			}
 		}
-		if n := base.count("a") - before; n != 10 {
-			t.Errorf("10 callers made %d probes", n)
+		if n, took := base.count("a")-before, time.Since(start); n != 4 || took != 3001*time.Millisecond {
+			t.Errorf("4 callers made %d probes in %v, want 4, the first at once and then one a second", n, took)
 		}
 		w := &circuitWorld{t, base, rt}
-		if s := w.circuit("m"); s.State != "open" || time.Until(s.Until) != 5*time.Second-10*time.Millisecond {
+		if s := w.circuit("m"); s.State != "open" || time.Until(s.Until) != 5*time.Second-3001*time.Millisecond {
 			t.Errorf("forced probes changed the pause: %+v, want open for 5s", s)
 		}
 		elapse(5 * time.Second)
@@ -528,7 +532,7 @@ func TestTheLastEndpointIsProbed(t *testing.T) {
 		base.set("a", gives(200, asJSON, goodJSON))
 		elapse(time.Millisecond)
 		if got := asks(t.Context(), rt, chatJSON); got.status() != 200 || w.circuit("m").State != "closed" {
-			t.Errorf("recovered: %v and %+v, want an answer at once and a closed circuit", got, w.circuit("m"))
+			t.Errorf("recovered: %v and %+v, want an answer and a closed circuit", got, w.circuit("m"))
 		}
 	})
 }

@@ -26,8 +26,9 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 		if err := r.wait(s); err != nil {
 			return nil, err
 		}
-		if s.probe != nil {
-			r.forced = s.probe.known() // a slow probe lets others follow, a failed one spares them the try
+		if s.watch {
+			// A slow probe lets others follow, a failed one spares them the try.
+			r.forced = s.probe != nil && s.probe.known()
 			s = r.next(time.Now())
 			continue
 		}
@@ -56,7 +57,7 @@ type run struct {
 	n         int           // trips so far
 	patience  time.Duration // left
 	forced    bool          // an open circuit was probed
-	watched   bool          // somebody else's probe was waited for
+	watched   int           // times a probe, or leave to probe, was waited for
 	outwaited int           // pauses that began while the call waited for another to end
 	raced     bool          // somebody else took the probe between look and leap
 	options   [4]option     // room for those of next
@@ -89,7 +90,8 @@ type step struct {
 	model    string
 	wait     time.Duration
 	forced   bool
-	probe    *slot         // somebody else's, to wait for before the next step is known
+	watch    bool          // wait, and decide anew
+	probe    *slot         // somebody else's, to wait for; nil: wait for leave to probe
 	asCame   bool          // the answer is the caller's to see, not a failure of the fleet
 	pause    pause         // what keeps the call from the endpoint that would be back first
 	blocked  Class         // what keeps the call from all endpoints, if nothing was tried
@@ -123,12 +125,13 @@ func (r *run) next(now time.Time) step {
 			queue = here
 		case s.open:
 			soonest.blocked = ClassCircuitOpen
-			if under, lasts := e.circuits.of(s.model).probe(now); under == nil && here.above(probe) {
+			under, wait := e.circuits.of(s.model).probe(now)
+			if wait <= 0 && here.above(probe) {
 				probe = here
 				probe.forced = true
-			} else if under != nil && watched.endpoint == nil {
+			} else if wait > 0 && (watched.endpoint == nil || wait < watched.wait) {
 				watched = here
-				watched.probe, watched.wait = under, lasts
+				watched.watch, watched.probe, watched.wait = true, under, wait
 			}
 		case !s.resting.until.IsZero() && (soonest.endpoint == nil || s.resting.until.Before(rest.until)):
 			rest = s.resting
@@ -153,12 +156,15 @@ func (r *run) next(now time.Time) step {
 		return probe
 	}
 	s := r.again(soonest, now)
-	if s.endpoint == nil && watched.endpoint != nil && !r.watched && r.inTime(watched.wait, now, watched.wait) {
-		r.watched = true
+	if s.endpoint == nil && watched.endpoint != nil && !r.forced && r.watched < maxWatches && r.inTime(watched.wait, now, watched.wait) {
+		r.watched++
 		return watched
 	}
 	return s
 }
+
+// maxWatches is how often a call waits for a probe, or for leave to make one.
+const maxWatches = 2
 
 // above reports whether s is a step to a better tier than other, or to one at all.
 func (s step) above(other step) bool {
