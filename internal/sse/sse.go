@@ -119,6 +119,14 @@ func (s *Scanner) Next() (Event, bool, error) {
 			s.swallow = true
 			s.start = s.line
 			return ev, true, nil
+		case first && s.seen < s.end && s.buf[s.seen] == '\n':
+			// One line and the blank one behind it: most events are no more.
+			s.seen++
+			block := s.buf[s.start:s.seen]
+			s.swallow = false
+			s.start, s.line = s.seen, s.seen
+			data, _ := dataOf(block[:len(block)-1])
+			return Event{Kind: Data, Raw: block, Data: data, One: true}, true, nil
 		case len(line) == 0:
 			s.swallow = false
 			return s.cut(), true, nil
@@ -171,19 +179,30 @@ func (s *Scanner) cut() Event {
 	return ev
 }
 
+// dataOf returns the value of a data line.
 func dataOf(line []byte) ([]byte, bool) {
-	value, ok := bytes.CutPrefix(line, []byte("data"))
-	if !ok {
+	if len(line) < len("data") || string(line[:len("data")]) != "data" {
 		return nil, false
 	}
-	value = trimCR(bytes.TrimSuffix(value, []byte("\n")))
-	if len(value) == 0 {
+	value := line[len("data"):]
+	if n := len(value); n > 0 && value[n-1] == '\n' {
+		value = value[:n-1]
+	}
+	value = trimCR(value)
+	switch {
+	case len(value) == 0:
 		return value, true
-	}
-	if value[0] != ':' {
+	case value[0] != ':':
 		return nil, false
+	case len(value) > 1 && value[1] == ' ':
+		return value[2:], true
 	}
-	return bytes.TrimPrefix(value[1:], []byte(" ")), true
+	return value[1:], true
 }
 
-func trimCR(line []byte) []byte { return bytes.TrimSuffix(line, []byte("\r")) }
+func trimCR(line []byte) []byte {
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		return line[:n-1]
+	}
+	return line
+}

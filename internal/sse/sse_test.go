@@ -56,6 +56,8 @@ func TestScanner(t *testing.T) {
 		{"blank lines are passed on", "\n\ndata: a\n\n", []string{"a"}, "\n\ndata: a\n\n"},
 		{"the last blank line is missing", "data: a\n\ndata: [DONE]\n", []string{"a", "[DONE]"}, "data: a\n\ndata: [DONE]\n"},
 		{"the last line end is missing", "data: a", []string{"a"}, "data: a"},
+		{"one CR belongs to the line end, another does not", "data: a\r\r\n\ndata: b\r\n\n", []string{"a\r", "b"}, "data: a\r\r\n\ndata: b\r\n\n"},
+		{"a field of one line that is no data", "id: 7\n\ndata:\n\n: c\n\ndata\n\n\n", []string{"", ""}, "id: 7\n\ndata:\n\ndata\n\n\n"},
 		{"names that only begin with data", "database: a\n\n", nil, "database: a\n\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -115,6 +117,7 @@ func (r repeat) Read(p []byte) (int, error) {
 // the whole text.
 func FuzzScanner(f *testing.F) {
 	f.Add([]byte("data: a\n\n: c\n\ndata: b\r\n\r\n"), uint8(3))
+	f.Add([]byte("data: a\r\r\n\nid: 7\n\n: c\ndata:\n\ndata\n\n\n"), uint8(60))
 	f.Add([]byte("\n\n: x\ndata\n: y\n\nid: 1\ndata:  z"), uint8(1))
 	f.Fuzz(func(t *testing.T, in []byte, chunk uint8) {
 		data, raw, err := events(t, &chunks{in, int(chunk)%64 + 1}, 1<<30, false)
@@ -172,4 +175,20 @@ func (c *chunks) Read(p []byte) (int, error) {
 	n := copy(p[:min(len(p), c.size)], c.rest)
 	c.rest = c.rest[n:]
 	return n, nil
+}
+
+// BenchmarkScanner is one event that comes by itself.
+func BenchmarkScanner(b *testing.B) {
+	event := "data: " + strings.Repeat("a", 240) + "\n\n"
+	s := New(1<<20, false)
+	r := strings.NewReader("")
+	b.ReportAllocs()
+	b.SetBytes(int64(len(event)))
+	for b.Loop() {
+		r.Reset(event)
+		s.Fill(r)
+		if _, ok, err := s.Next(); !ok {
+			b.Fatal(err)
+		}
+	}
 }

@@ -1,34 +1,32 @@
 package wire
 
-import "github.com/tidwall/gjson"
-
 // chat takes in a chat completion, a FIM completion, or a chunk of one.
 // API: https://api-docs.deepseek.com/api/create-chat-completion and
 // …/create-completion.
-func (a *Answer) chat(text gjson.Result) Says {
+func (a *Answer) chat(c *cursor) Says {
 	says := Nothing
 	failed, flat, choices := false, 0, false
-	text.ForEach(func(key, value gjson.Result) bool {
-		switch key.Str {
+	for c.open(); c.more('}'); {
+		switch string(c.key()) {
 		case "choices":
-			if value.IsArray() {
+			if c.enter('[') {
 				choices, a.begun = true, true
-				value.ForEach(func(_, choice gjson.Result) bool {
-					says = max(says, a.choice(choice))
-					return true
-				})
+				for c.more(']') {
+					says = max(says, a.choice(c))
+				}
 			}
 		case "error":
-			failed = failed || isError(value)
+			failed = c.value().isError() || failed
 		case "code", "message":
-			if value.Type != gjson.Null {
+			if c.value().isSet() {
 				flat++
 			}
 		case "usage":
-			a.takeUsage(value)
+			a.takeUsage(c)
+		default:
+			c.skip()
 		}
-		return true
-	})
+	}
 	// Flat errors have a code and a message where an answer has choices (SiliconFlow).
 	if failed || flat == 2 && !choices {
 		return Failure
@@ -36,39 +34,44 @@ func (a *Answer) chat(text gjson.Result) Says {
 	return says
 }
 
-func (a *Answer) choice(choice gjson.Result) Says {
-	says, index, finish := Nothing, 0, ""
-	choice.ForEach(func(key, value gjson.Result) bool {
-		switch key.Str {
-		case "index":
-			index = int(min(max(value.Num, 0), maxChoices-1))
-		case "delta", "message":
-			if carries(value.Raw) {
-				says = max(says, Payload)
-			}
-		case "text": // of a FIM completion
-			if value.Str != "" {
-				says = max(says, Payload)
-			}
-		case "finish_reason":
-			finish = value.Str
-		case "error": // OpenRouter's, of one choice
-			if isError(value) {
-				says = Failure
+func (a *Answer) choice(c *cursor) Says {
+	says, index, finish := Nothing, 0, value(nil)
+	if c.enter('{') {
+		for c.more('}') {
+			switch string(c.key()) {
+			case "index":
+				index = c.value().count(maxChoices - 1)
+			case "delta", "message":
+				if carries(c) {
+					says = max(says, Payload)
+				}
+			case "text": // of a FIM completion
+				if c.value().isText() {
+					says = max(says, Payload)
+				}
+			case "finish_reason":
+				finish = c.value()
+			case "error": // OpenRouter's, of one choice
+				if c.value().isError() {
+					says = Failure
+				}
+			default:
+				c.skip()
 			}
 		}
-		return true
-	})
+	}
 	a.seen.add(index)
-	switch finish {
+	switch string(finish.text()) {
 	case "":
 	case "insufficient_system_resource":
 		return OutOfResources
 	case "error": // OpenRouter: the host behind it broke off
 		return Failure
+	case "length":
+		a.Length = true
+		fallthrough
 	default:
 		a.finished.add(index)
-		a.Length = a.Length || finish == "length"
 	}
 	return says
 }

@@ -1,25 +1,25 @@
 package wire
 
-import "github.com/tidwall/gjson"
-
 // messagesEvent takes in an event of a streamed message.
 // API: https://docs.anthropic.com/en/docs/build-with-claude/streaming.
-func (a *Answer) messagesEvent(event gjson.Result) Says {
-	switch event.Get("type").Str {
+func (a *Answer) messagesEvent(c *cursor) Says {
+	var event members
+	event.read(c)
+	switch string(event.kind.text()) {
 	case "message_start":
 		a.begun = true
-		a.takeUsage(event.Get("message.usage"))
+		a.takeUsage(event.all.get("message", "usage").cursor())
 		return Nothing
 	case "content_block_start":
-		return block(event.Get("content_block"))
+		return block(event.block)
 	case "content_block_delta":
-		if carries(event.Get("delta").Raw) {
+		if carries(event.delta.cursor()) {
 			return Payload
 		}
 		return Nothing
 	case "message_delta":
-		a.takeUsage(event.Get("usage"))
-		return a.stop(event.Get("delta.stop_reason").Str)
+		a.takeUsage(event.usage.cursor())
+		return a.stop(event.all.get("delta", "stop_reason"))
 	case "message_stop":
 		return Done
 	case "ping":
@@ -27,45 +27,48 @@ func (a *Answer) messagesEvent(event gjson.Result) Says {
 	case "error":
 		return Failure
 	}
-	if isError(event.Get("error")) || isFlatError(event) {
+	if event.err.isError() || event.isFlatError() {
 		return Failure
 	}
 	return Nothing
 }
 
 // message takes in a message as a whole.
-func (a *Answer) message(text gjson.Result) Says {
-	content := text.Get("content")
+func (a *Answer) message(c *cursor) Says {
+	var m members
+	m.read(c)
 	switch {
-	case text.Get("type").Str == "error", isError(text.Get("error")), !content.IsArray() && isFlatError(text):
+	case string(m.kind.text()) == "error", m.err.isError(), !m.content.is('[') && m.isFlatError():
 		return Failure
-	case !content.IsArray():
+	case !m.content.is('['):
 		return Nothing
 	}
 	a.begun = true
-	a.takeUsage(text.Get("usage"))
-	return max(a.stop(text.Get("stop_reason").Str), Payload)
+	a.takeUsage(m.usage.cursor())
+	return max(a.stop(m.stop), Payload)
 }
 
 // block says what the start of a content block carries: that of a text or of
 // thinking is empty, that of a tool call names the tool.
-func block(b gjson.Result) Says {
-	switch b.Get("type").Str {
+func block(b value) Says {
+	switch string(b.get("type").text()) {
 	case "text", "thinking", "":
-		if !carries(b.Raw) {
+		if !carries(b.cursor()) {
 			return Nothing
 		}
 	}
 	return Payload
 }
 
-func (a *Answer) stop(reason string) Says {
-	switch reason {
+func (a *Answer) stop(reason value) Says {
+	switch string(reason.text()) {
 	case "":
 	case "insufficient_system_resource":
 		return OutOfResources
+	case "max_tokens", "model_context_window_exceeded":
+		a.Length = true
+		fallthrough
 	default:
-		a.Length = a.Length || reason == "max_tokens" || reason == "model_context_window_exceeded"
 		a.finish()
 	}
 	return Nothing

@@ -2,13 +2,7 @@
 // them: is it an answer, is it whole, what did it cost. It knows no HTTP.
 package wire
 
-import (
-	"math/bits"
-	"strings"
-	"unsafe"
-
-	"github.com/tidwall/gjson"
-)
+import "math/bits"
 
 // A Wire is a format of answers.
 type Wire int
@@ -94,41 +88,118 @@ func (a *Answer) Event(data []byte) Says {
 // Text takes in a whole answer.
 func (a *Answer) Text(data []byte) Says { return a.read(data, false) }
 
+// read takes in a text. What it says may be known before its end is: if the
+// end then shows that it is no JSON, it has said nothing.
 func (a *Answer) read(data []byte, event bool) Says {
-	if !gjson.ValidBytes(data) {
+	c := cursor{text: data}
+	if c.peek() != '{' {
 		return Malformed
 	}
-	text := gjson.Parse(view(data))
-	switch {
-	case !text.IsObject():
+	before := *a
+	says := a.object(&c, event)
+	if !c.ended() {
+		*a = before
 		return Malformed
-	case a.Wire == Responses && event:
-		return a.responsesEvent(text)
-	case a.Wire == Responses:
-		return a.response(text)
-	case a.Wire == Messages && event:
-		return a.messagesEvent(text)
-	case a.Wire == Messages:
-		return a.message(text)
-	case a.Wire == Embeddings:
-		return a.embeddings(text)
 	}
-	return a.chat(text)
+	return says
 }
 
-// isError reports whether the member "error" holds one: some hosts send null
-// or false where there is none.
-func isError(value gjson.Result) bool {
-	return value.Exists() && value.Type != gjson.Null && value.Type != gjson.False
+func (a *Answer) object(c *cursor, event bool) Says {
+	switch {
+	case a.Wire == Responses && event:
+		return a.responsesEvent(c)
+	case a.Wire == Responses:
+		return a.response(c)
+	case a.Wire == Messages && event:
+		return a.messagesEvent(c)
+	case a.Wire == Messages:
+		return a.message(c)
+	case a.Wire == Embeddings:
+		return a.embeddings(c)
+	}
+	return a.chat(c)
 }
+
+// members are those that the wires other than chat look at, in an event or in
+// the answer itself. Of several by one name the first counts.
+type members struct {
+	all value // the object they are of
+
+	kind                            value // "type"
+	err, code, message, usage       value
+	response, item                  value // of Responses' events
+	delta, text, arguments, refusal value
+	status, output                  value // of a response
+	block, content, stop            value // of Messages
+	data                            value // of Embeddings
+}
+
+func (m *members) read(c *cursor) {
+	m.all = c.text
+	if !c.enter('{') {
+		return
+	}
+	for c.more('}') {
+		if v := m.named(c.key()); v != nil && *v == nil {
+			*v = c.value()
+		} else {
+			c.skip()
+		}
+	}
+}
+
+func (m *members) named(name []byte) *value {
+	switch string(name) {
+	case "type":
+		return &m.kind
+	case "error":
+		return &m.err
+	case "code":
+		return &m.code
+	case "message":
+		return &m.message
+	case "usage":
+		return &m.usage
+	case "response":
+		return &m.response
+	case "item":
+		return &m.item
+	case "delta":
+		return &m.delta
+	case "text":
+		return &m.text
+	case "arguments":
+		return &m.arguments
+	case "refusal":
+		return &m.refusal
+	case "status":
+		return &m.status
+	case "output":
+		return &m.output
+	case "content_block":
+		return &m.block
+	case "content":
+		return &m.content
+	case "stop_reason":
+		return &m.stop
+	case "data":
+		return &m.data
+	}
+	return nil
+}
+
+// isFlatError reports whether code and message stand where an answer should.
+func (m *members) isFlatError() bool { return m.code.isSet() && m.message.isSet() }
 
 // embeddings are whole or they are not there.
-func (a *Answer) embeddings(text gjson.Result) Says {
-	if isError(text.Get("error")) {
+func (a *Answer) embeddings(c *cursor) Says {
+	var m members
+	m.read(c)
+	if m.err.isError() {
 		return Failure
 	}
-	a.takeUsage(text.Get("usage"))
-	if !text.Get("data").IsArray() {
+	a.takeUsage(m.usage.cursor())
+	if !m.data.is('[') {
 		return Nothing
 	}
 	a.begun = true
@@ -138,33 +209,34 @@ func (a *Answer) embeddings(text gjson.Result) Says {
 
 // takeUsage takes in a usage object, by the names of any of the wires. What
 // comes in parts, as on Messages, adds up.
-func (a *Answer) takeUsage(value gjson.Result) {
-	if !value.IsObject() {
+func (a *Answer) takeUsage(c *cursor) {
+	if !c.enter('{') {
 		return
 	}
 	var u Usage
 	read, written := 0, 0 // prompt tokens from and into the prefix cache, where they are counted apart
-	value.ForEach(func(key, value gjson.Result) bool {
-		switch key.Str {
+	for c.more('}') {
+		switch string(c.key()) {
 		case "prompt_tokens", "input_tokens":
-			u.PromptTokens = tokens(value)
+			u.PromptTokens = c.value().tokens()
 		case "completion_tokens", "output_tokens":
-			u.CompletionTokens = tokens(value)
+			u.CompletionTokens = c.value().tokens()
 		case "total_tokens":
-			u.TotalTokens = tokens(value)
+			u.TotalTokens = c.value().tokens()
 		case "prompt_cache_hit_tokens":
-			u.CachedTokens = max(u.CachedTokens, tokens(value))
+			u.CachedTokens = max(u.CachedTokens, c.value().tokens())
 		case "prompt_tokens_details", "input_tokens_details":
-			u.CachedTokens = max(u.CachedTokens, tokens(value.Get("cached_tokens")))
+			u.CachedTokens = max(u.CachedTokens, c.value().get("cached_tokens").tokens())
 		case "completion_tokens_details", "output_tokens_details":
-			u.ReasoningTokens = tokens(value.Get("reasoning_tokens"))
+			u.ReasoningTokens = c.value().get("reasoning_tokens").tokens()
 		case "cache_read_input_tokens":
-			read = tokens(value)
+			read = c.value().tokens()
 		case "cache_creation_input_tokens":
-			written = tokens(value)
+			written = c.value().tokens()
+		default:
+			c.skip()
 		}
-		return true
-	})
+	}
 	if a.Wire == Messages {
 		u.PromptTokens = max(a.Usage.PromptTokens, u.PromptTokens+read+written)
 		u.CachedTokens = max(a.Usage.CachedTokens, read)
@@ -174,66 +246,25 @@ func (a *Answer) takeUsage(value gjson.Result) {
 	a.Usage = u
 }
 
-// tokens reads a count, which is hostile: bounded, never negative.
-func tokens(value gjson.Result) int { return int(min(max(value.Num, 0), 1<<31)) }
+// tokens reads a count of tokens.
+func (v value) tokens() int { return v.count(1 << 31) }
 
-// carries reports whether a delta, message or block, a valid JSON object,
-// holds anything but its role and type: a text that is not empty, a list or
-// object that is not empty. It works on the raw text, since unescaping would
-// allocate.
-func carries(object string) bool {
-	if len(object) == 0 || object[0] != '{' {
+// carries reads a delta, message or block and reports whether it holds
+// anything but its role and type: a text that is not empty, a list or object
+// that is not empty.
+func carries(c *cursor) bool {
+	if !c.enter('{') {
 		return false
 	}
-	for i := 1; i < len(object); {
-		open := strings.IndexByte(object[i:], '"')
-		if open < 0 {
-			return false
-		}
-		start := i + open + 1
-		end := stringEnd(object, start)
-		key := object[start:min(end, len(object))]
-		i = end + 1
-		for i < len(object) && (object[i] == ':' || object[i] <= ' ') {
-			i++
-		}
-		if i >= len(object) {
-			return false
-		}
-		switch object[i] {
-		case '"':
-			end := stringEnd(object, i+1)
-			if end > i+1 && key != "role" && key != "type" {
-				return true
-			}
-			i = end + 1
-		case '[', '{':
-			inner := strings.TrimLeft(object[i+1:], " \t\r\n")
-			if inner != "" && inner[0] != ']' && inner[0] != '}' {
-				return true
-			}
-			i += len(object[i:]) - len(inner) + 1
-		default:
-			next := strings.IndexByte(object[i:], ',')
-			if next < 0 {
-				return false
-			}
-			i += next + 1
+	found := false
+	for c.more('}') {
+		key := c.key()
+		switch v := c.value(); {
+		case v.isText():
+			found = found || string(key) != "role" && string(key) != "type"
+		case v.isFilled():
+			found = true
 		}
 	}
-	return false
+	return found
 }
-
-// stringEnd returns the index of the quote that closes the string whose first
-// byte is at i.
-func stringEnd(s string, i int) int {
-	for ; i < len(s) && s[i] != '"'; i++ {
-		if s[i] == '\\' {
-			i++
-		}
-	}
-	return i
-}
-
-// view reads bytes as a string without copying them; neither outlives the call.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -1,0 +1,527 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// seed gives a fuzz target what is odd of JSON and what is odd of the wires.
+func seed(f *testing.F) {
+	for _, text := range []string{
+		"", " ", "{}", " {\t\"\\u0061\" : 1 } \r\n", "[1]", `{"a":1,}`, `{"a":1 "b":2}`, `{,}`, `{"a"}`, `[1,]`, `[,1]`, `[1 2]`, `{"a":[}`, "{} {}", "{}\x00", "\x00", "\ufeff{}",
+		`{"n":[0,-0,0.5,-1.25e+7,1E-9,1e5]}`, `[01]`, `[-]`, `[1.]`, `[.5]`, `[1e]`, `[1e+]`, `[+1]`, `[0x1]`, `[1-]`, `[NaN]`, `[nul]`, `[nulll]`, `[true,false,null]`, `[tru`, `[-01]`, `[1.5.5]`,
+		`{"s":"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00\ud800"}`, `["\x"]`, `["\u12g4"]`, `["\u12`, `["\`, "[\"\n\"]", "[\"\x1f1234567\"]", "[\"12345678\x7f\x80\xff\"]", `["`, `["12345678`, `["1234567"`, `["12345678"]`, `["1234567\"9"]`,
+		strings.Repeat("[", 40) + strings.Repeat("]", 40), strings.Repeat(`{"a":`, 30) + "0" + strings.Repeat("}", 30),
+		`{"choices":[{"index":0,"delta":{"role":"assistant","content":"a"},"finish_reason":null}],"usage":null}`,
+		`{"choices":[{"index":1.7,"delta":{"tool_calls":[ {"index":0}]},"finish_reason":"length"},null,7,[],{"index":-3,"text":"a","finish_reason":"\u0073top"}]}`,
+		`{"choices":[{"index":9999999999999,"message":{"content":"a\\"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1e999,"completion_tokens":2147483649,"total_tokens":1.9}}`,
+		`{"choices":[{"finish_reason":"insufficient_system_resource"},{"finish_reason":"error"},{"error":{"code":502}}]}`,
+		`{"choices":[{"finish_reason":"stop","finish_reason":null,"index":2,"index":0,"delta":{"a":[],"b":{ },"type":"x","role":"y","c":[[]]}}],"choices":{}}`,
+		`{"\u0063hoices":[{"delt\u0061":{"content":"\n"}}],"error":false,"error":null}`,
+		`{"code":1,"code":2,"message":"m","error":"e"}`, `{"code":50603,"message":"busy","data":null}`, `{"code":null,"message":"m"}`,
+		`{"choices":[],"usage":{"prompt_tokens":5,"prompt_cache_hit_tokens":2,"prompt_tokens_details":{"cached_tokens":3,"cached_tokens":9},"completion_tokens_details":{"reasoning_tokens":1},"completion_tokens_details":[],"total_tokens":"7"},"usage":{"input_tokens":1}}`,
+		`{"type":"response.output_text.delta","delta":"a","error":null}`, `{"type":"response.created","response":{"status":"in_progress"}}`, `{"type":"response.queued"}`, `{"type":"response.function_call_arguments.done","arguments":"{}","delta":""}`,
+		`{"type":"response.completed","response":{"status":"completed","error":null,"output":[],"usage":{"input_tokens":5,"input_tokens_details":{"cached_tokens":2},"output_tokens":7,"output_tokens_details":{"reasoning_tokens":3},"total_tokens":12}}}`,
+		`{"type":"response.incomplete","response":{"status":"incomplete","incomplete_details":[],"incomplete_details":{"reason":"insufficient_system_resource"}}}`, `{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"output":[]}`,
+		`{"type":"response.failed","response":{"error":{"code":"server_error"}}}`, `{"type":"response.cancelled","response":[]}`, `{"type":"error"}`, `{"status":"queued","output":[]}`, `{"status":"failed"}`, `{"output":{},"code":1,"message":2}`,
+		`{"type":"response.output_item.done","item":{"content":[{"type":"output_text","text":"a"}],"arguments":""}}`, `{"type":"response.output_item.done","item":{"content":[ ],"content":{"0":{"x":"y"}},"arguments":"{}"}}`,
+		`{"type":"message_start","message":[],"message":{"usage":{"input_tokens":5,"cache_read_input_tokens":2,"cache_creation_input_tokens":1,"output_tokens":1}}}`,
+		`{"type":"content_block_start","content_block":{"type":"text","text":""}}`, `{"type":"content_block_start","content_block":{"type":"tool_use","input":{}}}`, `{"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}`,
+		`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}`, `{"type":"message_delta","delta":{},"delta":{"stop_reason":"max_tokens"}}`, `{"type":"message_delta","delta":{"stop_reason":"insufficient_system_resource"}}`,
+		`{"type":"message_stop"}`, `{"type":"ping","type":"error"}`, `{"type":"message","content":[{"type":"text","text":"a"}],"stop_reason":"model_context_window_exceeded","usage":{"output_tokens":3}}`, `{"content":"","error":{}}`,
+		`{"object":"list","data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":2,"total_tokens":2}}`, `{"data":{}}`, `[DONE]`,
+	} {
+		f.Add([]byte(text))
+	}
+	for _, e := range benchEvents {
+		f.Add([]byte(e.data))
+	}
+}
+
+// FuzzValid: JSON is what encoding/json takes for it, up to a depth.
+func FuzzValid(f *testing.F) {
+	seed(f)
+	f.Add([]byte(strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth)))
+	f.Add([]byte(strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1)))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if got, want := valid(data), json.Valid(data) && depth(data) <= maxDepth; got != want {
+			t.Errorf("valid(%q) = %v, want %v", data, got, want)
+		}
+	})
+}
+
+// Brackets without end must fail before the stack does.
+func TestEndlessBrackets(t *testing.T) {
+	for _, brackets := range []string{"[", `{"a":`, `[{"a":`} {
+		text := `{"choices":` + strings.Repeat(brackets, 1<<20)
+		for w := Chat; w <= Embeddings; w++ {
+			a := Answer{Wire: w}
+			if got := a.Event([]byte(text)); got != Malformed || a.Begun() {
+				t.Errorf("wire %d: Event(%s…) = %v, begun %v, want Malformed", w, brackets, got, a.Begun())
+			}
+		}
+	}
+}
+
+// depth is how deep the brackets of valid JSON nest.
+func depth(data []byte) int {
+	deepest := 0
+	d := json.NewDecoder(bytes.NewReader(data))
+	for now := 0; ; deepest = max(deepest, now) {
+		token, err := d.Token()
+		if err != nil {
+			return deepest
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			now++
+		case json.Delim('}'), json.Delim(']'):
+			now--
+		}
+	}
+}
+
+// FuzzReading compares what is read of a text, as an event and as an answer
+// of each wire, with a plain reading of its decoded form.
+func FuzzReading(f *testing.F) {
+	seed(f)
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		plan := make([]byte, random.IntN(200))
+		for i := range plan {
+			plan[i] = byte(random.Uint32())
+		}
+		f.Add(plan)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		sameReading(t, data)
+		sameReading(t, compose(data))
+	})
+}
+
+func sameReading(t *testing.T, data []byte) {
+	for w := Chat; w <= Embeddings; w++ {
+		for _, event := range []bool{true, false} {
+			got, want := Answer{Wire: w}, Answer{Wire: w}
+			for range 2 { // the second time behind the first
+				said := got.read(data, event)
+				if say := plainly(&want, data, event); said != say || got != want {
+					t.Fatalf("wire %d, event %v, %q: %v, %+v, want %v, %+v", w, event, data, said, got, say, want)
+				}
+			}
+		}
+	}
+}
+
+// shapes are what members hold, by their names: an object or objects of such
+// members, or one of several words.
+var shapes = map[string]string{
+	"":                      "{ type type error code message usage response item delta text arguments refusal status output content_block content stop_reason data choices incomplete_details",
+	"choices":               "[ index delta message text finish_reason finish_reason error",
+	"delta":                 "{ role type content text stop_reason tool_calls",
+	"message":               "{ role type content usage",
+	"content_block":         "{ type text input",
+	"content":               "[ type text 0",
+	"item":                  "{ type content arguments",
+	"response":              "{ status error output usage incomplete_details code message",
+	"output":                "[ type",
+	"data":                  "[ index",
+	"incomplete_details":    "{ reason",
+	"usage":                 "{ prompt_tokens input_tokens completion_tokens output_tokens total_tokens prompt_cache_hit_tokens prompt_tokens_details input_tokens_details completion_tokens_details output_tokens_details cache_read_input_tokens cache_creation_input_tokens",
+	"prompt_tokens_details": "{ cached_tokens", "input_tokens_details": "{ cached_tokens",
+	"completion_tokens_details": "{ reasoning_tokens", "output_tokens_details": "{ reasoning_tokens",
+	"type": "message_start content_block_start content_block_delta message_delta message_stop ping error text thinking tool_use" +
+		" response.completed response.incomplete response.failed response.cancelled keepalive response.queued response.in_progress response.output_item.done response.other",
+	"status":        "completed incomplete failed queued",
+	"reason":        "insufficient_system_resource max_output_tokens",
+	"finish_reason": "stop length error insufficient_system_resource",
+	"stop_reason":   "end_turn max_tokens model_context_window_exceeded insufficient_system_resource",
+}
+
+// compose makes JSON of those shapes, as the bytes of plan decide, and breaks
+// with them now and then.
+func compose(plan []byte) []byte {
+	next := func(n int) int {
+		if len(plan) == 0 {
+			return 0
+		}
+		b := plan[0]
+		plan = plan[1:]
+		return int(b) % n
+	}
+	pick := func(words []string) string { return words[next(len(words))] }
+	odd := []string{"null", "false", "true", `""`, `"a"`, `"\n"`, "[ ]", "[{}]", "{\n}", `{"a":""}`, "0", "-1", "2.5e1", "1e999", "7"}
+	quote := func(word string) string {
+		if next(16) == 15 {
+			return fmt.Sprintf(`"\u%04x%s"`, word[0], word[1:])
+		}
+		return `"` + word + `"`
+	}
+	var value func(name string) string
+	object := func(names []string) string {
+		var members []string
+		for range next(6) {
+			name := pick(names)
+			members = append(members, quote(name)+":"+value(name))
+		}
+		return "{" + strings.Join(members, ",") + "}"
+	}
+	value = func(name string) string {
+		shape := strings.Fields(shapes[name])
+		switch {
+		case len(shape) == 0, next(8) == 7:
+			return pick(odd)
+		case shape[0] == "{":
+			return object(shape[1:])
+		case shape[0] == "[":
+			var objects []string
+			for range next(4) {
+				objects = append(objects, object(shape[1:]))
+			}
+			return "[" + strings.Join(objects, " , ") + "]"
+		}
+		return quote(pick(shape))
+	}
+	return []byte(object(strings.Fields(shapes[""])[1:]))
+}
+
+// A node is a decoded JSON value: nil, a bool, float64, string, list or object.
+type (
+	node   any
+	list   []node
+	object []member // in their order, of one name more than one
+	member struct {
+		name  string
+		value node
+	}
+)
+
+func decode(d *json.Decoder) node {
+	token, err := d.Token()
+	if err != nil {
+		panic(err)
+	}
+	switch token := token.(type) {
+	case json.Number:
+		n, _ := strconv.ParseFloat(string(token), 64)
+		return n
+	case json.Delim:
+		if token == '[' {
+			l := list{}
+			for d.More() {
+				l = append(l, decode(d))
+			}
+			d.Token()
+			return l
+		}
+		o := object{}
+		for d.More() {
+			name, _ := d.Token()
+			o = append(o, member{name.(string), decode(d)})
+		}
+		d.Token()
+		return o
+	default:
+		return token
+	}
+}
+
+// all returns the values at a path, in their order.
+func all(n node, path ...string) []node {
+	if len(path) == 0 {
+		return []node{n}
+	}
+	var found []node
+	switch n := n.(type) {
+	case list:
+		if path[0] == "0" && len(n) > 0 {
+			return all(n[0], path[1:]...)
+		}
+	case object:
+		for _, m := range n {
+			if m.name == path[0] {
+				found = append(found, all(m.value, path[1:]...)...)
+			}
+		}
+	}
+	return found
+}
+
+// absent is no node, which null is.
+type absent struct{}
+
+func first(n node, path ...string) node {
+	if found := all(n, path...); len(found) > 0 {
+		return found[0]
+	}
+	return absent{}
+}
+
+func str(n node) string  { s, _ := n.(string); return s }
+func isList(n node) bool { _, ok := n.(list); return ok }
+func isObj(n node) bool  { _, ok := n.(object); return ok }
+func isSet(n node) bool  { return n != nil && n != node(absent{}) }
+func wrong(n node) bool  { return isSet(n) && n != node(false) }
+func number(n node, limit float64) int {
+	v, _ := n.(float64)
+	return int(math.Min(math.Max(v, 0), limit))
+}
+
+func filled(n node) bool {
+	o, _ := n.(object)
+	return slices.ContainsFunc(o, func(m member) bool {
+		switch v := m.value.(type) {
+		case string:
+			return v != "" && m.name != "role" && m.name != "type"
+		case list:
+			return len(v) > 0
+		case object:
+			return len(v) > 0
+		}
+		return false
+	})
+}
+
+// plainly is Answer.read on a decoded text.
+func plainly(a *Answer, data []byte, event bool) Says {
+	if !json.Valid(data) || depth(data) > maxDepth {
+		return Malformed
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	n := decode(d)
+	kind := str(first(n, "type"))
+	failed := wrong(first(n, "error"))
+	flat := isSet(first(n, "code")) && isSet(first(n, "message"))
+	switch {
+	case !isObj(n):
+		return Malformed
+	case a.Wire == Responses && event:
+		return plainResponseEvent(a, n, kind, failed)
+	case a.Wire == Responses:
+		return plainResponse(a, n)
+	case a.Wire == Messages && event:
+		return plainMessageEvent(a, n, kind, failed || flat)
+	case a.Wire == Messages && (kind == "error" || failed || flat && !isList(first(n, "content"))):
+		return Failure
+	case a.Wire == Messages && isList(first(n, "content")):
+		a.begun = true
+		plainUsage(a, first(n, "usage"))
+		return max(plainStop(a, str(first(n, "stop_reason"))), Payload)
+	case a.Wire == Embeddings && failed:
+		return Failure
+	case a.Wire == Embeddings:
+		plainUsage(a, first(n, "usage"))
+		if isList(first(n, "data")) {
+			a.begun = true
+			a.finish()
+			return Payload
+		}
+		return Nothing
+	case a.Wire == Messages:
+		return Nothing
+	}
+	return plainChat(a, n)
+}
+
+func plainChat(a *Answer, n node) Says {
+	says, flat, choices, failed := Nothing, 0, false, false
+	for _, m := range n.(object) {
+		switch m.name {
+		case "error":
+			failed = failed || wrong(m.value)
+		case "code", "message":
+			if isSet(m.value) {
+				flat++
+			}
+		case "usage":
+			plainUsage(a, m.value)
+		case "choices":
+			l, ok := m.value.(list)
+			choices = choices || ok
+			for _, choice := range l {
+				says = max(says, plainChoice(a, choice))
+			}
+		}
+	}
+	a.begun = a.begun || choices
+	if failed || flat == 2 && !choices {
+		return Failure
+	}
+	return says
+}
+
+func plainChoice(a *Answer, n node) Says {
+	says, index, finish := Nothing, 0, ""
+	o, _ := n.(object)
+	for _, m := range o {
+		switch {
+		case m.name == "index":
+			index = number(m.value, maxChoices-1)
+		case m.name == "finish_reason":
+			finish = str(m.value)
+		case m.name == "error" && wrong(m.value):
+			says = Failure
+		case (m.name == "delta" || m.name == "message") && filled(m.value), m.name == "text" && str(m.value) != "":
+			says = max(says, Payload)
+		}
+	}
+	a.seen.add(index)
+	switch {
+	case finish == "insufficient_system_resource":
+		return OutOfResources
+	case finish == "error":
+		return Failure
+	case finish != "":
+		a.finished.add(index)
+		a.Length = a.Length || finish == "length"
+	}
+	return says
+}
+
+func plainResponseEvent(a *Answer, n node, kind string, failed bool) Says {
+	switch kind {
+	case "response.completed", "response.incomplete", "response.failed", "response.cancelled":
+		says := plainResponse(a, first(n, "response"))
+		if says > Done {
+			return says
+		}
+		if kind == "response.failed" || kind == "response.cancelled" {
+			return Failure
+		}
+		a.begun = true
+		a.Length = a.Length || kind == "response.incomplete"
+		a.finish()
+		return Done
+	case "error":
+		return Failure
+	case "keepalive", "ping", "response.queued", "response.in_progress":
+		return Alive
+	case "response.output_item.done":
+		item := first(n, "item")
+		if filled(first(item, "content", "0")) || str(first(item, "arguments")) != "" {
+			return Payload
+		}
+		return Nothing
+	}
+	if failed {
+		return Failure
+	}
+	a.begun = a.begun || strings.HasPrefix(kind, "response.")
+	for _, name := range []string{"delta", "text", "arguments", "refusal"} {
+		if str(first(n, name)) != "" {
+			return Payload
+		}
+	}
+	return Nothing
+}
+
+func plainResponse(a *Answer, n node) Says {
+	plainUsage(a, first(n, "usage"))
+	output, status := isList(first(n, "output")), str(first(n, "status"))
+	switch {
+	case status == "failed" || wrong(first(n, "error")):
+		return Failure
+	case status == "incomplete" && str(first(n, "incomplete_details", "reason")) == "insufficient_system_resource":
+		return OutOfResources
+	case status == "completed" || status == "incomplete":
+		a.Length = a.Length || status == "incomplete"
+		a.finish()
+	case !output && isSet(first(n, "code")) && isSet(first(n, "message")):
+		return Failure
+	case !output && status == "":
+		return Nothing
+	}
+	a.begun = true
+	return Payload
+}
+
+func plainMessageEvent(a *Answer, n node, kind string, failed bool) Says {
+	switch kind {
+	case "message_start":
+		a.begun = true
+		plainUsage(a, first(n, "message", "usage"))
+		return Nothing
+	case "content_block_start":
+		block := first(n, "content_block")
+		switch str(first(block, "type")) {
+		case "text", "thinking", "":
+			if !filled(block) {
+				return Nothing
+			}
+		}
+		return Payload
+	case "content_block_delta":
+		if filled(first(n, "delta")) {
+			return Payload
+		}
+		return Nothing
+	case "message_delta":
+		plainUsage(a, first(n, "usage"))
+		return plainStop(a, str(first(n, "delta", "stop_reason")))
+	case "message_stop":
+		return Done
+	case "ping":
+		return Alive
+	case "error":
+		return Failure
+	}
+	if failed {
+		return Failure
+	}
+	return Nothing
+}
+
+func plainStop(a *Answer, reason string) Says {
+	switch {
+	case reason == "insufficient_system_resource":
+		return OutOfResources
+	case reason != "":
+		a.Length = a.Length || reason == "max_tokens" || reason == "model_context_window_exceeded"
+		a.finish()
+	}
+	return Nothing
+}
+
+func plainUsage(a *Answer, n node) {
+	if !isObj(n) {
+		return
+	}
+	var u Usage
+	read, written := 0, 0
+	for _, m := range n.(object) {
+		tokens := func(path ...string) int { return number(first(m.value, path...), 1<<31) }
+		switch m.name {
+		case "prompt_tokens", "input_tokens":
+			u.PromptTokens = tokens()
+		case "completion_tokens", "output_tokens":
+			u.CompletionTokens = tokens()
+		case "total_tokens":
+			u.TotalTokens = tokens()
+		case "prompt_cache_hit_tokens":
+			u.CachedTokens = max(u.CachedTokens, tokens())
+		case "prompt_tokens_details", "input_tokens_details":
+			u.CachedTokens = max(u.CachedTokens, tokens("cached_tokens"))
+		case "completion_tokens_details", "output_tokens_details":
+			u.ReasoningTokens = tokens("reasoning_tokens")
+		case "cache_read_input_tokens":
+			read = tokens()
+		case "cache_creation_input_tokens":
+			written = tokens()
+		}
+	}
+	if a.Wire == Messages {
+		u.PromptTokens = max(a.Usage.PromptTokens, u.PromptTokens+read+written)
+		u.CompletionTokens = max(a.Usage.CompletionTokens, u.CompletionTokens)
+		u.CachedTokens = max(a.Usage.CachedTokens, read)
+		u.TotalTokens = u.PromptTokens + u.CompletionTokens
+	}
+	a.Usage = u
+}
