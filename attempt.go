@@ -79,9 +79,7 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	if a.call.streamed != nil && !class.local() { // what was not sent may still be
 		a.call.streamed.Close()
 	}
-	for i := len(a.enders) - 1; i >= 0; i-- {
-		a.enders[i].ended(a, class)
-	}
+	a.tell(class)
 	if class == ClassOK {
 		a.call.t.prefixes.note(a)
 	}
@@ -92,6 +90,14 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	if entry.Verdict == VerdictAccept {
 		a.call.t.emit(a.call, entry.event(KindAttempt))
 	} // else the loop tells, once it knows what to do next
+}
+
+// tell tells the enders, from the last to the first: all of them, even if the
+// user's code panics behind one.
+func (a *attempt) tell(class Class) {
+	for _, e := range a.enders {
+		defer e.ended(a, class)
+	}
 }
 
 func (t Attempt) event(kind Kind) Event {
@@ -208,7 +214,7 @@ func (c *call) goesTo(e *endpoint) bool { return c.meant.origin == e.origin }
 func (a *attempt) setBody(req *http.Request) {
 	c := a.call
 	if c.streamed != nil {
-		a.body = sentBody{stream: c.streamed, sent: &a.sent}
+		a.body.stream, a.body.sent = c.streamed, &a.sent
 		req.Body = &a.body
 		req.GetBody = nil
 		return
@@ -227,17 +233,24 @@ func (a *attempt) setBody(req *http.Request) {
 	// minute; to try again later is the loop's office.
 	replayed := false
 	req.GetBody = func() (io.ReadCloser, error) {
-		if replayed || time.Since(a.start) > replayWithin {
+		now := time.Now()
+		if replayed || now.Sub(a.start) > replayWithin || !c.t.budget.Take(now) {
 			return nil, errNotTaken
 		}
 		replayed = true
+		if a.sent.Load() {
+			c.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
+		}
 		again := &sentBody{sent: &a.sent}
 		again.bytes.Reset(body)
 		return again, nil
 	}
 	req.ContentLength = int64(len(body))
 	req.TransferEncoding = nil
-	if len(req.Header["Idempotency-Key"]) == 0 && !c.t.config.retry.SendOnce {
+	switch {
+	case c.t.config.retry.SendOnce:
+		req.GetBody = nil
+	case len(req.Header["Idempotency-Key"]) == 0:
 		// An empty list is not sent. It has net/http replay into a connection that
 		// turns out closed, which it does not dare by itself: see http.Transport.
 		req.Header["Idempotency-Key"] = nil
@@ -256,16 +269,26 @@ var errNotTaken = errors.New("breakwater: the host did not take the request in")
 type sentBody struct {
 	bytes  bytes.Reader
 	stream io.ReadCloser // instead of bytes
+	failed atomic.Pointer[callersError]
 	sent   *atomic.Bool
 }
 
 func (b *sentBody) Read(p []byte) (int, error) {
 	b.sent.Store(true)
-	if b.stream != nil {
-		return b.stream.Read(p)
+	if b.stream == nil {
+		return b.bytes.Read(p)
 	}
-	return b.bytes.Read(p)
+	n, err := b.stream.Read(p)
+	if err != nil && err != io.EOF {
+		b.failed.Store(&callersError{err})
+	}
+	return n, err
 }
+
+// A callersError is what reading the caller's own body ended in.
+type callersError struct{ error }
+
+func (e *callersError) Unwrap() error { return e.error }
 
 func (b *sentBody) Close() error {
 	if b.stream != nil {
@@ -290,6 +313,13 @@ func (a *attempt) broken(err error, class Class) *trouble {
 		}
 		return &trouble{class: class, err: context.Cause(a.call)}
 	}
+	if own := a.body.failed.Load(); own != nil {
+		return &trouble{class: ClassCanceled, err: own.error}
+	}
+	var wire *wireError
+	if class == ClassUnreachable && len(a.call.t.config.perTry) > 0 && err != nil && err != errNoResponse && !errors.As(err, &wire) {
+		class = ClassRewrite // of the user's middleware
+	}
 	if err != nil && err != errNoResponse && !errors.Is(err, ErrBadResponse) && !errors.Is(err, ErrTruncated) {
 		err = &quietError{err}
 	}
@@ -305,17 +335,29 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	a.call.amend(a.place, func(t *Attempt) { t.Status = resp.StatusCode })
 	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
-	encoding := resp.Header.Get("Content-Encoding")
+	packed := isPacked(resp.Header.Get("Content-Encoding"))
 	switch {
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return nil, a.refusal(resp)
-	case encoding != "" && encoding != "identity":
+	case packed:
 		return a.unjudged(resp, nil), nil
 	case kind == "text/event-stream",
 		a.call.look.stream && kind != "application/json" && kind != "text/html":
 		return a.judgeStream(resp)
 	}
 	return a.judgeJSON(resp)
+}
+
+// isPacked reports whether a body has a coding that hides what it says. The
+// base has undone what it asked for; what is no known coding hides nothing.
+func isPacked(codings string) bool {
+	for coding := range strings.SplitSeq(codings, ",") {
+		switch strings.ToLower(strings.TrimSpace(coding)) {
+		case "gzip", "x-gzip", "br", "zstd", "deflate", "compress", "x-compress", "dcb", "dcz":
+			return true
+		}
+	}
+	return false
 }
 
 // dropForeign takes out what another origin than the caller's may not say to

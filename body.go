@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -95,12 +93,14 @@ func (b *streamBody) says(ev sse.Event) wire.Says {
 	switch {
 	case ev.Kind != sse.Data || ev.Data == nil:
 		return wire.Nothing
-	case ev.One || gjson.ValidBytes(ev.Data):
-		return b.attempt.answer.Event(ev.Data)
+	}
+	says := b.attempt.answer.Event(ev.Data)
+	if ev.One || says != wire.Malformed {
+		return says
 	}
 	// Several data lines that make no JSON together: a host that forgets the
 	// blank lines between its events.
-	says := wire.Nothing
+	says = wire.Nothing
 	for line := range bytes.SplitSeq(ev.Data, []byte("\n")) {
 		says = max(says, b.attempt.answer.Event(line))
 	}
@@ -147,6 +147,11 @@ func (b *streamBody) whole() bool { return b.done || b.attempt.answer.Finished()
 
 // advance takes the next event into out, or the end into err.
 func (b *streamBody) advance() {
+	if b.done {
+		// Nothing is missing but the end of the connection, which a host may keep.
+		timer := time.AfterFunc(drainWait, b.hangUp)
+		defer timer.Stop()
+	}
 	was, terminated := b.whole(), b.done
 	ev, says, err := b.next()
 	switch {
@@ -236,6 +241,12 @@ func (b *streamBody) release() {
 	b.attempt.cancel(errClosed)
 }
 
+// hangUp ends a read of the source that is under way.
+func (b *streamBody) hangUp() {
+	b.attempt.cancel(errClosed)
+	b.src.Close() // a body may not heed the context
+}
+
 // abandon is the end before the commit; the loop ends the exchange.
 func (b *streamBody) abandon() {
 	b.src.Close()
@@ -249,7 +260,7 @@ func (b *streamBody) Close() error {
 	if !b.mu.TryLock() {
 		// Somebody reads: end that first.
 		b.closing.Store(true)
-		b.attempt.cancel(errClosed)
+		b.hangUp()
 		b.mu.Lock()
 	}
 	defer b.mu.Unlock()
@@ -279,7 +290,7 @@ const (
 // drain reads the little that may be left behind the terminator, so that the
 // connection can be used again.
 func (b *streamBody) drain() {
-	timer := time.AfterFunc(drainWait, func() { b.attempt.cancel(errClosed) })
+	timer := time.AfterFunc(drainWait, b.hangUp)
 	io.CopyN(io.Discard, b.src, maxDrain)
 	timer.Stop()
 }
@@ -289,7 +300,9 @@ func (b *streamBody) drain() {
 type stall struct {
 	attempt *attempt
 	limit   time.Duration
-	timer   *time.Timer
+
+	mu    sync.Mutex // guards timer until it is set: it may run out before
+	timer *time.Timer
 
 	waiting atomic.Bool
 	from    atomic.Int64 // when this wait began, from attempt.start
@@ -301,7 +314,9 @@ type stall struct {
 func (s *stall) begin(a *attempt) {
 	s.attempt, s.limit = a, a.call.t.config.stream.Stall
 	if s.limit > 0 {
+		s.mu.Lock()
 		s.timer = time.AfterFunc(s.limit, s.check)
+		s.mu.Unlock()
 	}
 }
 
@@ -335,6 +350,8 @@ func (s *stall) end() {
 
 // check runs when the limit may have been reached.
 func (s *stall) check() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !s.waiting.Load() {
 		s.timer.Reset(s.limit)
 		return
@@ -376,13 +393,13 @@ type unjudgedBody struct {
 	in      io.Reader
 	object  bool // JSON: must end in a brace
 	last    byte // that is not blank
-	read    int64
+	read    atomic.Int64
 	leave   func() bool
 }
 
 func (b *unjudgedBody) Read(p []byte) (int, error) {
 	n, err := b.in.Read(p)
-	b.read += int64(n)
+	b.read.Add(int64(n))
 	if text := bytes.TrimRight(p[:n], " \t\r\n"); len(text) > 0 {
 		b.last = text[len(text)-1]
 	}
@@ -390,22 +407,22 @@ func (b *unjudgedBody) Read(p []byte) (int, error) {
 	case err == nil:
 	case err == io.EOF && b.object && b.last != '}':
 		err = ErrTruncated
-		b.attempt.end(ClassTruncated, err, Usage{}, b.read)
+		b.attempt.end(ClassTruncated, err, Usage{}, b.read.Load())
 	case err == io.EOF:
-		b.attempt.end(ClassOK, nil, Usage{}, b.read)
+		b.attempt.end(ClassOK, nil, Usage{}, b.read.Load())
 	case b.attempt.call.Err() != nil:
 		err = context.Cause(b.attempt.call)
-		b.attempt.end(ClassCanceled, err, Usage{}, b.read)
+		b.attempt.end(ClassCanceled, err, Usage{}, b.read.Load())
 	default:
 		err = &brokenError{ErrTruncated, err}
-		b.attempt.end(ClassTruncated, err, Usage{}, b.read)
+		b.attempt.end(ClassTruncated, err, Usage{}, b.read.Load())
 	}
 	return n, err
 }
 
 func (b *unjudgedBody) Close() error {
 	b.leave()
-	b.attempt.end(ClassOK, nil, Usage{}, b.read)
+	b.attempt.end(ClassOK, nil, Usage{}, b.read.Load())
 	err := b.src.Close()
 	b.attempt.cancel(errClosed)
 	return err

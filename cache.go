@@ -175,7 +175,7 @@ func (k *cache) middleware(next http.RoundTripper) http.RoundTripper {
 		}
 		resp, err := next.RoundTrip(req)
 		now = time.Now()
-		if e != nil && c.exhausted && now.Sub(e.Stored) < k.policy.TTL+min(k.policy.StaleIfError, wish.staleIfError) {
+		if e != nil && c.exhausted && !wish.noCache && now.Sub(e.Stored) < k.policy.TTL+min(k.policy.StaleIfError, wish.staleIfError) {
 			if resp != nil {
 				resp.Body.Close()
 			}
@@ -206,7 +206,22 @@ func (k *cache) keyOf(c *call) cacheKey {
 	case k.policy.Scope != nil:
 		s = scope{name: k.policy.Scope(c.req)}
 	}
-	return newCacheKey(c.op, s, c.req.URL.String(), c.body)
+	return newCacheKey(c.op, s, c.sort(), c.body)
+}
+
+// sort is what besides operation, scope and body makes calls differ: the URL,
+// the endpoint asked for, and headers that change the answer or say for whom it is.
+func (c *call) sort() string {
+	text := c.req.URL.String()
+	if c.Endpoint != "" {
+		text += "\n" + c.Endpoint
+	}
+	for _, name := range [...]string{"Anthropic-Beta", "Anthropic-Version", "Openai-Organization", "Openai-Project", "Cookie"} {
+		for _, v := range c.req.Header[name] {
+			text += "\n" + name + ": " + v
+		}
+	}
+	return text
 }
 
 // get looks into the memory, then into the Store.

@@ -1,11 +1,13 @@
 package breakwater
 
 import (
+	"fmt"
 	"hash/crc32"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,7 +75,10 @@ func New(opts ...Option) (*Transport, error) {
 		limiters: &limiters{all: make(map[limiterKey]*limiter)},
 		prefixes: newPrefixes(c.balance),
 	}
-	t.below = Chain(c.base, c.perTry...)
+	t.below = c.base
+	if len(c.perTry) > 0 {
+		t.below = Chain(RoundTripperFunc(t.lowest), c.perTry...)
+	}
 	for i, tier := range c.tiers {
 		t.tiers = append(t.tiers, nil)
 		for _, e := range tier {
@@ -127,6 +132,8 @@ func (t *Transport) newEndpoint(e Endpoint, tier int) *endpoint {
 		base:     base,
 		origin:   origin(base),
 		row:      e.Host.row(),
+		keyed:    e.APIKey != "" || hasCredential(e.Header),
+		prefix:   e.Host.row().prefixOf(base),
 		aliases:  aliasesOf(e.Models),
 		seed:     mix(uint64(crc32.ChecksumIEEE([]byte(e.Account + "\x00" + e.URL)))),
 		circuits: newCircuits(t, e.Name),
@@ -155,13 +162,55 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	if !c.isInference() {
 		return t.passThrough(c.restored(req), meant)
 	}
+	if err := checkHeader(req.Header); err != nil {
+		if c.streamed != nil {
+			c.streamed.Close()
+		}
+		return nil, err
+	}
 	t.counts.calls.Add(1)
 	if c.streamed != nil {
 		t.emit(c, Event{Kind: KindUnbuffered, Endpoint: meant.Name, Bytes: max(req.ContentLength, 0)})
 	}
 	resp, err := t.calls.RoundTrip(c.req)
+	told := false
+	defer func() {
+		if !told && resp != nil { // an Observer panics: nothing may be held for good
+			resp.Body.Close()
+		}
+	}()
 	t.finished(c, resp, err)
+	told = true
 	return resp, err
+}
+
+// lowest is the base below middleware of the user's, whose own errors are none
+// of the network's.
+func (t *Transport) lowest(req *http.Request) (*http.Response, error) {
+	resp, err := t.config.base.RoundTrip(req)
+	if err != nil {
+		err = &wireError{err}
+	}
+	return resp, err
+}
+
+// A wireError is an error of the base.
+type wireError struct{ error }
+
+func (e *wireError) Unwrap() error { return e.error }
+
+// checkHeader reports what would keep any transport from sending a header: a
+// key read from a file with its line break, say. It is the caller's to mend,
+// and no host's failure.
+func checkHeader(h http.Header) error {
+	for name, values := range h {
+		for _, v := range values {
+			if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7F }) {
+				return fmt.Errorf("breakwater: the value of header %q has a line break or control character in it", name)
+			}
+		}
+	}
+	return nil
 }
 
 // finished tells of a call that returns to its caller.
@@ -189,7 +238,7 @@ func (t *Transport) finished(c *call, resp *http.Response, err error) {
 // passThrough sends what is no inference once: to the endpoint it was meant
 // for, with that endpoint's key, or, if it is none's, untouched.
 func (t *Transport) passThrough(req *http.Request, meant *endpoint) (*http.Response, error) {
-	if meant == nil || meant.APIKey == "" && len(meant.Header) == 0 && meant.Rewrite == nil {
+	if meant == nil || !meant.keyed && len(meant.Header) == 0 && meant.Rewrite == nil {
 		return t.below.RoundTrip(req)
 	}
 	req = req.Clone(req.Context())
@@ -221,7 +270,7 @@ func (t *Transport) meant(u *url.URL, inference bool) *endpoint {
 	var best *endpoint
 	for _, tier := range t.tiers {
 		for _, e := range tier {
-			if e.origin == asked && e.covers(u.Path) && (best == nil || under(u.Path, e.base.Path) && len(e.base.Path) > len(best.base.Path)) {
+			if e.origin == asked && e.covers(u.Path) && (best == nil || e.closer(best, u.Path)) {
 				best = e
 			}
 		}

@@ -3,6 +3,7 @@ package breakwater
 import (
 	"bytes"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -75,28 +76,46 @@ func (row *hostRow) thinks(model string) bool {
 	return false
 }
 
-// rootOf returns what precedes op's path at an endpoint of this host whose
-// base path is base, or false if the host does not serve op.
-func (row *hostRow) rootOf(op operation, base string) (string, bool) {
-	if row.operations == nil {
+// prefixOf returns what precedes the host's roots at an endpoint with that
+// base URL: nothing on the host's own servers, the path of a gateway elsewhere.
+func (row *hostRow) prefixOf(base *url.URL) string {
+	if row.operations == nil || hostOf(base.Hostname()) == row.host {
+		return ""
+	}
+	prefix := base.Path
+	for _, roots := range row.operations {
+		for _, root := range roots {
+			if rest, ok := strings.CutSuffix(base.Path, root); ok && len(rest) < len(prefix) {
+				prefix = rest
+			}
+		}
+	}
+	return prefix
+}
+
+// rootOf returns what precedes op's path at the endpoint, or false if its host
+// does not serve op.
+func (e *endpoint) rootOf(op operation) (string, bool) {
+	base := e.base.Path
+	if e.row.operations == nil {
 		if op == opMessages && !strings.HasSuffix(base, "/v1") {
 			return base + "/v1", true // as Anthropic's SDKs have it
 		}
 		return base, true
 	}
-	roots, ok := row.operations[op]
+	roots, ok := e.row.operations[op]
 	if !ok {
 		return "", false
 	}
 	for _, root := range roots {
-		if root == base {
+		if e.prefix+root == base {
 			return base, true
 		}
 	}
-	if op == opChat && !row.knows(base) {
+	if op == opChat && !e.row.knows(strings.TrimPrefix(base, e.prefix)) {
 		return base, true // a base path that is not in the table is the user's word
 	}
-	return roots[0], true
+	return e.prefix + roots[0], true
 }
 
 // knows reports whether base is, or precedes, one of the host's roots.

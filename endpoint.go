@@ -116,14 +116,15 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	f.check(u.Scheme == "http" || u.Scheme == "https", "URL has scheme %q: want an absolute http or https URL", u.Scheme)
 	f.check(u.Hostname() != "", "URL has no host: want an absolute http or https URL")
 	f.check(u.User == nil && onlyVersion(u) && u.Fragment == "", "URL has a user, a fragment, or a query other than api-version: give keys as APIKey or Header")
-	f.check(e.APIKey == "" || u.Scheme != "http" || isLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
+	e.Header = canonical(e.Header)
+	f.check(e.APIKey == "" && !hasCredential(e.Header) || u.Scheme != "http" || isLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
 	f.check(!strings.ContainsAny(e.APIKey, "\r\n\x00"), "APIKey has a line break in it")
 	if e.Name == "" {
 		e.Name = u.Host
 	}
 	f.check(!strings.ContainsFunc(e.Name, func(r rune) bool { return r < ' ' || r > '~' }), "Name %q is not printable ASCII, which it must be as part of a header", e.Name)
 	if e.Account == "" {
-		e.Account = e.Name
+		e.Account = "endpoint " + e.Name // so that it is nobody else's
 	}
 	if e.Host == "" {
 		e.Host = hostOf(u.Hostname())
@@ -137,7 +138,6 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 		e.URL += "?" + u.RawQuery
 	}
 	e.Models = maps.Clone(e.Models)
-	e.Header = e.Header.Clone()
 	limits := make(map[string]RatePolicy, len(e.Limits))
 	for model, p := range e.Limits {
 		p, err := p.resolve(fmt.Sprintf("%s: Limits[%q]", where, model))
@@ -172,6 +172,8 @@ type endpoint struct {
 	base     *url.URL
 	origin   string
 	row      *hostRow
+	keyed    bool                // it has a credential of its own
+	prefix   string              // what precedes the host's roots: a gateway's path
 	aliases  map[string][]string // the names that Models maps to one, those not retired first
 	circuits *circuits
 	limits   *limits
@@ -253,7 +255,36 @@ func (e *endpoint) covers(path string) bool {
 		return true
 	}
 	for _, root := range e.row.roots {
-		if under(path, root) {
+		if under(path, e.prefix+root) {
+			return true
+		}
+	}
+	return false
+}
+
+// closer reports whether a path that both cover lies closer to e than to other:
+// under its base, and that the longer one, before any root of its host.
+func (e *endpoint) closer(other *endpoint, path string) bool {
+	if !under(path, e.base.Path) {
+		return false
+	}
+	return !under(path, other.base.Path) || len(e.base.Path) > len(other.base.Path)
+}
+
+// canonical copies a header with its names as net/http has them.
+func canonical(h http.Header) http.Header {
+	c := make(http.Header, len(h))
+	for name, values := range h {
+		for _, v := range values {
+			c.Add(name, v)
+		}
+	}
+	return c
+}
+
+func hasCredential(h http.Header) bool {
+	for _, name := range credentialHeaders {
+		if len(h[name]) > 0 {
 			return true
 		}
 	}
@@ -274,24 +305,35 @@ func (e *endpoint) urlFor(c *call) *url.URL {
 		return c.req.URL
 	}
 	u := *e.base
-	root, _ := e.row.rootOf(c.op, e.base.Path)
+	root, _ := e.rootOf(c.op)
 	if c.look.prefix {
-		root = e.row.prefix
+		root = e.prefix + e.row.prefix
+	}
+	switch {
+	case root != u.Path:
+		u.RawPath = ""
+	case u.RawPath != "": // escaped as the base has it
+		u.RawPath += string(c.op)
 	}
 	u.Path = root + string(c.op)
-	u.RawPath = ""
 	return &u
 }
 
 // authorize puts the endpoint's key, if it has one, in the place of the
 // caller's, and its headers over the caller's.
 func (e *endpoint) authorize(req *http.Request, op operation) {
-	if e.APIKey != "" {
+	if e.keyed {
 		anthropic := op == opMessages || req.Header["X-Api-Key"] != nil
-		for _, name := range credentialHeaders {
-			delete(req.Header, name)
+		for name := range req.Header {
+			if isCredential(name) {
+				delete(req.Header, name)
+			}
+		}
+		if e.APIKey == "" { // it is in Header
+			anthropic = false
 		}
 		switch {
+		case e.APIKey == "":
 		case e.row.keyHeader != "":
 			req.Header[e.row.keyHeader] = []string{e.APIKey}
 		case anthropic:

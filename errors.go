@@ -9,8 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -106,13 +108,30 @@ func describe(err error) string {
 	case op != nil && op.Op == "proxyconnect": // what the proxy said, or its URL
 		return strings.TrimSuffix("proxyconnect: "+describe(op.Err), ": ")
 	case op != nil:
-		return op.Op + ": " + op.Err.Error()
+		return strings.TrimSuffix(op.Op+": "+plain(op.Err), ": ")
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return "connection closed"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "deadline exceeded"
 	}
 	return ""
+}
+
+// plain is the text of an error that the system made, which quotes nothing.
+func plain(err error) string {
+	var number syscall.Errno
+	var alert tls.AlertError
+	switch {
+	case errors.As(err, &number):
+		return number.Error()
+	case errors.As(err, &alert):
+		return alert.Error()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, net.ErrClosed):
+		return "closed"
+	}
+	return describe(err)
 }
 
 // A quietError is an error of the network, or of the user's own code, that

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -241,7 +242,8 @@ func TestErrorText(t *testing.T) {
 		want string
 	}{
 		{"none", nil, "a: unreachable"},
-		{"refused", &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}, "a: unreachable (dial: connection refused)"},
+		{"refused", &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, "a: unreachable (dial: connection refused)"},
+		{"the caller's own reader", &net.OpError{Op: "readfrom", Net: "tcp", Err: errors.New("GET https://bucket/?sig=secret: reset")}, "a: unreachable (readfrom)"},
 		{"no reason", &net.OpError{Op: "dial"}, "a: unreachable (dial)"},
 		{"DNS", &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "secret.example"}}, "a: unreachable (DNS: no such host)"},
 		{"certificate", &tls.CertificateVerificationError{Err: errors.New("secret")}, "a: unreachable (TLS: certificate not verified)"},

@@ -14,6 +14,10 @@ import (
 // one budget for retry and failover alike.
 func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 	r := &run{t: t, call: callOf(req.Context()), patience: t.config.retry.Patience}
+	if r.call.Err() != nil {
+		r.closeUnsent()
+		return nil, context.Cause(r.call) // a call that is over is nobody's failure
+	}
 	t.budget.Call(time.Now())
 	if r.call.streamed != nil {
 		defer r.closeUnsent()
@@ -43,7 +47,7 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 			return resp, nil
 		}
 		s = r.after(a, tr)
-		a.tell(s)
+		a.report(s)
 		if s.err != nil {
 			return nil, s.err
 		}
@@ -68,7 +72,7 @@ type run struct {
 
 // closeUnsent closes a streamed body that no attempt's end has closed, nor will.
 func (r *run) closeUnsent() {
-	if r.n == 0 {
+	if r.n == 0 && r.call.streamed != nil {
 		r.call.streamed.Close()
 	}
 }
@@ -238,8 +242,8 @@ func (r *run) back(v *visit, now time.Time) (step, bool) {
 
 // attempts is how often the call may try one account.
 func (r *run) attempts() int {
-	if r.call.Attempts > 0 {
-		return r.call.Attempts
+	if r.call.Attempts != 0 {
+		return max(r.call.Attempts, 1)
 	}
 	return r.t.config.retry.Attempts
 }
@@ -311,12 +315,13 @@ func (r *run) try(s step) (*attempt, *http.Response, *trouble) {
 		}
 	}()
 	resp, err := s.endpoint.pipeline.RoundTrip(c.req.WithContext(a))
-	returned = true
 	if err == nil {
 		r.n++
 		r.accept(a, resp)
+		returned = true
 		return a, resp, nil
 	}
+	returned = true
 	var tr *trouble
 	if !errors.As(err, &tr) {
 		tr = a.broken(err, ClassUnreachable)
@@ -336,7 +341,11 @@ func (r *run) accept(a *attempt, resp *http.Response) {
 		t.Verdict, t.Class, t.Status, t.FirstToken = VerdictAccept, ClassOK, resp.StatusCode, now.Sub(a.start)
 	})
 	a.endpoint.load.sample(entry.FirstToken, now)
-	r.t.pauses.recovered(r.call.pauseKeys(a.endpoint, a.model)[ofLimit])
+	if r.t.pauses.any() {
+		for _, key := range r.call.pauseKeys(a.endpoint, a.model) {
+			r.t.pauses.recovered(key)
+		}
+	}
 	r.sign(a.endpoint, resp)
 	r.t.emit(r.call, entry.event(KindCommit))
 	if whole, ok := resp.Body.(*wholeBody); ok {
@@ -382,11 +391,12 @@ func (r *run) after(a *attempt, tr *trouble) step {
 		r.shown = tr
 		return step{asCame: true}
 	case ClassRefused:
-		if !masks {
+		if !masks || a.endpoint == r.call.meant {
+			r.shown = tr // who was asked says that the call is at fault
 			return step{asCame: true}
 		}
 	case ClassKeyRejected, ClassNoFunds:
-		if a.endpoint.APIKey == "" && r.call.goesTo(a.endpoint) && !masks {
+		if !a.endpoint.keyed && r.call.goesTo(a.endpoint) && !masks {
 			return step{asCame: true}
 		}
 	}
@@ -425,7 +435,8 @@ func (r *run) remember(a *attempt, tr *trouble, now time.Time) (masks bool) {
 	}
 	// The first trouble is never masked: a later response shows only if the
 	// first had none and it is the same kind of failure, of the fleet.
-	if tr.resp != nil && r.shown == nil && (!masks || tr.class.ofTheFleet()) {
+	distrusted := tr.class == ClassKeyRejected || tr.class == ClassNoFunds // of a key that is not the caller's
+	if tr.resp != nil && r.shown == nil && (!masks || tr.class.ofTheFleet() && !distrusted) {
 		r.shown = tr
 	}
 	return masks
@@ -476,7 +487,7 @@ func (r *run) distrust(a *attempt, tr *trouble, s step, now time.Time) {
 	default:
 		return
 	}
-	if a.endpoint.APIKey == "" {
+	if !a.endpoint.keyed {
 		return
 	}
 	if s.endpoint != nil {
@@ -488,8 +499,8 @@ func (r *run) distrust(a *attempt, tr *trouble, s step, now time.Time) {
 	r.t.emit(r.call, e)
 }
 
-// tell tells of a failed attempt, now that it is known what follows.
-func (a *attempt) tell(s step) {
+// report tells of a failed attempt, now that it is known what follows.
+func (a *attempt) report(s step) {
 	entry := a.call.amend(a.place, func(t *Attempt) {
 		switch {
 		case s.endpoint == nil:

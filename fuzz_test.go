@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -110,11 +111,12 @@ func subsequence(got, all string) bool {
 // Whatever path is asked, a key goes to its own origin only, and an operation
 // lands under the base path.
 func FuzzPath(f *testing.F) {
-	for _, seed := range []string{"/chat/completions", "/v1/chat/completions", "/beta/chat/completions", "//chat/completions", "/api/v3/../chat/completions", "/%2e%2e/chat/completions", "/v1x/chat/completions", "?x=/chat/completions", "/models"} {
+	for _, seed := range []string{"/chat/completions", "/v1/chat/completions", "/beta/chat/completions", "//chat/completions", "/api/v3/../chat/completions", "/%2e%2e/chat/completions", "/v1x/chat/completions", "/completions", "/beta/completions", "/responses", "/anthropic/v1/messages", "/embeddings", "?x=/chat/completions", "/models"} {
 		f.Add(seed, true)
 		f.Add(seed, false)
 	}
 	f.Fuzz(func(t *testing.T, path string, failover bool) {
+		ops := []string{"/chat/completions", "/completions", "/responses", "/v1/messages"}
 		u, err := url.Parse("https://api.deepseek.com" + path)
 		if err != nil || u.Host != "api.deepseek.com" {
 			return
@@ -132,7 +134,7 @@ func FuzzPath(f *testing.F) {
 						return nil, errors.New("refused")
 					}
 				case "backup.example":
-					if key != "Bearer sk-backup" || req.URL.String() != "https://backup.example/api/v3/chat/completions" {
+					if op, ok := strings.CutPrefix(req.URL.String(), "https://backup.example/api/v3"); key != "Bearer sk-backup" || !ok || !slices.Contains(ops, op) {
 						t.Errorf("%q got %q", req.URL, key)
 					}
 				default:

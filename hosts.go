@@ -81,6 +81,7 @@ var openAICodes = []wordRule{
 	{status: 400, code: "context_length_exceeded", class: ClassUnsuited},
 	{status: 400, code: "content_filter", class: ClassFiltered},
 	{status: 404, code: "model_not_found", class: ClassNoModel},
+	{status: 403, code: "model_not_found", class: ClassNoModel}, // of a project without access to it
 }
 
 // deepSeekNames are the names that DeepSeek's own API serves.

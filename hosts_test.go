@@ -41,7 +41,7 @@ func TestPresets(t *testing.T) {
 				}
 			}
 		}
-		if root, ok := at.row.rootOf(opChat, at.base.Path); !ok || root != at.base.Path {
+		if root, ok := at.rootOf(opChat); !ok || root != at.base.Path {
 			t.Errorf("%v serves chat completions below %q, want its base path", e, root)
 		}
 		for from, to := range e.Models {

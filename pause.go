@@ -122,16 +122,18 @@ func (ps *pauses) recovered(key pauseKey) {
 	}
 }
 
-// sweepLocked makes room: first what is over, then, should all last, the
-// soonest to end.
+// sweepLocked makes room: first what is over, then, should all last, what is
+// of our own making before what a server asked for, and the soonest to end.
 func (ps *pauses) sweepLocked(now time.Time) {
 	var soonest pauseKey
 	var at time.Time
+	asked := true
 	for key, p := range ps.all {
-		if !p.until.After(now) {
+		switch lasts := p.asked.After(now); {
+		case !p.until.After(now):
 			delete(ps.all, key)
-		} else if at.IsZero() || p.until.Before(at) {
-			soonest, at = key, p.until
+		case at.IsZero() || asked && !lasts || asked == lasts && p.until.Before(at):
+			soonest, at, asked = key, p.until, lasts
 		}
 	}
 	if len(ps.all) >= maxPauses {

@@ -77,17 +77,18 @@ func WithCall(ctx context.Context, c Call) context.Context {
 
 // look is what the one look into a request's body found.
 type look struct {
-	model       string
-	modelAt     span // the JSON value
-	thinking    bool // the call asks the model to think
-	thinkingIn  thinkingField
-	thinkingAt  span // the whole member, if there is just one such
-	userField   string
-	userAt      span // the key
-	stream      bool
-	temperature float64
-	maxTokens   int
-	choices     int
+	model        string
+	modelAt      span // the JSON value
+	thinking     bool // the call asks the model to think
+	thinkingIn   thinkingField
+	thinkingAt   span // the whole member, if there is just one such
+	saysThinking uint // the fields of that kind that are there at all, null ones too: as bits
+	userField    string
+	userAt       span // the key
+	stream       bool
+	temperature  float64
+	maxTokens    int
+	choices      int
 
 	hasTemperature bool
 	stateful       bool // it goes on from what one host keeps
@@ -104,7 +105,10 @@ type names struct {
 	all map[string]string
 }
 
-const maxNames = 1024
+const (
+	maxNames = 1024
+	maxName  = 256 // bytes
+)
 
 func (n *names) intern(name string) string {
 	n.mu.RLock()
@@ -134,7 +138,7 @@ func lookInto(body []byte) look {
 	if !text.IsObject() {
 		return l
 	}
-	modes := 0
+	modes, n, prompts := 0, 1.0, 1
 	think := func(in thinkingField, on bool, key, value gjson.Result) {
 		modes++
 		l.thinking = l.thinking || on
@@ -143,21 +147,25 @@ func lookInto(body []byte) look {
 	text.ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "model":
-			if value.Type == gjson.String && closed(value.Raw) {
+			// No model has a name like a book: such a one is passed on, not kept.
+			if value.Type == gjson.String && closed(value.Raw) && len(value.Str) <= maxName {
 				l.model = value.Str
 				l.modelAt = span{value.Index, value.Index + len(value.Raw)}
 			}
 		case "stream":
 			l.stream = value.Type == gjson.True
 		case "thinking":
+			l.saysThinking |= 1 << thinkingObject
 			if kind := value.Get("type").Str; kind != "" {
 				think(thinkingObject, kind != "disabled", key, value)
 			}
 		case "enable_thinking":
+			l.saysThinking |= 1 << enableThinking
 			if value.IsBool() {
 				think(enableThinking, value.Type == gjson.True, key, value)
 			}
 		case "reasoning":
+			l.saysThinking |= 1 << reasoningObject
 			if enabled := value.Get("enabled"); enabled.IsBool() {
 				think(reasoningObject, enabled.Type == gjson.True, key, value)
 			}
@@ -172,7 +180,9 @@ func lookInto(body []byte) look {
 		case "max_tokens", "max_completion_tokens", "max_output_tokens":
 			l.maxTokens = int(min(max(value.Num, 0), 1<<31))
 		case "n":
-			l.choices = int(min(max(value.Num, 1), 128))
+			n = min(max(value.Float(), 1), 128) // hosts take "2" for 2
+		case "prompt":
+			prompts = promptsIn(value)
 		case "previous_response_id", "conversation":
 			l.stateful = l.stateful || value.Type != gjson.Null
 		case "background":
@@ -183,7 +193,23 @@ func lookInto(body []byte) look {
 	if modes > 1 {
 		l.thinkingAt = span{}
 	}
+	l.choices = int(min(n*float64(prompts), 128))
 	return l
+}
+
+// promptsIn counts the prompts of a FIM completion, each of which has choices
+// of its own: a text or a list of tokens is one, a list of those is many.
+func promptsIn(value gjson.Result) int {
+	n := 0
+	if value.IsArray() {
+		value.ForEach(func(_, prompt gjson.Result) bool {
+			if prompt.Type == gjson.String || prompt.IsArray() {
+				n++
+			}
+			return true
+		})
+	}
+	return max(n, 1)
 }
 
 // beginsAnswer reports whether the last message of a chat is the beginning of
@@ -233,13 +259,13 @@ func (c *call) bodyFor(e *endpoint, model string) []byte {
 		default:
 			field = thinkingUnknown
 		}
-		if field != thinkingUnknown {
+		if field != thinkingUnknown && l.saysThinking&(1<<field) == 0 {
 			after := span{l.modelAt.to, l.modelAt.to}
 			edits = append(edits, edit{after, `,"` + field.name() + `":` + field.value(think)})
 		}
 	}
 	if c.op == opChat && e.row != c.meant.row {
-		if to := e.row.thinking; l.thinkingAt.to != 0 && to != thinkingUnknown && to != l.thinkingIn {
+		if to := e.row.thinking; l.thinkingAt.to != 0 && to != thinkingUnknown && l.saysThinking&(1<<to) == 0 {
 			edits = append(edits, edit{l.thinkingAt, `"` + to.name() + `":` + to.value(l.thinking)})
 		}
 		if to := e.row.userField(); l.userAt.to != 0 && l.userField == c.meant.row.userField() && to != l.userField {
@@ -281,6 +307,7 @@ type call struct {
 	look       look
 	body       []byte        // whole; nil where it is streamed
 	streamed   io.ReadCloser // too large to be kept: sent once
+	packed     bool          // the body has a coding: nobody can look into it
 	credential credential
 	start      time.Time
 	exhausted  bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
@@ -322,6 +349,7 @@ func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*
 	if err := c.readBody(req, t.config.retry.MaxReplay); err != nil {
 		return nil, err
 	}
+	c.packed = len(req.Header["Content-Encoding"]) > 0
 	c.look = lookInto(c.body)
 	c.look.model = t.names.intern(c.look.model)
 	if meant.row.prefix != "" && strings.HasPrefix(req.URL.Path, meant.row.prefix+"/") {
@@ -413,13 +441,27 @@ type credential [sha256.Size]byte
 // credentialHeaders are the headers that say who a caller is.
 var credentialHeaders = []string{"Authorization", "X-Api-Key", "Api-Key"}
 
+// isCredential reports whether a header says who a caller is, however it is
+// spelt: a header map may hold names that are not canonical.
+func isCredential(name string) bool {
+	return slices.ContainsFunc(credentialHeaders, func(c string) bool { return len(c) == len(name) && strings.EqualFold(c, name) })
+}
+
 func credentialOf(req *http.Request) credential {
 	var sum [512]byte
 	text := sum[:0]
-	for _, name := range credentialHeaders {
-		for _, v := range req.Header[name] {
+	add := func(name string, values []string) {
+		for _, v := range values {
 			text = append(append(append(text, name...), 0), v...)
 			text = append(text, 0)
+		}
+	}
+	for _, name := range credentialHeaders {
+		add(name, req.Header[name])
+	}
+	for name, values := range req.Header {
+		if isCredential(name) && !slices.Contains(credentialHeaders, name) {
+			add(strings.ToLower(name), values)
 		}
 	}
 	return sha256.Sum256(text)
@@ -427,7 +469,8 @@ func credentialOf(req *http.Request) credential {
 
 // thinking reports whether e is expected to think before it answers.
 func (c *call) thinking(e *endpoint) bool {
-	return c.look.thinking || e.row.thinks(c.look.model)
+	model, _ := e.serves(c)
+	return c.look.thinking || e.row.thinks(c.look.model) || e.row.thinks(model)
 }
 
 // record appends to the trail and returns where.

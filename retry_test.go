@@ -387,7 +387,11 @@ func TestSendOnce(t *testing.T) {
 						}
 						return answer(200, asJSON, goodJSON), nil
 					}), WithEndpoints(at("a", "b")...), WithRetry(RetryPolicy{SendOnce: sendOnce}), WithStream(quick))
-					got := asks(t.Context(), rt, tt.ask)
+					// Where nobody may take over, the caller's deadline is the only clock.
+					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+					defer cancel()
+					var told Trail
+					got := asks(WithCall(ctx, Call{Trail: &told}), rt, tt.ask)
 					want := 2
 					if sendOnce && tt.billed {
 						want = 1
@@ -395,10 +399,7 @@ func TestSendOnce(t *testing.T) {
 					if n != want {
 						t.Errorf("%d attempts, %v, want %d", n, got, want)
 					}
-					trail := []Attempt{}
-					if got.resp != nil {
-						trail = TrailOf(got.resp)
-					}
+					trail := told.Attempts()
 					if len(trail) == 0 || trail[0].MayBeBilled != tt.billed {
 						t.Errorf("trail %+v, want MayBeBilled = %v", trail, tt.billed)
 					}
@@ -620,7 +621,9 @@ func TestSendOnceOverConnections(t *testing.T) {
 		t.Run(tt.fault.Name(), func(t *testing.T) {
 			inWorld(t, "primary backup", []Option{WithRetry(RetryPolicy{SendOnce: true, Patience: Off}), WithStream(quick)}, func(w *world) {
 				w.fleet.Server("primary").Break(tt.fault)
-				w.call("q", false)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				defer cancel()
+				w.callWith(ctx, "q", false, nil)
 				if again := len(w.fleet.Server("backup").Requests()) == 1; again != tt.again {
 					t.Errorf("sent again: %v, want %v\n%s", again, tt.again, strings.Join(w.lines, "\n"))
 				}

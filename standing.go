@@ -52,10 +52,10 @@ func (c *call) canGoTo(e *endpoint) (string, bool) {
 		return "", false
 	}
 	if e != c.meant {
-		if c.streamed != nil || c.look.stateful || c.look.prefix && e.row.prefix == "" {
+		if c.streamed != nil || c.packed || c.look.stateful || c.look.prefix && e.row.prefix == "" {
 			return "", false
 		}
-		if _, ok := e.row.rootOf(c.op, e.base.Path); !ok {
+		if _, ok := e.rootOf(c.op); !ok {
 			return "", false
 		}
 	}
@@ -89,7 +89,7 @@ const (
 
 func (c *call) pauseKeys(e *endpoint, model string) [4]pauseKey {
 	limit := pauseKey{account: e.Account, model: model}
-	if e.APIKey == "" {
+	if !e.keyed {
 		limit.credential = c.credential
 	}
 	return [...]pauseKey{

@@ -69,7 +69,9 @@ func (w *watch) arm(d time.Duration, cause error) {
 
 // expire runs when the time is up.
 func (w *watch) expire() {
-	elsewhere := w.attempt.call.t.elsewhere(w.attempt)
+	a := w.attempt
+	sentOnce := a.call.t.config.retry.SendOnce && a.sent.Load() // nobody may take over
+	elsewhere := !sentOnce && a.call.t.elsewhere(a)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
