@@ -443,7 +443,7 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 		}
 		return nil, t
 	}
-	a.answer.Wire, a.answer.Choices = a.call.op.wire(), a.call.look.choices
+	a.answer.Wire, a.answer.Choices = a.call.op.wire(), a.call.choices()
 	switch a.answer.Text(body) {
 	case wire.Malformed:
 		t := &trouble{class: ClassBadResponse, err: ErrBadResponse}
@@ -534,7 +534,7 @@ const maxIdleReads = 100
 
 // judgeStream reads events until the first that carries payload.
 func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
-	a.answer.Wire, a.answer.Choices = a.call.op.wire(), a.call.look.choices
+	a.answer.Wire, a.answer.Choices = a.call.op.wire(), a.call.choices()
 	b := newStreamBody(a, resp.Body)
 	t := &trouble{err: ErrBadResponse}
 	for {

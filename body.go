@@ -91,10 +91,13 @@ func (b *streamBody) next() (sse.Event, wire.Says, error) {
 
 func (b *streamBody) says(ev sse.Event) wire.Says {
 	switch {
-	case ev.Kind != sse.Data || ev.Data == nil:
+	case ev.Kind != sse.Data, len(ev.Data) == 0: // an empty one is some hosts' keep-alive
 		return wire.Nothing
 	}
 	says := b.attempt.answer.Event(ev.Data)
+	if ev.Error && says != wire.Malformed {
+		return wire.Failure
+	}
 	if ev.One || says != wire.Malformed {
 		return says
 	}
@@ -155,7 +158,7 @@ func (b *streamBody) advance() {
 	was, terminated := b.whole(), b.done
 	ev, says, err := b.next()
 	switch {
-	case err != nil && was:
+	case err != nil && was, err == io.EOF && b.attempt.answer.Ended():
 		b.finish(ClassOK, io.EOF)
 		return
 	case err != nil:

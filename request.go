@@ -467,6 +467,14 @@ func credentialOf(req *http.Request) credential {
 	return sha256.Sum256(text)
 }
 
+// choices is how many the answer is to have.
+func (c *call) choices() int {
+	if c.streamed != nil || c.packed {
+		return wire.Unknown
+	}
+	return c.look.choices
+}
+
 // thinking reports whether e is expected to think before it answers.
 func (c *call) thinking(e *endpoint) bool {
 	model, _ := e.serves(c)

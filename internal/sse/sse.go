@@ -27,10 +27,11 @@ const (
 // An Event is one block of lines. Its slices point into the scanner's buffer
 // and hold until the next Fill.
 type Event struct {
-	Kind Kind
-	Raw  []byte // what to pass on: the block as it came, without comment lines
-	Data []byte // the values of its data lines, joined by LF
-	One  bool   // Data is a single line
+	Kind  Kind
+	Raw   []byte // what to pass on: the block as it came, without comment lines
+	Data  []byte // the values of its data lines, joined by LF
+	One   bool   // Data is a single line
+	Error bool   // its name is "error"
 }
 
 // A Scanner collects bytes and gives them out event by event. Its zero value
@@ -167,16 +168,28 @@ func (s *Scanner) cut() Event {
 		line = block[kept : kept+n]
 		kept += n
 		if value, ok := dataOf(line); ok {
-			if values++; values == 1 {
+			switch values++; values {
+			case 1:
 				ev.Data = value
-			} else {
+			case 2: // from here on it is a copy
 				ev.One = false
-				ev.Data = append(append(bytes.Clone(ev.Data), '\n'), value...)
+				ev.Data = bytes.Clone(ev.Data)
+				fallthrough
+			default:
+				ev.Data = append(append(ev.Data, '\n'), value...)
 			}
+		} else if isError(line) {
+			ev.Error = true
 		}
 	}
 	ev.Raw = block[:kept]
 	return ev
+}
+
+// isError reports whether a line names the event an error.
+func isError(line []byte) bool {
+	name, ok := bytes.CutPrefix(line, []byte("event:"))
+	return ok && string(bytes.TrimSpace(name)) == "error"
 }
 
 // dataOf returns the value of a data line.

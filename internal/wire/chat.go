@@ -5,7 +5,7 @@ package wire
 // …/create-completion.
 func (a *Answer) chat(c *cursor) Says {
 	says := Nothing
-	failed, flat, choices := false, 0, false
+	failed, code, message, choices := false, false, false, false
 	for c.open(); c.more('}'); {
 		switch string(c.key()) {
 		case "choices":
@@ -17,10 +17,10 @@ func (a *Answer) chat(c *cursor) Says {
 			}
 		case "error":
 			failed = c.value().isError() || failed
-		case "code", "message":
-			if c.value().isSet() {
-				flat++
-			}
+		case "code":
+			code = c.value().isSet() || code
+		case "message", "msg":
+			message = c.value().isSet() || message
 		case "usage":
 			a.takeUsage(c)
 		default:
@@ -28,7 +28,7 @@ func (a *Answer) chat(c *cursor) Says {
 		}
 	}
 	// Flat errors have a code and a message where an answer has choices (SiliconFlow).
-	if failed || flat == 2 && !choices {
+	if failed || code && message && !choices {
 		return Failure
 	}
 	return says
@@ -65,6 +65,7 @@ func (a *Answer) choice(c *cursor) Says {
 	case "":
 	case "insufficient_system_resource":
 		return OutOfResources
+	case "null": // as a text
 	case "error": // OpenRouter: the host behind it broke off
 		return Failure
 	case "length":

@@ -138,10 +138,10 @@ var shapes = map[string]string{
 	"prompt_tokens_details": "{ cached_tokens", "input_tokens_details": "{ cached_tokens",
 	"completion_tokens_details": "{ reasoning_tokens", "output_tokens_details": "{ reasoning_tokens",
 	"type": "message_start content_block_start content_block_delta message_delta message_stop ping error text thinking tool_use" +
-		" response.completed response.incomplete response.failed response.cancelled keepalive response.queued response.in_progress response.output_item.done response.other",
+		" response.completed response.done response.incomplete response.failed response.cancelled keepalive response.queued response.in_progress response.output_item.done response.other",
 	"status":        "completed incomplete failed queued",
 	"reason":        "insufficient_system_resource max_output_tokens",
-	"finish_reason": "stop length error insufficient_system_resource",
+	"finish_reason": "stop length error null insufficient_system_resource",
 	"stop_reason":   "end_turn max_tokens model_context_window_exceeded insufficient_system_resource",
 }
 
@@ -328,19 +328,25 @@ func plainly(a *Answer, data []byte, event bool) Says {
 	case a.Wire == Messages:
 		return Nothing
 	}
-	return plainChat(a, n)
+	before := *a
+	says := plainChat(a, n)
+	if !event && says == Nothing && a.begun && a.seen == (set{}) {
+		*a = before
+		return Malformed
+	}
+	return says
 }
 
 func plainChat(a *Answer, n node) Says {
-	says, flat, choices, failed := Nothing, 0, false, false
+	says, code, message, choices, failed := Nothing, false, false, false, false
 	for _, m := range n.(object) {
 		switch m.name {
 		case "error":
 			failed = failed || wrong(m.value)
-		case "code", "message":
-			if isSet(m.value) {
-				flat++
-			}
+		case "code":
+			code = code || isSet(m.value)
+		case "message", "msg":
+			message = message || isSet(m.value)
 		case "usage":
 			plainUsage(a, m.value)
 		case "choices":
@@ -352,7 +358,7 @@ func plainChat(a *Answer, n node) Says {
 		}
 	}
 	a.begun = a.begun || choices
-	if failed || flat == 2 && !choices {
+	if failed || code && message && !choices {
 		return Failure
 	}
 	return says
@@ -379,7 +385,7 @@ func plainChoice(a *Answer, n node) Says {
 		return OutOfResources
 	case finish == "error":
 		return Failure
-	case finish != "":
+	case finish != "" && finish != "null":
 		a.finished.add(index)
 		a.Length = a.Length || finish == "length"
 	}
@@ -388,7 +394,7 @@ func plainChoice(a *Answer, n node) Says {
 
 func plainResponseEvent(a *Answer, n node, kind string, failed bool) Says {
 	switch kind {
-	case "response.completed", "response.incomplete", "response.failed", "response.cancelled":
+	case "response.completed", "response.done", "response.incomplete", "response.failed", "response.cancelled":
 		says := plainResponse(a, first(n, "response"))
 		if says > Done {
 			return says
@@ -427,7 +433,7 @@ func plainResponse(a *Answer, n node) Says {
 	plainUsage(a, first(n, "usage"))
 	output, status := isList(first(n, "output")), str(first(n, "status"))
 	switch {
-	case status == "failed" || wrong(first(n, "error")):
+	case status == "failed" || status == "cancelled" || wrong(first(n, "error")):
 		return Failure
 	case status == "incomplete" && str(first(n, "incomplete_details", "reason")) == "insufficient_system_resource":
 		return OutOfResources

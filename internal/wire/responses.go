@@ -10,7 +10,7 @@ func (a *Answer) responsesEvent(c *cursor) Says {
 	event.read(c)
 	kind := event.kind.text()
 	switch string(kind) {
-	case "response.completed", "response.incomplete", "response.failed", "response.cancelled":
+	case "response.completed", "response.done", "response.incomplete", "response.failed", "response.cancelled":
 		says := a.response(event.response.cursor())
 		switch {
 		case says > Done:
@@ -53,7 +53,7 @@ func (a *Answer) response(c *cursor) Says {
 	a.takeUsage(m.usage.cursor())
 	status := string(m.status.text())
 	switch {
-	case status == "failed", m.err.isError():
+	case status == "failed", status == "cancelled", m.err.isError():
 		return Failure
 	case status == "incomplete" && string(m.all.get("incomplete_details", "reason").text()) == "insufficient_system_resource":
 		return OutOfResources

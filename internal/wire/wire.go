@@ -39,7 +39,7 @@ type Usage struct {
 // expects one choice of a chat completion.
 type Answer struct {
 	Wire    Wire
-	Choices int // choices asked for; 0 means 1
+	Choices int // choices asked for; 0 means 1; Unknown
 	Usage   Usage
 	Length  bool // a choice ended for want of room or against a filter: not to be given again
 
@@ -60,8 +60,15 @@ func (s *set) add(i int) {
 
 func (s *set) len() int { return bits.OnesCount64(s[0]) + bits.OnesCount64(s[1]) }
 
-// Finished reports whether every choice has said why it ended.
-func (a *Answer) Finished() bool {
+// Unknown is the number of choices where nobody could look into the request.
+const Unknown = -1
+
+// Finished reports whether every choice has said why it ended. Where their
+// number is not known, there may always be one more.
+func (a *Answer) Finished() bool { return a.Choices != Unknown && a.Ended() }
+
+// Ended reports whether the answer is whole if nothing more comes.
+func (a *Answer) Ended() bool {
 	return a.finished.len() >= min(max(a.Choices, 1), maxChoices) && a.finished == a.seen
 }
 
@@ -77,8 +84,10 @@ func (a *Answer) finish() {
 // Event takes in the data of one stream event.
 func (a *Answer) Event(data []byte) Says {
 	if string(data) == "[DONE]" {
-		if a.Wire != Chat && !a.Finished() {
-			return Nothing // no terminator of this wire: the answer still has to come to its end
+		// It is no terminator of other wires; nor of an answer of which some
+		// choices have ended and some have not. Hosts do leave all reasons out.
+		if a.Wire != Chat && !a.Finished() || a.finished.len() > 0 && !a.Ended() {
+			return Nothing
 		}
 		return Done
 	}
@@ -97,7 +106,8 @@ func (a *Answer) read(data []byte, event bool) Says {
 	}
 	before := *a
 	says := a.object(&c, event)
-	if !c.ended() {
+	empty := !event && a.Wire == Chat && says == Nothing && a.begun && a.seen.len() == 0 // a list of choices without one
+	if !c.ended() || empty {
 		*a = before
 		return Malformed
 	}

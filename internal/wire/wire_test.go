@@ -25,6 +25,8 @@ func TestEvent(t *testing.T) {
 		{"error object", `{"error":{"message":"x"}}`, Failure, false},
 		{"error string", `{"error":"x"}`, Failure, false},
 		{"no error", `{"error":null,"choices":[{"index":0,"delta":{"content":"a"}}]}`, Payload, false},
+		{"flat error of other words", `{"code":500,"msg":"x"}`, Failure, false},
+		{"a reason spelt null", `{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"null"}]}`, Payload, false},
 		{"flat error", `{"code":50603,"message":"busy","data":null}`, Failure, false},
 		{"a message beside choices is none", `{"code":0,"message":"ok","choices":[{"index":0,"delta":{"content":"a"}}]}`, Payload, false},
 		{"out of resources", `{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"insufficient_system_resource"}]}`, OutOfResources, false},
@@ -118,11 +120,13 @@ func TestText(t *testing.T) {
 		begun, finished, length bool
 	}{
 		{"chat", Chat, `{"choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}`, Payload, true, true, false},
+		{"chat without a choice", Chat, `{"choices":[]}`, Malformed, false, false, false},
 		{"chat of some other kind", Chat, `{"object":"new"}`, Nothing, false, false, false},
 		{"FIM", Chat, `{"object":"text_completion","choices":[{"index":0,"text":"a","finish_reason":"length"}]}`, Payload, true, true, true},
 		{"response", Responses, `{"object":"response","status":"completed","error":null,"output":[{"type":"message"}]}`, Payload, true, true, false},
 		{"response without room", Responses, `{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"output":[]}`, Payload, true, true, true},
 		{"response out of resources", Responses, `{"status":"incomplete","incomplete_details":{"reason":"insufficient_system_resource"},"output":[]}`, OutOfResources, false, false, false},
+		{"response cancelled", Responses, `{"status":"cancelled","output":[]}`, Failure, false, false, false},
 		{"response failed", Responses, `{"status":"failed","error":{"code":"server_error","message":"m"},"output":[]}`, Failure, false, false, false},
 		{"response in the background", Responses, `{"status":"queued","output":[]}`, Payload, true, false, false},
 		{"response with a flat error", Responses, `{"code":50603,"message":"m","data":null}`, Failure, false, false, false},
@@ -157,6 +161,25 @@ func TestFinishedTakesEveryChoice(t *testing.T) {
 	}
 }
 
+// The terminator of a chat says nothing while some of its choices have ended
+// and some have not; and where their number is not known, only it is the end.
+func TestTerminator(t *testing.T) {
+	one := []byte(`{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`)
+	a := Answer{Choices: 2}
+	if got := a.Event([]byte("[DONE]")); got != Done {
+		t.Errorf("before any reason the terminator says %v, want %v: hosts leave reasons out", got, Done)
+	}
+	a.Event(one)
+	if got := a.Event([]byte("[DONE]")); got != Nothing {
+		t.Errorf("with one reason of two the terminator says %v, want nothing", got)
+	}
+	u := Answer{Choices: Unknown}
+	u.Event(one)
+	if u.Finished() || !u.Ended() || u.Event([]byte("[DONE]")) != Done {
+		t.Errorf("of an unknown number of choices one has ended: finished %v, ended %v", u.Finished(), u.Ended())
+	}
+}
+
 // With the most choices the API allows, the last one counts like the first.
 func TestFinishedTakesTheLastOf128Choices(t *testing.T) {
 	a := Answer{Choices: 128}
@@ -188,7 +211,7 @@ func TestUsageOfOtherWires(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	var a Answer
-	a.Text([]byte(`{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":-7,"total_tokens":1e300,"prompt_cache_hit_tokens":2,"completion_tokens_details":{"reasoning_tokens":1}}}`))
+	a.Event([]byte(`{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":-7,"total_tokens":1e300,"prompt_cache_hit_tokens":2,"completion_tokens_details":{"reasoning_tokens":1}}}`))
 	if want := (Usage{PromptTokens: 5, TotalTokens: 1 << 31, CachedTokens: 2, ReasoningTokens: 1}); a.Usage != want {
 		t.Errorf("Usage = %+v, want %+v", a.Usage, want)
 	}
