@@ -1,0 +1,364 @@
+package breakwater
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What hosts, gateways and callers do that is hard to tell from what is right.
+
+// Streams and JSON that are no whole answer, however they are dressed.
+func TestNoSuccessInDisguise(t *testing.T) {
+	const two = `{"model":"m","stream":true,"n":2,"messages":[]}`
+	for _, tt := range []struct {
+		name, ask, contentType, text string
+		header                       []string
+	}{
+		{"an error event", chatStream, asStream, goodEvent + "event: error\ndata: {\"message\":\"overloaded\"}\n\n" + doneEvent, nil},
+		{"a flat error", chatStream, asStream, goodEvent + "data: {\"code\":500,\"msg\":\"x\"}\n\n" + doneEvent, nil},
+		{"one choice of two has ended", two, asStream, goodEvent + endEvent + doneEvent, nil},
+		{"a cut stream with a coding that is none", chatStream, asStream, goodEvent, []string{"Content-Encoding", "none"}},
+		{"a cut stream with a charset for a coding", chatStream, asStream, goodEvent, []string{"Content-Encoding", "utf-8"}},
+		{"a cut stream, identity in capitals", chatStream, asStream, goodEvent, []string{"Content-Encoding", "Identity"}},
+		{"an error with a coding that is none", chatJSON, asJSON, `{"error":{"message":"x","code":500}}`, []string{"Content-Encoding", "none"}},
+		{"a list without choices", chatJSON, asJSON, `{"choices":[]}`, nil},
+		{"a flat error of other words", chatJSON, asJSON, `{"code":500,"msg":"system error"}`, nil},
+		{"brackets without end", chatJSON, asJSON, strings.Repeat("[", 7<<20), nil},
+		{"brackets without end in a stream", chatStream, asStream, goodEvent + "data: " + strings.Repeat("[", 12<<20) + "\n\n", nil},
+		{"a refusal of brackets", chatJSON, asJSON, `{"error":` + strings.Repeat("[", 1<<20), nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := asks(t.Context(), over(t, newHosts(gives(200, tt.contentType, tt.text, tt.header...)), once), tt.ask)
+			if got.err == nil && got.status() == 200 {
+				t.Errorf("it came as a clean 200 of %d bytes", len(got.body))
+			}
+		})
+	}
+}
+
+// A FIM completion with several prompts has the choices of each.
+func TestPromptsHaveChoicesEach(t *testing.T) {
+	for prompt, want := range map[string]int{`"a"`: 1, `["a","b"]`: 2, `["a"]`: 1, `[1,2,3]`: 1, `[[1,2],[3],[4]]`: 3, `[]`: 1} {
+		if got := lookInto([]byte(`{"model":"m","prompt":` + prompt + `}`)).choices; got != want {
+			t.Errorf("prompt %s has %d choices, want %d", prompt, got, want)
+		}
+	}
+	if got := lookInto([]byte(`{"n":"2","prompt":["a","b"]}`)).choices; got != 4 {
+		t.Errorf("2 choices for each of 2 prompts are %d, want 4", got)
+	}
+}
+
+// A body that could not be looked into may ask for any number of choices: one
+// reason is no end.
+func TestUnknownChoices(t *testing.T) {
+	small := WithRetry(RetryPolicy{MaxReplay: 10, Attempts: 1})
+	for text, whole := range map[string]bool{
+		goodEvent + endEvent + doneEvent: true,
+		goodEvent + endEvent:             true, // all that began have ended
+		goodEvent + endEvent + "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"b\"}}]}\n\n": false,
+	} {
+		got := asks(t.Context(), over(t, newHosts(gives(200, asStream, text)), small), `{"model":"m","stream":true,"n":2,"messages":[]}`)
+		if (got.err == nil) != whole {
+			t.Errorf("%q ended in %v, want a clean end: %v", text, got.err, whole)
+		}
+	}
+}
+
+// An empty event is some gateways' keep-alive.
+func TestEmptyEventsAreKeepAlives(t *testing.T) {
+	got := asks(t.Context(), over(t, newHosts(gives(200, asStream, "data:\n\n"+goodEvent+"data:\n\n"+endEvent+doneEvent)), once), chatStream)
+	if got.err != nil || !strings.HasSuffix(got.body, doneEvent) {
+		t.Errorf("the caller got %v, want the whole stream", got)
+	}
+}
+
+// Time is linear in the lines of an event, and the caller's deadline counts.
+func TestManyLinesOfData(t *testing.T) {
+	got := asks(t.Context(), over(t, newHosts(gives(200, asStream, strings.Repeat("data:\n", 2<<20)+"\n")), once), chatStream)
+	if got.status() == 200 && got.err == nil {
+		t.Errorf("the caller got %v", got.status())
+	}
+}
+
+// A host that keeps the connection open behind the terminator keeps nobody.
+func TestReadEndsBehindTheTerminator(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pr, pw := io.Pipe()
+		rt := over(t, newHosts(func(*http.Request) (*http.Response, error) {
+			resp := answer(200, asStream, "")
+			resp.Body = pr
+			return resp, nil
+		}), once)
+		go io.WriteString(pw, wholeStream)
+		req, _ := post(t.Context(), "https://a", chatStream)
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		got, err := io.ReadAll(resp.Body)
+		if string(got) != wholeStream || err != nil || time.Since(start) > drainWait {
+			t.Errorf("read %q, %v after %v, want the stream and a clean end at once", got, err, time.Since(start))
+		}
+		resp.Body.Close()
+		pw.Close()
+	})
+}
+
+// Close ends a Read that waits, even if the base's body heeds no context.
+func TestCloseEndsARead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pr, pw := io.Pipe()
+		rt := over(t, newHosts(func(*http.Request) (*http.Response, error) {
+			resp := answer(200, asStream, "")
+			resp.Body = pr
+			return resp, nil
+		}), once)
+		go io.WriteString(pw, goodEvent)
+		req, _ := post(t.Context(), "https://a", chatStream)
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error)
+		go func() { _, err := io.ReadAll(resp.Body); ended <- err }()
+		synctest.Wait()
+		resp.Body.Close()
+		if err := <-ended; !errors.Is(err, http.ErrBodyReadAfterClose) {
+			t.Errorf("the read ended in %v, want %v", err, http.ErrBodyReadAfterClose)
+		}
+	})
+}
+
+// Of endpoints of one origin, the one whose base a path lies under is meant,
+// with its key and its names, before one that covers it by a root of its host.
+func TestTheClosestEndpointIsMeant(t *testing.T) {
+	gw := func(path, key string, host Host, models map[string]string) Endpoint {
+		return Endpoint{Name: key, URL: "https://gw.corp" + path, APIKey: key, Host: host, Models: models}
+	}
+	for _, tt := range []struct {
+		path      string
+		endpoints []Endpoint
+		key, body string
+	}{
+		{"/ark/chat/completions", []Endpoint{gw("/deepseek", "k1", HostDeepSeek, nil), gw("/ark", "k2", HostVolcengine, map[string]string{"m": "ep-1"})}, "k2", `"ep-1"`},
+		{"/models/chat/completions", []Endpoint{gw("/openai/v1", "k1", HostAzure, nil), gw("/models", "k2", HostAzure, nil)}, "k2", `"m"`},
+		{"/apps/anthropic/v1/messages", []Endpoint{gw("/compatible-mode/v1", "k1", HostBailian, nil), gw("/apps/anthropic", "k2", HostBailian, nil)}, "k2", `"m"`},
+		{"/deepseek/v1/chat/completions", []Endpoint{gw("/deepseek", "k1", HostDeepSeek, nil), gw("/deepseek/v1", "k2", HostDeepSeek, nil)}, "k2", `"m"`},
+	} {
+		var key, body string
+		rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			text, _ := io.ReadAll(req.Body)
+			key, body = strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")+req.Header.Get("Api-Key"), string(text)
+			return answer(200, asJSON, goodJSON), nil
+		}), WithEndpoints(tt.endpoints[0]), WithBackup(tt.endpoints[1]))
+		req, err := http.NewRequestWithContext(WithCall(t.Context(), Call{Endpoint: tt.key}), http.MethodPost, "https://gw.corp"+tt.path, strings.NewReader(`{"model":"m","messages":[]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if meant := rt.meant(req.URL, true); meant == nil || meant.Name != tt.key {
+			t.Errorf("%s is meant for %v, want %s", tt.path, meant, tt.key)
+		}
+		if resp, err := rt.RoundTrip(req); err != nil {
+			t.Error(err)
+		} else {
+			resp.Body.Close()
+		}
+		if key != tt.key || !strings.Contains(body, tt.body) {
+			t.Errorf("%s went with %q and %s", tt.path, key, body)
+		}
+	}
+}
+
+// A gateway's path stays before the roots of the host behind it.
+func TestGatewayPathsStay(t *testing.T) {
+	own := Endpoint{Name: "own", URL: "https://own.example/v1", APIKey: "k"}
+	gateway := Endpoint{Name: "gw", URL: "https://gw.corp/deepseek", APIKey: "k", Host: HostDeepSeek}
+	for url, want := range map[string]string{
+		"https://own.example/v1/chat/completions": "https://gw.corp/deepseek/chat/completions",
+		"https://own.example/v1/completions":      "https://gw.corp/deepseek/beta/completions",
+		"https://own.example/v1/messages":         "https://gw.corp/deepseek/anthropic/v1/messages",
+	} {
+		if got := route(t, own, gateway, url, `{"model":"m","prompt":"a"}`); got.url != want {
+			t.Errorf("%s went to %q, want %q", url, got.url, want)
+		}
+	}
+	escaped := Endpoint{Name: "e", URL: "https://x.example/acct%2Fteam/v1", APIKey: "k"}
+	if got := route(t, own, escaped, "https://own.example/v1/chat/completions", `{}`); got.url != "https://x.example/acct%2Fteam/v1/chat/completions" {
+		t.Errorf("an escaped base became %q", got.url)
+	}
+}
+
+// What is the caller's own doing hurts no endpoint: the caller sees it, at once.
+func TestTheCallersFaultsAreTheCallers(t *testing.T) {
+	own := errors.New("own")
+	dead, cancel := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
+	defer cancel()
+	for _, tt := range []struct {
+		name string
+		opts []Option
+		ctx  context.Context
+		edit func(*http.Request)
+		sent int
+		want func(seen) bool
+	}{
+		{"a key with its line break", nil, t.Context(), with("Authorization", "Bearer sk-from-a-file\n"), 0, func(s seen) bool { return s.err != nil && !strings.Contains(s.err.Error(), "sk-") }},
+		{"a deadline that has passed", nil, dead, func(*http.Request) {}, 0, func(s seen) bool { return errors.Is(s.err, context.DeadlineExceeded) }},
+		{"a large body that fails", []Option{WithRetry(RetryPolicy{MaxReplay: 1})}, t.Context(), func(req *http.Request) {
+			req.Body, req.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader(chatJSON), errorReader{own})), -1
+		}, 1, func(s seen) bool { return errors.Is(s.err, own) }},
+		{"middleware that refuses", []Option{WithAttemptMiddleware(func(http.RoundTripper) http.RoundTripper {
+			return RoundTripperFunc(func(*http.Request) (*http.Response, error) { return nil, own })
+		})}, t.Context(), func(*http.Request) {}, 0, func(s seen) bool { return s.header(headerError) == string(ClassRewrite) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			sent := 0
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				sent++
+				if _, err := io.Copy(io.Discard, req.Body); err != nil {
+					return nil, fmt.Errorf("sending: %w", err)
+				}
+				return answer(200, asJSON, goodJSON), nil
+			}), tt.opts...)
+			for range 6 {
+				sent = 0
+				if got := asks(tt.ctx, rt, chatJSON, tt.edit); sent != tt.sent || !tt.want(got) {
+					t.Errorf("%d requests, the caller got %v", sent, got)
+				}
+			}
+			if s := rt.Status(); len(s.Endpoints) > 0 && len(s.Endpoints[0].Circuits) > 0 && s.Endpoints[0].Circuits[0].State != "closed" {
+				t.Errorf("the circuit is %+v", s.Endpoints[0].Circuits[0])
+			}
+		})
+	}
+}
+
+// What the base replays draws on the budget, and is said to be perhaps billed.
+func TestReplaysDrawOnTheBudget(t *testing.T) {
+	wire := 0
+	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		io.Copy(io.Discard, req.Body)
+		wire++
+		body, err := req.GetBody() // as net/http does into a connection that turned out closed
+		if err != nil {
+			return nil, err
+		}
+		body.Close()
+		wire++
+		return answer(200, asJSON, goodJSON), nil
+	}), once, noBreaker)
+	for range 100 {
+		got := asks(t.Context(), rt, chatJSON)
+		if trail := TrailOf(got.resp); len(trail) > 0 && !trail[0].MayBeBilled {
+			t.Fatal("the trail does not say that the request may have been billed")
+		}
+	}
+	if wire > 100+100/5+budgetFloor {
+		t.Errorf("100 calls were %d requests, want at most %d", wire, 100+100/5+budgetFloor)
+	}
+}
+
+// An Observer that panics keeps nothing from being given back.
+func TestPanicsOfObserversLeakNothing(t *testing.T) {
+	for _, kind := range []Kind{KindCommit, KindCall, KindAttempt, KindCircuit} {
+		t.Run(string(kind), func(t *testing.T) {
+			var on atomic.Bool
+			base := newHosts(gives(200, asStream, wholeStream))
+			if kind == KindCircuit {
+				base.set("a", failing503)
+			}
+			rt := over(t, base, once, WithRateLimit(RatePolicy{InFlight: 1, MaxWait: Off}), WithBreaker(BreakerPolicy{Consecutive: 1}),
+				WithObserver(func(_ context.Context, e Event) {
+					if e.Kind == kind && on.CompareAndSwap(true, false) {
+						panic("observer")
+					}
+				}))
+			on.Store(true)
+			func() {
+				defer func() { _ = recover() }()
+				asks(t.Context(), rt, chatStream)
+			}()
+			if on.Load() {
+				t.Fatal("the observer was not called: nothing was tested")
+			}
+			for _, l := range rt.Status().Endpoints[0].Limits {
+				if l.InFlight != 0 {
+					t.Errorf("a permit is held for good: %+v", l)
+				}
+			}
+		})
+	}
+}
+
+// A key in Header is a key: its 401 is no word on the caller's own, it does not
+// go over plain http, and it takes the place of the caller's however spelt.
+func TestKeysInHeaders(t *testing.T) {
+	if _, err := New(WithEndpoints(Endpoint{URL: "http://far.example/v1", Header: http.Header{"api-key": {"sk"}}})); err == nil {
+		t.Error("a key in Header may go over plain http to another machine")
+	}
+	base := newHosts(gives(200, asJSON, goodJSON))
+	var sent http.Header
+	base.set("a", func(req *http.Request) (*http.Response, error) {
+		sent = req.Header.Clone()
+		return answer(401, asJSON, "{}"), nil
+	})
+	rt := over(t, base, WithEndpoints(Endpoint{Name: "a", URL: "https://a", Header: http.Header{"api-key": {"sk-ours"}}}), WithBackup(at("b")...))
+	got := asks(t.Context(), rt, chatJSON, func(req *http.Request) {
+		req.Header["authorization"] = []string{"Bearer sk-theirs"}
+		req.Header["Api-Key"] = []string{"sk-theirs"}
+	})
+	if got.body != goodJSON {
+		t.Errorf("behind a 401 of a key in Header the caller got %v, want the backup's answer", got)
+	}
+	if text := fmt.Sprint(sent); strings.Contains(text, "theirs") || strings.Contains(text, "sk-caller") || sent.Get("Api-Key") != "sk-ours" {
+		t.Errorf("a was sent %s", text)
+	}
+}
+
+// Who may share an answer is told from all that says who a caller is.
+func TestCacheTellsCallersApart(t *testing.T) {
+	for _, edit := range []func(*http.Request, string){
+		func(req *http.Request, who string) {
+			req.Header["authorization"] = []string{who}
+			req.Header.Del("Authorization")
+		},
+		func(req *http.Request, who string) { req.Header.Set("Cookie", who) },
+		func(req *http.Request, who string) { req.Header.Set("OpenAI-Organization", who) },
+		func(req *http.Request, who string) { req.Header.Set("Anthropic-Beta", who) },
+		func(req *http.Request, who string) {
+			*req = *req.WithContext(WithCall(req.Context(), Call{Endpoint: who}))
+		},
+	} {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, WithEndpoints(at("a", "b")...), WithCache(CachePolicy{}))
+		for _, who := range []string{"a", "b"} {
+			asks(t.Context(), rt, chatJSON, func(req *http.Request) { edit(req, who) })
+		}
+		if n := base.count(""); n != 2 {
+			t.Errorf("two callers made %d requests, want 2: the second got the first one's answer", n)
+		}
+	}
+}
+
+// Names like books are passed on, and not kept.
+func TestLongModelNamesAreNotKept(t *testing.T) {
+	base := newHosts(gives(200, asJSON, goodJSON))
+	rt := over(t, base)
+	name := strings.Repeat("m", maxName+1)
+	if got := asks(t.Context(), rt, `{"model":"`+name+`","messages":[]}`); got.body != goodJSON {
+		t.Errorf("the caller got %v", got)
+	}
+	for _, c := range rt.Status().Endpoints[0].Circuits {
+		if len(c.Model) > maxName {
+			t.Errorf("a circuit keeps a name of %d bytes", len(c.Model))
+		}
+	}
+}
