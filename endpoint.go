@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 )
 
 // An Endpoint is one base URL with one key.
@@ -179,8 +181,16 @@ type endpoint struct {
 	limits   *limits
 	load     load
 	hits     hitCount
+	resorted atomic.Int64      // when it was last asked though it rests, from the first on
 	seed     uint64            // ranks it among others for a prefix
 	pipeline http.RoundTripper // limit, breaker, gate, the user's middleware, the base
+}
+
+// resort reports whether an endpoint that rests for a rejected key, or the
+// like, may be asked all the same: once in a while, one call may find out.
+func (e *endpoint) resort(now time.Time) bool {
+	last := e.resorted.Load()
+	return now.UnixNano()-last >= int64(forcedEvery) && e.resorted.CompareAndSwap(last, now.UnixNano())
 }
 
 // origin is scheme, host and port, the way two URLs are told apart.

@@ -105,7 +105,7 @@ type step struct {
 
 // next decides what to do, knowing the visits so far and who could serve now.
 func (r *run) next(now time.Time) step {
-	var fresh, ramp, queue, probe, watched, soonest step
+	var fresh, ramp, queue, probe, watched, soonest, shunned step
 	var rest pause
 	options := r.options[:0] // of the best tier that is ready
 	for _, e := range r.call.candidates {
@@ -137,10 +137,15 @@ func (r *run) next(now time.Time) step {
 				watched = here
 				watched.watch, watched.probe, watched.wait = true, under, wait
 			}
-		case !s.resting.until.IsZero() && (soonest.endpoint == nil || s.resting.until.Before(rest.until)):
-			rest = s.resting
-			here.wait, here.pause, here.blocked = rest.until.Sub(now), rest, ClassPaused
-			soonest = here
+		case !s.resting.until.IsZero():
+			if s.shunned && here.above(shunned) {
+				shunned = here
+			}
+			if soonest.endpoint == nil || s.resting.until.Before(rest.until) {
+				rest = s.resting
+				here.wait, here.pause, here.blocked = rest.until.Sub(now), rest, ClassPaused
+				soonest = here
+			}
 		}
 	}
 	if len(options) > 0 {
@@ -163,6 +168,9 @@ func (r *run) next(now time.Time) step {
 	if s.endpoint == nil && watched.endpoint != nil && !r.forced && r.watched < maxWatches && r.inTime(watched.wait, now, watched.wait) {
 		r.watched++
 		return watched
+	}
+	if s.endpoint == nil && shunned.endpoint != nil && shunned.endpoint.resort(now) {
+		return shunned // nobody else is left, and what it rests for may be over
 	}
 	return s
 }

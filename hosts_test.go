@@ -66,7 +66,7 @@ func TestPresetsAreCopies(t *testing.T) {
 }
 
 // routed is where a call ended up.
-type routed struct{ url, model, body, header string }
+type routed struct{ url, body, header string }
 
 // route makes one call meant for the first endpoint, which is down, and returns
 // what the second was sent.

@@ -410,3 +410,31 @@ func TestKeyPause(t *testing.T) {
 		})
 	}
 }
+
+// An endpoint that rests for its key is asked when nobody else is left, once a
+// second at most; if it answers, it rests no longer.
+func TestTheLastResort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		base.set("a", gives(403, "text/html", "<html>blocked"))
+		rt := over(t, base, once, noBreaker, WithEndpoints(at("a")...), WithBackup(at("b")...))
+		asks(t.Context(), rt, chatJSON)
+		if rests(rt) != "endpoint" {
+			t.Fatalf("%q rests, want the endpoint", rests(rt))
+		}
+		base.set("b", refusing)
+		before := base.count("a")
+		for range 10 {
+			elapse(100 * time.Millisecond)
+			asks(t.Context(), rt, chatJSON)
+		}
+		if n := base.count("a") - before; n != 1 {
+			t.Errorf("in a second of an outage the endpoint that rests was asked %d times, want once", n)
+		}
+		base.set("a", gives(200, asJSON, goodJSON))
+		elapse(time.Second)
+		if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON || rests(rt) != "" {
+			t.Errorf("well again, the caller got %v and %q rests", got, rests(rt))
+		}
+	})
+}

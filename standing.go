@@ -8,6 +8,7 @@ type standing struct {
 	ramping bool // could, but is to be spared: its circuit has just closed
 	busy    bool // could take it after a wait for a permit or token
 	resting pause
+	shunned bool // by us alone, for a key or a model: it may have been mended
 	open    bool // its circuit alone keeps it
 	model   string
 }
@@ -20,8 +21,13 @@ func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
 	}
 	s := standing{model: model}
 	if c.t.pauses.any() {
-		for _, key := range c.pauseKeys(e, model) {
-			if p, ok := c.t.pauses.of(key, now); ok && p.until.After(s.resting.until) {
+		s.shunned = true
+		for of, key := range c.pauseKeys(e, model) {
+			p, ok := c.t.pauses.of(key, now)
+			if ok && (of == ofLimit || p.asked.After(now)) {
+				s.shunned = false
+			}
+			if ok && p.until.After(s.resting.until) {
 				s.resting = p
 			}
 		}
