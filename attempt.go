@@ -333,6 +333,9 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 		dropForeign(resp.Header)
 	}
 	a.call.amend(a.place, func(t *Attempt) { t.Status = resp.StatusCode })
+	if len(a.endpoint.row.limits) > 0 {
+		a.heedLimits(resp.Header)
+	}
 	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
 	packed := isPacked(resp.Header.Get("Content-Encoding"))
@@ -346,6 +349,17 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 		return a.judgeStream(resp)
 	}
 	return a.judgeJSON(resp)
+}
+
+// heedLimits has the account's limit rest that this very answer has used up.
+func (a *attempt) heedLimits(h http.Header) {
+	wait := a.endpoint.row.spent(h)
+	if wait <= 0 {
+		return
+	}
+	t := a.call.t
+	t.pauses.ask(a.call.pauseKeys(a.endpoint, a.model)[ofLimit], time.Now(), wait, nil)
+	t.emit(a.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: ClassRateLimited, Wait: wait})
 }
 
 // isPacked reports whether a body has a coding that hides what it says. The

@@ -56,11 +56,14 @@ type hostRow struct {
 	// queuesInside: it answers 200 first and queues then, so that a lack of
 	// headers means something other than thinking.
 	queuesInside bool
-	resets       []string   // headers that say when a limit ends, where Retry-After is missing
-	remaining    []string   // headers that say how much of a limit is left; each with the one that says when it is whole again
+	limits       []limitHeaders
 	limitWords   string     // in a refusal, what the number of a limit follows
 	words        []wordRule // its own words for a refusal, before the status decides
 }
+
+// limitHeaders are the headers that say what is left of a limit, and when it is
+// whole again: in seconds, or as Go writes durations.
+type limitHeaders struct{ remaining, reset string }
 
 // A wordRule reads one refusal: all that is not empty must match.
 type wordRule struct {
@@ -269,7 +272,7 @@ var hostTable = []hostRow{
 		operations: map[operation][]string{opChat: {"/v1"}, opCompletions: {"/v1"}, opEmbeddings: {"/v1"}},
 		models:     map[string]string{v4Pro: "deepseek-ai/DeepSeek-V4-Pro"},
 		thinkers:   []string{"-r1"},
-		resets:     []string{"X-Ratelimit-Reset"},
+		limits:     []limitHeaders{{"X-Ratelimit-Remaining", "X-Ratelimit-Reset"}},
 		words:      []wordRule{contextLength},
 	},
 	{
@@ -323,8 +326,13 @@ var hostTable = []hostRow{
 		},
 	},
 	{
+		// https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
 		host:     HostOpenAI,
 		thinkers: []string{"reasoner", "-r1"},
+		limits: []limitHeaders{
+			{"X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests"},
+			{"X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"},
+		},
 	},
 }
 

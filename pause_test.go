@@ -438,3 +438,38 @@ func TestTheLastResort(t *testing.T) {
 		}
 	})
 }
+
+// A limit that an answer says it has used up is not tried until it is whole.
+func TestSpentLimitsRest(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		header []string
+		wait   time.Duration
+	}{
+		{"requests", []string{"X-Ratelimit-Remaining-Requests", "0", "X-Ratelimit-Reset-Requests", "12s"}, 12 * time.Second},
+		{"the later of both", []string{"X-Ratelimit-Remaining-Requests", "0", "X-Ratelimit-Reset-Requests", "1s", "X-Ratelimit-Remaining-Tokens", "0", "X-Ratelimit-Reset-Tokens", "6m0s"}, time.Minute},
+		{"something left", []string{"X-Ratelimit-Remaining-Requests", "1", "X-Ratelimit-Reset-Requests", "12s"}, 0},
+		{"no word on what is left", []string{"X-Ratelimit-Reset-Requests", "12s"}, 0},
+		{"absurd", []string{"X-Ratelimit-Remaining-Requests", "-1", "X-Ratelimit-Reset-Requests", "NaN"}, 0},
+		{"in the past", []string{"X-Ratelimit-Remaining-Requests", "0", "X-Ratelimit-Reset-Requests", "-5s"}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(gives(200, asJSON, goodJSON))
+				base.set("a", gives(200, asJSON, goodJSON, tt.header...))
+				rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Patience: Off}))
+				for range 2 {
+					asks(t.Context(), rt, chatJSON)
+				}
+				if rested := base.count("b") == 1; rested != (tt.wait > 0) {
+					t.Errorf("the second call went elsewhere: %v", rested)
+				}
+				elapse(tt.wait)
+				before := base.count("a")
+				if asks(t.Context(), rt, chatJSON); base.count("a") != before+1 {
+					t.Errorf("after %v the limit still rests", tt.wait)
+				}
+			})
+		})
+	}
+}

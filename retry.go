@@ -103,12 +103,44 @@ func (row *hostRow) retryAfter(status int, h http.Header, now time.Time) (time.D
 	if d, ok := retryAfter(h, now); ok || status != http.StatusTooManyRequests {
 		return d, ok
 	}
-	for _, name := range row.resets {
-		if s, ok := hostileNumber(h.Get(name)); ok {
-			return boundedPause(s, time.Second), true
+	var wait time.Duration
+	known := false
+	for _, l := range row.limits {
+		if d, ok := resetAfter(h.Get(l.reset)); ok && !l.left(h) {
+			wait, known = max(wait, d), true
 		}
 	}
-	return 0, false
+	return wait, known
+}
+
+// spent returns how long it takes until what a limit's headers say is used up
+// is whole again: no need to be refused for it.
+func (row *hostRow) spent(h http.Header) (wait time.Duration) {
+	for _, l := range row.limits {
+		if d, ok := resetAfter(h.Get(l.reset)); ok && h.Get(l.remaining) != "" && !l.left(h) {
+			wait = max(wait, min(d, longestSpent))
+		}
+	}
+	return wait
+}
+
+// longestSpent bounds how long an answer that was given may have us wait for
+// the next: limits of a day are refused, and heard, when they are.
+const longestSpent = time.Minute
+
+// left reports whether the headers say that something is left.
+func (l limitHeaders) left(h http.Header) bool {
+	n, ok := hostileNumber(h.Get(l.remaining))
+	return ok && n >= 1
+}
+
+// resetAfter reads when a limit is whole again.
+func resetAfter(value string) (time.Duration, bool) {
+	if s, ok := hostileNumber(value); ok {
+		return boundedPause(s, time.Second), true
+	}
+	d, err := time.ParseDuration(value)
+	return min(max(d, 0), longestPause), err == nil
 }
 
 // hostileNumber reads a non-negative number, decimals allowed.
