@@ -30,6 +30,7 @@ var (
 	// ErrTruncated is an io.ErrUnexpectedEOF, too.
 	ErrTruncated error = truncatedError{}
 
+	errOutrun = errors.New("breakwater: another attempt was faster")
 	errPaused = errors.New("breakwater: endpoint paused")
 )
 

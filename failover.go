@@ -42,7 +42,7 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 				continue
 			}
 		}
-		a, resp, tr := r.try(s)
+		a, resp, tr := r.race(s)
 		if tr == nil {
 			return resp, nil
 		}
@@ -59,10 +59,12 @@ type run struct {
 	t         *Transport
 	call      *call
 	n         int           // trips so far
+	begun     int           // attempts so far, those under way included
 	patience  time.Duration // left
 	forced    bool          // an open circuit was probed
 	watched   int           // times a probe, or leave to probe, was waited for
 	outwaited int           // pauses that began while the call waited for another to end
+	over      *step         // how the call ends, known before the loop came to it
 	raced     bool          // somebody else took the probe between look and leap
 	options   [4]option     // room for those of next
 	last      *visit
@@ -84,6 +86,7 @@ type visit struct {
 	model    string
 	tries    int // 0: refused locally
 	trouble  *trouble
+	place    int             // in the trail, of the latest attempt
 	delays   backoff.BackOff // of this account in this call
 	due      time.Time       // when its backoff is over
 }
@@ -186,7 +189,7 @@ func (s step) above(other step) bool {
 // patient decides between going to a lower tier and waiting for a better one.
 func (r *run) patient(fresh, soonest step, now time.Time) step {
 	if r.last != nil && r.last.endpoint.tier < fresh.endpoint.tier && r.worthWaiting(r.last) {
-		if s, ok := r.back(r.last, now); ok && s.wait <= r.patience && r.afford(now) {
+		if s, ok := r.back(r.last, now); ok && s.wait <= r.patience && r.afford(now, s.endpoint, s.model) {
 			return s
 		}
 	}
@@ -226,7 +229,7 @@ func (r *run) again(soonest step, now time.Time) step {
 			best, returning = s, true
 		}
 	}
-	if best.endpoint == nil || returning && !r.afford(now) {
+	if best.endpoint == nil || returning && !r.afford(now, best.endpoint, best.model) {
 		none := step{pause: soonest.pause, blocked: soonest.blocked, retry: soonest.wait}
 		return none
 	}
@@ -264,11 +267,14 @@ func (r *run) inTime(wait time.Duration, now time.Time, bound time.Duration) boo
 }
 
 // afford takes an extra attempt out of the budget.
-func (r *run) afford(now time.Time) bool {
+func (r *run) afford(now time.Time, e *endpoint, model string) bool {
 	if r.t.config.retry.Budget > 0 && r.t.budget.Take(now) {
 		return true
 	}
-	r.t.emit(r.call, Event{Kind: KindBudget, Endpoint: r.last.endpoint.Name, Model: r.last.model})
+	if r.last != nil {
+		r.call.amend(r.last.place, func(t *Attempt) { t.Denied = true })
+	}
+	r.t.emit(r.call, Event{Kind: KindBudget, Endpoint: e.Name, Model: model})
 	return false
 }
 
@@ -303,40 +309,33 @@ func (r *run) waitOn(rest pause) step {
 	return step{pause: rest, blocked: ClassPaused, retry: rest.until.Sub(now)}
 }
 
-// try makes one attempt.
-func (r *run) try(s step) (*attempt, *http.Response, *trouble) {
-	c := r.call
-	ctx, cancel := context.WithCancelCause(c)
-	a := &attempt{
-		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.forced,
-		n: r.n + 1, start: time.Now(),
+// settle hands an answer over, or says what went wrong.
+func (r *run) settle(got sent) (*attempt, *http.Response, *trouble) {
+	a := got.a
+	if got.panic != nil {
+		panic(got.panic)
 	}
-	a.enders = append(a.layers[:0], &s.endpoint.load)
-	s.endpoint.load.open.Add(1)
-	a.place = c.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
-	r.forced = r.forced || s.forced
-	returned := false
-	defer func() {
-		if !returned { // a panic below: nothing may be held for good
-			a.end(ClassRewrite, errPanic, Usage{}, 0)
-			cancel(errPanic)
-		}
-	}()
-	resp, err := s.endpoint.pipeline.RoundTrip(c.req.WithContext(a))
-	if err == nil {
-		r.n++
-		r.accept(a, resp)
-		returned = true
-		return a, resp, nil
+	if got.err == nil {
+		accepted := false
+		defer func() {
+			if !accepted { // an Observer panics: nothing may be held for good
+				a.end(ClassRewrite, errPanic, Usage{}, 0)
+				got.resp.Body.Close()
+			}
+		}()
+		r.n = a.n
+		r.accept(a, got.resp)
+		accepted = true
+		return a, got.resp, nil
 	}
-	returned = true
 	var tr *trouble
-	if !errors.As(err, &tr) {
-		tr = a.broken(err, ClassUnreachable)
+	if !errors.As(got.err, &tr) {
+		tr = a.broken(got.err, ClassUnreachable)
 	}
-	if !tr.class.local() {
-		r.n++
+	if tr.class.local() {
+		r.begun--
 	}
+	r.n = r.begun
 	return a, nil, tr
 }
 
@@ -377,10 +376,31 @@ func (r *run) sign(e *endpoint, resp *http.Response) {
 
 // after learns from an attempt that gave no answer and decides what to do next.
 func (r *run) after(a *attempt, tr *trouble) step {
+	if r.over != nil {
+		return *r.over
+	}
 	now := time.Now()
+	s := r.learn(a, tr, now)
+	if s.err != nil || s.asCame {
+		return s
+	}
+	if tr.class == ClassCircuitOpen && !r.raced {
+		r.raced = true
+		return r.next(now)
+	}
+	if r.call.streamed == nil && !(r.t.config.retry.SendOnce && tr.mayBeBilled(a.sent.Load())) {
+		s = r.next(now)
+	}
+	r.distrust(a, tr, s, now)
+	return s
+}
+
+// learn ends an attempt that gave no answer, and remembers what it showed. The
+// step it returns says whether the call ends with it.
+func (r *run) learn(a *attempt, tr *trouble, now time.Time) step {
 	mayBeBilled := tr.mayBeBilled(a.sent.Load())
 	r.call.amend(a.place, func(t *Attempt) {
-		t.MayBeBilled = mayBeBilled
+		t.MayBeBilled = t.MayBeBilled || mayBeBilled
 		if tr.class.local() {
 			t.N = 0
 		}
@@ -388,8 +408,7 @@ func (r *run) after(a *attempt, tr *trouble) step {
 	a.end(tr.class, tr.err, usageOf(a.answer.Usage), 0)
 	a.cancel(errClosed)
 	if tr.class == ClassCircuitOpen && !r.raced {
-		r.raced = true
-		return r.next(now)
+		return step{} // somebody else took the probe between look and leap
 	}
 	masks := r.remember(a, tr, now)
 	switch tr.class {
@@ -409,12 +428,7 @@ func (r *run) after(a *attempt, tr *trouble) step {
 		}
 	}
 	r.rest(a, tr, now)
-	s := step{}
-	if r.call.streamed == nil && !(r.t.config.retry.SendOnce && mayBeBilled) {
-		s = r.next(now)
-	}
-	r.distrust(a, tr, s, now)
-	return s
+	return step{}
 }
 
 // remember keeps the visit and decides whose response the caller would see.
@@ -427,7 +441,7 @@ func (r *run) remember(a *attempt, tr *trouble, now time.Time) (masks bool) {
 		r.call.visits = append(r.call.visits, v)
 		r.call.mu.Unlock()
 	}
-	v.endpoint, v.model, v.trouble = a.endpoint, a.model, tr
+	v.endpoint, v.model, v.trouble, v.place = a.endpoint, a.model, tr, a.place
 	tr.endpoint = a.endpoint
 	if !tr.class.local() {
 		v.tries++

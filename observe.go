@@ -18,6 +18,7 @@ const (
 	KindPause      Kind = "pause"       // an endpoint or account rests for Wait
 	KindKey        Kind = "key"         // a key of ours was rejected, or its account is out of funds: look at it
 	KindBudget     Kind = "budget"      // an extra attempt was denied
+	KindHedge      Kind = "hedge"       // another account is asked beside one that is slow
 	KindUnbuffered Kind = "unbuffered"  // the request's body is too large to be sent again
 	KindCacheHit   Kind = "cache_hit"   // answered from the cache
 	KindCacheStale Kind = "cache_stale" // answered from the cache past its time, for no endpoint could

@@ -317,7 +317,8 @@ type call struct {
 	mu      sync.Mutex // guards what follows
 	trail   []Attempt
 	visits  []*visit
-	failure *Error // behind an answer that breakwater wrote itself
+	racing  [2]string // accounts asked at the same time: see StreamPolicy.Hedge
+	failure *Error    // behind an answer that breakwater wrote itself
 
 	first  [1]Attempt // most trails need no more
 	single [1]*endpoint

@@ -116,12 +116,19 @@ func (c *call) visited(account string) *visit {
 	return nil
 }
 
+// races reports whether the account is being asked beside another.
+func (c *call) races(account string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.racing[0] == account || c.racing[1] == account
+}
+
 // elsewhere reports whether an endpoint the call has not been to could serve
 // it now.
 func (t *Transport) elsewhere(a *attempt) bool {
 	now := time.Now()
 	for _, e := range a.call.candidates {
-		if e == a.endpoint || a.call.visited(e.Account) != nil {
+		if e == a.endpoint || a.call.visited(e.Account) != nil || a.call.races(e.Account) {
 			continue
 		}
 		if s, ok := a.call.stands(e, now); ok && (s.ready || s.ramping || s.busy) {

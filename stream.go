@@ -27,10 +27,13 @@ type StreamPolicy struct {
 	// answer while another endpoint could serve. Default 60s.
 	Stall time.Duration
 
-	// Hedge and Rescue are reserved: asking a second account when the first is
-	// slow, and going on after a stream broke, are not built yet. New refuses
-	// values other than zero and Off.
-	Hedge  time.Duration
+	// Hedge is how long an attempt may show no payload before another account is
+	// asked beside it. The first payload wins; the other attempt is cancelled,
+	// and may have been billed. Hedges draw on RetryPolicy.Budget. Default off.
+	Hedge time.Duration
+
+	// Rescue is reserved: going on after a stream broke is not built yet. New
+	// refuses values other than zero and Off.
 	Rescue Rescue
 
 	// KeepComments passes SSE comments on. By default they are stripped: several
@@ -65,7 +68,7 @@ func (p StreamPolicy) resolve() (StreamPolicy, error) {
 	resolveField(&f, "Queued", &p.Queued, time.Minute)
 	resolveField(&f, "Stall", &p.Stall, time.Minute)
 	resolveField(&f, "MaxBuffer", &p.MaxBuffer, 8<<20)
-	f.check(p.Hedge == 0 || p.Hedge == Off, "Hedge is not built yet")
+	resolveField(&f, "Hedge", &p.Hedge, 0)
 	f.check(p.Rescue == RescueContinue || p.Rescue == RescueOff, "Rescue %d is not built yet", p.Rescue)
 	return p, f.err()
 }

@@ -29,6 +29,7 @@ const (
 	ClassNoFirstToken Class = "no_first_token" // no payload in time, and another endpoint could serve
 	ClassStalled      Class = "stalled"        // payload stopped coming
 	ClassTruncated    Class = "truncated"      // the stream ended before the answer did
+	ClassOutrun       Class = "outrun"         // another attempt of the call had its first payload before
 	ClassRewrite      Class = "rewrite"        // Endpoint.Rewrite failed, or a layer of the user's did
 	ClassCircuitOpen  Class = "circuit_open"   // not sent: the circuit is open
 	ClassLimited      Class = "limited"        // not sent: a local limit
@@ -113,6 +114,7 @@ type Attempt struct {
 	// MayBeBilled: it reached the host, ended without an answer, and may have
 	// been billed all the same.
 	MayBeBilled bool
+	Denied      bool  // another try was worth it, and RetryPolicy.Budget was spent
 	Err         error // behind the class; its text never leaves breakwater's own errors and events
 }
 

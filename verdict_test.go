@@ -243,7 +243,7 @@ func TestOutcomes(t *testing.T) {
 		ClassDeadline: failure, ClassUnreachable: failure, ClassUnavailable: failure, ClassRedirected: failure, ClassBadResponse: failure,
 		ClassNoFirstToken: failure, ClassStalled: failure, ClassTruncated: failure,
 		ClassCanceled: neutral, ClassRateLimited: neutral, ClassKeyRejected: neutral, ClassNoFunds: neutral, ClassUnsuited: neutral, ClassNoModel: neutral,
-		ClassRewrite: neutral, ClassCircuitOpen: neutral, ClassLimited: neutral, ClassPaused: neutral, ClassUnserved: neutral,
+		ClassOutrun: neutral, ClassRewrite: neutral, ClassCircuitOpen: neutral, ClassLimited: neutral, ClassPaused: neutral, ClassUnserved: neutral,
 	}
 	for class, o := range want {
 		if got := class.outcome(); got != o {

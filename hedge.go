@@ -1,0 +1,139 @@
+package breakwater
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// A sent is what an attempt on its way came to.
+type sent struct {
+	a     *attempt
+	resp  *http.Response
+	err   error
+	panic any // of the user's code below
+}
+
+// race makes the step's attempt, and, should it show no payload for Hedge, one
+// more at another account beside it. The first keeps its place in the queue;
+// the first payload wins, and the other attempt is cancelled.
+func (r *run) race(s step) (*attempt, *http.Response, *trouble) {
+	first := r.begin(s)
+	hedge := r.t.config.stream.Hedge
+	if hedge == 0 || r.call.streamed != nil || len(r.call.candidates) < 2 || r.t.config.retry.SendOnce {
+		return r.settle(first.send())
+	}
+	came := make(chan sent, 2) // so that a loser need not wait for a reader
+	go func() { came <- first.sendApart() }()
+	timer := time.NewTimer(hedge)
+	defer timer.Stop()
+	select {
+	case got := <-came:
+		return r.settle(got)
+	case <-timer.C:
+	}
+	beside, ok := r.beside(first)
+	if !ok {
+		return r.settle(<-came)
+	}
+	second := r.begin(beside)
+	r.t.emit(r.call, Event{Kind: KindHedge, Endpoint: second.endpoint.Name, Model: second.model, Attempt: second.n, Wait: hedge})
+	go func() { came <- second.sendApart() }()
+
+	got := <-came
+	other := first
+	if got.a == first {
+		other = second
+	}
+	if got.err != nil && got.panic == nil {
+		a, _, tr := r.settle(got)
+		// What failed first has another beside it: that may still answer.
+		outcome := r.learn(a, tr, time.Now())
+		if outcome.err == nil && !outcome.asCame {
+			a.report(step{endpoint: other.endpoint})
+			return r.settle(<-came)
+		}
+		r.over = &outcome
+		other.outrun(came)
+		return a, nil, tr
+	}
+	other.outrun(came)
+	return r.settle(got)
+}
+
+// beside returns a step to an account that could take the call at once, beside
+// the attempt that is slow, if the budget allows it.
+func (r *run) beside(first *attempt) (step, bool) {
+	now := time.Now()
+	options := r.options[:0]
+	for _, e := range r.call.candidates {
+		if e.Account == first.endpoint.Account || r.call.visited(e.Account) != nil {
+			continue
+		}
+		if s, ok := r.call.stands(e, now); ok && s.ready && (len(options) == 0 || e.tier == options[0].endpoint.tier) {
+			options = append(options, option{e, s.model})
+		}
+	}
+	if len(options) == 0 || !r.afford(now, first.endpoint, first.model) {
+		return step{}, false
+	}
+	o := r.t.choose(r.call, options, now)
+	r.call.mu.Lock()
+	r.call.racing = [2]string{first.endpoint.Account, o.endpoint.Account}
+	r.call.mu.Unlock()
+	return step{endpoint: o.endpoint, model: o.model}, true
+}
+
+// sendApart sends on a goroutine of its own; the user's panics go back to the call's.
+func (a *attempt) sendApart() (got sent) {
+	defer func() {
+		if p := recover(); p != nil {
+			got = sent{a: a, panic: p}
+		}
+	}()
+	return a.send()
+}
+
+// outrun ends an attempt that another one was faster than, and throws away
+// what may still come of it.
+func (a *attempt) outrun(came <-chan sent) {
+	a.call.amend(a.place, func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
+	a.end(ClassOutrun, errOutrun, Usage{}, 0)
+	a.cancel(errOutrun)
+	a.report(step{})
+	go func() {
+		if late := <-came; late.resp != nil {
+			late.resp.Body.Close()
+		}
+	}()
+}
+
+// send sends the attempt through its layers.
+func (a *attempt) send() sent {
+	returned := false
+	defer func() {
+		if !returned { // a panic below: nothing may be held for good
+			a.end(ClassRewrite, errPanic, Usage{}, 0)
+			a.cancel(errPanic)
+		}
+	}()
+	resp, err := a.endpoint.pipeline.RoundTrip(a.call.req.WithContext(a))
+	returned = true
+	return sent{a: a, resp: resp, err: err}
+}
+
+// begin makes the step's attempt.
+func (r *run) begin(s step) *attempt {
+	c := r.call
+	ctx, cancel := context.WithCancelCause(c)
+	r.begun++
+	a := &attempt{
+		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.forced,
+		n: r.begun, start: time.Now(),
+	}
+	a.enders = append(a.layers[:0], &s.endpoint.load)
+	s.endpoint.load.open.Add(1)
+	a.place = c.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
+	r.forced = r.forced || s.forced
+	return a
+}

@@ -1,0 +1,151 @@
+package breakwater
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// answersAfter answers a stream or JSON after d, as long as it is wanted.
+func answersAfter(d time.Duration, do handler) handler {
+	return func(req *http.Request) (*http.Response, error) {
+		if err := sleep(req.Context(), d); err != nil {
+			return nil, err
+		}
+		return do(req)
+	}
+}
+
+// Hedging: who is asked when, who wins, and what becomes of the other.
+func TestHedge(t *testing.T) {
+	json, stream := gives(200, asJSON, goodJSON), gives(200, asStream, wholeStream)
+	refused := gives(400, asJSON, `{"error":{"message":"your fault"}}`)
+	hedged := WithStream(StreamPolicy{Hedge: 2 * time.Second, FirstToken: 30 * time.Second, Thinking: time.Minute})
+	for _, tt := range []struct {
+		name  string
+		ask   string
+		a, b  handler
+		opts  []Option
+		took  time.Duration
+		trail string // endpoint, class, verdict of each attempt
+	}{
+		{"the first is quick", chatJSON, answersAfter(time.Second, json), json, nil, time.Second, "a ok accept"},
+		{"the second overtakes", chatStream, answersAfter(time.Minute, stream), answersAfter(time.Second, stream), nil, 3 * time.Second, "a outrun stop, b ok accept"},
+		{"the first comes in after all", chatJSON, answersAfter(3*time.Second, json), answersAfter(time.Minute, json), nil, 3 * time.Second, "a ok accept, b outrun stop"},
+		{"the second fails, the first comes in", chatJSON, answersAfter(5*time.Second, json), failing503, nil, 5 * time.Second, "a ok accept, b unavailable elsewhere"},
+		{"the first fails, the second comes in", chatJSON, answersAfter(3*time.Second, failing503), answersAfter(4*time.Second, json), nil, 6 * time.Second, "a unavailable elsewhere, b ok accept"},
+		{"the first says the call is at fault", chatJSON, answersAfter(3*time.Second, refused), answersAfter(time.Minute, json), nil, 3 * time.Second, "a refused stop, b outrun stop"},
+		{"both fail", chatJSON, answersAfter(3*time.Second, failing503), answersAfter(3*time.Second, failing503), []Option{once}, 5 * time.Second, "a unavailable elsewhere, b unavailable stop"},
+		{"no budget", chatJSON, answersAfter(5*time.Second, json), json, []Option{WithRetry(RetryPolicy{Budget: Off})}, 5 * time.Second, "a ok accept"},
+		{"sent once", chatJSON, answersAfter(5*time.Second, json), json, []Option{WithRetry(RetryPolicy{SendOnce: true})}, 5 * time.Second, "a ok accept"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(tt.a)
+				base.set("b", tt.b)
+				rt := over(t, base, append(tt.opts, hedged, WithRateLimit(RatePolicy{InFlight: 1}), WithEndpoints(at("a")...), WithBackup(at("b")...))...)
+				var trail Trail
+				start := time.Now()
+				got := asks(WithCall(t.Context(), Call{Trail: &trail}), rt, tt.ask)
+				took := time.Since(start)
+				synctest.Wait()
+				var was []string
+				for i, a := range trail.Attempts() {
+					was = append(was, fmt.Sprintf("%s %s %s", a.Endpoint, a.Class, a.Verdict))
+					if a.N != i+1 {
+						t.Errorf("attempt %d has the number %d", i+1, a.N)
+					}
+				}
+				if strings.Join(was, ", ") != tt.trail || took != tt.took {
+					t.Errorf("%v after %v, want %s after %v; the caller got %v", was, took, tt.trail, tt.took, got)
+				}
+				for _, e := range rt.Status().Endpoints {
+					for _, l := range e.Limits {
+						if l.InFlight != 0 {
+							t.Errorf("%s holds a permit", e.Name)
+						}
+					}
+					for _, c := range e.Circuits {
+						if c.State != "closed" {
+							t.Errorf("the circuit of %s is %s", e.Name, c.State)
+						}
+					}
+				}
+				for _, e := range rt.tiers {
+					if n := e[0].load.open.Load(); n != 0 {
+						t.Errorf("%s has %d attempts open", e[0].Name, n)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Two endpoints of one account are one account.
+func TestHedgeAsksAnotherAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(answersAfter(5*time.Second, gives(200, asJSON, goodJSON)))
+		list := at("a", "b")
+		list[0].Account, list[1].Account = "one", "one"
+		rt := over(t, base, WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(list...))
+		if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON || base.count("") != 1 {
+			t.Errorf("%v after %d requests, want one", got, base.count(""))
+		}
+	})
+}
+
+// The caller's cancel ends both attempts; a panic below one reaches the caller.
+func TestHedgeEndsWithItsCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, req.Context().Err()
+		}
+		rt := over(t, newHosts(hang), WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a", "b")...))
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		start := time.Now()
+		if got := asks(ctx, rt, chatJSON); got.err == nil || time.Since(start) != 3*time.Second {
+			t.Errorf("%v after %v, want the deadline's error after 3s", got, time.Since(start))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(answersAfter(5*time.Second, gives(200, asJSON, goodJSON)))
+		base.set("b", func(*http.Request) (*http.Response, error) { panic("below") })
+		rt := over(t, base, WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a")...), WithBackup(at("b")...))
+		defer func() {
+			if recover() != "below" {
+				t.Error("the panic did not reach the caller")
+			}
+			elapse(time.Minute) // nothing is left of the other attempt
+		}()
+		asks(t.Context(), rt, chatJSON)
+	})
+}
+
+// Each attempt has a body and a context of its own.
+func TestHedgesHaveBodiesApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var bodies []string
+		rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			half := make([]byte, 10)
+			io.ReadFull(req.Body, half)
+			if req.URL.Host == "a" {
+				elapse(3 * time.Second)
+			}
+			rest, _ := io.ReadAll(req.Body)
+			bodies = append(bodies, string(half)+string(rest))
+			return answer(200, asJSON, goodJSON), nil
+		}), WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a")...), WithBackup(at("b")...))
+		asks(t.Context(), rt, chatJSON)
+		elapse(time.Minute)
+		if len(bodies) != 2 || bodies[0] != chatJSON || bodies[1] != chatJSON {
+			t.Errorf("the hosts read %q, want the question twice", bodies)
+		}
+	})
+}
