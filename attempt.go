@@ -33,6 +33,7 @@ type attempt struct {
 	answer    wire.Answer
 	enders    []ender     // told at the end, from the last to the first
 	layers    [3]ender    // room for those of our own layers
+	lease     lease       // of the limiter
 	pass      pass        // of the breaker
 	status    int         // of a refusal; of an error inside a 200, what that stands for
 	limitSaid int         // the number a host that refuses may give for its limit

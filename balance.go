@@ -54,6 +54,8 @@ const (
 	memory = 10 * time.Second
 	// quickWait is the time to the first payload below which endpoints are equally quick.
 	quickWait = 0.1
+	// failedWait is what the first failure counts as; further ones double it.
+	failedWait = time.Second
 	// muchSlower is from when on a cached prefix is not worth the wait.
 	muchSlower = 4
 	// clearlyBetter is what one endpoint must be for the turn to pass to it.
@@ -121,7 +123,7 @@ func (l *load) sample(d time.Duration, now time.Time) {
 
 // failed takes in an attempt that brought nothing: to fail fast is not to be fast.
 func (l *load) failed(d time.Duration, now time.Time) {
-	l.sample(max(d, time.Duration(2*l.waitAt(now)*float64(time.Second))), now)
+	l.sample(max(d, failedWait, time.Duration(2*l.waitAt(now)*float64(time.Second))), now)
 }
 
 // ended implements ender.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // go test -bench . -run ^$
@@ -186,4 +187,32 @@ func (w *waitingBase) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{
 		StatusCode: 200, Header: http.Header{"Content-Type": {asStream}}, Body: io.NopCloser(body), ContentLength: -1, Request: req,
 	}, nil
+}
+
+// BenchmarkLayers is what choosing among three endpoints, a permit, the buckets
+// and a circuit add to a call: everything that stands before the sending, and
+// gives back behind it.
+func BenchmarkLayers(b *testing.B) {
+	rt := transport(b, WithBase(RoundTripperFunc(func(*http.Request) (*http.Response, error) { return nil, io.EOF })),
+		WithRateLimit(RatePolicy{InFlight: 100, PerSecond: 1e9, Burst: 1 << 30, TokensPerMinute: 1 << 30}), WithEndpoints(at("a", "b", "c")...))
+	req, _ := http.NewRequest(http.MethodPost, "https://a/chat/completions", bytes.NewReader(chat2K))
+	c, err := rt.newCall(req, opChat, rt.tiers[0][0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := &run{t: rt, call: c}
+	b.ReportAllocs()
+	a := &attempt{}
+	for b.Loop() {
+		s := r.next(time.Now())
+		e := s.endpoint
+		*a = attempt{call: c, endpoint: e}
+		if e.limits.of(s.model).acquire(c, &a.lease, 1000) != nil || !e.circuits.of(s.model).allow(&a.pass, false) {
+			b.Fatal("refused")
+		}
+		e.load.open.Add(1)
+		a.pass.ended(a, ClassOK)
+		a.lease.ended(a, ClassOK)
+		e.load.ended(a, ClassOK)
+	}
 }

@@ -66,14 +66,13 @@ func limit(next http.RoundTripper) http.RoundTripper {
 		if l == nil {
 			return next.RoundTrip(req)
 		}
-		lease, err := l.acquire(req.Context(), a.call.tokens())
-		if errors.Is(err, ErrRateLimited) {
+		switch err := l.acquire(req.Context(), &a.lease, a.call.tokens()); {
+		case errors.Is(err, ErrRateLimited):
 			return nil, &trouble{class: ClassLimited, err: err}
-		}
-		if err != nil {
+		case err != nil:
 			return nil, err
 		}
-		a.atEnd(lease)
+		a.atEnd(&a.lease)
 		return next.RoundTrip(req)
 	})
 }
@@ -183,79 +182,89 @@ func (l *limiter) expected(now time.Time) time.Duration {
 
 // acquire waits for a permit and the buckets, at most MaxWait in all. It
 // refuses at once where the wait could not end in time.
-func (l *limiter) acquire(ctx context.Context, tokens int) (*lease, error) {
+func (l *limiter) acquire(ctx context.Context, got *lease, tokens int) error {
 	now := time.Now()
 	until := now.Add(l.policy.MaxWait)
 	if deadline, ok := ctx.Deadline(); ok && !until.Before(deadline) {
 		until = deadline.Add(-1) // a turn that comes with the deadline is too late
 	}
-	got := &lease{limiter: l}
+	got.limiter = l
 	if l.permits != nil {
 		switch err := l.permits.Acquire(ctx, l.policy.MaxWait); {
 		case err == permits.ErrFull:
-			return nil, ErrRateLimited
+			return ErrRateLimited
 		case err != nil:
-			return nil, err
+			return err
 		}
 		got.permit, got.since = true, time.Now()
 	}
-	if !got.reserve(l.attempts, 1, until) || !got.reserve(l.tokens, min(tokens, l.policy.TokensPerMinute), until) {
-		got.cancel()
-		return nil, ErrRateLimited
-	}
 	got.tokens = min(tokens, l.policy.TokensPerMinute)
+	if !got.reserve(&got.ofAttempts, l.attempts, 1, until) || !got.reserve(&got.ofTokens, l.tokens, got.tokens, until) {
+		got.cancel()
+		return ErrRateLimited
+	}
 	if err := sleep(ctx, got.wait); err != nil {
 		got.cancel()
-		return nil, err
+		return err
 	}
-	return got, nil
+	return nil
 }
 
 // A lease is what one attempt holds of a limiter.
 type lease struct {
-	limiter      *limiter
-	permit       bool
-	since        time.Time // of the permit
-	tokens       int       // reserved of the tokens a minute; 0: there is no such limit
-	wait         time.Duration
-	reservations []reservation
+	limiter              *limiter
+	permit               bool
+	since                time.Time // of the permit
+	tokens               int       // reserved of the tokens a minute; 0: there is no such limit
+	wait                 time.Duration
+	ofAttempts, ofTokens reservation
 }
 
+// A reservation is what was taken from a bucket.
 type reservation struct {
-	*rate.Reservation
-	bucket *rate.Limiter
+	bucket *rate.Limiter     // nil: nothing was
+	later  *rate.Reservation // to be had later; nil: had at once
 	n      int
 }
 
 // reserve takes n from a bucket that will have them by until.
-func (h *lease) reserve(bucket *rate.Limiter, n int, until time.Time) bool {
+func (h *lease) reserve(r *reservation, bucket *rate.Limiter, n int, until time.Time) bool {
 	if bucket == nil {
 		return true
 	}
 	now := time.Now()
-	r := bucket.ReserveN(now, n)
-	d := r.DelayFrom(now)
-	if !r.OK() || now.Add(d).After(until) {
-		r.CancelAt(now)
+	*r = reservation{bucket: bucket, n: n}
+	if bucket.AllowN(now, n) {
+		return true
+	}
+	r.later = bucket.ReserveN(now, n)
+	d := r.later.DelayFrom(now)
+	if !r.later.OK() || now.Add(d).After(until) {
+		r.later.CancelAt(now)
+		r.bucket = nil
 		return false
 	}
-	h.reservations = append(h.reservations, reservation{r, bucket, n})
 	h.wait = max(h.wait, d)
 	return true
 }
 
-// cancel gives everything back: the attempt was not sent. It does so as of
-// now: a bucket set back in time would fill twice.
+// cancel gives everything back: the attempt was not sent.
 func (h *lease) cancel() {
-	for _, r := range h.reservations {
-		now := time.Now()
-		if r.DelayFrom(now) > 0 {
-			r.CancelAt(now)
-		} else if r.bucket.TokensAt(now) >= 0 { // its turn has come: it can only be put back, and only where nobody waits
-			r.bucket.ReserveN(now, -r.n)
-		}
-	}
+	h.ofAttempts.cancel()
+	h.ofTokens.cancel()
 	h.release()
+}
+
+// cancel gives back as of now: a bucket set back in time would fill twice.
+func (r *reservation) cancel() {
+	now := time.Now()
+	switch {
+	case r.bucket == nil:
+	case r.later != nil && r.later.DelayFrom(now) > 0:
+		r.later.CancelAt(now)
+	case r.bucket.TokensAt(now) >= 0: // its turn has come: it can only be put back, and only where nobody waits
+		r.bucket.AllowN(now, -r.n)
+	}
 }
 
 // release gives the permit back.
@@ -307,7 +316,9 @@ func (l *limiter) settle(more int) {
 	for more = min(more, 10*burst); more > burst; more -= burst {
 		l.tokens.ReserveN(now, burst)
 	}
-	l.tokens.ReserveN(now, more)
+	if !l.tokens.AllowN(now, more) {
+		l.tokens.ReserveN(now, more) // on credit
+	}
 }
 
 // tokens estimates what a call will use (DeepSeek's documents: 0.3 token for

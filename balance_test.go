@@ -1,0 +1,238 @@
+package breakwater
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// shares makes calls, one a tenth of a second, and returns how many each host got.
+func shares(t *testing.T, rt *Transport, base *hosts, calls int, ask func(n int) string, names ...string) map[string]int {
+	before := make(map[string]int)
+	for _, name := range names {
+		before[name] = base.count(name)
+	}
+	var callers sync.WaitGroup
+	for n := range calls {
+		callers.Go(func() { asks(t.Context(), rt, ask(n)) })
+		elapse(100 * time.Millisecond)
+	}
+	callers.Wait()
+	got := make(map[string]int)
+	for _, name := range names {
+		got[name] = base.count(name) - before[name]
+	}
+	return got
+}
+
+func same(int) string { return chatJSON }
+
+// Who is slower to the first payload, or has more attempts open, gets less; to
+// fail fast is not to be fast; and a host that was slow is tried again.
+func TestCallsGoWhereTheyAreServedSooner(t *testing.T) {
+	quick := answersAfter(300*time.Millisecond, gives(200, asJSON, goodJSON))
+	for _, tt := range []struct {
+		name string
+		a    handler
+		most int // of 100 calls
+		opts []Option
+	}{
+		{"as quick", quick, 60, nil},
+		{"ten times slower", answersAfter(3*time.Second, gives(200, asJSON, goodJSON)), 25, nil},
+		{"fails fast", failing503, 30, []Option{noBreaker}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(quick)
+				base.set("a", tt.a)
+				rt := over(t, base, append(tt.opts, WithEndpoints(at("a", "b")...))...)
+				got := shares(t, rt, base, 100, same, "a", "b")
+				if got["a"] > tt.most || got["a"] == 0 {
+					t.Errorf("a got %d of 100 calls, want some, at most %d", got["a"], tt.most)
+				}
+				base.set("a", quick)
+				elapse(time.Minute)
+				if got := shares(t, rt, base, 100, same, "a", "b"); got["a"] < 40 {
+					t.Errorf("well again, a got %d of 100 calls, want about half", got["a"])
+				}
+			})
+		})
+	}
+}
+
+// conversation is the n-th turn of a conversation with a long system prompt.
+func conversation(name string, turns int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `{"model":"m","messages":[{"role":"system","content":"%s"},{"role":"user","content":"I am %s"}`, strings.Repeat("be brief. ", 300), name)
+	for n := range turns {
+		fmt.Fprintf(&b, `,{"role":"assistant","content":"yes"},{"role":"user","content":"and %d?"}`, n)
+	}
+	return b.String() + "]}"
+}
+
+const (
+	cachedJSON   = `{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":2000,"completion_tokens":1,"total_tokens":2001,"prompt_cache_hit_tokens":1900}}`
+	uncachedJSON = `{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":2000,"completion_tokens":1,"total_tokens":2001,"prompt_cache_hit_tokens":0}}`
+)
+
+// A conversation stays where it was served, whatever is added to it; different
+// ones are spread; another process would send them the same way.
+func TestConversationsStayTogether(t *testing.T) {
+	base := newHosts(gives(200, asJSON, cachedJSON))
+	names := []string{"a", "b", "c"}
+	homes := make(map[string]int)
+	other := over(t, base, WithEndpoints(at(names...)...))
+	rt := over(t, base, WithEndpoints(at(names...)...))
+	for n := range 60 {
+		who := fmt.Sprint(n)
+		where := make(map[string]bool)
+		for turns := range 4 {
+			got := asks(t.Context(), rt, conversation(who, turns))
+			where[got.header(headerEndpoint)] = true
+		}
+		where[asks(t.Context(), other, conversation(who, 9)).header(headerEndpoint)] = true
+		if len(where) != 1 {
+			t.Errorf("conversation %s went to %v, want one", who, where)
+		}
+		for name := range where {
+			homes[name]++
+		}
+	}
+	for _, name := range names {
+		if homes[name] < 8 {
+			t.Errorf("of 60 conversations %s has %d: they are not spread", name, homes[name])
+		}
+	}
+}
+
+// Affinity is given up where the endpoint is sick, full, slow, or caches nothing.
+func TestAffinityHasItsLimits(t *testing.T) {
+	home := func(t *testing.T, rt *Transport) string {
+		return asks(t.Context(), rt, conversation("x", 0)).header(headerEndpoint)
+	}
+	t.Run("sick", func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, cachedJSON))
+		rt := over(t, base, once, WithEndpoints(at("a", "b")...))
+		at := home(t, rt)
+		base.set(at, failing503)
+		for turns := range 20 {
+			if got := asks(t.Context(), rt, conversation("x", turns)); got.status() != 200 || got.header(headerEndpoint) == at {
+				t.Fatalf("with its home sick the conversation got %v", got)
+			}
+		}
+	})
+	t.Run("full", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(answersAfter(time.Minute, gives(200, asJSON, cachedJSON)))
+			rt := over(t, base, WithEndpoints(at("a", "b")...))
+			var callers sync.WaitGroup
+			for turns := range 40 {
+				callers.Go(func() { asks(t.Context(), rt, conversation("x", turns)) })
+				synctest.Wait()
+			}
+			callers.Wait()
+			if a, b := base.count("a"), base.count("b"); min(a, b) < 14 {
+				t.Errorf("of 40 calls at once, a got %d and b %d: want neither more than 1.25 of its share", a, b)
+			}
+		})
+	})
+	t.Run("slow", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, cachedJSON))
+			rt := over(t, base, WithEndpoints(at("a", "b")...))
+			at := home(t, rt)
+			base.set(at, answersAfter(20*time.Second, gives(200, asJSON, cachedJSON)))
+			asks(t.Context(), rt, conversation("x", 1))
+			if got := asks(t.Context(), rt, conversation("x", 2)); got.header(headerEndpoint) == at {
+				t.Error("a home that is slow keeps its conversation")
+			}
+		})
+	})
+	t.Run("caches nothing", func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, uncachedJSON))
+		rt := over(t, base, WithEndpoints(at("a", "b")...))
+		at := home(t, rt)
+		for turns := range uselessMisses + 1 {
+			asks(t.Context(), rt, conversation("x", turns))
+		}
+		where := make(map[string]int)
+		for turns := range 10 {
+			where[asks(t.Context(), rt, conversation("x", turns)).header(headerEndpoint)]++
+		}
+		if where[at] == 10 {
+			t.Errorf("a host without a prefix cache keeps the conversation: %v", where)
+		}
+	})
+	for name, opts := range map[string][]Option{"short prompts": nil, "off": {WithBalance(BalancePolicy{Affinity: Off})}} {
+		t.Run(name, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, cachedJSON))
+			rt := over(t, base, append(opts, WithEndpoints(at("a", "b")...))...)
+			ask := chatJSON
+			if name == "off" {
+				ask = conversation("x", 1)
+			}
+			for range 20 {
+				asks(t.Context(), rt, ask)
+			}
+			if base.count("a") != 10 || base.count("b") != 10 {
+				t.Errorf("a got %d and b %d of 20 calls, want turns", base.count("a"), base.count("b"))
+			}
+		})
+	}
+}
+
+// A host that has just come back gets as many attempts at once as it has
+// answered, and one; alone, it gets all.
+func TestWhoComesBackIsSpared(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(answersAfter(time.Second, gives(200, asJSON, goodJSON)))
+			base.set("a", failing503)
+			opts := []Option{once, WithEndpoints(at("a")...)}
+			if !alone {
+				opts = append(opts, WithBackup(at("b")...))
+			}
+			rt := over(t, base, opts...)
+			for range 5 {
+				asks(t.Context(), rt, chatJSON)
+			}
+			var mu sync.Mutex
+			open, most, began := 0, []int{}, time.Time{}
+			base.set("a", func(req *http.Request) (*http.Response, error) {
+				mu.Lock()
+				open++
+				for len(most) == 0 || len(most) <= int(time.Since(began)/time.Second) {
+					most = append(most, 0)
+				}
+				most[len(most)-1] = max(most[len(most)-1], open)
+				mu.Unlock()
+				resp, err := answersAfter(time.Second, gives(200, asJSON, goodJSON))(req)
+				mu.Lock()
+				open--
+				mu.Unlock()
+				return resp, err
+			})
+			elapse(5 * time.Second)
+			began = time.Now().Add(time.Second)
+			asks(t.Context(), rt, chatJSON) // the probe
+			var callers sync.WaitGroup
+			for range 150 {
+				for range 10 { // a hundred a second
+					callers.Go(func() { asks(t.Context(), rt, chatJSON) })
+				}
+				elapse(100 * time.Millisecond)
+			}
+			callers.Wait()
+			if !alone && (most[0] > 3 || most[len(most)-1] < 50) {
+				t.Errorf("the most attempts open at once, by second: %v, want few at first and all in the end", most)
+			}
+			if alone && most[0] < 50 {
+				t.Errorf("alone, the most attempts open at once, by second: %v, want all", most)
+			}
+		})
+	}
+}

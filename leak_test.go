@@ -1,0 +1,105 @@
+package breakwater
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A million exchanges with random ends: of permits, tokens and circuit slots
+// exactly what they hold is missing while they last, and nothing at the end.
+// In a bubble no time passes while they run, so that the buckets can be
+// compared to the token.
+func TestAMillionExchangesLeakNothing(t *testing.T) {
+	const workers, each = 8, 125_000
+	classes := []Class{ClassOK, ClassTruncated, ClassStalled, ClassUnavailable, ClassRateLimited, ClassUnreachable, ClassCanceled, ClassDeadline, ClassRefused, ClassKeyRejected}
+	synctest.Test(t, func(t *testing.T) {
+		rt := over(t, newHosts(refusing), WithEndpoints(at("a")...), WithBreaker(BreakerPolicy{Probes: 3}),
+			WithRateLimit(RatePolicy{InFlight: 12, TokensPerMinute: 1 << 30, PerSecond: 1 << 30, Burst: 1 << 30, MaxWait: Off, Adaptive: true}))
+		e := rt.tiers[0][0]
+		l, c := e.limits.of("m"), e.circuits.of("m")
+		var open, spent, got, refused atomic.Int64
+		var callers sync.WaitGroup
+		for worker := range workers {
+			callers.Go(func() {
+				random := rand.New(rand.NewPCG(1, uint64(worker)))
+				for range each {
+					a := &attempt{endpoint: e, start: time.Now(), status: 503, limitSaid: random.IntN(20)}
+					tokens := 1 + random.IntN(1000)
+					lease := &a.lease
+					if err := l.acquire(context.Background(), lease, tokens); err != nil {
+						if !errors.Is(err, ErrRateLimited) {
+							t.Errorf("acquire: %v", err)
+						}
+						refused.Add(1)
+						continue
+					}
+					got.Add(1)
+					if n := open.Add(1); n > 12 {
+						t.Errorf("%d permits are out, of 12", n)
+					}
+					class := classes[random.IntN(len(classes))]
+					passed := c.allow(&a.pass, random.IntN(4) == 0)
+					if !passed {
+						class = ClassCircuitOpen
+					}
+					if random.IntN(3) == 0 {
+						a.used.TotalTokens = random.IntN(2000)
+					}
+					if passed && class == ClassOK && random.IntN(2) == 0 {
+						a.pass.report(success) // committed; it may still break
+						if random.IntN(3) == 0 {
+							class = ClassTruncated
+						}
+					}
+					open.Add(-1)
+					if passed {
+						a.pass.ended(a, class)
+					}
+					if random.IntN(50) == 0 {
+						lease.cancel() // it was never sent
+						continue
+					}
+					lease.ended(a, class)
+					spent.Add(int64(spentBy(a, class, tokens)))
+				}
+			})
+		}
+		callers.Wait()
+		if used, waiting := l.permits.InUse(); used != 0 || waiting != 0 {
+			t.Errorf("%d permits are left, %d wait", used, waiting)
+		}
+		if left, want := l.tokens.Tokens(), float64(1<<30-spent.Load()); left != want {
+			t.Errorf("%v tokens are left, want %v", left, want)
+		}
+		if c.streak.open != 0 || c.streak.first != nil || c.streak.last != nil || len(c.probes) != 0 {
+			t.Errorf("%d attempts, %d probes are left at the circuit", c.streak.open, len(c.probes))
+		}
+		elapse(time.Minute)
+		var p pass
+		if !c.allow(&p, true) {
+			t.Error("the circuit lets nobody probe any more")
+		}
+		p.report(success)
+		if got.Load() < workers*each/100 || refused.Load() == 0 {
+			t.Errorf("%d exchanges, %d refused: nothing was tested", got.Load(), refused.Load())
+		}
+	})
+}
+
+// spentBy is the model of what an exchange costs in tokens: what the host says,
+// else the estimate if there was an answer, whole or not.
+func spentBy(a *attempt, class Class, tokens int) int {
+	switch {
+	case a.used.TotalTokens > 0:
+		return a.used.TotalTokens
+	case class == ClassOK || class == ClassTruncated || class == ClassStalled:
+		return tokens
+	}
+	return 0
+}
