@@ -450,6 +450,11 @@ func (r *run) remember(a *attempt, tr *trouble, now time.Time) (masks bool) {
 		v.delays = r.t.config.newBackOff()
 	}
 	v.due = now.Add(v.delays.NextBackOff())
+	if tr.class == ClassUnsuited {
+		r.call.mu.Lock()
+		r.call.unsuited = append(r.call.unsuited, option{a.endpoint, a.model})
+		r.call.mu.Unlock()
+	}
 	r.last = v
 	masks = r.first != nil
 	if r.first == nil {

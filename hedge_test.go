@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,6 +132,7 @@ func TestHedgeEndsWithItsCall(t *testing.T) {
 // Each attempt has a body and a context of its own.
 func TestHedgesHaveBodiesApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var bodies []string
 		rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 			half := make([]byte, 10)
@@ -139,6 +141,8 @@ func TestHedgesHaveBodiesApart(t *testing.T) {
 				elapse(3 * time.Second)
 			}
 			rest, _ := io.ReadAll(req.Body)
+			mu.Lock()
+			defer mu.Unlock()
 			bodies = append(bodies, string(half)+string(rest))
 			return answer(200, asJSON, goodJSON), nil
 		}), WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a")...), WithBackup(at("b")...))

@@ -314,11 +314,12 @@ type call struct {
 	prefixed   bool // prefixKey is known
 	prefixKey  uint64
 
-	mu      sync.Mutex // guards what follows
-	trail   []Attempt
-	visits  []*visit
-	racing  [2]string // accounts asked at the same time: see StreamPolicy.Hedge
-	failure *Error    // behind an answer that breakwater wrote itself
+	mu       sync.Mutex // guards what follows
+	trail    []Attempt
+	visits   []*visit
+	unsuited []option  // whose limits the call exceeds
+	racing   [2]string // accounts asked at the same time: see StreamPolicy.Hedge
+	failure  *Error    // behind an answer that breakwater wrote itself
 
 	first  [1]Attempt // most trails need no more
 	single [1]*endpoint

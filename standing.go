@@ -74,11 +74,8 @@ func (c *call) canGoTo(e *endpoint) (string, bool) {
 func (c *call) differs(e *endpoint, model string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, v := range c.visits {
-		if v.endpoint == e || v.trouble == nil || v.trouble.class != ClassUnsuited || v.model != model {
-			continue
-		}
-		if v.endpoint.row == e.row && (e.row.host != HostOpenAI || v.endpoint.origin == e.origin) {
+	for _, o := range c.unsuited {
+		if o.endpoint != e && o.model == model && o.endpoint.row == e.row && (e.row.host != HostOpenAI || o.endpoint.origin == e.origin) {
 			return false
 		}
 	}

@@ -13,14 +13,14 @@ func TestLimit(t *testing.T) {
 	if got := l.Served(at(0), 100); got != Unlimited {
 		t.Errorf("before a refusal the size is %d, want none", got)
 	}
-	if got := l.Refused(at(1), at(0.9), 101, 0); got != 90 {
-		t.Errorf("refused with 101 open, the size is %d, want 90", got)
+	if got := l.Refused(at(1), at(0.9), 101, 0); got != 95 {
+		t.Errorf("refused with 101 open, the size is %d, want 95", got)
 	}
-	if got := l.Refused(at(1.1), at(0.95), 100, 0); got != 90 {
-		t.Errorf("a refusal of what was sent before the step gives %d, want 90", got)
+	if got := l.Refused(at(1.1), at(0.95), 100, 0); got != 95 {
+		t.Errorf("a refusal of what was sent before the step gives %d, want 95", got)
 	}
-	if got := l.Refused(at(1.2), at(1.15), 90, 0); got != 80 {
-		t.Errorf("refused again, the size is %d, want 80", got)
+	if got := l.Refused(at(1.2), at(1.15), 90, 0); got != 84 {
+		t.Errorf("refused again, the size is %d, want 84", got)
 	}
 	if got := l.Refused(at(2), at(1.9), 50, 39); got != 39 {
 		t.Errorf("told 39 with 50 open, the size is %d, want 39", got)

@@ -56,6 +56,8 @@ type scenario struct {
 	from   int     // what counts: calls begun, or answers given, from this second …
 	to     int     // … to this one
 	best   float64 // answers a second that the hosts allow for, or 0: the share of calls answered counts
+	least  float64 // what breakwater must come to
+	most   float64 // requests per call; 0: any number
 }
 
 // A figure is what a scenario came to.
@@ -93,8 +95,10 @@ func (sc scenario) play(t *testing.T, c client) (f figure) {
 
 func set(name string, change func(*Host)) func(Hosts) { return func(hs Hosts) { hs[name].Set(change) } }
 
-func down(h *Host) { h.Down = true }
-func up(h *Host)   { h.Down = false }
+func down(h *Host)   { h.Down = true }
+func up(h *Host)     { h.Down = false }
+func sick(h *Host)   { h.Fails = 1 }
+func healed(h *Host) { h.Fails = 0 }
 
 // at makes events of what happens in certain seconds.
 func at(when map[int]func(Hosts)) func(Hosts, int) {
@@ -120,29 +124,63 @@ func scenarios(processes int) []scenario {
 		}
 	}
 	return []scenario{
-		{"overload, twice what it takes", single, load(100), 120, nil, 60, 120, 50},
-		{"overload, and it names no number", func() Hosts { hs := single(); hs["one"].Silent = true; return hs }, load(100), 120, nil, 60, 120, 50},
-		{"its limit shrinks to a quarter", single, load(45), 120, at(map[int]func(Hosts){40: set("one", func(h *Host) { h.Cap = 25 })}), 60, 120, 12.5},
-		{"outage of a minute, then 10 s", single, load(40), 150, at(map[int]func(Hosts){30: set("one", down), 90: set("one", up)}), 100, 150, 40},
-		{"outage at twice the load, then 10 s", single, load(100), 150, at(map[int]func(Hosts){30: set("one", down), 90: set("one", up)}), 100, 150, 50},
-		{"flapping, 5 s down and 5 s up", single, load(20), 120, func(hs Hosts, s int) { hs["one"].Set(func(h *Host) { h.Down = s%10 < 5 }) }, 20, 120, 0},
-		{"one of two down", double, load(40), 120, at(map[int]func(Hosts){30: set("one", down)}), 30, 120, 0},
-		{"one of two five times slower", double, load(40), 120, at(map[int]func(Hosts){30: set("one", func(h *Host) { h.Service *= 5 })}), 40, 120, 0},
-		{"one of two flapping", double, load(40), 120, func(hs Hosts, s int) { hs["one"].Set(func(h *Host) { h.Down = s%10 < 5 }) }, 20, 120, 0},
-		{"10 % fail at each of two", failing(0.1), load(40), 120, nil, 0, 120, 0},
-		{"30 % fail at each of two", failing(0.3), load(40), 120, nil, 0, 120, 0},
+		{"overload, twice what it takes", single, load(100), 120, nil, 60, 120, 50, 0.95, 1.3},
+		{"overload, and it names no number", func() Hosts { hs := single(); hs["one"].Silent = true; return hs }, load(100), 120, nil, 60, 120, 50, 0.95, 1.3},
+		{"its limit shrinks to a quarter", single, load(45), 120, at(map[int]func(Hosts){40: set("one", func(h *Host) { h.Cap = 25 })}), 60, 120, 12.5, 0.95, 1.3},
+		{"down for a minute, then from 10 s on", single, load(40), 150, at(map[int]func(Hosts){30: set("one", down), 90: set("one", up)}), 100, 150, 0, 0.95, 0},
+		{"down at twice the load, then from 10 s on", single, load(100), 150, at(map[int]func(Hosts){30: set("one", down), 90: set("one", up)}), 100, 150, 50, 0.95, 0},
+		{"sick for a minute, then from 10 s on", single, load(40), 150, at(map[int]func(Hosts){30: set("one", sick), 90: set("one", healed)}), 100, 150, 0, 0.95, 0},
+		{"flapping, 5 s down and 5 s up", single, load(20), 120, func(hs Hosts, s int) { hs["one"].Set(func(h *Host) { h.Down = s%10 < 5 }) }, 20, 120, 0, 0.45, 0},
+		{"one of two down", double, load(40), 120, at(map[int]func(Hosts){30: set("one", down)}), 30, 120, 0, 0.999, 1.1},
+		{"one of two five times slower", double, load(40), 120, at(map[int]func(Hosts){30: set("one", func(h *Host) { h.Service *= 5 })}), 40, 120, 0, 0.98, 1.2},
+		{"one of two flapping", double, load(40), 120, func(hs Hosts, s int) { hs["one"].Set(func(h *Host) { h.Down = s%10 < 5 }) }, 20, 120, 0, 0.999, 1.1},
+		{"10 % fail at each of two", failing(0.1), load(40), 120, nil, 0, 120, 0, 0.999, 1.25},
+		{"30 % fail at each of two", failing(0.3), load(40), 120, nil, 0, 120, 0, 0.99, 1.6},
 	}
 }
 
-func TestTable(t *testing.T) {
-	for _, processes := range []int{1, 10, 100} {
-		for _, sc := range scenarios(processes) {
-			line := fmt.Sprintf("| %s | %d |", sc.name, processes)
-			for _, c := range clients {
+// What must hold, for many processes and for one. With -v it prints the table
+// of ARCHITECTURE.md, and plays the other clients and numbers of processes, too.
+func TestScenarios(t *testing.T) {
+	played, processes := clients[:2], []int{1, 100}
+	if testing.Verbose() {
+		played, processes = clients, []int{1, 10, 100}
+	}
+	for _, n := range processes {
+		for _, sc := range scenarios(n) {
+			line := fmt.Sprintf("| %s | %d |", sc.name, n)
+			for i, c := range played {
 				f := sc.play(t, c)
 				line += fmt.Sprintf(" %.3f, %.2f |", f.good, f.amplification)
+				if i < 2 && (f.good < sc.least || sc.most > 0 && f.amplification > sc.most) {
+					t.Errorf("%s, %d processes, %s: %.3f with %.2f requests per call, want at least %v with at most %v", sc.name, n, c.name, f.good, f.amplification, sc.least, sc.most)
+				}
 			}
 			t.Log(line)
 		}
+	}
+}
+
+// While the only host is sick, only probes reach it: of one process about one a
+// second, of many no more than they have calls.
+func TestOnlyProbesReachASickHost(t *testing.T) {
+	for processes, most := range map[int]int{1: 80, 10: 800} {
+		synctest.Test(t, func(t *testing.T) {
+			hosts := one(100, 2*time.Second)
+			var before, during int
+			load := Load{Processes: processes, PerSecond: 40, Patience: 20 * time.Second}
+			Run(load, 90*time.Second, func() http.RoundTripper { return byDefault.make(t, hosts, "one") }, func(second int) {
+				switch second {
+				case 20:
+					hosts["one"].Set(sick)
+					before = hosts["one"].Seen()
+				case 80:
+					during = hosts["one"].Seen() - before
+				}
+			})
+			if during > most || during < 30 {
+				t.Errorf("%d processes sent a sick host %d requests in a minute of 2400 calls, want at most %d", processes, during, most)
+			}
+		})
 	}
 }
