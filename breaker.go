@@ -25,7 +25,7 @@ type BreakerPolicy struct {
 
 	// Consecutive failures in a row open it, too. Default 5; Off: never. Where the
 	// window shows that failures are common but not too many, it takes more: as
-	// many as chance would bring about once in 100,000 attempts.
+	// many as chance would bring about once in a million attempts.
 	Consecutive int
 
 	// OpenFor is how long it stays open before a probe; each failed probe
@@ -182,7 +182,7 @@ func (p BreakerPolicy) row(results, failures int) int {
 	if results < p.MinRequests || failures <= 0 {
 		return p.Consecutive
 	}
-	const chance = 1e-5
+	const chance = 1e-6
 	share := float64(failures) / float64(results)
 	return max(p.Consecutive, int(math.Ceil(math.Log(chance)/math.Log(share))))
 }

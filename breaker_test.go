@@ -117,7 +117,7 @@ func TestCircuitOpens(t *testing.T) {
 	}{
 		{"five in a row", inARow, "FFFFF", true},
 		{"five in a row where three of ten fail anyway", inARow, repeat("FSSFSSFSSS", 5) + "FFFFF", false},
-		{"ten in a row where three of ten fail anyway", inARow, repeat("FSSFSSFSSS", 5) + "FFFFFFFFFF", true},
+		{"twelve in a row where three of ten fail anyway", inARow, repeat("FSSFSSFSSS", 5) + "FFFFFFFFFFFF", true},
 		{"five in a row behind nothing but successes", inARow, repeat("S", 50) + "FFFFF", true},
 		{"five in a row where one of twenty fails anyway", inARow, repeat("FSSSSSSSSSSSSSSSSSSS", 5) + "FFFFF", true},
 		{"four in a row", inARow, "FFFF", false},

@@ -148,6 +148,8 @@ func TestHedgesHaveBodiesApart(t *testing.T) {
 		}), WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a")...), WithBackup(at("b")...))
 		asks(t.Context(), rt, chatJSON)
 		elapse(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
 		if len(bodies) != 2 || bodies[0] != chatJSON || bodies[1] != chatJSON {
 			t.Errorf("the hosts read %q, want the question twice", bodies)
 		}
