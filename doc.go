@@ -46,6 +46,7 @@
 //     when no endpoint can answer. Off unless given.
 //   - [RatePolicy]: attempts, tokens and answers under way, per account and
 //     model. Off unless given.
+//   - [BalancePolicy]: which endpoint of a tier gets a call.
 //   - [BreakerPolicy]: a circuit per model and endpoint.
 //   - [RetryPolicy]: attempts, backoff, patience and the budget of retries.
 //   - [StreamPolicy]: the clocks on payload, before and behind the commit.

@@ -2,7 +2,8 @@
 // refuses: up by a little with what is served, down by a twentieth when it refuses.
 //
 // Refusals come at once and cost little, so a small step down is enough: what
-// is still too much is refused again within a moment.
+// is still too much is refused again within a moment. The first refusal only
+// stops the growth, for a host may be full of what others have sent it.
 package aimd
 
 import (
@@ -15,12 +16,18 @@ import (
 const Unlimited = 0
 
 const (
-	down = 0.95 // of what was open when the host refused
+	down = 0.95 // of the limit, with each second in which the host refuses
 	// Up, a limit grows by this share with each round of requests, by at least
 	// one request, and faster the longer the host has refused none.
-	up      = 0.02
-	maxUp   = 0.5
-	hurry   = 10 * time.Second // in which the share doubles
+	up    = 0.02
+	maxUp = 0.5
+	hurry = 10 * time.Second // in which the share doubles
+	// A small limit is cut to hardly anything by a burst of others, and rounds may
+	// take half a minute: once it is quiet, it doubles with each.
+	quiet = 5 * time.Second
+	small = 16
+	// breath is the least time between two steps down: refusals come in bursts.
+	breath  = time.Second
 	inUse   = 0.8              // of the limit must be open for it to grow: what is not used proves nothing
 	forgets = 10 * time.Minute // without a refusal, after which there is no limit any more
 )
@@ -59,18 +66,18 @@ func (l *Limit) Refused(now, begun time.Time, open, said int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refused = now
-	if !begun.After(l.cutAt) {
-		return l.sizeLocked() // sent before the last step down: it has been answered already
+	if !begun.After(l.cutAt) || now.Sub(l.cutAt) < breath && said == 0 {
+		return l.sizeLocked() // sent before the last step down, or with it: that is answered already
 	}
 	l.cutAt = now
-	limit := down * float64(open-1)
-	if said > 0 && open > said {
-		limit = float64(said) // this process alone has what the host allows
+	switch {
+	case said > 0 && open > said:
+		l.setLocked(float64(said)) // this process alone has what the host allows
+	case l.limit == Unlimited:
+		l.setLocked(float64(open - 1)) // no more than now: the host is full of others' requests, too
+	default:
+		l.setLocked(down * l.limit)
 	}
-	if l.limit != Unlimited {
-		limit = min(limit, l.limit)
-	}
-	l.setLocked(limit)
 	return l.sizeLocked()
 }
 
@@ -83,9 +90,13 @@ func (l *Limit) Served(now time.Time, open int) int {
 	case l.limit == Unlimited:
 	case now.Sub(l.refused) > forgets:
 		l.limit = Unlimited
-	case float64(open) >= inUse*l.limit:
-		share := min(maxUp, up*math.Exp2(float64(now.Sub(l.refused))/float64(hurry)))
-		l.setLocked(l.limit + max(1, share*l.limit)/l.limit)
+	case float64(open) >= inUse*float64(l.sizeLocked()):
+		since := now.Sub(l.refused)
+		step := max(1, l.limit*min(maxUp, up*math.Exp2(float64(since)/float64(hurry)))) / l.limit
+		if since > quiet && l.limit < small {
+			step = 1
+		}
+		l.setLocked(l.limit + step)
 	}
 	return l.sizeLocked()
 }
