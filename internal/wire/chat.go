@@ -42,7 +42,7 @@ func (a *Answer) choice(c *cursor) Says {
 			case "index":
 				index = c.value().count(maxChoices - 1)
 			case "delta", "message":
-				if carries(c) {
+				if carries(c, a.Tape) {
 					says = max(says, Payload)
 				}
 			case "text": // of a FIM completion
@@ -59,6 +59,9 @@ func (a *Answer) choice(c *cursor) Says {
 				c.skip()
 			}
 		}
+	}
+	if a.Tape != nil && index != 0 {
+		a.Tape.Other = true
 	}
 	a.seen.add(index)
 	switch string(finish.text()) {

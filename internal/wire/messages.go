@@ -13,7 +13,7 @@ func (a *Answer) messagesEvent(c *cursor) Says {
 	case "content_block_start":
 		return block(event.block)
 	case "content_block_delta":
-		if carries(event.delta.cursor()) {
+		if carries(event.delta.cursor(), nil) {
 			return Payload
 		}
 		return Nothing
@@ -53,7 +53,7 @@ func (a *Answer) message(c *cursor) Says {
 func block(b value) Says {
 	switch string(b.get("type").text()) {
 	case "text", "thinking", "":
-		if !carries(b.cursor()) {
+		if !carries(b.cursor(), nil) {
 			return Nothing
 		}
 	}

@@ -28,7 +28,7 @@ func (a *Answer) responsesEvent(c *cursor) Says {
 		return Alive
 	case "response.output_item.done":
 		// Payload where no delta told of it before: a tool call, a message in one piece.
-		if carries(event.item.get("content", "0").cursor()) || event.item.get("arguments").isText() {
+		if carries(event.item.get("content", "0").cursor(), nil) || event.item.get("arguments").isText() {
 			return Payload
 		}
 		return Nothing

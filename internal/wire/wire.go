@@ -41,10 +41,17 @@ type Answer struct {
 	Wire    Wire
 	Choices int // choices asked for; 0 means 1; Unknown
 	Usage   Usage
-	Length  bool // a choice ended for want of room or against a filter: not to be given again
+	Length  bool  // a choice ended for want of room or against a filter: not to be given again
+	Tape    *Tape // of a streamed chat; nil: none is kept
 
 	begun          bool // there was the frame of an answer: a list of choices, a response, a message
 	seen, finished set  // choices by index
+}
+
+// A Tape keeps what an answer has said, so that another can go on from there.
+type Tape struct {
+	Text, Reasoning []byte // in JSON's escapes, without the quotes
+	Other           bool   // something else came: a tool call, a refusal, another choice
 }
 
 // maxChoices is how many choices are told apart, as many as the API allows.
@@ -104,11 +111,17 @@ func (a *Answer) read(data []byte, event bool) Says {
 	if c.peek() != '{' {
 		return Malformed
 	}
-	before := *a
+	before, tape := *a, Tape{}
+	if a.Tape != nil {
+		tape = *a.Tape
+	}
 	says := a.object(&c, event)
 	empty := !event && a.Wire == Chat && says == Nothing && a.begun && a.seen.len() == 0 // a list of choices without one
 	if !c.ended() || empty {
 		*a = before
+		if a.Tape != nil {
+			*a.Tape = tape
+		}
 		return Malformed
 	}
 	return says
@@ -262,7 +275,7 @@ func (v value) tokens() int { return v.count(1 << 31) }
 // carries reads a delta, message or block and reports whether it holds
 // anything but its role and type: a text that is not empty, a list or object
 // that is not empty.
-func carries(c *cursor) bool {
+func carries(c *cursor, tape *Tape) bool {
 	if !c.enter('{') {
 		return false
 	}
@@ -271,10 +284,29 @@ func carries(c *cursor) bool {
 		key := c.key()
 		switch v := c.value(); {
 		case v.isText():
-			found = found || string(key) != "role" && string(key) != "type"
+			if string(key) != "role" && string(key) != "type" {
+				found = true
+				tape.take(key, v)
+			}
 		case v.isFilled():
 			found = true
+			tape.take(nil, nil)
 		}
 	}
 	return found
+}
+
+// take keeps a member that is not empty.
+func (t *Tape) take(key []byte, v value) {
+	if t == nil {
+		return
+	}
+	switch string(key) {
+	case "content":
+		t.Text = append(t.Text, v[1:len(v)-1]...)
+	case "reasoning_content", "reasoning":
+		t.Reasoning = append(t.Reasoning, v[1:len(v)-1]...)
+	default:
+		t.Other = true
+	}
 }
