@@ -22,12 +22,12 @@ func (x *exchange) authorize() (reply, bool) {
 	return reply{}, true
 }
 
-// accept returns the refusal of a model, if it is refused.
+// accept returns the refusal of a model or a prefix, if it is refused.
 func (x *exchange) accept() (reply, bool) {
-	if len(x.s.host.Models) == 0 || slices.Contains(x.s.host.Models, x.asks.model) {
-		return reply{}, true
+	if len(x.s.host.Models) > 0 && !slices.Contains(x.s.host.Models, x.asks.model) {
+		return x.refusal(unknownModel), false
 	}
-	return x.refusal(unknownModel), false
+	return x.acceptPrefix()
 }
 
 // refusal words the refusal for this request, in the host's dialect.

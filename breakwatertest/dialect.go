@@ -70,6 +70,8 @@ const (
 	tooLong
 	filtered
 	reasoningMissing
+	prefixOutsideBeta
+	prefixRejected
 	noSuchPath
 )
 
@@ -137,6 +139,8 @@ var dialects = []dialect{
 			// From memory.
 			tooLong:  {status: 400, kind: "invalid_request_error", code: "invalid_request_error", message: "This model's maximum context length is 1048576 tokens. However, you requested 1048999 tokens (1044903 in the messages, 4096 in the completion). Please reduce the length of the messages or completion."},
 			filtered: {status: 400, kind: "invalid_request_error", code: "invalid_request_error", message: "Content Exists Risk"},
+			// What they mean is known, the words are ours.
+			prefixOutsideBeta: {status: 400, kind: "invalid_request_error", code: "invalid_request_error", message: "A message with prefix is only available in beta: set the base URL to https://api.deepseek.com/beta."},
 		},
 	},
 	DialectOpenAI: {
@@ -157,6 +161,7 @@ var dialects = []dialect{
 			tooLong:          {status: 400, kind: "invalid_request_error", code: "context_length_exceeded", message: "This model's maximum context length is 131072 tokens. However, your messages resulted in 140000 tokens. Please reduce the length of the messages."},
 			filtered:         {status: 400, kind: "invalid_request_error", code: "content_filter", message: "The prompt was filtered by the content management policy."},
 			reasoningMissing: {status: 400, kind: "invalid_request_error", code: "invalid_request_error", message: "The `reasoning_content` in the thinking mode must be passed back to the API."},
+			prefixRejected:   {status: 400, kind: "invalid_request_error", code: "invalid_request_error", message: "The prefix of the last message cannot be continued."},
 			noSuchPath:       {status: 404, kind: "invalid_request_error", code: "not_found", message: "Not Found"},
 		},
 	},

@@ -26,5 +26,10 @@
 // for what it refuses. Host.TLS and Host.HTTP2 put a host behind https, on either
 // network; [Fleet.Transport] trusts its certificate.
 //
+// Below /beta a DeepSeek host goes on with an answer whose beginning it is given, in
+// a last message {"role":"assistant","content":"…","prefix":true}: what it says is the
+// rest of [Answer]. It refuses what does not begin that answer, and every such message
+// elsewhere. Other hosts do not know of it and answer from the beginning.
+//
 // [Faults] lists one of each fault, for tests that want to survive them all.
 package breakwatertest

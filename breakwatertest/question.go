@@ -16,7 +16,9 @@ type question struct {
 	thinking string // "enabled", "disabled" or not said
 	tool     string // name of the tool to call, "" for none
 	choices  int
-	tokens   int // of all messages
+	tokens   int    // of all messages
+	prefixed bool   // the last message is a prefix that the answer follows
+	prefix   string // its text
 }
 
 // asked is the JSON of all wires together; their names do not collide.
@@ -49,6 +51,7 @@ type message struct {
 	Type    string          `json:"type"`
 	Role    string          `json:"role"`
 	Content json.RawMessage `json:"content"`
+	Prefix  json.RawMessage `json:"prefix"` // raw, since most hosts do not look at it
 }
 
 type contentPart struct {
@@ -96,9 +99,13 @@ func (w Wire) question(body []byte) *question {
 		}
 		q.tokens += utf8.RuneCountInString(m.text())/4 + 1
 	}
+	last := a.Messages[len(a.Messages)-1]
+	if w == Chat && last.isPrefix() {
+		q.prefixed, q.prefix = true, last.text()
+	}
 	// Behind a tool's result the answer is text, or a client that runs tools
 	// would never come to an end.
-	if len(a.Tools) > 0 && !a.Messages[len(a.Messages)-1].isResult() {
+	if len(a.Tools) > 0 && !last.isResult() {
 		q.tool = a.Tools[0].Name + a.Tools[0].Function.Name // a tool has one of them
 	}
 	return q

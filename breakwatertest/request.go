@@ -16,6 +16,7 @@ type Request struct {
 	Body                   []byte // the first MiB
 	Key, Model             string // the key, from whichever header; the model asked for
 	Stream                 bool   // whether a stream was asked for
+	Prefix                 string // what a last message with "prefix":true begins the answer with, "" if none
 	Fault                  string // name of the fault it met, "" if none
 }
 

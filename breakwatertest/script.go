@@ -12,6 +12,7 @@ type answer struct {
 	created         int64
 	reasoning       []string   // pieces; none without thinking
 	pieces          [][]string // of each choice: of its content, or of the arguments if a tool is called
+	given           int        // the pieces that a prefix holds whole, which are not said again
 	callID          string
 	finish          string // in the words of chat completions
 	usage           Usage
@@ -55,7 +56,9 @@ func (x *exchange) answer() *answer {
 		a.finish, say = "tool_calls", ToolArguments
 	}
 	for i := range q.choices {
-		a.pieces = append(a.pieces, split(say(ofChoice(q.prompt, i)), x.pace.Tokens))
+		whole := split(say(ofChoice(q.prompt, i)), x.pace.Tokens)
+		rest := behind(whole, q.prefix)
+		a.pieces, a.given = append(a.pieces, rest), len(whole)-len(rest)
 	}
 	if x.fault.kind == kindOutOfResources {
 		for i, pieces := range a.pieces {

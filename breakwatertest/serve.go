@@ -42,7 +42,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := x.in.read(r.Body)
 	if x.op == opAnswer {
 		if x.asks = x.wire.question(body); x.asks != nil {
-			x.in.Model, x.in.Stream = x.asks.model, x.asks.stream
+			x.in.Model, x.in.Stream, x.in.Prefix = x.asks.model, x.asks.stream, x.asks.prefix
 		}
 	}
 	s.record(x)

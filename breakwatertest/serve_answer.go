@@ -47,7 +47,7 @@ func (x *exchange) serveAnswer() {
 		x.w.Header().Set("Cache-Control", "no-cache")
 		x.serveStream(x.answer().script())
 	} else {
-		x.serveJSON(x.answer().script().json)
+		x.serveJSON(x.answer())
 	}
 	x.closeOutlet()
 }
@@ -57,7 +57,8 @@ const (
 	paddingPiece = 16 << 10 // how much of something huge is made at a time
 )
 
-func (x *exchange) serveJSON(body string) {
+func (x *exchange) serveJSON(a *answer) {
+	body := a.script().json
 	switch x.fault.kind {
 	case kindErrorInside:
 		body = x.fault.reply(x).body
@@ -76,7 +77,7 @@ func (x *exchange) serveJSON(body string) {
 	if !x.begin() {
 		return
 	}
-	x.wait(time.Duration(x.pace.Tokens) * x.pace.PerToken)
+	x.wait(time.Duration(x.pace.Tokens-a.given) * x.pace.PerToken)
 	switch x.fault.kind {
 	case kindCutStream:
 		x.done()
