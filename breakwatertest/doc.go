@@ -31,5 +31,5 @@
 // rest of [Answer]. It refuses what does not begin that answer, and every such message
 // elsewhere. Other hosts do not know of it and answer from the beginning.
 //
-// [Faults] lists one of each fault, for tests that want to survive them all.
+// [Faults] lists one of each fault that any request shows, for tests that want to survive them all.
 package breakwatertest

@@ -65,6 +65,8 @@ const (
 	kindSplitAnywhere
 	kindGzip
 	kindGzipBomb
+	kindPrefixRejected
+	kindPrefixIgnored
 )
 
 // Name is the fault's constructor, such as "CutStream"; "" for no fault.
@@ -98,13 +100,14 @@ func (f Fault) BehindCommit() bool {
 const reasonable = 4 << 20
 
 // Harmless reports whether the answer is right all the same, for a client that
-// has the time and takes sizes up to 4 MiB.
+// has the time and takes sizes up to 4 MiB, and to a request without a prefix.
 func (f Fault) Harmless() bool {
 	switch f.kind {
 	case kindHuge, kindHugeEvent, kindGzipBomb:
 		return f.size <= reasonable
 	case kindNone, kindSlowHeaders, kindNoDone, kindNoContinue, kindManyKeepAlives, kindCRLF, kindNoSpace,
-		kindByteByByte, kindSlowBody, kindGlued, kindSplitAnywhere, kindGzip:
+		kindByteByByte, kindSlowBody, kindGlued, kindSplitAnywhere, kindGzip,
+		kindPrefixRejected, kindPrefixIgnored:
 		return true
 	}
 	return false
@@ -114,7 +117,8 @@ func (f Fault) Harmless() bool {
 func (f Fault) insideAnswer() bool { return f.kind >= kindSlowHeaders }
 
 // Faults returns one of each fault, with ordinary parameters: small enough for a
-// test over real connections, but for [SlowHeaders].
+// test over real connections, but for [SlowHeaders]. [PrefixRejected] and
+// [PrefixIgnored] are not among them, since only requests with a prefix show them.
 func Faults() []Fault {
 	return []Fault{
 		Refused(), NoSuchHost(), BadCertificate(), Reset(), GoAway(), RefusedStream(), IdleClosed(), BlackHole(),

@@ -18,7 +18,9 @@ func (x *exchange) acceptPrefix() (reply, bool) {
 	switch {
 	case !q.prefixed:
 		return reply{}, true
-	case x.s.host.Dialect != DialectDeepSeek:
+	case x.fault.kind == kindPrefixRejected:
+		return x.refusal(prefixRejected), false
+	case x.s.host.Dialect != DialectDeepSeek || x.fault.kind == kindPrefixIgnored:
 		q.prefixed, q.prefix = false, ""
 		return reply{}, true
 	case !strings.HasSuffix(x.in.Path, "/beta/"+Chat.String()):

@@ -182,3 +182,60 @@ func TestPrefixOfAllPersonas(t *testing.T) {
 		}
 	}
 }
+
+// The faults of prefixes show on every persona and root, and in nothing else.
+func TestPrefixFaults(t *testing.T) {
+	type says struct {
+		status  int
+		content string
+	}
+	anew := says{200, bt.Answer("hello")}
+	for _, tt := range []struct {
+		fault bt.Fault
+		want  says
+	}{
+		{bt.PrefixRejected(), says{status: 400}},
+		{bt.PrefixIgnored(), anew},
+	} {
+		for _, at := range []struct {
+			host bt.Host
+			root string
+		}{{bt.DeepSeek("primary"), "/beta"}, {bt.DeepSeek("primary"), ""}, {bt.SiliconFlow("primary"), ""}} {
+			t.Run(tt.fault.String()+"/"+at.host.Dialect.String()+at.root, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, c *client) {
+					s := c.fleet.Server("primary")
+					s.Break(tt.fault)
+					if !tt.fault.Harmless() || tt.fault.BehindCommit() {
+						t.Errorf("harmless %v, behind commit %v", tt.fault.Harmless(), tt.fault.BehindCommit())
+					}
+					for _, stream := range []bool{false, true} {
+						for _, w := range bt.Wires() {
+							c.mustAnswerOn(w, s, "no prefix", stream)
+						}
+						got, err := bt.ReadAnswer(c.postAt(s, at.root, prefixed("hello", runes(9), "", stream)))
+						status := 200
+						if refused := (*bt.StatusError)(nil); errors.As(err, &refused) {
+							status = refused.Code
+						} else if err != nil {
+							t.Error(err)
+						}
+						if (says{status, got.Content}) != tt.want {
+							t.Errorf("%s: %d %q, want %+v", kindOf(stream), status, got.Content, tt.want)
+						}
+						requests := s.Requests()
+						if last := requests[len(requests)-1]; last.Prefix != runes(9) || last.Fault != tt.fault.Name() {
+							t.Errorf("%s: kept the prefix %q and the fault %q", kindOf(stream), last.Prefix, last.Fault)
+						}
+					}
+					s.Heal()
+					if at.root == "/beta" {
+						got, err := bt.ReadAnswer(c.postAt(s, at.root, prefixed("hello", runes(9), "", true)))
+						if err != nil || runes(9)+got.Content != bt.Answer("hello") {
+							t.Errorf("healed: %+v, %v", got, err)
+						}
+					}
+				}, at.host)
+			})
+		}
+	}
+}
