@@ -31,6 +31,7 @@ type attempt struct {
 	start     time.Time
 	watch     watch
 	answer    wire.Answer
+	tape      wire.Tape   // of the answer, if it may be rescued
 	enders    []ender     // told at the end, from the last to the first
 	layers    [3]ender    // room for those of our own layers
 	lease     lease       // of the limiter
@@ -550,6 +551,9 @@ const maxIdleReads = 100
 // judgeStream reads events until the first that carries payload.
 func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
 	a.answer.Wire, a.answer.Choices = a.call.op.wire(), a.call.choices()
+	if a.call.parent == nil && a.call.mayBeRescued() {
+		a.answer.Tape = &a.tape
+	}
 	b := newStreamBody(a, resp.Body)
 	t := &trouble{err: ErrBadResponse}
 	for {

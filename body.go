@@ -49,6 +49,7 @@ type streamBody struct {
 	out   []byte     // ready for the caller; from the scanner's buffer once committed
 	eof   error      // what the source ended in
 	err   error      // what the caller gets after out
+	frame []byte     // the error event it ended in, if it may be rescued
 	done  bool       // the terminator came
 	read  int64      // bytes handed over
 	keeps *recorder
@@ -174,7 +175,11 @@ func (b *streamBody) advance() {
 		return
 	case says == wire.Failure:
 		// SDKs that know error frames show its message; the others get the error behind it.
-		b.out = ev.Raw
+		if b.attempt.answer.Tape != nil {
+			b.frame = bytes.Clone(ev.Raw)
+		} else {
+			b.out = ev.Raw
+		}
 		b.finish(ClassBadResponse, fmt.Errorf("%w: error inside the stream", ErrBadResponse))
 		return
 	case says == wire.Done:

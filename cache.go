@@ -312,6 +312,9 @@ func (k *cache) watch(c *call, key cacheKey, resp *http.Response) {
 	case *streamBody:
 		rec.header = resp.Header.Clone()
 		b.record(rec)
+	case *rescuer:
+		rec.header = resp.Header.Clone()
+		b.record(rec)
 	}
 }
 

@@ -311,7 +311,7 @@ func under(path, root string) bool {
 // operation moves to e's own root, and the query, which may hold another
 // host's key, stays behind.
 func (e *endpoint) urlFor(c *call) *url.URL {
-	if e == c.meant || e.URL == c.meant.URL {
+	if (e == c.meant || e.URL == c.meant.URL) && c.rescue != rescueContinues {
 		return c.req.URL
 	}
 	u := *e.base

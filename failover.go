@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,6 +23,15 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 	if r.call.streamed != nil {
 		defer r.closeUnsent()
 	}
+	resp, err := r.loop()
+	if err == nil {
+		resp = r.call.rescuable(resp)
+	}
+	return resp, err
+}
+
+// loop makes attempts until one answers, or none is left to be made.
+func (r *run) loop() (*http.Response, error) {
 	s := r.next(time.Now())
 	for {
 		if s.endpoint == nil {
@@ -31,8 +41,10 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if s.watch {
-			// A slow probe lets others follow, a failed one spares them the try.
-			r.forced = s.probe != nil && s.probe.known()
+			// A slow probe lets others follow, a failed one spares them the try there.
+			if s.probe != nil && s.probe.known() {
+				r.probed = append(r.probed, s.endpoint)
+			}
 			s = r.next(time.Now())
 			continue
 		}
@@ -41,6 +53,9 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 				s = r.waitOn(rest)
 				continue
 			}
+		}
+		if r.rescues && !r.afford(time.Now(), s.endpoint, s.model) {
+			return r.giveUp(step{})
 		}
 		a, resp, tr := r.race(s)
 		if tr == nil {
@@ -61,10 +76,12 @@ type run struct {
 	n         int           // trips so far
 	begun     int           // attempts so far, those under way included
 	patience  time.Duration // left
-	forced    bool          // an open circuit was probed
+	forced    int           // open circuits probed
+	probed    []*endpoint   // by others, whom the call waited for
 	watched   int           // times a probe, or leave to probe, was waited for
 	outwaited int           // pauses that began while the call waited for another to end
 	over      *step         // how the call ends, known before the loop came to it
+	rescues   bool          // it goes on from a broken stream: every attempt is an extra one
 	raced     bool          // somebody else took the probe between look and leap
 	options   [4]option     // room for those of next
 	last      *visit
@@ -132,6 +149,9 @@ func (r *run) next(now time.Time) step {
 			queue = here
 		case s.open:
 			soonest.blocked = ClassCircuitOpen
+			if slices.Contains(r.probed, e) {
+				break // it failed a moment ago
+			}
 			under, wait := e.circuits.of(s.model).probe(now)
 			if wait <= 0 && here.above(probe) {
 				probe = here
@@ -164,11 +184,11 @@ func (r *run) next(now time.Time) step {
 	if fresh.endpoint != nil {
 		return r.patient(fresh, soonest, now)
 	}
-	if probe.endpoint != nil && !r.forced {
+	if probe.endpoint != nil && r.forced < maxForced {
 		return probe
 	}
 	s := r.again(soonest, now)
-	if s.endpoint == nil && watched.endpoint != nil && !r.forced && r.watched < maxWatches && r.inTime(watched.wait, now, watched.wait) {
+	if s.endpoint == nil && watched.endpoint != nil && r.forced < maxForced && r.watched < maxWatches && r.inTime(watched.wait, now, watched.wait) {
 		r.watched++
 		return watched
 	}
@@ -178,8 +198,10 @@ func (r *run) next(now time.Time) step {
 	return s
 }
 
-// maxWatches is how often a call waits for a probe, or for leave to make one.
-const maxWatches = 2
+const (
+	maxForced  = 2 // open circuits that one call probes
+	maxWatches = 4 // times it waits for another's probe, or for leave to make one
+)
 
 // above reports whether s is a step to a better tier than other, or to one at all.
 func (s step) above(other step) bool {
@@ -253,6 +275,9 @@ func (r *run) back(v *visit, now time.Time) (step, bool) {
 
 // attempts is how often the call may try one account.
 func (r *run) attempts() int {
+	if r.rescues {
+		return 1 // the caller waits in the middle of an answer
+	}
 	if r.call.Attempts != 0 {
 		return max(r.call.Attempts, 1)
 	}

@@ -22,7 +22,7 @@ func TestCallersWaitForTheProbe(t *testing.T) {
 	}{
 		{"the probe succeeds", true, time.Second, map[int]int{200: 10}, 2 * time.Second, 10},
 		{"the probe fails", false, time.Second, map[int]int{500: 1, 503: 9}, time.Second, 1},
-		{"the probe is slow but well, so others follow", true, 20 * time.Second, map[int]int{200: 3, 503: 7}, 26 * time.Second, 3},
+		{"the probe is slow but well, so others follow", true, 20 * time.Second, map[int]int{200: 5, 503: 5}, 32 * time.Second, 5},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -20,7 +20,7 @@ type sent struct {
 func (r *run) race(s step) (*attempt, *http.Response, *trouble) {
 	first := r.begin(s)
 	hedge := r.t.config.stream.Hedge
-	if hedge == 0 || r.call.streamed != nil || len(r.call.candidates) < 2 || r.t.config.retry.SendOnce {
+	if hedge == 0 || r.rescues || r.call.streamed != nil || len(r.call.candidates) < 2 || r.t.config.retry.SendOnce {
 		return r.settle(first.send())
 	}
 	came := make(chan sent, 2) // so that a loser need not wait for a reader
@@ -134,6 +134,8 @@ func (r *run) begin(s step) *attempt {
 	a.enders = append(a.layers[:0], &s.endpoint.load)
 	s.endpoint.load.open.Add(1)
 	a.place = c.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
-	r.forced = r.forced || s.forced
+	if s.forced {
+		r.forced++
+	}
 	return a
 }

@@ -18,6 +18,7 @@ const (
 	KindPause      Kind = "pause"       // an endpoint or account rests for Wait
 	KindKey        Kind = "key"         // a key of ours was rejected, or its account is out of funds: look at it
 	KindBudget     Kind = "budget"      // an extra attempt was denied
+	KindRescue     Kind = "rescue"      // a stream that broke goes on: From says how, continue or restart
 	KindHedge      Kind = "hedge"       // another account is asked beside one that is slow
 	KindUnbuffered Kind = "unbuffered"  // the request's body is too large to be sent again
 	KindCacheHit   Kind = "cache_hit"   // answered from the cache
@@ -42,7 +43,7 @@ type Event struct {
 	Elapsed  time.Duration
 	Bytes    int64
 	Usage    Usage
-	From, To string // of a circuit: closed, half-open, open
+	From, To string // of a circuit: closed, half-open, open; of a rescue, From says how
 	Err      error
 }
 

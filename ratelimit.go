@@ -322,10 +322,13 @@ func (l *limiter) settle(more int) {
 }
 
 // tokens estimates what a call will use (DeepSeek's documents: 0.3 token for
-// an English character, 0.6 for a Chinese one), answer included.
-func (c *call) tokens() int {
+// an English character, 0.6 for a Chinese one), its answer included.
+func (c *call) tokens() int { return max(1, estimate(c.body)+c.look.maxTokens) }
+
+// estimate is about how many tokens a text has.
+func estimate(text []byte) int {
 	var ascii, other int
-	for _, b := range c.body {
+	for _, b := range text {
 		switch {
 		case b < 0x80:
 			ascii++
@@ -333,7 +336,7 @@ func (c *call) tokens() int {
 			other++
 		}
 	}
-	return max(1, (3*ascii+6*other)/10+c.look.maxTokens)
+	return (3*ascii + 6*other) / 10
 }
 
 // sleep waits for d, or returns the cause of ctx's end.

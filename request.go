@@ -90,6 +90,10 @@ type look struct {
 	maxTokens    int
 	choices      int
 
+	messagesEnd int  // where the list of messages ends: its bracket; 0: there is none
+	maxTokensAt span // the JSON value
+
+	logprobs       bool
 	hasTemperature bool
 	stateful       bool // it goes on from what one host keeps
 	prefix         bool // its last message is the beginning of the answer
@@ -179,6 +183,13 @@ func lookInto(body []byte) look {
 			l.temperature, l.hasTemperature = value.Num, value.Type == gjson.Number
 		case "max_tokens", "max_completion_tokens", "max_output_tokens":
 			l.maxTokens = int(min(max(value.Num, 0), 1<<31))
+			l.maxTokensAt = span{value.Index, value.Index + len(value.Raw)}
+		case "messages":
+			if raw := value.Raw; len(raw) > 2 && value.IsArray() && raw[len(raw)-1] == ']' && raw[len(raw)-2] == '}' {
+				l.messagesEnd = value.Index + len(raw) - 1
+			}
+		case "logprobs":
+			l.logprobs = value.Type == gjson.True
 		case "n":
 			n = min(max(value.Float(), 1), 128) // hosts take "2" for 2
 		case "prompt":
@@ -272,11 +283,11 @@ func (c *call) bodyFor(e *endpoint, model string) []byte {
 			edits = append(edits, edit{l.userAt, `"` + to + `"`})
 		}
 	}
-	return splice(c.body, edits)
+	return withEdits(c.body, edits)
 }
 
-// splice returns body with the edits made, body itself if there are none.
-func splice(body []byte, edits []edit) []byte {
+// withEdits returns body with the edits made, body itself if there are none.
+func withEdits(body []byte, edits []edit) []byte {
 	if len(edits) == 0 {
 		return body
 	}
@@ -313,6 +324,10 @@ type call struct {
 	exhausted  bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
 	prefixed   bool // prefixKey is known
 	prefixKey  uint64
+
+	parent *call      // whose broken stream this call goes on from; nil: none's
+	rescue rescueKind // how
+	avoid  string     // the account where it broke, if there is another
 
 	mu       sync.Mutex // guards what follows
 	trail    []Attempt
@@ -406,7 +421,10 @@ var errTooLarge = errors.New("larger than the limit")
 // readUpTo reads r to its end. Where that is beyond limit it returns what it
 // has read and errTooLarge. size is what r is said to hold, negative if unknown.
 func readUpTo(r io.Reader, size, limit int64) ([]byte, error) {
-	body := make([]byte, 0, min(max(size+1, bytes.MinRead), 1<<20))
+	if size++; size <= 0 { // one byte more, so that its end is seen
+		size = bytes.MinRead
+	}
+	body := make([]byte, 0, min(size, 1<<20))
 	for {
 		n, err := r.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
@@ -485,6 +503,9 @@ func (c *call) thinking(e *endpoint) bool {
 
 // record appends to the trail and returns where.
 func (c *call) record(a Attempt) int {
+	if c.parent != nil {
+		return c.parent.record(a)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.trail = append(c.trail, a)
@@ -493,6 +514,9 @@ func (c *call) record(a Attempt) int {
 
 // amend changes what the trail says of one attempt and returns it.
 func (c *call) amend(i int, change func(*Attempt)) Attempt {
+	if c.parent != nil {
+		return c.parent.amend(i, change)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	change(&c.trail[i])

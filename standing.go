@@ -54,7 +54,7 @@ func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
 // canGoTo returns the name under which e serves the call's model, or false if
 // the call has no business there.
 func (c *call) canGoTo(e *endpoint) (string, bool) {
-	if c.Endpoint != "" && c.Endpoint != e.Name {
+	if c.Endpoint != "" && c.Endpoint != e.Name || c.avoid != "" && c.avoid == e.Account || c.rescue == rescueContinues && e.row.prefix == "" {
 		return "", false
 	}
 	if e != c.meant {

@@ -32,8 +32,8 @@ type StreamPolicy struct {
 	// and may have been billed. Hedges draw on RetryPolicy.Budget. Default off.
 	Hedge time.Duration
 
-	// Rescue is reserved: going on after a stream broke is not built yet. New
-	// refuses values other than zero and Off.
+	// Rescue is how a streamed chat goes on that breaks behind its first payload.
+	// Rescues draw on RetryPolicy.Budget. Default RescueContinue.
 	Rescue Rescue
 
 	// KeepComments passes SSE comments on. By default they are stripped: several
@@ -44,15 +44,6 @@ type StreamPolicy struct {
 	// whole before it is handed over. Default 8 MiB.
 	MaxBuffer int64
 }
-
-// Rescue says how a stream that broke behind the commit goes on.
-type Rescue int
-
-const (
-	RescueContinue Rescue = iota // by prefix completion, where the host has it
-	RescueRestart                // continue, else ask again and prove what was delivered
-	RescueOff      Rescue = Off  // end in the typed error
-)
 
 // maxEvent bounds one event of a stream, in bytes.
 const maxEvent = 16 << 20
@@ -69,6 +60,6 @@ func (p StreamPolicy) resolve() (StreamPolicy, error) {
 	resolveField(&f, "Stall", &p.Stall, time.Minute)
 	resolveField(&f, "MaxBuffer", &p.MaxBuffer, 8<<20)
 	resolveField(&f, "Hedge", &p.Hedge, 0)
-	f.check(p.Rescue == RescueContinue || p.Rescue == RescueOff, "Rescue %d is not built yet", p.Rescue)
+	f.check(p.Rescue >= RescueOff && p.Rescue <= RescueRestart, "Rescue is %d: want RescueContinue, RescueRestart or RescueOff", p.Rescue)
 	return p, f.err()
 }

@@ -118,6 +118,33 @@ func TestTimeline(t *testing.T) {
 			w.callWith(ctx, "q", false, nil)
 		}},
 		{"stream cut behind commit", "primary backup", nil, breakPrimary(kit.CutStream(4), ask(true))},
+		{"stream cut and continued", "primary second backup", nil, func(w *world) {
+			for _, s := range w.fleet.Servers() {
+				s.BreakNext(1, kit.CutStream(4))
+				s.SetPace(kit.Pace{PerToken: time.Second})
+			}
+			w.call("q", true)
+		}},
+		{"stream cut and restarted", "primary backup", []Option{WithStream(StreamPolicy{Rescue: RescueRestart})}, func(w *world) {
+			w.fleet.Server("primary").Break(kit.PrefixRejected())
+			w.fleet.Server("primary").BreakNext(1, kit.CutStream(4))
+			w.call("q", true)
+		}},
+		{"stream cut, prefix ignored, restarted all the same", "primary backup", []Option{WithStream(StreamPolicy{Rescue: RescueRestart})}, func(w *world) {
+			w.fleet.Server("primary").Break(kit.PrefixIgnored())
+			w.fleet.Server("primary").BreakNext(1, kit.CutStream(9))
+			w.call("q", true)
+		}},
+		{"stream cut, prefix ignored, no restart allowed", "primary backup", nil, func(w *world) {
+			w.fleet.Server("primary").Break(kit.PrefixIgnored())
+			w.fleet.Server("primary").BreakNext(1, kit.CutStream(9))
+			w.call("q", true)
+		}},
+		{"stream cut with rescue off", "primary backup", []Option{WithStream(StreamPolicy{Rescue: RescueOff})}, breakPrimary(kit.CutStream(4), ask(true))},
+		{"error frame, then continued", "primary backup", nil, func(w *world) {
+			w.fleet.Server("primary").BreakNext(1, kit.ErrorFrame(4))
+			w.call("q", true)
+		}},
 		{"stream ended behind commit", "primary backup", nil, breakPrimary(kit.EndStream(4), ask(true))},
 		{"stream stalled behind commit", "primary backup", []Option{fast}, breakPrimary(kit.StallStream(4), ask(true))},
 		{"stream stalled behind keep-alives", "primary backup", []Option{fast}, breakPrimary(kit.StallKeepAlive(4), ask(true))},

@@ -25,7 +25,7 @@ const lookAround = time.Second
 
 // begin starts the clock of an attempt: it covers all from DNS to the first payload.
 func (w *watch) begin(a *attempt) {
-	if len(a.call.candidates) < 2 {
+	if len(a.call.candidates) < 2 && a.call.parent == nil {
 		return // nobody else could ever serve
 	}
 	w.attempt = a
@@ -71,7 +71,8 @@ func (w *watch) arm(d time.Duration, cause error) {
 func (w *watch) expire() {
 	a := w.attempt
 	sentOnce := a.call.t.config.retry.SendOnce && a.sent.Load() // nobody may take over
-	elsewhere := !sentOnce && a.call.t.elsewhere(a)
+	// A caller who has half an answer is not kept waiting for what may never come.
+	elsewhere := a.call.parent != nil || !sentOnce && a.call.t.elsewhere(a)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {

@@ -1,0 +1,547 @@
+package breakwater
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/breakwater-go/breakwater/internal/sse"
+	"github.com/breakwater-go/breakwater/internal/wire"
+)
+
+// Rescue says how a streamed chat that broke behind the commit goes on: while
+// it is text or reasoning, with one choice, and never behind a tool call.
+type Rescue int
+
+const (
+	// RescueContinue has a host go on from the text delivered, where its API can:
+	// by prefix completion. Reasoning cannot be gone on from.
+	RescueContinue Rescue = iota
+	// RescueRestart continues where it can; else it asks anew, and lets pass what
+	// follows the part delivered, if the new answer begins with that, byte by byte.
+	RescueRestart
+	// RescueOff ends the stream in its typed error.
+	RescueOff Rescue = Off
+)
+
+const (
+	maxRescues = 3  // of one stream
+	telling    = 32 // bytes of a text that tell whether a host goes on from it or begins anew
+)
+
+// A rescuer is a stream as its caller reads it, whatever attempts it takes.
+type rescuer struct {
+	call  *call
+	id    []byte                                  // of the answer, as JSON has it; nil: unknown
+	inner atomic.Pointer[streamBody]              // the latest attempt's
+	over  atomic.Bool                             // the caller has closed it
+	stop  atomic.Pointer[context.CancelCauseFunc] // of the latest rescue
+
+	mu      sync.Mutex // guards what follows; held while the caller waits
+	out     []byte     // ready for the caller, in the latest rescue
+	err     error      // what the caller gets behind out
+	open    bool       // what the caller has read so far ends within a block of lines
+	told    told       // by attempts that broke, and by the latest rescue
+	splice  *splice    // nil: nothing broke yet
+	cause   error      // what the first attempt ended in
+	rescues int
+	anew    bool // no host goes on from the text
+	keeps   *recorder
+}
+
+// told is what of an answer has been delivered.
+type told struct {
+	text, reasoning []byte
+	other           bool // what cannot be gone on from
+}
+
+// mayBeRescued reports whether the call is of a kind that can be rescued at all.
+func (c *call) mayBeRescued() bool {
+	policy := c.t.config.stream.Rescue
+	if policy == RescueOff || c.op != opChat || c.body == nil || c.packed || !c.look.stream || c.look.choices != 1 || c.look.logprobs {
+		return false
+	}
+	return policy == RescueRestart || c.canContinue()
+}
+
+// canContinue reports whether some host can go on from a text of this call.
+func (c *call) canContinue() bool {
+	if c.look.messagesEnd == 0 || c.look.prefix {
+		return false
+	}
+	for _, e := range c.candidates {
+		if e.row.prefix != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// rescuable has the caller read a stream through a rescuer, if there is a tape
+// of what it says.
+func (c *call) rescuable(resp *http.Response) *http.Response {
+	b, ok := resp.Body.(*streamBody)
+	if !ok || b.attempt.answer.Tape == nil {
+		return resp
+	}
+	r := &rescuer{call: c, id: idOf(b.out)}
+	r.inner.Store(b)
+	resp.Body = r
+	return resp
+}
+
+// idOf finds the answer's id in its first event.
+func idOf(events []byte) []byte {
+	_, first, _ := bytes.Cut(events, []byte("data:"))
+	line, _, _ := bytes.Cut(first, []byte("\n"))
+	if id := gjson.GetBytes(line, "id"); id.Type == gjson.String {
+		return []byte(id.Raw)
+	}
+	return nil
+}
+
+// record has rec follow what goes to the caller.
+func (r *rescuer) record(rec *recorder) {
+	r.keeps = rec
+	r.inner.Load().record(rec)
+}
+
+// Read gives the caller the next bytes.
+func (r *rescuer) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		switch {
+		case len(r.out) > 0:
+			n := copy(p, r.out)
+			r.out = r.out[n:]
+			return n, nil
+		case r.err != nil:
+			return 0, r.err
+		case r.splice != nil:
+			r.advance()
+			continue
+		}
+		n, err := r.inner.Load().Read(p)
+		if n > 0 {
+			r.open = !bytes.HasSuffix(p[:n], []byte("\n\n")) && !bytes.HasSuffix(p[:n], []byte("\n\r\n"))
+		}
+		if n > 0 || err == nil || !broke(err) {
+			return n, err
+		}
+		r.told.take(r.inner.Load().attempt.answer.Tape)
+		r.mend(err)
+	}
+}
+
+// take takes in what an attempt has delivered as it came.
+func (t *told) take(tape *wire.Tape) {
+	t.text = append(t.text, unescaped(tape.Text)...)
+	t.reasoning = append(t.reasoning, unescaped(tape.Reasoning)...)
+	t.other = t.other || tape.Other
+}
+
+// unescaped undoes JSON's escapes in the inside of a valid string.
+func unescaped(inside []byte) (text string) {
+	_ = json.Unmarshal(append(append([]byte{'"'}, inside...), '"'), &text) // it was valid when it came
+	return text
+}
+
+// broke reports whether a stream ended before its answer, by its own fault.
+func broke(err error) bool {
+	return errors.Is(err, ErrTruncated) || errors.Is(err, ErrStalled) || errors.Is(err, ErrBadResponse)
+}
+
+// Close ends the exchange, a rescue under way included.
+func (r *rescuer) Close() error {
+	r.over.Store(true)
+	if stop := r.stop.Load(); stop != nil {
+		(*stop)(errClosed)
+	}
+	r.inner.Load().Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inner.Load().Close() // a rescue may just have put another in its place
+	r.out = nil
+	if r.err == nil {
+		r.err = http.ErrBodyReadAfterClose
+	}
+	return nil
+}
+
+// mend looks for a stream that goes on where the latest one broke; if there is
+// none, the caller gets what that one ended in.
+func (r *rescuer) mend(err error) {
+	r.splice = nil
+	if r.cause == nil {
+		r.cause = err
+	}
+	broken := r.inner.Load()
+	for !r.told.other && r.rescues < maxRescues && !r.over.Load() {
+		how := r.way()
+		if how == notRescued {
+			break
+		}
+		r.rescues++
+		if next := r.ask(how, broken.attempt.endpoint); next != nil {
+			r.inner.Store(next)
+			if r.open { // the last event came without the blank line that ends it, or in parts
+				r.give([]byte("\n\n"))
+			}
+			r.open = false
+			r.splice = &splice{restarts: how == rescueRestarts, scan: sse.New(maxEvent, next.keepAlives)}
+			a := next.attempt
+			r.call.t.emit(r.call, Event{Kind: KindRescue, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, From: string(how)})
+			return
+		}
+		if how == rescueRestarts {
+			break
+		}
+		r.anew = true
+	}
+	r.out, r.err = broken.frame, r.cause
+	r.end()
+}
+
+// end lets go of the latest rescue.
+func (r *rescuer) end() {
+	if stop := r.stop.Load(); stop != nil {
+		(*stop)(errClosed)
+	}
+}
+
+// A rescueKind is the way a call goes on from another's broken stream.
+type rescueKind string
+
+const (
+	notRescued      rescueKind = ""
+	rescueContinues rescueKind = "continue"
+	rescueRestarts  rescueKind = "restart"
+)
+
+// way decides how the stream may go on.
+func (r *rescuer) way() rescueKind {
+	switch {
+	case r.call.t.config.stream.Rescue == RescueRestart && (r.anew || len(r.told.text) < telling):
+		return rescueRestarts // little is lost, and of a short text nobody can tell whether a host went on from it
+	case !r.anew && len(r.told.reasoning) == 0 && len(r.told.text) > 0 && r.call.canContinue():
+		return rescueContinues
+	case r.call.t.config.stream.Rescue == RescueRestart:
+		return rescueRestarts
+	}
+	return notRescued
+}
+
+// ask makes the rescue's attempts, elsewhere than where the stream broke first.
+func (r *rescuer) ask(how rescueKind, broken *endpoint) *streamBody {
+	ctx, stop := context.WithCancelCause(r.call.Context)
+	if last := r.stop.Swap(&stop); last != nil {
+		(*last)(errClosed)
+	}
+	if r.over.Load() {
+		stop(errClosed)
+	}
+	body := r.call.body
+	if how == rescueContinues {
+		body = r.call.continued(r.told.text)
+	}
+	for _, avoid := range [...]string{broken.Account, ""} {
+		c := r.call.again(ctx, how, body, avoid)
+		loop := &run{t: c.t, call: c, begun: c.parent.sent(), rescues: true}
+		before := loop.begun
+		resp, err := loop.loop()
+		if err == nil {
+			if next, ok := resp.Body.(*streamBody); ok {
+				return next
+			}
+			resp.Body.Close()
+		}
+		if loop.begun != before || err != nil {
+			break // somebody was asked
+		}
+	}
+	stop(errClosed)
+	return nil
+}
+
+// again is a call that goes on from this one's broken stream. Its attempts
+// stand in this one's trail.
+func (c *call) again(ctx context.Context, how rescueKind, body []byte, avoid string) *call {
+	again := &call{
+		Context: ctx, Call: c.Call, t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, body: body, credential: c.credential,
+		start: time.Now(), prefixed: true, prefixKey: c.prefix(), parent: c, rescue: how, avoid: avoid,
+	}
+	again.Call.Trail = nil
+	again.req = c.req.WithContext(again)
+	again.look = lookInto(body)
+	again.look.model = c.look.model
+	again.look.prefix = how == rescueContinues
+	return again
+}
+
+// sent is how many attempts the trail counts.
+func (c *call) sent() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.trail {
+		n = max(n, a.N)
+	}
+	return n
+}
+
+// continued is the call's body with the text delivered as the beginning of the
+// answer, and no more room than is left. API:
+// https://api-docs.deepseek.com/guides/chat_prefix_completion.
+func (c *call) continued(text []byte) []byte {
+	message := append([]byte(`,{"role":"assistant","content":`), gjson.AppendJSONString(nil, string(text))...)
+	edits := []edit{{span{c.look.messagesEnd, c.look.messagesEnd}, string(message) + `,"prefix":true}`}}
+	if c.look.maxTokens > 0 && c.look.maxTokensAt.to > 0 {
+		left := max(1, c.look.maxTokens-estimate(text))
+		edits = append(edits, edit{c.look.maxTokensAt, strconv.Itoa(left)})
+	}
+	return withEdits(c.body, edits)
+}
+
+// A splice makes events of another attempt fit behind what has been delivered.
+type splice struct {
+	scan *sse.Scanner
+	eof  error // what the attempt's stream ended in
+
+	restarts bool
+	text     int // of what has been told, seen again
+	reason   int
+
+	decided bool     // it is known that the host goes on, and does not begin anew
+	held    [][]byte // events until then
+	begins  string   // their text
+}
+
+// advance takes the next event of the rescue into out, or the end into err.
+func (r *rescuer) advance() {
+	s := r.splice
+	ev, ok, err := s.scan.Next()
+	switch {
+	case err != nil:
+		r.mend(err)
+	case ok:
+		r.event(ev)
+	case s.eof == nil:
+		_, s.eof = s.scan.Fill(r.inner.Load())
+	case broke(s.eof):
+		r.mend(s.eof)
+	case s.eof == io.EOF:
+		if ev, ok := s.scan.Rest(); ok {
+			r.event(ev)
+		} else if r.flush() {
+			r.finish(io.EOF)
+		}
+	default:
+		r.finish(s.eof)
+	}
+}
+
+// finish ends the stream, well or by the caller's own doing.
+func (r *rescuer) finish(err error) {
+	if err == io.EOF {
+		r.keep()
+	}
+	r.err = err
+	r.end()
+}
+
+// keep puts a whole answer into the cache.
+func (r *rescuer) keep() {
+	r.keeps.keep(r.inner.Load().attempt)
+	r.keeps = nil
+}
+
+// event takes in one event of the rescue.
+func (r *rescuer) event(ev sse.Event) {
+	if ev.Kind != sse.Data || len(ev.Data) == 0 {
+		return
+	}
+	if string(ev.Data) == "[DONE]" {
+		if r.flush() {
+			r.give(bytes.Clone(ev.Raw))
+			r.keep()
+		}
+		return
+	}
+	delta := gjson.GetBytes(ev.Data, "choices.0.delta")
+	text, reasoning := delta.Get("content").String(), delta.Get("reasoning_content").String()
+	if reasoning == "" {
+		reasoning = delta.Get("reasoning").String()
+	}
+	calls := len(delta.Get("tool_calls").Array()) > 0
+	ends := gjson.GetBytes(ev.Data, "choices.0.finish_reason").Type == gjson.String
+	switch {
+	case r.splice.restarts:
+		r.again(ev.Data, text, reasoning, calls, ends)
+	case reasoning != "":
+		r.spurn() // it thinks anew: this is no continuation
+	case r.splice.decided, text == "" && !ends && !calls && len(r.splice.held) == 0:
+		r.pass(ev.Data, text, text, "")
+		r.told.other = r.told.other || calls
+	default:
+		r.decide(ev.Data, text, ends || calls)
+	}
+}
+
+// decide holds events until their text tells whether the host goes on from
+// what has been told, or has ignored it and begins anew.
+func (r *rescuer) decide(data []byte, text string, ends bool) {
+	s := r.splice
+	s.held = append(s.held, bytes.Clone(data))
+	s.begins += text
+	enough := min(len(r.told.text), telling)
+	n := min(len(s.begins), enough)
+	same := n > 0 && s.begins[:n] == string(r.told.text[:n])
+	switch {
+	case same && n < enough && !ends: // wait for more
+	case same && n == telling && r.call.t.config.stream.Rescue == RescueRestart && !repeats(r.told.text):
+		held := s.held
+		s.held, s.restarts = nil, true
+		for _, event := range held {
+			if r.err == nil && r.splice == s {
+				r.event(sse.Event{Kind: sse.Data, Data: event})
+			}
+		}
+	case same && n == enough:
+		r.spurn() // it begins anew, or nobody can tell
+	default:
+		r.flush()
+	}
+}
+
+// repeats reports whether a text may go on as it began, for it has done so
+// before: then nobody can tell going on from beginning anew.
+func repeats(text []byte) bool {
+	border := make([]int, len(text)) // the longest beginning that each part ends in
+	for i, k := 1, 0; i < len(text); i++ {
+		for k > 0 && text[i] != text[k] {
+			k = border[k-1]
+		}
+		if text[i] == text[k] {
+			k++
+		}
+		border[i] = k
+	}
+	return 2*border[len(text)-1] >= len(text)
+}
+
+// flush lets pass what was held: the host goes on. It returns false where the
+// rescue ends before it has told again what was told.
+func (r *rescuer) flush() bool {
+	s := r.splice
+	if s.restarts && (s.text < len(r.told.text) || s.reason < len(r.told.reasoning)) {
+		r.spurn()
+		return false
+	}
+	s.decided = true
+	for _, event := range s.held {
+		text := gjson.GetBytes(event, "choices.0.delta.content").String()
+		r.pass(event, text, text, "")
+	}
+	s.held = nil
+	return true
+}
+
+// again lets pass, of an answer that begins anew, what follows the part told
+// before, as long as that is the same to the byte.
+func (r *rescuer) again(data []byte, text, reasoning string, calls, ends bool) {
+	s := r.splice
+	moreReasoning, ok1 := beyond(reasoning, r.told.reasoning, &s.reason)
+	if text != "" && s.reason < len(r.told.reasoning) || moreReasoning != "" && len(r.told.text) > 0 && s.text < len(r.told.text) {
+		ok1 = false
+	}
+	moreText, ok2 := beyond(text, r.told.text, &s.text)
+	whole := s.text >= len(r.told.text) && s.reason >= len(r.told.reasoning)
+	switch {
+	case !ok1, !ok2, (calls || ends) && !whole:
+		r.spurn()
+	case moreText != "" || moreReasoning != "" || calls || ends || whole && text == "" && reasoning == "" && (len(r.told.text) > 0 || s.reason > 0):
+		r.pass(data, text, moreText, moreReasoning)
+		r.told.other = r.told.other || calls
+	}
+}
+
+// beyond returns what of an event's text follows the part told before, of
+// which *at bytes have been seen again; false: it differs.
+func beyond(text string, told []byte, at *int) (string, bool) {
+	n := min(len(text), len(told)-*at)
+	if n > 0 && text[:n] != string(told[*at:*at+n]) {
+		return "", false
+	}
+	n = max(n, 0)
+	*at += n
+	return text[n:], true
+}
+
+// spurn gives a rescue up that does not fit.
+func (r *rescuer) spurn() {
+	restarted := r.splice.restarts
+	r.inner.Load().Close()
+	r.anew = true
+	if restarted {
+		r.rescues = maxRescues
+	}
+	r.mend(r.cause)
+}
+
+// pass lets an event through, made to fit: with the first answer's id, without
+// a role, and with what is new of its text only.
+func (r *rescuer) pass(data []byte, text, moreText, moreReasoning string) {
+	var edits []edit
+	replace := func(path, with string) {
+		if v := gjson.GetBytes(data, path); v.Exists() && v.Index > 0 && v.Raw != with {
+			edits = append(edits, edit{span{v.Index, v.Index + len(v.Raw)}, with})
+		}
+	}
+	if r.id != nil {
+		replace("id", string(r.id))
+	}
+	if gjson.GetBytes(data, "choices.0.delta.role").Type == gjson.String {
+		replace("choices.0.delta.role", "null")
+	}
+	if moreText != text {
+		replace("choices.0.delta.content", string(gjson.AppendJSONString(nil, moreText)))
+	}
+	for _, name := range [...]string{"reasoning_content", "reasoning"} {
+		if v := gjson.GetBytes(data, "choices.0.delta."+name); v.Type == gjson.String && v.Str != "" && r.splice.restarts {
+			replace("choices.0.delta."+name, string(gjson.AppendJSONString(nil, moreReasoning)))
+		}
+	}
+	if usage := gjson.GetBytes(data, "usage"); usage.IsObject() && !r.splice.restarts {
+		// What the first attempt took is not in it: it broke before it could say.
+		spent := estimate(r.told.text[:r.before()])
+		for _, name := range [...]string{"completion_tokens", "total_tokens"} {
+			if n := usage.Get(name); n.Type == gjson.Number {
+				replace("usage."+name, strconv.Itoa(int(n.Num)+spent))
+			}
+		}
+	}
+	r.told.text = append(r.told.text, moreText...)
+	r.told.reasoning = append(r.told.reasoning, moreReasoning...)
+	r.splice.text += len(moreText)
+	r.splice.reason += len(moreReasoning)
+	event := append([]byte("data: "), withEdits(data, edits)...)
+	r.give(append(event, "\n\n"...))
+}
+
+// before is how much text was told before the latest rescue.
+func (r *rescuer) before() int { return max(0, len(r.told.text)-r.splice.text) }
+
+// give has the caller read an event.
+func (r *rescuer) give(event []byte) {
+	r.keeps.write(event)
+	r.out = append(r.out, event...)
+}

@@ -1,0 +1,317 @@
+package breakwater
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+// A teller is a host that tells a given answer in random events, chunks and
+// escapes, and breaks off at random.
+type teller struct {
+	random            *rand.Rand
+	reasoning, answer string
+	continues         bool // goes on from a prefix; else it rejects, or begins anew
+	rejects           bool
+	varies            bool // tells another answer each time
+	breaks            int  // times it breaks off
+	asked             int
+}
+
+func (h *teller) RoundTrip(req *http.Request) (*http.Response, error) {
+	body, _ := io.ReadAll(req.Body)
+	req.Body.Close()
+	h.asked++
+	says, reasoning := h.answer, h.reasoning
+	if h.varies && h.asked > 1 {
+		says = "Z" + says
+	}
+	if last := gjson.GetBytes(body, "messages.@reverse.0"); last.Get("prefix").Bool() {
+		switch {
+		case h.rejects:
+			return answer(400, asJSON, `{"error":{"message":"no prefix here"}}`), nil
+		case h.continues:
+			rest, ok := strings.CutPrefix(says, last.Get("content").Str)
+			if !ok {
+				return answer(400, asJSON, `{"error":{"message":"no such prefix"}}`), nil
+			}
+			says, reasoning = rest, ""
+		}
+	}
+	text := h.stream(reasoning, says)
+	if h.breaks > 0 {
+		h.breaks--
+		cut := h.random.IntN(len(text))
+		switch h.random.IntN(4) {
+		case 0:
+			text = text[:cut] + "\n\ndata: {\"error\":{\"message\":\"x\"}}\n\n"
+		case 1:
+			text = text[:cut] + "\n\ndata: {\"choices\":[\n\n"
+		case 2:
+			return h.send(io.MultiReader(strings.NewReader(text[:cut]), errorReader{errors.New("reset")})), nil
+		default:
+			text = text[:cut]
+		}
+	}
+	return h.send(strings.NewReader(text)), nil
+}
+
+func (h *teller) send(body io.Reader) *http.Response {
+	if h.random.IntN(2) == 0 {
+		body = iotest.OneByteReader(body)
+	}
+	return answerFrom(200, asStream, body)
+}
+
+// stream tells it in events.
+func (h *teller) stream(reasoning, answer string) string {
+	var b strings.Builder
+	id := fmt.Sprintf("id-%d", h.asked)
+	event := func(delta string, finish string) {
+		fmt.Fprintf(&b, "data: {\"id\":%q,\"choices\":[{\"index\":0,\"delta\":%s,\"finish_reason\":%s}]}\n\n", id, delta, finish)
+	}
+	event(`{"role":"assistant","content":""}`, "null")
+	for _, part := range []struct{ name, text string }{{"reasoning_content", reasoning}, {"content", answer}} {
+		for runes := []rune(part.text); len(runes) > 0; {
+			n := 1 + h.random.IntN(min(len(runes), 6))
+			quoted, _ := json.Marshal(string(runes[:n]))
+			if h.random.IntN(3) == 0 { // another way to say the same
+				quoted = gjson.AppendJSONString(nil, string(runes[:n]))
+			}
+			event(fmt.Sprintf(`{%q:%s}`, part.name, quoted), "null")
+			runes = runes[n:]
+			if h.random.IntN(5) == 0 {
+				b.WriteString(": keep-alive\n\n")
+			}
+		}
+	}
+	event(`{"content":""}`, `"stop"`)
+	fmt.Fprintf(&b, "data: {\"id\":%q,\"choices\":[],\"usage\":{\"completion_tokens\":5,\"total_tokens\":9}}\n\ndata: [DONE]\n\n", id)
+	return b.String()
+}
+
+// heard reads what a caller has read, plainly.
+func heard(t *testing.T, body string) (reasoning, text string, ids, roles, ends int) {
+	seen := make(map[string]bool)
+	for _, block := range strings.Split(body, "\n\n") {
+		data, ok := strings.CutPrefix(strings.TrimLeft(block, "\n"), "data: ")
+		if !ok || data == "[DONE]" || data == "" {
+			continue
+		}
+		var event struct {
+			ID      string
+			Choices []struct {
+				Delta struct {
+					Role, Content string
+					Reasoning     string `json:"reasoning_content"`
+				}
+				Finish *string `json:"finish_reason"`
+			}
+		}
+		if err := json.Unmarshal([]byte(data), &event); err != nil {
+			if ends > 0 {
+				continue // what follows the end is passed on as it came
+			}
+			t.Errorf("the caller read %q: %v", data, err)
+			continue
+		}
+		if event.ID != "" {
+			seen[event.ID] = true
+		}
+		for _, c := range event.Choices {
+			text += c.Delta.Content
+			reasoning += c.Delta.Reasoning
+			if c.Delta.Role != "" {
+				roles++
+			}
+			if c.Finish != nil {
+				ends++
+			}
+		}
+	}
+	return reasoning, text, len(seen), roles, ends
+}
+
+// Random answers, events, chunks and escapes, broken off at any byte, by hosts
+// that go on, reject, begin anew or tell something else, under every policy:
+// what the caller reads is the whole answer once, with one id, one role and one
+// end, or a part of its beginning and a typed error. Nothing else, ever.
+func TestRescuedOrTyped(t *testing.T) {
+	whole, cut, rescued := 0, 0, 0
+	for seed := range 4000 {
+		random := rand.New(rand.NewPCG(7, uint64(seed)))
+		letters := []rune("aaab \"\\\n\té漢🚢/<&\u2028")
+		say := func(n int) string {
+			var b strings.Builder
+			for range random.IntN(n) {
+				b.WriteRune(letters[random.IntN(len(letters))])
+			}
+			return b.String()
+		}
+		h := &teller{
+			random: random, answer: say(80) + "end", continues: random.IntN(2) == 0, rejects: random.IntN(4) == 0, varies: random.IntN(6) == 0,
+			breaks: random.IntN(4),
+		}
+		if !h.continues && !h.rejects {
+			h.varies = false // that a host begins anew can be told from what it says only
+		}
+		if random.IntN(3) == 0 {
+			h.reasoning = say(40)
+		}
+		if random.IntN(5) == 0 {
+			h.answer = strings.Repeat(say(3)+"-", 40) + "end"
+		}
+		policy := []Rescue{RescueContinue, RescueRestart, RescueOff}[random.IntN(3)]
+		opts := []Option{noBreaker, WithStream(StreamPolicy{Rescue: policy}), WithRetry(RetryPolicy{MinDelay: Off}), WithCache(CachePolicy{}),
+			WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk", Host: HostDeepSeek}), WithBackup(Endpoint{Name: "b", URL: "https://b", APIKey: "sk", Host: HostDeepSeek})}
+		rt := over(t, h, opts...)
+		got := asks(t.Context(), rt, `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}],"max_tokens":1000}`)
+		if got.status() != 200 {
+			continue // it broke before its payload, more often than it may be asked
+		}
+		reasoning, text, ids, roles, ends := heard(t, strings.ReplaceAll(got.body, "data: {\"choices\":[\n", ""))
+		name := fmt.Sprintf("seed %d: %+v, policy %d: %q", seed, *h, policy, got.body)
+		switch {
+		case got.err == nil:
+			whole++
+			if h.asked > 1 && len(TrailOf(got.resp)) > 1 {
+				rescued++
+			}
+			if first := h.answer; text != first && text != "Z"+first || reasoning != h.reasoning || ids != 1 || roles > 1 || ends != 1 {
+				t.Fatalf("%s\ncame clean as %q behind %q, %d ids, %d roles, %d ends", name, text, reasoning, ids, roles, ends)
+			}
+			if again := asks(t.Context(), rt, `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}],"max_tokens":1000}`); strings.Contains(again.header("Cache-Status"), "hit") && !strings.HasPrefix(got.body, again.body) {
+				t.Fatalf("%s\nthe cache gave %q", name, again.body)
+			}
+		case !broke(got.err):
+			t.Fatalf("%s\nended in %v, want a typed error", name, got.err)
+		default:
+			cut++
+			if !strings.HasPrefix(h.answer, text) && !strings.HasPrefix("Z"+h.answer, text) || !strings.HasPrefix(h.reasoning, reasoning) {
+				t.Fatalf("%s\nended in %v behind %q and %q, which is no part of the answer", name, got.err, reasoning, text)
+			}
+		}
+	}
+	if whole < 1000 || cut < 200 || rescued < 200 {
+		t.Errorf("%d whole, %d of them rescued, %d cut: too little was tested", whole, rescued, cut)
+	}
+}
+
+// What is sent to go on: the conversation, the text as a prefix, below /beta,
+// and no more room than is left; nothing of it goes astray.
+func TestContinuedBody(t *testing.T) {
+	var bodies, paths []string
+	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		body, _ := io.ReadAll(req.Body)
+		bodies, paths = append(bodies, string(body)), append(paths, req.URL.String()+" "+req.Header.Get("Authorization"))
+		if len(bodies) == 1 {
+			return answer(200, asStream, goodEvent), nil // "hi"
+		}
+		return answer(200, asStream, strings.ReplaceAll(wholeStream, `"hi"`, `" there"`)), nil
+	}))
+	req, _ := post(t.Context(), "https://api.deepseek.com", `{"model":"deepseek-flash","max_tokens":100,"messages":[{"role":"user","content":"q"} ],"stream":true}`)
+	req.ContentLength = -1
+	body := `{"model":"deepseek-flash","max_tokens":100,"messages":[{"role":"user","content":"q"}],"stream":true}`
+	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if _, text, _, _, _ := heard(t, string(got)); text != "hi there" || err != nil {
+		t.Errorf("the caller read %q, %v", got, err)
+	}
+	want := `{"model":"deepseek-flash","max_tokens":100,"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"hi","prefix":true}],"stream":true}`
+	if len(bodies) != 2 || bodies[1] != want {
+		t.Errorf("to go on, %q was sent, want %s", bodies[1:], want)
+	}
+	if len(paths) != 2 || paths[1] != "https://api.deepseek.com/beta/chat/completions Bearer sk-caller" {
+		t.Errorf("it went to %q", paths)
+	}
+	trail := TrailOf(resp)
+	if len(trail) != 2 || trail[0].Class != ClassTruncated || trail[1].Class != ClassOK || trail[1].N != 2 {
+		t.Errorf("trail %+v", trail)
+	}
+}
+
+// No rescue behind a tool call, nor for more than one choice, nor with logprobs.
+func TestNoRescue(t *testing.T) {
+	tool := "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{\"}}]}}]}\n\n"
+	for name, tt := range map[string]struct{ ask, text string }{
+		"a tool call":          {chatStream, tool},
+		"text, then a call":    {chatStream, goodEvent + tool},
+		"several choices":      {`{"model":"m","stream":true,"n":2,"messages":[{"role":"user"}]}`, goodEvent},
+		"logprobs":             {`{"model":"m","stream":true,"logprobs":true,"messages":[{"role":"user"}]}`, goodEvent},
+		"the budget is spent":  {chatStream, goodEvent},
+		"the caller's own one": {`{"model":"m","stream":true,"messages":[{"role":"assistant","content":"x","prefix":true}]}`, goodEvent},
+	} {
+		base := newHosts(gives(200, asStream, tt.text))
+		opts := []Option{WithStream(StreamPolicy{Rescue: RescueRestart}), WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk", Host: HostDeepSeek})}
+		if name == "the caller's own one" {
+			opts[0] = WithStream(StreamPolicy{})
+		}
+		if name == "the budget is spent" {
+			opts = append(opts, WithRetry(RetryPolicy{Budget: Off}))
+		}
+		got := asks(t.Context(), over(t, base, opts...), tt.ask, func(req *http.Request) {
+			if name == "the caller's own one" {
+				req.URL.Path = "/beta/chat/completions"
+			}
+		})
+		if !errors.Is(got.err, ErrTruncated) || base.count("a") != 1 {
+			t.Errorf("%s: %v after %d requests, want ErrTruncated after one", name, got, base.count("a"))
+		}
+	}
+}
+
+// Close and the caller's cancel end a rescue under way.
+func TestCloseEndsARescue(t *testing.T) {
+	for _, cancels := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			n := 0
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				if n++; n == 1 {
+					return answer(200, asStream, goodEvent), nil
+				}
+				<-req.Context().Done()
+				return nil, req.Context().Err()
+			}), WithRateLimit(RatePolicy{InFlight: 5}), WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk", Host: HostDeepSeek}))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			req, _ := post(ctx, "https://a", `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}]}`)
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			time.AfterFunc(time.Second, func() {
+				if cancels {
+					cancel()
+				} else {
+					resp.Body.Close()
+				}
+			})
+			_, err = io.ReadAll(resp.Body)
+			if took := time.Since(start); err == nil || took != time.Second {
+				t.Errorf("cancel %v: the read ended in %v after %v, want an error after 1s", cancels, err, took)
+			}
+			resp.Body.Close()
+			synctest.Wait()
+			if l := rt.Status().Endpoints[0].Limits[0]; l.InFlight != 0 {
+				t.Errorf("a permit is left")
+			}
+		})
+	}
+}
