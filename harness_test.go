@@ -223,7 +223,7 @@ func (w *world) golden() {
 	w.mu.Lock()
 	got := strings.Join(w.lines, "\n") + "\n"
 	w.mu.Unlock()
-	file := filepath.Join("testdata", "timelines", strings.ReplaceAll(strings.TrimPrefix(w.t.Name(), "TestTimeline/"), " ", "_")+".txt")
+	file := filepath.Join("testdata", "timelines", strings.ReplaceAll(strings.TrimPrefix(strings.TrimPrefix(w.t.Name(), "TestTimeline/"), "Test"), " ", "_")+".txt")
 	if os.Getenv("UPDATE_GOLDEN") != "" {
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			w.t.Fatal(err)
