@@ -221,6 +221,9 @@ func (b *streamBody) breaks(err error) {
 // finish ends the exchange and sets what the caller reads after out.
 func (b *streamBody) finish(class Class, err error) {
 	b.err = err
+	if c := b.attempt.call; c.t.config.stream.ErrorFrames && b.attempt.answer.Tape == nil && len(b.out) == 0 && broke(err) {
+		b.out = c.errorFrame(err)
+	}
 	if err == io.EOF {
 		err = nil
 	}

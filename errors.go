@@ -207,6 +207,25 @@ func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.
 	return resp
 }
 
+// errorFrame is the event that tells what a stream broke off in.
+func (c *call) errorFrame(err error) []byte {
+	code := "truncated"
+	switch {
+	case errors.Is(err, ErrStalled):
+		code = "stalled"
+	case errors.Is(err, ErrBadResponse):
+		code = "bad_response"
+	}
+	message := string(gjson.AppendJSONString(nil, "breakwater: the stream broke off: "+code))
+	switch c.op {
+	case opMessages:
+		return []byte("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":" + message + "}}\n\n")
+	case opResponses:
+		return []byte("event: error\ndata: {\"type\":\"error\",\"code\":\"" + code + "\",\"message\":" + message + ",\"param\":null}\n\n")
+	}
+	return []byte("data: {\"error\":{\"message\":" + message + ",\"type\":\"breakwater_error\",\"param\":null,\"code\":\"" + code + "\"}}\n\n")
+}
+
 // pausedAnswer says again what the endpoint said when it earned its pause.
 func (c *call) pausedAnswer(p pause, wait time.Duration) *http.Response {
 	resp := c.response(p.refusal.status, p.refusal.body)

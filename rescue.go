@@ -209,6 +209,12 @@ func (r *rescuer) mend(err error) {
 		r.anew = true
 	}
 	r.out, r.err = broken.frame, r.cause
+	if c := r.call; len(r.out) == 0 && c.t.config.stream.ErrorFrames {
+		r.out = c.errorFrame(r.cause)
+	}
+	if len(r.out) > 0 && r.open {
+		r.out = append([]byte("\n\n"), r.out...)
+	}
 	r.end()
 }
 

@@ -315,3 +315,42 @@ func TestCloseEndsARescue(t *testing.T) {
 		})
 	}
 }
+
+// The option to tell a broken stream's error in an event: each wire's own.
+func TestErrorFrames(t *testing.T) {
+	for op, want := range map[operation]string{
+		opChat:      `data: {"error":{"message":"breakwater: the stream broke off: truncated","type":"breakwater_error","param":null,"code":"truncated"}}`,
+		opMessages:  "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"breakwater: the stream broke off: truncated\"}}",
+		opResponses: "event: error\ndata: {\"type\":\"error\",\"code\":\"truncated\",\"message\":\"breakwater: the stream broke off: truncated\",\"param\":null}",
+	} {
+		begun := map[operation]string{opChat: goodEvent, opMessages: pieces[13] + pieces[14], opResponses: pieces[17] + pieces[18]}[op]
+		for _, rescue := range []Rescue{RescueOff, RescueRestart} {
+			for _, on := range []bool{true, false} {
+				n := 0
+				rt := over(t, RoundTripperFunc(func(*http.Request) (*http.Response, error) {
+					if n++; n > 1 {
+						return answer(400, asJSON, "{}"), nil
+					}
+					return answer(200, asStream, begun), nil
+				}), WithStream(StreamPolicy{ErrorFrames: on, Rescue: rescue}), WithEndpoints(Endpoint{Name: "a", URL: "https://a/v1", APIKey: "sk", Host: HostOpenAI}))
+				req, err := http.NewRequest(http.MethodPost, "https://a/v1"+string(op), strings.NewReader(`{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}]}`))
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				expected := begun
+				if on {
+					expected += want + "\n\n"
+				}
+				if string(got) != expected || !errors.Is(err, ErrTruncated) {
+					t.Errorf("%s, rescue %d, frames %v: the caller read %q, %v, want %q", op, rescue, on, got, err, expected)
+				}
+			}
+		}
+	}
+}

@@ -36,6 +36,11 @@ type StreamPolicy struct {
 	// Rescues draw on RetryPolicy.Budget. Default RescueContinue.
 	Rescue Rescue
 
+	// ErrorFrames has a stream that ends in a typed error tell it in an event of
+	// its wire's own shape before that, for clients in other languages that see
+	// the stream but not the error.
+	ErrorFrames bool
+
 	// KeepComments passes SSE comments on. By default they are stripped: several
 	// parsers trip over them.
 	KeepComments bool
