@@ -41,8 +41,8 @@ type Endpoint struct {
 
 	// Models maps the caller's model names to those this endpoint uses. Where it
 	// is given, the endpoint serves these models only (and calls meant for it).
-	// Where it is not, names go through as they are; to DeepSeek, those it has
-	// retired go as today's.
+	// Where it is not, names go through as they are; names that DeepSeek has
+	// retired go as today's, to DeepSeek and by Models.
 	//
 	// A caller's name may also be the one that the endpoint it meant uses: where
 	// Models of both say the same of a name, the call finds its way.
@@ -230,6 +230,9 @@ func (e *endpoint) serves(c *call) (string, bool) {
 		return "", false // vectors of two models have nothing in common: a name must be vouched for
 	case len(e.Models) == 0 && e.row.host != HostDeepSeek:
 		return model, true
+	}
+	if name, ok := e.Models[c.meant.row.today(model)]; ok {
+		return name, true
 	}
 	for _, alias := range c.meant.aliases[model] {
 		if len(e.Models) == 0 {

@@ -199,6 +199,7 @@ func TestBodiesAreTranslated(t *testing.T) {
 		{"user_id", deepseek, generic, chat, `{"user_id" : "u","model":"x",` + rest, `{"user" : "u","model":"x",` + rest},
 		{"both users", deepseek, generic, chat, `{"user_id":"u","user":"v","model":"x",` + rest, `{"user_id":"u","user":"v","model":"x",` + rest},
 		{"a retired name did not think", deepseek, Bailian("k"), chat, `{"model":"deepseek-chat",` + rest, `{"model":"deepseek-v4-flash","enable_thinking":false,` + rest},
+		{"a retired name by its stand-in's", deepseek, Endpoint{Name: "own", URL: "https://own.example", APIKey: "k", Models: map[string]string{flash: "v4"}}, chat, `{"model":"deepseek-chat",` + rest, `{"model":"v4",` + rest},
 		{"a retired name that thought", deepseek, VolcengineArk("k"), chat, `{"model":"deepseek-reasoner",` + rest, `{"model":"deepseek-v4-flash-ga-260731","thinking":{"type":"enabled"},` + rest},
 		{"a retired name whose stand-in thinks by itself", deepseek, BaiduQianfan("k"), chat, `{"model":"deepseek-reasoner",` + rest, `{"model":"deepseek-v3.2-think",` + rest},
 		{"a retired name with its own mode", deepseek, VolcengineArk("k"), chat, `{"model":"deepseek-chat","thinking":{"type":"enabled"},` + rest, `{"model":"deepseek-v4-flash-ga-260731","thinking":{"type":"enabled"},` + rest},

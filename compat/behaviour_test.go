@@ -201,3 +201,39 @@ func TestCallerLeaves(t *testing.T) {
 		}
 	})
 }
+
+// A stream that is gone on from elsewhere, or at the same host, is one answer
+// to every SDK.
+func TestStreamsAreRescued(t *testing.T) {
+	for name, newSDK := range sdks {
+		for _, rescue := range []struct {
+			name  string
+			cut   int // events of the primary's answer
+			mode  breakwater.Rescue
+			trail string
+		}{
+			{"by going on at the primary", 10, breakwater.RescueContinue, "primary truncated, primary ok"},
+			{"by a restart at the backup", 2, breakwater.RescueRestart, "primary truncated, backup ok"},
+		} {
+			t.Run(name+"/"+rescue.name, func(t *testing.T) {
+				w := newWorld(t, newSDK, false, breakwater.WithStream(breakwater.StreamPolicy{Rescue: rescue.mode}))
+				w.server("primary").BreakNext(1, kit.EndStream(rescue.cut))
+				const prompt = "what is a breakwater?"
+				got, err, trail := w.ask(t.Context(), question{model: "deepseek-chat", prompt: prompt}, true)
+				if err != nil || got.text != kit.Answer(prompt) || got.finish != "stop" || got.reasoning != "" {
+					t.Errorf("got %+v, %v, want all of %q", got, err, kit.Answer(prompt))
+				}
+				var attempts []string
+				for _, a := range trail {
+					attempts = append(attempts, a.Endpoint+" "+string(a.Class))
+				}
+				if got := strings.Join(attempts, ", "); got != rescue.trail {
+					t.Errorf("the trail has %s, want %s", got, rescue.trail)
+				}
+				if s := w.rt.Status(); s.Calls != 1 {
+					t.Errorf("the SDK made %d calls of one", s.Calls)
+				}
+			})
+		}
+	}
+}
