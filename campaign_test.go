@@ -118,7 +118,7 @@ var aboutTheCall = map[string]bool{"ContextLength": true, "MissingReasoning": tr
 type tally struct {
 	calls, right, typed, asCame int
 	attempts                    int
-	class                       Class // of the last attempt at the sick host
+	class                       Class // of the last attempt at the sick host, not ok if any was not
 }
 
 // ask makes one call and counts what became of it; anything else than an
@@ -129,7 +129,7 @@ func (c *campaign) ask(sum *tally, fault kit.Fault, stream bool) {
 	sum.calls++
 	sum.attempts += trips(attempts)
 	for _, a := range attempts {
-		if a.Endpoint == "two" {
+		if a.Endpoint == "two" && (sum.class == "" || a.Class != ClassOK) { // a rescue may do better than what it rescues
 			sum.class = a.Class
 		}
 	}

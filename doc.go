@@ -15,8 +15,9 @@
 // come inside a 200. So breakwater judges bodies: nothing reaches the caller
 // before the first payload, the bytes that carry an answer, and until then any
 // failure can still be answered by another attempt. That moment is the commit.
-// Behind it nothing is repeated or lost, and a stream that breaks ends in a
-// typed error, never in a clean EOF.
+// Behind it nothing is repeated or lost: a streamed chat that breaks is gone on
+// from, where a host can ([Rescue]), or ends in a typed error, never in a clean
+// EOF.
 //
 // # What is protected
 //
@@ -49,7 +50,8 @@
 //   - [BalancePolicy]: which endpoint of a tier gets a call.
 //   - [BreakerPolicy]: a circuit per model and endpoint.
 //   - [RetryPolicy]: attempts, backoff, patience and the budget of retries.
-//   - [StreamPolicy]: the clocks on payload, before and behind the commit.
+//   - [StreamPolicy]: the clocks on payload, before and behind the commit, and
+//     the rescue of streams that break.
 //
 // # When nobody answers
 //

@@ -1,7 +1,7 @@
 // Streaming shows what a stream that breaks in the middle looks like through
-// breakwater: what came is shown at once, and the end is an error, never a
-// clean EOF. It needs no key: the host is a fake one, which cuts the first
-// stream and serves the second.
+// breakwater: what came is shown at once, then the host is asked to go on from
+// it; where nobody can, the end is an error, never a clean EOF. It needs no
+// key: the host is a fake one, which cuts the first stream of each client.
 package main
 
 import (
@@ -21,6 +21,8 @@ import (
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
 )
 
+const question = "what is a breakwater?"
+
 func main() {
 	if err := run(context.Background(), os.Stdout); err != nil {
 		log.Fatal(err)
@@ -35,36 +37,49 @@ func run(ctx context.Context, out io.Writer) error {
 	defer fleet.Close()
 	host := fleet.Server("host")
 	host.SetPace(kit.Pace{PerToken: 20 * time.Millisecond})
-	host.BreakNext(1, kit.EndStream(5))
 
-	client, err := breakwater.NewClient(
-		breakwater.WithEndpoints(breakwater.Endpoint{Name: "host", URL: host.URL(), APIKey: "sk-example"}),
-		breakwater.WithStream(breakwater.StreamPolicy{Stall: 30 * time.Second}),
-	)
+	for _, rescue := range []breakwater.Rescue{breakwater.RescueContinue, breakwater.RescueOff} {
+		client, err := breakwater.NewClient(
+			breakwater.WithEndpoints(breakwater.Endpoint{Name: "host", URL: host.URL(), APIKey: "sk-example", Host: breakwater.HostDeepSeek}),
+			breakwater.WithStream(breakwater.StreamPolicy{Stall: 30 * time.Second, Rescue: rescue}),
+			breakwater.WithObserver(func(_ context.Context, e breakwater.Event) {
+				if e.Kind == breakwater.KindRescue {
+					fmt.Fprint(out, "|") // here the stream broke, and another goes on
+				}
+			}),
+		)
+		if err != nil {
+			return err
+		}
+		host.BreakNext(1, kit.EndStream(10))
+		err = ask(ctx, out, client, host.URL())
+		client.CloseIdleConnections()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask asks a question and tells how the answer ended.
+func ask(ctx context.Context, out io.Writer, client *http.Client, url string) error {
+	req, err := kit.ChatRequest(ctx, url, "", "deepseek-chat", question, true)
 	if err != nil {
 		return err
 	}
-	defer client.CloseIdleConnections()
-
-	for _, prompt := range []string{"first question", "second question"} {
-		fmt.Fprintf(out, "> %s\n", prompt)
-		req, err := kit.ChatRequest(ctx, host.URL(), "", "deepseek-flash", prompt, true)
-		if err != nil {
-			return err
-		}
-		resp, err := client.Do(req)
-		if err != nil {
-			return err // only the caller's own cancel or deadline
-		}
-		err = show(out, resp)
-		switch {
-		case err == nil:
-			fmt.Fprintln(out, "\n(whole)")
-		case errors.Is(err, breakwater.ErrTruncated), errors.Is(err, breakwater.ErrStalled):
-			fmt.Fprintf(out, "\n(%v)\n", err)
-		default:
-			return err
-		}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err // only the caller's own cancel or deadline
+	}
+	fmt.Fprintf(out, "> %s\n", question)
+	err = show(out, resp)
+	switch {
+	case err == nil:
+		fmt.Fprintln(out, "\n(whole)")
+	case errors.Is(err, breakwater.ErrTruncated), errors.Is(err, breakwater.ErrStalled):
+		fmt.Fprintf(out, "\n(%v)\n", err)
+	default:
+		return err
 	}
 	return nil
 }
