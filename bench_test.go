@@ -2,8 +2,10 @@ package breakwater
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -116,6 +118,49 @@ func BenchmarkStreamEvent(b *testing.B) {
 	}
 }
 
+// BenchmarkThroughput reads streams of 100,000 small events over loopback, with
+// rescue on, and bare in the same run.
+func BenchmarkThroughput(b *testing.B) {
+	const events = 100_000
+	var stream bytes.Buffer
+	for i := range events {
+		fmt.Fprintf(&stream, `data: {"id":"2e6c8ad5","object":"chat.completion.chunk","created":1764000000,"model":"deepseek-flash","choices":[{"index":0,"delta":{"content":" word%d"},"finish_reason":null}]}`+"\n\n", i)
+	}
+	stream.WriteString(`data: {"id":"2e6c8ad5","object":"chat.completion.chunk","created":1764000000,"model":"deepseek-flash","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}` + "\n\ndata: [DONE]\n\n")
+	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for event := range bytes.SplitAfterSeq(stream.Bytes(), []byte("\n\n")) {
+			w.Write(event)
+			w.(http.Flusher).Flush() // as hosts do
+		}
+	}))
+	defer host.Close()
+	base := &http.Transport{}
+	defer base.CloseIdleConnections()
+	guarded := transport(b, WithBase(base), WithEndpoints(Endpoint{Name: "host", URL: host.URL, APIKey: "sk-1", Host: HostDeepSeek}))
+	read := func(rt http.RoundTripper) time.Duration {
+		start := time.Now()
+		req, _ := http.NewRequest(http.MethodPost, host.URL+"/chat/completions", strings.NewReader(chatStream))
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if n, err := io.Copy(io.Discard, resp.Body); err != nil || n != int64(stream.Len()) {
+			b.Fatal(n, err)
+		}
+		return time.Since(start)
+	}
+	read(base) // connects
+	var bare, mine time.Duration
+	b.SetBytes(int64(stream.Len()))
+	for b.Loop() {
+		bare += read(base)
+		mine += read(guarded)
+	}
+	b.ReportMetric(bare.Seconds()/mine.Seconds(), "of-bare")
+}
+
 // BenchmarkOpenStream measures what is held for a stream that is open, its
 // caller waiting for the next event, over a base from memory.
 func BenchmarkOpenStream(b *testing.B) {
@@ -194,7 +239,7 @@ func (w *waitingBase) RoundTrip(req *http.Request) (*http.Response, error) {
 // gives back behind it.
 func BenchmarkLayers(b *testing.B) {
 	rt := transport(b, WithBase(RoundTripperFunc(func(*http.Request) (*http.Response, error) { return nil, io.EOF })),
-		WithRateLimit(RatePolicy{InFlight: 100, PerSecond: 1e9, Burst: 1 << 30, TokensPerMinute: 1 << 30}), WithEndpoints(at("a", "b", "c")...))
+		WithRateLimit(RatePolicy{InFlight: 100, PerSecond: 1e9, Burst: 1 << 30, TokensPerMinute: 1 << 50}), WithEndpoints(at("a", "b", "c")...))
 	req, _ := http.NewRequest(http.MethodPost, "https://a/chat/completions", bytes.NewReader(chat2K))
 	c, err := rt.newCall(req, opChat, rt.tiers[0][0])
 	if err != nil {
