@@ -252,8 +252,8 @@ func (a *attempt) setBody(req *http.Request) {
 	switch {
 	case c.t.config.retry.SendOnce:
 		req.GetBody = nil
-	case len(req.Header["Idempotency-Key"]) == 0:
-		// An empty list is not sent. It has net/http replay into a connection that
+	case c.rescue != notRescued, len(req.Header["Idempotency-Key"]) == 0:
+		// A rescue is another request than the caller's. An empty list is not sent. It has net/http replay into a connection that
 		// turns out closed, which it does not dare by itself: see http.Transport.
 		req.Header["Idempotency-Key"] = nil
 	}
@@ -551,10 +551,13 @@ const maxIdleReads = 100
 // judgeStream reads events until the first that carries payload.
 func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
 	a.answer.Wire, a.answer.Choices = a.call.op.wire(), a.call.choices()
-	if a.call.parent == nil && a.call.mayBeRescued() {
-		a.answer.Tape = &a.tape
-	}
 	b := newStreamBody(a, resp.Body)
+	switch {
+	case a.call.parent != nil:
+		b.rescuable = true
+	case a.call.mayBeRescued():
+		b.rescuable, a.answer.Tape = true, &a.tape
+	}
 	t := &trouble{err: ErrBadResponse}
 	for {
 		ev, says, err := b.next()

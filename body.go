@@ -44,12 +44,13 @@ type streamBody struct {
 	closing atomic.Bool
 
 	keepAlives bool // pass them on before the commit, too
+	rescuable  bool // or a rescue itself: a rescuer tells what it ended in
 
 	mu    sync.Mutex // guards what follows; held while the caller waits for the host
 	out   []byte     // ready for the caller; from the scanner's buffer once committed
 	eof   error      // what the source ended in
 	err   error      // what the caller gets after out
-	frame []byte     // the error event it ended in, if it may be rescued
+	frame []byte     // the error event it ended in, if a rescuer is to tell it
 	done  bool       // the terminator came
 	read  int64      // bytes handed over
 	keeps *recorder
@@ -156,8 +157,11 @@ func (b *streamBody) advance() {
 		timer := time.AfterFunc(drainWait, b.hangUp)
 		defer timer.Stop()
 	}
-	was, terminated := b.whole(), b.done
+	was, terminated, told := b.whole(), b.done, b.attempt.tape
 	ev, says, err := b.next()
+	if err != nil || says >= wire.Malformed {
+		b.attempt.tape = told // what is not passed on has not been told
+	}
 	switch {
 	case err != nil && was, err == io.EOF && b.attempt.answer.Ended():
 		b.finish(ClassOK, io.EOF)
@@ -175,7 +179,7 @@ func (b *streamBody) advance() {
 		return
 	case says == wire.Failure:
 		// SDKs that know error frames show its message; the others get the error behind it.
-		if b.attempt.answer.Tape != nil {
+		if b.rescuable {
 			b.frame = bytes.Clone(ev.Raw)
 		} else {
 			b.out = ev.Raw
@@ -221,7 +225,7 @@ func (b *streamBody) breaks(err error) {
 // finish ends the exchange and sets what the caller reads after out.
 func (b *streamBody) finish(class Class, err error) {
 	b.err = err
-	if c := b.attempt.call; c.t.config.stream.ErrorFrames && b.attempt.answer.Tape == nil && len(b.out) == 0 && broke(err) {
+	if c := b.attempt.call; c.t.config.stream.ErrorFrames && !b.rescuable && len(b.out) == 0 && broke(err) {
 		b.out = c.errorFrame(err)
 	}
 	if err == io.EOF {

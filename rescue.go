@@ -8,9 +8,11 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
 
@@ -19,7 +21,8 @@ import (
 )
 
 // Rescue says how a streamed chat that broke behind the commit goes on: while
-// it is text or reasoning, with one choice, and never behind a tool call.
+// it is text or reasoning, with one choice, and never behind a tool call or
+// with RetryPolicy.SendOnce.
 type Rescue int
 
 const (
@@ -67,7 +70,7 @@ type told struct {
 // mayBeRescued reports whether the call is of a kind that can be rescued at all.
 func (c *call) mayBeRescued() bool {
 	policy := c.t.config.stream.Rescue
-	if policy == RescueOff || c.op != opChat || c.body == nil || c.packed || !c.look.stream || c.look.choices != 1 || c.look.logprobs {
+	if policy == RescueOff || c.t.config.retry.SendOnce || c.op != opChat || c.body == nil || c.packed || !c.look.stream || c.look.choices != 1 || c.look.logprobs {
 		return false
 	}
 	return policy == RescueRestart || c.canContinue()
@@ -99,12 +102,14 @@ func (c *call) rescuable(resp *http.Response) *http.Response {
 	return resp
 }
 
-// idOf finds the answer's id in its first event.
+// idOf finds the answer's id in its first events.
 func idOf(events []byte) []byte {
-	_, first, _ := bytes.Cut(events, []byte("data:"))
-	line, _, _ := bytes.Cut(first, []byte("\n"))
-	if id := gjson.GetBytes(line, "id"); id.Type == gjson.String {
-		return []byte(id.Raw)
+	for line := range bytes.Lines(events) {
+		if data, ok := bytes.CutPrefix(line, []byte("data:")); ok {
+			if id := gjson.GetBytes(data, "id"); id.Type == gjson.String && id.Str != "" {
+				return []byte(id.Raw)
+			}
+		}
 	}
 	return nil
 }
@@ -138,16 +143,38 @@ func (r *rescuer) Read(p []byte) (int, error) {
 		if n > 0 || err == nil || !broke(err) {
 			return n, err
 		}
-		r.told.take(r.inner.Load().attempt.answer.Tape)
+		r.told.take(&r.inner.Load().attempt.tape)
 		r.mend(err)
 	}
 }
 
 // take takes in what an attempt has delivered as it came.
 func (t *told) take(tape *wire.Tape) {
-	t.text = append(t.text, unescaped(tape.Text)...)
-	t.reasoning = append(t.reasoning, unescaped(tape.Reasoning)...)
-	t.other = t.other || tape.Other
+	said := saidOn(tape)
+	t.text = append(t.text, said.text...)
+	t.reasoning = append(t.reasoning, said.reasoning...)
+	t.other = t.other || said.other || said.torn
+}
+
+// A said is what an event, or all of them, say.
+type said struct {
+	data            []byte
+	text, reasoning string
+	other           bool // something that cannot be gone on from
+	torn            bool // it may hold a part of a character only
+	ends            bool
+}
+
+func saidOn(tape *wire.Tape) said {
+	s := said{text: unescaped(tape.Text), reasoning: unescaped(tape.Reasoning), other: tape.Other}
+	s.torn = torn(tape.Text, s.text) || torn(tape.Reasoning, s.reasoning)
+	return s
+}
+
+// torn reports whether a text may begin or end within a character: hosts may
+// send its bytes, or the two escapes that JSON has for it, in two events.
+func torn(inside []byte, text string) bool {
+	return strings.ContainsRune(text, utf8.RuneError) && (bytes.Contains(inside, []byte(`\u`)) || !utf8.Valid(inside))
 }
 
 // unescaped undoes JSON's escapes in the inside of a valid string.
@@ -164,10 +191,8 @@ func broke(err error) bool {
 // Close ends the exchange, a rescue under way included.
 func (r *rescuer) Close() error {
 	r.over.Store(true)
-	if stop := r.stop.Load(); stop != nil {
-		(*stop)(errClosed)
-	}
-	r.inner.Load().Close()
+	r.inner.Load().Close() // first: who leaves behind payload cancels nothing
+	r.end()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.inner.Load().Close() // a rescue may just have put another in its place
@@ -185,6 +210,7 @@ func (r *rescuer) mend(err error) {
 	if r.cause == nil {
 		r.cause = err
 	}
+	r.err = r.cause // should a rescue panic
 	broken := r.inner.Load()
 	for !r.told.other && r.rescues < maxRescues && !r.over.Load() {
 		how := r.way()
@@ -194,6 +220,7 @@ func (r *rescuer) mend(err error) {
 		r.rescues++
 		if next := r.ask(how, broken.attempt.endpoint); next != nil {
 			r.inner.Store(next)
+			r.err = nil
 			if r.open { // the last event came without the blank line that ends it, or in parts
 				r.give([]byte("\n\n"))
 			}
@@ -208,14 +235,20 @@ func (r *rescuer) mend(err error) {
 		}
 		r.anew = true
 	}
-	r.out, r.err = broken.frame, r.cause
-	if c := r.call; len(r.out) == 0 && c.t.config.stream.ErrorFrames {
+	r.end()
+	c := r.call
+	switch {
+	case c.Err() != nil:
+		r.out, r.err = nil, context.Cause(c)
+		return
+	case len(broken.frame) > 0:
+		r.out = broken.frame
+	case c.t.config.stream.ErrorFrames:
 		r.out = c.errorFrame(r.cause)
 	}
 	if len(r.out) > 0 && r.open {
 		r.out = append([]byte("\n\n"), r.out...)
 	}
-	r.end()
 }
 
 // end lets go of the latest rescue.
@@ -290,7 +323,7 @@ func (c *call) again(ctx context.Context, how rescueKind, body []byte, avoid str
 	again.req = c.req.WithContext(again)
 	again.look = lookInto(body)
 	again.look.model = c.look.model
-	again.look.prefix = how == rescueContinues
+	again.look.prefix = c.look.prefix || how == rescueContinues
 	return again
 }
 
@@ -326,9 +359,9 @@ type splice struct {
 	text     int // of what has been told, seen again
 	reason   int
 
-	decided bool     // it is known that the host goes on, and does not begin anew
-	held    [][]byte // events until then
-	begins  string   // their text
+	decided bool   // it is known that the host goes on, and does not begin anew
+	held    []said // events until then
+	begins  string // their text
 }
 
 // advance takes the next event of the rescue into out, or the end into err.
@@ -372,53 +405,68 @@ func (r *rescuer) keep() {
 
 // event takes in one event of the rescue.
 func (r *rescuer) event(ev sse.Event) {
-	if ev.Kind != sse.Data || len(ev.Data) == 0 {
+	switch {
+	case ev.Kind == sse.Comment: // the scanner drops those that nobody wants
+		r.give(ev.Raw)
+	case ev.Kind == sse.Data && (ev.One || gjson.ValidBytes(ev.Data)):
+		r.take(bytes.ReplaceAll(ev.Data, []byte("\n"), []byte(" "))) // a copy: the scanner's bytes do not last
+	case ev.Kind == sse.Data: // a host that forgets the blank lines between its events
+		s := r.splice
+		for line := range bytes.SplitSeq(bytes.Clone(ev.Data), []byte("\n")) {
+			if r.err == nil && r.splice == s {
+				r.take(line)
+			}
+		}
+	}
+}
+
+// take takes in what an event of the rescue says.
+func (r *rescuer) take(data []byte) {
+	if len(data) == 0 {
 		return
 	}
-	if string(ev.Data) == "[DONE]" {
+	if string(data) == "[DONE]" {
 		if r.flush() {
-			r.give(bytes.Clone(ev.Raw))
+			r.give([]byte("data: [DONE]\n\n"))
 			r.keep()
 		}
 		return
 	}
-	delta := gjson.GetBytes(ev.Data, "choices.0.delta")
-	text, reasoning := delta.Get("content").String(), delta.Get("reasoning_content").String()
-	if reasoning == "" {
-		reasoning = delta.Get("reasoning").String()
-	}
-	calls := len(delta.Get("tool_calls").Array()) > 0
-	ends := gjson.GetBytes(ev.Data, "choices.0.finish_reason").Type == gjson.String
+	var tape wire.Tape
+	answer := wire.Answer{Wire: r.call.op.wire(), Tape: &tape}
+	answer.Event(data)
+	event := saidOn(&tape)
+	event.data = data
+	event.ends = gjson.GetBytes(data, "choices.0.finish_reason").Type == gjson.String
 	switch {
 	case r.splice.restarts:
-		r.again(ev.Data, text, reasoning, calls, ends)
-	case reasoning != "":
+		r.again(event)
+	case event.reasoning != "":
 		r.spurn() // it thinks anew: this is no continuation
-	case r.splice.decided, text == "" && !ends && !calls && len(r.splice.held) == 0:
-		r.pass(ev.Data, text, text, "")
-		r.told.other = r.told.other || calls
+	case r.splice.decided, event.text == "" && !event.ends && !event.other && len(r.splice.held) == 0:
+		r.pass(event, event.text, "")
 	default:
-		r.decide(ev.Data, text, ends || calls)
+		r.decide(event)
 	}
 }
 
-// decide holds events until their text tells whether the host goes on from
-// what has been told, or has ignored it and begins anew.
-func (r *rescuer) decide(data []byte, text string, ends bool) {
+// decide holds events, those without text too, until their text tells whether
+// the host goes on from what has been told, or has ignored it and begins anew.
+func (r *rescuer) decide(event said) {
 	s := r.splice
-	s.held = append(s.held, bytes.Clone(data))
-	s.begins += text
+	s.held = append(s.held, event)
+	s.begins += event.text
 	enough := min(len(r.told.text), telling)
 	n := min(len(s.begins), enough)
 	same := n > 0 && s.begins[:n] == string(r.told.text[:n])
 	switch {
-	case same && n < enough && !ends: // wait for more
+	case !event.ends && (n == 0 || same && n < enough): // wait for more
 	case same && n == telling && r.call.t.config.stream.Rescue == RescueRestart && !repeats(r.told.text):
 		held := s.held
 		s.held, s.restarts = nil, true
 		for _, event := range held {
 			if r.err == nil && r.splice == s {
-				r.event(sse.Event{Kind: sse.Data, Data: event})
+				r.again(event)
 			}
 		}
 	case same && n == enough:
@@ -454,8 +502,7 @@ func (r *rescuer) flush() bool {
 	}
 	s.decided = true
 	for _, event := range s.held {
-		text := gjson.GetBytes(event, "choices.0.delta.content").String()
-		r.pass(event, text, text, "")
+		r.pass(event, event.text, "")
 	}
 	s.held = nil
 	return true
@@ -463,20 +510,21 @@ func (r *rescuer) flush() bool {
 
 // again lets pass, of an answer that begins anew, what follows the part told
 // before, as long as that is the same to the byte.
-func (r *rescuer) again(data []byte, text, reasoning string, calls, ends bool) {
+func (r *rescuer) again(event said) {
 	s := r.splice
-	moreReasoning, ok1 := beyond(reasoning, r.told.reasoning, &s.reason)
-	if text != "" && s.reason < len(r.told.reasoning) || moreReasoning != "" && len(r.told.text) > 0 && s.text < len(r.told.text) {
+	moreReasoning, ok1 := beyond(event.reasoning, r.told.reasoning, &s.reason)
+	if event.text != "" && s.reason < len(r.told.reasoning) || moreReasoning != "" && len(r.told.text) > 0 && s.text < len(r.told.text) {
 		ok1 = false
 	}
-	moreText, ok2 := beyond(text, r.told.text, &s.text)
+	moreText, ok2 := beyond(event.text, r.told.text, &s.text)
 	whole := s.text >= len(r.told.text) && s.reason >= len(r.told.reasoning)
+	partly := moreText != event.text || moreReasoning != event.reasoning
 	switch {
-	case !ok1, !ok2, (calls || ends) && !whole:
+	case !ok1, !ok2, (event.other || event.ends) && !whole, event.torn && partly:
 		r.spurn()
-	case moreText != "" || moreReasoning != "" || calls || ends || whole && text == "" && reasoning == "" && (len(r.told.text) > 0 || s.reason > 0):
-		r.pass(data, text, moreText, moreReasoning)
-		r.told.other = r.told.other || calls
+	case moreText != "" || moreReasoning != "" || event.other || event.ends ||
+		whole && event.text == "" && event.reasoning == "" && (len(r.told.text) > 0 || s.reason > 0):
+		r.pass(event, moreText, moreReasoning)
 	}
 }
 
@@ -505,7 +553,8 @@ func (r *rescuer) spurn() {
 
 // pass lets an event through, made to fit: with the first answer's id, without
 // a role, and with what is new of its text only.
-func (r *rescuer) pass(data []byte, text, moreText, moreReasoning string) {
+func (r *rescuer) pass(event said, moreText, moreReasoning string) {
+	data := event.data
 	var edits []edit
 	replace := func(path, with string) {
 		if v := gjson.GetBytes(data, path); v.Exists() && v.Index > 0 && v.Raw != with {
@@ -518,11 +567,11 @@ func (r *rescuer) pass(data []byte, text, moreText, moreReasoning string) {
 	if gjson.GetBytes(data, "choices.0.delta.role").Type == gjson.String {
 		replace("choices.0.delta.role", "null")
 	}
-	if moreText != text {
+	if moreText != event.text {
 		replace("choices.0.delta.content", string(gjson.AppendJSONString(nil, moreText)))
 	}
 	for _, name := range [...]string{"reasoning_content", "reasoning"} {
-		if v := gjson.GetBytes(data, "choices.0.delta."+name); v.Type == gjson.String && v.Str != "" && r.splice.restarts {
+		if v := gjson.GetBytes(data, "choices.0.delta."+name); v.Type == gjson.String && v.Str != "" && moreReasoning != event.reasoning {
 			replace("choices.0.delta."+name, string(gjson.AppendJSONString(nil, moreReasoning)))
 		}
 	}
@@ -537,10 +586,10 @@ func (r *rescuer) pass(data []byte, text, moreText, moreReasoning string) {
 	}
 	r.told.text = append(r.told.text, moreText...)
 	r.told.reasoning = append(r.told.reasoning, moreReasoning...)
+	r.told.other = r.told.other || event.other || event.torn
 	r.splice.text += len(moreText)
 	r.splice.reason += len(moreReasoning)
-	event := append([]byte("data: "), withEdits(data, edits)...)
-	r.give(append(event, "\n\n"...))
+	r.give(append(append([]byte("data: "), withEdits(data, edits)...), "\n\n"...))
 }
 
 // before is how much text was told before the latest rescue.

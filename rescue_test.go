@@ -103,7 +103,7 @@ func (h *teller) stream(reasoning, answer string) string {
 
 // heard reads what a caller has read, plainly.
 func heard(t *testing.T, body string) (reasoning, text string, ids, roles, ends int) {
-	seen := make(map[string]bool)
+	seen, told := make(map[string]bool), 0
 	for _, block := range strings.Split(body, "\n\n") {
 		data, ok := strings.CutPrefix(strings.TrimLeft(block, "\n"), "data: ")
 		if !ok || data == "[DONE]" || data == "" {
@@ -118,6 +118,13 @@ func heard(t *testing.T, body string) (reasoning, text string, ids, roles, ends 
 				}
 				Finish *string `json:"finish_reason"`
 			}
+		}
+		if strings.HasPrefix(data, `{"error"`) {
+			told++
+			continue
+		}
+		if told > 0 && ends == 0 {
+			t.Errorf("behind an error frame the caller read %q", data)
 		}
 		if err := json.Unmarshal([]byte(data), &event); err != nil {
 			if ends > 0 {
@@ -352,5 +359,168 @@ func TestErrorFrames(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// What rescues meet beside plain text: each case is the streams that hosts give
+// one after the other, what the caller reads of them, and whether it ends well.
+func TestRescueOfOddStreams(t *testing.T) {
+	event := func(delta, finish string) string {
+		return `data: {"id":"x","choices":[{"index":0,"delta":` + delta + `,"finish_reason":` + finish + "}]}\n\n"
+	}
+	says := func(text string) string { return event(`{"content":"`+text+`"}`, "null") }
+	const (
+		long  = "The quick brown fox jumps over the lazy dog, "
+		frame = "data: {\"error\":{\"message\":\"boom\"}}\n\n"
+		done  = "data: [DONE]\n\n"
+	)
+	end := event(`{}`, `"stop"`) + done
+	tool := func(arguments string) string {
+		return event(`{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"`+arguments+`"}}]}`, "null")
+	}
+	onward, anew := StreamPolicy{}, StreamPolicy{Rescue: RescueRestart}
+	for _, tt := range []struct {
+		name    string
+		policy  StreamPolicy
+		streams []string
+		want    string
+		whole   bool
+	}{
+		{"text in an event that ends in an error is not told", onward, []string{says("Hello ") + event(`{"content":"LOST"}`, `"error"`), says("tail") + end},
+			says("Hello ") + says("tail") + end, true},
+		{"text in an event out of resources is not told", onward, []string{says("Hello ") + event(`{"content":"LOST"}`, `"insufficient_system_resource"`), says("tail") + end},
+			says("Hello ") + says("tail") + end, true},
+		{"text in a cut block is not told", onward, []string{says("Hello ") + strings.TrimSuffix(says("LOST"), "\n") + `data: {"choi`, says("tail") + end},
+			says("Hello ") + says("tail") + end, true},
+		{"a rescue's error frame is kept back", onward, []string{says(long), says("and ") + frame, says("tail") + end},
+			says(long) + says("and ") + says("tail") + end, true},
+		{"a rescue's named error is kept back", onward, []string{says(long), says("and ") + "event: error\n" + says("boom"), says("tail") + end},
+			says(long) + says("and ") + says("tail") + end, true},
+		{"an error frame is told once", StreamPolicy{ErrorFrames: true}, []string{says(long), says("and ") + frame}, says(long) + says("and ") + frame, false},
+		{"an event in two lines", onward, []string{says(long), "data: {\"id\":\"y\",\"choices\":[{\"index\":0,\ndata: \"delta\":{\"content\":\"and\"}}]}\n\n" + end},
+			says(long) + "data: {\"id\":\"x\",\"choices\":[{\"index\":0, \"delta\":{\"content\":\"and\"}}]}\n\n" + end, true},
+		{"two events in a block", onward, []string{says(long), strings.TrimSuffix(says("one"), "\n") + says("two") + end},
+			says(long) + says("one") + says("two") + end, true},
+		{"a character in two escapes, going on", onward, []string{says(long), says(`x\ud83d`) + says(`\ude00y`) + end}, says(long) + says(`x\ud83d`) + says(`\ude00y`) + end, true},
+		{"a character in two escapes, cut between", onward, []string{says(`Hello \ud83d`), says("tail") + end}, says(`Hello \ud83d`), false},
+		{"a character in two escapes, to be cut anew", anew, []string{says("Hello "), says(`Hello x\ud83d`) + says(`\ude00y`) + end}, says("Hello "), false},
+		{"bytes that are no text", onward, []string{says("Hello \xff"), says("tail") + end}, says("Hello \xff"), false},
+		{"a tool call is not glued", onward, []string{says(long), says("so: ") + tool(`{\"a`), tool(`{\"a\":1}`) + end}, says(long) + says("so: ") + tool(`{\"a`), false},
+		{"a tool call before any text is held until it is whole", onward, []string{says(long), tool(`{}`) + end}, says(long) + tool(`{}`) + end, true},
+		{"a tool call that breaks while held is not told", onward, []string{says(long), tool(`{\"a`), says("tail") + end}, says(long) + says("tail") + end, true},
+		{"a refusal is not glued", onward, []string{says(long), says("but ") + event(`{"refusal":"I can"}`, "null"), event(`{"refusal":"I can not"}`, "null") + end},
+			says(long) + says("but ") + event(`{"refusal":"I can"}`, "null"), false},
+		{"a refusal in the place of what was told", anew, []string{says("Hello "), event(`{"refusal":"I can"}`, "null") + end}, says("Hello "), false},
+		{"a list for a content is not gone on from", onward, []string{says(long), says("a ") + event(`{"content":[{"type":"text","text":"b"}]}`, "null"), says("c") + end},
+			says(long) + says("a ") + event(`{"content":[{"type":"text","text":"b"}]}`, "null"), false},
+		{"a host that thinks in its own way, and begins anew", onward, []string{says(long), event(`{"reasoning_details":[{"text":"hm"}]}`, "null") + says(long+"tail") + end}, says(long), false},
+		{"reasoning by two names", anew, []string{event(`{"reasoning":"ab","reasoning_content":"ab"}`, "null"), event(`{"reasoning":"abc","reasoning_content":"abc"}`, "null") + end},
+			event(`{"reasoning":"ab","reasoning_content":"ab"}`, "null"), false},
+		{"comments go on, if wanted", StreamPolicy{KeepComments: true}, []string{says(long), says("tail") + ": hold on\n" + end}, says(long) + says("tail") + ": hold on\n" + end, true},
+		{"an id that comes late", onward, []string{`data: {"id":"","choices":[]}` + "\n\n" + says(long), strings.ReplaceAll(says("tail")+end, `"x"`, `"y"`)},
+			`data: {"id":"","choices":[]}` + "\n\n" + says(long) + says("tail") + end, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			asked, prefix := 0, ""
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				sent, _ := io.ReadAll(req.Body)
+				req.Body.Close()
+				prefix = gjson.GetBytes(sent, `messages.#(prefix==true).content`).Str
+				if asked++; asked > len(tt.streams) {
+					return answer(400, asJSON, "{}"), nil
+				}
+				return answer(200, asStream, tt.streams[asked-1]), nil
+			}), WithStream(tt.policy), noBreaker, WithCache(CachePolicy{}), WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk", Host: HostDeepSeek}))
+			const body = `{"model":"m","stream":true,"max_tokens":1000,"messages":[{"role":"user","content":"q"}]}`
+			got := asks(t.Context(), rt, body)
+			if got.body != tt.want || (got.err == nil) != tt.whole || got.err != nil && !broke(got.err) {
+				t.Errorf("read\n%s%v, want\n%swhole: %v", got.body, got.err, tt.want, tt.whole)
+			}
+			told := ""
+			for block := range strings.SplitSeq(got.body, "\n\n") {
+				told += gjson.Get(strings.TrimPrefix(block, "data: "), "choices.0.delta.content").Str
+			}
+			if !strings.HasPrefix(told, prefix) {
+				t.Errorf("a host was asked to go on from %q, told was %q", prefix, told)
+			}
+			if again := asks(t.Context(), rt, body); strings.Contains(again.header("Cache-Status"), "hit") != tt.whole || tt.whole && again.body != tt.want {
+				t.Errorf("again: %s\n%s", again.header("Cache-Status"), again.body)
+			}
+		})
+	}
+}
+
+// The caller's own prefix completion is begun anew only where a prefix is
+// gone on from, too.
+func TestRestartOfAPrefix(t *testing.T) {
+	var asked []string
+	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		io.Copy(io.Discard, req.Body)
+		req.Body.Close()
+		asked = append(asked, req.URL.String())
+		return answer(200, asStream, goodEvent), nil
+	}), WithStream(StreamPolicy{Rescue: RescueRestart}), noBreaker, WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk", Host: HostDeepSeek}, Endpoint{Name: "b", URL: "https://b", APIKey: "sk"}))
+	req, _ := post(t.Context(), "https://a/beta", `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"x","prefix":true}]}`)
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); !errors.Is(err, ErrTruncated) {
+		t.Errorf("the end is %v, want ErrTruncated", err)
+	}
+	for _, url := range asked {
+		if url != "https://a/beta/chat/completions" {
+			t.Errorf("%s was asked", url)
+		}
+	}
+	if len(asked) < 2 {
+		t.Errorf("asked %v, want a rescue", asked)
+	}
+}
+
+// What ends while a rescue is asked for: by a panic of the base, or by the
+// caller's cancel.
+func TestRescueEndsEarly(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		ends func(cancel func())
+		want error
+	}{
+		{"a panic", func(func()) { panic("base") }, ErrTruncated},
+		{"the caller's cancel", func(cancel func()) { cancel() }, context.Canceled},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			asked := 0
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				io.Copy(io.Discard, req.Body)
+				req.Body.Close()
+				if asked++; asked == 2 {
+					tt.ends(cancel)
+					return nil, req.Context().Err()
+				}
+				return answer(200, asStream, goodEvent), nil
+			}), noBreaker, WithStream(StreamPolicy{ErrorFrames: true}), WithRetry(RetryPolicy{MinDelay: Off}), WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk", Host: HostDeepSeek}))
+			req, _ := post(ctx, "https://a", chatStream)
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			read := func() (text string, err error, panicked any) {
+				defer func() { panicked = recover() }()
+				b, err := io.ReadAll(resp.Body)
+				return string(b), err, nil
+			}
+			text, err, panicked := read()
+			if panicked != nil {
+				text, err, panicked = read()
+			}
+			if panicked != nil || !errors.Is(err, tt.want) || strings.Contains(text, "error") {
+				t.Errorf("read %q, %v, panic %v, want %v", text, err, panicked, tt.want)
+			}
+		})
 	}
 }

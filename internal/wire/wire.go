@@ -279,15 +279,22 @@ func carries(c *cursor, tape *Tape) bool {
 	if !c.enter('{') {
 		return false
 	}
-	found := false
+	found, reasoned := false, false
 	for c.more('}') {
 		key := c.key()
 		switch v := c.value(); {
 		case v.isText():
-			if string(key) != "role" && string(key) != "type" {
-				found = true
-				tape.take(key, v)
+			if string(key) == "role" || string(key) == "type" {
+				continue
 			}
+			found = true
+			if string(key) == "reasoning" || string(key) == "reasoning_content" {
+				if reasoned { // the same by two names: whose is it?
+					key = nil
+				}
+				reasoned = true
+			}
+			tape.take(key, v)
 		case v.isFilled():
 			found = true
 			tape.take(nil, nil)
