@@ -37,6 +37,9 @@ func (r *run) loop() (*http.Response, error) {
 		if s.endpoint == nil {
 			return r.giveUp(s)
 		}
+		if s.wait > 0 && r.call.avoid != "" { // for a preference, nobody waits
+			return r.giveUp(step{})
+		}
 		if err := r.wait(s); err != nil {
 			return nil, err
 		}

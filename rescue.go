@@ -171,6 +171,16 @@ func saidOn(tape *wire.Tape) said {
 	return s
 }
 
+// plain reports whether all the event's text stands where a chunk has it.
+func (s *said) plain() bool {
+	delta := gjson.GetBytes(s.data, "choices.0.delta")
+	reasoning := delta.Get("reasoning_content").Str
+	if reasoning == "" {
+		reasoning = delta.Get("reasoning").Str
+	}
+	return delta.Get("content").Str == s.text && reasoning == s.reasoning
+}
+
 // torn reports whether a text may begin or end within a character: hosts may
 // send its bytes, or the two escapes that JSON has for it, in two events.
 func torn(inside []byte, text string) bool {
@@ -294,19 +304,19 @@ func (r *rescuer) ask(how rescueKind, broken *endpoint) *streamBody {
 		body = r.call.continued(r.told.text)
 	}
 	for _, avoid := range [...]string{broken.Account, ""} {
+		if ctx.Err() != nil {
+			break
+		}
 		c := r.call.again(ctx, how, body, avoid)
 		loop := &run{t: c.t, call: c, begun: c.parent.sent(), rescues: true}
-		before := loop.begun
 		resp, err := loop.loop()
-		if err == nil {
-			if next, ok := resp.Body.(*streamBody); ok {
-				return next
-			}
-			resp.Body.Close()
+		if err != nil {
+			continue
 		}
-		if loop.begun != before || err != nil {
-			break // somebody was asked
+		if next, ok := resp.Body.(*streamBody); ok {
+			return next
 		}
+		resp.Body.Close()
 	}
 	stop(errClosed)
 	return nil
@@ -437,7 +447,7 @@ func (r *rescuer) take(data []byte) {
 	answer.Event(data)
 	event := saidOn(&tape)
 	event.data = data
-	event.ends = gjson.GetBytes(data, "choices.0.finish_reason").Type == gjson.String
+	event.ends = answer.Ended()
 	switch {
 	case r.splice.restarts:
 		r.again(event)
@@ -520,7 +530,7 @@ func (r *rescuer) again(event said) {
 	whole := s.text >= len(r.told.text) && s.reason >= len(r.told.reasoning)
 	partly := moreText != event.text || moreReasoning != event.reasoning
 	switch {
-	case !ok1, !ok2, (event.other || event.ends) && !whole, event.torn && partly:
+	case !ok1, !ok2, (event.other || event.ends) && !whole, partly && (event.torn || !event.plain()):
 		r.spurn()
 	case moreText != "" || moreReasoning != "" || event.other || event.ends ||
 		whole && event.text == "" && event.reasoning == "" && (len(r.told.text) > 0 || s.reason > 0):
@@ -579,7 +589,7 @@ func (r *rescuer) pass(event said, moreText, moreReasoning string) {
 		// What the first attempt took is not in it: it broke before it could say.
 		spent := estimate(r.told.text[:r.before()])
 		for _, name := range [...]string{"completion_tokens", "total_tokens"} {
-			if n := usage.Get(name); n.Type == gjson.Number {
+			if n := usage.Get(name); n.Type == gjson.Number && n.Num >= 0 && n.Num < 1<<31 {
 				replace("usage."+name, strconv.Itoa(int(n.Num)+spent))
 			}
 		}

@@ -416,6 +416,18 @@ func TestRescueOfOddStreams(t *testing.T) {
 		{"a host that thinks in its own way, and begins anew", onward, []string{says(long), event(`{"reasoning_details":[{"text":"hm"}]}`, "null") + says(long+"tail") + end}, says(long), false},
 		{"reasoning by two names", anew, []string{event(`{"reasoning":"ab","reasoning_content":"ab"}`, "null"), event(`{"reasoning":"abc","reasoning_content":"abc"}`, "null") + end},
 			event(`{"reasoning":"ab","reasoning_content":"ab"}`, "null"), false},
+		{"a host that begins anew, and says of each event that it has not ended", onward, []string{says(long), event(`{"content":"The "}`, `""`) + event(`{"content":"`+long[4:]+`tail"}`, `""`) + end}, says(long), false},
+		{"the same, told again", anew, []string{says(long), event(`{"content":"The "}`, `"null"`) + event(`{"content":"`+long[4:]+`tail"}`, `""`) + end},
+			says(long) + event(`{"content":"tail"}`, `""`) + end, true},
+		{"a message in the place of a delta", anew, []string{says("Hello "), `data: {"choices":[{"index":0,"message":{"content":"Hello world"},"finish_reason":null}]}` + "\n\n" + end}, says("Hello "), false},
+		{"two entries of a choice", anew, []string{says("Hello "), `data: {"choices":[{"index":0,"delta":{"content":"Hello "}},{"index":0,"delta":{"content":"world"}}]}` + "\n\n" + end}, says("Hello "), false},
+		{"a text as of a completion", anew, []string{`data: {"choices":[{"index":0,"text":"Hello "}]}` + "\n\n", `data: {"choices":[{"index":0,"text":"Hello world"}]}` + "\n\n" + end},
+			`data: {"choices":[{"index":0,"text":"Hello "}]}` + "\n\n", false},
+		{"a delta beside a message", onward, []string{`data: {"choices":[{"index":0,"delta":{"content":"a "},"message":{"content":"a "}}]}` + "\n\n", says("tail") + end},
+			`data: {"choices":[{"index":0,"delta":{"content":"a "},"message":{"content":"a "}}]}` + "\n\n", false},
+		{"a content said twice", onward, []string{event(`{"content":"a","content":"b"}`, "null"), says("tail") + end}, event(`{"content":"a","content":"b"}`, "null"), false},
+		{"usage that no host means", onward, []string{says(long), says("tail") + `data: {"id":"x","choices":[],"usage":{"completion_tokens":1e300,"total_tokens":-5}}` + "\n\n" + end},
+			says(long) + says("tail") + `data: {"id":"x","choices":[],"usage":{"completion_tokens":1e300,"total_tokens":-5}}` + "\n\n" + end, true},
 		{"comments go on, if wanted", StreamPolicy{KeepComments: true}, []string{says(long), says("tail") + ": hold on\n" + end}, says(long) + says("tail") + ": hold on\n" + end, true},
 		{"an id that comes late", onward, []string{`data: {"id":"","choices":[]}` + "\n\n" + says(long), strings.ReplaceAll(says("tail")+end, `"x"`, `"y"`)},
 			`data: {"id":"","choices":[]}` + "\n\n" + says(long) + says("tail") + end, true},
@@ -525,6 +537,52 @@ func TestRescueEndsEarly(t *testing.T) {
 			if !errors.Is(err, tt.want) || strings.Contains(text, "error") {
 				t.Errorf("read %q, %v, want %v", text, err, tt.want)
 			}
+		})
+	}
+}
+
+// Where the stream broke is asked last; but for a better place nobody waits,
+// nor is it missed where the others fail.
+func TestRescueWaitsForNoPreference(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		status int
+		opts   []Option
+	}{
+		{"the other rests", 429, nil},
+		{"the other lacks it", 404, nil},
+		{"the other is down", 500, nil},
+		{"there is no other", 0, []Option{WithErrors()}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var asked []string
+				opts := append(tt.opts, noBreaker, WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk", Host: HostDeepSeek}))
+				if tt.status != 0 {
+					opts = append(opts, WithBackup(Endpoint{Name: "b", URL: "https://b", APIKey: "sk", Host: HostDeepSeek}))
+				}
+				rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+					io.Copy(io.Discard, req.Body)
+					req.Body.Close()
+					asked = append(asked, req.URL.Host)
+					switch {
+					case req.URL.Host == "b":
+						resp := answer(tt.status, asJSON, `{"error":{"message":"no"}}`)
+						if tt.status == 429 {
+							resp.Header.Set("Retry-After", "50")
+						}
+						return resp, nil
+					case len(asked) == 1:
+						return answer(200, asStream, goodEvent), nil
+					}
+					return answer(200, asStream, wholeStream), nil
+				}), opts...)
+				start := time.Now()
+				got := asks(t.Context(), rt, chatStream)
+				if took := time.Since(start); took > 0 || asked[len(asked)-1] != "a" || len(asked) < 2 || got.status() != 200 {
+					t.Errorf("asked %v in %v, ended in %v", asked, took, got.err)
+				}
+			})
 		})
 	}
 }

@@ -35,7 +35,7 @@ func (a *Answer) chat(c *cursor) Says {
 }
 
 func (a *Answer) choice(c *cursor) Says {
-	says, index, finish := Nothing, 0, value(nil)
+	says, index, finish, parts := Nothing, 0, value(nil), 0
 	if c.enter('{') {
 		for c.more('}') {
 			switch string(c.key()) {
@@ -44,10 +44,12 @@ func (a *Answer) choice(c *cursor) Says {
 			case "delta", "message":
 				if carries(c, a.Tape) {
 					says = max(says, Payload)
+					parts++
 				}
 			case "text": // of a FIM completion
 				if c.value().isText() {
 					says = max(says, Payload)
+					parts += 2 // in a chat it is nothing to go on from
 				}
 			case "finish_reason":
 				finish = c.value()
@@ -60,7 +62,7 @@ func (a *Answer) choice(c *cursor) Says {
 			}
 		}
 	}
-	if a.Tape != nil && index != 0 {
+	if a.Tape != nil && (index != 0 || parts > 1) {
 		a.Tape.Other = true
 	}
 	a.seen.add(index)

@@ -279,7 +279,7 @@ func carries(c *cursor, tape *Tape) bool {
 	if !c.enter('{') {
 		return false
 	}
-	found, reasoned := false, false
+	found, reasoned, spoken := false, false, false
 	for c.more('}') {
 		key := c.key()
 		switch v := c.value(); {
@@ -288,8 +288,15 @@ func carries(c *cursor, tape *Tape) bool {
 				continue
 			}
 			found = true
-			if string(key) == "reasoning" || string(key) == "reasoning_content" {
-				if reasoned { // the same by two names: whose is it?
+			// What is said twice, by two names or by one, is said who knows how.
+			switch string(key) {
+			case "content":
+				if spoken {
+					key = nil
+				}
+				spoken = true
+			case "reasoning", "reasoning_content":
+				if reasoned {
 					key = nil
 				}
 				reasoned = true
