@@ -303,13 +303,16 @@ func (r *rescuer) ask(how rescueKind, broken *endpoint) *streamBody {
 	if how == rescueContinues {
 		body = r.call.continued(r.told.text)
 	}
+	var visits []*visit
 	for _, avoid := range [...]string{broken.Account, ""} {
 		if ctx.Err() != nil {
 			break
 		}
 		c := r.call.again(ctx, how, body, avoid)
+		c.visits = visits
 		loop := &run{t: c.t, call: c, begun: c.parent.sent(), rescues: true}
 		resp, err := loop.loop()
+		visits = c.visits
 		if err != nil {
 			continue
 		}

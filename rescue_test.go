@@ -552,6 +552,7 @@ func TestRescueWaitsForNoPreference(t *testing.T) {
 		{"the other rests", 429, nil},
 		{"the other lacks it", 404, nil},
 		{"the other is down", 500, nil},
+		{"the other rejects it", 400, nil},
 		{"there is no other", 0, []Option{WithErrors()}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -579,8 +580,12 @@ func TestRescueWaitsForNoPreference(t *testing.T) {
 				}), opts...)
 				start := time.Now()
 				got := asks(t.Context(), rt, chatStream)
-				if took := time.Since(start); took > 0 || asked[len(asked)-1] != "a" || len(asked) < 2 || got.status() != 200 {
-					t.Errorf("asked %v in %v, ended in %v", asked, took, got.err)
+				want := "a b a"
+				if tt.status == 0 {
+					want = "a a"
+				}
+				if took := time.Since(start); took > 0 || strings.Join(asked, " ") != want || got.status() != 200 {
+					t.Errorf("asked %v in %v, want %s, ended in %v", asked, took, want, got.err)
 				}
 			})
 		})
