@@ -82,6 +82,7 @@ type run struct {
 	forced    int           // open circuits probed
 	probed    []*endpoint   // by others, whom the call waited for
 	watched   int           // times a probe, or leave to probe, was waited for
+	watchedAt time.Time     // for the first time
 	outwaited int           // pauses that began while the call waited for another to end
 	over      *step         // how the call ends, known before the loop came to it
 	rescues   bool          // it goes on from a broken stream: every attempt is an extra one
@@ -191,8 +192,10 @@ func (r *run) next(now time.Time) step {
 		return probe
 	}
 	s := r.again(soonest, now)
-	if s.endpoint == nil && watched.endpoint != nil && r.forced < maxForced && r.watched < maxWatches && r.inTime(watched.wait, now, watched.wait) {
-		r.watched++
+	if s.endpoint == nil && watched.endpoint != nil && r.forced < maxForced && (r.watched < maxWatches || now.Sub(r.watchedAt) < minWatch) && r.inTime(watched.wait, now, watched.wait) {
+		if r.watched++; r.watched == 1 {
+			r.watchedAt = now
+		}
 		return watched
 	}
 	if s.endpoint == nil && shunned.endpoint != nil && shunned.endpoint.resort(now) {
@@ -203,7 +206,9 @@ func (r *run) next(now time.Time) step {
 
 const (
 	maxForced  = 2 // open circuits that one call probes
-	maxWatches = 4 // times it waits for another's probe, or for leave to make one
+	maxWatches = 4 // times it waits for another's probe, or for leave to make one,
+	// or for so long: where many wait for leave, others get it several times first.
+	minWatch = 2 * time.Second
 )
 
 // above reports whether s is a step to a better tier than other, or to one at all.
