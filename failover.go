@@ -157,6 +157,9 @@ func (r *run) next(now time.Time) step {
 				break // it failed a moment ago
 			}
 			under, wait := e.circuits.of(s.model).probe(now)
+			if deadline, ok := r.call.Deadline(); ok && under != nil {
+				wait = min(wait, deadline.Sub(now)/2) // its outcome may be known soon
+			}
 			if wait <= 0 && here.above(probe) {
 				probe = here
 				probe.forced = true
