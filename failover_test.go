@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"sync"
@@ -18,11 +19,13 @@ func TestCallersWaitForTheProbe(t *testing.T) {
 		slow     time.Duration // of the host
 		want     map[int]int   // calls by the status of their answer
 		took     time.Duration
-		asked    int // requests the host sees
+		asked    int           // requests the host sees
+		deadline time.Duration // of each call
 	}{
-		{"the probe succeeds", true, time.Second, map[int]int{200: 10}, 2 * time.Second, 10},
-		{"the probe fails", false, time.Second, map[int]int{500: 1, 503: 9}, time.Second, 1},
-		{"the probe is slow but well, so others follow", true, 20 * time.Second, map[int]int{200: 5, 503: 5}, 32 * time.Second, 5},
+		{"the probe succeeds", true, time.Second, map[int]int{200: 10}, 2 * time.Second, 10, time.Hour},
+		{"the probe succeeds, and nobody has the time that it may take", true, time.Second, map[int]int{200: 10}, 2 * time.Second, 10, probeGrace - time.Millisecond},
+		{"the probe fails", false, time.Second, map[int]int{500: 1, 503: 9}, time.Second, 1, time.Hour},
+		{"the probe is slow but well, so others follow", true, 20 * time.Second, map[int]int{200: 5, 503: 5}, 32 * time.Second, 5, time.Hour},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -45,7 +48,9 @@ func TestCallersWaitForTheProbe(t *testing.T) {
 					t.Fatal(err)
 				}
 				call := func() int {
-					req, _ := post(t.Context(), "http://host.test", chatJSON)
+					ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
+					defer cancel()
+					req, _ := post(ctx, "http://host.test", chatJSON)
 					resp, err := rt.RoundTrip(req)
 					if err != nil {
 						t.Error(err)
