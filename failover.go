@@ -208,10 +208,11 @@ func (r *run) next(now time.Time) step {
 }
 
 const (
-	maxForced  = 2 // open circuits that one call probes
-	maxWatches = 4 // times it waits for another's probe, or for leave to make one,
-	// or for so long: where many wait for leave, others get it several times first.
-	minWatch = 2 * time.Second
+	maxForced = 2 // open circuits that one call probes
+	// A call waits for others' probes, or for leave to make one, so many times,
+	// and again within so long: where many wait, others get leave first.
+	maxWatches = 4
+	minWatch   = 2 * time.Second
 )
 
 // above reports whether s is a step to a better tier than other, or to one at all.
