@@ -1,0 +1,119 @@
+package wire
+
+import (
+	"bytes"
+	"slices"
+)
+
+// Canonical appends to dst the JSON object in text in a form that all objects
+// share which differ in the order of their members and in blanks alone, and in
+// the members that omit names at the top. Numbers, strings and the names stay
+// as they are spelt. It reports false for text that is no JSON object, and
+// then appends nothing of use.
+//
+// Where the order of members may matter, it is kept: where a name stands more
+// than once, be it in another case (Go's own decoder takes those for one), or
+// is spelt with escapes or beyond ASCII, where such doubles are hard to see.
+// Such an object opens with < instead of {, so that it equals no sorted one.
+func Canonical(dst, text []byte, omit ...string) ([]byte, bool) {
+	k := canon{cursor: cursor{text: text}, out: dst, omit: omit}
+	if k.peek() != '{' {
+		return dst, false
+	}
+	k.object()
+	return k.out, k.ended()
+}
+
+// A canon writes what its cursor reads.
+type canon struct {
+	cursor
+	out     []byte
+	omit    []string // of the outermost object
+	members []placed // of the objects the cursor is in, those of the innermost last
+	sorted  []byte   // room
+}
+
+// A placed is a member, and where it stands in out.
+type placed struct {
+	name     []byte
+	from, to int
+}
+
+func (k *canon) value() {
+	switch k.peek() {
+	case '{':
+		k.object()
+	case '[':
+		k.out = append(k.out, '[')
+		for k.open(); k.more(']'); {
+			k.value()
+			k.out = append(k.out, ',')
+		}
+		k.out = append(k.out, ']')
+	default:
+		k.out = append(k.out, k.cursor.value()...)
+	}
+}
+
+func (k *canon) object() {
+	start, mine, ordered := len(k.out), len(k.members), true
+	k.out = append(k.out, '{')
+	for k.open(); k.more('}'); {
+		name, escaped := k.name()
+		if k.depth == 1 && slices.Contains(k.omit, string(name)) {
+			k.skip()
+			continue
+		}
+		from := len(k.out)
+		k.out = append(append(append(k.out, '"'), name...), `":`...)
+		k.value()
+		k.out = append(k.out, ',')
+		ordered = ordered && !escaped && isASCII(name)
+		k.members = append(k.members, placed{name, from, len(k.out)})
+	}
+	members := k.members[mine:]
+	k.members = k.members[:mine]
+	switch {
+	case k.bad:
+	case !ordered || doubles(members):
+		k.out[start] = '<'
+	case !slices.IsSortedFunc(members, byName):
+		slices.SortFunc(members, byName)
+		k.sorted = k.sorted[:0]
+		for _, m := range members {
+			k.sorted = append(k.sorted, k.out[m.from:m.to]...)
+		}
+		copy(k.out[start+1:], k.sorted)
+	}
+	k.out = append(k.out, '}')
+}
+
+func byName(a, b placed) int { return bytes.Compare(a.name, b.name) }
+
+func isASCII(name []byte) bool {
+	return !slices.ContainsFunc(name, func(b byte) bool { return b >= 0x80 })
+}
+
+// doubles reports whether two names are one but for their case.
+func doubles(members []placed) bool {
+	const few = 16 // that are compared each with each
+	if len(members) > few {
+		seen := make(map[string]bool, len(members))
+		for _, m := range members {
+			name := string(bytes.ToLower(m.name))
+			if seen[name] {
+				return true
+			}
+			seen[name] = true
+		}
+		return false
+	}
+	for i, m := range members {
+		for _, other := range members[:i] {
+			if len(m.name) == len(other.name) && bytes.EqualFold(m.name, other.name) {
+				return true
+			}
+		}
+	}
+	return false
+}
