@@ -85,7 +85,7 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	if class == ClassOK {
 		a.call.t.prefixes.note(a)
 	}
-	entry := a.call.amend(a.place, func(t *Attempt) {
+	entry := a.call.book.amend(a.place, func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, used, bytes
 		t.Elapsed = time.Since(a.start)
 	})
@@ -241,7 +241,7 @@ func (a *attempt) setBody(req *http.Request) {
 		}
 		replayed = true
 		if a.sent.Load() {
-			c.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
+			c.book.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
 		}
 		again := &sentBody{sent: &a.sent}
 		again.bytes.Reset(body)
@@ -334,7 +334,7 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	if !a.call.goesTo(a.endpoint) {
 		dropForeign(resp.Header)
 	}
-	a.call.amend(a.place, func(t *Attempt) { t.Status = resp.StatusCode })
+	a.call.book.amend(a.place, func(t *Attempt) { t.Status = resp.StatusCode })
 	if len(a.endpoint.row.limits) > 0 {
 		a.heedLimits(resp.Header)
 	}

@@ -223,14 +223,7 @@ func (t *Transport) finished(c *call, resp *http.Response, err error) {
 	if err != nil || c.exhausted {
 		t.counts.failed.Add(1)
 	}
-	c.mu.Lock()
-	for _, a := range c.trail {
-		e.Attempt = max(e.Attempt, a.N)
-		if e.Class == "" || e.Class != ClassOK {
-			e.Class = a.Class
-		}
-	}
-	c.mu.Unlock()
+	e.Attempt, e.Class = c.book.sum()
 	t.counts.attempts.Add(int64(e.Attempt))
 	t.emit(c, e)
 }

@@ -309,7 +309,7 @@ func (r *run) afford(now time.Time, e *endpoint, model string) bool {
 		return true
 	}
 	if r.last != nil {
-		r.call.amend(r.last.place, func(t *Attempt) { t.Denied = true })
+		r.call.book.amend(r.last.place, func(t *Attempt) { t.Denied = true })
 	}
 	r.t.emit(r.call, Event{Kind: KindBudget, Endpoint: e.Name, Model: model})
 	return false
@@ -381,7 +381,7 @@ var errPanic = errors.New("breakwater: panic below")
 // accept hands the response over.
 func (r *run) accept(a *attempt, resp *http.Response) {
 	now := time.Now()
-	entry := r.call.amend(a.place, func(t *Attempt) {
+	entry := r.call.book.amend(a.place, func(t *Attempt) {
 		t.Verdict, t.Class, t.Status, t.FirstToken = VerdictAccept, ClassOK, resp.StatusCode, now.Sub(a.start)
 	})
 	a.endpoint.load.sample(entry.FirstToken, now)
@@ -436,7 +436,7 @@ func (r *run) after(a *attempt, tr *trouble) step {
 // step it returns says whether the call ends with it.
 func (r *run) learn(a *attempt, tr *trouble, now time.Time) step {
 	mayBeBilled := tr.mayBeBilled(a.sent.Load())
-	r.call.amend(a.place, func(t *Attempt) {
+	r.call.book.amend(a.place, func(t *Attempt) {
 		t.MayBeBilled = t.MayBeBilled || mayBeBilled
 		if tr.class.local() {
 			t.N = 0
@@ -565,7 +565,7 @@ func (r *run) distrust(a *attempt, tr *trouble, s step, now time.Time) {
 
 // report tells of a failed attempt, now that it is known what follows.
 func (a *attempt) report(s step) {
-	entry := a.call.amend(a.place, func(t *Attempt) {
+	entry := a.call.book.amend(a.place, func(t *Attempt) {
 		switch {
 		case s.endpoint == nil:
 			t.Verdict = VerdictStop
@@ -589,7 +589,7 @@ func (r *run) giveUp(s step) (*http.Response, error) {
 	}
 	c.exhausted = !s.asCame && (r.shown == nil || r.shown.class.ofTheFleet())
 	if c.exhausted && r.t.config.asErrors {
-		return nil, &Error{Attempts: c.attempts()}
+		return nil, &Error{Attempts: c.book.list()}
 	}
 	if r.shown != nil {
 		resp := r.shown.resp
@@ -602,7 +602,7 @@ func (r *run) giveUp(s step) (*http.Response, error) {
 		r.sign(r.shown.endpoint, resp)
 		return resp, nil
 	}
-	failure := &Error{Attempts: c.attempts()}
+	failure := &Error{Attempts: c.book.list()}
 	c.mu.Lock()
 	c.failure = failure
 	c.mu.Unlock()
@@ -621,7 +621,7 @@ func (r *run) blocked(s step) {
 	err := map[Class]error{ClassCircuitOpen: ErrCircuitOpen, ClassPaused: errPaused}[s.blocked]
 	for _, e := range r.call.candidates {
 		if st, ok := r.call.stands(e, time.Now()); ok {
-			r.call.record(Attempt{Endpoint: e.Name, Model: st.model, Start: time.Now(), Class: s.blocked, Verdict: VerdictStop, Err: err})
+			r.call.book.record(Attempt{Endpoint: e.Name, Model: st.model, Start: time.Now(), Class: s.blocked, Verdict: VerdictStop, Err: err})
 		}
 	}
 }

@@ -97,7 +97,7 @@ func (a *attempt) sendApart() (got sent) {
 // outrun ends an attempt that another one was faster than, and throws away
 // what may still come of it.
 func (a *attempt) outrun(came <-chan sent) {
-	a.call.amend(a.place, func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
+	a.call.book.amend(a.place, func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
 	a.end(ClassOutrun, errOutrun, Usage{}, 0)
 	a.cancel(errOutrun)
 	a.report(step{})
@@ -133,7 +133,7 @@ func (r *run) begin(s step) *attempt {
 	}
 	a.enders = append(a.layers[:0], &s.endpoint.load)
 	s.endpoint.load.open.Add(1)
-	a.place = c.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
+	a.place = c.book.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
 	if s.forced {
 		r.forced++
 	}

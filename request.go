@@ -330,13 +330,13 @@ type call struct {
 	avoid  string     // the account where it broke, if there is another
 
 	mu       sync.Mutex // guards what follows
-	trail    []Attempt
 	visits   []*visit
 	unsuited []option  // whose limits the call exceeds
 	racing   [2]string // accounts asked at the same time: see StreamPolicy.Hedge
 	failure  *Error    // behind an answer that breakwater wrote itself
 
-	first  [1]Attempt // most trails need no more
+	book   *book // its trail: its own, or that of the call it is made for
+	own    book
 	single [1]*endpoint
 }
 
@@ -358,7 +358,7 @@ func callOf(ctx context.Context) *call {
 // newCall reads the request's body, whole if it may be kept, and looks into it.
 func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*call, error) {
 	c := &call{Context: req.Context(), t: t, op: op, meant: meant, start: time.Now(), credential: credentialOf(req)}
-	c.trail = c.first[:0]
+	c.book = &c.own
 	c.candidates = t.candidates(c.single[:0], meant)
 	c.Call, _ = req.Context().Value(callOptionsKey{}).(Call)
 	c.Call.Trail.follow(c)
@@ -499,33 +499,4 @@ func (c *call) choices() int {
 func (c *call) thinking(e *endpoint) bool {
 	model, _ := e.serves(c)
 	return c.look.thinking || e.row.thinks(c.look.model) || e.row.thinks(model)
-}
-
-// record appends to the trail and returns where.
-func (c *call) record(a Attempt) int {
-	if c.parent != nil {
-		return c.parent.record(a)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.trail = append(c.trail, a)
-	return len(c.trail) - 1
-}
-
-// amend changes what the trail says of one attempt and returns it.
-func (c *call) amend(i int, change func(*Attempt)) Attempt {
-	if c.parent != nil {
-		return c.parent.amend(i, change)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	change(&c.trail[i])
-	return c.trail[i]
-}
-
-// attempts returns a copy of the trail, nil if there is none.
-func (c *call) attempts() []Attempt {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return append([]Attempt(nil), c.trail...)
 }

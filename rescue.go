@@ -310,7 +310,8 @@ func (r *rescuer) ask(how rescueKind, broken *endpoint) *streamBody {
 		}
 		c := r.call.again(ctx, how, body, avoid)
 		c.visits = visits
-		loop := &run{t: c.t, call: c, begun: c.parent.sent(), rescues: true}
+		begun, _ := c.book.sum()
+		loop := &run{t: c.t, call: c, begun: begun, rescues: true}
 		resp, err := loop.loop()
 		visits = c.visits
 		if err != nil {
@@ -330,7 +331,7 @@ func (r *rescuer) ask(how rescueKind, broken *endpoint) *streamBody {
 func (c *call) again(ctx context.Context, how rescueKind, body []byte, avoid string) *call {
 	again := &call{
 		Context: ctx, Call: c.Call, t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, body: body, credential: c.credential,
-		start: time.Now(), prefixed: true, prefixKey: c.prefix(), parent: c, rescue: how, avoid: avoid,
+		start: time.Now(), prefixed: true, prefixKey: c.prefix(), parent: c, book: c.book, rescue: how, avoid: avoid,
 	}
 	again.Call.Trail = nil
 	again.req = c.req.WithContext(again)
@@ -338,16 +339,6 @@ func (c *call) again(ctx context.Context, how rescueKind, body []byte, avoid str
 	again.look.model = c.look.model
 	again.look.prefix = c.look.prefix || how == rescueContinues
 	return again
-}
-
-// sent is how many attempts the trail counts.
-func (c *call) sent() (n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, a := range c.trail {
-		n = max(n, a.N)
-	}
-	return n
 }
 
 // continued is the call's body with the text delivered as the beginning of the

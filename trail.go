@@ -134,7 +134,7 @@ func (t *Trail) Attempts() []Attempt {
 	if c == nil {
 		return nil
 	}
-	return c.attempts()
+	return c.book.list()
 }
 
 func (t *Trail) follow(c *call) {
@@ -156,5 +156,52 @@ func TrailOf(resp *http.Response) []Attempt {
 	if c == nil {
 		return nil
 	}
-	return c.attempts()
+	return c.book.list()
+}
+
+// A book is a trail as it is written.
+type book struct {
+	mu       sync.Mutex // guards what follows
+	attempts []Attempt
+	first    [1]Attempt // most trails need no more
+}
+
+// record appends to the trail and returns where.
+func (b *book) record(a Attempt) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.attempts == nil {
+		b.attempts = b.first[:0]
+	}
+	b.attempts = append(b.attempts, a)
+	return len(b.attempts) - 1
+}
+
+// amend changes what the trail says of one attempt and returns it.
+func (b *book) amend(i int, change func(*Attempt)) Attempt {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change(&b.attempts[i])
+	return b.attempts[i]
+}
+
+// list returns a copy of the trail, nil if there is none.
+func (b *book) list() []Attempt {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]Attempt(nil), b.attempts...)
+}
+
+// sum returns how many attempts were sent, and what became of the call: the
+// class of its last attempt, or of the first that was well.
+func (b *book) sum() (sent int, class Class) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, a := range b.attempts {
+		sent = max(sent, a.N)
+		if class != ClassOK {
+			class = a.Class
+		}
+	}
+	return sent, class
 }
