@@ -11,6 +11,7 @@ package recast
 
 import (
 	"bytes"
+	"encoding/json"
 	"iter"
 
 	"github.com/breakwater-go/breakwater/internal/sse"
@@ -119,8 +120,8 @@ func isUsageOnly(data []byte) bool {
 	if !bytes.Contains(data, []byte(`"usage"`)) {
 		return false
 	}
-	choices := gjson.GetBytes(data, "choices")
-	return choices.IsArray() && isEmpty(choices.Raw) && gjson.GetBytes(data, "usage").IsObject()
+	choices := gjson.GetBytes(data, "choices.#")
+	return choices.Exists() && choices.Int() == 0 && gjson.GetBytes(data, "usage").IsObject() && json.Valid(data)
 }
 
 // follow hands each event of a stream to take, if there is one, and reports

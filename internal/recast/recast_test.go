@@ -201,6 +201,7 @@ func TestDropUsageEvents(t *testing.T) {
 		{"an event of its own", said + usage + done, said + done},
 		{"all else stays as it is", alive + none + said + alive + usage + "\n" + both + done, alive + none + said + alive + "\n" + both + done},
 		{"the last and only one", usage, ""},
+		{"no JSON stays as it is", "data: {\"usage\":{},\"choices\":[\n\n" + usage, "data: {\"usage\":{},\"choices\":[\n\n"},
 	} {
 		in := []byte(tt.in)
 		if got := DropUsageEvents(in); string(got) != tt.want {
@@ -360,7 +361,7 @@ type benchmark struct {
 	stream []byte
 }
 
-// benchmarks are streams of 2 MB in 10,000 events.
+// benchmarks are streams of 2 MB, those of chat and messages in 10,000 events.
 func benchmarks() []benchmark {
 	var chat, messages []string
 	for range 10_000 {
@@ -372,8 +373,8 @@ func benchmarks() []benchmark {
 	begin := `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`
 	messages = append(append([]string{message, begin}, messages...), `{"type":"content_block_stop","index":0}`,
 		`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":10000}}`, `{"type":"message_stop"}`)
-	text, _ := ToJSON(wire.Chat, []byte(dataOf(chat...)))
-	response, _ := ToStream(wire.Responses, []byte(`{"status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":`+strings.SplitN(string(text), `"content":`, 2)[1][:200_000-2]+`"}]}]}`))
+	text := strings.Repeat(`a few \"words\" `, 25_000)
+	response, _ := ToStream(wire.Responses, []byte(`{"status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"`+text+`"}]}]}`))
 	return []benchmark{
 		{"chat", wire.Chat, []byte(dataOf(chat...))},
 		{"messages", wire.Messages, []byte(namedOf(messages...))},
