@@ -78,14 +78,9 @@ func TestRefused(t *testing.T) {
 		if _, ok := ToStream(w, []byte(answer.json)); !ok {
 			t.Errorf("wire %d: ToStream(%s) is refused, want it taken", w, answer.json)
 		}
-		last := strings.LastIndex(strings.TrimSuffix(answer.stream, "\n\n"), "\n\n") + 1
-		if w == wire.Chat {
-			last = 0 // its end is not [DONE] but the reason before that
-		}
 		deep := strings.Repeat("[", 1<<20) + strings.Repeat("]", 1<<20)
 		for _, tt := range []struct{ name, in string }{
 			{"nothing", ""},
-			{"the end is missing", answer.stream[:max(last, 0)]},
 			{"an error", dataOf(`{"error":{"message":"busy"}}`) + answer.stream},
 			{"a named error", "event: error\ndata: {}\n\n" + answer.stream},
 			{"no JSON", dataOf(`{"choices":`) + answer.stream},
@@ -256,7 +251,7 @@ func TestLongTexts(t *testing.T) {
 		name string
 		wire wire.Wire
 		in   string
-		bare bool // texts stand whole in the events that end them, too
+		ends bool // with events that hold texts whole
 	}{
 		{"content", wire.Chat, `{"choices":[{"index":0,"message":{"content":"` + long + `"},"finish_reason":"stop"}]}`, false},
 		{"reasoning", wire.Chat, `{"choices":[{"index":0,"message":{"reasoning":"` + long + `"},"finish_reason":"stop"}]}`, false},
@@ -273,7 +268,7 @@ func TestLongTexts(t *testing.T) {
 		}
 		deltas := 0
 		for line := range strings.Lines(string(stream)) {
-			if strings.Contains(line, `delta":`) || !tt.bare {
+			if strings.Contains(line, `delta":`) || !tt.ends {
 				deltas++
 				if len(line) > maxPiece+1000 {
 					t.Errorf("%s: a line of %d bytes, want %d at most", tt.name, len(line), maxPiece+1000)
