@@ -1,0 +1,180 @@
+// Package recast turns a whole answer of an inference API from a stream of
+// server-sent events into the JSON document that the same API gives when it
+// does not stream, and back. It knows no HTTP.
+//
+// Nothing that was said is lost or changed: numbers, and members nobody here
+// knows, go over as the bytes they are, and texts are put together and cut in
+// the escapes they came in. What cannot be carried over like that is refused:
+// an answer that is not whole, one that holds an error, an event of an unknown
+// type, a member that comes in pieces and does not say how they fit.
+package recast
+
+import (
+	"bytes"
+	"encoding/json"
+	"iter"
+
+	"github.com/breakwater-go/breakwater/internal/sse"
+	"github.com/breakwater-go/breakwater/internal/wire"
+	"github.com/tidwall/gjson"
+)
+
+// ToJSON returns the document that says what a stream said, or false if the
+// stream is refused.
+func ToJSON(w wire.Wire, stream []byte) ([]byte, bool) {
+	var to document
+	switch w {
+	case wire.Chat:
+		to = newCompletion()
+	case wire.Messages:
+		to = new(message)
+	case wire.Responses:
+		to = new(response)
+	default:
+		return nil, false
+	}
+	if !follow(w, stream, to.take) {
+		return nil, false
+	}
+	text, ok := to.json()
+	return text, ok && isWhole(w, text)
+}
+
+// A document is put together event by event.
+type document interface {
+	take(event gjson.Result) bool // false: not understood
+	json() ([]byte, bool)
+}
+
+// ToStream returns a stream that says what a document says, or false if the
+// document is refused. What was said as one text comes in pieces of a few
+// kilobytes, for clients that bound the length of a line.
+func ToStream(w wire.Wire, text []byte) ([]byte, bool) {
+	if !isWhole(w, text) {
+		return nil, false
+	}
+	to, body, ok := newStream(len(text)), gjson.ParseBytes(text), false
+	switch w {
+	case wire.Chat:
+		ok = streamCompletion(to, body)
+	case wire.Messages:
+		ok = streamMessage(to, body)
+	case wire.Responses:
+		ok = streamResponse(to, body)
+	}
+	if !ok || to.overgrown || !follow(w, to.out, nil) {
+		return nil, false
+	}
+	return to.out, true
+}
+
+// HasUsage reports whether an answer in either form says what it cost.
+func HasUsage(w wire.Wire, answer []byte) bool {
+	if text := bytes.TrimLeft(answer, " \t\r\n"); len(text) > 0 && text[0] == '{' {
+		return gjson.GetBytes(text, "usage").IsObject()
+	}
+	for event := range events(answer) {
+		if !bytes.Contains(event.Data, []byte(`"usage"`)) {
+			continue
+		}
+		said := gjson.GetBytes(event.Data, "usage")
+		switch {
+		case w == wire.Responses:
+			said = gjson.GetBytes(event.Data, "response.usage")
+		case w == wire.Messages && !said.Exists():
+			said = gjson.GetBytes(event.Data, "message.usage")
+		}
+		if said.IsObject() {
+			return true
+		}
+	}
+	return false
+}
+
+// DropUsageEvents leaves out of a streamed completion the events that have
+// usage and no choice, which are for those who set stream_options.include_usage:
+// some clients of others read choices[0] without looking. Where there is none
+// it returns the stream itself, else a copy.
+func DropUsageEvents(stream []byte) []byte {
+	var kept []byte
+	dropped, at := false, 0
+	for event := range events(stream) {
+		switch {
+		case isUsageOnly(event.Data):
+			if !dropped {
+				dropped = true
+				kept = append(make([]byte, 0, len(stream)), stream[:at]...)
+			}
+		case dropped:
+			kept = append(kept, event.Raw...)
+		}
+		at += len(event.Raw)
+	}
+	if !dropped {
+		return stream
+	}
+	return kept
+}
+
+func isUsageOnly(data []byte) bool {
+	if !bytes.Contains(data, []byte(`"usage"`)) {
+		return false
+	}
+	choices := gjson.GetBytes(data, "choices.#")
+	return choices.Exists() && choices.Int() == 0 && gjson.GetBytes(data, "usage").IsObject() && json.Valid(data)
+}
+
+// follow hands each event of a stream to take, if there is one, and reports
+// whether all of them were taken and the answer is whole.
+func follow(w wire.Wire, stream []byte, take func(event gjson.Result) bool) bool {
+	answer, done := wire.Answer{Wire: w}, false
+	for event := range events(stream) {
+		switch {
+		case event.Error:
+			return false
+		case len(event.Data) == 0: // by the specification of server-sent events, no event
+			continue
+		}
+		says := answer.Event(event.Data)
+		if says >= wire.Malformed {
+			return false
+		}
+		if says != wire.Alive && string(event.Data) != "[DONE]" && take != nil && !take(gjson.ParseBytes(event.Data)) {
+			return false
+		}
+		if says == wire.Done {
+			done = true
+			break
+		}
+	}
+	// A completion is whole when every choice has said why it ended.
+	return answer.Ended() && (done || w == wire.Chat)
+}
+
+// isWhole reports whether a document is an answer, and all of one.
+func isWhole(w wire.Wire, text []byte) bool {
+	answer := wire.Answer{Wire: w}
+	return answer.Text(text) < wire.Malformed && answer.Ended()
+}
+
+// events gives out the blocks of a stream, comments and blank lines too.
+func events(stream []byte) iter.Seq[sse.Event] {
+	return func(yield func(sse.Event) bool) {
+		from := bytes.NewReader(stream)
+		scanner := sse.New(len(stream), true)
+		for {
+			event, ok, _ := scanner.Next() // none is longer than the stream
+			if !ok {
+				if _, err := scanner.Fill(from); err == nil {
+					continue
+				}
+				if event, ok = scanner.Rest(); !ok {
+					return
+				}
+			}
+			if !yield(event) {
+				return
+			}
+		}
+	}
+}
