@@ -1,23 +1,17 @@
 package breakwater
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/breakwater-go/breakwater/internal/key"
+	"github.com/breakwater-go/breakwater/internal/shelf"
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // CachePolicy says what is kept for how long. Only complete answers are kept,
@@ -31,8 +25,8 @@ type CachePolicy struct {
 	// could give another. Default 1h.
 	StaleIfError time.Duration
 
-	// StaleWhileRevalidate is reserved: it is not built yet. New refuses values
-	// other than zero and Off.
+	// StaleWhileRevalidate is how long past its TTL an answer is given at once,
+	// while it is renewed behind the caller's back. Default 0: never.
 	StaleWhileRevalidate time.Duration
 
 	// MaxEntries and MaxBytes bound what is kept in memory, and MaxEntryBytes
@@ -51,314 +45,326 @@ type CachePolicy struct {
 	Store Store
 }
 
-// A Store keeps entries for several processes. What it returns is checked: an
-// entry that is not whole is a miss, and an error or a delay costs an event,
-// never the call. It must be safe for concurrent use.
-type Store interface {
-	// Get returns the entry kept under key, or nil if there is none.
-	Get(ctx context.Context, key string) ([]byte, error)
-	// Set keeps an entry under key for at least keep.
-	Set(ctx context.Context, key string, entry []byte, keep time.Duration) error
-}
-
-// storeWait bounds each call of a Store.
-const storeWait = 250 * time.Millisecond
-
 func (p CachePolicy) resolve() (CachePolicy, error) {
 	f := fields{option: "WithCache"}
 	resolveField(&f, "TTL", &p.TTL, 5*time.Minute)
 	resolveField(&f, "StaleIfError", &p.StaleIfError, time.Hour)
-	f.check(p.StaleWhileRevalidate == 0 || p.StaleWhileRevalidate == Off, "StaleWhileRevalidate is not built yet")
-	f.check(p.TTL > 0 || p.StaleIfError > 0, "TTL and StaleIfError are both Off: nothing would ever be served")
+	resolveField(&f, "StaleWhileRevalidate", &p.StaleWhileRevalidate, 0)
+	f.check(p.keep() > 0, "TTL, StaleIfError and StaleWhileRevalidate are all Off: nothing would ever be served")
 	resolveField(&f, "MaxEntries", &p.MaxEntries, 1000)
 	resolveField(&f, "MaxBytes", &p.MaxBytes, 64<<20)
 	resolveField(&f, "MaxEntryBytes", &p.MaxEntryBytes, 1<<20)
 	return p, f.err()
 }
 
-// A cacheKey stands for one question in one scope. It is made by newCacheKey
-// alone, so that there is none without a scope.
-type cacheKey struct{ sum [sha256.Size]byte }
-
-// A scope says who may share an answer: the caller's credential, or a name.
-type scope struct {
-	credential credential
-	name       string
-}
-
-// newCacheKey is SHA-256 over operation, scope, the URL that was meant and the
-// body, each with its length before it.
-func newCacheKey(op operation, s scope, url string, body []byte) cacheKey {
-	h := sha256.New()
-	var size [8]byte
-	for _, part := range [...]string{string(op), string(s.credential[:]), s.name, url} {
-		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
-		h.Write(size[:])
-		io.WriteString(h, part)
-	}
-	h.Write(body) // the last part needs no length
-	var k cacheKey
-	h.Sum(k.sum[:0])
-	return k
-}
-
-func (k cacheKey) String() string { return hex.EncodeToString(k.sum[:]) }
-
-// An entry is an answer as it was given, in bytes.
-type entry struct {
-	Stored   time.Time
-	Header   http.Header
-	Endpoint string
-	body     []byte
-}
-
-func (e *entry) size() int64 {
-	n := len(e.body) + len(e.Endpoint) + 256
-	for name, values := range e.Header {
-		n += len(name) + 64
-		for _, v := range values {
-			n += len(v) + 16
-		}
-	}
-	return int64(n)
-}
-
-// A cache is the middleware and what it keeps.
+// A cache is the middleware that answers from what is kept, and has calls for
+// the same share one attempt.
 type cache struct {
 	t      *Transport
 	policy CachePolicy
+	kept   *shelf.Shelf[key.Key, *entry, *look]
+	store  *stockroom
+	counts struct{ hits, misses, stale, shared, stores atomic.Int64 }
 
-	mu      sync.Mutex // guards what follows
-	entries *simplelru.LRU[cacheKey, *entry]
-	bytes   int64
-	counts  CacheStatus
+	mu       sync.Mutex // guards what follows
+	flights  map[flightKey]*flight
+	renewals int // under way
+}
+
+type flightKey struct {
+	key  key.Key
+	form form
 }
 
 func newCache(t *Transport, p CachePolicy) *cache {
-	c := &cache{t: t, policy: p}
-	// The order is the library's; expiry and bytes are ours: its own expiry
-	// would drop what StaleIfError needs. NewLRU fails on sizes below 1 only.
-	size := p.MaxEntries
-	if size == 0 {
-		size = math.MaxInt
+	return &cache{
+		t: t, policy: p, store: newStockroom(t, p.Store), flights: make(map[flightKey]*flight),
+		kept: shelf.New[key.Key, *entry, *look](p.MaxEntries, p.MaxBytes),
 	}
-	c.entries, _ = simplelru.NewLRU(size, func(_ cacheKey, e *entry) { c.bytes -= e.size() })
-	return c
 }
 
-// middleware answers from the cache what it can, and keeps what comes.
+// middleware answers from the cache what it can, and has others share the rest.
 func (k *cache) middleware(next http.RoundTripper) http.RoundTripper {
 	return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		c := callOf(req.Context())
-		wish := readCacheControl(req.Header.Values("Cache-Control"))
-		if !k.applies(c) || wish.noStore {
+		w := readWish(req.Header, c.CacheControl)
+		if w.noStore || !k.covers(c) {
 			resp, err := next.RoundTrip(req)
 			return noteCache(resp, "fwd=bypass"), err
 		}
-		key := k.keyOf(c)
-		e := k.get(c, key)
-		now := time.Now()
-		if e != nil && !wish.noCache && now.Sub(e.Stored) < min(k.policy.TTL, wish.maxAge) {
-			k.count(func(n *CacheStatus) { n.Hits++ })
-			k.t.emit(c, Event{Kind: KindCacheHit, Endpoint: e.Endpoint, Model: c.look.model, Bytes: int64(len(e.body))})
-			ttl := (k.policy.TTL - now.Sub(e.Stored)) / time.Second
-			return k.replay(c, e, now, "hit; ttl="+strconv.FormatInt(int64(ttl), 10)), nil
-		}
-		k.count(func(n *CacheStatus) { n.Misses++ })
-		k.t.emit(c, Event{Kind: KindCacheMiss, Model: c.look.model})
-		forward := "fwd=uri-miss"
-		if e != nil {
-			forward = "fwd=stale"
-			if wish.noCache || now.Sub(e.Stored) < k.policy.TTL {
-				forward = "fwd=request"
+		for {
+			e := k.lookUp(c)
+			if resp := k.atOnce(c, e, w, next); resp != nil {
+				return resp, nil
+			}
+			if w.onlyIfCached {
+				k.missed(c)
+				c.fails(&Error{})
+				return noteCache(c.ownAnswer(ClassNotCached, "nothing is kept that would answer this call", 0), forwards(e, w, k.policy)), nil
+			}
+			if resp, err, ok := k.forward(c, e, w, next); ok {
+				return resp, err
 			}
 		}
-		resp, err := next.RoundTrip(req)
-		now = time.Now()
-		if e != nil && c.exhausted && !wish.noCache && now.Sub(e.Stored) < k.policy.TTL+min(k.policy.StaleIfError, wish.staleIfError) {
-			if resp != nil {
-				resp.Body.Close()
-			}
-			c.exhausted = false
-			k.count(func(n *CacheStatus) { n.Stale++ })
-			k.t.emit(c, Event{Kind: KindCacheStale, Endpoint: e.Endpoint, Model: c.look.model, Bytes: int64(len(e.body))})
-			ttl := (k.policy.TTL - now.Sub(e.Stored)) / time.Second
-			return k.replay(c, e, now, fmt.Sprintf("hit; ttl=%d; detail=stale-if-error", ttl)), nil
-		}
-		if err == nil {
-			k.watch(c, key, resp)
-		}
-		return noteCache(resp, forward), err
 	})
 }
 
-// applies reports whether a call's answer may be cached at all.
-func (k *cache) applies(c *call) bool {
-	return !c.NoCache && c.body != nil && c.look.choices == 1 && !c.look.stateful &&
-		(!k.policy.Deterministic || c.look.hasTemperature && c.look.temperature == 0)
+// covers reports whether a call's answer may be kept at all, and finds its key.
+func (k *cache) covers(c *call) bool {
+	if c.NoCache || c.body == nil || c.packed || c.look.stateful || k.policy.Deterministic && !(c.look.hasTemperature && c.look.temperature == 0) {
+		return false
+	}
+	return c.sought.key != key.Key{} || k.canonical(c)
 }
 
-func (k *cache) keyOf(c *call) cacheKey {
-	s := scope{credential: c.credential}
-	switch {
-	case c.Scope != "":
-		s = scope{name: c.Scope}
-	case k.policy.Scope != nil:
-		s = scope{name: k.policy.Scope(c.req)}
-	}
-	return newCacheKey(c.op, s, c.sort(), c.body)
-}
-
-// sort is what besides operation, scope and body makes calls differ: the URL,
-// the endpoint asked for, and headers that change the answer or say for whom it is.
-func (c *call) sort() string {
-	text := c.req.URL.String()
-	if c.Endpoint != "" {
-		text += "\n" + c.Endpoint
-	}
-	for _, name := range [...]string{"Anthropic-Beta", "Anthropic-Version", "Openai-Organization", "Openai-Project", "Cookie"} {
-		for _, v := range c.req.Header[name] {
-			text += "\n" + name + ": " + v
-		}
-	}
-	return text
-}
-
-// get looks into the memory, then into the Store.
-func (k *cache) get(c *call, key cacheKey) *entry {
-	k.mu.Lock()
-	e, ok := k.entries.Get(key)
-	k.mu.Unlock()
-	if ok || k.policy.Store == nil {
-		return e
-	}
-	ctx, cancel := context.WithTimeout(c, storeWait)
-	defer cancel()
-	stored, err := k.policy.Store.Get(ctx, key.String())
-	if err == nil && stored != nil {
-		e, err = decodeEntry(stored)
-	}
-	if err != nil {
-		k.t.emit(c, Event{Kind: KindCacheError, Err: err})
+// atOnce answers with what is kept, if that will do.
+func (k *cache) atOnce(c *call, e *entry, w wish, next http.RoundTripper) *http.Response {
+	if e == nil {
 		return nil
 	}
-	if e != nil {
-		k.add(key, e)
+	age := e.age(time.Now())
+	fresh := k.policy.freshness(age, w)
+	if fresh < renewing {
+		return nil
+	}
+	resp := k.answer(c, e, age, fresh)
+	if resp != nil && fresh == renewing {
+		k.renew(c, next)
+	}
+	return resp
+}
+
+// forward has the call share one that is under way, or makes it. It reports
+// false if an answer has come meanwhile.
+func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*http.Response, error, bool) {
+	standIn := func() *http.Response {
+		if e != nil {
+			if age := e.age(time.Now()); k.policy.freshness(age, w) >= spare {
+				return k.answer(c, e, age, spare)
+			}
+		}
+		return nil
+	}
+	c.spare = e != nil && k.policy.freshness(e.age(time.Now()), w) >= spare
+	how := forwards(e, w, k.policy)
+	s, leads := k.board(c, e, c.NoShare || w.noCache)
+	switch {
+	case s == nil:
+		return nil, nil, false
+	case leads:
+		k.missed(c)
+		go s.flight.fly(next)
+	case s.flight.renews && c.spare: // what is renewed is good enough meanwhile
+		if resp := standIn(); resp != nil {
+			s.Close()
+			return resp, nil, true
+		}
+		fallthrough
+	default:
+		k.counts.shared.Add(1)
+		k.t.emit(c, Event{Kind: KindCacheShared, Model: c.look.model})
+		how += "; collapsed"
+	}
+	resp, err, ok := s.await()
+	if !ok { // what came was others': this one asks by itself
+		k.missed(c)
+		how = forwards(e, w, k.policy)
+		s = k.newFlight(c, false).leader
+		go s.flight.fly(next)
+		resp, err, _ = s.await()
+	}
+	if c.exhausted {
+		if stale := standIn(); stale != nil {
+			if resp != nil {
+				resp.Body.Close()
+			}
+			if c.untried { // nobody has looked whether an endpoint is back
+				k.renew(c, next)
+			}
+			c.exhausted = false
+			return stale, nil, true
+		}
+	}
+	return noteCache(resp, how), err, true
+}
+
+// board has the call share a flight for the same, or readies one that it
+// leads; a private one, others do not join. It returns nil if an answer has
+// come since the call looked.
+func (k *cache) board(c *call, seen *entry, private bool) (s *sharer, leads bool) {
+	if private {
+		return k.newFlight(c, false).leader, true
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, f := range c.sharedForms() {
+		if f := k.flights[flightKey{c.sought.key, f}]; f != nil {
+			if s := f.join(c); s != nil {
+				return s, false
+			}
+		}
+	}
+	if e, ok := k.kept.Get(c.sought.key); ok && e != seen {
+		return nil, false
+	}
+	f := k.newFlight(c, false)
+	k.flights[f.id()] = f
+	return f.leader, true
+}
+
+// sharedForms are the forms of a call that another may share, that of its own
+// first. Who wants JSON has to hear what it took, which not every host's
+// streams say unasked.
+func (c *call) sharedForms() []form {
+	own := c.look.form()
+	switch {
+	case own != formJSON:
+		return []form{own, formJSON}
+	case c.op == opChat && c.meant.row.usageInStreams, c.op == opMessages, c.op == opResponses:
+		return []form{formJSON, formStreamUsage, formStream}
+	}
+	return []form{formJSON, formStreamUsage}
+}
+
+// forget has nobody join the flight any more.
+func (k *cache) forget(f *flight) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.flights[f.id()] == f {
+		delete(k.flights, f.id())
+	}
+}
+
+func (f *flight) id() flightKey { return flightKey{f.key, f.form} }
+
+const (
+	maxRenewals = 16              // under way at once
+	renewWait   = 5 * time.Minute // for one of them
+)
+
+// renew asks for the answer anew behind the caller's back, unless that is
+// being done already. Close ends it.
+func (k *cache) renew(c *call, next http.RoundTripper) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	id := flightKey{c.sought.key, c.look.form()}
+	if k.flights[id] != nil || k.renewals >= maxRenewals {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), renewWait)
+	again := c.inName(ctx)
+	again.book, again.start, again.spare = &again.own, time.Now(), false
+	f := k.newFlight(again, true)
+	begun := k.t.background.Go(func(closed context.Context) {
+		defer context.AfterFunc(closed, cancel)()
+		defer cancel()
+		defer k.renewed(f)
+		k.t.emit(again, Event{Kind: KindCacheRenew, Model: c.look.model})
+		go f.fly(next)
+		if resp, err, _ := f.leader.await(); err == nil {
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+	})
+	if !begun {
+		cancel()
+		return
+	}
+	k.renewals++
+	k.flights[id] = f
+}
+
+// renewed is the end of a renewal. Who panicked in it is an Observer or a layer
+// of the user's, and there is no caller to tell.
+func (k *cache) renewed(f *flight) {
+	_ = recover()
+	sent, _ := f.call.book.sum()
+	k.t.counts.attempts.Add(int64(sent))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.renewals--
+}
+
+// lookUp looks into the memory, then into the Store.
+func (k *cache) lookUp(c *call) *entry {
+	e := c.sought.entry
+	c.sought.entry = nil
+	if e == nil {
+		e, _ = k.kept.Get(c.sought.key)
+		if e == nil {
+			if e = k.store.get(c, c.sought.key.String()); e != nil {
+				k.kept.Put(c.sought.key, e, e.size())
+			}
+		}
+		if e != nil {
+			k.spell(c)
+		}
 	}
 	return e
 }
 
-// add keeps e in memory, making room for it; what is larger than all the room
-// there is is not kept.
-func (k *cache) add(key cacheKey, e *entry) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.entries.Remove(key)
-	if k.policy.MaxBytes > 0 && e.size() > k.policy.MaxBytes {
-		return
-	}
-	k.bytes += e.size()
-	if k.entries.Add(key, e) {
-		k.counts.Evictions++
-	}
-	for k.policy.MaxBytes > 0 && k.bytes > k.policy.MaxBytes {
-		k.entries.RemoveOldest()
-		k.counts.Evictions++
-	}
-}
-
 // put keeps e in memory and in the Store.
-func (k *cache) put(c *call, key cacheKey, e *entry) {
-	k.add(key, e)
-	k.count(func(n *CacheStatus) { n.Stores++ })
+func (k *cache) put(c *call, e *entry) {
+	k.kept.Put(c.sought.key, e, e.size())
+	k.spell(c)
+	k.counts.stores.Add(1)
 	k.t.emit(c, Event{Kind: KindCacheStore, Endpoint: e.Endpoint, Model: c.look.model, Bytes: int64(len(e.body))})
-	if k.policy.Store == nil {
-		return
-	}
-	// The caller may have left with its answer; that is no reason to lose it.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c), storeWait)
-	defer cancel()
-	if err := k.policy.Store.Set(ctx, key.String(), e.encode(), k.policy.TTL+k.policy.StaleIfError); err != nil {
-		k.t.emit(c, Event{Kind: KindCacheError, Endpoint: e.Endpoint, Err: err})
-	}
+	k.store.set(c, c.sought.key.String(), e, k.policy.keep())
 }
 
-func (k *cache) count(add func(*CacheStatus)) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	add(&k.counts)
+// answer answers with what is kept, nil if that cannot be had as the call wants it.
+func (k *cache) answer(c *call, e *entry, age time.Duration, fresh freshness) *http.Response {
+	ttl := int64((k.policy.TTL - age) / time.Second)
+	how, kind, from, count := "breakwater; hit; ttl="+strconv.FormatInt(ttl, 10), KindCacheHit, "", &k.counts.hits
+	switch {
+	case fresh == renewing:
+		kind, from, count = KindCacheStale, "revalidate", &k.counts.stale
+		how += "; detail=stale-while-revalidate"
+	case fresh == spare:
+		kind, from, count = KindCacheStale, "error", &k.counts.stale
+		how += "; detail=stale-if-error"
+	}
+	resp := e.replay(c, age, how, fresh < usable)
+	if resp != nil {
+		count.Add(1)
+		k.t.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.look.model, Bytes: int64(len(e.body)), From: from})
+	}
+	return resp
 }
+
+func (k *cache) missed(c *call) {
+	k.counts.misses.Add(1)
+	k.t.emit(c, Event{Kind: KindCacheMiss, Model: c.look.model})
+}
+
+// sharedBytes bounds what is held of one answer, for those who share it or to
+// be kept.
+func (k *cache) sharedBytes() int64 {
+	if k.policy.MaxEntryBytes > 0 {
+		return k.policy.MaxEntryBytes
+	}
+	return maxShared
+}
+
+// maxShared is that bound where no entry is too large.
+const maxShared = 16 << 20
 
 func (k *cache) status() CacheStatus {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	s := k.counts
-	s.Entries, s.Bytes = k.entries.Len(), k.bytes
+	n := &k.counts
+	s := CacheStatus{Hits: n.hits.Load(), Misses: n.misses.Load(), Stale: n.stale.Load(), Shared: n.shared.Load(), Stores: n.stores.Load()}
+	s.Entries, s.Bytes, s.Evictions = k.kept.Bounds()
 	return s
 }
 
-// watch keeps the answer once it is known to be complete: JSON is by now,
-// a stream at its terminator.
-func (k *cache) watch(c *call, key cacheKey, resp *http.Response) {
-	if resp.StatusCode != http.StatusOK {
-		return
+// forwards says why a call goes on to the endpoints, as RFC 9211 has it.
+func forwards(e *entry, w wish, p CachePolicy) string {
+	switch {
+	case e == nil:
+		return "fwd=uri-miss"
+	case w.noCache, e.age(time.Now()) < p.TTL:
+		return "fwd=request"
 	}
-	rec := &recorder{cache: k, call: c, key: key, limit: k.policy.MaxEntryBytes}
-	switch b := resp.Body.(type) {
-	case *wholeBody:
-		rec.header = resp.Header.Clone()
-		rec.write(b.bytes)
-		rec.keep(b.attempt)
-	case *streamBody:
-		rec.header = resp.Header.Clone()
-		b.record(rec)
-	case *rescuer:
-		rec.header = resp.Header.Clone()
-		b.record(rec)
-	}
-}
-
-// A recorder gathers the bytes of one answer as they go to the caller.
-type recorder struct {
-	cache  *cache
-	call   *call
-	key    cacheKey
-	header http.Header
-	limit  int64 // of bytes; 0: none
-	body   []byte
-	over   bool // too large: not kept
-}
-
-func (r *recorder) write(p []byte) {
-	if r == nil || r.over {
-		return
-	}
-	if r.limit > 0 && int64(len(r.body)+len(p)) > r.limit {
-		r.over, r.body = true, nil
-		return
-	}
-	r.body = append(r.body, p...)
-}
-
-// keep puts the answer into the cache if nothing is missing of it.
-func (r *recorder) keep(a *attempt) {
-	if r == nil || r.over || !a.answer.Finished() || a.answer.Length {
-		return
-	}
-	for _, name := range []string{"Set-Cookie", "Date", "Content-Length", "Connection", "Keep-Alive", "Transfer-Encoding", "Age", "Cache-Status", headerAttempts} {
-		delete(r.header, name)
-	}
-	r.cache.put(r.call, r.key, &entry{
-		Stored: time.Now(), Header: r.header, Endpoint: a.endpoint.Name, body: bytes.Clone(r.body),
-	})
-}
-
-// replay answers from an entry.
-func (k *cache) replay(c *call, e *entry, now time.Time, how string) *http.Response {
-	resp := c.response(http.StatusOK, e.body)
-	resp.Header = e.Header.Clone()
-	resp.Header.Set("Age", strconv.FormatInt(int64(max(now.Sub(e.Stored), 0)/time.Second), 10))
-	return noteCache(resp, how)
+	return "fwd=stale"
 }
 
 // noteCache says what the cache did, as RFC 9211 has it.
@@ -372,69 +378,90 @@ func noteCache(resp *http.Response, how string) *http.Response {
 	return resp
 }
 
-// A cacheControl is what a request's Cache-Control asks (RFC 9111, section
-// 5.2.1; stale-if-error: RFC 5861).
-type cacheControl struct {
-	noStore, noCache     bool
-	maxAge, staleIfError time.Duration
+// A sought is what a call looks for in the cache.
+type sought struct {
+	scope key.Scope
+	exact key.Key // of the body as it came
+	key   key.Key // of what it says; zero: not known yet
+	entry *entry  // found by its exact key
 }
 
-func readCacheControl(values []string) cacheControl {
-	c := cacheControl{maxAge: math.MaxInt64, staleIfError: math.MaxInt64}
-	for _, value := range values {
-		for directive := range strings.SplitSeq(value, ",") {
-			name, arg, _ := strings.Cut(strings.TrimSpace(directive), "=")
-			switch strings.ToLower(name) {
-			case "no-store":
-				c.noStore = true
-			case "no-cache":
-				c.noCache = true
-			case "max-age":
-				c.maxAge = deltaSeconds(arg, c.maxAge)
-			case "stale-if-error":
-				c.staleIfError = deltaSeconds(arg, c.staleIfError)
-			}
+// recall finds what is known of a call whose very bytes were seen before, and
+// spares it the look into its body. It reports false if nothing is.
+func (k *cache) recall(c *call) bool {
+	if k == nil || c.NoCache || c.body == nil || c.packed {
+		return false
+	}
+	s := &c.sought
+	switch {
+	case c.Scope != "":
+		s.scope = key.OfName(c.Scope)
+	case k.policy.Scope != nil:
+		s.scope = key.OfName(k.policy.Scope(c.req))
+	default:
+		s.scope = key.OfCredential(c.credential)
+	}
+	var room [512]byte
+	var ok bool
+	if s.exact, ok = s.scope.Key(key.Exact, c.about(room[:0]), c.body); !ok {
+		return false
+	}
+	known, e, l, ok := k.kept.Find(s.exact)
+	if ok {
+		s.key, s.entry, c.look = known, e, *l
+	}
+	return ok
+}
+
+// canonical finds the key of what the call says.
+func (k *cache) canonical(c *call) bool {
+	s := &c.sought
+	text := canonicals.Get().(*[]byte)
+	defer canonicals.Put(text)
+	var ok bool
+	if *text, ok = wire.Canonical((*text)[:0], c.body, "stream", "stream_options"); !ok {
+		s.key = s.exact
+		return s.key != key.Key{}
+	}
+	var room [512]byte
+	s.key, ok = s.scope.Key(key.Canonical, c.about(room[:0]), *text)
+	return ok
+}
+
+var canonicals = sync.Pool{New: func() any { return new([]byte) }}
+
+// spell has the call's very bytes known from now on.
+func (k *cache) spell(c *call) {
+	l := c.look
+	number := 0
+	if l.stream {
+		number = 1
+	}
+	k.kept.Spell(c.sought.key, number, c.sought.exact, &l, spellingSize)
+}
+
+// about appends what besides scope and body makes calls differ: the operation,
+// the URL, the endpoint asked for, and headers that change the answer or say
+// for whom it is.
+func (c *call) about(text []byte) []byte {
+	u := c.req.URL
+	text = key.Append(text, string(c.op))
+	text = key.Append(text, u.Scheme)
+	text = key.Append(text, u.Host)
+	text = key.Append(text, u.Path)
+	text = key.Append(text, u.RawPath)
+	text = key.Append(text, u.RawQuery)
+	text = key.Append(text, c.req.Host)
+	if u.User != nil {
+		text = key.Append(text, u.User.String())
+	}
+	if c.Endpoint != "" {
+		text = key.Append(key.Append(text, "endpoint"), c.Endpoint)
+	}
+	for _, name := range [...]string{"Anthropic-Beta", "Anthropic-Version", "Openai-Organization", "Openai-Project", "Cookie"} {
+		for _, v := range c.req.Header[name] {
+			text = key.Append(key.Append(text, name), v)
 		}
 	}
-	return c
-}
-
-// deltaSeconds reads a directive's seconds; what is none leaves def.
-func deltaSeconds(arg string, def time.Duration) time.Duration {
-	n, err := strconv.ParseUint(strings.Trim(arg, `"`), 10, 31)
-	if err != nil {
-		return def
-	}
-	return time.Duration(n) * time.Second
-}
-
-// entryFormat opens every stored entry: another version's is a miss.
-const entryFormat = "breakwater 1\n"
-
-// encode writes an entry for a Store: format, checksum of the rest, metadata
-// as one line of JSON, the body's bytes.
-func (e *entry) encode() []byte {
-	meta, _ := json.Marshal(e) // times and strings: cannot fail
-	rest := append(append(meta, '\n'), e.body...)
-	sum := sha256.Sum256(rest)
-	return append(append([]byte(entryFormat), sum[:]...), rest...)
-}
-
-var errCorrupt = errors.New("breakwater: stored entry is not whole")
-
-func decodeEntry(stored []byte) (*entry, error) {
-	rest, ok := bytes.CutPrefix(stored, []byte(entryFormat))
-	if !ok || len(rest) < sha256.Size {
-		return nil, errCorrupt
-	}
-	sum, rest := rest[:sha256.Size], rest[sha256.Size:]
-	if got := sha256.Sum256(rest); !bytes.Equal(got[:], sum) {
-		return nil, errCorrupt
-	}
-	meta, body, ok := bytes.Cut(rest, []byte("\n"))
-	e := &entry{body: bytes.Clone(body)}
-	if !ok || json.Unmarshal(meta, e) != nil || e.Header == nil {
-		return nil, errCorrupt
-	}
-	return e, nil
+	return text
 }

@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"context"
 	"fmt"
 	"hash/crc32"
 	"net"
@@ -52,6 +53,8 @@ type Transport struct {
 	limiters *limiters
 	prefixes *prefixes // nil: conversations are not kept together
 	counts   counts
+
+	background background
 }
 
 // New returns a Transport set up by opts. It validates them all and joins
@@ -341,9 +344,45 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// Close ends what the Transport does by itself and closes idle connections.
-// Calls under way go on.
+// Close ends what the Transport does by itself, after what is being written to
+// a Store, and closes idle connections. Calls under way go on.
 func (t *Transport) Close() error {
+	t.background.close()
 	t.CloseIdleConnections()
 	return nil
+}
+
+// background is what a Transport does by itself, until it is closed.
+type background struct {
+	mu     sync.Mutex // guards what follows
+	ended  bool
+	ctx    context.Context // ends with it; nil: nothing was done yet
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+}
+
+// Go does a task, unless it is too late for that. The task ends soon after its
+// context has.
+func (b *background) Go(task func(context.Context)) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended {
+		return false
+	}
+	if b.ctx == nil {
+		b.ctx, b.cancel = context.WithCancel(context.Background())
+	}
+	ctx := b.ctx
+	b.tasks.Go(func() { task(ctx) })
+	return true
+}
+
+func (b *background) close() {
+	b.mu.Lock()
+	b.ended = true
+	if b.cancel != nil {
+		b.cancel()
+	}
+	b.mu.Unlock()
+	b.tasks.Wait()
 }

@@ -160,11 +160,22 @@ func ErrorOf(resp *http.Response) error {
 	if c == nil {
 		return nil
 	}
+	if failure := c.failed(); failure != nil {
+		return failure
+	}
+	return nil // a nil *Error in an error would not be nil
+}
+
+// fails keeps what is behind an answer of our own making.
+func (c *call) fails(failure *Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.failure == nil {
-		return nil // a nil *Error in an error would not be nil
-	}
+	c.failure = failure
+}
+
+func (c *call) failed() *Error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.failure
 }
 
@@ -180,20 +191,16 @@ const (
 // OpenAI error shape, which every SDK surfaces with status and message, or
 // Anthropic's on its own wire.
 func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.Response {
-	status := http.StatusServiceUnavailable
-	if class == ClassLimited {
-		status = http.StatusTooManyRequests
+	status, code, kind := http.StatusServiceUnavailable, string(class), "overloaded_error"
+	switch class {
+	case ClassLimited:
+		status, code, kind = http.StatusTooManyRequests, "rate_limited", "rate_limit_error"
+	case ClassNotCached:
+		status, kind = http.StatusGatewayTimeout, "timeout_error"
 	}
-	code := string(class)
-	if class == ClassLimited {
-		code = "rate_limited"
-	}
-	kind, before := "breakwater_error", `{"error":{"message":`
-	if c.op == opMessages {
-		kind, before = "overloaded_error", `{"type":"error","error":{"message":`
-		if class == ClassLimited {
-			kind = "rate_limit_error"
-		}
+	before := `{"type":"error","error":{"message":`
+	if c.op != opMessages {
+		kind, before = "breakwater_error", `{"error":{"message":`
 	}
 	body := gjson.AppendJSONString([]byte(before), "breakwater: "+message)
 	body = fmt.Appendf(body, `,"type":%q,"param":null,"code":%q}}`, kind, code)

@@ -191,6 +191,9 @@ func (r *run) next(now time.Time) step {
 	if fresh.endpoint != nil {
 		return r.patient(fresh, soonest, now)
 	}
+	if r.call.spare {
+		return r.spared(soonest, now)
+	}
 	if probe.endpoint != nil && r.forced < maxForced {
 		return probe
 	}
@@ -231,6 +234,18 @@ func (r *run) patient(fresh, soonest step, now time.Time) step {
 		return soonest
 	}
 	return fresh
+}
+
+// spared decides where nobody untried could serve and a kept answer will do:
+// that is like a lower tier, but that those who answer from it leave the probes
+// to the one who renews it.
+func (r *run) spared(soonest step, now time.Time) step {
+	if r.last != nil && r.worthWaiting(r.last) {
+		if s, ok := r.back(r.last, now); ok && s.wait <= r.patience && r.afford(now, s.endpoint, s.model) {
+			return s
+		}
+	}
+	return step{pause: soonest.pause, blocked: soonest.blocked, retry: soonest.wait}
 }
 
 // worthWaiting reports whether an endpoint that gave this trouble may be asked
@@ -588,6 +603,7 @@ func (r *run) giveUp(s step) (*http.Response, error) {
 		r.blocked(s)
 	}
 	c.exhausted = !s.asCame && (r.shown == nil || r.shown.class.ofTheFleet())
+	c.untried = c.exhausted && r.first == nil
 	if c.exhausted && r.t.config.asErrors {
 		return nil, &Error{Attempts: c.book.list()}
 	}
@@ -603,9 +619,7 @@ func (r *run) giveUp(s step) (*http.Response, error) {
 		return resp, nil
 	}
 	failure := &Error{Attempts: c.book.list()}
-	c.mu.Lock()
-	c.failure = failure
-	c.mu.Unlock()
+	c.fails(failure)
 	if s.pause.refusal != nil && len(c.visits) == 0 {
 		return c.pausedAnswer(s.pause, s.retry), nil
 	}

@@ -194,21 +194,3 @@ func FuzzSplice(f *testing.F) {
 		}
 	})
 }
-
-// Two questions share a key only if operation, scope, URL and body are the same.
-func FuzzCacheKey(f *testing.F) {
-	f.Add("a", "bc", "u", []byte("x"), "ab", "c", "u", []byte("x"))
-	f.Add("", "", "", []byte("ab"), "", "", "a", []byte("b"))
-	f.Fuzz(func(t *testing.T, op1, name1, url1 string, body1 []byte, op2, name2, url2 string, body2 []byte) {
-		same := op1 == op2 && name1 == name2 && url1 == url2 && bytes.Equal(body1, body2)
-		k1 := newCacheKey(operation(op1), scope{name: name1}, url1, body1)
-		k2 := newCacheKey(operation(op2), scope{name: name2}, url2, body2)
-		if (k1 == k2) != same {
-			t.Errorf("keys equal: %v, want %v", k1 == k2, same)
-		}
-		byCaller := newCacheKey(operation(op1), scope{credential: credential{1}, name: name1}, url1, body1)
-		if byCaller == k1 {
-			t.Error("another credential has the same key")
-		}
-	})
-}

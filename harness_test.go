@@ -137,7 +137,8 @@ func (w *world) observe(_ context.Context, e Event) {
 	add(e.Class != "", "%s", e.Class)
 	add(e.Verdict != "", "-> %s", e.Verdict)
 	add(e.Wait != 0, "wait %v", e.Wait)
-	add(e.From != "", "%s -> %s", e.From, e.To)
+	add(e.To != "", "%s -> %s", e.From, e.To)
+	add(e.From != "" && e.To == "", "%s", e.From)
 	w.note("%s", b.String())
 }
 

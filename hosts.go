@@ -56,9 +56,11 @@ type hostRow struct {
 	// queuesInside: it answers 200 first and queues then, so that a lack of
 	// headers means something other than thinking.
 	queuesInside bool
-	limits       []limitHeaders
-	limitWords   string     // in a refusal, what the number of a limit follows
-	words        []wordRule // its own words for a refusal, before the status decides
+	// usageInStreams: its streams say what they took, whether or not that is asked for.
+	usageInStreams bool
+	limits         []limitHeaders
+	limitWords     string     // in a refusal, what the number of a limit follows
+	words          []wordRule // its own words for a refusal, before the status decides
 }
 
 // limitHeaders are the headers that say what is left of a limit, and when it is
@@ -128,7 +130,9 @@ var hostTable = []hostRow{
 		user:         "user_id",
 		prefix:       "/beta",
 		queuesInside: true,
-		limitWords:   "concurrency limit of ",
+		// Seen on the finish chunk without stream_options.
+		usageInStreams: true,
+		limitWords:     "concurrency limit of ",
 		words: []wordRule{
 			{status: 400, message: "supported api model names are", class: ClassNoModel},
 			{status: 400, message: "model not exist", class: ClassNoModel},

@@ -10,22 +10,24 @@ import (
 type Kind string
 
 const (
-	KindAttempt    Kind = "attempt"     // an exchange ended, or was refused locally
-	KindCommit     Kind = "commit"      // the first payload is known; the caller gets the response
-	KindWait       Kind = "wait"        // the call waits before it goes on
-	KindCall       Kind = "call"        // the call was answered or given up: RoundTrip returns
-	KindCircuit    Kind = "circuit"     // a circuit went from From to To
-	KindPause      Kind = "pause"       // an endpoint or account rests for Wait
-	KindKey        Kind = "key"         // a key of ours was rejected, or its account is out of funds: look at it
-	KindBudget     Kind = "budget"      // an extra attempt was denied
-	KindRescue     Kind = "rescue"      // a stream that broke goes on: From says how, continue or restart
-	KindHedge      Kind = "hedge"       // another account is asked beside one that is slow
-	KindUnbuffered Kind = "unbuffered"  // the request's body is too large to be sent again
-	KindCacheHit   Kind = "cache_hit"   // answered from the cache
-	KindCacheStale Kind = "cache_stale" // answered from the cache past its time, for no endpoint could
-	KindCacheMiss  Kind = "cache_miss"
-	KindCacheStore Kind = "cache_store" // an answer was kept
-	KindCacheError Kind = "cache_error" // the Store failed; the call goes on
+	KindAttempt     Kind = "attempt"      // an exchange ended, or was refused locally
+	KindCommit      Kind = "commit"       // the first payload is known; the caller gets the response
+	KindWait        Kind = "wait"         // the call waits before it goes on
+	KindCall        Kind = "call"         // the call was answered or given up: RoundTrip returns
+	KindCircuit     Kind = "circuit"      // a circuit went from From to To
+	KindPause       Kind = "pause"        // an endpoint or account rests for Wait
+	KindKey         Kind = "key"          // a key of ours was rejected, or its account is out of funds: look at it
+	KindBudget      Kind = "budget"       // an extra attempt was denied
+	KindRescue      Kind = "rescue"       // a stream that broke goes on: From says how, continue or restart
+	KindHedge       Kind = "hedge"        // another account is asked beside one that is slow
+	KindUnbuffered  Kind = "unbuffered"   // the request's body is too large to be sent again
+	KindCacheHit    Kind = "cache_hit"    // answered from the cache
+	KindCacheStale  Kind = "cache_stale"  // answered from the cache past its time: From says why, error or revalidate
+	KindCacheMiss   Kind = "cache_miss"   // not answered from the cache
+	KindCacheShared Kind = "cache_shared" // another call for the same is under way: this one gets its answer
+	KindCacheRenew  Kind = "cache_renew"  // an answer past its time is asked for anew, behind its callers' backs
+	KindCacheStore  Kind = "cache_store"  // an answer was kept
+	KindCacheError  Kind = "cache_error"  // the Store failed; the call goes on
 )
 
 // An Event is something that happened. Fields that do not apply are zero.
@@ -43,7 +45,7 @@ type Event struct {
 	Elapsed  time.Duration
 	Bytes    int64
 	Usage    Usage
-	From, To string // of a circuit: closed, half-open, open; of a rescue, From says how
+	From, To string // of a circuit: closed, half-open, open; From also says how of a rescue, and why of a stale answer
 	Err      error
 }
 
@@ -74,8 +76,12 @@ func Log(l *slog.Logger) Observer {
 			if e.Class.outcome() == failure {
 				level = slog.LevelWarn
 			}
-		case KindPause, KindBudget, KindCacheStale, KindCacheError:
+		case KindPause, KindBudget, KindCacheError:
 			level = slog.LevelWarn
+		case KindCacheStale:
+			if e.From == "error" {
+				level = slog.LevelWarn
+			}
 		case KindCircuit, KindUnbuffered:
 			level = slog.LevelInfo
 		}

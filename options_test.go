@@ -43,7 +43,7 @@ func TestNewRefusesNonsense(t *testing.T) {
 		{"delays crossed", []Option{WithRetry(RetryPolicy{MinDelay: time.Minute, MaxDelay: time.Second})}, []string{"MinDelay"}},
 		{"rate above one", []Option{WithBreaker(BreakerPolicy{FailureRate: 50})}, []string{"FailureRate"}},
 		{"no probes", []Option{WithBreaker(BreakerPolicy{Probes: Off})}, []string{"Probes"}},
-		{"what is not built yet", []Option{WithStream(StreamPolicy{Rescue: 7}), WithCache(CachePolicy{StaleWhileRevalidate: 1})},
+		{"what is none of the choices", []Option{WithStream(StreamPolicy{Rescue: 7}), WithCache(CachePolicy{StaleWhileRevalidate: -2})},
 			[]string{"Rescue", "StaleWhileRevalidate"}},
 		{"bad balance", []Option{WithBalance(BalancePolicy{Affinity: -2, Overload: 0.5, Ramp: -2})}, []string{"Affinity", "Overload", "Ramp"}},
 	} {

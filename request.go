@@ -61,11 +61,13 @@ func (op operation) wire() wire.Wire {
 // Call overrides, for one call, what the Transport is set to. Put it into the
 // request's context with [WithCall].
 type Call struct {
-	NoCache  bool   // neither take the answer from the cache nor keep it
-	Scope    string // who may share the answer, instead of CachePolicy.Scope
-	Endpoint string // the one endpoint to use, by name; no failover to others
-	Attempts int    // tries per account, instead of RetryPolicy.Attempts; 0: as there
-	Trail    *Trail // filled with the call's attempts, for those who never see the response
+	NoCache      bool   // neither take the answer from the cache nor keep it
+	NoShare      bool   // do not share an attempt with another call for the same
+	CacheControl string // what to ask of the cache, as the request's Cache-Control would, and over it: "max-age=60"
+	Scope        string // who may share the answer, instead of CachePolicy.Scope
+	Endpoint     string // the one endpoint to use, by name; no failover to others
+	Attempts     int    // tries per account, instead of RetryPolicy.Attempts; 0: as there
+	Trail        *Trail // filled with the call's attempts, for those who never see the response
 }
 
 type callOptionsKey struct{}
@@ -86,6 +88,7 @@ type look struct {
 	userField    string
 	userAt       span // the key
 	stream       bool
+	extraUsage   bool // the stream is to say what it took, in an event of its own
 	temperature  float64
 	maxTokens    int
 	choices      int
@@ -133,9 +136,9 @@ func (n *names) intern(name string) string {
 	return name
 }
 
-// lookInto reads the fields breakwater needs in one pass. The names it finds
-// are part of the body, not copies. A body that is no
-// JSON object yields nothing: the host will say what is wrong with it.
+// lookInto reads the fields breakwater needs in one pass. The model's name is
+// part of the body, not a copy. A body that is no JSON object yields nothing:
+// the host will say what is wrong with it.
 func lookInto(body []byte) look {
 	l := look{choices: 1}
 	text := gjson.Parse(unsafe.String(unsafe.SliceData(body), len(body)))
@@ -158,6 +161,8 @@ func lookInto(body []byte) look {
 			}
 		case "stream":
 			l.stream = value.Type == gjson.True
+		case "stream_options":
+			l.extraUsage = value.Get("include_usage").Type == gjson.True
 		case "thinking":
 			l.saysThinking |= 1 << thinkingObject
 			if kind := value.Get("type").Str; kind != "" {
@@ -178,7 +183,10 @@ func lookInto(body []byte) look {
 				l.userAt = span{} // both: none is renamed
 				break
 			}
-			l.userField, l.userAt = key.Str, span{key.Index, key.Index + len(key.Raw)}
+			l.userField, l.userAt = "user", span{key.Index, key.Index + len(key.Raw)} // no part of the body: it is kept for long
+			if key.Str == "user_id" {
+				l.userField = "user_id"
+			}
 		case "temperature":
 			l.temperature, l.hasTemperature = value.Num, value.Type == gjson.Number
 		case "max_tokens", "max_completion_tokens", "max_output_tokens":
@@ -321,7 +329,10 @@ type call struct {
 	packed     bool          // the body has a coding: nobody can look into it
 	credential credential
 	start      time.Time
+	sought     sought
+	spare      bool // an answer is kept that would do instead of a failure
 	exhausted  bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
+	untried    bool // nor was any asked
 	prefixed   bool // prefixKey is known
 	prefixKey  uint64
 
@@ -367,6 +378,9 @@ func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*
 		return nil, err
 	}
 	c.packed = len(req.Header["Content-Encoding"]) > 0
+	if t.cache.recall(c) {
+		return c, nil
+	}
 	c.look = lookInto(c.body)
 	c.look.model = t.names.intern(c.look.model)
 	if meant.row.prefix != "" && strings.HasPrefix(req.URL.Path, meant.row.prefix+"/") {

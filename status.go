@@ -47,9 +47,14 @@ type PauseStatus struct {
 
 // A CacheStatus counts what the cache holds and did.
 type CacheStatus struct {
-	Entries                                int
-	Bytes                                  int64
-	Hits, Misses, Stale, Stores, Evictions int64
+	Entries   int
+	Bytes     int64
+	Hits      int64 // calls answered while the answer was fresh
+	Stale     int64 // and past that
+	Shared    int64 // that shared another's attempt
+	Misses    int64 // that went on to the endpoints
+	Stores    int64
+	Evictions int64
 }
 
 type counts struct{ calls, failed, attempts atomic.Int64 }

@@ -34,6 +34,7 @@ const (
 	ClassCircuitOpen  Class = "circuit_open"   // not sent: the circuit is open
 	ClassLimited      Class = "limited"        // not sent: a local limit
 	ClassPaused       Class = "paused"         // not sent: the endpoint or account rests
+	ClassNotCached    Class = "not_cached"     // not sent: the call wanted a kept answer only
 	ClassUnserved     Class = "unserved"       // not sent: the endpoint that Call names does not exist or does not have the model
 )
 

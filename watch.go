@@ -25,7 +25,7 @@ const lookAround = time.Second
 
 // begin starts the clock of an attempt: it covers all from DNS to the first payload.
 func (w *watch) begin(a *attempt) {
-	if len(a.call.candidates) < 2 && a.call.parent == nil {
+	if len(a.call.candidates) < 2 && a.call.parent == nil && !a.call.spare {
 		return // nobody else could ever serve
 	}
 	w.attempt = a

@@ -123,15 +123,6 @@ func (s *Shelf[K, V, N]) trimLocked() {
 	}
 }
 
-// Remove takes out the value under key if same says it is the one meant.
-func (s *Shelf[K, V, N]) Remove(key K, same func(V) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if v, ok := s.order.Peek(key); ok && same(v.value) {
-		s.order.Remove(key)
-	}
-}
-
 // Bounds tells how much there is, and how many values had to go for others.
 func (s *Shelf[K, V, N]) Bounds() (values int, bytes, evicted int64) {
 	s.mu.Lock()

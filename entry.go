@@ -1,0 +1,163 @@
+package breakwater
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/recast"
+)
+
+// An entry is an answer as it was given, in bytes.
+type entry struct {
+	Stored   time.Time
+	Header   http.Header
+	Endpoint string
+	Asked    form // how it was asked for
+	Streamed bool // it came as events; else as JSON
+	Usage    bool // it says what it took
+	body     []byte
+}
+
+// notKept are the headers of an answer that speak of its way, or of its first
+// caller.
+var notKept = []string{
+	"Set-Cookie", "Date", "Content-Length", "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Trailer", "Age", "Cache-Status",
+	headerAttempts,
+}
+
+func keptHeader(h http.Header) http.Header {
+	h = h.Clone()
+	for _, name := range notKept {
+		delete(h, name)
+	}
+	return h
+}
+
+// size is about what the entry takes of memory.
+func (e *entry) size() int64 {
+	n := len(e.body) + len(e.Endpoint) + 1024
+	for name, values := range e.Header {
+		n += len(name) + 64
+		for _, v := range values {
+			n += len(v) + 16
+		}
+	}
+	return int64(n)
+}
+
+// spellingSize is about what one more spelling of a call takes.
+const spellingSize = 640
+
+func (e *entry) age(now time.Time) time.Duration { return max(now.Sub(e.Stored), 0) }
+
+// in returns the answer as a call wants it, as a stream or as JSON. It reports
+// false where that cannot be made of what there is, or where what the answer
+// took is missing and the call has a right to it; what is only a stand-in for
+// a failure may lack it.
+func (e *entry) in(c *call, standsIn bool) (body []byte, ok bool) {
+	l := &c.look
+	switch wants := l.form(); {
+	case wants == e.Asked:
+		return e.body, true // as it came, whatever the host made of that
+	case wants == formJSON && !e.Streamed, wants == formStreamUsage && e.Streamed && (e.Usage || standsIn):
+		return e.body, true
+	case wants == formStream && e.Streamed:
+		return recast.DropUsageEvents(e.body), true
+	case wants == formJSON && (e.Usage || standsIn):
+		return recast.ToJSON(c.op.wire(), e.body)
+	case wants != formJSON && !e.Streamed:
+		return recast.ToStream(c.op.wire(), e.body)
+	}
+	return nil, false
+}
+
+// recast gives a header the type of the other form.
+func recastHeader(h http.Header, stream bool) {
+	if stream {
+		h["Content-Type"] = []string{"text/event-stream"}
+	} else {
+		h["Content-Type"] = []string{"application/json"}
+	}
+}
+
+// A replayed is a response from memory, with what belongs to it.
+type replayed struct {
+	resp   http.Response
+	body   bytesBody
+	values [16]string // most headers need no more
+}
+
+// A bytesBody is a body from memory.
+type bytesBody struct{ bytes.Reader }
+
+func (*bytesBody) Close() error { return nil }
+
+// replay answers from an entry, nil where it does not hold what the call wants.
+func (e *entry) replay(c *call, age time.Duration, how string, standsIn bool) *http.Response {
+	body, ok := e.in(c, standsIn)
+	if !ok {
+		return nil
+	}
+	r := &replayed{}
+	h, values := make(http.Header, len(e.Header)+2), r.values[:0]
+	set := func(name string, list ...string) {
+		at := len(values)
+		values = append(values, list...)
+		h[name] = values[at:len(values):len(values)]
+	}
+	for name, list := range e.Header {
+		set(name, list...)
+	}
+	if e.Streamed != c.look.stream && e.Asked != c.look.form() {
+		recastHeader(h, c.look.stream)
+	}
+	set("Age", strconv.Itoa(int(age/time.Second)))
+	set("Cache-Status", how)
+	r.body.Reset(body)
+	r.resp = http.Response{
+		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: h, Body: &r.body, ContentLength: int64(len(body)), Request: c.req,
+	}
+	return &r.resp
+}
+
+// entryFormat opens every stored entry: another version's is a miss.
+const entryFormat = "breakwater 2\n"
+
+// encode writes an entry for a Store: format, checksum of the rest, metadata
+// as one line of JSON, the body's bytes.
+func (e *entry) encode() []byte {
+	meta, _ := json.Marshal(e) // times, strings and flags: cannot fail
+	rest := append(append(meta, '\n'), e.body...)
+	sum := sha256.Sum256(rest)
+	return append(append([]byte(entryFormat), sum[:]...), rest...)
+}
+
+var errCorrupt = errors.New("breakwater: stored entry is not whole")
+
+// decodeEntry reads an entry from a Store. One from the future, by a clock that
+// goes ahead of ours, is as good as new.
+func decodeEntry(stored []byte, now time.Time) (*entry, error) {
+	rest, ok := bytes.CutPrefix(stored, []byte(entryFormat))
+	if !ok || len(rest) < sha256.Size {
+		return nil, errCorrupt
+	}
+	sum, rest := rest[:sha256.Size], rest[sha256.Size:]
+	if got := sha256.Sum256(rest); !bytes.Equal(got[:], sum) {
+		return nil, errCorrupt
+	}
+	meta, body, ok := bytes.Cut(rest, []byte("\n"))
+	e := &entry{body: bytes.Clone(body)}
+	if !ok || json.Unmarshal(meta, e) != nil || e.Header == nil {
+		return nil, errCorrupt
+	}
+	if e.Stored.After(now) {
+		e.Stored = now
+	}
+	return e, nil
+}

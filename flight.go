@@ -1,0 +1,573 @@
+package breakwater
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/key"
+	"github.com/breakwater-go/breakwater/internal/recast"
+)
+
+// A flight is one call that several callers share while it is under way. It
+// has a context of its own, which ends when the last of them has left, and a
+// goroutine of its own, which reads the answer at the pace of the fastest: it
+// reads on when somebody has read all there is. Each sharer reads from its
+// bytes, from the first on. An answer that may be kept is kept from them, at
+// its terminator.
+type flight struct {
+	cache  *cache
+	key    key.Key
+	form   form
+	call   *call // in whose name it is asked
+	leader *sharer
+	renews bool // behind everybody's back
+	cancel context.CancelCauseFunc
+	record recorder
+	body   io.Closer // nil: nothing to close
+	closed sync.Once
+
+	answered chan struct{} // closed when what follows is known
+	resp     *http.Response
+	whole    bool // the answer came in one piece, into data
+	err      error
+	panicked any
+
+	mu       sync.Mutex // guards what follows
+	more     sync.Cond  // something came, or nothing more will
+	want     sync.Cond  // somebody has read all, or all have left
+	sharers  map[*sharer]struct{}
+	left     error     // the last one's error, if that was why it left
+	empty    bool      // all have left: nobody can join
+	latest   time.Time // of the sharers' deadlines
+	timeless bool      // one has none
+	wanting  bool      // somebody waits for more than there is
+	data     []byte    // from base on
+	base     int64
+	complete int64 // how many bytes the whole answer has; 0: not known yet
+	over     bool  // too large to be kept from its beginning
+	end      error // what the body ended in
+}
+
+// A form is how a call wants its answer.
+type form int
+
+const (
+	formJSON form = iota
+	formStream
+	formStreamUsage // in an event of its own
+)
+
+func (l *look) form() form {
+	switch {
+	case !l.stream:
+		return formJSON
+	case l.extraUsage:
+		return formStreamUsage
+	}
+	return formStream
+}
+
+// A sharer is one caller of a flight, and the body of its response.
+type sharer struct {
+	flight *flight
+	call   *call
+	stop   func() bool // stops watching for the caller's end; nil: nobody watches
+
+	// Guarded by the flight's mu.
+	at   int64
+	gone bool
+	err  error // what it reads from now on
+}
+
+var errBehind = errors.New("breakwater: too far behind the others who share the answer")
+
+// newFlight readies a flight in the name of c.
+func (k *cache) newFlight(c *call, renews bool) *flight {
+	f := &flight{cache: k, key: c.sought.key, form: c.look.form(), renews: renews, answered: make(chan struct{}), sharers: make(map[*sharer]struct{}, 1)}
+	f.more.L, f.want.L = &f.mu, &f.mu
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(c.Context))
+	f.cancel = cancel
+	f.call = c.inName(&flightContext{ctx, f})
+	f.leader = f.join(c)
+	return f
+}
+
+// inName is a call for the same as c, whose trail it writes, that does not end
+// with c.
+func (c *call) inName(ctx context.Context) *call {
+	other := &call{
+		Context: ctx, Call: c.Call, t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, look: c.look, body: c.body,
+		credential: c.credential, start: c.start, sought: c.sought, spare: c.spare, book: c.book,
+	}
+	other.Call.Trail = nil
+	other.req = c.req.WithContext(other)
+	return other
+}
+
+// endAs has the call end as the one did that was made in its name.
+func (c *call) endAs(other *call) {
+	c.exhausted, c.untried = other.exhausted, other.untried
+	c.fails(other.failed())
+}
+
+// A flightContext ends when the last sharer has left, as that one's did; its
+// deadline is the latest of theirs.
+type flightContext struct {
+	context.Context
+	flight *flight
+}
+
+func (c *flightContext) Deadline() (time.Time, bool) {
+	c.flight.mu.Lock()
+	defer c.flight.mu.Unlock()
+	return c.flight.latest, !c.flight.timeless
+}
+
+func (c *flightContext) Err() error {
+	err := c.Context.Err()
+	if err == nil {
+		return nil
+	}
+	c.flight.mu.Lock()
+	defer c.flight.mu.Unlock()
+	if c.flight.left != nil {
+		return c.flight.left
+	}
+	return err
+}
+
+// join takes in another sharer, unless it is too late for that.
+func (f *flight) join(c *call) *sharer {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.empty || f.over || f.end != nil {
+		return nil
+	}
+	s := &sharer{flight: f, call: c}
+	f.sharers[s] = struct{}{}
+	deadline, ok := c.Deadline()
+	f.timeless = f.timeless || !ok
+	if deadline.After(f.latest) {
+		f.latest = deadline
+	}
+	return s
+}
+
+// fly makes the call and brings in its answer.
+func (f *flight) fly(next http.RoundTripper) {
+	defer func() { f.ended(recover()) }()
+	resp, err := next.RoundTrip(f.call.req)
+	f.land(resp, err)
+	if resp != nil {
+		f.pump(resp.Body)
+	}
+}
+
+// land makes known what came.
+func (f *flight) land(resp *http.Response, err error) {
+	f.resp, f.err = resp, err
+	if resp != nil {
+		f.body = resp.Body
+		f.record.begin(resp)
+		switch b := resp.Body.(type) {
+		case *streamBody:
+			f.record.streamed = true
+			b.record(&f.record)
+		case *rescuer:
+			f.record.streamed = true
+			b.record(&f.record)
+		case *unjudgedBody:
+		case *wholeBody:
+			f.record.write(b.bytes)
+			f.record.keep(b.attempt)
+			f.keep(b.bytes)
+			f.inOnePiece(b.bytes, nil)
+		default:
+			f.inOnePiece(io.ReadAll(b)) // from memory
+		}
+	} else {
+		f.inOnePiece(nil, err)
+	}
+	close(f.answered)
+}
+
+// inOnePiece takes in a body that has come as a whole, or ends in err.
+func (f *flight) inOnePiece(data []byte, err error) {
+	if err == nil {
+		err = io.EOF
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.whole, f.data, f.complete, f.end = true, data, int64(len(data)), err
+}
+
+// pump brings in the rest of the body, as fast as somebody reads.
+func (f *flight) pump(body io.Reader) {
+	for f.wanted() {
+		f.mu.Lock()
+		f.data = slices.Grow(f.data, minRoom) // the room is this goroutine's
+		room := f.data[len(f.data):cap(f.data)]
+		f.mu.Unlock()
+		n, err := body.Read(room)
+		f.take(n, err)
+	}
+}
+
+const minRoom = 512
+
+// wanted waits until somebody wants more of the answer, and reports whether
+// anybody will. Behind the terminator nobody need: several SDKs stop reading
+// there without a Close, and the connection is to be let go of.
+func (f *flight) wanted() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for !f.wanting && f.complete == 0 && !f.empty && f.end == nil {
+		f.want.Wait()
+	}
+	return !f.empty && f.end == nil
+}
+
+// take takes in n more bytes of the body, and what it ended in.
+func (f *flight) take(n int, err error) {
+	data := f.data[:len(f.data)+n] // nobody else writes it
+	size, limit := f.record.size(), f.cache.sharedBytes()
+	if size > f.base+int64(len(data)) {
+		size = 0 // its last bytes are still to come
+	}
+	if size > 0 && f.complete == 0 && f.base == 0 {
+		f.keep(data[:size])
+	}
+	if int64(len(data)) > limit {
+		f.cache.forget(f)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.data, f.end, f.wanting = data, err, false
+	if size > 0 && f.base == 0 {
+		f.complete = size
+	}
+	if int64(len(data)) > limit {
+		f.slideLocked(limit)
+	}
+	f.more.Broadcast()
+}
+
+// slideLocked lets go of what everybody has read, and of who is too far behind.
+func (f *flight) slideLocked(limit int64) {
+	f.over = true
+	total := f.base + int64(len(f.data))
+	slowest := total
+	for s := range f.sharers {
+		if total-s.at > limit {
+			f.dropLocked(s, &brokenError{ErrTruncated, errBehind})
+			continue
+		}
+		slowest = min(slowest, s.at)
+	}
+	if n := slowest - f.base; n > int64(len(f.data))/2 {
+		f.data = f.data[:copy(f.data, f.data[n:])]
+		f.base = slowest
+	}
+}
+
+// keep keeps the answer, if it is one to be kept.
+func (f *flight) keep(body []byte) {
+	if f.record.size() == 0 || int64(len(body)) > f.cache.sharedBytes() {
+		return
+	}
+	r := &f.record
+	f.cache.put(f.call, &entry{
+		Stored: time.Now(), Header: r.header, Endpoint: r.endpoint, body: bytes.Clone(body),
+		Asked: f.form, Streamed: r.streamed, Usage: r.usage,
+	})
+}
+
+// ended is the end of the flight: of its body, or of the call before there was one.
+func (f *flight) ended(panicked any) {
+	f.cache.forget(f)
+	f.closeBody()
+	f.cancel(errClosed)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.panicked = panicked
+	if f.end == nil {
+		f.end = &brokenError{ErrTruncated, errPanic} // if anybody is left to see it
+	}
+	f.more.Broadcast()
+	select {
+	case <-f.answered:
+	default:
+		f.err = errPanic
+		close(f.answered)
+	}
+}
+
+func (f *flight) closeBody() {
+	if f.body != nil {
+		f.closed.Do(func() { f.body.Close() })
+	}
+}
+
+// await waits for the answer. It reports false where that is not this caller's
+// to have: who asks then asks by himself.
+func (s *sharer) await() (resp *http.Response, err error, ok bool) {
+	f, c := s.flight, s.call
+	select {
+	case <-f.answered:
+	case <-c.Done():
+		if s.leave(c.Err(), context.Cause(c)) {
+			<-f.answered // which comes now
+		}
+		return nil, context.Cause(c), true
+	}
+	leads := s == f.leader
+	if leads {
+		if p := f.takePanic(); p != nil {
+			panic(p)
+		}
+	}
+	if !leads && !f.suits(c) {
+		s.Close()
+		return nil, nil, false
+	}
+	c.endAs(f.call)
+	switch {
+	case f.err != nil:
+		return nil, f.err, true
+	case !leads && f.resp.StatusCode == http.StatusOK && c.look.stream != f.call.look.stream:
+		resp, err = s.recast()
+		return resp, err, resp != nil || err != nil
+	}
+	resp = s.response()
+	if f.whole {
+		resp.Body = bodyOf(f.data, f.end)
+	} else {
+		resp.Body = s
+		s.watch()
+	}
+	return resp, nil, true
+}
+
+// suits reports whether what came is this caller's, too. What was said to one
+// credential is nobody else's, but for answers: they are the scope's.
+func (f *flight) suits(c *call) bool {
+	switch {
+	case f.err != nil && !f.call.exhausted:
+		return false
+	case f.err != nil, f.resp.StatusCode != http.StatusOK:
+		return f.call.credential == c.credential
+	}
+	return true
+}
+
+func (f *flight) takePanic() any {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.panicked
+	f.panicked = nil
+	return p
+}
+
+// response is what came, for this caller, but for the body.
+func (s *sharer) response() *http.Response {
+	resp := new(http.Response)
+	*resp = *s.flight.resp
+	resp.Header = resp.Header.Clone()
+	resp.Request = s.call.req
+	if s != s.flight.leader {
+		resp.Trailer = nil
+	}
+	return resp
+}
+
+// watch has the caller's end end its part.
+func (s *sharer) watch() {
+	s.stop = context.AfterFunc(s.call, func() { s.leave(s.call.Err(), context.Cause(s.call)) })
+}
+
+// recast waits for the whole answer and gives it in the other form, nil if that
+// cannot be.
+func (s *sharer) recast() (*http.Response, error) {
+	s.watch()
+	defer s.Close()
+	f, c := s.flight, s.call
+	data, err := s.all()
+	if err != nil || data == nil {
+		return nil, err
+	}
+	convert := recast.ToJSON
+	if c.look.stream {
+		convert = recast.ToStream
+	}
+	body, ok := convert(c.op.wire(), data)
+	if !ok || !c.look.stream && !f.record.saysUsage() {
+		return nil, nil
+	}
+	resp := s.response()
+	recastHeader(resp.Header, c.look.stream)
+	delete(resp.Header, "Content-Length")
+	resp.Body, resp.ContentLength, resp.TransferEncoding = bodyOf(body, io.EOF), int64(len(body)), nil
+	return resp, nil
+}
+
+// all waits for the whole answer; nil: it is not to be had.
+func (s *sharer) all() ([]byte, error) {
+	f := s.flight
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		switch {
+		case s.err != nil:
+			return nil, s.err
+		case f.over, f.base > 0:
+			return nil, nil
+		case f.complete > 0:
+			return f.data[:f.complete:f.complete], nil
+		case f.end != nil:
+			return nil, nil
+		}
+		f.waitLocked()
+	}
+}
+
+// waitLocked waits for more.
+func (f *flight) waitLocked() {
+	f.wanting = true
+	f.want.Signal()
+	f.more.Wait()
+}
+
+// Read gives the caller the next bytes.
+func (s *sharer) Read(p []byte) (int, error) {
+	f := s.flight
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		switch rest := f.data[min(max(s.at-f.base, 0), int64(len(f.data))):]; {
+		case s.err != nil:
+			return 0, s.err
+		case len(rest) > 0:
+			n := copy(p, rest)
+			s.at += int64(n)
+			return n, nil
+		case f.end != nil:
+			if p := f.panicked; p != nil { // of an Observer, say: somebody has to hear of it
+				f.panicked = nil
+				panic(p)
+			}
+			if s.stop != nil {
+				s.stop()
+			}
+			return 0, f.end
+		}
+		f.waitLocked()
+	}
+}
+
+// Close ends this caller's part, and the exchange if it was the last one's.
+func (s *sharer) Close() error {
+	if s.stop != nil {
+		s.stop()
+	}
+	if s.leave(nil, http.ErrBodyReadAfterClose) {
+		s.flight.closeBody()
+		s.flight.cancel(errClosed)
+	}
+	return nil
+}
+
+// leave takes the sharer out, and reports whether it was the last; err is why,
+// if the caller's context has ended. What it reads from now on ends in cause.
+func (s *sharer) leave(err, cause error) (last bool) {
+	f := s.flight
+	f.mu.Lock()
+	if s.gone {
+		f.mu.Unlock()
+		return false
+	}
+	f.dropLocked(s, cause)
+	last = len(f.sharers) == 0
+	if last {
+		f.empty, f.left = true, err
+	}
+	f.more.Broadcast()
+	f.want.Signal()
+	f.mu.Unlock()
+	if last && err != nil {
+		f.cancel(cause)
+	}
+	return last
+}
+
+func (f *flight) dropLocked(s *sharer, err error) {
+	s.gone, s.err = true, err
+	delete(f.sharers, s)
+}
+
+// bodyOf is a body from memory that ends in end.
+func bodyOf(data []byte, end error) io.ReadCloser {
+	if end != io.EOF {
+		return failing(data, end)
+	}
+	b := &bytesBody{}
+	b.Reset(data)
+	return b
+}
+
+// A recorder notes when the answer that goes through a body is whole.
+type recorder struct {
+	mu       sync.Mutex  // guards what follows
+	header   http.Header // nil: not to be kept
+	written  int64
+	done     bool
+	endpoint string
+	usage    bool
+	streamed bool
+}
+
+// begin notes what comes.
+func (r *recorder) begin(resp *http.Response) {
+	if resp.StatusCode == http.StatusOK {
+		r.header = keptHeader(resp.Header)
+	}
+}
+
+func (r *recorder) write(p []byte) {
+	if r != nil {
+		r.mu.Lock()
+		r.written += int64(len(p))
+		r.mu.Unlock()
+	}
+}
+
+// keep notes that nothing is missing of the answer, if so it is.
+func (r *recorder) keep(a *attempt) {
+	if r == nil || !a.answer.Finished() || a.answer.Length {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done, r.endpoint, r.usage = true, a.endpoint.Name, a.answer.Usage.TotalTokens > 0
+}
+
+// size is how many bytes the whole answer has; 0: not known yet, or not to be kept.
+func (r *recorder) size() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.done || r.header == nil {
+		return 0
+	}
+	return r.written
+}
+
+func (r *recorder) saysUsage() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.usage
+}

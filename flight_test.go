@@ -1,0 +1,610 @@
+package breakwater
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A faucet is the body of a stream that comes event by event, as a test lets it.
+type faucet struct {
+	ctx    context.Context
+	events chan string // closed: the end
+	rest   string
+	closed atomic.Bool
+}
+
+func (f *faucet) Read(p []byte) (int, error) {
+	if f.rest == "" {
+		select {
+		case ev, ok := <-f.events:
+			if !ok {
+				return 0, io.EOF
+			}
+			f.rest = ev
+		case <-f.ctx.Done():
+			return 0, f.ctx.Err()
+		}
+	}
+	n := copy(p, f.rest)
+	f.rest = f.rest[n:]
+	return n, nil
+}
+
+func (f *faucet) Close() error { f.closed.Store(true); return nil }
+
+// streams is a base whose answers are faucets, handed over on a channel.
+func streams(t *testing.T) (*hosts, chan *faucet) {
+	opened := make(chan *faucet, 100)
+	return newHosts(func(req *http.Request) (*http.Response, error) {
+		f := &faucet{ctx: req.Context(), events: make(chan string, 1000)}
+		opened <- f
+		resp := answer(200, asStream, "")
+		resp.Body = f
+		return resp, nil
+	}), opened
+}
+
+// event is one event with a text.
+func event(text string) string { return strings.Replace(goodEvent, "hi", text, 1) }
+
+const finishEvent = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"total_tokens\":3}}\n\n"
+
+// A caller follows one stream, in a goroutine of its own.
+type caller struct {
+	cancel context.CancelFunc
+	resp   *http.Response
+	err    error
+	read   strings.Builder
+	ended  error
+	done   bool
+}
+
+// calls begins a call that reads on by itself.
+func calls(t *testing.T, rt http.RoundTripper, body string, edit ...func(*http.Request)) *caller {
+	c := &caller{}
+	var ctx context.Context
+	ctx, c.cancel = context.WithCancel(t.Context())
+	go func() {
+		defer func() { c.done = true }()
+		req, _ := post(ctx, "https://a", body)
+		for _, e := range edit {
+			e(req)
+		}
+		if c.resp, c.err = rt.RoundTrip(req); c.err != nil {
+			return
+		}
+		defer c.resp.Body.Close()
+		buf := make([]byte, 4096)
+		for c.ended == nil {
+			var n int
+			n, c.ended = c.resp.Body.Read(buf)
+			c.read.Write(buf[:n])
+		}
+	}()
+	synctest.Wait()
+	return c
+}
+
+func deepSeekAt(name string) Endpoint {
+	return Endpoint{Name: name, URL: "https://" + name, APIKey: "sk-" + name, Host: HostDeepSeek}
+}
+
+// A thousand calls for the same at once, half of them for a stream: one
+// attempt, and a thousand right answers.
+func TestAThousandCallsShareOneAttempt(t *testing.T) {
+	for _, first := range []string{chatStream, chatJSON} {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(func(*http.Request) (*http.Response, error) {
+				elapse(time.Second)
+				if first == chatJSON {
+					return answer(200, asJSON, goodJSON), nil
+				}
+				return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event("h")), readerFunc(func([]byte) (int, error) { elapse(time.Second); return 0, io.EOF }),
+					strings.NewReader(event("i")+finishEvent+doneEvent))), nil
+			})
+			rt := over(t, base, WithCache(CachePolicy{}), WithEndpoints(deepSeekAt("a")))
+			var callers sync.WaitGroup
+			var wrong atomic.Int32
+			calls(t, rt, first)
+			for i := range 999 {
+				ask, want := chatJSON, `"content":"hi"`
+				if i%2 == 0 {
+					ask, want = chatStream, doneEvent
+				}
+				callers.Go(func() {
+					got := asks(t.Context(), rt, ask)
+					text := got.body
+					if ask == chatStream {
+						text = strings.ReplaceAll(text, `"}}]}`+"\n\n"+`data: {"choices":[{"index":0,"delta":{"content":"`, "")
+					}
+					if got.err != nil || got.status() != 200 || !strings.Contains(text, want) || !strings.Contains(text, "hi") {
+						if wrong.Add(1) < 3 {
+							t.Errorf("%s got %v", ask, got)
+						}
+					}
+				})
+			}
+			callers.Wait()
+			s := rt.Status().Cache
+			if n := base.count(""); n != 1 || wrong.Load() > 0 || s.Shared != 999 || s.Misses != 1 || s.Stores != 1 {
+				t.Errorf("%d attempts, %d wrong answers, %+v, want one attempt, shared by 999", n, wrong.Load(), s)
+			}
+		})
+	}
+}
+
+// Who comes late gets what has come so far at once, and then follows live.
+func TestLateJoinersFollowLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, opened := streams(t)
+		rt := over(t, base, WithCache(CachePolicy{}))
+		leader := calls(t, rt, chatStream)
+		f := <-opened
+		f.events <- event("1")
+		f.events <- event("2")
+		synctest.Wait()
+		late := calls(t, rt, `{"messages":[{"role":"user","content":"q"}], "stream":true, "model":"m"}`)
+		if got := late.read.String(); got != event("1")+event("2") {
+			t.Errorf("a late joiner has %q, want what has come so far", got)
+		}
+		if got := late.resp.Header.Get("Cache-Status"); got != "breakwater; fwd=uri-miss; collapsed" {
+			t.Errorf("its Cache-Status is %q", got)
+		}
+		f.events <- event("3")
+		synctest.Wait()
+		if late.read.String() != leader.read.String() || !strings.HasSuffix(late.read.String(), event("3")) {
+			t.Errorf("the leader has %q, the late joiner %q", leader.read.String(), late.read.String())
+		}
+		f.events <- finishEvent
+		f.events <- doneEvent
+		synctest.Wait()
+		after := asks(t.Context(), rt, chatStream)
+		if !strings.Contains(after.header("Cache-Status"), "hit") || after.body != leader.read.String() {
+			t.Errorf("behind the terminator another got %v", after)
+		}
+		close(f.events)
+		synctest.Wait()
+		for name, c := range map[string]*caller{"leader": leader, "late joiner": late} {
+			if c.ended != io.EOF || !strings.HasSuffix(c.read.String(), doneEvent) {
+				t.Errorf("the %s ended in %v behind %q", name, c.ended, c.read.String())
+			}
+		}
+		if len(TrailOf(leader.resp)) != 1 || len(TrailOf(late.resp)) != 0 || base.count("") != 1 {
+			t.Errorf("trails of %d and %d attempts, %d were made", len(TrailOf(leader.resp)), len(TrailOf(late.resp)), base.count(""))
+		}
+	})
+}
+
+// A call is read no faster than the fastest of its callers reads.
+func TestASoleSlowReaderSlowsTheHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, opened := streams(t)
+		rt := over(t, base, WithCache(CachePolicy{}))
+		req, _ := post(t.Context(), "https://a", chatStream)
+		go func() {
+			f := <-opened
+			for range 100 {
+				f.events <- event("x")
+			}
+		}()
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.ReadFull(resp.Body, make([]byte, len(event("x"))))
+		synctest.Wait()
+		f := resp.Body.(*sharer).flight
+		if got := len(f.data); got > 3*len(event("x")) {
+			t.Errorf("%d bytes were read ahead of a caller that has read %d", got, len(event("x")))
+		}
+		resp.Body.Close()
+	})
+}
+
+// The leader's cancel hurts nobody else.
+func TestTheLeaderLeaves(t *testing.T) {
+	for name, before := range map[string]bool{"before the answer": true, "within the answer": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base, opened := streams(t)
+				rt := over(t, base, WithCache(CachePolicy{}), WithRateLimit(RatePolicy{InFlight: 1}))
+				leader := calls(t, rt, chatStream)
+				other := calls(t, rt, chatStream)
+				f := <-opened
+				if !before {
+					f.events <- event("1")
+					synctest.Wait()
+				}
+				leader.cancel()
+				synctest.Wait()
+				if !leader.done || !errors.Is(errors.Join(leader.err, leader.ended), context.Canceled) {
+					t.Errorf("the leader is done: %v, in %v, %v", leader.done, leader.err, leader.ended)
+				}
+				if before {
+					f.events <- event("1")
+				}
+				f.events <- finishEvent
+				f.events <- doneEvent
+				close(f.events)
+				synctest.Wait()
+				if got := other.read.String(); got != event("1")+finishEvent+doneEvent || other.ended != io.EOF {
+					t.Errorf("the other has %q, %v", got, other.ended)
+				}
+				if s := rt.Status(); s.Cache.Entries != 1 || s.Endpoints[0].Limits[0].InFlight != 0 {
+					t.Errorf("%+v", s)
+				}
+			})
+		})
+	}
+}
+
+// The last one leaving cancels, however it leaves.
+func TestTheLastOneLeavingCancels(t *testing.T) {
+	leave := map[string]func(*caller){"cancel": func(c *caller) { c.cancel() }, "close": func(c *caller) { c.resp.Body.Close() }}
+	for name, end := range leave {
+		for _, when := range []string{"queued", "answering"} {
+			if name == "close" && when == "queued" {
+				continue // there is nothing to close
+			}
+			t.Run(name+"/"+when, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					base, opened := streams(t)
+					rt := over(t, base, WithCache(CachePolicy{}), WithRateLimit(RatePolicy{InFlight: 1}))
+					one, two := calls(t, rt, chatStream), calls(t, rt, chatStream)
+					f := <-opened
+					if when == "answering" {
+						f.events <- event("1")
+						synctest.Wait()
+					}
+					end(one)
+					synctest.Wait()
+					if f.ctx.Err() != nil || f.closed.Load() || !one.done {
+						t.Fatalf("with one left: context %v, closed %v, done %v", f.ctx.Err(), f.closed.Load(), one.done)
+					}
+					end(two)
+					synctest.Wait()
+					if f.ctx.Err() == nil || !two.done || when == "answering" && !f.closed.Load() {
+						t.Errorf("with none left: context %v, closed %v, done %v", f.ctx.Err(), f.closed.Load(), two.done)
+					}
+					s := rt.Status()
+					if s.Endpoints[0].Limits[0].InFlight != 0 || s.Cache.Entries != 0 || len(rt.cache.flights) != 0 {
+						t.Errorf("left behind: %+v, %d flights", s, len(rt.cache.flights))
+					}
+					// Nobody joins what has been given up.
+					third := calls(t, rt, chatStream)
+					if len(opened) != 1 {
+						t.Errorf("%d new attempts for another caller", len(opened))
+					}
+					third.cancel()
+				})
+			})
+		}
+	}
+}
+
+// The deadline of what is shared is the latest of its callers'.
+func TestDeadlinesOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, opened := streams(t)
+		rt := over(t, base, WithCache(CachePolicy{}))
+		within := func(d time.Duration) func(*http.Request) {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			t.Cleanup(cancel)
+			return func(req *http.Request) { *req = *req.WithContext(ctx) }
+		}
+		short := calls(t, rt, chatStream, within(time.Second))
+		long := calls(t, rt, chatStream, within(time.Minute))
+		f := <-opened
+		elapse(2 * time.Second)
+		synctest.Wait()
+		if !errors.Is(short.err, context.DeadlineExceeded) || f.ctx.Err() != nil {
+			t.Errorf("past its deadline one got %v; the attempt: %v", short.err, f.ctx.Err())
+		}
+		elapse(time.Minute)
+		synctest.Wait()
+		if !errors.Is(long.err, context.DeadlineExceeded) || f.ctx.Err() == nil || base.count("") != 1 {
+			t.Errorf("past its deadline the other got %v; the attempt: %v", long.err, f.ctx.Err())
+		}
+	})
+}
+
+// A slow follower holds nobody up, and what is kept for it is bounded.
+func TestASlowFollower(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 10_000
+		base, opened := streams(t)
+		rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: limit}))
+		fast := calls(t, rt, chatStream)
+		req, _ := post(t.Context(), "https://a", chatStream)
+		answered := make(chan *http.Response)
+		go func() {
+			resp, _ := rt.RoundTrip(req)
+			answered <- resp
+		}()
+		f := <-opened
+		f.events <- event("1")
+		slow := <-answered
+		first := make([]byte, len(event("1")))
+		io.ReadFull(slow.Body, first)
+		f.events <- event(strings.Repeat("x", limit/2))
+		synctest.Wait()
+		half := make([]byte, len(event(strings.Repeat("x", limit/2))))
+		if n, err := io.ReadFull(slow.Body, half); err != nil {
+			t.Fatalf("half the limit behind, it reads %d bytes, %v", n, err)
+		}
+		for range 10 {
+			f.events <- event(strings.Repeat("y", limit/2))
+			synctest.Wait()
+		}
+		flight := slow.Body.(*sharer).flight
+		if n := cap(flight.data); n > 4*limit {
+			t.Errorf("%d bytes are held, want a few times the limit of %d", n, limit)
+		}
+		f.events <- finishEvent
+		f.events <- doneEvent
+		close(f.events)
+		synctest.Wait()
+		if fast.ended != io.EOF || !strings.HasSuffix(fast.read.String(), doneEvent) {
+			t.Errorf("the fast one ended in %v", fast.ended)
+		}
+		if _, err := io.ReadAll(slow.Body); !errors.Is(err, ErrTruncated) || !errors.Is(err, errBehind) {
+			t.Errorf("the slow one ended in %v, want a typed error", err)
+		}
+		if rt.Status().Cache.Entries != 0 {
+			t.Error("an answer above MaxEntryBytes was kept")
+		}
+		slow.Body.Close()
+	})
+}
+
+// Who wants to is alone.
+func TestSharingDeclined(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, opened := streams(t)
+		rt := over(t, base, WithCache(CachePolicy{}))
+		alone := func(req *http.Request) { *req = *req.WithContext(WithCall(req.Context(), Call{NoShare: true})) }
+		for _, edit := range []func(*http.Request){alone, alone, with("Cache-Control", "no-cache"), func(*http.Request) {}, with("Cache-Control", "no-store"), func(*http.Request) {}} {
+			calls(t, rt, chatStream, edit)
+		}
+		if n := len(opened); n != 5 {
+			t.Errorf("%d attempts by six callers, two of whom may share, want 5", n)
+		}
+		for range len(opened) {
+			f := <-opened
+			f.events <- event("1") + finishEvent + doneEvent
+			close(f.events)
+		}
+		synctest.Wait()
+	})
+}
+
+// What was said to one credential is not another's, though they share a scope:
+// an error, that is. It is asked again by who got none.
+func TestAnErrorOfOnesOwnIsNotShared(t *testing.T) {
+	refused := func(req *http.Request) (*http.Response, error) {
+		elapse(time.Second)
+		if req.Header.Get("Authorization") == "Bearer sk-good" {
+			return answer(200, asJSON, goodJSON), nil
+		}
+		return answer(401, asJSON, `{"error":{"message":"no"}}`), nil
+	}
+	for _, tt := range []struct {
+		name     string
+		base     handler
+		keys     []string
+		statuses []int
+		asked    int
+		opts     []Option
+	}{
+		{"a rejected key", refused, []string{"sk-bad", "sk-good", "sk-good"}, []int{401, 200, 200}, 3, nil},
+		{"a rejected key, the same", refused, []string{"sk-bad", "sk-bad"}, []int{401, 401}, 1, nil},
+		{"a refusal, the same caller", func(*http.Request) (*http.Response, error) {
+			elapse(time.Second)
+			return answer(400, asJSON, `{"error":{"message":"no"}}`), nil
+		}, []string{"k", "k", "k"}, []int{400, 400, 400}, 1, nil},
+		{"an outage", func(*http.Request) (*http.Response, error) { elapse(time.Second); return nil, errors.New("refused") },
+			[]string{"k", "k", "k"}, []int{503, 503, 503}, 1, []Option{WithRetry(RetryPolicy{Attempts: 1})}},
+		{"an outage as an error", func(*http.Request) (*http.Response, error) { elapse(time.Second); return nil, errors.New("refused") },
+			[]string{"k", "k", "k"}, []int{0, 0, 0}, 1, []Option{WithRetry(RetryPolicy{Attempts: 1}), WithErrors()}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(tt.base)
+				rt := over(t, base, append(tt.opts, WithCache(CachePolicy{Scope: func(*http.Request) string { return "team" }}))...)
+				var callers []*caller
+				for _, key := range tt.keys {
+					callers = append(callers, calls(t, rt, chatJSON, with("Authorization", "Bearer "+key)))
+				}
+				elapse(time.Minute)
+				synctest.Wait()
+				for i, c := range callers {
+					status := 0
+					if c.resp != nil {
+						status = c.resp.StatusCode
+					}
+					var failure *Error
+					if status == 503 && ErrorOf(c.resp) == nil || status == 0 && !errors.As(c.err, &failure) {
+						t.Errorf("caller %d got %v, %v, without what is behind it", i+1, c.resp, c.err)
+					}
+					if status != tt.statuses[i] {
+						t.Errorf("caller %d got %d, %v, want %d", i+1, status, c.err, tt.statuses[i])
+					}
+				}
+				if n := base.count(""); n != tt.asked {
+					t.Errorf("%d attempts, want %d", n, tt.asked)
+				}
+			})
+		})
+	}
+}
+
+// Who wants JSON shares a stream only where it says what it took; where the
+// stream breaks, or is no answer that JSON could be made of, it asks by itself.
+func TestJSONOfASharedStream(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		first  string // the leader's body
+		events []string
+		other  int // attempts for JSON
+		opts   []Option
+	}{
+		{"whose usage is told", chatStream, []string{event("hi"), finishEvent, doneEvent}, 0, []Option{WithEndpoints(deepSeekAt("a"))}},
+		{"whose usage was asked for", `{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"q"}]}`,
+			[]string{event("hi"), endEvent, usageEvent, doneEvent}, 0, nil},
+		{"whose usage may never be told", chatStream, []string{event("hi"), finishEvent, doneEvent}, 1, nil},
+		{"whose usage was not told", chatStream, []string{event("hi"), endEvent, doneEvent}, 1, []Option{WithEndpoints(deepSeekAt("a"))}},
+		{"that breaks", chatStream, []string{event("hi")}, 1, []Option{WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Rescue: RescueOff})}},
+		{"that is malformed", chatStream, []string{event("hi"), "data: {\n\n"}, 1, []Option{WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Rescue: RescueOff})}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				opened := make(chan *faucet, 10)
+				jsons := 0
+				base := newHosts(func(req *http.Request) (*http.Response, error) {
+					resp := answer(200, asJSON, goodJSON)
+					if len(opened) == 0 && jsons == 0 && cap(opened) == 10 {
+						f := &faucet{ctx: req.Context(), events: make(chan string, 10)}
+						opened <- f
+						resp = answer(200, asStream, "")
+						resp.Body = f
+						return resp, nil
+					}
+					jsons++
+					return resp, nil
+				})
+				rt := over(t, base, append(tt.opts, WithCache(CachePolicy{}))...)
+				leader := calls(t, rt, tt.first)
+				json := calls(t, rt, chatJSON)
+				f := <-opened
+				opened <- nil
+				for _, ev := range tt.events {
+					f.events <- ev
+				}
+				close(f.events)
+				synctest.Wait()
+				if json.err != nil || json.ended != io.EOF || !strings.Contains(json.read.String(), `"content":"hi"`) || !strings.Contains(json.read.String(), `"total_tokens":3`) ||
+					json.resp.Header.Get("Content-Type") != asJSON {
+					t.Errorf("JSON: %v, %q, %v", json.err, json.read.String(), json.ended)
+				}
+				if jsons != tt.other {
+					t.Errorf("%d attempts for JSON, want %d", jsons, tt.other)
+				}
+				if !leader.done {
+					t.Error("the leader is still waiting")
+				}
+			})
+		})
+	}
+}
+
+// Of an Observer or a base that panics, the leader hears; the others ask anew.
+func TestAPanicIsTheLeaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		base := newHosts(func(*http.Request) (*http.Response, error) {
+			elapse(time.Second)
+			if asked++; asked == 1 {
+				panic("the base's")
+			}
+			return answer(200, asJSON, goodJSON), nil
+		})
+		rt := over(t, base, WithCache(CachePolicy{}))
+		var panicked any
+		go func() {
+			defer func() { panicked = recover() }()
+			asks(t.Context(), rt, chatJSON)
+		}()
+		synctest.Wait()
+		other := calls(t, rt, chatJSON)
+		elapse(time.Minute)
+		synctest.Wait()
+		if panicked != "the base's" || other.read.String() != goodJSON {
+			t.Errorf("the leader's panic: %v; the other got %q, %v", panicked, other.read.String(), other.err)
+		}
+	})
+}
+
+// Behind the terminator the connection is let go of, though the caller, like
+// several SDKs, neither reads on nor closes.
+func TestNobodyClosesASharedStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, opened := streams(t)
+		rt := over(t, base, WithCache(CachePolicy{}))
+		req, _ := post(t.Context(), "https://a", chatStream)
+		go func() {
+			f := <-opened
+			f.events <- event("1") + finishEvent + doneEvent
+			opened <- f
+		}()
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.ReadFull(resp.Body, make([]byte, len(event("1")+finishEvent+doneEvent)))
+		elapse(time.Second)
+		if f := <-opened; !f.closed.Load() {
+			t.Error("the body is still open a second behind the terminator")
+		}
+	})
+}
+
+// What is shared and kept is the same whatever the pace and the sizes of reads.
+func TestSharedBytesAreTheHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, opened := streams(t)
+		rt := over(t, base, WithCache(CachePolicy{}))
+		var callers sync.WaitGroup
+		got := make([]string, 50)
+		for i := range got {
+			callers.Go(func() {
+				elapse(time.Duration(i) * 7 * time.Millisecond)
+				req, _ := post(t.Context(), "https://a", chatStream)
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer resp.Body.Close()
+				buf := make([]byte, 1+i*i)
+				for {
+					n, err := resp.Body.Read(buf)
+					got[i] += string(buf[:n])
+					if err != nil {
+						if err != io.EOF {
+							t.Error(err)
+						}
+						return
+					}
+					elapse(time.Duration(i%5) * time.Millisecond)
+				}
+			})
+		}
+		f := <-opened
+		want := ""
+		send := func(ev string) { want += ev; f.events <- ev; elapse(10 * time.Millisecond) }
+		for i := range 40 {
+			send(event(fmt.Sprint(i)))
+		}
+		send(finishEvent)
+		send(doneEvent)
+		close(f.events)
+		callers.Wait()
+		for i, text := range got {
+			if text != want {
+				t.Errorf("caller %d read %d bytes, want %d", i, len(text), len(want))
+			}
+		}
+		if base.count("") != 1 {
+			t.Errorf("%d attempts, want 1", base.count(""))
+		}
+	})
+}
