@@ -259,6 +259,16 @@ func (c *circuit) ready(now time.Time) (bool, time.Time) {
 	return c.roomLocked(now), time.Time{}
 }
 
+// tripped reports whether the circuit has opened and not closed since.
+func (c *circuit) tripped() bool {
+	if c == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.openUntil.IsZero()
+}
+
 // answers notes that an attempt has shown payload.
 func (c *circuit) answers() {
 	c.mu.Lock()

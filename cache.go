@@ -178,7 +178,7 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 			if resp != nil {
 				resp.Body.Close()
 			}
-			if c.untried { // nobody has looked whether an endpoint is back
+			if c.unprobed {
 				k.renew(c, next)
 			}
 			c.exhausted = false

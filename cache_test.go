@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -99,6 +100,7 @@ func over(t *testing.T, base http.RoundTripper, opts ...Option) *Transport {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { rt.Close() }) // a renewal may be under way
 	return rt
 }
 
@@ -543,6 +545,35 @@ func TestCacheTimeline(t *testing.T) {
 			{30 * time.Minute, "", down, "breakwater; hit; ttl=-1800; detail=stale-if-error", "1800", 1},
 			{30 * time.Minute, "", nil, "breakwater; fwd=stale", "", 1},
 		}},
+		{"max-stale takes what is past its time", CachePolicy{TTL: time.Minute, StaleIfError: time.Minute}, []step{
+			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
+			{90 * time.Second, "max-stale=31", nil, "breakwater; hit; ttl=-30", "90", 0},
+			{0, "max-stale", nil, "breakwater; hit; ttl=-30", "90", 0},
+			{0, "max-stale, max-age=90", nil, "breakwater; fwd=stale", "", 1},
+			{90 * time.Second, "max-stale=30", nil, "breakwater; fwd=stale", "", 1},
+			{2 * time.Minute, "max-stale", nil, "breakwater; fwd=stale", "", 1}, // beyond what is kept for anything
+		}},
+		{"min-fresh wants time left", CachePolicy{TTL: time.Minute}, []step{
+			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
+			{30 * time.Second, "min-fresh=29", nil, "breakwater; hit; ttl=30", "30", 0},
+			{0, "min-fresh=30", nil, "breakwater; fwd=request", "", 1},
+			{0, "min-fresh=999", nil, "breakwater; fwd=request", "", 1},
+		}},
+		{"only-if-cached asks nobody", CachePolicy{TTL: time.Minute}, []step{
+			{0, "only-if-cached", nil, "breakwater; fwd=uri-miss", "", 0},
+			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
+			{0, "only-if-cached", nil, "breakwater; hit; ttl=60", "0", 0},
+			{90 * time.Second, "only-if-cached", nil, "breakwater; fwd=stale", "", 0},
+			{0, "only-if-cached, max-stale=60", nil, "breakwater; hit; ttl=-30", "90", 0},
+		}},
+		{"stale while it is renewed", CachePolicy{TTL: time.Minute, StaleWhileRevalidate: time.Minute, StaleIfError: Off}, []step{
+			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
+			{90 * time.Second, "", nil, "breakwater; hit; ttl=-30; detail=stale-while-revalidate", "90", 1},
+			{0, "", nil, "breakwater; hit; ttl=60", "0", 0},
+			{90 * time.Second, "max-age=80", nil, "breakwater; fwd=stale", "", 1},
+			{90 * time.Second, "", down, "breakwater; hit; ttl=-30; detail=stale-while-revalidate", "90", 1},
+			{30 * time.Second, "", nil, "breakwater; fwd=stale", "", 1},
+		}},
 		{"what is the request's fault is no reason for stale", CachePolicy{TTL: time.Minute}, []step{
 			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
 			{2 * time.Minute, "", gives(400, asJSON, "{}"), "breakwater; fwd=stale", "", 1},
@@ -565,6 +596,7 @@ func TestCacheTimeline(t *testing.T) {
 						}
 						before := base.count("")
 						got := asks(t.Context(), rt, chatJSON, with("Cache-Control", s.control))
+						synctest.Wait() // for what is done behind the caller's back
 						if asErrors && got.resp == nil {
 							continue // the same, as a Go error: it has no headers
 						}
@@ -621,6 +653,261 @@ func TestStaleAndTheCallersEnd(t *testing.T) {
 			t.Errorf("a call with 20s left gave %v after %v, want the stale answer after half of them", got, time.Since(start))
 		}
 	})
+}
+
+// Where every circuit is open, a kept answer is given at once, and one call
+// behind the callers' backs looks whether an endpoint is back.
+func TestStaleAtOnceWhileAllCircuitsAreOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}), WithEndpoints(at("a", "b")...), WithRetry(RetryPolicy{Attempts: 1}))
+		defer rt.Close()
+		asks(t.Context(), rt, chatJSON)
+		elapse(2 * time.Minute)
+		base.set("", func(*http.Request) (*http.Response, error) {
+			elapse(2 * time.Second)
+			return nil, errors.New("refused")
+		})
+		for n := range 10 {
+			asks(t.Context(), rt, question(n))
+		}
+		for _, e := range rt.Status().Endpoints {
+			if e.Circuits[0].State == "closed" {
+				t.Fatalf("the circuit of %s is still closed: nothing is tested", e.Name)
+			}
+		}
+		for range 20 {
+			start := time.Now()
+			if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON || !strings.Contains(got.header("Cache-Status"), "detail=stale-if-error") || time.Since(start) != 0 {
+				t.Fatalf("all circuits open: %v after %v, want the stale answer at once", got, time.Since(start))
+			}
+			elapse(time.Second)
+		}
+		base.set("", gives(200, asJSON, goodJSON))
+		for range 2 * 60 {
+			asks(t.Context(), rt, chatJSON)
+			elapse(time.Second)
+		}
+		if got := asks(t.Context(), rt, chatJSON); strings.Contains(got.header("Cache-Status"), "stale-if-error") || got.status() != 200 {
+			t.Errorf("two minutes after the endpoints came back: %v, want no stale answer", got)
+		}
+	})
+}
+
+// One renewal a question, a bounded number in all, each for a bounded time,
+// and none behind Close.
+func TestRenewals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var renewing, most, ended atomic.Int32
+		hanging := func(req *http.Request) (*http.Response, error) {
+			most.Store(max(most.Load(), renewing.Add(1)))
+			defer renewing.Add(-1)
+			<-req.Context().Done()
+			ended.Add(1)
+			return nil, req.Context().Err()
+		}
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, noBreaker, WithCache(CachePolicy{TTL: time.Minute, StaleWhileRevalidate: time.Hour}))
+		for n := range 50 {
+			asks(t.Context(), rt, question(n))
+		}
+		elapse(2 * time.Minute)
+		base.set("", hanging)
+		before := base.count("")
+		for range 3 {
+			if got := asks(t.Context(), rt, question(0)); got.body != goodJSON {
+				t.Fatalf("while it is renewed: %v", got)
+			}
+		}
+		synctest.Wait()
+		if n := base.count("") - before; n != 1 {
+			t.Errorf("%d renewals of one question, want 1", n)
+		}
+		for n := range 50 {
+			asks(t.Context(), rt, question(n))
+		}
+		synctest.Wait()
+		if n := most.Load(); n != maxRenewals {
+			t.Errorf("%d renewals at once, want %d", n, maxRenewals)
+		}
+		elapse(renewWait)
+		synctest.Wait()
+		if n := renewing.Load(); n != 0 {
+			t.Errorf("%d renewals go on after %v", n, renewWait)
+		}
+		asks(t.Context(), rt, question(0))
+		synctest.Wait()
+		if renewing.Load() != 1 {
+			t.Fatal("no renewal under way: nothing is tested")
+		}
+		rt.Close()
+		if n := renewing.Load(); n != 0 {
+			t.Errorf("%d renewals go on behind Close", n)
+		}
+		asks(t.Context(), rt, question(0))
+		synctest.Wait()
+		if n := renewing.Load(); n != 0 || rt.Status().Cache.Stale == 0 {
+			t.Errorf("%d renewals begin behind Close", n)
+		}
+	})
+}
+
+// What was kept in one form answers in the other.
+func TestCacheAnswersInEitherForm(t *testing.T) {
+	const extra = `{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"q"}]}`
+	fullJSON := `{"id":"7","object":"chat.completion","created":1,"model":"m","system_fingerprint":"fp","choices":[{"index":0,"message":{"role":"assistant","reasoning_content":"hm","content":"h\u00e9"},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}`
+	for _, tt := range []struct {
+		name                string
+		first, text, second string
+		hit                 bool
+		want                []string
+		not                 string
+	}{
+		{"json as a stream", chatJSON, fullJSON, chatStream, true, []string{`"id":"7"`, `"reasoning_content":"hm"`, `"content":"h\u00e9"`, `"finish_reason":"stop"`, `"total_tokens":3`, "data: [DONE]\n\n"}, `"message"`},
+		{"json as a stream that says its usage", chatJSON, fullJSON, extra, true, []string{`"total_tokens":3`}, ""},
+		{"stream as json", chatStream, event("h") + event("i") + finishEvent + doneEvent, chatJSON, true, []string{`"content":"hi"`, `"object":"chat.completion"`, `"total_tokens":3`}, "data:"},
+		{"stream without usage as json", chatStream, wholeStream, chatJSON, false, []string{goodJSON}, ""},
+		{"stream without usage as one with", chatStream, wholeStream, extra, false, []string{`"total_tokens":3`}, ""},
+		{"stream with its usage apart as json", extra, goodEvent + endEvent + usageEvent + doneEvent, chatJSON, true, []string{`"content":"hi"`, `"total_tokens":3`}, ""},
+		{"stream with its usage apart, for who did not ask", extra, goodEvent + endEvent + usageEvent + doneEvent, chatStream, true, []string{goodEvent + endEvent + doneEvent}, `"usage"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				typeOf := func(body string) string {
+					if strings.Contains(body, `"stream":true`) {
+						return asStream
+					}
+					return asJSON
+				}
+				base := newHosts(gives(200, typeOf(tt.first), tt.text))
+				rt := over(t, base, WithCache(CachePolicy{}))
+				if got := asks(t.Context(), rt, tt.first); got.body != tt.text {
+					t.Fatalf("the first got %v", got)
+				}
+				base.set("", gives(200, typeOf(tt.second), map[string]string{asStream: goodEvent + endEvent + usageEvent + doneEvent, asJSON: goodJSON}[typeOf(tt.second)]))
+				elapse(3 * time.Second)
+				got := asks(t.Context(), rt, tt.second)
+				if hit := base.count("") == 1; hit != tt.hit || hit != (got.header("Age") == "3") || hit != strings.Contains(got.header("Cache-Status"), "hit") {
+					t.Fatalf("hit = %v, want %v: %v", hit, tt.hit, got)
+				}
+				if got.header("Content-Type") != typeOf(tt.second) || got.err != nil || got.status() != 200 {
+					t.Errorf("got %v of type %q", got, got.header("Content-Type"))
+				}
+				for _, part := range tt.want {
+					if !strings.Contains(got.body, part) {
+						t.Errorf("got %s, which lacks %s", got.body, part)
+					}
+				}
+				if tt.not != "" && strings.Contains(got.body, tt.not) {
+					t.Errorf("got %s, with %s in it", got.body, tt.not)
+				}
+				if tt.hit && got.resp.ContentLength != int64(len(got.body)) {
+					t.Errorf("ContentLength %d of %d bytes", got.resp.ContentLength, len(got.body))
+				}
+			})
+		})
+	}
+}
+
+// What stands in for a failure may lack its usage; what it can be made of at
+// all, it is made of.
+func TestStaleInTheOtherForm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asStream, wholeStream))
+		rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}), WithRetry(RetryPolicy{Attempts: 1}))
+		asks(t.Context(), rt, chatStream)
+		base.set("", refusing)
+		if got := asks(t.Context(), rt, chatJSON); !strings.Contains(got.body, `"content":"hi"`) || !strings.Contains(got.header("Cache-Status"), "stale-if-error") {
+			t.Errorf("got %v, want the answer kept from a stream", got)
+		}
+	})
+}
+
+// No answer crosses scopes: random calls by random callers, each answered with
+// who asked what; equal only if operation, scope and all that is meant are.
+func TestNoAnswerCrossesScopes(t *testing.T) {
+	random := rand.New(rand.NewPCG(6, 1))
+	pick := func(list ...string) string { return list[random.IntN(len(list))] }
+	// The base knows what a call means from headers of the test's own.
+	base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		text := strings.ReplaceAll(goodJSON, `"hi"`, fmt.Sprintf("%q", req.Header.Get("X-Meaning")))
+		if req.Header.Get("X-Stream") != "" {
+			return answer(200, asStream, event(strings.Trim(fmt.Sprintf("%q", req.Header.Get("X-Meaning")), `"`))+finishEvent+doneEvent), nil
+		}
+		return answer(200, asJSON, text), nil
+	})
+	scopes := 0
+	rt := over(t, base, WithCache(CachePolicy{MaxEntries: 100, Scope: func(req *http.Request) string {
+		scopes++
+		return req.Header.Get("X-Scope")
+	}}))
+	byKey := over(t, base, WithCache(CachePolicy{MaxEntries: 100}))
+	hits, crossed := 0, 0
+	for range 20_000 {
+		members := []string{
+			`"model":` + pick(`"m"`, `"M"`, `"m "`), `"messages":[{"role":"user","content":` + pick(`"q"`, `"Q"`, `"\u0071"`, `"q\""`) + `}]`,
+		}
+		meaning := members[0] + members[1]
+		if random.IntN(3) == 0 {
+			m := pick(`"temperature":0`, `"temperature":0.0`, `"temperature":null`, `"top_p":0`, `"unknown":[1,2]`, `"unknown":[2,1]`, `"unknown":{"a":1}`)
+			members, meaning = append(members, m), meaning+m
+		}
+		if random.IntN(5) == 0 { // a name twice: the order decides
+			m := pick(`"seed":1,"seed":2`, `"seed":2,"seed":1`, `"seed":1,"Seed":2`)
+			members, meaning = append(members, m), meaning+m
+		} else {
+			random.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
+		}
+		stream := random.IntN(2) == 0
+		if stream {
+			members = slices.Insert(members, random.IntN(len(members)+1), `"stream":true`)
+		}
+		body := pick("{", " {\n") + strings.Join(members, pick(",", " ,\t")) + "}"
+		key, tenant, path := pick("Bearer k1", "Bearer k2", ""), pick("t1", "t2", ""), pick("/chat/completions", "/v1/chat/completions", "/responses")
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+pick("a", "b")+path, strings.NewReader(body))
+		req.Header.Set("Content-Type", asJSON)
+		if key != "" {
+			req.Header.Set("Authorization", key)
+		}
+		req.Header.Set("X-Scope", tenant)
+		used, who := byKey, "key "+key
+		if random.IntN(2) == 0 {
+			used, who = rt, "tenant "+tenant
+			if random.IntN(4) == 0 {
+				named := pick("t1", "named")
+				req = req.WithContext(WithCall(t.Context(), Call{Scope: named}))
+				who = "tenant " + named
+			} else if tenant == "" {
+				who = fmt.Sprint("nobody's, call ", random.Uint64())
+			}
+		}
+		if path == "/responses" {
+			continue // another wire: its operation is told apart in TestKeysDiffer
+		}
+		want := fmt.Sprintf("%s asks %s %s: %x", who, req.URL.Host, path, meaning)
+		req.Header.Set("X-Meaning", want)
+		if stream {
+			req.Header.Set("X-Stream", "1")
+		}
+		resp, err := used.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !strings.Contains(string(text), fmt.Sprintf("%q", want)) {
+			crossed++
+			if crossed < 5 {
+				t.Errorf("%s\nof %s\ngot %s, %v", body, want, text, err)
+			}
+		}
+		if strings.Contains(resp.Header.Get("Cache-Status"), "hit") {
+			hits++
+		}
+	}
+	if hits < 2000 || scopes == 0 {
+		t.Errorf("%d hits: little was tested", hits)
+	}
 }
 
 func TestReadWish(t *testing.T) {

@@ -86,6 +86,7 @@ type run struct {
 	outwaited int           // pauses that began while the call waited for another to end
 	over      *step         // how the call ends, known before the loop came to it
 	rescues   bool          // it goes on from a broken stream: every attempt is an extra one
+	leftOpen  bool          // it left an open circuit alone
 	raced     bool          // somebody else took the probe between look and leap
 	options   [4]option     // room for those of next
 	last      *visit
@@ -153,6 +154,7 @@ func (r *run) next(now time.Time) step {
 			queue = here
 		case s.open:
 			soonest.blocked = ClassCircuitOpen
+			r.leftOpen = true
 			if slices.Contains(r.probed, e) {
 				break // it failed a moment ago
 			}
@@ -603,7 +605,7 @@ func (r *run) giveUp(s step) (*http.Response, error) {
 		r.blocked(s)
 	}
 	c.exhausted = !s.asCame && (r.shown == nil || r.shown.class.ofTheFleet())
-	c.untried = c.exhausted && r.first == nil
+	c.unprobed = c.exhausted && (r.first == nil || r.leftOpen)
 	if c.exhausted && r.t.config.asErrors {
 		return nil, &Error{Attempts: c.book.list()}
 	}

@@ -112,7 +112,7 @@ func (c *call) inName(ctx context.Context) *call {
 
 // endAs has the call end as the one did that was made in its name.
 func (c *call) endAs(other *call) {
-	c.exhausted, c.untried = other.exhausted, other.untried
+	c.exhausted, c.unprobed = other.exhausted, other.unprobed
 	c.fails(other.failed())
 }
 

@@ -332,7 +332,7 @@ type call struct {
 	sought     sought
 	spare      bool // an answer is kept that would do instead of a failure
 	exhausted  bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
-	untried    bool // nor was any asked
+	unprobed   bool // nor did it look whether all are still down
 	prefixed   bool // prefixKey is known
 	prefixKey  uint64
 

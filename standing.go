@@ -9,7 +9,7 @@ type standing struct {
 	busy    bool // could take it after a wait for a permit or token
 	resting pause
 	shunned bool // by us alone, for a key or a model: it may have been mended
-	open    bool // its circuit alone keeps it
+	open    bool // its circuit alone keeps it; who has a spare answer leaves probes to others
 	model   string
 }
 
@@ -36,7 +36,7 @@ func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
 		return s, true
 	}
 	circuit := e.circuits.of(model)
-	if ready, _ := circuit.ready(now); !ready {
+	if ready, _ := circuit.ready(now); !ready || c.spare && circuit.tripped() {
 		s.open = true
 		return s, true
 	}
