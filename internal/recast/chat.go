@@ -151,23 +151,17 @@ func streamCompletion(to *stream, body gjson.Result) bool {
 		head:   `{"object":` + kind + "," + all.only("id", "created", "model", "system_fingerprint").open(),
 		first:  all.without("object", "id", "created", "model", "system_fingerprint", "choices", "usage").open(),
 	}
-	var choices []fields
-	for _, text := range all.list("choices") {
-		choice, ok := fieldsOf(text)
-		if !ok || len(choices) == maxIndex {
-			return false
-		}
-		choices = append(choices, choice)
-	}
+	count := gjson.Get(all.get("choices"), "#").Int()
 	least := 0 // that the next index can be: the stream has no order of choices but this
-	for i, choice := range choices {
-		n, ok := index(gjson.Parse(choice.get("index")), maxIndex)
-		if !ok || n < least {
+	for i, text := range all.list("choices") {
+		choice, ok := fieldsOf(text)
+		n, known := index(gjson.Parse(choice.get("index")), maxIndex)
+		if !ok || !known || n < least {
 			return false
 		}
 		least = n + 1
 		usage := ""
-		if said := all.get("usage"); said != "" && i == len(choices)-1 {
+		if said := all.get("usage"); said != "" && int64(i) == count-1 {
 			usage = `,"usage":` + said
 		}
 		write := c.choice

@@ -1,6 +1,7 @@
 package recast
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -57,10 +58,10 @@ var chatToJSON = []recasting{
 	},
 	{
 		"what nobody here knows",
-		dataOf(`{"a":1.0,"b":12345678901234567890,"c":"x","\u0064":[1],"choices":[{"delta":{"thought":"x","steps":[1,{"a":1.0}],"score":1.0,"audio":null},"token_ids":[1],"filter":{"n":1}}]}`,
-			`{"a":null,"c":"","\u0064":[2],"choices":[{"delta":{"thought":"y","steps":[],"score":2.0,"audio":{"id":"a"}},"token_ids":[2,3],"filter":{"n":2},"matched":7}]}`,
+		dataOf(`{"a":1.0,"b":12345678901234567890,"c":"x","e":"","\u0064":[1],"choices":[{"delta":{"thought":"x","steps":[1,{"a":1.0}],"score":1.0,"audio":null},"token_ids":[1],"filter":{"n":1}}]}`,
+			`{"a":null,"c":"","e":null,"\u0064":[2],"choices":[{"delta":{"thought":"y","steps":[],"score":2.0,"audio":{"id":"a"}},"token_ids":[2,3],"filter":{"n":2},"matched":7}]}`,
 			`{"obfuscation":"xxxx","choices":[{"delta":{"steps":[2],"audio":{"id":"a"}},"finish_reason":"stop"}]}`),
-		`{"a":1.0,"b":12345678901234567890,"c":"x","\u0064":[2],"choices":[{"message":{"role":"assistant","content":null,"thought":"xy","steps":[1,{"a":1.0},2],"score":2.0,"audio":{"id":"a"}},"token_ids":[1,2,3],"filter":{"n":2},"matched":7,"finish_reason":"stop"}],"object":"chat.completion"}`,
+		`{"a":1.0,"b":12345678901234567890,"c":"x","e":"","\u0064":[2],"choices":[{"message":{"role":"assistant","content":null,"thought":"xy","steps":[1,{"a":1.0},2],"score":2.0,"audio":{"id":"a"}},"token_ids":[1,2,3],"filter":{"n":2},"matched":7,"finish_reason":"stop"}],"object":"chat.completion"}`,
 	},
 	{
 		"a choice without a delta", dataOf(`{"choices":[{"index":0,"delta":{"role":"assistant","content":""}},{"index":1,"finish_reason":"stop"}]}`, `{"choices":[{"index":0,"finish_reason":"stop"}]}`),
@@ -83,7 +84,7 @@ var chatToJSON = []recasting{
 	{"for want of resources", dataOf(`{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"insufficient_system_resource"}]}`, `[DONE]`), ""},
 	{"an error of one choice", dataOf(`{"choices":[{"index":0,"delta":{"content":"a"},"error":{"code":502},"finish_reason":"stop"}]}`, `[DONE]`), ""},
 	{"an index beyond all choices", dataOf(`{"choices":[{"index":1000000000,"delta":{"content":"a"},"finish_reason":"stop"}]}`), ""},
-	{"an index beyond all numbers", dataOf(`{"choices":[{"index":99999999999999999999999,"delta":{"content":"a"},"finish_reason":"stop"}]}`), ""},
+	{"an index beyond all numbers", dataOf(`{"choices":[{"index":18446744073709551616,"delta":{"content":"a"},"finish_reason":"stop"}]}`), ""},
 	{"an index below them", dataOf(`{"choices":[{"index":-1,"delta":{"content":"a"},"finish_reason":"stop"}]}`), ""},
 	{"a tool call's index beyond all", dataOf(`{"choices":[{"index":0,"delta":{"tool_calls":[{"index":128}]},"finish_reason":"stop"}]}`), ""},
 	{"two tool calls of one index", dataOf(`{"choices":[{"delta":{"tool_calls":[{"id":"t1"}]}}]}`, `{"choices":[{"delta":{"tool_calls":[{"id":"t2"}]},"finish_reason":"stop"}]}`), ""},
@@ -92,6 +93,7 @@ var chatToJSON = []recasting{
 	{"a message besides the delta", dataOf(`{"choices":[{"index":0,"delta":{"content":"a"},"message":{"content":"a"},"finish_reason":"stop"}]}`), ""},
 	{"an object in pieces", dataOf(`{"choices":[{"delta":{"audio":{"data":"a"}}}]}`, `{"choices":[{"delta":{"audio":{"data":"b"}},"finish_reason":"stop"}]}`), ""},
 	{"a text that becomes a list", dataOf(`{"choices":[{"delta":{"content":"a"}}]}`, `{"choices":[{"delta":{"content":["b"]},"finish_reason":"stop"}]}`), ""},
+	{"a text that becomes a number", dataOf(`{"choices":[{"delta":{"content":"a"}}]}`, `{"choices":[{"delta":{"content":7},"finish_reason":"stop"}]}`), ""},
 	{"a member twice in an event", dataOf(`{"choices":[{"delta":{"content":"a","content":"b"},"finish_reason":"stop"}]}`), ""},
 }
 
@@ -142,6 +144,10 @@ var chatToStream = []recasting{
 	{"choices of one index", `{"choices":[{"message":{"content":"a"},"finish_reason":"stop"},{"message":{"content":"a"},"finish_reason":"stop"}]}`, ""},
 	{"an index beyond all choices", `{"choices":[{"index":128,"message":{"content":"a"},"finish_reason":"stop"}]}`, ""},
 	{"a chat and a prompt's completion", `{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"},{"index":1,"text":"a","finish_reason":"stop"}]}`, ""},
+	{"a message besides the text", `{"choices":[{"index":0,"text":"a","message":{"content":"a"},"finish_reason":"stop"}]}`, ""},
+	{"a delta besides the text", `{"choices":[{"index":0,"text":"a","delta":{"content":"a"},"finish_reason":"stop"}]}`, ""},
+	{"a delta besides the message", `{"choices":[{"index":0,"message":{"content":"a"},"delta":{"content":"a"},"finish_reason":"stop"}]}`, ""},
+	{"a tool call more than there may be", `{"choices":[{"index":0,"message":{"tool_calls":[` + strings.Repeat(`{},`, maxIndex) + `{}]},"finish_reason":"stop"}]}`, ""},
 	{"a chunk", `{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}`, ""},
 	{"tool calls that are none", `{"choices":[{"index":0,"message":{"tool_calls":{}},"finish_reason":"stop"}]}`, ""},
 }

@@ -21,8 +21,8 @@ type part interface {
 	appendTo(text []byte) []byte
 }
 
-// A rule says what becomes of a value that comes more than once. By all of
-// them null says nothing where a value is, and "" only where texts grow.
+// A rule says what becomes of a value that comes more than once. Null and ""
+// never take the place of another.
 type rule int
 
 const (

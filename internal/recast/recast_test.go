@@ -128,8 +128,9 @@ func TestLinesOfStream(t *testing.T) {
 	for w, answer := range whole {
 		in := "\n\n" + strings.NewReplacer("{", "{\r\n", ",", "\n,\r", "}", "\n}").Replace(answer.json) + "\n"
 		stream, ok := ToStream(w, []byte(in))
-		if got, whole := ToJSON(w, stream); !ok || !whole || !equal(w, got, []byte(answer.json)) {
-			t.Errorf("wire %d: ToStream(%q) = %s, of which ToJSON = %s, want %s", w, in, stream, got, answer.json)
+		got, whole := ToJSON(w, stream)
+		if !ok || !whole || !equal(w, got, []byte(answer.json)) || bytes.ContainsRune(stream, '\r') {
+			t.Errorf("wire %d: ToStream(%q) = %q, of which ToJSON = %s, want %s", w, in, stream, got, answer.json)
 		}
 	}
 }
@@ -154,6 +155,29 @@ func TestGrowth(t *testing.T) {
 		got, ok := ToStream(tt.wire, []byte(tt.in))
 		if took := time.Since(start); ok || took > 2*time.Second {
 			t.Errorf("%s: ToStream of %d bytes = %d bytes, %v, in %v, want it refused at once", tt.name, len(tt.in), len(got), ok, took)
+		}
+	}
+}
+
+// A hostile stream must not take time to be refused.
+func TestNames(t *testing.T) {
+	var names strings.Builder
+	for i := range 200_000 {
+		fmt.Fprintf(&names, `"n%d":0,`, i)
+	}
+	for _, tt := range []struct {
+		name string
+		wire wire.Wire
+		in   string
+	}{
+		{"of a completion", wire.Chat, dataOf(`{` + names.String() + `"choices":[{"delta":{},"finish_reason":"stop"}]}`)},
+		{"of a choice", wire.Chat, dataOf(`{"choices":[{` + names.String() + `"delta":{},"finish_reason":"stop"}]}`)},
+		{"of a message", wire.Messages, strings.Replace(whole[wire.Messages].stream, `"message":{`, `"message":{`+names.String(), 1)},
+	} {
+		start := time.Now()
+		got, ok := ToJSON(tt.wire, []byte(tt.in))
+		if took := time.Since(start); ok || took > 2*time.Second {
+			t.Errorf("%d bytes of names %s: ToJSON = %d bytes, %v, in %v, want it refused at once", names.Len(), tt.name, len(got), ok, took)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package recast
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -75,6 +76,7 @@ var responsesToStream = []recasting{
 	{"failed", `{"status":"failed","error":{"code":"server_error"},"output":[]}`, ""},
 	{"for want of resources", `{"status":"incomplete","incomplete_details":{"reason":"insufficient_system_resource"},"output":[]}`, ""},
 	{"an item that is none", `{"status":"completed","output":[1]}`, ""},
+	{"one that is too deep in its event", `{"status":"completed","output":[],"x":` + strings.Repeat("[", 999) + strings.Repeat("]", 999) + `}`, ""},
 	{"a part that is none", `{"status":"completed","output":[{"type":"message","content":[1]}]}`, ""},
 	{"arguments that are none", `{"status":"completed","output":[{"type":"function_call","arguments":{}}]}`, ""},
 }
