@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
@@ -78,8 +79,105 @@ func BenchmarkThreeEndpoints(b *testing.B) {
 		WithBackup(SiliconFlow("sk-3"))), chat2K)
 }
 
+// BenchmarkCacheHit is a hit, for calls of several sizes, beside SHA-256 of the
+// same bytes: the least that telling them apart can cost.
 func BenchmarkCacheHit(b *testing.B) {
-	roundTrips(b, transport(b, WithBase(memoryBase("application/json", goodJSON)), WithCache(CachePolicy{})), chat2K)
+	for _, size := range []int{2 << 10, 32 << 10, 200 << 10} {
+		body := chatOf(size)
+		b.Run(fmt.Sprintf("%dKB/sha256", size>>10), func(b *testing.B) {
+			for b.Loop() {
+				sha256.Sum256(body)
+			}
+		})
+		b.Run(fmt.Sprintf("%dKB/hit", size>>10), func(b *testing.B) {
+			hit := hits(b, body)
+			b.ReportAllocs()
+			for b.Loop() {
+				hit()
+			}
+		})
+	}
+	// Beside each other, in a cache that is full: what an empty one allocates for
+	// hits would keep the garbage collector busy with nothing.
+	b.Run("2KB/parallel", func(b *testing.B) {
+		rt := transport(b, WithBase(memoryBase("application/json", jsonOf(16<<10))), WithCache(CachePolicy{MaxEntries: Off}))
+		for n := range 4000 {
+			hitsOf(b, rt, []byte(question(n)))
+		}
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			hit := hitsOf(b, rt, chat2K)
+			for pb.Next() {
+				hit()
+			}
+		})
+	})
+}
+
+// chatOf is a chat of about so many bytes, in messages of 2 KB.
+func chatOf(size int) []byte {
+	message := `{"role":"user","content":"` + strings.Repeat("what is a breakwater? ", 90) + `"},`
+	return []byte(`{"model":"deepseek-flash","messages":[` + strings.Repeat(message, max(1, size/len(message))) + `{"role":"user","content":"so?"}]}`)
+}
+
+// hits returns a function that makes a call that hits the cache, with a
+// request made beforehand: what it costs is the Transport's.
+func hits(b *testing.B, body []byte) func() {
+	return hitsOf(b, transport(b, WithBase(memoryBase("application/json", goodJSON)), WithCache(CachePolicy{})), body)
+}
+
+func hitsOf(b *testing.B, rt *Transport, body []byte) func() {
+	sent := &memoryBody{}
+	req, _ := http.NewRequest(http.MethodPost, "https://api.deepseek.com/chat/completions", sent)
+	req.ContentLength = int64(len(body))
+	req.Header.Set("Authorization", "Bearer sk-caller")
+	req.Header.Set("Content-Type", "application/json")
+	call := func() string {
+		sent.Reset(body)
+		resp, err := rt.RoundTrip(req)
+		if err != nil || resp.StatusCode != 200 {
+			b.Fatal(resp, err)
+		}
+		resp.Body.(io.WriterTo).WriteTo(io.Discard)
+		resp.Body.Close()
+		return resp.Header.Get("Cache-Status")
+	}
+	sent.Reset(body)
+	if resp, err := rt.RoundTrip(req); err == nil {
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	if got := call(); !strings.HasPrefix(got, "breakwater; hit") {
+		b.Fatal(got)
+	}
+	return func() { call() }
+}
+
+// BenchmarkStreamHit replays a kept stream of 2,000 events, as it came and, from
+// JSON, made anew.
+func BenchmarkStreamHit(b *testing.B) {
+	events := strings.Repeat(goodEvent, 2000) + endEvent + doneEvent
+	rt := transport(b, WithBase(memoryBase("text/event-stream", events)), WithCache(CachePolicy{}))
+	req, _ := http.NewRequest(http.MethodPost, "https://api.deepseek.com/chat/completions", strings.NewReader(chatStream))
+	b.SetBytes(int64(len(events)))
+	buf := make([]byte, 32<<10)
+	for b.Loop() {
+		req.Body = io.NopCloser(strings.NewReader(chatStream))
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		n := 0
+		for err == nil {
+			var k int
+			k, err = resp.Body.Read(buf)
+			n += k
+		}
+		resp.Body.Close()
+		if n != len(events) {
+			b.Fatal(n, err)
+		}
+	}
 }
 
 // endlessEvents gives out the same events for ever, the first carrying payload.

@@ -128,8 +128,12 @@ func (k *cache) atOnce(c *call, e *entry, w wish, next http.RoundTripper) *http.
 		return nil
 	}
 	resp := k.answer(c, e, age, fresh)
-	if resp != nil && fresh == renewing {
+	switch {
+	case resp == nil:
+	case fresh == renewing:
 		k.renew(c, next)
+	default:
+		c.answered()
 	}
 	return resp
 }

@@ -334,7 +334,13 @@ func TestCacheKeepsOnlyWholeAnswers(t *testing.T) {
 		{"several choices", `{"model":"m","n":2}`, gives(200, asJSON, two), all, true},
 		{"one choice of several", `{"model":"m","n":3}`, gives(200, asJSON, two), all, false},
 
+		{"json with a tool call", chatJSON, gives(200, asJSON, toolJSON(`{\"a\":1}`)), all, true},
+		{"json with a tool call without arguments", chatJSON, gives(200, asJSON, toolJSON(``)), all, true},
+		{"json with a tool call cut short", chatJSON, gives(200, asJSON, toolJSON(`{\"a\":`)), all, false},
+
 		{"whole stream", chatStream, gives(200, asStream, wholeStream), all, true},
+		{"stream with a tool call", chatStream, gives(200, asStream, toolEvents(`{\"a`, `\":1}`)), all, true},
+		{"stream with a tool call cut short", chatStream, gives(200, asStream, toolEvents(`{\"a`, `\":`)), all, false},
 		{"whole stream, left at the terminator", chatStream, gives(200, asStream, wholeStream), reads(3), true},
 		{"stream without the terminator, read to its end", chatStream, gives(200, asStream, goodEvent+endEvent), all, true},
 		{"stream never read", chatStream, gives(200, asStream, wholeStream), reads(0), false},
@@ -376,6 +382,19 @@ func TestCacheKeepsOnlyWholeAnswers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// toolJSON is an answer that calls a tool with such arguments, toolEvents a
+// stream that does.
+func toolJSON(arguments string) string {
+	return `{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"` +
+		arguments + `"}}]},"finish_reason":"tool_calls"}],"usage":{"total_tokens":3}}`
+}
+
+func toolEvents(first, second string) string {
+	return `data: {"id":"1","choices":[{"index":0,"delta":{"role":"assistant","tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"` + first + `"}}]}}]}` + "\n\n" +
+		`data: {"id":"1","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"` + second + `"}}]}}]}` + "\n\n" +
+		strings.Replace(endEvent, "stop", "tool_calls", 1) + doneEvent
 }
 
 func TestCacheBoundsEntries(t *testing.T) {

@@ -9,7 +9,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/breakwater-go/breakwater/internal/recast"
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // An entry is an answer as it was given, in bytes.
@@ -83,6 +86,35 @@ func recastHeader(h http.Header, stream bool) {
 	} else {
 		h["Content-Type"] = []string{"application/json"}
 	}
+}
+
+// soundTools reports whether the arguments of all tool calls in an answer are
+// JSON, as models make them most of the time. An answer that its caller will
+// throw away is not one to keep.
+func soundTools(w wire.Wire, body []byte, streamed bool) bool {
+	if !bytes.Contains(body, []byte(`"arguments"`)) && !bytes.Contains(body, []byte(`"input_json_delta"`)) {
+		return true
+	}
+	if streamed {
+		var ok bool
+		if body, ok = recast.ToJSON(w, body); !ok {
+			return false
+		}
+	}
+	list, path := "choices", "message.tool_calls.#.function.arguments"
+	if w == wire.Responses {
+		list, path = "output", "arguments"
+	}
+	sound := true
+	check := func(_, arguments gjson.Result) bool {
+		sound = sound && (arguments.Str == "" || wire.Valid([]byte(arguments.Str)))
+		return sound
+	}
+	gjson.GetBytes(body, list).ForEach(func(_, item gjson.Result) bool {
+		item.Get(path).ForEach(check) // of a text, too
+		return sound
+	})
+	return sound
 }
 
 // A replayed is a response from memory, with what belongs to it.

@@ -282,6 +282,9 @@ func (f *flight) keep(body []byte) {
 		return
 	}
 	r := &f.record
+	if !soundTools(f.call.op.wire(), body, r.streamed) {
+		return
+	}
 	f.cache.put(f.call, &entry{
 		Stored: time.Now(), Header: r.header, Endpoint: r.endpoint, body: bytes.Clone(body),
 		Asked: f.form, Streamed: r.streamed, Usage: r.usage,

@@ -418,7 +418,11 @@ func (c *call) readBody(req *http.Request, limit int64) error {
 		c.streamed = &closedOnce{Reader: req.Body, closer: req.Body}
 		return nil
 	}
-	body, err := readUpTo(req.Body, req.ContentLength, limit)
+	var room []byte
+	if c.t.cache != nil {
+		room = roomFor(req.ContentLength)
+	}
+	body, err := readUpTo(req.Body, req.ContentLength, limit, room)
 	switch {
 	case err == nil:
 		c.body = body
@@ -430,15 +434,47 @@ func (c *call) readBody(req *http.Request, limit int64) error {
 	return errors.Join(err, req.Body.Close())
 }
 
+// rooms are bodies of calls that the cache answered: nobody needs those any more.
+var rooms sync.Pool
+
+const maxRoom = 256 << 10 // of those kept
+
+// roomFor takes one of about that size, if there is one.
+func roomFor(size int64) []byte {
+	room, _ := rooms.Get().(*[]byte)
+	if room == nil {
+		return nil
+	}
+	if int64(cap(*room)) > 4*max(size, 1<<10) { // too good for it: who knows how long the call takes
+		rooms.Put(room)
+		return nil
+	}
+	return *room
+}
+
+// answered gives the room of the call's body to another call: nothing may
+// look into it from now on.
+func (c *call) answered() {
+	if cap(c.body) <= maxRoom {
+		room := c.body[:0]
+		rooms.Put(&room)
+	}
+	c.body = nil
+}
+
 var errTooLarge = errors.New("larger than the limit")
 
-// readUpTo reads r to its end. Where that is beyond limit it returns what it
-// has read and errTooLarge. size is what r is said to hold, negative if unknown.
-func readUpTo(r io.Reader, size, limit int64) ([]byte, error) {
+// readUpTo reads r to its end, into room if there is enough. Where the end is
+// beyond limit it returns what it has read and errTooLarge. size is what r is
+// said to hold, negative if unknown.
+func readUpTo(r io.Reader, size, limit int64, room []byte) ([]byte, error) {
 	if size++; size <= 0 { // one byte more, so that its end is seen
 		size = bytes.MinRead
 	}
-	body := make([]byte, 0, min(size, 1<<20))
+	body := room[:0]
+	if size = min(size, 1<<20); int64(cap(room)) < size {
+		body = make([]byte, 0, size)
+	}
 	for {
 		n, err := r.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]

@@ -74,7 +74,7 @@ func FuzzCanonical(f *testing.F) {
 	f.Add([]byte(`{"a":1,"A":2,"\u0061":3}`), uint64(2))
 	f.Fuzz(func(t *testing.T, text []byte, seed uint64) {
 		out, ok := Canonical([]byte("x"), text)
-		if ok != (valid(text) && bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{"))) || out[0] != 'x' {
+		if ok != (Valid(text) && bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{"))) || out[0] != 'x' {
 			t.Fatalf("Canonical(%q) = %q, %v", text, out, ok)
 		}
 		if !ok {

@@ -51,8 +51,8 @@ func FuzzValid(f *testing.F) {
 	f.Add([]byte(strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth)))
 	f.Add([]byte(strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1)))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if got, want := valid(data), json.Valid(data) && depth(data) <= maxDepth; got != want {
-			t.Errorf("valid(%q) = %v, want %v", data, got, want)
+		if got, want := Valid(data), json.Valid(data) && depth(data) <= maxDepth; got != want {
+			t.Errorf("Valid(%q) = %v, want %v", data, got, want)
 		}
 	})
 }

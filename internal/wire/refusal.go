@@ -19,7 +19,7 @@ type Refusal struct {
 // no JSON gives its first bytes as the message.
 func RefusalOf(body []byte) Refusal {
 	const maxMessage = 4 << 10
-	if !valid(body) {
+	if !Valid(body) {
 		return Refusal{Message: string(body[:min(len(body), maxMessage)])}
 	}
 	text := gjson.ParseBytes(body)

@@ -33,8 +33,8 @@ type cursor struct {
 	bad   bool
 }
 
-// valid reports whether text is JSON.
-func valid(text []byte) bool {
+// Valid reports whether text is JSON.
+func Valid(text []byte) bool {
 	c := cursor{text: text}
 	c.skip()
 	return c.ended()
