@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"runtime"
@@ -185,6 +186,42 @@ func TestBombs(t *testing.T) {
 			if after := heap(); after > before+8<<20 {
 				t.Errorf("%d MiB more are held than before", (after-before)>>20)
 			}
+		})
+	}
+}
+
+// What the cache holds of memory is what it says it may, whatever the sizes of
+// the answers and the ways the calls are spelt.
+func TestCacheHoldsNoMoreMemoryThanItMay(t *testing.T) {
+	const maxBytes = 16 << 20
+	for name, sizes := range map[string][2]int{"small": {200, 400}, "large": {200_000, 1_000_000}, "mixed": {200, 100_000}} {
+		t.Run(name, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(1, 2))
+			size := 0
+			base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				resp := answer(200, asJSON, jsonOf(size))
+				resp.Header["X-Request-Id"] = []string{strings.Repeat("x", 36)}
+				return resp, nil
+			})
+			before := inUse()
+			rt := over(t, base, WithCache(CachePolicy{MaxEntries: Off, MaxBytes: maxBytes}))
+			calls := 3 * maxBytes / ((sizes[0] + sizes[1]) / 2)
+			for n := range min(calls, 60_000) {
+				size = sizes[0] + random.IntN(sizes[1]-sizes[0])
+				ask := question(random.IntN(calls))
+				if n%2 == 0 {
+					ask = strings.Replace(ask, "{", `{"stream":true,`, 1)
+				}
+				asks(t.Context(), rt, ask)
+			}
+			held, s := inUse()-before, rt.Status().Cache
+			if s.Bytes < maxBytes*3/4 || s.Evictions == 0 {
+				t.Errorf("%+v: the cache is not full", s)
+			}
+			if most := int64(maxBytes*12/10 + 1<<20); held > most {
+				t.Errorf("the cache holds %d bytes, says %d, and may hold %d: %d entries", held, s.Bytes, most, s.Entries)
+			}
+			t.Logf("%d entries: held %d, counted %d", s.Entries, held, s.Bytes)
 		})
 	}
 }

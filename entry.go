@@ -43,7 +43,7 @@ func keptHeader(h http.Header) http.Header {
 
 // size is about what the entry takes of memory.
 func (e *entry) size() int64 {
-	n := len(e.body) + len(e.Endpoint) + 1024
+	n := len(e.body) + len(e.Endpoint) + 512
 	for name, values := range e.Header {
 		n += len(name) + 64
 		for _, v := range values {
@@ -54,7 +54,7 @@ func (e *entry) size() int64 {
 }
 
 // spellingSize is about what one more spelling of a call takes.
-const spellingSize = 640
+const spellingSize = 448
 
 func (e *entry) age(now time.Time) time.Duration { return max(now.Sub(e.Stored), 0) }
 
