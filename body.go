@@ -55,6 +55,35 @@ type streamBody struct {
 	read  int64      // bytes handed over
 	keeps *recorder
 	leave func() bool // stops watching for the caller's cancel
+	owes  ending      // what is to be told of the end, once mu is free
+}
+
+// An ending is how an exchange ended.
+type ending struct {
+	due   bool
+	class Class
+	err   error
+	usage Usage
+	bytes int64
+}
+
+// unlock frees mu, and then tells of the end: observers may do as they like
+// with the stream.
+func (b *streamBody) unlock() {
+	e := b.owes
+	b.owes = ending{}
+	b.mu.Unlock()
+	if b.closing.Load() && b.mu.TryLock() { // somebody wanted to close it meanwhile
+		b.shut()
+		if !e.due {
+			e = b.owes
+		}
+		b.owes = ending{}
+		b.mu.Unlock()
+	}
+	if e.due {
+		b.attempt.end(e.class, e.err, e.usage, e.bytes)
+	}
 }
 
 func newStreamBody(a *attempt, src io.ReadCloser) *streamBody {
@@ -122,7 +151,7 @@ func (b *streamBody) commit(says wire.Says) {
 // record has r follow what goes to the caller, from the first byte on.
 func (b *streamBody) record(r *recorder) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	defer b.unlock()
 	r.write(b.out)
 	b.keeps = r
 	if b.done {
@@ -133,7 +162,7 @@ func (b *streamBody) record(r *recorder) {
 // Read gives the caller the next bytes.
 func (b *streamBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	defer b.unlock()
 	for len(b.out) == 0 {
 		if b.err != nil {
 			return 0, b.err
@@ -243,7 +272,9 @@ func (b *streamBody) end(class Class, err error) {
 		b.keeps.keep(b.attempt)
 	}
 	b.keeps = nil
-	b.attempt.end(class, err, usageOf(b.attempt.answer.Usage), b.read+int64(len(b.out)))
+	if !b.owes.due {
+		b.owes = ending{true, class, err, usageOf(b.attempt.answer.Usage), b.read + int64(len(b.out))}
+	}
 }
 
 // release lets go of the connection.
@@ -273,14 +304,23 @@ var errClosed = errors.New("breakwater: exchange over")
 // likes: that is no failure.
 func (b *streamBody) Close() error {
 	if !b.mu.TryLock() {
-		// Somebody reads: end that first.
+		// Somebody reads: that ends now, and tells of the end. It may be the reader
+		// itself who calls, from an Observer: nobody waits for it.
 		b.closing.Store(true)
 		b.hangUp()
-		b.mu.Lock()
+		if !b.mu.TryLock() {
+			return nil
+		}
 	}
-	defer b.mu.Unlock()
+	defer b.unlock()
+	b.shut()
+	return nil
+}
+
+// shut is the end by Close.
+func (b *streamBody) shut() {
 	if b.err != nil {
-		return nil
+		return
 	}
 	b.err = http.ErrBodyReadAfterClose
 	b.out = nil
@@ -294,7 +334,6 @@ func (b *streamBody) Close() error {
 		b.drain()
 	}
 	b.release()
-	return nil
 }
 
 const (

@@ -362,3 +362,57 @@ func TestLongModelNamesAreNotKept(t *testing.T) {
 		}
 	}
 }
+
+// An Observer may close the very stream whose event it is told, and nobody
+// waits for anybody for ever; what was held is given back.
+func TestObserversMayCloseTheStream(t *testing.T) {
+	for _, kind := range []Kind{KindAttempt, KindRescue, KindCacheStore, KindCommit, KindWait, KindBudget} {
+		for name, opts := range map[string][]Option{"": nil, "cache": {WithCache(CachePolicy{})}} {
+			for _, whole := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s/%s/whole=%v", kind, name, whole), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						asked := 0
+						base := newHosts(func(*http.Request) (*http.Response, error) {
+							if asked++; whole || asked > 1 {
+								return answer(200, asStream, goodEvent+event("more")+finishEvent+doneEvent), nil
+							}
+							return breaks(asStream, goodEvent)(nil)
+						})
+						var body io.Closer
+						told := 0
+						opts := append(opts, noBreaker, WithEndpoints(at("a", "b")...), WithRateLimit(RatePolicy{InFlight: 1}), WithStream(StreamPolicy{Rescue: RescueRestart}),
+							WithObserver(func(_ context.Context, e Event) {
+								if e.Kind == kind && body != nil {
+									told++
+									body.Close()
+								}
+							}))
+						rt := over(t, base, opts...)
+						req, _ := post(t.Context(), "https://a", chatStream)
+						resp, err := rt.RoundTrip(req)
+						if err != nil {
+							t.Fatal(err)
+						}
+						body = resp.Body
+						text, err := io.ReadAll(resp.Body)
+						resp.Body.Close()
+						synctest.Wait()
+						if err == nil && !strings.HasSuffix(string(text), doneEvent) {
+							t.Errorf("a clean end behind %q", text)
+						}
+						for _, e := range rt.Status().Endpoints {
+							for _, l := range e.Limits {
+								if l.InFlight != 0 {
+									t.Errorf("%s holds %d permits", e.Name, l.InFlight)
+								}
+							}
+						}
+						if must := kind == KindAttempt || kind == KindRescue && !whole; must && told == 0 {
+							t.Error("no such event: nothing was tested")
+						}
+					})
+				})
+			}
+		}
+	}
+}

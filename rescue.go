@@ -124,8 +124,15 @@ func (r *rescuer) record(rec *recorder) {
 func (r *rescuer) Read(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer func() {
+		if r.over.Load() {
+			r.shut()
+		}
+	}()
 	for {
 		switch {
+		case r.over.Load():
+			return 0, http.ErrBodyReadAfterClose
 		case len(r.out) > 0:
 			n := copy(p, r.out)
 			r.out = r.out[n:]
@@ -203,14 +210,20 @@ func (r *rescuer) Close() error {
 	r.over.Store(true)
 	r.inner.Load().Close() // first: who leaves behind payload cancels nothing
 	r.end()
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	if r.mu.TryLock() { // else the reader ends by itself: it may be the one who calls, from an Observer
+		defer r.mu.Unlock()
+		r.shut()
+	}
+	return nil
+}
+
+// shut is the end by Close.
+func (r *rescuer) shut() {
 	r.inner.Load().Close() // a rescue may just have put another in its place
 	r.out = nil
 	if r.err == nil {
 		r.err = http.ErrBodyReadAfterClose
 	}
-	return nil
 }
 
 // mend looks for a stream that goes on where the latest one broke; if there is
