@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// maxPiece bounds the pieces, as JSON, that a text is cut into.
-	maxPiece = 4 << 10
+	// maxPiece bounds the pieces, as JSON, that a text is cut into: with what
+	// stands around them, lines of 4 kB are the most that some clients read.
+	maxPiece = 2 << 10
 	// maxGrowth bounds how many times longer than its document a stream may
 	// be, small ones aside: an honest one gets to ten by many short choices or
 	// items, one whose id is as long as its text to thousands.
