@@ -4,7 +4,9 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,7 +70,10 @@ type cache struct {
 
 	mu       sync.Mutex // guards what follows
 	flights  map[flightKey]*flight
-	renewals int // under way
+	renewals int           // under way
+	probing  *flight       // the latest renewal that looks whether an endpoint is back
+	probed   time.Time     // when it began
+	look     time.Duration // after which another may look, if that one hangs
 }
 
 type flightKey struct {
@@ -89,6 +94,9 @@ func (k *cache) middleware(next http.RoundTripper) http.RoundTripper {
 		c := callOf(req.Context())
 		w := readWish(req.Header, c.CacheControl)
 		if w.noStore || !k.covers(c) {
+			if w.onlyIfCached {
+				return k.refuse(c), nil
+			}
 			resp, err := next.RoundTrip(req)
 			return noteCache(resp, "fwd=bypass"), err
 		}
@@ -98,15 +106,19 @@ func (k *cache) middleware(next http.RoundTripper) http.RoundTripper {
 				return resp, nil
 			}
 			if w.onlyIfCached {
-				k.missed(c)
-				c.fails(&Error{})
-				return noteCache(c.ownAnswer(ClassNotCached, "nothing is kept that would answer this call", 0), forwards(e, w, k.policy)), nil
+				return k.refuse(c), nil
 			}
 			if resp, err, ok := k.forward(c, e, w, next); ok {
 				return resp, err
 			}
 		}
 	})
+}
+
+// refuse answers a call that wants a kept answer only.
+func (k *cache) refuse(c *call) *http.Response {
+	c.fails(&Error{})
+	return noteCache(c.ownAnswer(ClassNotCached, "nothing is kept that would answer this call", 0), "detail=only-if-cached")
 }
 
 // covers reports whether a call's answer may be kept at all, and finds its key.
@@ -149,7 +161,7 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 		}
 		return nil
 	}
-	c.spare = e != nil && k.policy.freshness(e.age(time.Now()), w) >= spare
+	c.spare = e != nil && k.policy.freshness(e.age(time.Now()), w) >= spare && e.can(c)
 	how := forwards(e, w, k.policy)
 	s, leads := k.board(c, e, c.NoShare || w.noCache)
 	switch {
@@ -163,19 +175,18 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 			s.Close()
 			return resp, nil, true
 		}
-		fallthrough
-	default:
-		k.counts.shared.Add(1)
-		k.t.emit(c, Event{Kind: KindCacheShared, Model: c.look.model})
-		how += "; collapsed"
 	}
 	resp, err, ok := s.await()
-	if !ok { // what came was others': this one asks by itself
+	switch {
+	case !ok: // what came was others': this one asks by itself
 		k.missed(c)
-		how = forwards(e, w, k.policy)
 		s = k.newFlight(c, false).leader
 		go s.flight.fly(next)
 		resp, err, _ = s.await()
+	case !leads:
+		k.counts.shared.Add(1)
+		k.t.emit(c, Event{Kind: KindCacheShared, Model: c.look.model})
+		how += "; collapsed"
 	}
 	if c.exhausted {
 		if stale := standIn(); stale != nil {
@@ -183,7 +194,7 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 				resp.Body.Close()
 			}
 			if c.unprobed {
-				k.renew(c, next)
+				k.probe(c, next)
 			}
 			c.exhausted = false
 			return stale, nil, true
@@ -242,8 +253,13 @@ func (k *cache) forget(f *flight) {
 func (f *flight) id() flightKey { return flightKey{f.key, f.form} }
 
 const (
-	maxRenewals = 16              // under way at once
-	renewWait   = 5 * time.Minute // for one of them
+	maxRenewals = 16               // under way at once
+	renewWait   = 15 * time.Minute // for one of them: DeepSeek may queue a call for 10
+
+	// A renewal that shows nothing lets another look after so long whether an
+	// endpoint is back; and the next one after twice that, up to the most.
+	firstLook = probeGrace
+	maxLook   = 30 * time.Second
 )
 
 // renew asks for the answer anew behind the caller's back, unless that is
@@ -251,10 +267,37 @@ const (
 func (k *cache) renew(c *call, next http.RoundTripper) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	id := flightKey{c.sought.key, c.look.form()}
-	if k.flights[id] != nil || k.renewals >= maxRenewals {
+	if k.flights[flightKey{c.sought.key, c.look.form()}] == nil && k.renewals < maxRenewals {
+		if f := k.renewLocked(c, next); f != nil {
+			k.flights[f.id()] = f
+		}
+	}
+}
+
+// probe renews to see whether an endpoint is back. One call does that for all,
+// and those who have a kept answer leave it to that one; it is made anew where
+// the last one hangs.
+func (k *cache) probe(c *call, next http.RoundTripper) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	wait := k.look
+	if k.probing == nil || k.probing.isAnswered() {
+		wait, k.look = forcedEvery, firstLook
+	}
+	if now.Sub(k.probed) < wait || k.renewals >= maxRenewals {
 		return
 	}
+	if k.probing != nil && !k.probing.isAnswered() {
+		k.look = min(2*k.look, maxLook)
+	}
+	if f := k.renewLocked(c, next); f != nil {
+		k.probing, k.probed = f, now
+	}
+}
+
+// renewLocked begins a renewal, if it is not too late for that.
+func (k *cache) renewLocked(c *call, next http.RoundTripper) *flight {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), renewWait)
 	again := c.inName(ctx)
 	again.book, again.start, again.spare = &again.own, time.Now(), false
@@ -272,10 +315,10 @@ func (k *cache) renew(c *call, next http.RoundTripper) {
 	})
 	if !begun {
 		cancel()
-		return
+		return nil
 	}
 	k.renewals++
-	k.flights[id] = f
+	return f
 }
 
 // renewed is the end of a renewal. Who panicked in it is an Observer or a layer
@@ -295,14 +338,18 @@ func (k *cache) lookUp(c *call) *entry {
 	c.sought.entry = nil
 	if e == nil {
 		e, _ = k.kept.Get(c.sought.key)
-		if e == nil {
-			if e = k.store.get(c, c.sought.key.String()); e != nil {
-				k.kept.Put(c.sought.key, e, e.size())
-			}
-		}
 		if e != nil {
 			k.spell(c)
 		}
+	}
+	if k.store == nil || e != nil && e.age(time.Now()) < k.policy.TTL {
+		return e
+	}
+	// Another process may have what is not here, or a newer one.
+	if other := k.store.get(c, c.sought.key.String()); other != nil && (e == nil || other.Stored.After(e.Stored)) {
+		e = other
+		k.kept.Put(c.sought.key, e, e.size())
+		k.spell(c)
 	}
 	return e
 }
@@ -321,6 +368,8 @@ func (k *cache) answer(c *call, e *entry, age time.Duration, fresh freshness) *h
 	ttl := int64((k.policy.TTL - age) / time.Second)
 	how, kind, from, count := "breakwater; hit; ttl="+strconv.FormatInt(ttl, 10), KindCacheHit, "", &k.counts.hits
 	switch {
+	case fresh == usable && age >= k.policy.TTL:
+		kind, from, count = KindCacheStale, "max-stale", &k.counts.stale
 	case fresh == renewing:
 		kind, from, count = KindCacheStale, "revalidate", &k.counts.stale
 		how += "; detail=stale-while-revalidate"
@@ -445,10 +494,11 @@ func (k *cache) spell(c *call) {
 }
 
 // about appends what besides scope and body makes calls differ: the operation,
-// the URL, the endpoint asked for, and headers that change the answer or say
-// for whom it is.
+// the URL, the endpoint asked for, and the headers, for a gateway may go by any
+// of them. Those that are a credential belong to the scope.
 func (c *call) about(text []byte) []byte {
 	u := c.req.URL
+	text = key.Append(text, u.Opaque)
 	text = key.Append(text, string(c.op))
 	text = key.Append(text, u.Scheme)
 	text = key.Append(text, u.Host)
@@ -462,10 +512,31 @@ func (c *call) about(text []byte) []byte {
 	if c.Endpoint != "" {
 		text = key.Append(key.Append(text, "endpoint"), c.Endpoint)
 	}
-	for _, name := range [...]string{"Anthropic-Beta", "Anthropic-Version", "Openai-Organization", "Openai-Project", "Cookie"} {
+	var room [16]string
+	names := room[:0]
+	for name := range c.req.Header {
+		if !isIndifferent(name) && !isCredential(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
 		for _, v := range c.req.Header[name] {
 			text = key.Append(key.Append(text, name), v)
 		}
 	}
 	return text
+}
+
+// isIndifferent reports whether a header neither says who asks nor changes what
+// is answered: those of the client, of the connection, of the cache, and of traces.
+func isIndifferent(name string) bool {
+	switch name {
+	case "Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Expect",
+		"Http-Referer", "Idempotency-Key", "Keep-Alive", "Origin", "Pragma", "Priority", "Referer", "Te", "Transfer-Encoding", "User-Agent", "Via", "X-Title",
+		"Traceparent", "Tracestate", "Baggage", "B3", "Sentry-Trace", "Uber-Trace-Id", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context",
+		"X-Request-Id", "X-Client-Request-Id", "X-Correlation-Id":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Stainless-") || strings.HasPrefix(name, "X-B3-") || strings.HasPrefix(name, "X-Datadog-")
 }

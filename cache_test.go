@@ -3,7 +3,6 @@ package breakwater
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -252,6 +251,7 @@ func TestCacheScope(t *testing.T) {
 	}{
 		{"same caller", CachePolicy{}, none, none, true},
 		{"same caller, other headers", CachePolicy{}, with("User-Agent", "1"), with("User-Agent", "2"), true},
+		{"same caller, a header that a gateway may go by", CachePolicy{}, with("X-Gateway-Account", "1"), with("X-Gateway-Account", "2"), false},
 		{"other bearer", CachePolicy{}, none, key("Authorization", "Bearer sk-other"), false},
 		{"other X-Api-Key", CachePolicy{}, key("X-Api-Key", "1"), key("X-Api-Key", "2"), false},
 		{"other Api-Key", CachePolicy{}, key("Api-Key", "1"), key("Api-Key", "2"), false},
@@ -265,8 +265,8 @@ func TestCacheScope(t *testing.T) {
 			func(req *http.Request) { key("Authorization", "Bearer sk-other")(req); scoped("team")(req) }, true},
 		{"other call scope", CachePolicy{}, scoped("team"), scoped("other"), false},
 		{"call scope and none", CachePolicy{}, scoped("team"), none, false},
-		{"call scope goes over the policy's", CachePolicy{Scope: tenant}, scoped("1"),
-			func(req *http.Request) { req.Header.Set("X-Tenant", "2"); scoped("1")(req) }, true},
+		{"call scope goes over the policy's", CachePolicy{Scope: func(req *http.Request) string { return req.UserAgent() }}, scoped("1"),
+			func(req *http.Request) { req.Header.Set("User-Agent", "2"); scoped("1")(req) }, true},
 		{"a scope that is another's credential", CachePolicy{}, none, scoped("Authorization\x00Bearer sk-caller\x00"), false},
 		{"other query", CachePolicy{}, none, func(req *http.Request) { req.URL.RawQuery = "a=1" }, false},
 		{"other base path", CachePolicy{}, none, func(req *http.Request) { req.URL.Path = "/v1" + req.URL.Path }, false},
@@ -323,6 +323,9 @@ func TestCacheKeepsOnlyWholeAnswers(t *testing.T) {
 		{"whole json, never read", chatJSON, gives(200, asJSON, goodJSON), reads(0), true},
 		{"json of another 2xx", chatJSON, gives(202, asJSON, goodJSON), all, false},
 		{"json cut by its length", chatJSON, gives(200, asJSON, strings.Replace(goodJSON, `"stop"`, `"length"`, 1)), all, false},
+		{"json against a filter", chatJSON, gives(200, asJSON, strings.Replace(goodJSON, `"stop"`, `"content_filter"`, 1)), all, false},
+		{"json that ended for a host's own reason", chatJSON, gives(200, asJSON, strings.Replace(goodJSON, `"stop"`, `"abort"`, 1)), all, false},
+		{"json without a text", chatJSON, gives(200, asJSON, strings.Replace(goodJSON, `"hi"`, `null`, 1)), all, false},
 		{"json without finish_reason", chatJSON, gives(200, asJSON, strings.Replace(goodJSON, `"stop"`, `null`, 1)), all, false},
 		{"json cut", chatJSON, gives(200, asJSON, goodJSON[:40]), all, false},
 		{"json reset", chatJSON, breaks(asJSON, goodJSON), all, false},
@@ -579,10 +582,11 @@ func TestCacheTimeline(t *testing.T) {
 			{0, "min-fresh=999", nil, "breakwater; fwd=request", "", 1},
 		}},
 		{"only-if-cached asks nobody", CachePolicy{TTL: time.Minute}, []step{
-			{0, "only-if-cached", nil, "breakwater; fwd=uri-miss", "", 0},
+			{0, "only-if-cached", nil, "breakwater; detail=only-if-cached", "", 0},
+			{0, "only-if-cached, no-store", nil, "breakwater; detail=only-if-cached", "", 0},
 			{0, "", nil, "breakwater; fwd=uri-miss", "", 1},
 			{0, "only-if-cached", nil, "breakwater; hit; ttl=60", "0", 0},
-			{90 * time.Second, "only-if-cached", nil, "breakwater; fwd=stale", "", 0},
+			{90 * time.Second, "only-if-cached", nil, "breakwater; detail=only-if-cached", "", 0},
 			{0, "only-if-cached, max-stale=60", nil, "breakwater; hit; ttl=-30", "90", 0},
 		}},
 		{"stale while it is renewed", CachePolicy{TTL: time.Minute, StaleWhileRevalidate: time.Minute, StaleIfError: Off}, []step{
@@ -647,8 +651,8 @@ func TestCacheStatusOfTheHostStays(t *testing.T) {
 	})
 }
 
-// The caller's cancel is its own: no stale answer hides it. Of a deadline, half
-// is left for the host, as where another endpoint could serve.
+// The caller's cancel is its own: no stale answer hides it. Of a deadline, the
+// host has nine tenths, if nobody but the cache could take over.
 func TestStaleAndTheCallersEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
@@ -668,8 +672,8 @@ func TestStaleAndTheCallersEnd(t *testing.T) {
 		start = time.Now()
 		ctx, cancel = context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		if got := asks(ctx, rt, chatJSON); got.body != goodJSON || got.header("Age") != "131" || time.Since(start) != 10*time.Second {
-			t.Errorf("a call with 20s left gave %v after %v, want the stale answer after half of them", got, time.Since(start))
+		if got := asks(ctx, rt, chatJSON); got.body != goodJSON || got.header("Age") != "139" || time.Since(start) != 18*time.Second {
+			t.Errorf("a call with 20s left gave %v after %v, want the stale answer shortly before their end", got, time.Since(start))
 		}
 	})
 }
@@ -711,6 +715,139 @@ func TestStaleAtOnceWhileAllCircuitsAreOpen(t *testing.T) {
 			t.Errorf("two minutes after the endpoints came back: %v, want no stale answer", got)
 		}
 	})
+}
+
+// A kept answer never makes a call worse off than none would.
+func TestASpareAnswerHurtsNobody(t *testing.T) {
+	// A stream of which no JSON can be made: its choice has a message beside the delta.
+	odd := "data: {\"choices\":[{\"index\":0,\"message\":{\"content\":\"x\"},\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\n" + doneEvent
+	failing := func(n int) handler { // so many times
+		return func(req *http.Request) (*http.Response, error) {
+			if n--; n >= 0 {
+				return failing503(req)
+			}
+			return answer(200, asJSON, goodJSON), nil
+		}
+	}
+	after := func(d time.Duration) handler {
+		return func(req *http.Request) (*http.Response, error) {
+			select {
+			case <-time.After(d):
+				return answer(200, asJSON, goodJSON), nil
+			case <-req.Context().Done():
+				return nil, req.Context().Err()
+			}
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		first  string
+		kept   string
+		then   handler
+		within time.Duration // of the caller; 0: all the time there is
+		fresh  bool
+	}{
+		{"that cannot be had as the call wants it", chatStream, odd, failing(2), 0, true},
+		{"while the host takes 6 s of 10", chatJSON, goodJSON, after(6 * time.Second), 10 * time.Second, true},
+		{"while the host takes all the time there is", chatJSON, goodJSON, after(time.Minute), 10 * time.Second, false},
+		{"while the host fails once", chatJSON, goodJSON, failing(1), 0, true},
+		{"while the host fails for good", chatJSON, goodJSON, failing(100), 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				contentType := asJSON
+				if tt.first == chatStream {
+					contentType = asStream
+				}
+				base := newHosts(gives(200, contentType, tt.kept))
+				rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}), WithEndpoints(at("a")...))
+				asks(t.Context(), rt, tt.first)
+				if rt.Status().Cache.Entries != 1 {
+					t.Fatal("nothing was kept: nothing is tested")
+				}
+				elapse(2 * time.Minute)
+				base.set("", tt.then)
+				ctx := t.Context()
+				if tt.within > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tt.within)
+					defer cancel()
+				}
+				got := asks(ctx, rt, chatJSON)
+				if fresh := got.header("Age") == ""; got.body != goodJSON || fresh != tt.fresh {
+					t.Errorf("got %v, want an answer, fresh: %v", got, tt.fresh)
+				}
+			})
+		})
+	}
+}
+
+// Behind the commit a kept answer is nobody who could go on: keep-alives buy
+// the stream its time as they do without one.
+func TestASpareAnswerDoesNotHurryAStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asStream, wholeStream))
+		rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}), WithEndpoints(at("a")...))
+		asks(t.Context(), rt, chatStream)
+		elapse(2 * time.Minute)
+		base.set("", func(*http.Request) (*http.Response, error) {
+			beats := 0
+			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), readerFunc(func(p []byte) (int, error) {
+				elapse(10 * time.Second)
+				if beats++; beats > 10 {
+					return 0, io.EOF
+				}
+				return copy(p, ": keep-alive\n\n"), nil
+			}), strings.NewReader(endEvent+doneEvent))), nil
+		})
+		if got := asks(t.Context(), rt, chatStream); got.err != nil || got.body != wholeStream {
+			t.Errorf("got %v, want the whole stream", got)
+		}
+	})
+}
+
+// After an outage in which every host hung, and every caller has a kept answer,
+// the endpoints are found to be back within a minute.
+func TestRecoveryWhileAllHaveSpareAnswers(t *testing.T) {
+	for _, keys := range []int{1, 40} {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}), WithEndpoints(at("a", "b")...))
+			for n := range keys {
+				asks(t.Context(), rt, question(n))
+			}
+			elapse(2 * time.Minute)
+			base.set("", func(req *http.Request) (*http.Response, error) {
+				<-req.Context().Done()
+				return nil, req.Context().Err()
+			})
+			ask := func(n int) seen {
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				return asks(ctx, rt, question(n%keys))
+			}
+			for n := range 5 * 60 {
+				if got := ask(n); got.body != goodJSON {
+					t.Fatalf("while all hang: %v", got)
+				}
+				elapse(time.Second)
+			}
+			base.set("", gives(200, asJSON, goodJSON))
+			back := time.Now()
+			for n := 0; ; n++ {
+				if got := ask(n); !strings.Contains(got.header("Cache-Status"), "stale-if-error") {
+					break
+				}
+				if time.Since(back) > 5*time.Minute {
+					break
+				}
+				elapse(time.Second)
+			}
+			if d := time.Since(back); d > time.Minute {
+				t.Errorf("with %d questions, stale answers for %v after the endpoints came back", keys, d)
+			}
+		})
+	}
 }
 
 // One renewal a question, a bounded number in all, each for a bounded time,
@@ -849,16 +986,16 @@ func TestNoAnswerCrossesScopes(t *testing.T) {
 	pick := func(list ...string) string { return list[random.IntN(len(list))] }
 	// The base knows what a call means from headers of the test's own.
 	base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-		text := strings.ReplaceAll(goodJSON, `"hi"`, fmt.Sprintf("%q", req.Header.Get("X-Meaning")))
-		if req.Header.Get("X-Stream") != "" {
-			return answer(200, asStream, event(strings.Trim(fmt.Sprintf("%q", req.Header.Get("X-Meaning")), `"`))+finishEvent+doneEvent), nil
+		text := strings.ReplaceAll(goodJSON, `"hi"`, fmt.Sprintf("%q", req.Header.Get("X-Request-Id")))
+		if req.Header.Get("X-Correlation-Id") != "" {
+			return answer(200, asStream, event(strings.Trim(fmt.Sprintf("%q", req.Header.Get("X-Request-Id")), `"`))+finishEvent+doneEvent), nil
 		}
 		return answer(200, asJSON, text), nil
 	})
 	scopes := 0
 	rt := over(t, base, WithCache(CachePolicy{MaxEntries: 100, Scope: func(req *http.Request) string {
 		scopes++
-		return req.Header.Get("X-Scope")
+		return req.Header.Get("X-Client-Request-Id")
 	}}))
 	byKey := over(t, base, WithCache(CachePolicy{MaxEntries: 100}))
 	hits, crossed := 0, 0
@@ -888,7 +1025,7 @@ func TestNoAnswerCrossesScopes(t *testing.T) {
 		if key != "" {
 			req.Header.Set("Authorization", key)
 		}
-		req.Header.Set("X-Scope", tenant)
+		req.Header.Set("X-Client-Request-Id", tenant)
 		used, who := byKey, "key "+key
 		if random.IntN(2) == 0 {
 			used, who = rt, "tenant "+tenant
@@ -904,9 +1041,9 @@ func TestNoAnswerCrossesScopes(t *testing.T) {
 			continue // another wire: its operation is told apart in TestKeysDiffer
 		}
 		want := fmt.Sprintf("%s asks %s %s: %x", who, req.URL.Host, path, meaning)
-		req.Header.Set("X-Meaning", want)
+		req.Header.Set("X-Request-Id", want)
 		if stream {
-			req.Header.Set("X-Stream", "1")
+			req.Header.Set("X-Correlation-Id", "1")
 		}
 		resp, err := used.RoundTrip(req)
 		if err != nil {
@@ -954,7 +1091,7 @@ func TestReadWish(t *testing.T) {
 		{[]string{"max-age=-1"}, "", nothing},
 		{[]string{"max-age=1e9"}, "", nothing},
 		{[]string{"max-age=2147483647"}, "", asking(func(w *wish) { w.maxAge = 2147483647 * time.Second })},
-		{[]string{"max-age=99999999999999999999"}, "", nothing},
+		{[]string{"max-age=99999999999999999999"}, "", asking(func(w *wish) { w.maxAge = (1<<31 - 1) * time.Second })},
 	} {
 		if got := readWish(http.Header{"Cache-Control": tt.in}, tt.over); got != tt.want {
 			t.Errorf("readWish(%q, %q) = %+v, want %+v", tt.in, tt.over, got, tt.want)
@@ -1066,6 +1203,22 @@ func TestStoreIsShared(t *testing.T) {
 	}
 }
 
+// What another process has kept since is better than what is here.
+func TestTheStoreMayHaveANewerAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := CachePolicy{TTL: time.Minute, Store: &memoryStore{}}
+		one := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(policy))
+		other := over(t, newHosts(gives(200, asJSON, strings.Replace(goodJSON, "hi", "newer", 1))), WithCache(policy))
+		asks(t.Context(), one, chatJSON)
+		elapse(90 * time.Second)
+		asks(t.Context(), other, chatJSON, with("Cache-Control", "no-cache"))
+		synctest.Wait()
+		if got := asks(t.Context(), one, chatJSON); !strings.Contains(got.body, "newer") || got.header("Cache-Status") != "breakwater; hit; ttl=60" {
+			t.Errorf("got %v, want what the other has kept", got)
+		}
+	})
+}
+
 // What a Store returns is checked: an entry that is not whole, or of another
 // version, is a miss and an event, never an answer.
 func TestStoreLies(t *testing.T) {
@@ -1073,17 +1226,20 @@ func TestStoreLies(t *testing.T) {
 	keeps := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(CachePolicy{Store: store}))
 	asks(t.Context(), keeps, chatJSON)
 	keeps.Close()
-	whole := slices.Collect(maps.Values(store.all))[0]
+	key, whole := slices.Collect(maps.Keys(store.all))[0], slices.Collect(maps.Values(store.all))[0]
+	asked, _ := decodeEntry(key, whole, time.Now())
 	lies := map[string][]byte{
 		"empty":           {},
 		"text":            []byte("hello"),
-		"another version": append([]byte("breakwater 1\n"), whole[len(entryFormat):]...),
+		"another version": append([]byte("breakwater 2\n"), whole[len(entryFormat):]...),
 		"format alone":    []byte(entryFormat),
 		"trailing byte":   append(bytes.Clone(whole), 0),
 		"twice":           append(bytes.Clone(whole), whole...),
-		"null":            seal([]byte("null\n")),
-		"no header":       seal([]byte("{}\n" + goodJSON)),
-		"no metadata":     seal([]byte(goodJSON)),
+		"null":            seal(key, []byte("null\n")),
+		"no header":       seal(key, []byte("{}\n"+goodJSON)),
+		"no metadata":     seal(key, []byte(goodJSON)),
+		"another key's":   asked.encode(strings.Repeat("0", len(key))),
+		"from tomorrow":   (&entry{Stored: time.Now().Add(24 * time.Hour), Header: asked.Header, body: asked.body}).encode(key),
 	}
 	for i := range whole {
 		lies[fmt.Sprintf("cut at %d", i)] = whole[:i]
@@ -1106,14 +1262,14 @@ func TestStoreLies(t *testing.T) {
 			t.Errorf("%s: %v, %d attempts, %d events of the cache's errors, want the host's answer and one event", name, got, base.count(""), failed)
 		}
 	}
-	if e, err := decodeEntry(whole, time.Now()); err != nil || string(e.body) != goodJSON {
-		t.Errorf("decodeEntry(whole, time.Now()) = %v, %v: nothing was tested", e, err)
+	if e, err := decodeEntry(key, whole, time.Now()); err != nil || string(e.body) != goodJSON {
+		t.Errorf("decodeEntry(whole) = %v, %v: nothing was tested", e, err)
 	}
 }
 
 // seal makes a stored entry of rest with a right checksum.
-func seal(rest []byte) []byte {
-	sum := sha256.Sum256(rest)
+func seal(key string, rest []byte) []byte {
+	sum := checksum(key, rest)
 	return append(append([]byte(entryFormat), sum[:]...), rest...)
 }
 

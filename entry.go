@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -30,13 +32,18 @@ type entry struct {
 // caller.
 var notKept = []string{
 	"Set-Cookie", "Date", "Content-Length", "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Trailer", "Age", "Cache-Status",
-	headerAttempts,
+	"Retry-After", "Retry-After-Ms", "Openai-Organization", "Openai-Processing-Ms", headerRetry, headerAttempts,
 }
 
 func keptHeader(h http.Header) http.Header {
 	h = h.Clone()
 	for _, name := range notKept {
 		delete(h, name)
+	}
+	for name := range h {
+		if strings.Contains(strings.ToLower(name), "ratelimit") { // what was left of it then
+			delete(h, name)
+		}
 	}
 	return h
 }
@@ -79,8 +86,12 @@ func (e *entry) in(c *call, standsIn bool) (body []byte, ok bool) {
 	return nil, false
 }
 
-// recast gives a header the type of the other form.
+// recastHeader gives a header the type of the other form, and takes out what
+// speaks of the very bytes.
 func recastHeader(h http.Header, stream bool) {
+	for _, name := range [...]string{"Content-Length", "Content-Encoding", "Etag", "Content-Md5", "Content-Digest", "Repr-Digest", "Digest"} {
+		delete(h, name)
+	}
 	if stream {
 		h["Content-Type"] = []string{"text/event-stream"}
 	} else {
@@ -88,10 +99,21 @@ func recastHeader(h http.Header, stream bool) {
 	}
 }
 
-// soundTools reports whether the arguments of all tool calls in an answer are
-// JSON, as models make them most of the time. An answer that its caller will
-// throw away is not one to keep.
-func soundTools(w wire.Wire, body []byte, streamed bool) bool {
+// can reports whether the answer can be had as a call wants it, if it stands in
+// for a failure.
+func (e *entry) can(c *call) bool {
+	_, ok := e.in(c, true)
+	return ok
+}
+
+// sound reports whether an answer has what the call asked for: a vector for
+// each input, and JSON as the arguments of tool calls, which models do cut. An
+// answer that its caller will throw away is not one to keep.
+func (c *call) sound(body []byte, streamed bool) bool {
+	w := c.op.wire()
+	if w == wire.Embeddings {
+		return gjson.GetBytes(body, "data.#").Int() == int64(promptsIn(gjson.GetBytes(c.body, "input")))
+	}
 	if !bytes.Contains(body, []byte(`"arguments"`)) && !bytes.Contains(body, []byte(`"input_json_delta"`)) {
 		return true
 	}
@@ -101,9 +123,9 @@ func soundTools(w wire.Wire, body []byte, streamed bool) bool {
 			return false
 		}
 	}
-	list, path := "choices", "message.tool_calls.#.function.arguments"
+	list, paths := "choices", []string{"message.tool_calls.#.function.arguments", "message.function_call.arguments"}
 	if w == wire.Responses {
-		list, path = "output", "arguments"
+		list, paths = "output", []string{"arguments"}
 	}
 	sound := true
 	check := func(_, arguments gjson.Result) bool {
@@ -111,7 +133,9 @@ func soundTools(w wire.Wire, body []byte, streamed bool) bool {
 		return sound
 	}
 	gjson.GetBytes(body, list).ForEach(func(_, item gjson.Result) bool {
-		item.Get(path).ForEach(check) // of a text, too
+		for _, path := range paths {
+			item.Get(path).ForEach(check) // of a text, too
+		}
 		return sound
 	})
 	return sound
@@ -159,28 +183,40 @@ func (e *entry) replay(c *call, age time.Duration, how string, standsIn bool) *h
 }
 
 // entryFormat opens every stored entry: another version's is a miss.
-const entryFormat = "breakwater 2\n"
+const entryFormat = "breakwater 3\n"
 
-// encode writes an entry for a Store: format, checksum of the rest, metadata
-// as one line of JSON, the body's bytes.
-func (e *entry) encode() []byte {
+// encode writes an entry for a Store: format, checksum, metadata as one line of
+// JSON, the body's bytes. The checksum covers all behind it and the key, so that
+// no other key's entry passes for this one's.
+func (e *entry) encode(key string) []byte {
 	meta, _ := json.Marshal(e) // times, strings and flags: cannot fail
 	rest := append(append(meta, '\n'), e.body...)
-	sum := sha256.Sum256(rest)
+	sum := checksum(key, rest)
 	return append(append([]byte(entryFormat), sum[:]...), rest...)
 }
 
-var errCorrupt = errors.New("breakwater: stored entry is not whole")
+func checksum(key string, rest []byte) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	io.WriteString(h, key) // all keys are of one length
+	h.Write(rest)
+	h.Sum(sum[:0])
+	return sum
+}
 
-// decodeEntry reads an entry from a Store. One from the future, by a clock that
-// goes ahead of ours, is as good as new.
-func decodeEntry(stored []byte, now time.Time) (*entry, error) {
+var errCorrupt = errors.New("breakwater: stored entry is not whole, or another's")
+
+// maxSkew is how far another process's clock may be ahead of ours.
+const maxSkew = time.Minute
+
+// decodeEntry reads the key's entry from a Store. One from the near future, by
+// a clock ahead of ours, is as good as new.
+func decodeEntry(key string, stored []byte, now time.Time) (*entry, error) {
 	rest, ok := bytes.CutPrefix(stored, []byte(entryFormat))
 	if !ok || len(rest) < sha256.Size {
 		return nil, errCorrupt
 	}
 	sum, rest := rest[:sha256.Size], rest[sha256.Size:]
-	if got := sha256.Sum256(rest); !bytes.Equal(got[:], sum) {
+	if got := checksum(key, rest); !bytes.Equal(got[:], sum) {
 		return nil, errCorrupt
 	}
 	meta, body, ok := bytes.Cut(rest, []byte("\n"))
@@ -189,6 +225,9 @@ func decodeEntry(stored []byte, now time.Time) (*entry, error) {
 		return nil, errCorrupt
 	}
 	if e.Stored.After(now) {
+		if e.Stored.Sub(now) > maxSkew {
+			return nil, errCorrupt
+		}
 		e.Stored = now
 	}
 	return e, nil

@@ -239,8 +239,8 @@ func (r *run) patient(fresh, soonest step, now time.Time) step {
 }
 
 // spared decides where nobody untried could serve and a kept answer will do:
-// that is like a lower tier, but that those who answer from it leave the probes
-// to the one who renews it.
+// nobody waits then but for one more try where the last one failed, and probes
+// are left to the one who renews.
 func (r *run) spared(soonest step, now time.Time) step {
 	if r.last != nil && r.worthWaiting(r.last) {
 		if s, ok := r.back(r.last, now); ok && s.wait <= r.patience && r.afford(now, s.endpoint, s.model) {
@@ -605,7 +605,7 @@ func (r *run) giveUp(s step) (*http.Response, error) {
 		r.blocked(s)
 	}
 	c.exhausted = !s.asCame && (r.shown == nil || r.shown.class.ofTheFleet())
-	c.unprobed = c.exhausted && (r.first == nil || r.leftOpen)
+	c.unprobed = c.exhausted && (r.first == nil || r.leftOpen || r.last != nil && r.last.trouble.class == ClassNoFirstToken)
 	if c.exhausted && r.t.config.asErrors {
 		return nil, &Error{Attempts: c.book.list()}
 	}

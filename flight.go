@@ -146,7 +146,7 @@ func (c *flightContext) Err() error {
 func (f *flight) join(c *call) *sharer {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.empty || f.over || f.end != nil {
+	if f.empty || f.over || f.end != nil || f.call.spare && !c.spare { // it may give up early, for those who have a spare answer
 		return nil
 	}
 	s := &sharer{flight: f, call: c}
@@ -282,7 +282,7 @@ func (f *flight) keep(body []byte) {
 		return
 	}
 	r := &f.record
-	if !soundTools(f.call.op.wire(), body, r.streamed) {
+	if !f.call.sound(body, r.streamed) {
 		return
 	}
 	f.cache.put(f.call, &entry{
@@ -314,6 +314,15 @@ func (f *flight) ended(panicked any) {
 func (f *flight) closeBody() {
 	if f.body != nil {
 		f.closed.Do(func() { f.body.Close() })
+	}
+}
+
+func (f *flight) isAnswered() bool {
+	select {
+	case <-f.answered:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -385,6 +394,7 @@ func (s *sharer) response() *http.Response {
 	resp.Request = s.call.req
 	if s != s.flight.leader {
 		resp.Trailer = nil
+		delete(resp.Header, "Set-Cookie") // who shares a scope may be somebody else
 	}
 	return resp
 }
@@ -414,7 +424,6 @@ func (s *sharer) recast() (*http.Response, error) {
 	}
 	resp := s.response()
 	recastHeader(resp.Header, c.look.stream)
-	delete(resp.Header, "Content-Length")
 	resp.Body, resp.ContentLength, resp.TransferEncoding = bodyOf(body, io.EOF), int64(len(body)), nil
 	return resp, nil
 }
@@ -551,7 +560,7 @@ func (r *recorder) write(p []byte) {
 
 // keep notes that nothing is missing of the answer, if so it is.
 func (r *recorder) keep(a *attempt) {
-	if r == nil || !a.answer.Finished() || a.answer.Length {
+	if r == nil || !a.answer.Finished() || a.answer.Partial || !a.answer.Spoke {
 		return
 	}
 	r.mu.Lock()

@@ -608,3 +608,44 @@ func TestSharedBytesAreTheHosts(t *testing.T) {
 		}
 	})
 }
+
+// What a host tells one caller by its headers is not another's, and who has no
+// kept answer to fall back on does not share the patience of those who have.
+func TestWhatSharersDoNotShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, noBreaker, WithCache(CachePolicy{TTL: time.Minute, Scope: func(*http.Request) string { return "team" }}))
+		asks(t.Context(), rt, chatJSON)
+		elapse(2 * time.Minute)
+		asked := 0
+		base.set("", func(req *http.Request) (*http.Response, error) {
+			asked++
+			elapse(time.Second)
+			if asked > 4 {
+				return answer(200, asJSON, goodJSON), nil
+			}
+			return gives(503, asJSON, "{}")(req)
+		})
+		spared := calls(t, rt, chatJSON)
+		strict := calls(t, rt, chatJSON, with("Cache-Control", "stale-if-error=0"))
+		elapse(time.Minute)
+		synctest.Wait()
+		if spared.read.String() != goodJSON || strict.read.String() != goodJSON || strict.resp.Header.Get("Age") != "" {
+			t.Errorf("one got %q, %v; the other %q, %v", spared.read.String(), spared.err, strict.read.String(), strict.err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(func(req *http.Request) (*http.Response, error) {
+			elapse(time.Second)
+			return gives(200, asJSON, goodJSON, "Set-Cookie", "session=1", "X-Id", "7")(req)
+		})
+		rt := over(t, base, WithCache(CachePolicy{Scope: func(*http.Request) string { return "team" }}))
+		leader := calls(t, rt, chatJSON)
+		follower := calls(t, rt, chatJSON, with("Authorization", "Bearer sk-other"))
+		elapse(time.Minute)
+		synctest.Wait()
+		if leader.resp.Header.Get("Set-Cookie") == "" || follower.resp.Header.Get("Set-Cookie") != "" || follower.resp.Header.Get("X-Id") != "7" || base.count("") != 1 {
+			t.Errorf("the leader's header is %v, the follower's %v", leader.resp.Header, follower.resp.Header)
+		}
+	})
+}

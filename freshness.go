@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -59,10 +60,18 @@ func (w *wish) read(value string) {
 // deltaSeconds reads a directive's seconds; what is none leaves def.
 func deltaSeconds(arg string, def time.Duration) time.Duration {
 	n, err := strconv.ParseUint(strings.Trim(arg, `"`), 10, 31)
-	if err != nil {
+	if err != nil && !errors.Is(err, strconv.ErrRange) { // n is the most, then, as RFC 9111, section 1.2.2, has it
 		return def
 	}
 	return time.Duration(n) * time.Second
+}
+
+// together adds durations that are not negative, up to the longest there is.
+func together(a, b time.Duration) time.Duration {
+	if a > unlimited-b {
+		return unlimited
+	}
+	return a + b
 }
 
 // A freshness says what an answer of some age is good for.
@@ -85,9 +94,9 @@ func (p CachePolicy) freshness(age time.Duration, w wish) freshness {
 		return usable
 	case age < w.maxAge && w.maxStale > 0 && w.minFresh == 0 && age-p.TTL < w.maxStale && age < p.keep():
 		return usable
-	case age < w.maxAge && w.minFresh == 0 && age < p.TTL+p.StaleWhileRevalidate:
+	case age < w.maxAge && w.minFresh == 0 && age < together(p.TTL, p.StaleWhileRevalidate):
 		return renewing
-	case age < p.TTL+min(p.StaleIfError, w.staleIfError):
+	case age < together(p.TTL, min(p.StaleIfError, w.staleIfError)):
 		return spare
 	}
 	return useless
@@ -95,5 +104,5 @@ func (p CachePolicy) freshness(age time.Duration, w wish) freshness {
 
 // keep is how long an answer is good for anything.
 func (p CachePolicy) keep() time.Duration {
-	return p.TTL + max(p.StaleIfError, p.StaleWhileRevalidate)
+	return together(p.TTL, max(p.StaleIfError, p.StaleWhileRevalidate))
 }

@@ -22,7 +22,7 @@ const (
 	KindHedge       Kind = "hedge"        // another account is asked beside one that is slow
 	KindUnbuffered  Kind = "unbuffered"   // the request's body is too large to be sent again
 	KindCacheHit    Kind = "cache_hit"    // answered from the cache
-	KindCacheStale  Kind = "cache_stale"  // answered from the cache past its time: From says why, error or revalidate
+	KindCacheStale  Kind = "cache_stale"  // answered from the cache past its time: From says why: error, revalidate, max-stale
 	KindCacheMiss   Kind = "cache_miss"   // not answered from the cache
 	KindCacheShared Kind = "cache_shared" // another call for the same is under way: this one gets its answer
 	KindCacheRenew  Kind = "cache_renew"  // an answer past its time is asked for anew, behind its callers' backs

@@ -63,7 +63,7 @@ func (op operation) wire() wire.Wire {
 type Call struct {
 	NoCache      bool   // neither take the answer from the cache nor keep it
 	NoShare      bool   // do not share an attempt with another call for the same
-	CacheControl string // what to ask of the cache, as the request's Cache-Control would, and over it: "max-age=60"
+	CacheControl string // directives for the cache beside those of the request's Cache-Control, and before them: "max-age=60"
 	Scope        string // who may share the answer, instead of CachePolicy.Scope
 	Endpoint     string // the one endpoint to use, by name; no failover to others
 	Attempts     int    // tries per account, instead of RetryPolicy.Attempts; 0: as there
@@ -217,7 +217,7 @@ func lookInto(body []byte) look {
 }
 
 // promptsIn counts the prompts of a FIM completion, each of which has choices
-// of its own: a text or a list of tokens is one, a list of those is many.
+// of its own, or the inputs of embeddings, each of which has a vector: a text or a list of tokens is one, a list of those is many.
 func promptsIn(value gjson.Result) int {
 	n := 0
 	if value.IsArray() {
@@ -332,7 +332,7 @@ type call struct {
 	sought     sought
 	spare      bool // an answer is kept that would do instead of a failure
 	exhausted  bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
-	unprobed   bool // nor did it look whether all are still down
+	unprobed   bool // nor did it see to the end whether all are still down
 	prefixed   bool // prefixKey is known
 	prefixKey  uint64
 

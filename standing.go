@@ -121,11 +121,8 @@ func (c *call) races(account string) bool {
 }
 
 // elsewhere reports whether an endpoint the call has not been to could serve
-// it now, or the cache could.
+// it now.
 func (t *Transport) elsewhere(a *attempt) bool {
-	if a.call.spare {
-		return true
-	}
 	now := time.Now()
 	for _, e := range a.call.candidates {
 		if e == a.endpoint || a.call.visited(e.Account) != nil || a.call.races(e.Account) {

@@ -65,7 +65,7 @@ func (s *stockroom) get(c *call, key string) *entry {
 	if stored == nil {
 		return nil
 	}
-	e, err := decodeEntry(stored, time.Now())
+	e, err := decodeEntry(key, stored, time.Now())
 	if err != nil {
 		return s.failed(c, err)
 	}
@@ -79,7 +79,7 @@ func (s *stockroom) set(c *call, key string, e *entry, keep time.Duration) {
 		return
 	}
 	s.t.background.Go(func(context.Context) {
-		stored := e.encode()
+		stored := e.encode(key)
 		err := s.do(context.WithoutCancel(c), func(ctx context.Context) error { return s.store.Set(ctx, key, stored, keep) })
 		if err != nil {
 			s.failed(c, err)

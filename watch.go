@@ -14,6 +14,8 @@ type watch struct {
 	mu    sync.Mutex // guards what follows
 	timer *time.Timer
 	half  time.Time // of the caller's deadline: no attempt may use more; zero: no deadline
+	last  time.Time // when a kept answer has to do, shortly before that deadline
+	due   time.Time // when the time is up, were there no deadline; zero: never
 	cause error     // what the attempt ends in, should the time run out
 	done  bool      // settled or expired
 	ended error     // cause, once expired
@@ -41,7 +43,8 @@ func (w *watch) begin(a *attempt) {
 		return
 	}
 	if deadline, ok := a.Deadline(); ok {
-		w.half = a.start.Add(deadline.Sub(a.start) / 2)
+		left := deadline.Sub(a.start)
+		w.half, w.last = a.start.Add(left/2), a.start.Add(left-left/10)
 	}
 	w.arm(first, ErrNoFirstToken)
 }
@@ -53,9 +56,9 @@ func (w *watch) arm(d time.Duration, cause error) {
 	if w.done || w.attempt == nil {
 		return
 	}
-	w.cause = cause
+	w.cause, w.due = cause, time.Now().Add(d)
 	if d == 0 {
-		d = time.Duration(1<<63 - 1)
+		d, w.due = time.Duration(1<<63-1), time.Time{}
 	}
 	if !w.half.IsZero() {
 		d = min(d, time.Until(w.half))
@@ -75,14 +78,31 @@ func (w *watch) expire() {
 	elsewhere := a.call.parent != nil || !sentOnce && a.call.t.elsewhere(a)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	wait := lookAround
+	if a.call.spare && !elsewhere { // the cache alone could take over: that has time
+		wait = min(wait, w.untilSpareLocked())
+		elsewhere = wait <= 0
+	}
 	switch {
 	case w.done:
 	case !elsewhere:
-		w.timer.Reset(lookAround)
+		w.timer.Reset(wait)
 	default:
 		w.done, w.ended = true, w.cause
 		w.attempt.cancel(w.cause)
 	}
+}
+
+// untilSpareLocked is how long the host has before a kept answer takes its place.
+func (w *watch) untilSpareLocked() time.Duration {
+	wait := unlimited
+	if !w.due.IsZero() {
+		wait = time.Until(w.due)
+	}
+	if !w.last.IsZero() {
+		wait = min(wait, time.Until(w.last))
+	}
+	return wait
 }
 
 // settle stops the clock: the judgement is made. It returns false if the time

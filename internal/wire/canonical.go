@@ -11,7 +11,8 @@ import (
 // as they are spelt. It reports false for text that is no JSON object, and
 // then appends nothing of use.
 //
-// Where the order of members may matter, it is kept: where a name stands more
+// Where the order of members may matter, it is kept: in the properties of a
+// schema, whose order structured answers follow; and where a name stands more
 // than once, be it in another case (Go's own decoder takes those for one), or
 // is spelt with escapes or beyond ASCII, where such doubles are hard to see.
 // Such an object opens with < instead of {, so that it equals no sorted one.
@@ -20,7 +21,7 @@ func Canonical(dst, text []byte, omit ...string) ([]byte, bool) {
 	if k.peek() != '{' {
 		return dst, false
 	}
-	k.object()
+	k.object(true)
 	return k.out, k.ended()
 }
 
@@ -39,14 +40,15 @@ type placed struct {
 	from, to int
 }
 
-func (k *canon) value() {
+// value writes a value, the members of an object sorted, or as they come.
+func (k *canon) value(sorted bool) {
 	switch k.peek() {
 	case '{':
-		k.object()
+		k.object(sorted)
 	case '[':
 		k.out = append(k.out, '[')
 		for k.open(); k.more(']'); {
-			k.value()
+			k.value(true)
 			k.out = append(k.out, ',')
 		}
 		k.out = append(k.out, ']')
@@ -55,8 +57,8 @@ func (k *canon) value() {
 	}
 }
 
-func (k *canon) object() {
-	start, mine, ordered := len(k.out), len(k.members), true
+func (k *canon) object(sorted bool) {
+	start, mine := len(k.out), len(k.members)
 	k.out = append(k.out, '{')
 	for k.open(); k.more('}'); {
 		name, escaped := k.name()
@@ -66,16 +68,16 @@ func (k *canon) object() {
 		}
 		from := len(k.out)
 		k.out = append(append(append(k.out, '"'), name...), `":`...)
-		k.value()
+		k.value(string(name) != "properties")
 		k.out = append(k.out, ',')
-		ordered = ordered && !escaped && isASCII(name)
+		sorted = sorted && !escaped && isASCII(name)
 		k.members = append(k.members, placed{name, from, len(k.out)})
 	}
 	members := k.members[mine:]
 	k.members = k.members[:mine]
 	switch {
 	case k.bad:
-	case !ordered || doubles(members):
+	case !sorted || doubles(members):
 		k.out[start] = '<'
 	case !slices.IsSortedFunc(members, byName):
 		slices.SortFunc(members, byName)

@@ -44,6 +44,7 @@ func TestCanonicalKeepsApart(t *testing.T) {
 		{`{"a":1,"\u0061":2}`, `{"\u0061":2,"a":1}`},
 		{`{"k":1,"K":2}`, `{"K":2,"k":1}`}, // the sign for kelvin is a k in another case
 		{`{"a":{"stream":true}}`, `{"a":{"stream":false}}`, `{"a":{}}`},
+		{`{"schema":{"properties":{"a":{},"b":{}}}}`, `{"schema":{"properties":{"b":{},"a":{}}}}`},
 		{`{"a":"b\",\"c\":\"d"}`, `{"a":"b","c":"d"}`},
 		{`{"a":" b"}`, `{"a":"b"}`, `{"a":"b "}`},
 	} {

@@ -73,10 +73,10 @@ func (a *Answer) choice(c *cursor) Says {
 	case "null": // as a text
 	case "error": // OpenRouter: the host behind it broke off
 		return Failure
-	case "length":
-		a.Length = true
-		fallthrough
-	default:
+	case "stop", "tool_calls", "function_call", "eos", "stop_sequence", "end_turn":
+		a.finished.add(index)
+	default: // length, content_filter, a host's own
+		a.Partial = true
 		a.finished.add(index)
 	}
 	return says

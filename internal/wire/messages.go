@@ -65,10 +65,10 @@ func (a *Answer) stop(reason value) Says {
 	case "":
 	case "insufficient_system_resource":
 		return OutOfResources
-	case "max_tokens", "model_context_window_exceeded":
-		a.Length = true
-		fallthrough
-	default:
+	case "end_turn", "tool_use", "stop_sequence":
+		a.finish()
+	default: // max_tokens, refusal, pause_turn
+		a.Partial = true
 		a.finish()
 	}
 	return Nothing

@@ -19,7 +19,7 @@ func (a *Answer) responsesEvent(c *cursor) Says {
 			return Failure
 		}
 		a.begun = true
-		a.Length = a.Length || string(kind) == "response.incomplete"
+		a.Partial = a.Partial || string(kind) == "response.incomplete"
 		a.finish()
 		return Done
 	case "error":
@@ -60,7 +60,7 @@ func (a *Answer) response(c *cursor) Says {
 	case status == "completed":
 		a.finish()
 	case status == "incomplete":
-		a.Length = true
+		a.Partial = true
 		a.finish()
 	case !m.output.is('[') && m.isFlatError():
 		return Failure

@@ -41,7 +41,8 @@ type Answer struct {
 	Wire    Wire
 	Choices int // choices asked for; 0 means 1; Unknown
 	Usage   Usage
-	Length  bool  // a choice ended for want of room or against a filter: not to be given again
+	Partial bool  // a choice ended before it had said all: for want of room, or against a filter
+	Spoke   bool  // there was payload
 	Tape    *Tape // of a streamed chat; nil: none is kept
 
 	begun          bool // there was the frame of an answer: a list of choices, a response, a message
@@ -124,6 +125,7 @@ func (a *Answer) read(data []byte, event bool) Says {
 		}
 		return Malformed
 	}
+	a.Spoke = a.Spoke || says == Payload
 	return says
 }
 

@@ -141,9 +141,9 @@ func TestText(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			a := Answer{Wire: tt.wire}
 			got := a.Text([]byte(tt.data))
-			if got != tt.want || a.Begun() != tt.begun || a.Finished() != tt.finished || a.Length != tt.length {
+			if got != tt.want || a.Begun() != tt.begun || a.Finished() != tt.finished || a.Partial != tt.length {
 				t.Errorf("Text(%s) = %v, begun %v, finished %v, length %v, want %v, %v, %v, %v", tt.data,
-					got, a.Begun(), a.Finished(), a.Length, tt.want, tt.begun, tt.finished, tt.length)
+					got, a.Begun(), a.Finished(), a.Partial, tt.want, tt.begun, tt.finished, tt.length)
 			}
 		})
 	}
@@ -156,8 +156,8 @@ func TestFinishedTakesEveryChoice(t *testing.T) {
 		t.Error("Finished() = true after one choice of two")
 	}
 	a.Event([]byte(`{"choices":[{"index":1,"delta":{},"finish_reason":"length"}]}`))
-	if !a.Finished() || !a.Length {
-		t.Errorf("Finished(), Length = %v, %v after both, want true, true", a.Finished(), a.Length)
+	if !a.Finished() || !a.Partial {
+		t.Errorf("Finished(), Partial = %v, %v after both, want true, true", a.Finished(), a.Partial)
 	}
 }
 
