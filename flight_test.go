@@ -617,11 +617,11 @@ func TestWhatSharersDoNotShare(t *testing.T) {
 		rt := over(t, base, noBreaker, WithCache(CachePolicy{TTL: time.Minute, Scope: func(*http.Request) string { return "team" }}))
 		asks(t.Context(), rt, chatJSON)
 		elapse(2 * time.Minute)
-		asked := 0
+		var asked atomic.Int32
 		base.set("", func(req *http.Request) (*http.Response, error) {
-			asked++
+			n := asked.Add(1)
 			elapse(time.Second)
-			if asked > 4 {
+			if n > 4 {
 				return answer(200, asJSON, goodJSON), nil
 			}
 			return gives(503, asJSON, "{}")(req)
