@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +33,6 @@ type attempt struct {
 	watch     watch
 	answer    wire.Answer
 	tape      wire.Tape   // of the answer, if it may be rescued
-	enders    []ender     // told at the end, from the last to the first
 	layers    [3]ender    // room for those of our own layers
 	lease     lease       // of the limiter
 	pass      pass        // of the breaker
@@ -42,8 +42,11 @@ type attempt struct {
 	sent      atomic.Bool // the base began to read it
 	whole     wholeBody   // of the response, if it is JSON
 
-	over atomic.Bool
-	used Usage // set before the enders are told
+	mu     sync.Mutex // guards what follows
+	enders []ender    // told at the end, from the last to the first
+	over   bool
+	class  Class // it ended in
+	used   Usage // set before the enders are told
 }
 
 // An ender is told, exactly once, how an exchange ended.
@@ -66,17 +69,33 @@ func attemptOf(ctx context.Context) *attempt {
 	return a
 }
 
-// atEnd has e told of the end; the last one registered is told first.
-func (a *attempt) atEnd(e ender) { a.enders = append(a.enders, e) }
+// atEnd has e told of the end; the last one registered is told first. It
+// reports false if the attempt, outrun by another, has ended meanwhile: e has
+// been told then.
+func (a *attempt) atEnd(e ender) bool {
+	a.mu.Lock()
+	over, class := a.over, a.class
+	if !over {
+		a.enders = append(a.enders, e)
+	}
+	a.mu.Unlock()
+	if over {
+		e.ended(a, class)
+	}
+	return !over
+}
 
 func (a *attempt) usage() Usage { return a.used }
 
 // end is the end of the exchange. Whoever comes first decides how it ended.
 func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
-	if !a.over.CompareAndSwap(false, true) {
+	a.mu.Lock()
+	if a.over {
+		a.mu.Unlock()
 		return
 	}
-	a.used = used
+	a.over, a.class, a.used = true, class, used
+	a.mu.Unlock()
 	a.watch.settle()
 	if a.call.streamed != nil && !class.local() { // what was not sent may still be
 		a.call.streamed.Close()

@@ -78,7 +78,9 @@ func breaker(next http.RoundTripper) http.RoundTripper {
 		if !c.allow(&a.pass, a.forced) {
 			return nil, &trouble{class: ClassCircuitOpen, err: ErrCircuitOpen}
 		}
-		a.atEnd(&a.pass)
+		if !a.atEnd(&a.pass) {
+			return nil, errOutrun
+		}
 		resp, err := next.RoundTrip(req)
 		if err == nil {
 			if a.pass.probes() {

@@ -163,15 +163,27 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 	}
 	c.spare = e != nil && k.policy.freshness(e.age(time.Now()), w) >= spare && e.can(c)
 	how := forwards(e, w, k.policy)
-	s, leads := k.board(c, e, c.NoShare || w.noCache)
-	switch {
-	case s == nil:
+	if c.Err() != nil {
+		return nil, context.Cause(c), true
+	}
+	s, leads := k.board(c, e, c.NoShare || w.noCache || c.nested) // who waits for itself waits for ever
+	if s == nil {
 		return nil, nil, false
+	}
+	told := false
+	defer func() {
+		if !told { // an Observer panics: nobody is to wait for what does not come
+			s.Close()
+			s.flight.ground()
+		}
+	}()
+	switch {
 	case leads:
 		k.missed(c)
 		go s.flight.fly(next)
 	case s.flight.renews && c.spare: // what is renewed is good enough meanwhile
 		if resp := standIn(); resp != nil {
+			told = true
 			s.Close()
 			return resp, nil, true
 		}
@@ -180,7 +192,7 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 	switch {
 	case !ok: // what came was others': this one asks by itself
 		k.missed(c)
-		s = k.newFlight(c, false).leader
+		s = k.newFlight(c, c.until(), false).leader
 		go s.flight.fly(next)
 		resp, err, _ = s.await()
 	case !leads:
@@ -196,10 +208,11 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 			if c.unprobed {
 				k.probe(c, next)
 			}
-			c.exhausted = false
+			c.exhausted, told = false, true
 			return stale, nil, true
 		}
 	}
+	told = true
 	return noteCache(resp, how), err, true
 }
 
@@ -207,14 +220,15 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 // leads; a private one, others do not join. It returns nil if an answer has
 // come since the call looked.
 func (k *cache) board(c *call, seen *entry, private bool) (s *sharer, leads bool) {
+	until := c.until() // the caller's own code, which must not run under a lock
 	if private {
-		return k.newFlight(c, false).leader, true
+		return k.newFlight(c, until, false).leader, true
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, f := range c.sharedForms() {
 		if f := k.flights[flightKey{c.sought.key, f}]; f != nil {
-			if s := f.join(c); s != nil {
+			if s := f.join(c, until); s != nil {
 				return s, false
 			}
 		}
@@ -222,7 +236,7 @@ func (k *cache) board(c *call, seen *entry, private bool) (s *sharer, leads bool
 	if e, ok := k.kept.Get(c.sought.key); ok && e != seen {
 		return nil, false
 	}
-	f := k.newFlight(c, false)
+	f := k.newFlight(c, until, false)
 	k.flights[f.id()] = f
 	return f.leader, true
 }
@@ -301,7 +315,7 @@ func (k *cache) renewLocked(c *call, next http.RoundTripper) *flight {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), renewWait)
 	again := c.inName(ctx)
 	again.book, again.start, again.spare = &again.own, time.Now(), false
-	f := k.newFlight(again, true)
+	f := k.newFlight(again, again.until(), true)
 	begun := k.t.background.Go(func(closed context.Context) {
 		defer context.AfterFunc(closed, cancel)()
 		defer cancel()
@@ -325,6 +339,7 @@ func (k *cache) renewLocked(c *call, next http.RoundTripper) *flight {
 // of the user's, and there is no caller to tell.
 func (k *cache) renewed(f *flight) {
 	_ = recover()
+	f.ground()
 	sent, _ := f.call.book.sum()
 	k.t.counts.attempts.Add(int64(sent))
 	k.mu.Lock()
@@ -394,13 +409,15 @@ func (k *cache) missed(c *call) {
 // be kept.
 func (k *cache) sharedBytes() int64 {
 	if k.policy.MaxEntryBytes > 0 {
-		return k.policy.MaxEntryBytes
+		return max(k.policy.MaxEntryBytes, minShared)
 	}
 	return maxShared
 }
 
-// maxShared is that bound where no entry is too large.
-const maxShared = 16 << 20
+const (
+	minShared = 64 << 10 // that bound, however small entries are
+	maxShared = 16 << 20 // and where none is too large
+)
 
 func (k *cache) status() CacheStatus {
 	n := &k.counts

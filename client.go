@@ -344,8 +344,9 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// Close ends what the Transport does by itself, after what is being written to
-// a Store, and closes idle connections. Calls under way go on.
+// Close ends what the Transport does by itself, waits up to a second until what
+// is being written to a Store is written, and closes idle connections. Calls
+// under way go on.
 func (t *Transport) Close() error {
 	t.background.close()
 	t.CloseIdleConnections()
@@ -384,5 +385,16 @@ func (b *background) close() {
 		b.cancel()
 	}
 	b.mu.Unlock()
-	b.tasks.Wait()
+	done := make(chan struct{})
+	go func() {
+		b.tasks.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(closeWait): // a task calls Close itself, or does not heed its context
+	}
 }
+
+// closeWait bounds the wait of Close; a Store may take storeWait.
+const closeWait = time.Second

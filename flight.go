@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/key"
@@ -29,8 +30,8 @@ type flight struct {
 	renews bool // behind everybody's back
 	cancel context.CancelCauseFunc
 	record recorder
-	body   io.Closer // nil: nothing to close
-	closed sync.Once
+	flown  atomic.Bool // somebody makes the call, or has made known that nobody will
+	closed atomic.Bool
 
 	answered chan struct{} // closed when what follows is known
 	resp     *http.Response
@@ -39,6 +40,7 @@ type flight struct {
 	panicked any
 
 	mu       sync.Mutex // guards what follows
+	body     io.Closer  // nil: nothing to close
 	more     sync.Cond  // something came, or nothing more will
 	want     sync.Cond  // somebody has read all, or all have left
 	sharers  map[*sharer]struct{}
@@ -88,14 +90,23 @@ type sharer struct {
 var errBehind = errors.New("breakwater: too far behind the others who share the answer")
 
 // newFlight readies a flight in the name of c.
-func (k *cache) newFlight(c *call, renews bool) *flight {
+func (k *cache) newFlight(c *call, until time.Time, renews bool) *flight {
 	f := &flight{cache: k, key: c.sought.key, form: c.look.form(), renews: renews, answered: make(chan struct{}), sharers: make(map[*sharer]struct{}, 1)}
 	f.more.L, f.want.L = &f.mu, &f.mu
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(c.Context))
 	f.cancel = cancel
 	f.call = c.inName(&flightContext{ctx, f})
-	f.leader = f.join(c)
+	f.leader = f.join(c, until)
 	return f
+}
+
+// until is the caller's deadline; zero: there is none.
+func (c *call) until() time.Time {
+	deadline, ok := c.Deadline()
+	if !ok {
+		return time.Time{}
+	}
+	return deadline
 }
 
 // inName is a call for the same as c, whose trail it writes, that does not end
@@ -107,6 +118,7 @@ func (c *call) inName(ctx context.Context) *call {
 	}
 	other.Call.Trail = nil
 	other.req = c.req.WithContext(other)
+	other.req.Cancel = nil // http.Client's for this caller alone, beside its context
 	return other
 }
 
@@ -142,8 +154,8 @@ func (c *flightContext) Err() error {
 	return err
 }
 
-// join takes in another sharer, unless it is too late for that.
-func (f *flight) join(c *call) *sharer {
+// join takes in another sharer, with its deadline, unless it is too late for that.
+func (f *flight) join(c *call, until time.Time) *sharer {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.empty || f.over || f.end != nil || f.call.spare && !c.spare { // it may give up early, for those who have a spare answer
@@ -151,16 +163,16 @@ func (f *flight) join(c *call) *sharer {
 	}
 	s := &sharer{flight: f, call: c}
 	f.sharers[s] = struct{}{}
-	deadline, ok := c.Deadline()
-	f.timeless = f.timeless || !ok
-	if deadline.After(f.latest) {
-		f.latest = deadline
+	f.timeless = f.timeless || until.IsZero()
+	if until.After(f.latest) {
+		f.latest = until
 	}
 	return s
 }
 
 // fly makes the call and brings in its answer.
 func (f *flight) fly(next http.RoundTripper) {
+	f.flown.Store(true)
 	defer func() { f.ended(recover()) }()
 	resp, err := next.RoundTrip(f.call.req)
 	f.land(resp, err)
@@ -173,7 +185,9 @@ func (f *flight) fly(next http.RoundTripper) {
 func (f *flight) land(resp *http.Response, err error) {
 	f.resp, f.err = resp, err
 	if resp != nil {
+		f.mu.Lock()
 		f.body = resp.Body
+		f.mu.Unlock()
 		f.record.begin(resp)
 		switch b := resp.Body.(type) {
 		case *streamBody:
@@ -243,28 +257,36 @@ func (f *flight) take(n int, err error) {
 	if size > 0 && f.complete == 0 && f.base == 0 {
 		f.keep(data[:size])
 	}
-	if int64(len(data)) > limit {
+	slides := f.complete == 0 && size == 0 && int64(len(data)) > limit
+	if slides {
 		f.cache.forget(f)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	before := f.base + int64(len(f.data))
 	f.data, f.end, f.wanting = data, err, false
-	if size > 0 && f.base == 0 {
+	switch {
+	case slides:
+		f.slideLocked(before, limit)
+	case f.complete > 0 && f.base+int64(len(data)) > f.complete+maxTail:
+		f.end = io.EOF // what goes on behind the answer is nobody's
+	case size > 0:
 		f.complete = size
-	}
-	if int64(len(data)) > limit {
-		f.slideLocked(limit)
 	}
 	f.more.Broadcast()
 }
 
-// slideLocked lets go of what everybody has read, and of who is too far behind.
-func (f *flight) slideLocked(limit int64) {
+// maxTail is how much may follow an answer before it is let go of.
+const maxTail = 64 << 10
+
+// slideLocked lets go of what everybody has read, and of who is too far behind:
+// who was level before the latest bytes came is not.
+func (f *flight) slideLocked(before, limit int64) {
 	f.over = true
 	total := f.base + int64(len(f.data))
 	slowest := total
 	for s := range f.sharers {
-		if total-s.at > limit {
+		if total-s.at > limit && s.at < before {
 			f.dropLocked(s, &brokenError{ErrTruncated, errBehind})
 			continue
 		}
@@ -278,10 +300,10 @@ func (f *flight) slideLocked(limit int64) {
 
 // keep keeps the answer, if it is one to be kept.
 func (f *flight) keep(body []byte) {
-	if f.record.size() == 0 || int64(len(body)) > f.cache.sharedBytes() {
+	r := &f.record
+	if limit := f.cache.policy.MaxEntryBytes; !r.keepable() || limit > 0 && int64(len(body)) > limit {
 		return
 	}
-	r := &f.record
 	if !f.call.sound(body, r.streamed) {
 		return
 	}
@@ -294,7 +316,14 @@ func (f *flight) keep(body []byte) {
 // ended is the end of the flight: of its body, or of the call before there was one.
 func (f *flight) ended(panicked any) {
 	f.cache.forget(f)
-	f.closeBody()
+	func() {
+		defer func() {
+			if p := recover(); p != nil && panicked == nil { // it is told to who reads next
+				panicked = p
+			}
+		}()
+		f.closeBody()
+	}()
 	f.cancel(errClosed)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -311,9 +340,20 @@ func (f *flight) ended(panicked any) {
 	}
 }
 
+// ground makes known that nobody makes the call, if so it is.
+func (f *flight) ground() {
+	if f.flown.CompareAndSwap(false, true) {
+		f.ended(nil)
+	}
+}
+
+// closeBody closes the body, once. Nobody waits for another who does.
 func (f *flight) closeBody() {
-	if f.body != nil {
-		f.closed.Do(func() { f.body.Close() })
+	f.mu.Lock()
+	body := f.body
+	f.mu.Unlock()
+	if body != nil && f.closed.CompareAndSwap(false, true) {
+		body.Close()
 	}
 }
 
@@ -435,10 +475,10 @@ func (s *sharer) all() ([]byte, error) {
 	defer f.mu.Unlock()
 	for {
 		switch {
+		case f.over:
+			return nil, nil
 		case s.err != nil:
 			return nil, s.err
-		case f.over, f.base > 0:
-			return nil, nil
 		case f.complete > 0:
 			return f.data[:f.complete:f.complete], nil
 		case f.end != nil:
@@ -487,9 +527,10 @@ func (s *sharer) Close() error {
 	if s.stop != nil {
 		s.stop()
 	}
-	if s.leave(nil, http.ErrBodyReadAfterClose) {
-		s.flight.closeBody()
-		s.flight.cancel(errClosed)
+	s.leave(nil, http.ErrBodyReadAfterClose)
+	if f := s.flight; f.isEmpty() { // if by a cancel: a body need not heed that
+		f.closeBody()
+		f.cancel(errClosed)
 	}
 	return nil
 }
@@ -517,6 +558,12 @@ func (s *sharer) leave(err, cause error) (last bool) {
 	return last
 }
 
+func (f *flight) isEmpty() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.empty
+}
+
 func (f *flight) dropLocked(s *sharer, err error) {
 	s.gone, s.err = true, err
 	delete(f.sharers, s)
@@ -537,7 +584,8 @@ type recorder struct {
 	mu       sync.Mutex  // guards what follows
 	header   http.Header // nil: not to be kept
 	written  int64
-	done     bool
+	done     bool // nothing is missing
+	whole    bool // and it is one to keep
 	endpoint string
 	usage    bool
 	streamed bool
@@ -558,21 +606,28 @@ func (r *recorder) write(p []byte) {
 	}
 }
 
-// keep notes that nothing is missing of the answer, if so it is.
+// keep notes that nothing is missing of the answer, and whether it is one to keep.
 func (r *recorder) keep(a *attempt) {
-	if r == nil || !a.answer.Finished() || a.answer.Partial || !a.answer.Spoke {
+	if r == nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.done, r.endpoint, r.usage = true, a.endpoint.Name, a.answer.Usage.TotalTokens > 0
+	r.whole = a.answer.Finished() && !a.answer.Partial && a.answer.Spoke && r.header != nil
 }
 
-// size is how many bytes the whole answer has; 0: not known yet, or not to be kept.
+func (r *recorder) keepable() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.done && r.whole
+}
+
+// size is how many bytes the whole answer has; 0: not known yet.
 func (r *recorder) size() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.done || r.header == nil {
+	if !r.done {
 		return 0
 	}
 	return r.written

@@ -320,7 +320,7 @@ func TestDeadlinesOfOthers(t *testing.T) {
 // A slow follower holds nobody up, and what is kept for it is bounded.
 func TestASlowFollower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const limit = 10_000
+		const limit = 100_000
 		base, opened := streams(t)
 		rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: limit}))
 		fast := calls(t, rt, chatStream)

@@ -72,7 +72,9 @@ func limit(next http.RoundTripper) http.RoundTripper {
 		case err != nil:
 			return nil, err
 		}
-		a.atEnd(&a.lease)
+		if !a.atEnd(&a.lease) {
+			return nil, errOutrun
+		}
 		return next.RoundTrip(req)
 	})
 }

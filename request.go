@@ -330,6 +330,7 @@ type call struct {
 	credential credential
 	start      time.Time
 	sought     sought
+	nested     bool // made from within another call: by an Observer, say
 	spare      bool // an answer is kept that would do instead of a failure
 	exhausted  bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
 	unprobed   bool // nor did it see to the end whether all are still down
@@ -373,6 +374,7 @@ func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*
 	c.candidates = t.candidates(c.single[:0], meant)
 	c.Call, _ = req.Context().Value(callOptionsKey{}).(Call)
 	c.Call.Trail.follow(c)
+	c.nested = callOf(req.Context()) != nil
 	c.req = req.WithContext(c)
 	if err := c.readBody(req, t.config.retry.MaxReplay); err != nil {
 		return nil, err
