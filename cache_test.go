@@ -1069,6 +1069,13 @@ func TestNoAnswerCrossesScopes(t *testing.T) {
 func TestReadWish(t *testing.T) {
 	nothing := wish{maxAge: unlimited, staleIfError: unlimited}
 	asking := func(change func(*wish)) wish { w := nothing; change(&w); return w }
+	habit := http.Header{"Cache-Control": {"no-cache, max-age=5"}, "Accept": {"text/event-stream"}}
+	if got, want := readWish(habit, ""), asking(func(w *wish) { w.maxAge = 5 * time.Second }); got != want {
+		t.Errorf("readWish(%v) = %+v, want %+v", habit, got, want)
+	}
+	if got := readWish(habit, "no-cache"); !got.noCache {
+		t.Errorf("readWish(%v, no-cache) = %+v, want no-cache", habit, got)
+	}
 	for _, tt := range []struct {
 		in   []string
 		over string

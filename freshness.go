@@ -25,6 +25,12 @@ func readWish(h http.Header, over string) wish {
 	for _, value := range h["Cache-Control"] {
 		w.read(value)
 	}
+	if accept := h["Accept"]; len(accept) == 1 && accept[0] == "text/event-stream" {
+		// Several SDKs say no-cache with every stream, by a habit that has come down
+		// from browsers: https://html.spec.whatwg.org/multipage/server-sent-events.html.
+		// It is nobody's wish.
+		w.noCache = false
+	}
 	if over != "" {
 		w.read(over)
 	}

@@ -1,8 +1,11 @@
 package compat
 
 import (
+	"testing"
+
 	"context"
 	"errors"
+	"github.com/breakwater-go/breakwater/internal/sdktest"
 	"io"
 	"net/http"
 
@@ -12,51 +15,51 @@ import (
 // goOpenAI is github.com/sashabaranov/go-openai, which never tries again.
 type goOpenAI struct{ client *openai.Client }
 
-func newGoOpenAI(baseURL string, client *http.Client) sdk {
-	config := openai.DefaultConfig(callerKey)
+func newGoOpenAI(baseURL string, client *http.Client) sdktest.Client {
+	config := openai.DefaultConfig(sdktest.CallerKey)
 	config.BaseURL = baseURL
-	config.OrgID = callerOrg
+	config.OrgID = sdktest.CallerOrg
 	config.HTTPClient = client
 	return goOpenAI{openai.NewClientWithConfig(config)}
 }
 
-func (goOpenAI) request(q question) openai.ChatCompletionRequest {
+func (goOpenAI) request(q sdktest.Question) openai.ChatCompletionRequest {
 	r := openai.ChatCompletionRequest{
-		Model:    q.model,
-		Messages: []openai.ChatCompletionMessage{{Role: openai.ChatMessageRoleUser, Content: q.prompt}},
+		Model:    q.Model,
+		Messages: []openai.ChatCompletionMessage{{Role: openai.ChatMessageRoleUser, Content: q.Prompt}},
 	}
-	if q.tool != "" {
+	if q.Tool != "" {
 		r.Tools = []openai.Tool{{Type: openai.ToolTypeFunction, Function: &openai.FunctionDefinition{
-			Name: q.tool, Parameters: map[string]string{"type": "object"},
+			Name: q.Tool, Parameters: map[string]string{"type": "object"},
 		}}}
 	}
 	return r
 }
 
-func (s goOpenAI) chat(ctx context.Context, q question) (answer, error) {
+func (s goOpenAI) Chat(ctx context.Context, q sdktest.Question) (sdktest.Answer, error) {
 	resp, err := s.client.CreateChatCompletion(ctx, s.request(q))
 	if err != nil {
-		return answer{}, err
+		return sdktest.Answer{}, err
 	}
 	choice := resp.Choices[0]
-	a := answer{
-		text: choice.Message.Content, reasoning: choice.Message.ReasoningContent,
-		finish: string(choice.FinishReason), model: resp.Model, fingerprint: resp.SystemFingerprint,
+	a := sdktest.Answer{
+		Text: choice.Message.Content, Reasoning: choice.Message.ReasoningContent,
+		Finish: string(choice.FinishReason), Model: resp.Model, Fingerprint: resp.SystemFingerprint,
 	}
 	for _, call := range choice.Message.ToolCalls {
-		a.tool += call.Function.Name
-		a.toolArguments += call.Function.Arguments
+		a.Tool += call.Function.Name
+		a.ToolArguments += call.Function.Arguments
 	}
 	return a, nil
 }
 
-func (s goOpenAI) stream(ctx context.Context, q question) (answer, error) {
+func (s goOpenAI) Stream(ctx context.Context, q sdktest.Question) (sdktest.Answer, error) {
 	stream, err := s.client.CreateChatCompletionStream(ctx, s.request(q))
 	if err != nil {
-		return answer{}, err
+		return sdktest.Answer{}, err
 	}
 	defer stream.Close()
-	var a answer
+	var a sdktest.Answer
 	for {
 		chunk, err := stream.Recv()
 		switch {
@@ -65,14 +68,14 @@ func (s goOpenAI) stream(ctx context.Context, q question) (answer, error) {
 		case err != nil:
 			return a, err
 		}
-		a.model, a.fingerprint = chunk.Model, chunk.SystemFingerprint
+		a.Model, a.Fingerprint = chunk.Model, chunk.SystemFingerprint
 		for _, choice := range chunk.Choices {
-			a.text += choice.Delta.Content
-			a.reasoning += choice.Delta.ReasoningContent
-			a.finish += string(choice.FinishReason)
+			a.Text += choice.Delta.Content
+			a.Reasoning += choice.Delta.ReasoningContent
+			a.Finish += string(choice.FinishReason)
 			for _, call := range choice.Delta.ToolCalls {
-				a.tool += call.Function.Name
-				a.toolArguments += call.Function.Arguments
+				a.Tool += call.Function.Name
+				a.ToolArguments += call.Function.Arguments
 			}
 		}
 	}
@@ -80,14 +83,18 @@ func (s goOpenAI) stream(ctx context.Context, q question) (answer, error) {
 
 // apiError takes RequestError for one, too: the SDK's word for a refusal
 // whose body is not in OpenAI's shape.
-func (goOpenAI) apiError(err error) (apiError, bool) {
+func (goOpenAI) APIError(err error) (sdktest.APIError, bool) {
 	var e *openai.APIError
 	if errors.As(err, &e) {
-		return apiError{e.HTTPStatusCode, e.Message}, true
+		return sdktest.APIError{Status: e.HTTPStatusCode, Message: e.Message}, true
 	}
 	var r *openai.RequestError
 	if errors.As(err, &r) {
-		return apiError{r.HTTPStatusCode, string(r.Body)}, true
+		return sdktest.APIError{Status: r.HTTPStatusCode, Message: string(r.Body)}, true
 	}
-	return apiError{}, false
+	return sdktest.APIError{}, false
+}
+
+func TestGoOpenAI(t *testing.T) {
+	sdktest.Run(t, sdktest.SDK{Name: "sashabaranov/go-openai", New: newGoOpenAI})
 }

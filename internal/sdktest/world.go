@@ -1,10 +1,11 @@
-package compat
+package sdktest
 
 import (
 	"bytes"
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -22,14 +23,16 @@ const (
 // A world is an SDK's client on breakwater, over two hosts: the primary, which
 // the SDK is told of, and a backup that differs from it in everything.
 type world struct {
-	sdk    sdk
+	sdk    SDK
+	client Client
 	fleet  *kit.Fleet
 	rt     *breakwater.Transport
 	ownKey bool // the primary has no key of its own: the caller's is sent
 	faults map[string]kit.Fault
+	closes []func()
 }
 
-func newWorld(t *testing.T, newSDK newSDK, ownKey bool, opts ...breakwater.Option) *world {
+func newWorld(t *testing.T, sdk SDK, ownKey bool, opts ...breakwater.Option) *world {
 	t.Helper()
 	primary, backup := kit.DeepSeek("primary"), kit.OpenAI("backup")
 	primary.Models = []string{model}
@@ -41,13 +44,14 @@ func newWorld(t *testing.T, newSDK newSDK, ownKey bool, opts ...breakwater.Optio
 		t.Fatal(err)
 	}
 	t.Cleanup(fleet.Close)
-	w := &world{fleet: fleet, ownKey: ownKey, faults: make(map[string]kit.Fault)}
+	w := &world{sdk: sdk, fleet: fleet, ownKey: ownKey, faults: make(map[string]kit.Fault)}
 
-	first := breakwater.Endpoint{Name: "primary", URL: w.server("primary").URL(), APIKey: "sk-primary", Host: breakwater.HostDeepSeek}
+	first := breakwater.Endpoint{Name: "primary", URL: w.origin(), APIKey: "sk-primary", Host: breakwater.HostDeepSeek}
 	if ownKey {
 		first.APIKey = ""
 	}
 	w.rt, err = breakwater.New(append([]breakwater.Option{
+		breakwater.WithBase(w.base()),
 		breakwater.WithEndpoints(first),
 		breakwater.WithBackup(breakwater.Endpoint{
 			Name: "backup", URL: w.server("backup").URL(), APIKey: "sk-backup",
@@ -59,9 +63,50 @@ func newWorld(t *testing.T, newSDK newSDK, ownKey bool, opts ...breakwater.Optio
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { w.rt.Close() })
-	w.sdk = newSDK(first.URL, &http.Client{Transport: w.rt})
+	t.Cleanup(func() {
+		w.rt.Close()
+		for _, closes := range w.closes {
+			closes()
+		}
+	})
+	w.client = sdk.New(w.baseURL(), &http.Client{Transport: w.rt})
 	return w
+}
+
+// origin is where the SDK believes the primary to be.
+func (w *world) origin() string {
+	if w.sdk.Origin != "" {
+		return w.sdk.Origin
+	}
+	return w.server("primary").URL()
+}
+
+// baseURL is what the SDK is told.
+func (w *world) baseURL() string {
+	if w.sdk.Wire == kit.Messages {
+		return w.origin() + "/anthropic"
+	}
+	return w.origin()
+}
+
+// base is the network: an origin that an SDK insists on leads to the primary.
+func (w *world) base() http.RoundTripper {
+	base := w.fleet.Transport()
+	w.closes = append(w.closes, base.CloseIdleConnections)
+	if w.sdk.Origin == "" {
+		return base
+	}
+	return breakwater.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		if strings.HasPrefix(req.URL.String(), w.sdk.Origin) {
+			to, err := url.Parse(w.server("primary").URL())
+			if err != nil {
+				return nil, err
+			}
+			req = req.Clone(req.Context())
+			req.URL.Scheme, req.URL.Host, req.Host = to.Scheme, to.Host, ""
+		}
+		return base.RoundTrip(req)
+	})
 }
 
 func (w *world) server(name string) *kit.Server { return w.fleet.Server(name) }
@@ -73,30 +118,42 @@ func (w *world) breaks(name string, fault kit.Fault) {
 
 // ask asks q, streaming or not, and returns with the answer what the trail in
 // the context tells of the call.
-func (w *world) ask(ctx context.Context, q question, stream bool) (answer, error, []breakwater.Attempt) {
+func (w *world) ask(ctx context.Context, q Question, stream bool) (Answer, error, []breakwater.Attempt) {
 	var trail breakwater.Trail
-	ctx = breakwater.WithCall(ctx, breakwater.Call{Trail: &trail})
-	ask := w.sdk.chat
-	if stream {
-		ask = w.sdk.stream
-	}
-	a, err := ask(ctx, q)
+	a, err := asks(breakwater.WithCall(ctx, breakwater.Call{Trail: &trail}), w.client, w.sdk.ask(q), stream)
 	return a, err, trail.Attempts()
 }
 
+func asks(ctx context.Context, client Client, q Question, stream bool) (Answer, error) {
+	if stream {
+		return client.Stream(ctx, q)
+	}
+	return client.Chat(ctx, q)
+}
+
+// ask is a question as the SDK can ask it.
+func (s SDK) ask(q Question) Question {
+	if s.Model != "" {
+		q.Model = s.Model
+	}
+	return q
+}
+
 // whole is the whole, right answer to q as the named host gives it.
-func (w *world) whole(q question, host string) answer {
-	a := answer{text: kit.Answer(q.prompt), finish: "stop", model: model, fingerprint: "fp_" + host}
-	if q.tool != "" {
-		a.text, a.tool, a.toolArguments, a.finish = "", q.tool, kit.ToolArguments(q.prompt), "tool_calls"
+func (w *world) whole(q Question, host string, stream bool) Answer {
+	a := Answer{Text: kit.Answer(q.Prompt), Finish: "stop", Model: model, Fingerprint: "fp_" + host}
+	if q.Tool != "" {
+		a.Text, a.Tool, a.ToolArguments, a.Finish = "", q.Tool, kit.ToolArguments(q.Prompt), "tool_calls"
 	}
 	switch host {
 	case "primary":
-		a.reasoning = kit.Reasoning(q.prompt) // DeepSeek thinks unless told not to
+		if w.sdk.Model != "deepseek-chat" { // that one meant not to think; DeepSeek's others do unless told not to
+			a.Reasoning = kit.Reasoning(q.Prompt)
+		}
 	case "backup":
-		a.model = backupModel
+		a.Model = backupModel
 	}
-	return a
+	return w.sdk.shows(a, stream)
 }
 
 // sum tells a trail as "2 primary unavailable, 1 backup ok": after a backoff
@@ -144,11 +201,15 @@ func (w *world) checkRequests(t *testing.T) {
 		"primary": {"sk-primary", "/chat/completions", model},
 		"backup":  {"sk-backup", "/api/v3/chat/completions", backupModel},
 	}
-	secrets := []string{"sk-primary", "sk-backup", callerKey}
+	if w.sdk.Wire == kit.Messages {
+		own["primary"], own["backup"] = struct{ key, path, model string }{"sk-primary", "/anthropic/v1/messages", model},
+			struct{ key, path, model string }{"sk-backup", "/api/v3/messages", backupModel}
+	}
+	secrets := []string{"sk-primary", "sk-backup", CallerKey}
 	for _, server := range w.fleet.Servers() {
 		name, want := server.Name(), own[server.Name()]
 		if name == "primary" && w.ownKey {
-			want.key = callerKey
+			want.key = CallerKey
 		}
 		for _, r := range server.Requests() {
 			if r.Key != want.key || r.Path != want.path || r.Model != want.model {
@@ -160,7 +221,7 @@ func (w *world) checkRequests(t *testing.T) {
 			}
 			foreign := slices.DeleteFunc(slices.Clone(secrets), func(s string) bool { return s == want.key })
 			if name == "backup" {
-				foreign = append(foreign, callerOrg)
+				foreign = append(foreign, CallerOrg)
 			}
 			for _, secret := range foreign {
 				if strings.Contains(head.String()+r.RawQuery+string(r.Body), secret) {
