@@ -2,18 +2,14 @@ package breakwater
 
 import (
 	"context"
-	"io"
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/shelf"
-	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // CachePolicy says what is kept for how long. Only complete answers are kept,
@@ -74,11 +70,6 @@ type cache struct {
 	probing  *flight       // the latest renewal that looks whether an endpoint is back
 	probed   time.Time     // when it began
 	look     time.Duration // after which another may look, if that one hangs
-}
-
-type flightKey struct {
-	key  key.Key
-	form form
 }
 
 func newCache(t *Transport, p CachePolicy) *cache {
@@ -216,137 +207,6 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 	return noteCache(resp, how), err, true
 }
 
-// board has the call share a flight for the same, or readies one that it
-// leads; a private one, others do not join. It returns nil if an answer has
-// come since the call looked.
-func (k *cache) board(c *call, seen *entry, private bool) (s *sharer, leads bool) {
-	until := c.until() // the caller's own code, which must not run under a lock
-	if private {
-		return k.newFlight(c, until, false).leader, true
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, f := range c.sharedForms() {
-		if f := k.flights[flightKey{c.sought.key, f}]; f != nil {
-			if s := f.join(c, until); s != nil {
-				return s, false
-			}
-		}
-	}
-	if e, ok := k.kept.Get(c.sought.key); ok && e != seen {
-		return nil, false
-	}
-	f := k.newFlight(c, until, false)
-	k.flights[f.id()] = f
-	return f.leader, true
-}
-
-// sharedForms are the forms of a call that another may share, that of its own
-// first. Who wants JSON has to hear what it took, which not every host's
-// streams say unasked.
-func (c *call) sharedForms() []form {
-	own := c.look.form()
-	switch {
-	case own != formJSON:
-		return []form{own, formJSON}
-	case c.op == opChat && c.meant.row.usageInStreams, c.op == opMessages, c.op == opResponses:
-		return []form{formJSON, formStreamUsage, formStream}
-	}
-	return []form{formJSON, formStreamUsage}
-}
-
-// forget has nobody join the flight any more.
-func (k *cache) forget(f *flight) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.flights[f.id()] == f {
-		delete(k.flights, f.id())
-	}
-}
-
-func (f *flight) id() flightKey { return flightKey{f.key, f.form} }
-
-const (
-	maxRenewals = 16               // under way at once
-	renewWait   = 15 * time.Minute // for one of them: DeepSeek may queue a call for 10
-
-	// A renewal that shows nothing lets another look after so long whether an
-	// endpoint is back; and the next one after twice that, up to the most.
-	firstLook = probeGrace
-	maxLook   = 30 * time.Second
-)
-
-// renew asks for the answer anew behind the caller's back, unless that is
-// being done already. Close ends it.
-func (k *cache) renew(c *call, next http.RoundTripper) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.flights[flightKey{c.sought.key, c.look.form()}] == nil && k.renewals < maxRenewals {
-		if f := k.renewLocked(c, next); f != nil {
-			k.flights[f.id()] = f
-		}
-	}
-}
-
-// probe renews to see whether an endpoint is back. One call does that for all,
-// and those who have a kept answer leave it to that one; it is made anew where
-// the last one hangs.
-func (k *cache) probe(c *call, next http.RoundTripper) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	now := time.Now()
-	wait := k.look
-	if k.probing == nil || k.probing.isAnswered() {
-		wait, k.look = forcedEvery, firstLook
-	}
-	if now.Sub(k.probed) < wait || k.renewals >= maxRenewals {
-		return
-	}
-	if k.probing != nil && !k.probing.isAnswered() {
-		k.look = min(2*k.look, maxLook)
-	}
-	if f := k.renewLocked(c, next); f != nil {
-		k.probing, k.probed = f, now
-	}
-}
-
-// renewLocked begins a renewal, if it is not too late for that.
-func (k *cache) renewLocked(c *call, next http.RoundTripper) *flight {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), renewWait)
-	again := c.inName(ctx)
-	again.book, again.start, again.spare = &again.own, time.Now(), false
-	f := k.newFlight(again, again.until(), true)
-	begun := k.t.background.Go(func(closed context.Context) {
-		defer context.AfterFunc(closed, cancel)()
-		defer cancel()
-		defer k.renewed(f)
-		k.t.emit(again, Event{Kind: KindCacheRenew, Model: c.look.model})
-		go f.fly(next)
-		if resp, err, _ := f.leader.await(); err == nil {
-			io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-		}
-	})
-	if !begun {
-		cancel()
-		return nil
-	}
-	k.renewals++
-	return f
-}
-
-// renewed is the end of a renewal. Who panicked in it is an Observer or a layer
-// of the user's, and there is no caller to tell.
-func (k *cache) renewed(f *flight) {
-	_ = recover()
-	f.ground()
-	sent, _ := f.call.book.sum()
-	k.t.counts.attempts.Add(int64(sent))
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.renewals--
-}
-
 // lookUp looks into the memory, then into the Store.
 func (k *cache) lookUp(c *call) *entry {
 	e := c.sought.entry
@@ -405,20 +265,6 @@ func (k *cache) missed(c *call) {
 	k.t.emit(c, Event{Kind: KindCacheMiss, Model: c.look.model})
 }
 
-// sharedBytes bounds what is held of one answer, for those who share it or to
-// be kept.
-func (k *cache) sharedBytes() int64 {
-	if k.policy.MaxEntryBytes > 0 {
-		return max(k.policy.MaxEntryBytes, minShared)
-	}
-	return maxShared
-}
-
-const (
-	minShared = 64 << 10 // that bound, however small entries are
-	maxShared = 16 << 20 // and where none is too large
-)
-
 func (k *cache) status() CacheStatus {
 	n := &k.counts
 	s := CacheStatus{Hits: n.hits.Load(), Misses: n.misses.Load(), Stale: n.stale.Load(), Shared: n.shared.Load(), Stores: n.stores.Load()}
@@ -446,114 +292,4 @@ func noteCache(resp *http.Response, how string) *http.Response {
 		resp.Header["Cache-Status"] = append(resp.Header["Cache-Status"], "breakwater; "+how)
 	}
 	return resp
-}
-
-// A sought is what a call looks for in the cache.
-type sought struct {
-	scope key.Scope
-	exact key.Key // of the body as it came
-	key   key.Key // of what it says; zero: not known yet
-	entry *entry  // found by its exact key
-}
-
-// recall finds what is known of a call whose very bytes were seen before, and
-// spares it the look into its body. It reports false if nothing is.
-func (k *cache) recall(c *call) bool {
-	if k == nil || c.NoCache || c.body == nil || c.packed {
-		return false
-	}
-	s := &c.sought
-	switch {
-	case c.Scope != "":
-		s.scope = key.OfName(c.Scope)
-	case k.policy.Scope != nil:
-		s.scope = key.OfName(k.policy.Scope(c.req))
-	default:
-		s.scope = key.OfCredential(c.credential)
-	}
-	var room [512]byte
-	var ok bool
-	if s.exact, ok = s.scope.Key(key.Exact, c.about(room[:0]), c.body); !ok {
-		return false
-	}
-	known, e, l, ok := k.kept.Find(s.exact)
-	if ok {
-		s.key, s.entry, c.look = known, e, *l
-	}
-	return ok
-}
-
-// canonical finds the key of what the call says.
-func (k *cache) canonical(c *call) bool {
-	s := &c.sought
-	text := canonicals.Get().(*[]byte)
-	defer canonicals.Put(text)
-	var ok bool
-	if *text, ok = wire.Canonical((*text)[:0], c.body, "stream", "stream_options"); !ok {
-		s.key = s.exact
-		return s.key != key.Key{}
-	}
-	var room [512]byte
-	s.key, ok = s.scope.Key(key.Canonical, c.about(room[:0]), *text)
-	return ok
-}
-
-var canonicals = sync.Pool{New: func() any { return new([]byte) }}
-
-// spell has the call's very bytes known from now on.
-func (k *cache) spell(c *call) {
-	l := c.look
-	number := 0
-	if l.stream {
-		number = 1
-	}
-	k.kept.Spell(c.sought.key, number, c.sought.exact, &l, spellingSize)
-}
-
-// about appends what besides scope and body makes calls differ: the operation,
-// the URL, the endpoint asked for, and the headers, for a gateway may go by any
-// of them. Those that are a credential belong to the scope.
-func (c *call) about(text []byte) []byte {
-	u := c.req.URL
-	text = key.Append(text, u.Opaque)
-	text = key.Append(text, string(c.op))
-	text = key.Append(text, u.Scheme)
-	text = key.Append(text, u.Host)
-	text = key.Append(text, u.Path)
-	text = key.Append(text, u.RawPath)
-	text = key.Append(text, u.RawQuery)
-	text = key.Append(text, c.req.Host)
-	if u.User != nil {
-		text = key.Append(text, u.User.String())
-	}
-	if c.Endpoint != "" {
-		text = key.Append(key.Append(text, "endpoint"), c.Endpoint)
-	}
-	var room [16]string
-	names := room[:0]
-	for name := range c.req.Header {
-		if !isIndifferent(name) && !isCredential(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		for _, v := range c.req.Header[name] {
-			text = key.Append(key.Append(text, name), v)
-		}
-	}
-	return text
-}
-
-// isIndifferent reports whether a header neither says who asks nor changes what
-// is answered: those of the client, of the connection, of the cache, and of traces.
-func isIndifferent(name string) bool {
-	switch name {
-	case "Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Expect",
-		"Http-Referer", "Idempotency-Key", "Keep-Alive", "Origin", "Pragma", "Priority", "Referer", "Te", "Transfer-Encoding", "User-Agent", "Via", "X-Title",
-		"Traceparent", "Tracestate", "Baggage", "B3", "Sentry-Trace", "Uber-Trace-Id", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context",
-		"X-Request-Id", "X-Client-Request-Id", "X-Correlation-Id":
-		return true
-	}
-	return strings.HasPrefix(name, "X-Stainless-") || strings.HasPrefix(name, "X-B3-") || strings.HasPrefix(name, "X-Datadog-")
 }

@@ -1,0 +1,91 @@
+package breakwater
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+)
+
+// This file is how the cache asks for answers anew behind its callers' backs.
+
+const (
+	maxRenewals = 16               // under way at once
+	renewWait   = 15 * time.Minute // for one of them: DeepSeek may queue a call for 10
+
+	// A renewal that shows nothing lets another look after so long whether an
+	// endpoint is back; and the next one after twice that, up to the most.
+	firstLook = probeGrace
+	maxLook   = 30 * time.Second
+)
+
+// renew asks for the answer anew behind the caller's back, unless that is
+// being done already. Close ends it.
+func (k *cache) renew(c *call, next http.RoundTripper) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.flights[flightKey{c.sought.key, c.look.form()}] == nil && k.renewals < maxRenewals {
+		if f := k.renewLocked(c, next); f != nil {
+			k.flights[f.id()] = f
+		}
+	}
+}
+
+// probe renews to see whether an endpoint is back. One call does that for all,
+// and those who have a kept answer leave it to that one; it is made anew where
+// the last one hangs.
+func (k *cache) probe(c *call, next http.RoundTripper) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	wait := k.look
+	if k.probing == nil || k.probing.isAnswered() {
+		wait, k.look = forcedEvery, firstLook
+	}
+	if now.Sub(k.probed) < wait || k.renewals >= maxRenewals {
+		return
+	}
+	if k.probing != nil && !k.probing.isAnswered() {
+		k.look = min(2*k.look, maxLook)
+	}
+	if f := k.renewLocked(c, next); f != nil {
+		k.probing, k.probed = f, now
+	}
+}
+
+// renewLocked begins a renewal, if it is not too late for that.
+func (k *cache) renewLocked(c *call, next http.RoundTripper) *flight {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), renewWait)
+	again := c.inName(ctx)
+	again.book, again.start, again.spare = &again.own, time.Now(), false
+	f := k.newFlight(again, again.until(), true)
+	begun := k.t.background.Go(func(closed context.Context) {
+		defer context.AfterFunc(closed, cancel)()
+		defer cancel()
+		defer k.renewed(f)
+		k.t.emit(again, Event{Kind: KindCacheRenew, Model: c.look.model})
+		go f.fly(next)
+		if resp, err, _ := f.leader.await(); err == nil {
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+	})
+	if !begun {
+		cancel()
+		return nil
+	}
+	k.renewals++
+	return f
+}
+
+// renewed is the end of a renewal. Who panicked in it is an Observer or a layer
+// of the user's, and there is no caller to tell.
+func (k *cache) renewed(f *flight) {
+	_ = recover()
+	f.ground()
+	sent, _ := f.call.book.sum()
+	k.t.counts.attempts.Add(int64(sent))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.renewals--
+}
