@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"bytes"
@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 
@@ -107,8 +106,6 @@ func response(req *http.Request, body []byte) *http.Response {
 	}
 }
 
-const answerJSON = `{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"total_tokens":3}}`
-
 // counting is a base in memory that counts what reaches it.
 type counting struct{ asked int }
 
@@ -143,15 +140,6 @@ func ask(rt http.RoundTripper, get bool, body []byte) error {
 		return fmt.Errorf("got %q, %v", text, err)
 	}
 	return err
-}
-
-// chat is a chat request of about size bytes; for a GET, a query of that length.
-func chat(size int, get bool) []byte {
-	if get {
-		return []byte("q=" + strings.Repeat("what-is-a-breakwater-", size/21))
-	}
-	message := `{"role":"user","content":"` + strings.Repeat("what is a breakwater? ", 90) + `"},`
-	return []byte(`{"model":"deepseek-flash","messages":[` + strings.Repeat(message, max(1, size/len(message))) + `{"role":"user","content":"so?"}]}`)
 }
 
 func TestCachesHit(t *testing.T) {

@@ -1,4 +1,13 @@
-// Package bench measures breakwater beside what else one could put under a
-// client: its tests check that each peer does what its row says, its
-// benchmarks take the time.
-package bench
+// Command bench measures breakwater beside what else one could put under a
+// client, in one run, turn by turn, and prints tables with ratios:
+//
+//	go run .            # all
+//	go run . overhead   # added time and memory per call
+//	go run . stream     # per event of a stream
+//	go run . loopback   # requests a second, p50 and p99
+//	go run . open       # memory of streams that are open
+//	go run . recovery   # what a call gets when its host fails, and when
+//	go run . faults     # what becomes of each fault of breakwatertest
+//
+// BenchmarkCacheHit has the peers with a cache.
+package main

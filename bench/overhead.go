@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+)
+
+const answerJSON = `{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"total_tokens":3}}`
+
+// chat is a chat request of about size bytes; for a GET, a query of that length.
+func chat(size int, get bool) []byte {
+	if get {
+		return []byte("q=" + strings.Repeat("what-is-a-breakwater-", size/21))
+	}
+	message := `{"role":"user","content":"` + strings.Repeat("what is a breakwater? ", 90) + `"},`
+	return []byte(`{"model":"deepseek-flash","messages":[` + strings.Repeat(message, max(1, size/len(message))) + `{"role":"user","content":"so?"}]}`)
+}
+
+// memory is a base that answers from memory, after reading the request as a
+// wire would.
+func memory(contentType, text string) http.RoundTripper {
+	header := http.Header{"Content-Type": {contentType}}
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		io.Copy(io.Discard, req.Body)
+		req.Body.Close()
+		return &http.Response{
+			StatusCode: 200, Status: "200 OK", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Header: header.Clone(), Body: io.NopCloser(strings.NewReader(text)), ContentLength: int64(len(text)), Request: req,
+		}, nil
+	})
+}
+
+// call makes one call as a client does and reads the answer.
+func call(rt http.RoundTripper, url string, body []byte) error {
+	req, err := http.NewRequest(http.MethodPost, url+"/chat/completions", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer sk-1")
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}
+
+// A cost is what a call takes.
+type cost struct{ ns, bytes, allocs float64 }
+
+// costOf makes n calls from so many goroutines.
+func costOf(rt http.RoundTripper, body []byte, n, workers int) cost {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	start := time.Now()
+	var callers sync.WaitGroup
+	for range workers {
+		callers.Go(func() {
+			for range n / workers {
+				if err := call(rt, "https://api.deepseek.com", body); err != nil {
+					panic(err)
+				}
+			}
+		})
+	}
+	callers.Wait()
+	took := time.Since(start)
+	runtime.ReadMemStats(&after)
+	return cost{float64(took) / float64(n), float64(after.TotalAlloc-before.TotalAlloc) / float64(n), float64(after.Mallocs-before.Mallocs) / float64(n)}
+}
+
+// overhead is what each peer adds to a call over a base in memory.
+func overhead() {
+	fmt.Println("What a call takes over a base in memory, less what it takes of the base alone. × is the time beside failsafe-go's.")
+	fmt.Println()
+	fmt.Println("| request | cores | client | added ns | × | added bytes | added allocs |")
+	fmt.Println("|---:|---:|---|---:|---:|---:|---:|")
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, size := range []int{2 << 10, 32 << 10, 200 << 10} {
+		body, n := chat(size, false), 20_000*(2<<10)/size+1000
+		for _, cores := range []int{1, 2} {
+			runtime.GOMAXPROCS(cores)
+			costs := make([][3][]float64, len(peers))
+			over := make([]http.RoundTripper, len(peers))
+			for i, p := range peers {
+				over[i] = p.over(memory("application/json", answerJSON))
+			}
+			for range rounds {
+				for i := range peers {
+					c := costOf(over[i], body, n, cores)
+					for j, v := range []float64{c.ns * float64(cores), c.bytes, c.allocs} {
+						costs[i][j] = append(costs[i][j], v)
+					}
+				}
+			}
+			var all []cost
+			for i := range peers {
+				all = append(all, cost{median(costs[i][0]), median(costs[i][1]), median(costs[i][2])})
+			}
+			bare, beside := all[0], 0.0
+			for i, p := range peers {
+				if p.name == "failsafe-go" {
+					beside = all[i].ns - bare.ns
+				}
+			}
+			for i, p := range peers[1:] {
+				c := all[i+1]
+				fmt.Printf("| %d KB | %d | %s | %.0f | %.2f | %.0f | %.1f |\n", size>>10, cores, p.name, c.ns-bare.ns, (c.ns-bare.ns)/beside, c.bytes-bare.bytes, c.allocs-bare.allocs)
+			}
+		}
+	}
+}
+
+const (
+	anEvent  = `data: {"id":"2e6c8ad5-4a4f-4b0e-8f0a-5d5dd1a1d1b2","object":"chat.completion.chunk","created":1764000000,"model":"deepseek-flash","system_fingerprint":"fp_1","choices":[{"index":0,"delta":{"content":"wave"},"logprobs":null,"finish_reason":null}]}` + "\n\n"
+	endEvent = `data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"total_tokens":3}}` + "\n\n" + "data: [DONE]\n\n"
+)
+
+// streamed is what each peer adds to an event of a stream.
+func streamed() {
+	const events = 20_000
+	fmt.Printf("A stream of %d events from memory, read in pieces of 32 KB: nanoseconds and allocations per event, less the base's. Only breakwater looks at them.\n\n", events)
+	fmt.Println("| client | added ns per event | added allocs per event |")
+	fmt.Println("|---|---:|---:|")
+	text := strings.Repeat(anEvent, events) + endEvent
+	body := []byte(`{"model":"deepseek-flash","stream":true,"messages":[]}`)
+	var ns, allocs = make([][]float64, len(peers)), make([][]float64, len(peers))
+	for range rounds {
+		for i, p := range peers {
+			c := costOf(p.over(memory("text/event-stream", text)), body, 5, 1)
+			ns[i], allocs[i] = append(ns[i], c.ns/events), append(allocs[i], c.allocs/events)
+		}
+	}
+	bare, bareAllocs := median(ns[0]), median(allocs[0])
+	for i, p := range peers[1:] {
+		fmt.Printf("| %s | %.1f | %.3f |\n", p.name, median(ns[i+1])-bare, median(allocs[i+1])-bareAllocs)
+	}
+}
+
+// open is the memory of streams that are open, their callers waiting.
+func open() {
+	const streams = 5000
+	fmt.Printf("%d streams open behind their first event, over a base in memory: bytes each, less the base's.\n\n", streams)
+	fmt.Println("| client | added bytes per open stream |")
+	fmt.Println("|---|---:|")
+	body := []byte(`{"model":"deepseek-flash","stream":true,"messages":[]}`)
+	held := func(p peer) float64 {
+		base := roundTripper(func(req *http.Request) (*http.Response, error) {
+			io.Copy(io.Discard, req.Body)
+			req.Body.Close()
+			text := io.MultiReader(strings.NewReader(anEvent), &waits{ctx: req})
+			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: io.NopCloser(text), ContentLength: -1, Request: req}, nil
+		})
+		rt := p.over(base)
+		bodies := make([]io.ReadCloser, 0, streams)
+		before := inUse()
+		for range streams {
+			req, _ := http.NewRequest(http.MethodPost, "https://api.deepseek.com/chat/completions", bytes.NewReader(body))
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				panic(err)
+			}
+			if _, err := io.ReadFull(resp.Body, make([]byte, len(anEvent))); err != nil {
+				panic(err)
+			}
+			bodies = append(bodies, resp.Body)
+		}
+		used := inUse() - before
+		for _, b := range bodies {
+			b.Close()
+		}
+		return float64(used) / streams
+	}
+	all := make([][]float64, len(peers))
+	for range 3 {
+		for i, p := range peers {
+			all[i] = append(all[i], held(p))
+		}
+	}
+	for i, p := range peers[1:] {
+		fmt.Printf("| %s | %.0f |\n", p.name, median(all[i+1])-median(all[0]))
+	}
+}
+
+// A waits reader has nothing to give until the call ends.
+type waits struct{ ctx *http.Request }
+
+func (w *waits) Read([]byte) (int, error) {
+	<-w.ctx.Context().Done()
+	return 0, w.ctx.Context().Err()
+}
+
+// inUse is the memory in use: heap and stacks.
+func inUse() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
