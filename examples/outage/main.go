@@ -1,0 +1,147 @@
+// Outage asks the same question from a hundred goroutines while the API is up,
+// down, down for longer than answers stay fresh, and back; half of them want a
+// stream. It needs no key: the host is a fake one on this machine. It exits with
+// status 0 only if every call was answered, rightly and as it should be.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/breakwater-go/breakwater"
+	kit "github.com/breakwater-go/breakwater/breakwatertest"
+)
+
+const (
+	callers  = 100
+	ttl      = 2 * time.Second
+	question = "Is the harbour open?"
+)
+
+func main() {
+	if err := run(context.Background(), os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "outage:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer) error {
+	fleet, err := kit.NewFleet(kit.DeepSeek("host"))
+	if err != nil {
+		return err
+	}
+	defer fleet.Close()
+	host := fleet.Server("host")
+	host.SetPace(kit.Pace{FirstToken: 400 * time.Millisecond, PerToken: 10 * time.Millisecond})
+
+	transport, err := breakwater.New(
+		breakwater.WithEndpoints(breakwater.Endpoint{Name: "host", URL: host.URL(), APIKey: "sk-example", Host: breakwater.HostDeepSeek}),
+		breakwater.WithCache(breakwater.CachePolicy{TTL: ttl}), // and an hour more where the API fails
+		// A circuit would open after five failures, which so short an outage may bring or not.
+		breakwater.WithBreaker(breakwater.BreakerPolicy{FailureRate: breakwater.Off, Consecutive: breakwater.Off}),
+	)
+	if err != nil {
+		return err
+	}
+	defer transport.Close()
+	client := &http.Client{Transport: transport}
+
+	fmt.Fprintf(out, "%-18s %6s %9s %6s %7s %5s %6s %9s %8s %9s %9s\n",
+		"the API is", "calls", "answered", "fresh", "shared", "hits", "stale", "attempts", "arrived", "p50", "p99")
+	for _, phase := range []struct {
+		name  string
+		begin func()
+		want  func(tally) bool
+	}{
+		{"up", func() {}, asked},
+		{"down", func() { host.Break(kit.Refused()) }, func(t tally) bool { return t.hits == callers && t.attempts == 0 }},
+		{"down past the TTL", func() { time.Sleep(ttl) }, func(t tally) bool { return t.stale == callers && t.arrived == 0 }},
+		{"back", host.Heal, asked},
+	} {
+		phase.begin()
+		host.Forget()
+		before := transport.Status().Attempts
+		t := askAll(ctx, client, host.URL())
+		t.attempts, t.arrived = transport.Status().Attempts-before, len(host.Requests())
+		fmt.Fprintf(out, "%-18s %6d %9d %6d %7d %5d %6d %9d %8d %9v %9v\n",
+			phase.name, callers, t.answered, t.fresh, t.shared, t.hits, t.stale, t.attempts, t.arrived, t.wait(50), t.wait(99))
+		if t.answered != callers || !phase.want(t) {
+			return fmt.Errorf("%s: not the counts there should be; errors: %v", phase.name, t.errs)
+		}
+	}
+	return nil
+}
+
+// A tally is what became of the calls of one phase.
+type tally struct {
+	answered, fresh, shared, hits, stale int
+	attempts                             int64 // made
+	arrived                              int   // of those, at the host
+	waits                                []time.Duration
+	errs                                 []error
+}
+
+// asked reports whether one has asked the host, for all the others.
+func asked(t tally) bool { return t.fresh == 1 && t.shared+t.hits == callers-1 && t.arrived == 1 }
+
+func (t tally) wait(percent int) time.Duration {
+	slices.Sort(t.waits)
+	return t.waits[(len(t.waits)-1)*percent/100].Round(10 * time.Microsecond)
+}
+
+// askAll asks the question from all goroutines at once.
+func askAll(ctx context.Context, client *http.Client, url string) tally {
+	var t tally
+	var mu sync.Mutex // guards t
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			start := time.Now()
+			how, err := ask(ctx, client, url, i%2 == 1)
+			mu.Lock()
+			defer mu.Unlock()
+			t.waits = append(t.waits, time.Since(start))
+			switch {
+			case err != nil:
+				t.errs = append(t.errs, err)
+				return
+			case strings.Contains(how, "detail=stale-if-error"):
+				t.stale++
+			case strings.Contains(how, "; hit"):
+				t.hits++
+			case strings.Contains(how, "; collapsed"):
+				t.shared++
+			default:
+				t.fresh++
+			}
+			t.answered++
+		})
+	}
+	wg.Wait()
+	return t
+}
+
+// ask asks the question and returns how it was answered, in the words of RFC 9211.
+func ask(ctx context.Context, client *http.Client, url string, stream bool) (how string, err error) {
+	req, err := kit.ChatRequest(ctx, url, "sk-caller", "deepseek-flash", question, stream)
+	if err != nil {
+		return "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	reply, err := kit.ReadAnswer(resp) // to its end: a stream may break on the way
+	if err == nil && reply.Content != kit.Answer(question) {
+		err = errors.New("not the answer to the question")
+	}
+	return resp.Header.Get("Cache-Status"), err
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	kit "github.com/breakwater-go/breakwater/breakwatertest"
+)
+
+func TestRun(t *testing.T) {
+	var out strings.Builder
+	if err := run(t.Context(), &out); err != nil {
+		t.Errorf("run = %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	names := []string{"up", "down", "down past the TTL", "back"}
+	if len(lines) != 1+len(names) {
+		t.Fatalf("the table has %d lines, want a head and one for each of %q:\n%s", len(lines), names, out.String())
+	}
+	for i, name := range names {
+		counts, ok := strings.CutPrefix(lines[1+i], name+" ")
+		var calls, answered, fresh, shared, hits, stale, attempts, arrived int
+		if _, err := fmt.Sscan(counts, &calls, &answered, &fresh, &shared, &hits, &stale, &attempts, &arrived); !ok || err != nil {
+			t.Fatalf("line %q is not that of %q: %v", lines[1+i], name, err)
+		}
+		if calls != 100 || answered != 100 {
+			t.Errorf("%s: %d calls, %d answered, want 100 and all of them", name, calls, answered)
+		}
+		var right bool
+		switch name {
+		case "up", "back": // who comes late finds the answer kept
+			right = fresh == 1 && shared+hits == 99 && stale == 0 && attempts == 1 && arrived == 1
+		case "down":
+			right = hits == 100 && attempts == 0 && arrived == 0
+		case "down past the TTL":
+			right = stale == 100 && attempts >= 1 && arrived == 0
+		}
+		if !right {
+			t.Errorf("%s: not the counts there should be:\n%s", name, out.String())
+		}
+	}
+}
+
+// A call that is not answered is not counted as one that is.
+func TestAskAllCountsFailures(t *testing.T) {
+	fleet, err := kit.NewFleet(kit.DeepSeek("host"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fleet.Close()
+	bare := fleet.Transport()
+	defer bare.CloseIdleConnections()
+	host := fleet.Server("host")
+	for _, fault := range []kit.Fault{kit.Busy(), kit.ErrorInside(), kit.Refused(), kit.Status(200, "application/json",
+		`{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}`)} {
+		host.Break(fault)
+		if got := askAll(t.Context(), &http.Client{Transport: bare}, host.URL()); got.answered != 0 || len(got.errs) != callers {
+			t.Errorf("%v: %d answered, %d errors, want none and %d", fault, got.answered, len(got.errs), callers)
+		}
+		host.Heal()
+	}
+}

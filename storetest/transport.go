@@ -1,0 +1,84 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/breakwater-go/breakwater"
+	"github.com/breakwater-go/breakwater/breakwatertest"
+)
+
+// transport: what one process was answered, another answers with and asks no
+// host; but only whom it may.
+func (p *pair) transport() {
+	fleet, err := breakwatertest.NewPipeFleet(breakwatertest.DeepSeek("host"))
+	if err != nil {
+		p.Fatalf("no host to ask: %v", err)
+	}
+	defer fleet.Close()
+	host := fleet.Server("host")
+	ours, theirs := "sk-"+newKey(), "sk-"+newKey()
+	for _, stream := range []bool{false, true} {
+		prompt := "what is " + newKey() + "?"
+		// asks has processes ask the same, one after the other, and counts what the host is asked.
+		asks := func(store breakwater.Store, keys ...string) int {
+			host.Forget()
+			p.process(fleet, store, func(client *http.Client) {
+				for _, key := range keys {
+					p.ask(client, host.URL(), key, prompt, stream)
+				}
+			})
+			return len(host.Requests())
+		}
+		if n := asks(p.one, ours); n != 1 {
+			p.Errorf("stream %v: the first process asked the host %d times, want 1", stream, n)
+		}
+		if n := asks(p.other, ours, ours); n != 0 {
+			p.Errorf("stream %v: the second process asked the host %d times, want 0: the first has kept the answer", stream, n)
+		}
+		if n := asks(p.other, theirs); n != 1 {
+			p.Errorf("stream %v: with another credential the host was asked %d times, want 1: the answer is not to be shared", stream, n)
+		}
+	}
+}
+
+// process is a process of its own, as far as its memory goes. When it ends,
+// what it keeps is in the Store.
+func (p *pair) process(fleet *breakwatertest.Fleet, store breakwater.Store, do func(*http.Client)) {
+	base := fleet.Transport()
+	transport, err := breakwater.New(
+		breakwater.WithBase(base),
+		breakwater.WithCache(breakwater.CachePolicy{Store: store}),
+		breakwater.WithObserver(func(_ context.Context, e breakwater.Event) {
+			if e.Kind == breakwater.KindCacheError {
+				p.Errorf("a Transport could not use the Store: %v (%v)", e.Err, errors.Unwrap(e.Err))
+			}
+		}),
+	)
+	if err != nil {
+		p.Fatalf("no Transport: %v", err)
+	}
+	defer base.CloseIdleConnections()
+	defer transport.Close()
+	do(&http.Client{Transport: transport})
+}
+
+// ask asks the host, or so it seems to the caller, and checks the answer.
+func (p *pair) ask(client *http.Client, url, key, prompt string, stream bool) {
+	req, err := breakwatertest.ChatRequest(p.Context(), url, key, "deepseek-flash", prompt, stream)
+	if err != nil {
+		p.Fatalf("no request: %v", err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		p.Fatalf("stream %v: no answer: %v", stream, err)
+	}
+	reply, err := breakwatertest.ReadAnswer(resp)
+	if err == nil && reply.Content != breakwatertest.Answer(prompt) {
+		err = errors.New("not the answer to the question")
+	}
+	if err != nil {
+		p.Errorf("stream %v: %v", stream, err)
+	}
+}
