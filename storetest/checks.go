@@ -267,16 +267,16 @@ func (p *pair) concurrent() {
 	}
 	call := func(key string, entry []byte) error {
 		if err := p.one.Set(p.Context(), key, entry, anHour); err != nil {
-			return fmt.Errorf("Set = %w, want no error", err)
+			return fmt.Errorf("a Set = %w, want no error", err)
 		}
 		if got, err := p.other.Get(p.Context(), key); err != nil || !bytes.Equal(got, entry) {
-			return fmt.Errorf("Get returned %s, error %v", unlike(got, entry), err)
+			return fmt.Errorf("a Get returned %s, error %v", unlike(got, entry), err)
 		}
 		if err := p.one.Set(p.Context(), common, entry, anHour); err != nil {
-			return fmt.Errorf("Set of a key that others set = %w, want no error", err)
+			return fmt.Errorf("a Set of a key that others set = %w, want no error", err)
 		}
 		if got, err := p.other.Get(p.Context(), common); err != nil || !whole[string(got)] {
-			return fmt.Errorf("Get of a key that others set returned %d bytes, error %v, want one of the entries set, whole", len(got), err)
+			return fmt.Errorf("a Get of a key that others set returned %d bytes, error %v, want one of the entries set, whole", len(got), err)
 		}
 		return nil
 	}
