@@ -24,8 +24,8 @@ type SDK struct {
 	Model  string   // the only one it asks for; empty: the question's
 
 	// What it does not show of an answer, or of an error.
-	NoTools, NoReasoning, NoStreamReasoning, NoFingerprint, NoModel, NoFinish bool
-	NoStatus                                                                  bool // typed: the status is in the text at most
+	NoTools, NoStreamTools, NoReasoning, NoStreamReasoning, NoFingerprint, NoModel, NoFinish bool
+	NoStatus                                                                                 bool // typed: the status is in the text at most
 
 	// OwnRetries is how many attempts of its own it makes on an error of the
 	// transport, beside the first.

@@ -1,0 +1,92 @@
+package compat
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/go-deepseek/deepseek/client"
+	"github.com/go-deepseek/deepseek/config"
+	"github.com/go-deepseek/deepseek/request"
+
+	"github.com/breakwater-go/breakwater/internal/sdktest"
+)
+
+// goDeepSeek is github.com/go-deepseek/deepseek, whose host and models are
+// fixed, and whose only door is its http.Client.
+type goDeepSeek struct{ client *client.Client }
+
+func newGoDeepSeek(_ string, hc *http.Client) sdktest.Client {
+	c, err := client.NewClient(config.Config{ApiKey: sdktest.CallerKey, TimeoutSeconds: 120})
+	if err != nil {
+		panic(err)
+	}
+	c.Client.Transport = hc.Transport
+	return goDeepSeek{c}
+}
+
+func (goDeepSeek) request(q sdktest.Question, stream bool) *request.ChatCompletionsRequest {
+	return &request.ChatCompletionsRequest{Model: q.Model, Stream: stream, Messages: []*request.Message{{Role: "user", Content: q.Prompt}}}
+}
+
+func (c goDeepSeek) Chat(ctx context.Context, q sdktest.Question) (a sdktest.Answer, err error) {
+	resp, err := c.client.CallChatCompletionsChat(ctx, c.request(q, false))
+	if err != nil {
+		return a, err
+	}
+	choice := resp.Choices[0]
+	return sdktest.Answer{
+		Text: choice.Message.Content, Reasoning: choice.Message.ReasoningContent, Finish: choice.FinishReason,
+		Model: resp.Model, Fingerprint: resp.SystemFingerprint,
+	}, nil
+}
+
+func (c goDeepSeek) Stream(ctx context.Context, q sdktest.Question) (a sdktest.Answer, err error) {
+	stream, err := c.client.StreamChatCompletionsChat(ctx, c.request(q, true))
+	if err != nil {
+		return a, err
+	}
+	for {
+		chunk, err := stream.Read()
+		switch {
+		case err == io.EOF:
+			return a, nil
+		case err != nil:
+			return a, err
+		}
+		a.Model, a.Fingerprint = chunk.Model, chunk.SystemFingerprint
+		for _, choice := range chunk.Choices {
+			a.Finish += choice.FinishReason
+			if choice.Delta != nil {
+				a.Text += choice.Delta.Content
+				a.Reasoning += choice.Delta.ReasoningContent
+			}
+		}
+	}
+}
+
+var statusInText = regexp.MustCompile(`http_status_code=(\d+)`)
+
+// APIError reads the text: this SDK has no type for errors.
+func (goDeepSeek) APIError(err error) (sdktest.APIError, bool) {
+	if err == nil {
+		return sdktest.APIError{}, false
+	}
+	e := sdktest.APIError{Message: err.Error()}
+	if found := statusInText.FindStringSubmatch(e.Message); found != nil {
+		e.Status, _ = strconv.Atoi(found[1])
+	}
+	return e, strings.HasPrefix(e.Message, "err: ")
+}
+
+func TestGoDeepSeek(t *testing.T) {
+	sdktest.Run(t, sdktest.SDK{
+		Name: "go-deepseek/deepseek", New: newGoDeepSeek, Origin: "https://api.deepseek.com", Model: "deepseek-chat",
+		NoTools:  true, // in a stream it does not know them
+		NoStatus: true,
+	})
+}
