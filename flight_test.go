@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,6 +97,36 @@ func calls(t *testing.T, rt http.RoundTripper, body string, edit ...func(*http.R
 
 func deepSeekAt(name string) Endpoint {
 	return Endpoint{Name: name, URL: "https://" + name, APIKey: "sk-" + name, Host: HostDeepSeek}
+}
+
+// stillHeld is what rt still holds of calls: permits, places in circuits, open
+// attempts and flights; "": nothing, as it must be once all calls are over.
+func stillHeld(rt *Transport) string {
+	var permits, streaks, attempts int
+	for _, e := range rt.Status().Endpoints {
+		for _, l := range e.Limits {
+			permits += l.InFlight
+		}
+	}
+	for _, tier := range rt.tiers {
+		for _, e := range tier {
+			attempts += int(e.load.open.Load())
+			c := e.circuits.of("m")
+			c.mu.Lock()
+			streaks += c.streak.open
+			c.mu.Unlock()
+		}
+	}
+	flights := 0
+	if k := rt.cache; k != nil {
+		k.mu.Lock()
+		flights = len(k.flights) + k.renewals
+		k.mu.Unlock()
+	}
+	if permits == 0 && streaks == 0 && attempts == 0 && flights == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d permits, %d attempts, %d of them in circuits, %d flights", permits, attempts, streaks, flights)
 }
 
 // A thousand calls for the same at once, half of them for a stream: one
@@ -464,6 +495,11 @@ func TestJSONOfASharedStream(t *testing.T) {
 		{"whose usage was not told", chatStream, []string{event("hi"), endEvent, doneEvent}, 1, []Option{WithEndpoints(deepSeekAt("a"))}},
 		{"that breaks", chatStream, []string{event("hi")}, 1, []Option{WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Rescue: RescueOff})}},
 		{"that is malformed", chatStream, []string{event("hi"), "data: {\n\n"}, 1, []Option{WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Rescue: RescueOff})}},
+		{"that grows too large to be shared", chatStream, slices.Repeat([]string{event(strings.Repeat("x", 300_000))}, 10), 1, []Option{WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Rescue: RescueOff})}},
+		{"that says nothing", chatStream, []string{"data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n"}, 1, []Option{WithEndpoints(deepSeekAt("a")), once}},
+		{"that is a failure", chatStream, []string{"data: {\"error\":{\"message\":\"busy\",\"code\":500}}\n\n"}, 1, []Option{WithEndpoints(deepSeekAt("a")), once}},
+		{"that is a terminator alone", chatStream, []string{doneEvent}, 1, []Option{WithEndpoints(deepSeekAt("a")), once}},
+		{"that says its usage alone", chatStream, []string{usageEvent, doneEvent}, 1, []Option{WithEndpoints(deepSeekAt("a")), once}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -534,27 +570,40 @@ func TestAPanicIsTheLeaders(t *testing.T) {
 }
 
 // Behind the terminator the connection is let go of, though the caller, like
-// several SDKs, neither reads on nor closes.
+// several SDKs, neither reads on nor closes; whether the answer is kept or not.
 func TestNobodyClosesASharedStream(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		base, opened := streams(t)
-		rt := over(t, base, WithCache(CachePolicy{}))
-		req, _ := post(t.Context(), "https://a", chatStream)
-		go func() {
-			f := <-opened
-			f.events <- event("1") + finishEvent + doneEvent
-			opened <- f
-		}()
-		resp, err := rt.RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		io.ReadFull(resp.Body, make([]byte, len(event("1")+finishEvent+doneEvent)))
-		elapse(time.Second)
-		if f := <-opened; !f.closed.Load() {
-			t.Error("the body is still open a second behind the terminator")
-		}
-	})
+	end := finishEvent + doneEvent
+	for _, tt := range []struct {
+		name, text string
+		limit      int64
+	}{
+		{"that is kept", event("1") + end, 0},
+		{"that its length cut", event("1") + strings.Replace(end, `"stop"`, `"length"`, 1), 0},
+		{"larger than an entry", event("1") + event(strings.Repeat("x", 2000)) + end, 1000},
+		{"larger than what is shared", strings.Repeat(event(strings.Repeat("x", 2000)), 100) + end, 1000},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base, opened := streams(t)
+				rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: tt.limit}))
+				req, _ := post(t.Context(), "https://a", chatStream)
+				go func() {
+					f := <-opened
+					f.events <- tt.text
+					opened <- f
+				}()
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				io.ReadFull(resp.Body, make([]byte, len(tt.text)))
+				elapse(time.Second)
+				if f := <-opened; !f.closed.Load() {
+					t.Error("the body is still open a second behind the terminator")
+				}
+			})
+		})
+	}
 }
 
 // What is shared and kept is the same whatever the pace and the sizes of reads.

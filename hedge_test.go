@@ -155,3 +155,42 @@ func TestHedgesHaveBodiesApart(t *testing.T) {
 		}
 	})
 }
+
+// An attempt that is outrun before it has asked for its permit, or for its place
+// in a circuit, gives back what it is about to take: whether it asks before or
+// after that is chance.
+func TestAnOutrunHedgeHoldsNothing(t *testing.T) {
+	limited := []Option{WithRateLimit(RatePolicy{InFlight: 300})}
+	for _, tt := range []struct {
+		name  string
+		hedge time.Duration
+		slow  time.Duration // the Observer that is told of the hedge
+		opts  []Option
+	}{
+		{"the answer comes as the hedge begins", time.Second, 0, nil},
+		{"the answer comes as the hedge begins, with a limit", time.Second, 0, limited},
+		{"the answer comes while an observer is told of the hedge", time.Second / 2, time.Second, nil},
+		{"the answer comes while an observer is told of the hedge, with a limit", time.Second / 2, time.Second, limited},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rt := over(t, newHosts(answersAfter(time.Second, gives(200, asJSON, goodJSON))), append(tt.opts, WithEndpoints(at("a", "b")...),
+					WithRetry(RetryPolicy{Budget: 1000}), WithStream(StreamPolicy{Hedge: tt.hedge}), WithObserver(func(_ context.Context, e Event) {
+						if e.Kind == KindHedge && tt.slow > 0 {
+							elapse(tt.slow)
+						}
+					}))...)
+				for n := range 200 {
+					if got := asks(t.Context(), rt, question(n)); got.body != goodJSON {
+						t.Errorf("the caller got %v, want an answer", got)
+					}
+				}
+				elapse(time.Minute)
+				synctest.Wait()
+				if left := stillHeld(rt); left != "" {
+					t.Errorf("after 200 calls: got %s left, want nothing", left)
+				}
+			})
+		})
+	}
+}

@@ -41,10 +41,10 @@ func (c *callerBack) from(who string) {
 }
 
 // Invariant 11: an Observer, a Store, a Scope, a Rewrite, a Middleware, a
-// base, a request's and a response's body may call Status and RoundTrip of the
-// Transport they run inside of: no lock is held.
+// base, a request's context and its and a response's body may call Status and
+// RoundTrip of the Transport they run inside of: no lock is held.
 func TestUserCodeMayCallIn(t *testing.T) {
-	all := []string{"Store.Get", "Store.Set", "Scope", "Rewrite", "Middleware", "attempt Middleware", "base", "request body", "response body"}
+	all := []string{"Store.Get", "Store.Set", "Scope", "Rewrite", "Middleware", "attempt Middleware", "base", "request context", "request body", "response body"}
 	for _, kind := range []Kind{KindAttempt, KindCommit, KindWait, KindCall, KindCircuit, KindPause, KindKey, KindUnbuffered, KindCacheMiss, KindCacheStore} {
 		all = append(all, observerOf(kind))
 	}
@@ -129,7 +129,7 @@ func userCodeCallsIn(t *testing.T, who string) {
 		case n == 59:
 			body = strings.Replace(chatJSON, `"q"`, `"`+strings.Repeat("q", 600)+`"`, 1)
 		}
-		req, _ := post(WithCall(t.Context(), Call{Trail: &back.trail}), "https://a", body)
+		req, _ := post(WithCall(&contextThatCalls{t.Context(), back}, Call{Trail: &back.trail}), "https://a", body)
 		req.Body = &bodyThatCalls{Reader: req.Body, back: back}
 		if resp, err := rt.RoundTrip(req); err == nil {
 			io.Copy(io.Discard, resp.Body)
@@ -139,6 +139,16 @@ func userCodeCallsIn(t *testing.T, who string) {
 	if back.ran.Load() == 0 {
 		t.Error("it never ran: nothing was tested")
 	}
+}
+
+type contextThatCalls struct {
+	context.Context
+	back *callerBack
+}
+
+func (c *contextThatCalls) Deadline() (time.Time, bool) {
+	c.back.from("request context")
+	return c.Context.Deadline()
 }
 
 type bodyThatCalls struct {
