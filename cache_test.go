@@ -1069,12 +1069,12 @@ func TestNoAnswerCrossesScopes(t *testing.T) {
 func TestReadWish(t *testing.T) {
 	nothing := wish{maxAge: unlimited, staleIfError: unlimited}
 	asking := func(change func(*wish)) wish { w := nothing; change(&w); return w }
-	habit := http.Header{"Cache-Control": {"no-cache, max-age=5"}, "Accept": {"text/event-stream"}}
-	if got, want := readWish(habit, ""), asking(func(w *wish) { w.maxAge = 5 * time.Second }); got != want {
-		t.Errorf("readWish(%v) = %+v, want %+v", habit, got, want)
+	habit := http.Header{"Cache-Control": {"no-cache"}}
+	if got := readWish(habit, "", true); got != nothing {
+		t.Errorf("readWish(%v) of a stream = %+v, want %+v", habit, got, nothing)
 	}
-	if got := readWish(habit, "no-cache"); !got.noCache {
-		t.Errorf("readWish(%v, no-cache) = %+v, want no-cache", habit, got)
+	if got := readWish(habit, "no-cache", true); !got.noCache {
+		t.Errorf("readWish(%v, no-cache) of a stream = %+v, want no-cache", habit, got)
 	}
 	for _, tt := range []struct {
 		in   []string
@@ -1100,7 +1100,7 @@ func TestReadWish(t *testing.T) {
 		{[]string{"max-age=2147483647"}, "", asking(func(w *wish) { w.maxAge = 2147483647 * time.Second })},
 		{[]string{"max-age=99999999999999999999"}, "", asking(func(w *wish) { w.maxAge = (1<<31 - 1) * time.Second })},
 	} {
-		if got := readWish(http.Header{"Cache-Control": tt.in}, tt.over); got != tt.want {
+		if got := readWish(http.Header{"Cache-Control": tt.in}, tt.over, false); got != tt.want {
 			t.Errorf("readWish(%q, %q) = %+v, want %+v", tt.in, tt.over, got, tt.want)
 		}
 	}

@@ -20,16 +20,17 @@ type wish struct {
 const unlimited = time.Duration(math.MaxInt64)
 
 // readWish reads the request's Cache-Control and, over it, that of Call.
-func readWish(h http.Header, over string) wish {
+func readWish(h http.Header, over string, stream bool) wish {
 	w := wish{maxAge: unlimited, staleIfError: unlimited}
-	for _, value := range h["Cache-Control"] {
-		w.read(value)
-	}
-	if accept := h["Accept"]; len(accept) == 1 && accept[0] == "text/event-stream" {
-		// Several SDKs say no-cache with every stream, by a habit that has come down
+	values := h["Cache-Control"]
+	if stream && len(values) == 1 && values[0] == "no-cache" {
+		// Several SDKs say just that with every stream, by a habit that has come down
 		// from browsers: https://html.spec.whatwg.org/multipage/server-sent-events.html.
-		// It is nobody's wish.
-		w.noCache = false
+		// It is nobody's wish. Who has it says max-age=0, or says it in Call.
+		values = nil
+	}
+	for _, value := range values {
+		w.read(value)
 	}
 	if over != "" {
 		w.read(over)

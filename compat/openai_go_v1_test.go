@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"syscall"
 	"testing"
 
 	"github.com/openai/openai-go"
 	"github.com/openai/openai-go/option"
 	"github.com/openai/openai-go/packages/respjson"
 
-	"github.com/breakwater-go/breakwater"
 	"github.com/breakwater-go/breakwater/internal/sdktest"
 )
 
@@ -35,9 +33,9 @@ func (s openAIGoV1) params(q sdktest.Question) openai.ChatCompletionNewParams {
 		Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage(q.Prompt)},
 	}
 	if q.Tool != "" {
-		p.Tools = []openai.ChatCompletionToolUnionParam{openai.ChatCompletionFunctionTool(openai.FunctionDefinitionParam{
+		p.Tools = []openai.ChatCompletionToolParam{{Function: openai.FunctionDefinitionParam{
 			Name: q.Tool, Parameters: openai.FunctionParameters{"type": "object"},
-		})}
+		}}}
 	}
 	return p
 }

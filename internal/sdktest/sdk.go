@@ -6,6 +6,7 @@ package sdktest
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
@@ -83,4 +84,23 @@ func (s SDK) shows(a Answer, stream bool) Answer {
 		a.Finish = ""
 	}
 	return a
+}
+
+// same reports whether two answers say the same: a tool's arguments are JSON,
+// which some SDKs decode.
+func (a Answer) same(b Answer) bool {
+	a.ToolArguments, b.ToolArguments = plainJSON(a.ToolArguments), plainJSON(b.ToolArguments)
+	return a == b
+}
+
+func plainJSON(text string) string {
+	var v any
+	if json.Unmarshal([]byte(text), &v) != nil {
+		return text
+	}
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return text
+	}
+	return string(plain)
 }
