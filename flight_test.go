@@ -403,7 +403,7 @@ func TestSharingDeclined(t *testing.T) {
 		base, opened := streams(t)
 		rt := over(t, base, WithCache(CachePolicy{}))
 		alone := func(req *http.Request) { *req = *req.WithContext(WithCall(req.Context(), Call{NoShare: true})) }
-		for _, edit := range []func(*http.Request){alone, alone, with("Cache-Control", "no-cache"), func(*http.Request) {}, with("Cache-Control", "no-store"), func(*http.Request) {}} {
+		for _, edit := range []func(*http.Request){alone, alone, with("Cache-Control", "no-cache, no-transform"), func(*http.Request) {}, with("Cache-Control", "no-store"), func(*http.Request) {}} {
 			calls(t, rt, chatStream, edit)
 		}
 		if n := len(opened); n != 5 {
