@@ -203,7 +203,7 @@ func (w *world) checkRequests(t *testing.T) {
 	}
 	if w.sdk.Wire == kit.Messages {
 		own["primary"], own["backup"] = struct{ key, path, model string }{"sk-primary", "/anthropic/v1/messages", model},
-			struct{ key, path, model string }{"sk-backup", "/api/v3/v1/messages", backupModel}
+			struct{ key, path, model string }{"sk-backup", "/api/v3/v1/messages", backupModel} // where such a base would have it, as Anthropic's own
 	}
 	secrets := []string{"sk-primary", "sk-backup", CallerKey}
 	for _, server := range w.fleet.Servers() {
