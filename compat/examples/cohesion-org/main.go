@@ -1,0 +1,33 @@
+// Command cohesion-org has breakwater under github.com/cohesion-org/deepseek-go.
+package main
+
+import (
+	"context"
+
+	"github.com/cohesion-org/deepseek-go"
+
+	"github.com/breakwater-go/breakwater"
+	"github.com/breakwater-go/breakwater/compat/examples/sea"
+)
+
+func main() {
+	hc, key, done := sea.Client()
+	defer done()
+
+	// The base URL ends in a slash. The SDK bounds each call, with all its tries
+	// and a stream's reading, by 5 minutes: deepseek.WithTimeout changes that.
+	client, err := deepseek.NewClientWithOptions(key, deepseek.WithBaseURL(sea.BaseURL+"/"), deepseek.WithHTTPClient(hc))
+	if err != nil {
+		panic(err)
+	}
+
+	var trail breakwater.Trail
+	ctx := breakwater.WithCall(context.Background(), breakwater.Call{Trail: &trail})
+	resp, err := client.CreateChatCompletion(ctx, &deepseek.ChatCompletionRequest{
+		Model: sea.Model, Messages: []deepseek.ChatCompletionMessage{{Role: "user", Content: "what is a breakwater?"}},
+	})
+	if err != nil {
+		sea.Print("", err, &trail)
+	}
+	sea.Print(resp.Choices[0].Message.Content, nil, &trail)
+}
