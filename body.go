@@ -145,7 +145,7 @@ func (b *streamBody) says(ev sse.Event) wire.Says {
 func (b *streamBody) commit(says wire.Says) {
 	b.done = says == wire.Done
 	b.stall.begin(b.attempt)
-	b.leave = context.AfterFunc(b.attempt.call, func() { b.attempt.end(ClassCanceled, context.Cause(b.attempt.call), Usage{}, 0) })
+	b.leave = context.AfterFunc(b.attempt.call, apart(func() { b.attempt.end(ClassCanceled, context.Cause(b.attempt.call), Usage{}, 0) }))
 }
 
 // record has r follow what goes to the caller, from the first byte on.
@@ -183,7 +183,7 @@ func (b *streamBody) whole() bool { return b.done || b.attempt.answer.Finished()
 func (b *streamBody) advance() {
 	if b.done {
 		// Nothing is missing but the end of the connection, which a host may keep.
-		timer := time.AfterFunc(drainWait, b.hangUp)
+		timer := time.AfterFunc(drainWait, apart(b.hangUp))
 		defer timer.Stop()
 	}
 	was, terminated, told := b.whole(), b.done, b.attempt.tape
@@ -344,7 +344,7 @@ const (
 // drain reads the little that may be left behind the terminator, so that the
 // connection can be used again.
 func (b *streamBody) drain() {
-	timer := time.AfterFunc(drainWait, b.hangUp)
+	timer := time.AfterFunc(drainWait, apart(b.hangUp))
 	io.CopyN(io.Discard, b.src, maxDrain)
 	timer.Stop()
 }
@@ -436,7 +436,7 @@ func (a *attempt) unjudged(resp *http.Response, begun []byte) *http.Response {
 		resp.ContentLength = -1
 		delete(resp.Header, "Content-Length")
 	}
-	b.leave = context.AfterFunc(a.call, func() { a.end(ClassCanceled, context.Cause(a.call), Usage{}, 0) })
+	b.leave = context.AfterFunc(a.call, apart(func() { a.end(ClassCanceled, context.Cause(a.call), Usage{}, 0) }))
 	resp.Body = b
 	return resp
 }

@@ -374,8 +374,17 @@ func (b *background) Go(task func(context.Context)) bool {
 		b.ctx, b.cancel = context.WithCancel(context.Background())
 	}
 	ctx := b.ctx
-	b.tasks.Go(func() { task(ctx) })
+	b.tasks.Go(apart(func() { task(ctx) }))
 	return true
+}
+
+// apart is what runs on a goroutine of ours: a panic of the user's code there, an
+// Observer's or a body's, would end the process, and there is no caller to tell.
+func apart(do func()) func() {
+	return func() {
+		defer func() { _ = recover() }()
+		do()
+	}
 }
 
 func (b *background) close() {

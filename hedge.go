@@ -101,11 +101,11 @@ func (a *attempt) outrun(came <-chan sent) {
 	a.end(ClassOutrun, errOutrun, Usage{}, 0)
 	a.cancel(errOutrun)
 	a.report(step{})
-	go func() {
+	go apart(func() {
 		if late := <-came; late.resp != nil {
 			late.resp.Body.Close()
 		}
-	}()
+	})()
 }
 
 // send sends the attempt through its layers.

@@ -416,3 +416,63 @@ func TestObserversMayCloseTheStream(t *testing.T) {
 		}
 	}
 }
+
+// A panic of the user's code where no caller waits ends no process, and what
+// was held is given back.
+func TestPanicsApartEndNothing(t *testing.T) {
+	for _, cached := range []bool{false, true} {
+		var opts []Option
+		if cached {
+			opts = []Option{WithCache(CachePolicy{})}
+		}
+		free := func(t *testing.T, rt *Transport) {
+			t.Helper()
+			if l := rt.Status().Endpoints[0].Limits[0]; l.InFlight != 0 {
+				t.Errorf("cached: %v, %d permits are out", cached, l.InFlight)
+			}
+		}
+		// The caller of an idle stream leaves, and an Observer panics at the end.
+		synctest.Test(t, func(t *testing.T) {
+			base, opened := streams(t)
+			rt := over(t, base, append(opts, WithRateLimit(RatePolicy{InFlight: 1}), WithObserver(func(_ context.Context, e Event) {
+				if e.Kind == KindAttempt {
+					panic("an Observer's")
+				}
+			}))...)
+			ctx, cancel := context.WithCancel(t.Context())
+			req, _ := post(ctx, "https://a", chatStream)
+			go func() { (<-opened).events <- goodEvent }()
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			synctest.Wait()
+			free(t, rt)
+			func() {
+				defer func() { _ = recover() }() // who closes may hear of it
+				resp.Body.Close()
+			}()
+		})
+		// A host stays open behind the terminator, and its body panics when closed.
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(func(req *http.Request) (*http.Response, error) {
+				resp := answer(200, asStream, "")
+				resp.Body = panickyBody{&faucet{ctx: req.Context(), events: make(chan string), rest: wholeStream}}
+				return resp, nil
+			})
+			rt := over(t, base, append(opts, WithRateLimit(RatePolicy{InFlight: 1}))...)
+			func() {
+				defer func() { _ = recover() }()
+				asks(t.Context(), rt, chatStream)
+			}()
+			elapse(time.Second)
+			free(t, rt)
+		})
+	}
+}
+
+// A panickyBody panics when it is closed.
+type panickyBody struct{ io.Reader }
+
+func (panickyBody) Close() error { panic("the body's Close") }

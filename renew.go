@@ -78,10 +78,8 @@ func (k *cache) renewLocked(c *call, next http.RoundTripper) *flight {
 	return f
 }
 
-// renewed is the end of a renewal. Who panicked in it is an Observer or a layer
-// of the user's, and there is no caller to tell.
+// renewed is the end of a renewal.
 func (k *cache) renewed(f *flight) {
-	_ = recover()
 	f.ground()
 	sent, _ := f.call.book.sum()
 	k.t.counts.attempts.Add(int64(sent))
