@@ -29,7 +29,6 @@ type flight struct {
 	cancel context.CancelCauseFunc
 	record recorder
 	flown  atomic.Bool // somebody makes the call, or has made known that nobody will
-	closed atomic.Bool
 
 	answered chan struct{} // closed when what follows is known
 	resp     *http.Response
@@ -38,7 +37,7 @@ type flight struct {
 	panicked any
 
 	mu       sync.Mutex // guards what follows
-	body     io.Closer  // nil: nothing to close
+	body     io.Closer  // nil: nothing to close, or somebody does
 	more     sync.Cond  // something came, or nothing more will
 	want     sync.Cond  // somebody has read all, or all have left
 	sharers  map[*sharer]struct{}
@@ -404,8 +403,9 @@ func (f *flight) ground() {
 func (f *flight) closeBody() {
 	f.mu.Lock()
 	body := f.body
+	f.body = nil
 	f.mu.Unlock()
-	if body != nil && f.closed.CompareAndSwap(false, true) {
+	if body != nil {
 		body.Close()
 	}
 }

@@ -201,8 +201,9 @@ func (s *sharer) Close() error {
 	return nil
 }
 
-// leave takes the sharer out, and reports whether it was the last; err is why,
-// if the caller's context has ended. What it reads from now on ends in cause.
+// leave takes the sharer out, and reports whether it was the last, whose part
+// it is to close the body; err is why, if the caller's context has ended. What
+// it reads from now on ends in cause.
 func (s *sharer) leave(err, cause error) (last bool) {
 	f := s.flight
 	f.mu.Lock()
@@ -212,12 +213,19 @@ func (s *sharer) leave(err, cause error) (last bool) {
 	}
 	f.dropLocked(s, cause)
 	last = len(f.sharers) == 0
+	var body io.Closer
 	if last {
 		f.empty, f.left = true, err
+		if err == nil { // nobody else is to begin to close it: it is closed when Close returns
+			body, f.body = f.body, nil
+		}
 	}
 	f.more.Broadcast()
 	f.want.Signal()
 	f.mu.Unlock()
+	if body != nil {
+		body.Close()
+	}
 	if last && err != nil {
 		f.cancel(cause)
 	}
