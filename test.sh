@@ -9,6 +9,6 @@ export GOWORK=off
 # golang/go#78156), and finds nothing there that it does not find elsewhere.
 go test -race $(go list ./... | grep -v /internal/sim$)
 go test ./internal/sim
-for module in examples/sdk compat bench; do
+for module in examples/sdk compat compat/genkit bench; do
 	(cd "$module" && go vet ./... && go test ./...)
 done

@@ -1,0 +1,30 @@
+// Command langchaingo has breakwater under github.com/tmc/langchaingo.
+package main
+
+import (
+	"context"
+
+	"github.com/tmc/langchaingo/llms"
+	"github.com/tmc/langchaingo/llms/openai"
+
+	"github.com/breakwater-go/breakwater"
+	"github.com/breakwater-go/breakwater/compat/examples/sea"
+)
+
+func main() {
+	hc, key, done := sea.Client()
+	defer done()
+
+	// Leave breakwater.WithErrors out: of an answer this SDK tells status and
+	// message, of a Go error neither what it was nor what it said. To replace
+	// http.DefaultTransport is not enough: the SDK has its own client.
+	llm, err := openai.New(openai.WithToken(key), openai.WithBaseURL(sea.BaseURL), openai.WithModel(sea.Model), openai.WithHTTPClient(hc))
+	if err != nil {
+		panic(err)
+	}
+
+	var trail breakwater.Trail
+	ctx := breakwater.WithCall(context.Background(), breakwater.Call{Trail: &trail})
+	answer, err := llms.GenerateFromSinglePrompt(ctx, llm, "what is a breakwater?")
+	sea.Print(answer, err, &trail)
+}

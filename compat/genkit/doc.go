@@ -1,0 +1,3 @@
+// Package genkit has tests only: what users of genkit see when breakwater is
+// the transport below it.
+package genkit
