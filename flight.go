@@ -281,6 +281,9 @@ func (f *flight) pump(body io.Reader) {
 		room := f.data[len(f.data):cap(f.data)]
 		f.mu.Unlock()
 		n, err := body.Read(room)
+		if err != nil {
+			f.closeBody() // before anybody sees the end
+		}
 		f.take(n, err)
 	}
 }
