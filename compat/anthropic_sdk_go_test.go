@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/anthropics/anthropic-sdk-go"
 	"github.com/anthropics/anthropic-sdk-go/option"
@@ -127,5 +129,43 @@ func TestErrorOfThroughAnthropicSDKGo(t *testing.T) {
 	var own *breakwater.Error
 	if !errors.As(breakwater.ErrorOf(api.Response), &own) || len(own.Attempts) != 1 || !errors.Is(own, syscall.ECONNREFUSED) {
 		t.Errorf("ErrorOf = %v, want the one attempt, and the network's error behind it", own)
+	}
+}
+
+// The one thing this SDK's retries multiply is its own timeout, ten minutes for
+// an answer that is no stream: that is a deadline of the caller's, which stays
+// a Go error, and it tries again on those. With WithMaxRetries(0) it does not.
+func TestTimeoutOfAnthropicSDKGo(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		opts []option.RequestOption
+		want int
+	}{
+		{"as it is", nil, 3},
+		{"without its retries", []option.RequestOption{option.WithMaxRetries(0)}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				attempts := 0
+				rt, err := breakwater.New(breakwater.WithBase(breakwater.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+					attempts++
+					<-req.Context().Done()
+					return nil, context.Cause(req.Context())
+				})))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer rt.Close()
+				s := newAnthropicSDKGo("https://api.deepseek.com/anthropic", &http.Client{Transport: rt}).(anthropicSDKGo)
+				start := time.Now()
+				_, err = s.client.Messages.New(t.Context(), s.params(sdktest.Question{Model: "deepseek-flash", Prompt: "is anybody there?"}), tt.opts...)
+				if !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
+				}
+				if got := time.Since(start).Round(time.Minute); attempts != tt.want || got != time.Duration(tt.want)*10*time.Minute {
+					t.Errorf("%d attempts in %v, want %d of 10m", attempts, got, tt.want)
+				}
+			})
+		})
 	}
 }

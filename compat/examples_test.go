@@ -13,7 +13,7 @@ import (
 // Every example runs offline, and gets its answer from the backup.
 func TestExamples(t *testing.T) {
 	mains, err := filepath.Glob("examples/*/main.go")
-	if err != nil || len(mains) < 5 {
+	if err != nil || len(mains) < 9 {
 		t.Fatalf("%d examples, %v", len(mains), err)
 	}
 	for _, main := range mains {
