@@ -104,7 +104,7 @@ func (anthropicSDKGo) APIError(err error) (sdktest.APIError, bool) {
 }
 
 func TestAnthropicSDKGo(t *testing.T) {
-	sdktest.Run(t, sdktest.SDK{Name: "anthropic-sdk-go", New: newAnthropicSDKGo, Wire: kit.Messages, OwnRetries: 2})
+	sdktest.Run(t, sdktest.SDK{Name: "anthropic-sdk-go", New: newAnthropicSDKGo, Wire: kit.Messages})
 }
 
 // This SDK's error keeps the response, too, and knows the type of an answer

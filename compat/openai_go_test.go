@@ -96,7 +96,7 @@ func extra(fields map[string]respjson.Field) string {
 }
 
 func TestOpenAIGo(t *testing.T) {
-	sdktest.Run(t, sdktest.SDK{Name: "openai-go v3", New: newOpenAIGo, OwnRetries: 2})
+	sdktest.Run(t, sdktest.SDK{Name: "openai-go v3", New: newOpenAIGo})
 }
 
 // This SDK's error keeps the response, so that ErrorOf reaches what is behind

@@ -94,5 +94,5 @@ func extraV1(fields map[string]respjson.Field) string {
 }
 
 func TestOpenAIGoV1(t *testing.T) {
-	sdktest.Run(t, sdktest.SDK{Name: "openai-go v1", New: newOpenAIGoV1, OwnRetries: 2})
+	sdktest.Run(t, sdktest.SDK{Name: "openai-go v1", New: newOpenAIGoV1})
 }

@@ -91,7 +91,7 @@ func (client) APIError(err error) (sdktest.APIError, bool) {
 
 func TestGenkit(t *testing.T) {
 	sdktest.Run(t, sdktest.SDK{
-		Name: "genkit", OwnRetries: 2, NoReasoning: true,
+		Name: "genkit", NoReasoning: true,
 		New: func(baseURL string, hc *http.Client) sdktest.Client { return newClient(t.Context(), baseURL, hc) },
 	})
 }

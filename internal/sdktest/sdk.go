@@ -27,10 +27,6 @@ type SDK struct {
 	// What it does not show of an answer, or of an error.
 	NoTools, NoStreamTools, NoReasoning, NoStreamReasoning, NoFingerprint, NoModel, NoFinish bool
 	NoStatus                                                                                 bool // typed: the status is in the text at most
-
-	// OwnRetries is how many attempts of its own it makes on an error of the
-	// transport, beside the first.
-	OwnRetries int
 }
 
 // A Client is a client made with an SDK: as much of it as the table needs.
