@@ -170,7 +170,8 @@ func (c *call) inName(ctx context.Context) *call {
 	}
 	other.Call.Trail = nil
 	other.req = c.req.WithContext(other)
-	other.req.Cancel = nil // http.Client's for this caller alone, beside its context
+	//lint:ignore SA1019 http.Client sets it still, for this caller alone, beside its context
+	other.req.Cancel = nil
 	return other
 }
 

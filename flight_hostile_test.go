@@ -30,7 +30,7 @@ func TestTheLeadersClientTimeoutIsItsOwn(t *testing.T) {
 							return nil
 						case <-req.Context().Done():
 							return req.Context().Err()
-						case <-req.Cancel:
+						case <-req.Cancel: //lint:ignore SA1019 a base of the user's may heed it, as net/http does
 							return errors.New("the request's Cancel")
 						}
 					}

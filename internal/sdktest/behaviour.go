@@ -123,7 +123,7 @@ func (b behaviour) behaves(t *testing.T, sdk SDK, stream bool) {
 	w.breaks("backup", b.backup)
 
 	q := Question{model, "what is a harbour?", b.tool}
-	got, err, trail := w.ask(t.Context(), q, stream)
+	got, trail, err := w.ask(t.Context(), q, stream)
 	w.check(t, q, want, got, err, stream)
 	if got := sum(trail); got != want.trail {
 		t.Errorf("the trail has %s, want %s", got, want.trail)

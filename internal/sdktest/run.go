@@ -129,7 +129,7 @@ func errorsKeep(t *testing.T, sdk SDK) string {
 	w := newWorld(t, sdk, false)
 	w.breaks("primary", kit.Refused())
 	w.breaks("backup", kit.Refused())
-	_, err, _ := w.ask(t.Context(), Question{Model: model, Prompt: "is anybody there?"}, false)
+	_, _, err := w.ask(t.Context(), Question{Model: model, Prompt: "is anybody there?"}, false)
 	api, typed := w.client.APIError(err)
 	if !typed || !strings.Contains(api.Message, "no endpoint answered") || api.Status != 503 && !(sdk.NoStatus && api.Status == 0) {
 		t.Errorf("got %+v (%T: %v), want status and message", api, err, err)
@@ -144,7 +144,7 @@ func errorsKeep(t *testing.T, sdk SDK) string {
 func cutStreams(t *testing.T, sdk SDK) string {
 	w := newWorld(t, sdk, false)
 	w.breaks("primary", kit.EndStream(3))
-	_, err, _ := w.ask(t.Context(), Question{Model: model, Prompt: "cut"}, true)
+	_, _, err := w.ask(t.Context(), Question{Model: model, Prompt: "cut"}, true)
 	switch {
 	case err == nil:
 		t.Error("a cut stream came as a whole one")
@@ -173,7 +173,7 @@ func rescues(t *testing.T, sdk SDK) string {
 			w := newWorld(t, sdk, false, breakwater.WithStream(breakwater.StreamPolicy{Rescue: rescue.mode}))
 			w.server("primary").BreakNext(1, kit.EndStream(rescue.cut))
 			const prompt = "what is a breakwater?"
-			got, err, trail := w.ask(t.Context(), Question{Model: "deepseek-chat", Prompt: prompt}, true)
+			got, trail, err := w.ask(t.Context(), Question{Model: "deepseek-chat", Prompt: prompt}, true)
 			if err != nil || got.Text != kit.Answer(prompt) || got.Finish != "stop" && !sdk.NoFinish || got.Reasoning != "" {
 				t.Errorf("got %+v, %v, want all of %q", got, err, kit.Answer(prompt))
 			}
@@ -200,7 +200,7 @@ func keepAlives(t *testing.T, sdk SDK) string {
 		q := sdk.ask(Question{Model: model, Prompt: "wait"})
 		w := newWorld(t, sdk, false)
 		w.server("primary").Break(kit.ManyKeepAlives(400))
-		if got, err, _ := w.ask(t.Context(), q, stream); err != nil || !got.same(w.whole(q, "primary", stream)) {
+		if got, _, err := w.ask(t.Context(), q, stream); err != nil || !got.same(w.whole(q, "primary", stream)) {
 			t.Errorf("got %+v, %v", got, err)
 		}
 		if _, err := asks(t.Context(), sdk.New(w.baseURL(), &http.Client{Transport: w.base()}), q, stream); err != nil && sdk.Model == "" {
@@ -219,14 +219,14 @@ func caches(t *testing.T, sdk SDK) string {
 	eachWay(t, func(t *testing.T, stream bool) {
 		w := newWorld(t, sdk, false, breakwater.WithCache(breakwater.CachePolicy{TTL: time.Millisecond, StaleWhileRevalidate: breakwater.Off}))
 		q := Question{Model: model, Prompt: "again"}
-		first, err, _ := w.ask(t.Context(), q, stream)
+		first, _, err := w.ask(t.Context(), q, stream)
 		if err != nil || !first.same(w.whole(q, "primary", stream)) {
 			t.Fatalf("got %+v, %v", first, err)
 		}
 		w.breaks("primary", kit.Refused())
 		w.breaks("backup", kit.Refused())
 		for _, form := range []bool{stream, !stream} {
-			if got, err, _ := w.ask(t.Context(), q, form); err != nil || !got.same(w.whole(q, "primary", form)) {
+			if got, _, err := w.ask(t.Context(), q, form); err != nil || !got.same(w.whole(q, "primary", form)) {
 				t.Errorf("while all are down, streamed: %v, got %+v, %v", form, got, err)
 			}
 		}
@@ -235,7 +235,7 @@ func caches(t *testing.T, sdk SDK) string {
 		w := newWorld(t, sdk, false, breakwater.WithCache(breakwater.CachePolicy{}))
 		q := Question{Model: model, Prompt: "again"}
 		for range 3 {
-			if got, err, _ := w.ask(t.Context(), q, stream); err != nil || !got.same(w.whole(q, "primary", stream)) {
+			if got, _, err := w.ask(t.Context(), q, stream); err != nil || !got.same(w.whole(q, "primary", stream)) {
 				t.Errorf("got %+v, %v", got, err)
 			}
 		}
@@ -253,7 +253,7 @@ func limits(t *testing.T, sdk SDK) string {
 		w := newWorld(t, sdk, false, breakwater.WithRateLimit(breakwater.RatePolicy{InFlight: 1, MaxWait: time.Minute}))
 		for range 5 {
 			q := Question{Model: model, Prompt: "one at a time"}
-			if got, err, _ := w.ask(t.Context(), q, stream); err != nil || !got.same(w.whole(q, "primary", stream)) {
+			if got, _, err := w.ask(t.Context(), q, stream); err != nil || !got.same(w.whole(q, "primary", stream)) {
 				t.Errorf("got %+v, %v", got, err)
 			}
 		}
@@ -265,11 +265,11 @@ func limits(t *testing.T, sdk SDK) string {
 			}
 		}
 		w.breaks("primary", invalid)
-		if _, err, _ := w.ask(t.Context(), Question{Model: model, Prompt: "refused"}, stream); err == nil {
+		if _, _, err := w.ask(t.Context(), Question{Model: model, Prompt: "refused"}, stream); err == nil {
 			t.Error("a refusal came as an answer")
 		}
 		w.breaks("primary", kit.Fault{})
-		if _, err, _ := w.ask(t.Context(), Question{Model: model, Prompt: "and again"}, stream); err != nil {
+		if _, _, err := w.ask(t.Context(), Question{Model: model, Prompt: "and again"}, stream); err != nil {
 			t.Errorf("after a refusal: %v", err)
 		}
 	})
@@ -290,7 +290,7 @@ func cancels(t *testing.T, sdk SDK) string {
 			})
 		}
 		w := newWorld(t, sdk, false, breakwater.WithAttemptMiddleware(duringAttempt))
-		_, err, trail := w.ask(ctx, Question{Model: model, Prompt: "leave"}, stream)
+		_, trail, err := w.ask(ctx, Question{Model: model, Prompt: "leave"}, stream)
 		switch {
 		case err == nil:
 			t.Error("a cancelled call came as an answer")

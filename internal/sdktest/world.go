@@ -118,10 +118,10 @@ func (w *world) breaks(name string, fault kit.Fault) {
 
 // ask asks q, streaming or not, and returns with the answer what the trail in
 // the context tells of the call.
-func (w *world) ask(ctx context.Context, q Question, stream bool) (Answer, error, []breakwater.Attempt) {
+func (w *world) ask(ctx context.Context, q Question, stream bool) (Answer, []breakwater.Attempt, error) {
 	var trail breakwater.Trail
 	a, err := asks(breakwater.WithCall(ctx, breakwater.Call{Trail: &trail}), w.client, w.sdk.ask(q), stream)
-	return a, err, trail.Attempts()
+	return a, trail.Attempts(), err
 }
 
 func asks(ctx context.Context, client Client, q Question, stream bool) (Answer, error) {
