@@ -488,7 +488,7 @@ func TestBrokenStoresFail(t *testing.T) {
 		}}, "want one of the entries set, whole"},
 
 		{"Transport", "keeps nothing", &fake{set: func(*fake, context.Context, string, []byte, time.Duration) error { return nil }}, "the first has kept the answer"},
-		{"Transport", "one for all", &fake{get: getOneForAll, set: setOneForAll}, "the answer is not to be shared"},
+		{"Transport", "one for all", &fake{get: getOneForAll, set: setOneForAll}, "stored entry is not whole, or another's"},
 		{"Transport", "damages what it keeps", &fake{get: lying(func(e []byte) []byte { e[len(e)-1] ^= 1; return e })}, "stored entry is not whole"},
 		{"Transport", "refuses", &fake{set: func(*fake, context.Context, string, []byte, time.Duration) error { return errors.New("no") }}, "could not use the Store: breakwater: error of type *errors.errorString (no)"},
 		{"Transport", "slow", &fake{takes: 300 * time.Millisecond}, "did not answer in time"},
