@@ -178,6 +178,6 @@ func (cohesionAnthropic) APIError(err error) (sdktest.APIError, bool) { return c
 func TestCohesionAnthropic(t *testing.T) {
 	sdktest.Run(t, sdktest.SDK{
 		Name: "cohesion-org/deepseek-go, Anthropic", New: newCohesionAnthropic, Wire: kit.Messages,
-		NoStreamReasoning: true, NoStreamTools: true, // it drops their deltas
+		NoStreamReasoning: true, NoStreamTools: true, // it drops their deltas, of a tool it tells the name
 	})
 }

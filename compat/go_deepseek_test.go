@@ -13,6 +13,8 @@ import (
 	"github.com/go-deepseek/deepseek/config"
 	"github.com/go-deepseek/deepseek/request"
 
+	"github.com/breakwater-go/breakwater"
+	kit "github.com/breakwater-go/breakwater/breakwatertest"
 	"github.com/breakwater-go/breakwater/internal/sdktest"
 )
 
@@ -30,23 +32,43 @@ func newGoDeepSeek(_ string, hc *http.Client) sdktest.Client {
 }
 
 func (goDeepSeek) request(q sdktest.Question, stream bool) *request.ChatCompletionsRequest {
-	return &request.ChatCompletionsRequest{Model: q.Model, Stream: stream, Messages: []*request.Message{{Role: "user", Content: q.Prompt}}}
+	r := &request.ChatCompletionsRequest{Model: q.Model, Stream: stream, Messages: []*request.Message{{Role: "user", Content: q.Prompt}}}
+	if q.Tool != "" {
+		r.Tools = &[]request.Tool{{Type: "function", Function: &request.ToolFunction{Name: q.Tool, Parameters: map[string]string{"type": "object"}}}}
+	}
+	return r
 }
 
+// reasoner is the other of its two models, which has methods of its own.
+const reasoner = "deepseek-reasoner"
+
 func (c goDeepSeek) Chat(ctx context.Context, q sdktest.Question) (a sdktest.Answer, err error) {
-	resp, err := c.client.CallChatCompletionsChat(ctx, c.request(q, false))
+	call := c.client.CallChatCompletionsChat
+	if q.Model == reasoner {
+		call = c.client.CallChatCompletionsReasoner
+	}
+	resp, err := call(ctx, c.request(q, false))
 	if err != nil {
 		return a, err
 	}
 	choice := resp.Choices[0]
-	return sdktest.Answer{
+	a = sdktest.Answer{
 		Text: choice.Message.Content, Reasoning: choice.Message.ReasoningContent, Finish: choice.FinishReason,
 		Model: resp.Model, Fingerprint: resp.SystemFingerprint,
-	}, nil
+	}
+	for _, call := range choice.Message.ToolCalls {
+		a.Tool += call.Function.Name
+		a.ToolArguments += call.Function.Arguments
+	}
+	return a, nil
 }
 
 func (c goDeepSeek) Stream(ctx context.Context, q sdktest.Question) (a sdktest.Answer, err error) {
-	stream, err := c.client.StreamChatCompletionsChat(ctx, c.request(q, true))
+	call := c.client.StreamChatCompletionsChat
+	if q.Model == reasoner {
+		call = c.client.StreamChatCompletionsReasoner
+	}
+	stream, err := call(ctx, c.request(q, true))
 	if err != nil {
 		return a, err
 	}
@@ -86,7 +108,40 @@ func (goDeepSeek) APIError(err error) (sdktest.APIError, bool) {
 func TestGoDeepSeek(t *testing.T) {
 	sdktest.Run(t, sdktest.SDK{
 		Name: "go-deepseek/deepseek", New: newGoDeepSeek, Origin: "https://api.deepseek.com", Model: "deepseek-chat",
-		NoTools:  true, // in a stream it does not know them
-		NoStatus: true,
+		NoStreamTools: true, // its deltas do not have them
+		NoStatus:      true, // it has no type for errors
 	})
+}
+
+// The table asks for deepseek-chat, which does not think. Its deepseek-reasoner
+// does, by today's name of it.
+func TestGoDeepSeekReasoner(t *testing.T) {
+	host := kit.DeepSeek("deepseek")
+	host.Models = []string{"deepseek-flash"}
+	fleet, err := kit.NewFleet(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fleet.Close()
+	base := fleet.Transport()
+	defer base.CloseIdleConnections()
+	server := fleet.Server("deepseek")
+	toServer := breakwater.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		req = req.Clone(req.Context())
+		req.URL.Scheme, req.URL.Host = "http", strings.TrimPrefix(server.URL(), "http://")
+		return base.RoundTrip(req)
+	})
+	rt, err := breakwater.New(breakwater.WithBase(toServer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close()
+	client := newGoDeepSeek("", &http.Client{Transport: rt})
+	q := sdktest.Question{Model: reasoner, Prompt: "why?"}
+	for name, ask := range map[string]func(context.Context, sdktest.Question) (sdktest.Answer, error){"chat": client.Chat, "stream": client.Stream} {
+		got, err := ask(t.Context(), q)
+		if err != nil || got.Text != kit.Answer(q.Prompt) || got.Reasoning != kit.Reasoning(q.Prompt) || got.Model != "deepseek-flash" {
+			t.Errorf("%s = %+v, %v, want deepseek-flash's text and reasoning", name, got, err)
+		}
+	}
 }

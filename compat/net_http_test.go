@@ -107,6 +107,9 @@ func (c netHTTP) Chat(ctx context.Context, q sdktest.Question) (a sdktest.Answer
 	if err := json.NewDecoder(resp.Body).Decode(&m); err != nil {
 		return a, err
 	}
+	if m.Error != nil {
+		return a, errors.New(m.Error.Message)
+	}
 	m.addTo(&a)
 	return a, nil
 }
@@ -118,6 +121,7 @@ func (c netHTTP) Stream(ctx context.Context, q sdktest.Question) (a sdktest.Answ
 	}
 	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20) // a tool's arguments may come in one line
 	for lines.Scan() {
 		data, ok := strings.CutPrefix(lines.Text(), "data: ")
 		if !ok {

@@ -25,8 +25,8 @@ type SDK struct {
 	Model  string   // the only one it asks for; empty: the question's
 
 	// What it does not show of an answer, or of an error.
-	NoTools, NoStreamTools, NoReasoning, NoStreamReasoning, NoFingerprint, NoModel, NoFinish bool
-	NoStatus                                                                                 bool // typed: the status is in the text at most
+	NoStreamTools, NoReasoning, NoStreamReasoning, NoFingerprint, NoModel, NoFinish bool
+	NoStatus                                                                        bool // typed: the status is in the text at most
 }
 
 // A Client is a client made with an SDK: as much of it as the table needs.
@@ -69,6 +69,9 @@ type APIError struct {
 func (s SDK) shows(a Answer, stream bool) Answer {
 	if s.NoReasoning || stream && s.NoStreamReasoning {
 		a.Reasoning = ""
+	}
+	if stream && s.NoStreamTools {
+		a.Tool, a.ToolArguments = "", ""
 	}
 	if s.NoFingerprint || s.Wire == kit.Messages {
 		a.Fingerprint = ""

@@ -36,6 +36,9 @@ func newWorld(t *testing.T, sdk SDK, ownKey bool, opts ...breakwater.Option) *wo
 	t.Helper()
 	primary, backup := kit.DeepSeek("primary"), kit.OpenAI("backup")
 	primary.Models = []string{model}
+	if sdk.Model != "" { // as it was when the SDK was made, so that it has answers without breakwater
+		primary.Models = append(primary.Models, sdk.Model)
+	}
 	backup.Models = []string{backupModel}
 	backup.Keys = []string{"sk-backup"}
 	backup.BasePath = "/api/v3"

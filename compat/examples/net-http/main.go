@@ -4,6 +4,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"strings"
 
@@ -29,11 +31,16 @@ func main() {
 		sea.Print("", err, &trail)
 	}
 	defer resp.Body.Close()
+	// An outage's end is an answer, too: 503, and in it what became of each attempt.
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(resp.Body)
+		sea.Print("", fmt.Errorf("%s: %s", resp.Status, text), &trail)
+	}
 	var answer struct {
 		Choices []struct{ Message struct{ Content string } }
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || len(answer.Choices) == 0 {
-		panic(resp.Status)
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		sea.Print("", err, &trail)
 	}
 	sea.Print(answer.Choices[0].Message.Content, nil, &trail)
 }
