@@ -113,15 +113,32 @@ func behaves(t *testing.T, sdk SDK) string {
 	return yes
 }
 
-// errorsKeep: how an answer that breakwater wrote itself surfaces.
+// errorsKeep: how an answer that breakwater wrote itself surfaces, whether no
+// host answered or their circuits are open.
 func errorsKeep(t *testing.T, sdk SDK) string {
-	w := newWorld(t, sdk, false)
+	w := newWorld(t, sdk, false, breakwater.WithBreaker(breakwater.BreakerPolicy{Consecutive: 1, OpenFor: time.Minute}))
 	w.breaks("primary", kit.Refused())
 	w.breaks("backup", kit.Refused())
-	_, _, err := w.ask(t.Context(), Question{Model: model, Prompt: "is anybody there?"}, false)
-	api, typed := w.client.APIError(err)
-	if !typed || !strings.Contains(api.Message, "no endpoint answered") || api.Status != 503 && !(sdk.NoStatus && api.Status == 0) {
-		t.Errorf("got %+v (%T: %v), want status and message", api, err, err)
+	surfaces := func(err error, message string) bool {
+		api, typed := w.client.APIError(err)
+		return typed && strings.Contains(api.Message, message) && (api.Status == 503 || sdk.NoStatus && api.Status == 0)
+	}
+	q := Question{Model: model, Prompt: "is anybody there?"}
+	if _, _, err := w.ask(t.Context(), q, false); !surfaces(err, "no endpoint answered: primary: unreachable") {
+		t.Errorf("got %T: %v, want status and message", err, err)
+	}
+	// A caller in a hurry, who cannot wait for leave to probe: such leave comes once a second.
+	for try := 1; ; try++ {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		_, _, err := w.ask(ctx, q, false)
+		cancel()
+		if surfaces(err, "circuit_open") {
+			break
+		}
+		if try == 10 {
+			t.Errorf("behind open circuits: got %T: %v, want status and message", err, err)
+			break
+		}
 	}
 	if sdk.NoStatus {
 		return "in the text"
