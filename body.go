@@ -362,6 +362,7 @@ type stall struct {
 	from    atomic.Int64 // when this wait began, from attempt.start
 	before  atomic.Int64 // waited before that, since the last payload
 	alive   atomic.Bool  // comments came since the last payload
+	overdue atomic.Bool  // the timer ran out while nobody waited: it is set when somebody does
 	expired atomic.Bool
 }
 
@@ -379,6 +380,9 @@ func (s *stall) waits() {
 	if s.timer != nil {
 		s.from.Store(int64(time.Since(s.attempt.start)))
 		s.waiting.Store(true)
+		if s.overdue.CompareAndSwap(true, false) {
+			s.timer.Reset(max(s.limit-time.Duration(s.before.Load()), 0))
+		}
 	}
 }
 
@@ -406,11 +410,17 @@ func (s *stall) end() {
 func (s *stall) check() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.waiting.Load() {
-		s.timer.Reset(s.limit)
+	from, before, waiting := s.from.Load(), s.before.Load(), s.waiting.Load()
+	for at := s.from.Load(); at != from; at = s.from.Load() { // another wait has begun meanwhile
+		from, before, waiting = at, s.before.Load(), s.waiting.Load()
+	}
+	if !waiting {
+		if s.overdue.Store(true); s.waiting.Load() && s.overdue.CompareAndSwap(true, false) {
+			s.timer.Reset(0) // somebody has just begun to
+		}
 		return
 	}
-	idle := time.Duration(s.before.Load() + int64(time.Since(s.attempt.start)) - s.from.Load())
+	idle := time.Duration(before + int64(time.Since(s.attempt.start)) - from)
 	limit := s.limit
 	if s.alive.Load() && !s.attempt.call.t.elsewhere(s.attempt) {
 		limit *= keepAliveStalls
