@@ -7,7 +7,7 @@ import (
 	"github.com/cohesion-org/deepseek-go"
 
 	"github.com/breakwater-go/breakwater"
-	"github.com/breakwater-go/breakwater/compat/examples/sea"
+	"github.com/breakwater-go/breakwater/internal/sea"
 )
 
 func main() {

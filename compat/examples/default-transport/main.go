@@ -10,7 +10,7 @@ import (
 	"github.com/sashabaranov/go-openai"
 
 	"github.com/breakwater-go/breakwater"
-	"github.com/breakwater-go/breakwater/compat/examples/sea"
+	"github.com/breakwater-go/breakwater/internal/sea"
 )
 
 func main() {

@@ -9,7 +9,7 @@ import (
 	"github.com/go-deepseek/deepseek/request"
 
 	"github.com/breakwater-go/breakwater"
-	"github.com/breakwater-go/breakwater/compat/examples/sea"
+	"github.com/breakwater-go/breakwater/internal/sea"
 )
 
 func main() {

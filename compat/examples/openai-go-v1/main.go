@@ -8,7 +8,7 @@ import (
 	"github.com/openai/openai-go/option"
 
 	"github.com/breakwater-go/breakwater"
-	"github.com/breakwater-go/breakwater/compat/examples/sea"
+	"github.com/breakwater-go/breakwater/internal/sea"
 )
 
 func main() {
