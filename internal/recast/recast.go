@@ -68,29 +68,6 @@ func ToStream(w wire.Wire, text []byte) ([]byte, bool) {
 	return to.out, true
 }
 
-// HasUsage reports whether an answer in either form says what it cost.
-func HasUsage(w wire.Wire, answer []byte) bool {
-	if text := bytes.TrimLeft(answer, " \t\r\n"); len(text) > 0 && text[0] == '{' {
-		return gjson.GetBytes(text, "usage").IsObject()
-	}
-	for event := range events(answer) {
-		if !bytes.Contains(event.Data, []byte(`"usage"`)) {
-			continue
-		}
-		said := gjson.GetBytes(event.Data, "usage")
-		switch {
-		case w == wire.Responses:
-			said = gjson.GetBytes(event.Data, "response.usage")
-		case w == wire.Messages && !said.Exists():
-			said = gjson.GetBytes(event.Data, "message.usage")
-		}
-		if said.IsObject() {
-			return true
-		}
-	}
-	return false
-}
-
 // DropUsageEvents leaves out of a streamed completion the events that have
 // usage and no choice, which are for those who set stream_options.include_usage:
 // some clients of others read choices[0] without looking. Where there is none

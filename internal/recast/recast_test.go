@@ -182,31 +182,6 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestHasUsage(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		wire wire.Wire
-		in   string
-		want bool
-	}{
-		{"a document", wire.Chat, "\n\n" + ` {"choices":[],"usage":{"total_tokens":1}}`, true},
-		{"a document without", wire.Chat, `{"choices":[],"usage":null}`, false},
-		{"a document that says the word", wire.Chat, `{"choices":[{"usage":{}}]}`, false},
-		{"the finish chunk", wire.Chat, dataOf(`{"choices":[{"delta":{}}],"usage":null}`, `{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"total_tokens":1}}`), true},
-		{"a chunk of its own", wire.Chat, dataOf(`{"choices":[]}`, `{"choices":[],"usage":{"total_tokens":1}}`, "[DONE]"), true},
-		{"chunks without", wire.Chat, dataOf(`{"choices":[{"delta":{"content":"\"usage\""}}],"usage":null}`, "[DONE]"), false},
-		{"the start of a message", wire.Messages, dataOf(`{"type":"message_start","message":{"usage":{"input_tokens":1}}}`), true},
-		{"the end of a message", wire.Messages, dataOf(`{"type":"message_start","message":{}}`, `{"type":"message_delta","usage":{"output_tokens":1}}`), true},
-		{"a message without", wire.Messages, dataOf(`{"type":"message_start","message":{"usage":null}}`), false},
-		{"a response", wire.Responses, dataOf(`{"response":{"usage":null}}`, `{"response":{"usage":{"total_tokens":1}}}`), true},
-		{"a response without", wire.Responses, dataOf(`{"response":{"usage":null},"usage":{}}`), false},
-	} {
-		if got := HasUsage(tt.wire, []byte(tt.in)); got != tt.want {
-			t.Errorf("%s: HasUsage(%s) = %v, want %v", tt.name, tt.in, got, tt.want)
-		}
-	}
-}
-
 func TestDropUsageEvents(t *testing.T) {
 	const (
 		said  = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":null}\n\n"
