@@ -55,7 +55,7 @@ func reports(t *testing.T, name string, open func(released <-chan struct{}) (one
 			}()
 			<-done
 			close(released)
-			time.Sleep(time.Minute) // virtual: for what has been hanging
+			<-time.After(time.Minute) // for what has been hanging
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			texts = strings.Join(r.texts, "\n")
