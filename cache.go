@@ -36,7 +36,8 @@ type CachePolicy struct {
 	// Deterministic keeps only the answers of calls with temperature 0.
 	Deterministic bool
 
-	// Scope says who may share answers. Default: the caller's credential.
+	// Scope says who may share answers. What has an empty scope is neither kept nor
+	// answered from what is. Default: the caller's credential.
 	Scope func(*http.Request) string
 
 	// Store holds entries beyond the memory of this process, behind it. Default: none.
