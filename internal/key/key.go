@@ -7,8 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"hash"
-	"sync"
 )
 
 // A Scope says who may share an answer.
@@ -45,30 +43,21 @@ const (
 	Canonical Form = 'c' // in its canonical form
 )
 
-// state is what making a key takes.
-type state struct {
-	hash hash.Hash
-	head []byte
-	sum  [sha256.Size]byte
-}
-
-var states = sync.Pool{New: func() any { return &state{hash: sha256.New()} }}
-
 // Key is SHA-256 over the scope, about and the question, each apart from the
 // next. It reports false if the scope is nobody's.
 func (s Scope) Key(form Form, about, question []byte) (Key, bool) {
 	if s.kind == 0 {
 		return Key{}, false
 	}
-	st := states.Get().(*state)
-	defer states.Put(st)
-	st.head = append(append(st.head[:0], byte(form), s.kind), s.id[:]...)
-	st.head = append(binary.BigEndian.AppendUint64(st.head, uint64(len(about))), about...)
-	st.hash.Reset()
-	st.hash.Write(st.head)
-	st.hash.Write(question) // the last part needs no length
-	st.hash.Sum(st.sum[:0])
-	return Key{st.sum}, true
+	var room [1 << 10]byte // most have enough of it
+	head := append(append(room[:0], byte(form), s.kind), s.id[:]...)
+	head = append(binary.BigEndian.AppendUint64(head, uint64(len(about))), about...)
+	h := sha256.New()
+	h.Write(head)
+	h.Write(question) // the last part needs no length
+	var k Key
+	h.Sum(k.sum[:0])
+	return k, true
 }
 
 // Append appends a part of what a question is about to those before it, so
