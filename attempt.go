@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,27 +27,29 @@ type attempt struct {
 	call      *call
 	endpoint  *endpoint
 	model     string // by the endpoint's name
-	forced    bool   // may pass an open circuit: nobody else could serve
 	n         int
 	place     int // in the trail
 	start     time.Time
 	watch     watch
 	answer    wire.Answer
-	tape      wire.Tape   // of the answer, if it may be rescued
-	layers    [3]ender    // room for those of our own layers
-	lease     lease       // of the limiter
-	pass      pass        // of the breaker
-	status    int         // of a refusal; of an error inside a 200, what that stands for
-	limitSaid int         // the number a host that refuses may give for its limit
-	body      sentBody    // of the request
-	sent      atomic.Bool // the base began to read it
-	whole     wholeBody   // of the response, if it is JSON
+	layers    [3]ender  // room for those of our own layers
+	pass      pass      // of the breaker
+	status    int       // of a refusal; of an error inside a 200, what that stands for
+	limitSaid int       // the number a host that refuses may give for its limit
+	body      sentBody  // of the request, unless that is streamed
+	whole     wholeBody // of the response, if it is JSON
 
-	mu     sync.Mutex // guards what follows
-	enders []ender    // told at the end, from the last to the first
-	over   bool
-	class  Class // it ended in
-	used   Usage // set before the enders are told
+	sent   atomic.Bool                  // the base began to read the request's body
+	failed atomic.Pointer[callersError] // that body did
+	forced bool                         // may pass an open circuit: nobody else could serve
+
+	mu       sync.Mutex // guards what follows
+	replayed bool       // the base has sent the request twice
+	over     bool
+	room     *room   // of the request's body, while the attempt is sent; nil: it has none
+	enders   []ender // told at the end, from the last to the first
+	class    Class   // it ended in
+	used     Usage   // set before the enders are told
 }
 
 // An ender is told, exactly once, how an exchange ended.
@@ -116,8 +119,15 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 // tell tells the enders, from the last to the first: all of them, even if the
 // user's code panics behind one.
 func (a *attempt) tell(class Class) {
-	for _, e := range a.enders {
-		defer e.ended(a, class)
+	defer func() {
+		if len(a.enders) > 0 { // a panic passes
+			a.tell(class)
+		}
+	}()
+	for n := len(a.enders); n > 0; n = len(a.enders) {
+		e := a.enders[n-1]
+		a.enders = a.enders[:n-1]
+		e.ended(a, class)
 	}
 }
 
@@ -201,12 +211,11 @@ var neededHeaders = []string{"Accept", "Content-Type", "User-Agent", "Anthropic-
 // URL, key and model name.
 func (a *attempt) shape(req *http.Request) error {
 	c, e := a.call, a.endpoint
-	u := *e.urlFor(c)
-	req.URL = &u
+	req.URL = e.urlFor(c)
 	if c.goesTo(e) {
-		req.Header = c.req.Header.Clone()
-		if req.Header == nil {
-			req.Header = make(http.Header)
+		req.Header = make(http.Header, len(c.req.Header)+2)
+		for name, v := range c.req.Header {
+			req.Header[name] = v[:len(v):len(v)]
 		}
 	} else {
 		req.Host = ""
@@ -223,10 +232,15 @@ func (a *attempt) shape(req *http.Request) error {
 	delete(req.Header, "Accept-Encoding")
 	e.authorize(req, c.op)
 	a.setBody(req)
-	if e.Rewrite != nil {
-		return e.Rewrite(req)
+	if e.Rewrite == nil && len(c.t.config.perTry) == 0 {
+		return nil // a base may not change what it is given, so that is shared
 	}
-	return nil
+	u := *req.URL
+	req.URL, req.Header = &u, req.Header.Clone()
+	if e.Rewrite == nil {
+		return nil
+	}
+	return e.Rewrite(req)
 }
 
 // goesTo reports whether e is of the origin that the caller meant.
@@ -235,38 +249,17 @@ func (c *call) goesTo(e *endpoint) bool { return c.meant.origin == e.origin }
 func (a *attempt) setBody(req *http.Request) {
 	c := a.call
 	if c.streamed != nil {
-		a.body.stream, a.body.sent = c.streamed, &a.sent
-		req.Body = &a.body
-		req.GetBody = nil
+		req.Body, req.GetBody = &streamedBody{c.streamed, a}, nil
 		return
 	}
-	body := c.bodyFor(a.endpoint, a.model)
-	if len(body) == 0 {
+	text := a.splice()
+	if len(text) == 0 {
 		req.Body, req.GetBody, req.ContentLength = http.NoBody, nil, 0
 		return
 	}
-	a.body.bytes.Reset(body)
-	a.body.sent = &a.sent
-	req.Body = &a.body
-	// The base may send once more, at once, what no host has taken in: into a
-	// connection that was idle and just closed, on a stream that was refused
-	// (HTTP/2's REFUSED_STREAM and GOAWAY). Left alone, net/http does that for a
-	// minute; to try again later is the loop's office.
-	replayed := false
-	req.GetBody = func() (io.ReadCloser, error) {
-		now := time.Now()
-		if replayed || now.Sub(a.start) > replayWithin || !c.t.budget.Take(now) {
-			return nil, errNotTaken
-		}
-		replayed = true
-		if a.sent.Load() {
-			c.book.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
-		}
-		again := &sentBody{sent: &a.sent}
-		again.bytes.Reset(body)
-		return again, nil
-	}
-	req.ContentLength = int64(len(body))
+	a.body.attempt, a.body.room = a, a.room.share()
+	req.Body, req.GetBody = &a.body, a.replay
+	req.ContentLength = int64(len(text))
 	req.TransferEncoding = nil
 	switch {
 	case c.t.config.retry.SendOnce:
@@ -278,45 +271,52 @@ func (a *attempt) setBody(req *http.Request) {
 	}
 }
 
+// splice puts the body into the endpoint's words, and returns it.
+func (a *attempt) splice() []byte {
+	if edits := a.call.editsFor(a.endpoint, a.model); len(edits) > 0 {
+		spliced := roomFor(int64(len(a.room.text)))
+		spliced.text = withEdits(spliced.text, a.room.text, edits)
+		a.moveTo(spliced)
+	}
+	if a.room == nil {
+		return nil
+	}
+	return a.room.text
+}
+
+// moveTo has the attempt use another room than so far, nil for none.
+func (a *attempt) moveTo(other *room) {
+	a.mu.Lock()
+	last := a.room
+	a.room = other
+	a.mu.Unlock()
+	last.leave()
+}
+
+// replay is the body once more. The base may send once again, at once, what no
+// host has taken in: into a connection that was idle and just closed, on a
+// stream that was refused (HTTP/2's REFUSED_STREAM and GOAWAY). Left alone,
+// net/http does that for a minute; to try again later is the loop's office.
+func (a *attempt) replay() (io.ReadCloser, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	if a.room == nil || a.replayed || now.Sub(a.start) > replayWithin || !a.call.t.budget.Take(now) {
+		return nil, errNotTaken
+	}
+	a.replayed = true
+	if a.sent.Load() {
+		a.call.book.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
+	}
+	return &sentBody{attempt: a, room: a.room.share()}, nil
+}
+
 // replayWithin is how soon a connection that was idle turns out closed; after
 // that, the host may have worked on the request.
 const replayWithin = time.Second
 
 // errNotTaken is an attempt that the host turned away twice, unread.
 var errNotTaken = errors.New("breakwater: the host did not take the request in")
-
-// A sentBody notes that the base began to read it: from then on the host may
-// have seen, and billed, the request.
-type sentBody struct {
-	bytes  bytes.Reader
-	stream io.ReadCloser // instead of bytes
-	failed atomic.Pointer[callersError]
-	sent   *atomic.Bool
-}
-
-func (b *sentBody) Read(p []byte) (int, error) {
-	b.sent.Store(true)
-	if b.stream == nil {
-		return b.bytes.Read(p)
-	}
-	n, err := b.stream.Read(p)
-	if err != nil && err != io.EOF {
-		b.failed.Store(&callersError{err})
-	}
-	return n, err
-}
-
-// A callersError is what reading the caller's own body ended in.
-type callersError struct{ error }
-
-func (e *callersError) Unwrap() error { return e.error }
-
-func (b *sentBody) Close() error {
-	if b.stream != nil {
-		return b.stream.Close()
-	}
-	return nil
-}
 
 // broken says what an error of the base, or of a body before commit, means.
 func (a *attempt) broken(err error, class Class) *trouble {
@@ -334,7 +334,7 @@ func (a *attempt) broken(err error, class Class) *trouble {
 		}
 		return &trouble{class: class, err: context.Cause(a.call)}
 	}
-	if own := a.body.failed.Load(); own != nil {
+	if own := a.failed.Load(); own != nil {
 		return &trouble{class: ClassCanceled, err: own.error}
 	}
 	var wire *wireError
@@ -528,15 +528,20 @@ func (a *attempt) readJSON(resp *http.Response) (body []byte, whole bool, err er
 	if p.MaxBuffer == 0 {
 		return nil, false, nil
 	}
-	// The length is the server's word: it is believed up to a point.
-	body = make([]byte, 0, min(max(resp.ContentLength, 0), 256<<10)+bytes.MinRead)
+	// The length is the server's word: it is believed up to a point. One byte
+	// more, so that the end is seen.
+	size := resp.ContentLength + 1
+	if size <= 0 || size > maxBelieved {
+		size = bytes.MinRead
+	}
+	body = make([]byte, 0, size)
 	queued := false
 	for idle := 0; ; {
 		if int64(len(body)) > p.MaxBuffer {
 			return body, false, nil
 		}
-		if cap(body)-len(body) < bytes.MinRead {
-			body = append(make([]byte, 0, 2*cap(body)), body...)
+		if len(body) == cap(body) {
+			body = slices.Grow(body, max(len(body), bytes.MinRead))
 		}
 		n, err := resp.Body.Read(body[len(body):cap(body)])
 		got := body[len(body) : len(body)+n]
@@ -564,6 +569,10 @@ func (a *attempt) readJSON(resp *http.Response) (body []byte, whole bool, err er
 	}
 }
 
+// maxBelieved is how long an answer may be said to be for its room to be made
+// beforehand.
+const maxBelieved = 256 << 10
+
 // maxIdleReads is how often a body may return neither bytes nor an error.
 const maxIdleReads = 100
 
@@ -575,7 +584,7 @@ func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
 	case a.call.parent != nil:
 		b.rescuable = true
 	case a.call.mayBeRescued():
-		b.rescuable, a.answer.Tape = true, &a.tape
+		b.rescuable, a.answer.Tape = true, &b.tape
 	}
 	t := &trouble{err: ErrBadResponse}
 	for {

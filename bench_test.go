@@ -350,12 +350,13 @@ func BenchmarkLayers(b *testing.B) {
 		s := r.next(time.Now())
 		e := s.endpoint
 		*a = attempt{call: c, endpoint: e}
-		if e.limits.of(s.model).acquire(c, &a.lease, 1000) != nil || !e.circuits.of(s.model).allow(&a.pass, false) {
+		held := lease{}
+		if e.limits.of(s.model).acquire(c, &held, 1000) != nil || !e.circuits.of(s.model).allow(&a.pass, false) {
 			b.Fatal("refused")
 		}
 		e.load.open.Add(1)
 		a.pass.ended(a, ClassOK)
-		a.lease.ended(a, ClassOK)
+		held.ended(a, ClassOK)
 		e.load.ended(a, ClassOK)
 	}
 }

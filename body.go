@@ -40,6 +40,7 @@ type streamBody struct {
 	attempt *attempt
 	src     io.ReadCloser
 	scan    *sse.Scanner
+	tape    wire.Tape // of the answer, if it may be rescued
 	stall   stall
 	closing atomic.Bool
 
@@ -186,10 +187,10 @@ func (b *streamBody) advance() {
 		timer := time.AfterFunc(drainWait, apart(b.hangUp))
 		defer timer.Stop()
 	}
-	was, terminated, told := b.whole(), b.done, b.attempt.tape
+	was, terminated, told := b.whole(), b.done, b.tape
 	ev, says, err := b.next()
 	if err != nil || says >= wire.Malformed {
-		b.attempt.tape = told // what is not passed on has not been told
+		b.tape = told // what is not passed on has not been told
 	}
 	switch {
 	case err != nil && was, err == io.EOF && b.attempt.answer.Ended():

@@ -137,7 +137,7 @@ func (k *cache) atOnce(c *call, e *entry, w wish, next http.RoundTripper) *http.
 	case fresh == renewing:
 		k.renew(c, next)
 	default:
-		c.answered()
+		c.vacate()
 	}
 	return resp
 }

@@ -131,7 +131,7 @@ func (row *hostRow) knows(base string) bool {
 }
 
 // A thinkingField is how a call to a host says whether the model is to think.
-type thinkingField int
+type thinkingField uint8
 
 const (
 	thinkingUnknown thinkingField = iota

@@ -165,10 +165,11 @@ func (c *call) until() time.Time {
 // with c.
 func (c *call) inName(ctx context.Context) *call {
 	other := &call{
-		Context: ctx, Call: c.Call, t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, look: c.look, body: c.body,
-		credential: c.credential, start: c.start, sought: c.sought, spare: c.spare, book: c.book,
+		Context: ctx, Call: c.untold(), t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, look: c.look, room: c.room, body: c.body,
+		start: c.start, spare: c.spare, book: c.book,
 	}
-	other.Call.Trail = nil
+	sought := *c.sought
+	other.sought = &sought
 	other.req = c.req.WithContext(other)
 	//lint:ignore SA1019 http.Client sets it still, for this caller alone, beside its context
 	other.req.Cancel = nil

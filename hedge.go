@@ -79,7 +79,7 @@ func (r *run) beside(first *attempt) (step, bool) {
 	}
 	o := r.t.choose(r.call, options, now)
 	r.call.mu.Lock()
-	r.call.racing = [2]string{first.endpoint.Account, o.endpoint.Account}
+	r.call.racing = [2]*endpoint{first.endpoint, o.endpoint}
 	r.call.mu.Unlock()
 	return step{endpoint: o.endpoint, model: o.model}, true
 }
@@ -119,6 +119,7 @@ func (a *attempt) send() sent {
 	}()
 	resp, err := a.endpoint.pipeline.RoundTrip(a.call.req.WithContext(a))
 	returned = true
+	a.moveTo(nil)
 	return sent{a: a, resp: resp, err: err}
 }
 
@@ -129,7 +130,7 @@ func (r *run) begin(s step) *attempt {
 	r.begun++
 	a := &attempt{
 		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.forced,
-		n: r.begun, start: time.Now(),
+		n: r.begun, start: time.Now(), room: c.room.share(),
 	}
 	a.enders = append(a.layers[:0], &s.endpoint.load)
 	s.endpoint.load.open.Add(1)

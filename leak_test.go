@@ -31,7 +31,7 @@ func TestAMillionExchangesLeakNothing(t *testing.T) {
 				for range each {
 					a := &attempt{endpoint: e, start: time.Now(), status: 503, limitSaid: random.IntN(20)}
 					tokens := 1 + random.IntN(1000)
-					lease := &a.lease
+					lease := new(lease)
 					if err := l.acquire(context.Background(), lease, tokens); err != nil {
 						if !errors.Is(err, ErrRateLimited) {
 							t.Errorf("acquire: %v", err)

@@ -66,13 +66,14 @@ func limit(next http.RoundTripper) http.RoundTripper {
 		if l == nil {
 			return next.RoundTrip(req)
 		}
-		switch err := l.acquire(req.Context(), &a.lease, a.call.tokens()); {
+		held := new(lease)
+		switch err := l.acquire(req.Context(), held, a.tokens()); {
 		case errors.Is(err, ErrRateLimited):
 			return nil, &trouble{class: ClassLimited, err: err}
 		case err != nil:
 			return nil, err
 		}
-		if !a.atEnd(&a.lease) {
+		if !a.atEnd(held) {
 			return nil, errOutrun
 		}
 		return next.RoundTrip(req)
@@ -323,9 +324,15 @@ func (l *limiter) settle(more int) {
 	}
 }
 
-// tokens estimates what a call will use (DeepSeek's documents: 0.3 token for
+// tokens estimates what an attempt will use (DeepSeek's documents: 0.3 token for
 // an English character, 0.6 for a Chinese one), its answer included.
-func (c *call) tokens() int { return max(1, estimate(c.body)+c.look.maxTokens) }
+func (a *attempt) tokens() int {
+	var body []byte
+	if a.room != nil {
+		body = a.room.text
+	}
+	return max(1, estimate(body)+a.call.look.maxTokens)
+}
 
 // estimate is about how many tokens a text has.
 func estimate(text []byte) int {

@@ -539,6 +539,9 @@ func TestLeavingGivesBackBothBuckets(t *testing.T) {
 }
 
 func TestTokensAreEstimated(t *testing.T) {
+	asks := func(body string) *attempt {
+		return &attempt{call: &call{look: lookInto([]byte(body))}, room: &room{text: []byte(body)}}
+	}
 	for _, tt := range []struct {
 		name, body string
 		want       int
@@ -549,13 +552,11 @@ func TestTokensAreEstimated(t *testing.T) {
 		{"accents", strings.Repeat("é", 10), 6},
 		{"nothing", "", 1},
 	} {
-		if got := (&call{body: []byte(tt.body)}).tokens(); got != tt.want {
+		if got := asks(tt.body).tokens(); got != tt.want {
 			t.Errorf("tokens of %s = %d, want %d", tt.name, got, tt.want)
 		}
 	}
-	c := &call{body: []byte(`{"max_tokens":500}`)}
-	c.look = lookInto(c.body)
-	if got := c.tokens(); got != 505 {
+	if got := asks(`{"max_tokens":500}`).tokens(); got != 505 {
 		t.Errorf("tokens with max_tokens = %d, want 505: 5 for 18 characters and 500", got)
 	}
 }

@@ -150,7 +150,7 @@ func (r *rescuer) Read(p []byte) (int, error) {
 		if n > 0 || err == nil || !broke(err) {
 			return n, err
 		}
-		r.told.take(&r.inner.Load().attempt.tape)
+		r.told.take(&r.inner.Load().tape)
 		r.mend(err)
 	}
 }
@@ -312,16 +312,16 @@ func (r *rescuer) ask(how rescueKind, broken *endpoint) *streamBody {
 	if r.over.Load() {
 		stop(errClosed)
 	}
-	body := r.call.body
+	in := r.call.room
 	if how == rescueContinues {
-		body = r.call.continued(r.told.text)
+		in = r.call.continued(r.told.text)
 	}
 	var visits []*visit
 	for _, avoid := range [...]string{broken.Account, ""} {
 		if ctx.Err() != nil {
 			break
 		}
-		c := r.call.again(ctx, how, body, avoid)
+		c := r.call.again(ctx, how, in, avoid)
 		c.visits = visits
 		begun, _ := c.book.sum()
 		loop := &run{t: c.t, call: c, begun: begun, rescues: true}
@@ -341,14 +341,13 @@ func (r *rescuer) ask(how rescueKind, broken *endpoint) *streamBody {
 
 // again is a call that goes on from this one's broken stream. Its attempts
 // stand in this one's trail.
-func (c *call) again(ctx context.Context, how rescueKind, body []byte, avoid string) *call {
+func (c *call) again(ctx context.Context, how rescueKind, in *room, avoid string) *call {
 	again := &call{
-		Context: ctx, Call: c.Call, t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, body: body, credential: c.credential,
+		Context: ctx, Call: c.untold(), t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, room: in, body: in.text,
 		start: time.Now(), prefixed: true, prefixKey: c.prefix(), parent: c, book: c.book, rescue: how, avoid: avoid,
 	}
-	again.Call.Trail = nil
 	again.req = c.req.WithContext(again)
-	again.look = lookInto(body)
+	again.look = lookInto(in.text)
 	again.look.model = c.look.model
 	again.look.prefix = c.look.prefix || how == rescueContinues
 	return again
@@ -357,14 +356,16 @@ func (c *call) again(ctx context.Context, how rescueKind, body []byte, avoid str
 // continued is the call's body with the text delivered as the beginning of the
 // answer, and no more room than is left. API:
 // https://api-docs.deepseek.com/guides/chat_prefix_completion.
-func (c *call) continued(text []byte) []byte {
+func (c *call) continued(text []byte) *room {
 	message := append([]byte(`,{"role":"assistant","content":`), gjson.AppendJSONString(nil, string(text))...)
 	edits := []edit{{span{c.look.messagesEnd, c.look.messagesEnd}, string(message) + `,"prefix":true}`}}
 	if c.look.maxTokens > 0 && c.look.maxTokensAt.to > 0 {
 		left := max(1, c.look.maxTokens-estimate(text))
 		edits = append(edits, edit{c.look.maxTokensAt, strconv.Itoa(left)})
 	}
-	return withEdits(c.body, edits)
+	in := roomFor(int64(len(c.body) + len(text)))
+	in.text = withEdits(in.text, c.body, edits)
+	return in
 }
 
 // A splice makes events of another attempt fit behind what has been delivered.
@@ -606,7 +607,7 @@ func (r *rescuer) pass(event said, moreText, moreReasoning string) {
 	r.told.other = r.told.other || event.other || event.torn
 	r.splice.text += len(moreText)
 	r.splice.reason += len(moreReasoning)
-	r.give(append(append([]byte("data: "), withEdits(data, edits)...), "\n\n"...))
+	r.give(append(withEdits([]byte("data: "), data, edits), "\n\n"...))
 }
 
 // before is how much text was told before the latest rescue.

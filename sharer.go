@@ -79,7 +79,7 @@ func (f *flight) suits(c *call) bool {
 	case f.err != nil && !f.call.exhausted:
 		return false
 	case f.err != nil, f.resp.StatusCode != http.StatusOK:
-		return f.call.credential == c.credential
+		return f.call.credential() == c.credential()
 	}
 	return true
 }

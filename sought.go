@@ -23,14 +23,15 @@ func (k *cache) recall(c *call) bool {
 	if k == nil || c.NoCache || c.body == nil || c.packed {
 		return false
 	}
-	s := &c.sought
+	s := &sought{}
+	c.sought = s
 	switch {
 	case c.Scope != "":
 		s.scope = key.OfName(c.Scope)
 	case k.policy.Scope != nil:
 		s.scope = key.OfName(k.policy.Scope(c.req))
 	default:
-		s.scope = key.OfCredential(c.credential)
+		s.scope = key.OfCredential(c.credential())
 	}
 	var room [512]byte
 	var ok bool
@@ -46,7 +47,7 @@ func (k *cache) recall(c *call) bool {
 
 // canonical finds the key of what the call says.
 func (k *cache) canonical(c *call) bool {
-	s := &c.sought
+	s := c.sought
 	text := canonicals.Get().(*[]byte)
 	defer canonicals.Put(text)
 	var ok bool

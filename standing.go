@@ -93,7 +93,7 @@ const (
 func (c *call) pauseKeys(e *endpoint, model string) [4]pauseKey {
 	limit := pauseKey{account: e.Account, model: model}
 	if !e.keyed {
-		limit.credential = c.credential
+		limit.credential = c.credential()
 	}
 	return [...]pauseKey{
 		ofEndpoint: {endpoint: e.Name}, ofAccount: {account: e.Account}, ofLimit: limit, ofModel: {endpoint: e.Name, model: model, op: c.op},
@@ -117,7 +117,7 @@ func (c *call) visited(account string) *visit {
 func (c *call) races(account string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.racing[0] == account || c.racing[1] == account
+	return c.racing[0] != nil && (c.racing[0].Account == account || c.racing[1].Account == account)
 }
 
 // elsewhere reports whether an endpoint the call has not been to could serve

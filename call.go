@@ -1,0 +1,282 @@
+package breakwater
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/wire"
+)
+
+// An operation is an inference operation by its path behind the base URL.
+// Only these are judged, cached and failed over.
+type operation string
+
+const (
+	opChat        operation = "/chat/completions"
+	opCompletions operation = "/completions" // fill in the middle
+	opResponses   operation = "/responses"
+	opMessages    operation = "/messages" // Anthropic's
+	opEmbeddings  operation = "/embeddings"
+)
+
+// operationOf tells the operation a request asks for.
+func operationOf(req *http.Request) (operation, bool) {
+	if req.Method != http.MethodPost || req.URL == nil {
+		return "", false
+	}
+	path := req.URL.Path
+	for _, op := range [...]operation{opChat, opCompletions, opResponses, opEmbeddings} {
+		if strings.HasSuffix(path, string(op)) {
+			return op, true
+		}
+	}
+	// Others have paths that end in /messages, too: OpenAI's threads have.
+	return opMessages, strings.HasSuffix(path, "/v1"+string(opMessages))
+}
+
+// wire returns the format of the operation's answers.
+func (op operation) wire() wire.Wire {
+	switch op {
+	case opResponses:
+		return wire.Responses
+	case opMessages:
+		return wire.Messages
+	case opEmbeddings:
+		return wire.Embeddings
+	}
+	return wire.Chat
+}
+
+// Call overrides, for one call, what the Transport is set to. Put it into the
+// request's context with [WithCall].
+type Call struct {
+	NoCache      bool   // neither take the answer from the cache nor keep it
+	NoShare      bool   // do not share an attempt with another call for the same
+	CacheControl string // directives for the cache beside those of the request's Cache-Control, and before them: "max-age=60"
+	Scope        string // who may share the answer, instead of CachePolicy.Scope
+	Endpoint     string // the one endpoint to use, by name; no failover to others
+	Attempts     int    // tries per account, instead of RetryPolicy.Attempts; 0: as there
+	Trail        *Trail // filled with the call's attempts, for those who never see the response
+}
+
+type callOptionsKey struct{}
+
+// WithCall returns a context whose calls follow c.
+func WithCall(ctx context.Context, c Call) context.Context {
+	return context.WithValue(ctx, callOptionsKey{}, &c)
+}
+
+// callOptions are those that ctx carries. Nobody changes them.
+func callOptions(ctx context.Context) *Call {
+	if c, ok := ctx.Value(callOptionsKey{}).(*Call); ok {
+		return c
+	}
+	return &noOptions
+}
+
+var noOptions Call
+
+// untold are the options of a call made in this one's name: its Trail is not
+// that one's.
+func (c *call) untold() *Call {
+	if c.Trail == nil {
+		return c.Call
+	}
+	options := *c.Call
+	options.Trail = nil
+	return &options
+}
+
+// A call is what the caller asked for, once. It is the context of all that is
+// done for it, so that every layer can find it, and the caller's responses can.
+type call struct {
+	context.Context // the caller's
+	*Call
+
+	t          *Transport
+	req        *http.Request // the caller's, its context being this call
+	op         operation
+	meant      *endpoint   // whose API the caller asked
+	candidates []*endpoint // that could serve it, best tier first
+	look       look
+	body       []byte        // whole; nil where it is streamed
+	room       *room         // that body is in; nil: none
+	streamed   io.ReadCloser // too large to be kept: sent once
+	start      time.Time
+	caller     atomic.Pointer[credential] // nil: nobody asked yet
+	sought     *sought                    // nil: nothing is kept of such calls
+	prefixKey  uint64
+
+	packed    bool // the body has a coding: nobody can look into it
+	nested    bool // made from within another call: by an Observer, say
+	spare     bool // an answer is kept that would do instead of a failure
+	exhausted bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
+	unprobed  bool // nor did it see to the end whether all are still down
+	prefixed  bool // prefixKey is known
+
+	parent *call      // whose broken stream this call goes on from; nil: none's
+	rescue rescueKind // how
+	avoid  string     // the account where it broke, if there is another
+
+	mu       sync.Mutex // guards what follows
+	visits   []*visit
+	unsuited []option     // whose limits the call exceeds
+	racing   [2]*endpoint // asked at the same time: see StreamPolicy.Hedge
+	failure  *Error       // behind an answer that breakwater wrote itself
+
+	book   *book // its trail: its own, or that of the call it is made for
+	own    book
+	single [1]*endpoint
+}
+
+type callKey struct{}
+
+// Value finds the call itself under its key.
+func (c *call) Value(key any) any {
+	if key == (callKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// newCall reads the request's body, whole if it may be kept, and looks into it.
+func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*call, error) {
+	c := &call{Context: req.Context(), Call: callOptions(req.Context()), t: t, op: op, meant: meant, start: time.Now()}
+	c.book = &c.own
+	c.candidates = t.candidates(c.single[:0], meant)
+	c.Trail.follow(c)
+	c.nested = callOf(req.Context()) != nil
+	c.req = req.WithContext(c)
+	if err := c.readBody(req, t.config.retry.MaxReplay); err != nil {
+		return nil, err
+	}
+	c.packed = len(req.Header["Content-Encoding"]) > 0
+	if t.cache.recall(c) {
+		return c, nil
+	}
+	c.look = lookInto(c.body)
+	c.look.model = t.names.intern(c.look.model)
+	if meant.row.prefix != "" && strings.HasPrefix(req.URL.Path, meant.row.prefix+"/") {
+		c.look.prefix = beginsAnswer(c.body)
+	}
+	return c, nil
+}
+
+// isInference reports whether the call is one for sure. Its path says so where
+// the endpoint was given or its host is known; elsewhere, paths like these may
+// belong to anybody, and the body has to name a model.
+func (c *call) isInference() bool {
+	return c.op == opChat || len(c.t.tiers) > 0 || c.meant.row.host != HostOpenAI || c.look.model != ""
+}
+
+// restored is the caller's request with its body back.
+func (c *call) restored(req *http.Request) *http.Request {
+	req = req.WithContext(req.Context())
+	switch {
+	case c.streamed != nil:
+		req.Body = c.streamed
+	case c.body != nil:
+		req.Body = io.NopCloser(bytes.NewReader(c.body))
+	}
+	return req
+}
+
+// readBody takes the body over from the caller's request, and closes it
+// unless it is streamed on.
+func (c *call) readBody(req *http.Request, limit int64) error {
+	if req.Body == nil || req.Body == http.NoBody {
+		return nil
+	}
+	if req.ContentLength > limit {
+		c.streamed = &closedOnce{Reader: req.Body, closer: req.Body}
+		return nil
+	}
+	room := roomFor(req.ContentLength)
+	err := room.fill(req.Body, req.ContentLength, limit)
+	switch {
+	case err == nil:
+		c.room, c.body = room, room.text
+		return req.Body.Close()
+	case err == errTooLarge:
+		c.streamed = &closedOnce{Reader: io.MultiReader(bytes.NewReader(room.text), req.Body), closer: req.Body}
+		return nil
+	}
+	return errors.Join(err, req.Body.Close())
+}
+
+// choices is how many the answer is to have.
+func (c *call) choices() int {
+	if c.streamed != nil || c.packed {
+		return wire.Unknown
+	}
+	return c.look.choices
+}
+
+// thinking reports whether e is expected to think before it answers.
+func (c *call) thinking(e *endpoint) bool {
+	model, _ := e.serves(c)
+	return c.look.thinking || e.row.thinks(c.look.model) || e.row.thinks(model)
+}
+
+// vacate makes the room of the call's body over to another call: nobody looks
+// into it from now on.
+func (c *call) vacate() {
+	c.room.leave()
+	c.room, c.body = nil, nil
+}
+
+// A credential stands for the caller's own, without being it.
+type credential [sha256.Size]byte
+
+// credentialHeaders are the headers that say who a caller is.
+var credentialHeaders = []string{"Authorization", "X-Api-Key", "Api-Key"}
+
+// isCredential reports whether a header says who a caller is, however it is
+// spelt: a header map may hold names that are not canonical.
+func isCredential(name string) bool {
+	return slices.ContainsFunc(credentialHeaders, func(c string) bool { return len(c) == len(name) && strings.EqualFold(c, name) })
+}
+
+// credential is who the call's caller is.
+func (c *call) credential() credential {
+	if known := c.caller.Load(); known != nil {
+		return *known
+	}
+	known := credentialOf(c.req)
+	c.caller.Store(&known)
+	return known
+}
+
+func credentialOf(req *http.Request) credential {
+	var sum [512]byte
+	text := sum[:0]
+	add := func(name string, values []string) {
+		for _, v := range values {
+			text = append(append(append(text, name...), 0), v...)
+			text = append(text, 0)
+		}
+	}
+	for _, name := range credentialHeaders {
+		add(name, req.Header[name])
+	}
+	for name, values := range req.Header {
+		if isCredential(name) && !slices.Contains(credentialHeaders, name) {
+			add(strings.ToLower(name), values)
+		}
+	}
+	return sha256.Sum256(text)
+}
