@@ -1,12 +1,15 @@
 package breakwater
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"sync"
 	"unsafe"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // look is what the one look into a request's body found.
@@ -73,73 +76,70 @@ func (n *names) intern(name string) string {
 // the host will say what is wrong with it.
 func lookInto(body []byte) look {
 	l := look{choices: 1}
-	text := gjson.Parse(unsafe.String(unsafe.SliceData(body), len(body)))
-	if !text.IsObject() {
-		return l
-	}
 	modes, n, prompts := 0, 1.0, 1
-	think := func(in thinkingField, on bool, key, value gjson.Result) {
+	think := func(in thinkingField, on bool, m wire.Member) {
 		modes++
 		l.thinking = l.thinking || on
-		l.thinkingIn, l.thinkingAt = in, span{key.Index, value.Index + len(value.Raw)}
+		l.thinkingIn, l.thinkingAt = in, span{m.NameAt, m.ValueEnds}
 	}
-	text.ForEach(func(key, value gjson.Result) bool {
-		switch key.Str {
+	wire.Members(body, func(m wire.Member) {
+		at := span{m.ValueAt, m.ValueEnds}
+		value := func() gjson.Result { return gjson.Parse(unsafe.String(unsafe.SliceData(m.Value), len(m.Value))) }
+		switch string(m.Name) {
 		case "model":
 			// No model has a name like a book: such a one is passed on, not kept.
-			if value.Type == gjson.String && closed(value.Raw) && len(value.Str) <= maxName {
-				l.model = value.Str
-				l.modelAt = span{value.Index, value.Index + len(value.Raw)}
+			if v := value(); v.Type == gjson.String && len(v.Str) <= maxName {
+				l.model, l.modelAt = v.Str, at
 			}
 		case "stream":
-			l.stream = value.Type == gjson.True
+			l.stream = value().Type == gjson.True
 		case "stream_options":
-			l.extraUsage = value.Get("include_usage").Type == gjson.True
+			l.extraUsage = value().Get("include_usage").Type == gjson.True
 		case "thinking":
 			l.saysThinking |= 1 << thinkingObject
-			if kind := value.Get("type").Str; kind != "" {
-				think(thinkingObject, kind != "disabled", key, value)
+			if kind := value().Get("type").Str; kind != "" {
+				think(thinkingObject, kind != "disabled", m)
 			}
 		case "enable_thinking":
 			l.saysThinking |= 1 << enableThinking
-			if value.IsBool() {
-				think(enableThinking, value.Type == gjson.True, key, value)
+			if v := value(); v.IsBool() {
+				think(enableThinking, v.Type == gjson.True, m)
 			}
 		case "reasoning":
 			l.saysThinking |= 1 << reasoningObject
-			if enabled := value.Get("enabled"); enabled.IsBool() {
-				think(reasoningObject, enabled.Type == gjson.True, key, value)
+			if enabled := value().Get("enabled"); enabled.IsBool() {
+				think(reasoningObject, enabled.Type == gjson.True, m)
 			}
 		case "user", "user_id":
 			if l.userField != "" {
 				l.userAt = span{} // both: none is renamed
 				break
 			}
-			l.userField, l.userAt = "user", span{key.Index, key.Index + len(key.Raw)} // no part of the body: it is kept for long
-			if key.Str == "user_id" {
+			l.userField, l.userAt = "user", span{m.NameAt, m.NameEnds} // no part of the body: it is kept for long
+			if string(m.Name) == "user_id" {
 				l.userField = "user_id"
 			}
 		case "temperature":
-			l.temperature, l.hasTemperature = value.Num, value.Type == gjson.Number
+			v := value()
+			l.temperature, l.hasTemperature = v.Num, v.Type == gjson.Number
 		case "max_tokens", "max_completion_tokens", "max_output_tokens":
-			l.maxTokens = int(min(max(value.Num, 0), 1<<31))
-			l.maxTokensAt = span{value.Index, value.Index + len(value.Raw)}
+			l.maxTokens = int(min(max(value().Num, 0), 1<<31))
+			l.maxTokensAt = at
 		case "messages":
-			if raw := value.Raw; len(raw) > 2 && value.IsArray() && raw[len(raw)-1] == ']' && raw[len(raw)-2] == '}' {
-				l.messagesEnd = value.Index + len(raw) - 1
+			if bytes.HasPrefix(m.Value, []byte("[")) && bytes.HasSuffix(m.Value, []byte("}]")) {
+				l.messagesEnd = m.ValueEnds - 1
 			}
 		case "logprobs":
-			l.logprobs = value.Type == gjson.True
+			l.logprobs = value().Type == gjson.True
 		case "n":
-			n = min(max(value.Float(), 1), 128) // hosts take "2" for 2
+			n = min(max(value().Float(), 1), 128) // hosts take "2" for 2
 		case "prompt":
-			prompts = promptsIn(value)
+			prompts = promptsIn(value())
 		case "previous_response_id", "conversation":
-			l.stateful = l.stateful || value.Type != gjson.Null
+			l.stateful = l.stateful || value().Type != gjson.Null
 		case "background":
-			l.stateful = l.stateful || value.Type == gjson.True
+			l.stateful = l.stateful || value().Type == gjson.True
 		}
-		return true
 	})
 	if modes > 1 {
 		l.thinkingAt = span{}
@@ -175,10 +175,6 @@ func beginsAnswer(body []byte) bool {
 	})
 	return prefix
 }
-
-// closed reports whether a JSON string literal has its closing quote, which a
-// cut body's last one has not.
-func closed(raw string) bool { return len(raw) >= 2 && raw[len(raw)-1] == '"' }
 
 // An edit puts text in the place of a span.
 type edit struct {

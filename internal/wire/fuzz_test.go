@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/tidwall/gjson"
 )
 
 // seed gives a fuzz target what is odd of JSON and what is odd of the wires.
@@ -53,6 +55,42 @@ func FuzzValid(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if got, want := Valid(data), json.Valid(data) && depth(data) <= maxDepth; got != want {
 			t.Errorf("Valid(%q) = %v, want %v", data, got, want)
+		}
+	})
+}
+
+// FuzzMembers: of an object that is JSON, Members finds what gjson does; of
+// anything else it finds parts, in order.
+func FuzzMembers(f *testing.F) {
+	seed(f)
+	for _, text := range []string{`{"a\\":"\\\"","\u0061\"":[{"]":"}"},"\\"] , "b" :-1e5}x`, `{"a":}`, `{"a":]}`, `{"a":1]`, `{"":"","":{}}`, `{"a":"}`, `{"a\`, `{"a":tru`, `{"a":[}]}`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var got []Member
+		whole, end := Members(data, func(m Member) { got = append(got, m) }), 0
+		for _, m := range got {
+			if m.NameAt < end || m.NameEnds < m.NameAt+2 || m.ValueAt <= m.NameEnds || m.ValueEnds < m.ValueAt || m.ValueEnds > len(data) || string(m.Value) != string(data[m.ValueAt:m.ValueEnds]) {
+				t.Fatalf("Members(%q) found %+v", data, got)
+			}
+			end = m.ValueEnds
+		}
+		text := gjson.ParseBytes(data)
+		if !json.Valid(data) || !text.IsObject() {
+			return
+		}
+		if !whole {
+			t.Fatalf("Members(%q) = false", data)
+		}
+		text.ForEach(func(name, value gjson.Result) bool {
+			if len(got) == 0 || string(got[0].Name) != name.Str || string(got[0].Value) != value.Raw || got[0].NameAt != name.Index || got[0].ValueAt != value.Index {
+				t.Fatalf("Members(%q): found %+v where %s: %s stands", data, got, name.Raw, value.Raw)
+			}
+			got = got[1:]
+			return true
+		})
+		if len(got) > 0 {
+			t.Errorf("Members(%q) found %+v besides", data, got)
 		}
 	})
 }
