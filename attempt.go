@@ -107,13 +107,22 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	if class == ClassOK {
 		a.call.t.prefixes.note(a)
 	}
-	entry := a.call.book.amend(a.place, func(t *Attempt) {
+	accepted := false
+	a.call.book.amend(a.place, func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, used, bytes
 		t.Elapsed = time.Since(a.start)
+		accepted = t.Verdict == VerdictAccept
 	})
-	if entry.Verdict == VerdictAccept {
-		a.call.t.emit(a.call, entry.event(KindAttempt))
+	if accepted {
+		a.emit(KindAttempt)
 	} // else the loop tells, once it knows what to do next
+}
+
+// emit tells observers what the trail says of the attempt.
+func (a *attempt) emit(kind Kind) {
+	if c := a.call; c.t.observed() {
+		c.t.emit(c, c.book.at(a.place).event(kind))
+	}
 }
 
 // tell tells the enders, from the last to the first: all of them, even if the
@@ -174,7 +183,7 @@ func (t *trouble) refusal() *refusal {
 	if t.resp == nil || len(t.body) > maxKeptRefusal {
 		return nil
 	}
-	return &refusal{status: t.status, contentType: t.resp.Header.Get("Content-Type"), body: t.body}
+	return &refusal{status: t.status, contentType: first(t.resp.Header, "Content-Type"), body: t.body}
 }
 
 // gate is the middleware that sends and judges: it makes the attempt's own
@@ -198,7 +207,11 @@ func gate(next http.RoundTripper) http.RoundTripper {
 		case resp.Body == nil:
 			resp.Body = http.NoBody
 		}
-		return a.judge(resp)
+		status := resp.StatusCode
+		if resp, err = a.judge(resp); err != nil {
+			a.call.book.amend(a.place, func(t *Attempt) { t.Status = status })
+		}
+		return resp, err
 	})
 }
 
@@ -353,13 +366,12 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	if !a.call.goesTo(a.endpoint) {
 		dropForeign(resp.Header)
 	}
-	a.call.book.amend(a.place, func(t *Attempt) { t.Status = resp.StatusCode })
 	if len(a.endpoint.row.limits) > 0 {
 		a.heedLimits(resp.Header)
 	}
-	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	kind, _, _ := strings.Cut(first(resp.Header, "Content-Type"), ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
-	packed := isPacked(resp.Header.Get("Content-Encoding"))
+	packed := isPacked(first(resp.Header, "Content-Encoding"))
 	switch {
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return nil, a.refusal(resp)
@@ -370,6 +382,15 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 		return a.judgeStream(resp)
 	}
 	return a.judgeJSON(resp)
+}
+
+// first is the first value of a header by its canonical name, as Header.Get
+// returns it for any spelling.
+func first(h http.Header, name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 // heedLimits has the account's limit rest that this very answer has used up.
@@ -386,6 +407,9 @@ func (a *attempt) heedLimits(h http.Header) {
 // isPacked reports whether a body has a coding that hides what it says. The
 // base has undone what it asked for; what is no known coding hides nothing.
 func isPacked(codings string) bool {
+	if codings == "" {
+		return false
+	}
 	for coding := range strings.SplitSeq(codings, ",") {
 		switch strings.ToLower(strings.TrimSpace(coding)) {
 		case "gzip", "x-gzip", "br", "zstd", "deflate", "compress", "x-compress", "dcb", "dcz":
@@ -458,7 +482,7 @@ func setBody(resp *http.Response, body io.ReadCloser, length int) {
 	resp.Body = body
 	resp.ContentLength = int64(length)
 	resp.TransferEncoding = nil
-	if resp.Header.Get("Content-Length") != "" {
+	if first(resp.Header, "Content-Length") != "" {
 		resp.Header.Set("Content-Length", strconv.Itoa(length))
 	}
 }

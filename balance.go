@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/tidwall/gjson"
+
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // BalancePolicy says which endpoint of a tier gets a call. Tiers come first: a
@@ -253,24 +255,22 @@ func (c *call) prefix() uint64 {
 // calls of a conversation share, whatever is added to it.
 func prefixOf(body []byte) uint64 {
 	var sum uint64
-	add := func(text string) {
-		b := []byte(text)
-		sum = mix(sum ^ (uint64(crc32.Checksum(b, castagnoli))<<32 | uint64(crc32.ChecksumIEEE(b))))
+	add := func(text []byte) {
+		sum = mix(sum ^ (uint64(crc32.Checksum(text, castagnoli))<<32 | uint64(crc32.ChecksumIEEE(text))))
 	}
-	gjson.ParseBytes(body).ForEach(func(key, value gjson.Result) bool {
-		switch key.Str {
+	wire.Members(body, func(m wire.Member) {
+		switch string(m.Name) {
 		case "model", "user", "user_id", "tools", "system", "instructions", "prompt":
-			add(value.Raw)
+			add(m.Value)
 		case "messages", "input":
 			first := true
-			value.ForEach(func(_, message gjson.Result) bool {
-				add(message.Raw)
+			parsed(m.Value).ForEach(func(_, message gjson.Result) bool {
+				add([]byte(message.Raw))
 				more := first && message.Get("role").Str != "user"
 				first = false
 				return more
 			})
 		}
-		return true
 	})
 	return sum
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+
+	"github.com/breakwater-go/breakwater/internal/cow"
 )
 
 // BreakerPolicy says when the circuit of a model at an endpoint opens, and
@@ -83,10 +85,7 @@ func breaker(next http.RoundTripper) http.RoundTripper {
 		}
 		resp, err := next.RoundTrip(req)
 		if err == nil {
-			if a.pass.probes() {
-				a.pass.report(success) // committed: a half-open circuit closes now, not at the end of a long stream
-			}
-			c.answers()
+			a.pass.commits()
 		}
 		return resp, err
 	})
@@ -97,13 +96,11 @@ type circuits struct {
 	policy   BreakerPolicy
 	t        *Transport
 	endpoint string
-
-	mu  sync.Mutex // guards all
-	all map[string]*circuit
+	all      cow.Map[string, *circuit]
 }
 
 func newCircuits(t *Transport, endpoint string) *circuits {
-	return &circuits{policy: t.config.breaker, t: t, endpoint: endpoint, all: make(map[string]*circuit)}
+	return &circuits{policy: t.config.breaker, t: t, endpoint: endpoint}
 }
 
 // of returns model's circuit; nil where there are none.
@@ -111,20 +108,17 @@ func (cs *circuits) of(model string) *circuit {
 	if cs.policy.off() {
 		return nil
 	}
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	c := cs.all[model]
-	if c == nil {
-		if len(cs.all) >= maxCircuits {
-			model = "" // all further names share one
-			if c = cs.all[model]; c != nil {
-				return c
-			}
-		}
-		c = newCircuit(cs, model)
-		cs.all[model] = c
+	if c, ok := cs.all.Get(model); ok {
+		return c
 	}
-	return c
+	if len(cs.all.All()) >= maxCircuits {
+		model = "" // all further names share one
+	}
+	return cs.all.Update(model, func(all map[string]*circuit) *circuit {
+		c := newCircuit(cs, model)
+		all[model] = c
+		return c
+	})
 }
 
 // A circuit is gobreaker's state machine with the pause taken out of it:
@@ -137,8 +131,10 @@ type circuit struct {
 	gb    *gobreaker.TwoStepCircuitBreaker[struct{}]
 
 	relapse atomic.Bool // the next failure opens it: what closed it broke
+	changed atomic.Bool // there are changes to be told
 
 	mu        sync.Mutex // guards what follows; gobreaker's own lock is taken before it, never after
+	state     gobreaker.State
 	openUntil time.Time
 	openFor   time.Duration // the next time it opens
 	lately    time.Duration // openFor before it closed
@@ -160,7 +156,7 @@ func newCircuit(owner *circuits, model string) *circuit {
 		Timeout:       1, // ns; see circuit
 		ReadyToTrip:   func(n gobreaker.Counts) bool { return c.relapse.Load() || c.trips(n) },
 		IsExcluded:    func(err error) bool { return err == errNeutral },
-		OnStateChange: c.changed,
+		OnStateChange: c.moves,
 	})
 	return c
 }
@@ -194,11 +190,12 @@ var (
 	errFailure = errors.New("failure")
 )
 
-// changed runs under gobreaker's lock: it takes notes, flush tells them.
-func (c *circuit) changed(_ string, from, to gobreaker.State) {
+// moves runs under gobreaker's lock: it takes notes, flush tells them.
+func (c *circuit) moves(_ string, from, to gobreaker.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
+	c.state = to
 	switch {
 	case to == gobreaker.StateOpen:
 		p := c.owner.policy
@@ -222,6 +219,7 @@ func (c *circuit) changed(_ string, from, to gobreaker.State) {
 	if to != gobreaker.StateHalfOpen {
 		c.probes = nil
 	}
+	c.changed.Store(true)
 	c.changes = append(c.changes, Event{
 		Kind: KindCircuit, Endpoint: c.owner.endpoint, Model: c.model,
 		From: from.String(), To: to.String(), Wait: max(c.openUntil.Sub(now), 0),
@@ -238,6 +236,9 @@ func jitter(d time.Duration) time.Duration {
 
 // flush emits the changes noted, with no lock held.
 func (c *circuit) flush() {
+	if !c.changed.CompareAndSwap(true, false) {
+		return
+	}
 	c.mu.Lock()
 	changes := c.changes
 	c.changes = nil
@@ -247,47 +248,26 @@ func (c *circuit) flush() {
 	}
 }
 
-// ready reports whether allow would let an attempt pass now, and if the
-// circuit is open, until when.
-func (c *circuit) ready(now time.Time) (bool, time.Time) {
-	if c == nil {
-		return true, time.Time{}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now.Before(c.openUntil) {
-		return false, c.openUntil
-	}
-	return c.roomLocked(now), time.Time{}
+// A circuitStanding is how a circuit stands towards an attempt at one moment.
+type circuitStanding struct {
+	ready   bool // allow would let it pass
+	tripped bool // it has opened and not closed since
+	ramping bool // its endpoint is to be spared further attempts, for it has just closed
 }
 
-// tripped reports whether the circuit has opened and not closed since.
-func (c *circuit) tripped() bool {
+// stands tells how the circuit stands while its endpoint has so many attempts
+// open. Load that returns all at once is how a host that came back goes down again.
+func (c *circuit) stands(now time.Time, open int64) circuitStanding {
 	if c == nil {
-		return false
+		return circuitStanding{ready: true}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.openUntil.IsZero()
-}
-
-// answers notes that an attempt has shown payload.
-func (c *circuit) answers() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.answered++
-}
-
-// ramping reports whether an endpoint with that many attempts open is to be
-// spared further ones, for its circuit has just closed: load that returns all
-// at once is how a host that came back goes down again.
-func (c *circuit) ramping(now time.Time, open int64) bool {
-	if c == nil {
-		return false
+	return circuitStanding{
+		ready:   !now.Before(c.openUntil) && c.roomLocked(now),
+		tripped: !c.openUntil.IsZero(),
+		ramping: !c.closedAt.IsZero() && now.Sub(c.closedAt) < c.owner.t.config.balance.Ramp && open > c.answered,
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return !c.closedAt.IsZero() && now.Sub(c.closedAt) < c.owner.t.config.balance.Ramp && open > c.answered
 }
 
 // roomLocked reports whether one more may probe: there are fewer than there
@@ -343,16 +323,13 @@ func (c *circuit) allow(p *pass, forced bool) bool {
 	if err != nil {
 		return false
 	}
-	p.own.done, p.own.holders = done, 1
-	p.slot = &p.own
-	probes := c.gb.State() == gobreaker.StateHalfOpen
-	if probes {
-		p.own.told = make(chan struct{})
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	p.own.done, p.own.holders = done, 1
+	p.slot = &p.own
 	c.streak.begins(p)
-	if probes {
+	if c.state == gobreaker.StateHalfOpen {
+		p.own.told = make(chan struct{})
 		c.probes = append(c.probes, &p.own)
 		c.probedAt = p.since
 	}
@@ -365,9 +342,10 @@ func (c *circuit) followLocked(now time.Time) *slot {
 		return nil
 	}
 	slow := c.probes[len(c.probes)-1]
-	if !slow.share() {
+	if slow.done == nil { // its outcome is known
 		return nil
 	}
+	slow.holders++
 	c.probedAt = now
 	return slow
 }
@@ -377,27 +355,14 @@ func (c *circuit) followLocked(now time.Time) *slot {
 type slot struct {
 	told chan struct{} // of a probe: closed when its outcome is known
 
-	mu      sync.Mutex // guards what follows
+	// Guarded by the circuit's mu.
 	done    func(error)
 	holders int
 }
 
-// share takes part in a slot whose outcome is not known yet.
-func (s *slot) share() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.done == nil {
-		return false
-	}
-	s.holders++
-	return true
-}
-
-// leave returns how to tell gobreaker the outcome, nil if that is done or left
-// to those who still share the slot.
-func (s *slot) leave(o outcome) func(error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// leaveLocked returns how to tell gobreaker the outcome, nil if that is done or
+// left to those who still share the slot.
+func (s *slot) leaveLocked(o outcome) func(error) {
 	s.holders--
 	if s.done == nil || o == neutral && s.holders > 0 {
 		return nil
@@ -443,48 +408,56 @@ type pass struct {
 	since   time.Time
 	own     slot
 
+	// Guarded by the circuit's mu.
 	seq          uint64 // these are the streak's
 	older, newer *pass
-
-	mu       sync.Mutex // guards what follows
-	slot     *slot      // its own or a slow probe's; nil once left
-	probed   bool       // its first report was a probe's
-	reported bool
+	slot         *slot // its own or a slow probe's; nil once left
+	probed       bool  // its first report was a probe's
+	reported     bool
 }
 
-// probes reports whether the attempt is to show if its circuit may close.
-func (p *pass) probes() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.slot != nil && p.slot.told != nil
+// commits takes in that the attempt has shown payload. A half-open circuit
+// closes now, not at the end of a long stream.
+func (p *pass) commits() {
+	c := p.circuit
+	c.mu.Lock()
+	probes := p.slot != nil && p.slot.told != nil
+	if !probes {
+		c.answered++
+	}
+	c.mu.Unlock()
+	if probes {
+		p.report(success)
+		c.mu.Lock()
+		c.answered++
+		c.mu.Unlock()
+	}
 }
 
 // report tells the outcome. The first call counts; of later ones only a
 // failure, as one failure more: a stream that broke behind the commit.
 func (p *pass) report(o outcome) {
-	p.mu.Lock()
+	c := p.circuit
+	defer c.flush()
+	c.mu.Lock()
 	left, again := p.slot, p.reported
 	p.slot, p.reported = nil, true
 	p.probed = p.probed || left != nil && left.told != nil
 	probed := p.probed
-	p.mu.Unlock()
-	c := p.circuit
-	defer c.flush()
-	if again && o != failure {
+	var done func(error)
+	switch {
+	case !again:
+		c.streak.ends(p, o)
+	case o == failure:
+		c.streak.fails(p)
+	default:
+		c.mu.Unlock()
 		return
 	}
-	var done func(error)
 	if left != nil {
-		done = left.leave(o)
-	}
-	c.mu.Lock()
-	if again {
-		c.streak.fails(p)
-	} else {
-		c.streak.ends(p, o)
-	}
-	if done != nil && left.told != nil {
-		c.probes = slices.DeleteFunc(c.probes, func(s *slot) bool { return s == left })
+		if done = left.leaveLocked(o); done != nil && left.told != nil {
+			c.probes = slices.DeleteFunc(c.probes, func(s *slot) bool { return s == left })
+		}
 	}
 	c.mu.Unlock()
 	// gobreaker drops a result older than its window, and a slot given back is

@@ -8,12 +8,12 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/budget"
+	"github.com/breakwater-go/breakwater/internal/cow"
 )
 
 // A Middleware wraps a RoundTripper into another.
@@ -213,8 +213,10 @@ func (e *wireError) Unwrap() error { return e.error }
 func checkHeader(h http.Header) error {
 	for name, values := range h {
 		for _, v := range values {
-			if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7F }) {
-				return fmt.Errorf("breakwater: the value of header %q has a line break or control character in it", name)
+			for i := range len(v) {
+				if b := v[i]; b < ' ' && b != '\t' || b == 0x7F {
+					return fmt.Errorf("breakwater: the value of header %q has a line break or control character in it", name)
+				}
 			}
 		}
 	}
@@ -223,16 +225,18 @@ func checkHeader(h http.Header) error {
 
 // finished tells of a call that returns to its caller.
 func (t *Transport) finished(c *call, resp *http.Response, err error) {
-	e := Event{Kind: KindCall, Elapsed: time.Since(c.start), Err: err}
-	if resp != nil {
-		e.Status = resp.StatusCode
-		e.Endpoint = resp.Header.Get(headerEndpoint)
-	}
 	if err != nil || c.exhausted {
 		t.counts.failed.Add(1)
 	}
-	e.Attempt, e.Class = c.book.sum()
-	t.counts.attempts.Add(int64(e.Attempt))
+	sent, class := c.book.sum()
+	t.counts.attempts.Add(int64(sent))
+	if !t.observed() {
+		return
+	}
+	e := Event{Kind: KindCall, Attempt: sent, Class: class, Elapsed: time.Since(c.start), Err: err}
+	if resp != nil {
+		e.Status, e.Endpoint = resp.StatusCode, first(resp.Header, headerEndpoint)
+	}
 	t.emit(c, e)
 }
 
@@ -297,10 +301,7 @@ func (t *Transport) candidates(all []*endpoint, meant *endpoint) []*endpoint {
 
 // origins are the endpoints of a Transport that was given none, one for each
 // origin asked: a bounded number, since callers name them.
-type origins struct {
-	mu  sync.Mutex // guards all
-	all map[originKey]*endpoint
-}
+type origins struct{ all cow.Map[originKey, *endpoint] }
 
 // An originKey is an origin as callers spell it: two spellings of one origin
 // have circuits of their own, which costs less than to compare them each time.
@@ -310,35 +311,21 @@ const maxOrigins = 256
 
 func (o *origins) of(t *Transport, u *url.URL) *endpoint {
 	key := originKey{u.Scheme, u.Host}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if e := o.all[key]; e != nil {
+	if e, ok := o.all.Get(key); ok {
 		return e
 	}
-	if len(o.all) >= maxOrigins {
-		for other := range o.all {
-			delete(o.all, other)
-			break
+	return o.all.Update(key, func(all map[originKey]*endpoint) *endpoint {
+		if len(all) >= maxOrigins {
+			for other := range all {
+				delete(all, other)
+				break
+			}
 		}
-	}
-	if o.all == nil {
-		o.all = make(map[originKey]*endpoint)
-	}
-	at := origin(u)
-	e := t.newEndpoint(Endpoint{Name: u.Host, URL: at, Account: at, Host: hostOf(u.Hostname())}, 0)
-	o.all[key] = e
-	return e
-}
-
-// list returns the endpoints so far.
-func (o *origins) list() []*endpoint {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	list := make([]*endpoint, 0, len(o.all))
-	for _, e := range o.all {
-		list = append(list, e)
-	}
-	return list
+		at := origin(u)
+		e := t.newEndpoint(Endpoint{Name: u.Host, URL: at, Account: at, Host: hostOf(u.Hostname())}, 0)
+		all[key] = e
+		return e
+	})
 }
 
 // CloseIdleConnections closes the base's idle connections, as

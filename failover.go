@@ -398,17 +398,18 @@ var errPanic = errors.New("breakwater: panic below")
 // accept hands the response over.
 func (r *run) accept(a *attempt, resp *http.Response) {
 	now := time.Now()
-	entry := r.call.book.amend(a.place, func(t *Attempt) {
-		t.Verdict, t.Class, t.Status, t.FirstToken = VerdictAccept, ClassOK, resp.StatusCode, now.Sub(a.start)
+	took := now.Sub(a.start)
+	r.call.book.amend(a.place, func(t *Attempt) {
+		t.Verdict, t.Class, t.Status, t.FirstToken = VerdictAccept, ClassOK, resp.StatusCode, took
 	})
-	a.endpoint.load.sample(entry.FirstToken, now)
+	a.endpoint.load.sample(took, now)
 	if r.t.pauses.any() {
 		for _, key := range r.call.pauseKeys(a.endpoint, a.model) {
 			r.t.pauses.recovered(key)
 		}
 	}
 	r.sign(a.endpoint, resp)
-	r.t.emit(r.call, entry.event(KindCommit))
+	a.emit(KindCommit)
 	if whole, ok := resp.Body.(*wholeBody); ok {
 		a.end(ClassOK, nil, usageOf(a.answer.Usage), int64(len(whole.bytes)))
 		a.cancel(errClosed)
@@ -582,7 +583,7 @@ func (r *run) distrust(a *attempt, tr *trouble, s step, now time.Time) {
 
 // report tells of a failed attempt, now that it is known what follows.
 func (a *attempt) report(s step) {
-	entry := a.call.book.amend(a.place, func(t *Attempt) {
+	a.call.book.amend(a.place, func(t *Attempt) {
 		switch {
 		case s.endpoint == nil:
 			t.Verdict = VerdictStop
@@ -592,7 +593,7 @@ func (a *attempt) report(s step) {
 			t.Verdict = VerdictElsewhere
 		}
 	})
-	a.call.t.emit(a.call, entry.event(KindAttempt))
+	a.emit(KindAttempt)
 }
 
 // giveUp is the end of a call that no endpoint answered.

@@ -53,9 +53,12 @@ type Event struct {
 // no lock held: it may call Status. It must be fast and safe for concurrent use.
 type Observer func(context.Context, Event)
 
+// observed reports whether anybody is told.
+func (t *Transport) observed() bool { return len(t.config.observers) > 0 }
+
 // emit tells all observers.
 func (t *Transport) emit(ctx context.Context, e Event) {
-	if len(t.config.observers) == 0 {
+	if !t.observed() {
 		return
 	}
 	e.Time = time.Now()

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"slices"
 	"strings"
-	"sync"
 	"unsafe"
 
 	"github.com/tidwall/gjson"
 
+	"github.com/breakwater-go/breakwater/internal/cow"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -42,10 +42,7 @@ type span struct{ from, to int }
 
 // names keeps model names, so that those of calls need not be copied out of
 // their bodies each time: a bounded number, since they come from callers.
-type names struct {
-	mu  sync.RWMutex // guards all
-	all map[string]string
-}
+type names struct{ all cow.Map[string, string] }
 
 const (
 	maxNames = 1024
@@ -53,22 +50,16 @@ const (
 )
 
 func (n *names) intern(name string) string {
-	n.mu.RLock()
-	known, ok := n.all[name]
-	n.mu.RUnlock()
-	if ok {
+	if known, ok := n.all.Get(name); ok {
 		return known
 	}
-	name = strings.Clone(name)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.all == nil {
-		n.all = make(map[string]string)
+	if name = strings.Clone(name); len(n.all.All()) >= maxNames {
+		return name
 	}
-	if len(n.all) < maxNames {
-		n.all[name] = name
-	}
-	return name
+	return n.all.Update(name, func(all map[string]string) string {
+		all[name] = name
+		return name
+	})
 }
 
 // lookInto reads the fields breakwater needs in one pass. The model's name is
@@ -84,7 +75,7 @@ func lookInto(body []byte) look {
 	}
 	wire.Members(body, func(m wire.Member) {
 		at := span{m.ValueAt, m.ValueEnds}
-		value := func() gjson.Result { return gjson.Parse(unsafe.String(unsafe.SliceData(m.Value), len(m.Value))) }
+		value := func() gjson.Result { return parsed(m.Value) }
 		switch string(m.Name) {
 		case "model":
 			// No model has a name like a book: such a one is passed on, not kept.
@@ -146,6 +137,11 @@ func lookInto(body []byte) look {
 	}
 	l.choices = int(min(n*float64(prompts), 128))
 	return l
+}
+
+// parsed is a part of a body as gjson sees it, not a copy.
+func parsed(text []byte) gjson.Result {
+	return gjson.Parse(unsafe.String(unsafe.SliceData(text), len(text)))
 }
 
 // promptsIn counts the prompts of a FIM completion, each of which has choices

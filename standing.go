@@ -35,15 +35,12 @@ func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
 	if !s.resting.until.IsZero() {
 		return s, true
 	}
-	circuit := e.circuits.of(model)
-	if ready, _ := circuit.ready(now); !ready || c.spare && circuit.tripped() {
+	switch circuit := e.circuits.of(model).stands(now, e.load.open.Load()); {
+	case !circuit.ready, c.spare && circuit.tripped:
 		s.open = true
-		return s, true
-	}
-	switch {
 	case !e.limits.of(model).free(now):
 		s.busy = true
-	case circuit.ramping(now, e.load.open.Load()):
+	case circuit.ramping:
 		s.ramping = true
 	default:
 		s.ready = true

@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -64,7 +65,7 @@ func (t *Transport) Status() Status {
 	s := Status{Calls: t.counts.calls.Load(), Failed: t.counts.failed.Load(), Attempts: t.counts.attempts.Load()}
 	now := time.Now()
 	pauses := t.pauses.list(now)
-	endpoints := t.origins.list()
+	endpoints := slices.Collect(maps.Values(t.origins.all.All()))
 	for _, tier := range t.tiers {
 		endpoints = append(endpoints, tier...)
 	}
@@ -84,15 +85,9 @@ func (t *Transport) Status() Status {
 }
 
 func (cs *circuits) status(now time.Time) []CircuitStatus {
-	cs.mu.Lock()
-	all := make([]*circuit, 0, len(cs.all))
-	for _, c := range cs.all {
-		all = append(all, c)
-	}
-	cs.mu.Unlock()
-	list := make([]CircuitStatus, len(all))
-	for i, c := range all {
-		list[i] = c.status(now)
+	var list []CircuitStatus
+	for _, c := range cs.all.All() {
+		list = append(list, c.status(now))
 	}
 	slices.SortFunc(list, func(a, b CircuitStatus) int { return strings.Compare(a.Model, b.Model) })
 	return list

@@ -178,11 +178,17 @@ func (b *book) record(a Attempt) int {
 	return len(b.attempts) - 1
 }
 
-// amend changes what the trail says of one attempt and returns it.
-func (b *book) amend(i int, change func(*Attempt)) Attempt {
+// amend changes what the trail says of one attempt.
+func (b *book) amend(i int, change func(*Attempt)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	change(&b.attempts[i])
+}
+
+// at returns what the trail says of one attempt.
+func (b *book) at(i int) Attempt {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	return b.attempts[i]
 }
 
