@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -224,4 +225,21 @@ func TestCacheHoldsNoMoreMemoryThanItMay(t *testing.T) {
 			t.Logf("%d entries: held %d, counted %d", s.Entries, held, s.Bytes)
 		})
 	}
+}
+
+// Clocks that are off end nothing, whatever else is read meanwhile.
+func TestClocksThatAreOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := over(t, newHosts(func(*http.Request) (*http.Response, error) {
+			first, rest := strings.NewReader("{"), strings.NewReader(goodJSON[1:])
+			later := readerFunc(func([]byte) (int, error) { elapse(time.Second); return 0, io.EOF })
+			resp := answer(200, asJSON, "")
+			resp.Body, resp.ContentLength = io.NopCloser(io.MultiReader(first, later, rest)), -1
+			return resp, nil
+		}), WithEndpoints(at("a", "b")...), WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off}))
+		got := asks(t.Context(), rt, chatJSON)
+		if got.body != goodJSON || got.header("Breakwater-Attempts") != "1" {
+			t.Errorf("%v, want the answer of the first attempt", got)
+		}
+	})
 }

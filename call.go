@@ -123,9 +123,10 @@ type call struct {
 	unprobed  bool // nor did it see to the end whether all are still down
 	prefixed  bool // prefixKey is known
 
-	parent *call      // whose broken stream this call goes on from; nil: none's
-	rescue rescueKind // how
-	avoid  string     // the account where it broke, if there is another
+	rescue rescueKind // how it goes on from a broken stream
+
+	parent *call  // whose stream that was; nil: none's
+	avoid  string // the account where it broke, if there is another
 
 	mu       sync.Mutex // guards what follows
 	visits   []*visit

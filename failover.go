@@ -19,7 +19,7 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 		r.closeUnsent()
 		return nil, context.Cause(r.call) // a call that is over is nobody's failure
 	}
-	t.budget.Call(time.Now())
+	t.budget.Call(r.call.start)
 	if r.call.streamed != nil {
 		defer r.closeUnsent()
 	}
@@ -32,7 +32,7 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 
 // loop makes attempts until one answers, or none is left to be made.
 func (r *run) loop() (*http.Response, error) {
-	s := r.next(time.Now())
+	s := r.next(r.now())
 	for {
 		if s.endpoint == nil {
 			return r.giveUp(s)
@@ -48,7 +48,7 @@ func (r *run) loop() (*http.Response, error) {
 			if s.probe != nil && s.probe.known() {
 				r.probed = append(r.probed, s.endpoint)
 			}
-			s = r.next(time.Now())
+			s = r.next(r.now())
 			continue
 		}
 		if s.wait > 0 {
@@ -76,8 +76,9 @@ func (r *run) loop() (*http.Response, error) {
 type run struct {
 	t         *Transport
 	call      *call
-	n         int           // trips so far
-	begun     int           // attempts so far, those under way included
+	at        time.Time     // of the latest decision
+	n         int           // attempts so far
+	begun     int           // those under way included
 	patience  time.Duration // left
 	forced    int           // open circuits probed
 	probed    []*endpoint   // by others, whom the call waited for
@@ -92,6 +93,12 @@ type run struct {
 	last      *visit
 	first     *trouble // what went wrong first
 	shown     *trouble // the one whose response the caller gets if all fails
+}
+
+// now is the time of a decision.
+func (r *run) now() time.Time {
+	r.at = time.Now()
+	return r.at
 }
 
 // closeUnsent closes a streamed body that no attempt's end has closed, nor will.
@@ -356,7 +363,7 @@ func (r *run) resting(s step) pause {
 // waitOn decides anew, for an endpoint earned another pause while the call
 // waited for it: as often as it may be tried.
 func (r *run) waitOn(rest pause) step {
-	now := time.Now()
+	now := r.now()
 	if r.outwaited++; r.outwaited < r.attempts() {
 		return r.next(now)
 	}
@@ -434,7 +441,7 @@ func (r *run) after(a *attempt, tr *trouble) step {
 	if r.over != nil {
 		return *r.over
 	}
-	now := time.Now()
+	now := r.now()
 	s := r.learn(a, tr, now)
 	if s.err != nil || s.asCame {
 		return s

@@ -64,7 +64,7 @@ func (r *run) race(s step) (*attempt, *http.Response, *trouble) {
 // beside returns a step to an account that could take the call at once, beside
 // the attempt that is slow, if the budget allows it.
 func (r *run) beside(first *attempt) (step, bool) {
-	now := time.Now()
+	now := r.now()
 	options := r.options[:0]
 	for _, e := range r.call.candidates {
 		if e.Account == first.endpoint.Account || r.call.visited(e.Account) != nil {
@@ -128,9 +128,13 @@ func (r *run) begin(s step) *attempt {
 	c := r.call
 	ctx, cancel := context.WithCancelCause(c)
 	r.begun++
+	start := r.at
+	if s.wait > 0 {
+		start = time.Now()
+	}
 	a := &attempt{
 		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.forced,
-		n: r.begun, start: time.Now(), room: c.room.share(),
+		n: r.begun, start: start, room: c.room.share(),
 	}
 	a.enders = append(a.layers[:0], &s.endpoint.load)
 	s.endpoint.load.open.Add(1)

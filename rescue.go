@@ -250,7 +250,7 @@ func (r *rescuer) mend(err error) {
 			r.open = false
 			r.splice = &splice{restarts: how == rescueRestarts, scan: sse.New(maxEvent, next.keepAlives)}
 			a := next.attempt
-			r.call.t.emit(r.call, Event{Kind: KindRescue, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, From: string(how)})
+			r.call.t.emit(r.call, Event{Kind: KindRescue, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, From: how.String()})
 			return
 		}
 		if how == rescueRestarts {
@@ -282,13 +282,15 @@ func (r *rescuer) end() {
 }
 
 // A rescueKind is the way a call goes on from another's broken stream.
-type rescueKind string
+type rescueKind uint8
 
 const (
-	notRescued      rescueKind = ""
-	rescueContinues rescueKind = "continue"
-	rescueRestarts  rescueKind = "restart"
+	notRescued rescueKind = iota
+	rescueContinues
+	rescueRestarts
 )
+
+func (k rescueKind) String() string { return [...]string{"", "continue", "restart"}[k] }
 
 // way decides how the stream may go on.
 func (r *rescuer) way() rescueKind {

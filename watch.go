@@ -13,12 +13,13 @@ type watch struct {
 
 	mu    sync.Mutex // guards what follows
 	timer *time.Timer
-	half  time.Time // of the caller's deadline: no attempt may use more; zero: no deadline
-	last  time.Time // when a kept answer has to do, shortly before that deadline
-	due   time.Time // when the time is up, were there no deadline; zero: never
-	cause error     // what the attempt ends in, should the time run out
-	done  bool      // settled or expired
-	ended error     // cause, once expired
+	cause error // what the attempt ends in, should the time run out
+	// These are times since the attempt's start.
+	half  time.Duration // half of what the caller's deadline left: no attempt may use more
+	last  time.Duration // when a kept answer has to do, shortly before that deadline
+	due   time.Duration // when the time is up, were there no deadline
+	done  bool          // settled or expired
+	ended error         // cause, once expired
 }
 
 // lookAround is how often an overdue attempt looks whether another endpoint
@@ -30,7 +31,7 @@ func (w *watch) begin(a *attempt) {
 	if len(a.call.candidates) < 2 && a.call.parent == nil && !a.call.spare {
 		return // nobody else could ever serve
 	}
-	w.attempt = a
+	w.attempt, w.half, w.last = a, unlimited, unlimited
 	p := a.call.t.config.stream
 	first := p.FirstToken
 	switch {
@@ -44,7 +45,7 @@ func (w *watch) begin(a *attempt) {
 	}
 	if deadline, ok := a.Deadline(); ok {
 		left := deadline.Sub(a.start)
-		w.half, w.last = a.start.Add(left/2), a.start.Add(left-left/10)
+		w.half, w.last = left/2, left-left/10
 	}
 	w.arm(first, ErrNoFirstToken)
 }
@@ -56,13 +57,12 @@ func (w *watch) arm(d time.Duration, cause error) {
 	if w.done || w.attempt == nil {
 		return
 	}
-	w.cause, w.due = cause, time.Now().Add(d)
-	if d == 0 {
-		d, w.due = time.Duration(1<<63-1), time.Time{}
+	gone := time.Since(w.attempt.start)
+	w.cause, w.due = cause, unlimited
+	if d > 0 && d < unlimited-gone {
+		w.due = gone + d
 	}
-	if !w.half.IsZero() {
-		d = min(d, time.Until(w.half))
-	}
+	d = min(w.due, w.half) - gone
 	if w.timer == nil {
 		w.timer = time.AfterFunc(d, w.expire)
 	} else {
@@ -95,14 +95,7 @@ func (w *watch) expire() {
 
 // untilSpareLocked is how long the host has before a kept answer takes its place.
 func (w *watch) untilSpareLocked() time.Duration {
-	wait := unlimited
-	if !w.due.IsZero() {
-		wait = time.Until(w.due)
-	}
-	if !w.last.IsZero() {
-		wait = min(wait, time.Until(w.last))
-	}
-	return wait
+	return min(w.due, w.last) - time.Since(w.attempt.start)
 }
 
 // settle stops the clock: the judgement is made. It returns false if the time
