@@ -195,6 +195,7 @@ func gate(next http.RoundTripper) http.RoundTripper {
 			return nil, &trouble{class: ClassRewrite, err: &quietError{err}}
 		}
 		a.watch.begin(a)
+		a.call.t.counts.attempts.Add(1)
 		resp, err := next.RoundTrip(req)
 		switch {
 		case err != nil:
@@ -366,17 +367,19 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	if !a.call.goesTo(a.endpoint) {
 		dropForeign(resp.Header)
 	}
-	if len(a.endpoint.row.limits) > 0 {
-		a.heedLimits(resp.Header)
-	}
 	kind, _, _ := strings.Cut(first(resp.Header, "Content-Type"), ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
 	packed := isPacked(first(resp.Header, "Content-Encoding"))
 	switch {
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return nil, a.refusal(resp)
+	}
+	if len(a.endpoint.row.limits) > 0 {
+		a.heedLimits(resp.Header)
+	}
+	switch {
 	case packed:
-		return a.unjudged(resp, nil), nil
+		return a.unjudged(resp, nil, false)
 	case kind == "text/event-stream",
 		a.call.look.stream && kind != "application/json" && kind != "text/html":
 		return a.judgeStream(resp)
@@ -491,7 +494,7 @@ func setBody(resp *http.Response, body io.ReadCloser, length int) {
 func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 	body, all, err := a.readJSON(resp)
 	if err == nil && !all {
-		return a.unjudged(resp, body), nil
+		return a.unjudged(resp, body, true)
 	}
 	resp.Body.Close()
 	if err != nil {
@@ -607,7 +610,7 @@ func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
 	switch {
 	case a.call.parent != nil:
 		b.rescuable = true
-	case a.call.mayBeRescued():
+	case a.room != nil && a.call.mayBeRescued():
 		b.rescuable, a.answer.Tape = true, &b.tape
 	}
 	t := &trouble{err: ErrBadResponse}
@@ -647,8 +650,7 @@ func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
 			b.commit(says)
 			resp.Body = b
 			if len(resp.Header["Content-Length"]) > 0 || resp.ContentLength > 0 {
-				delete(resp.Header, "Content-Length") // comments go, so the length does
-				resp.ContentLength = -1
+				lengthUnknown(resp) // comments go, so the length does
 			}
 			return resp, nil
 		default:
@@ -671,8 +673,7 @@ func (t *trouble) keep(resp *http.Response, out []byte) {
 		return
 	}
 	resp.Body = failing(out, t.err)
-	resp.ContentLength = -1
-	delete(resp.Header, "Content-Length")
+	lengthUnknown(resp)
 }
 
 // failing is a body that ends in err.

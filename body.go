@@ -25,14 +25,6 @@ type wholeBody struct {
 
 func (*wholeBody) Close() error { return nil }
 
-// A brokenError is one of our own errors with the network's behind it.
-type brokenError struct {
-	error
-	cause error
-}
-
-func (e *brokenError) Unwrap() []error { return []error{e.error, e.cause} }
-
 // A streamBody is what the caller reads behind the commit: the events as they
 // come, until the answer is whole or broken. It never ends in a clean EOF
 // before all choices have finished.
@@ -146,7 +138,7 @@ func (b *streamBody) says(ev sse.Event) wire.Says {
 func (b *streamBody) commit(says wire.Says) {
 	b.done = says == wire.Done
 	b.stall.begin(b.attempt)
-	b.leave = context.AfterFunc(b.attempt.call, apart(func() { b.attempt.end(ClassCanceled, context.Cause(b.attempt.call), Usage{}, 0) }))
+	b.leave = b.attempt.watchCaller()
 }
 
 // record has r follow what goes to the caller, from the first byte on.
@@ -299,8 +291,6 @@ func (b *streamBody) abandon() {
 	b.src.Close()
 }
 
-var errClosed = errors.New("breakwater: exchange over")
-
 // Close ends the exchange. A caller who has seen payload may leave when it
 // likes: that is no failure.
 func (b *streamBody) Close() error {
@@ -435,21 +425,33 @@ func (s *stall) check() {
 }
 
 // unjudged hands over what cannot be judged: an encoding nobody asked for, or
-// JSON beyond MaxBuffer, begun being the part read already. JSON that does not
-// end as an object ends is still no clean end.
-func (a *attempt) unjudged(resp *http.Response, begun []byte) *http.Response {
-	a.watch.settle()
-	b := &unjudgedBody{attempt: a, src: resp.Body, in: resp.Body}
+// JSON beyond MaxBuffer, begun being the part read already. An object that does
+// not end as objects end is still no clean end.
+func (a *attempt) unjudged(resp *http.Response, begun []byte, object bool) (*http.Response, error) {
+	if !a.watch.settle() {
+		resp.Body.Close()
+		return nil, a.broken(nil, ClassNoFirstToken)
+	}
+	b := &unjudgedBody{attempt: a, src: resp.Body, in: resp.Body, object: object}
 	if begun != nil {
 		b.in = io.MultiReader(bytes.NewReader(begun), resp.Body)
-		b.object = true
-		// Blank lines before the JSON were left out.
-		resp.ContentLength = -1
-		delete(resp.Header, "Content-Length")
+		lengthUnknown(resp) // blank lines before the JSON were left out
 	}
-	b.leave = context.AfterFunc(a.call, apart(func() { a.end(ClassCanceled, context.Cause(a.call), Usage{}, 0) }))
+	b.leave = a.watchCaller()
 	resp.Body = b
-	return resp
+	return resp, nil
+}
+
+// lengthUnknown takes back what a response says of its length.
+func lengthUnknown(resp *http.Response) {
+	resp.ContentLength = -1
+	delete(resp.Header, "Content-Length")
+}
+
+// watchCaller has the caller's cancel end an answer that it has begun to read,
+// until the function returned is called.
+func (a *attempt) watchCaller() (stop func() bool) {
+	return context.AfterFunc(a.call, apart(func() { a.end(ClassCanceled, context.Cause(a.call), Usage{}, 0) }))
 }
 
 type unjudgedBody struct {
@@ -482,12 +484,20 @@ func (b *unjudgedBody) Read(p []byte) (int, error) {
 		err = &brokenError{ErrTruncated, err}
 		b.attempt.end(ClassTruncated, err, Usage{}, b.read.Load())
 	}
+	if err != nil {
+		b.release() // some never close what they have read to its end
+	}
 	return n, err
 }
 
 func (b *unjudgedBody) Close() error {
-	b.leave()
 	b.attempt.end(ClassOK, nil, Usage{}, b.read.Load())
+	return b.release()
+}
+
+// release lets go of the connection.
+func (b *unjudgedBody) release() error {
+	b.leave()
 	err := b.src.Close()
 	b.attempt.cancel(errClosed)
 	return err

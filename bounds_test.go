@@ -227,6 +227,21 @@ func TestCacheHoldsNoMoreMemoryThanItMay(t *testing.T) {
 	}
 }
 
+// JSON that is not judged whole does not end as if it were whole, either.
+func TestCutJSONThatIsNotBuffered(t *testing.T) {
+	for _, buffer := range []int64{Off, 10} {
+		base := newHosts(func(*http.Request) (*http.Response, error) {
+			resp := answer(200, asJSON, goodJSON[:len(goodJSON)-9])
+			resp.ContentLength = -1
+			return resp, nil
+		})
+		got := asks(t.Context(), over(t, base, WithStream(StreamPolicy{MaxBuffer: buffer})), chatJSON)
+		if !errors.Is(got.err, ErrTruncated) {
+			t.Errorf("MaxBuffer %d: %v, want ErrTruncated", buffer, got)
+		}
+	}
+}
+
 // Clocks that are off end nothing, whatever else is read meanwhile.
 func TestClocksThatAreOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -27,7 +27,7 @@ type BreakerPolicy struct {
 
 	// Consecutive failures in a row open it, too. Default 5; Off: never. Where the
 	// window shows that failures are common but not too many, it takes more: as
-	// many as chance would bring about once in a million attempts.
+	// many as chance would bring about once in a million attempts. At most 32.
 	Consecutive int
 
 	// OpenFor is how long it stays open before a probe; each failed probe
@@ -46,6 +46,7 @@ func (p BreakerPolicy) resolve() (BreakerPolicy, error) {
 	resolveField(&f, "MinRequests", &p.MinRequests, 20)
 	resolveField(&f, "Window", &p.Window, time.Minute)
 	resolveField(&f, "Consecutive", &p.Consecutive, 5)
+	f.check(p.Consecutive <= longestRow, "Consecutive is %d: want at most %d", p.Consecutive, longestRow)
 	resolveField(&f, "OpenFor", &p.OpenFor, 5*time.Second)
 	resolveField(&f, "MaxOpenFor", &p.MaxOpenFor, max(5*time.Minute, p.OpenFor))
 	f.check(p.OpenFor <= p.MaxOpenFor, "OpenFor %v is above MaxOpenFor %v", p.OpenFor, p.MaxOpenFor)
@@ -182,7 +183,7 @@ func (p BreakerPolicy) row(results, failures int) int {
 	}
 	const chance = 1e-6
 	share := float64(failures) / float64(results)
-	return max(p.Consecutive, int(math.Ceil(math.Log(chance)/math.Log(share))))
+	return max(p.Consecutive, min(longestRow, int(math.Ceil(math.Log(chance)/math.Log(share)))))
 }
 
 var (

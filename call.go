@@ -274,10 +274,15 @@ func credentialOf(req *http.Request) credential {
 	for _, name := range credentialHeaders {
 		add(name, req.Header[name])
 	}
-	for name, values := range req.Header {
+	var odd []string // spellings
+	for name := range req.Header {
 		if isCredential(name) && !slices.Contains(credentialHeaders, name) {
-			add(strings.ToLower(name), values)
+			odd = append(odd, name)
 		}
+	}
+	slices.Sort(odd)
+	for _, name := range odd {
+		add(strings.ToLower(name), req.Header[name])
 	}
 	return sha256.Sum256(text)
 }

@@ -73,7 +73,7 @@ func New(opts ...Option) (*Transport, error) {
 	}
 	t := &Transport{
 		config:   c,
-		budget:   budget.New(c.retry.Budget, budgetFloor),
+		budget:   c.retry.newBudget(),
 		pauses:   newPauses(),
 		limiters: &limiters{all: make(map[limiterKey]*limiter)},
 		prefixes: newPrefixes(c.balance),
@@ -85,7 +85,11 @@ func New(opts ...Option) (*Transport, error) {
 	for i, tier := range c.tiers {
 		t.tiers = append(t.tiers, nil)
 		for _, e := range tier {
-			t.tiers[i] = append(t.tiers[i], t.newEndpoint(e, i))
+			base, err := url.Parse(e.URL)
+			if err != nil {
+				return nil, fmt.Errorf("breakwater: endpoint %q: URL cannot be parsed", e.Name)
+			}
+			t.tiers[i] = append(t.tiers[i], t.newEndpoint(e, base, i))
 			t.endpoints++
 		}
 	}
@@ -127,8 +131,7 @@ func newBase() *http.Transport {
 }
 
 // newEndpoint puts an endpoint to work: its circuits, its limits, its pipeline.
-func (t *Transport) newEndpoint(e Endpoint, tier int) *endpoint {
-	base, _ := url.Parse(e.URL) // resolve has seen to it
+func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *endpoint {
 	return &endpoint{
 		Endpoint: e,
 		tier:     tier,
@@ -136,7 +139,7 @@ func (t *Transport) newEndpoint(e Endpoint, tier int) *endpoint {
 		origin:   origin(base),
 		row:      e.Host.row(),
 		keyed:    e.APIKey != "" || hasCredential(e.Header),
-		prefix:   e.Host.row().prefixOf(base),
+		mount:    e.Host.row().mountOf(base),
 		aliases:  aliasesOf(e.Models),
 		seed:     mix(uint64(crc32.ChecksumIEEE([]byte(e.Account + "\x00" + e.URL)))),
 		circuits: newCircuits(t, e.Name),
@@ -207,6 +210,14 @@ type wireError struct{ error }
 
 func (e *wireError) Unwrap() error { return e.error }
 
+// pastWire returns what is below a wireError, which is the loop's alone to see.
+func pastWire(resp *http.Response, err error) (*http.Response, error) {
+	if wire, ok := err.(*wireError); ok {
+		err = wire.error
+	}
+	return resp, err
+}
+
 // checkHeader reports what would keep any transport from sending a header: a
 // key read from a file with its line break, say. It is the caller's to mend,
 // and no host's failure.
@@ -225,14 +236,13 @@ func checkHeader(h http.Header) error {
 
 // finished tells of a call that returns to its caller.
 func (t *Transport) finished(c *call, resp *http.Response, err error) {
-	if err != nil || c.exhausted {
+	if c.exhausted || err != nil && c.Err() == nil {
 		t.counts.failed.Add(1)
 	}
-	sent, class := c.book.sum()
-	t.counts.attempts.Add(int64(sent))
 	if !t.observed() {
 		return
 	}
+	sent, class := c.book.sum()
 	e := Event{Kind: KindCall, Attempt: sent, Class: class, Elapsed: time.Since(c.start), Err: err}
 	if resp != nil {
 		e.Status, e.Endpoint = resp.StatusCode, first(resp.Header, headerEndpoint)
@@ -244,7 +254,7 @@ func (t *Transport) finished(c *call, resp *http.Response, err error) {
 // for, with that endpoint's key, or, if it is none's, untouched.
 func (t *Transport) passThrough(req *http.Request, meant *endpoint) (*http.Response, error) {
 	if meant == nil || !meant.keyed && len(meant.Header) == 0 && meant.Rewrite == nil {
-		return t.below.RoundTrip(req)
+		return pastWire(t.below.RoundTrip(req))
 	}
 	req = req.Clone(req.Context())
 	meant.authorize(req, "")
@@ -256,7 +266,7 @@ func (t *Transport) passThrough(req *http.Request, meant *endpoint) (*http.Respo
 			return nil, err
 		}
 	}
-	return t.below.RoundTrip(req)
+	return pastWire(t.below.RoundTrip(req))
 }
 
 // meant returns the endpoint whose API u asks, nil if it is none's. Where no
@@ -322,7 +332,7 @@ func (o *origins) of(t *Transport, u *url.URL) *endpoint {
 			}
 		}
 		at := origin(u)
-		e := t.newEndpoint(Endpoint{Name: u.Host, URL: at, Account: at, Host: hostOf(u.Hostname())}, 0)
+		e := t.newEndpoint(Endpoint{Name: u.Host, URL: at, Account: at, Host: hostOf(u.Hostname())}, &url.URL{Scheme: u.Scheme, Host: u.Host}, 0)
 		all[key] = e
 		return e
 	})

@@ -76,21 +76,26 @@ func (row *hostRow) thinks(model string) bool {
 	return false
 }
 
-// prefixOf returns what precedes the host's roots at an endpoint with that
-// base URL: nothing on the host's own servers, the path of a gateway elsewhere.
-func (row *hostRow) prefixOf(base *url.URL) string {
-	if row.operations == nil || hostOf(base.Hostname()) == row.host {
+// mountOf returns what precedes the host's roots at an endpoint with that base
+// URL: nothing on the host's own servers, the path of a gateway elsewhere.
+func (row *hostRow) mountOf(base *url.URL) string {
+	if hostOf(base.Hostname()) == row.host {
 		return ""
 	}
-	prefix := base.Path
+	mount := base.Path
+	for _, root := range row.roots {
+		if i := strings.Index(base.Path+"/", root+"/"); row.operations == nil && i >= 0 {
+			return base.Path[:i]
+		}
+	}
 	for _, roots := range row.operations {
 		for _, root := range roots {
-			if rest, ok := strings.CutSuffix(base.Path, root); ok && len(rest) < len(prefix) {
-				prefix = rest
+			if rest, ok := strings.CutSuffix(base.Path, root); ok && len(rest) < len(mount) {
+				mount = rest
 			}
 		}
 	}
-	return prefix
+	return mount
 }
 
 // rootOf returns what precedes op's path at the endpoint, or false if its host
@@ -108,14 +113,14 @@ func (e *endpoint) rootOf(op operation) (string, bool) {
 		return "", false
 	}
 	for _, root := range roots {
-		if e.prefix+root == base {
+		if e.mount+root == base {
 			return base, true
 		}
 	}
-	if op == opChat && !e.row.knows(strings.TrimPrefix(base, e.prefix)) {
+	if op == opChat && !e.row.knows(strings.TrimPrefix(base, e.mount)) {
 		return base, true // a base path that is not in the table is the user's word
 	}
-	return e.prefix + roots[0], true
+	return e.mount + roots[0], true
 }
 
 // knows reports whether base is, or precedes, one of the host's roots.

@@ -121,6 +121,9 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	e.Header = canonical(e.Header)
 	f.check(e.APIKey == "" && !hasCredential(e.Header) || u.Scheme != "http" || isLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
 	f.check(!strings.ContainsAny(e.APIKey, "\r\n\x00"), "APIKey has a line break in it")
+	if err := checkHeader(e.Header); err != nil {
+		f.errs = append(f.errs, fmt.Errorf("%w, at %s", err, where))
+	}
 	if e.Name == "" {
 		e.Name = u.Host
 	}
@@ -135,9 +138,11 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	for from, to := range e.Models {
 		f.check(from != "" && to != "", "Models maps %q to %q: want two names", from, to)
 	}
-	e.URL = strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/")
-	if u.RawQuery != "" {
-		e.URL += "?" + u.RawQuery
+	query := u.RawQuery
+	u.RawQuery, u.ForceQuery = "", false
+	e.URL = strings.TrimRight(u.String(), "/")
+	if query != "" {
+		e.URL += "?" + query
 	}
 	e.Models = maps.Clone(e.Models)
 	limits := make(map[string]RatePolicy, len(e.Limits))
@@ -175,7 +180,7 @@ type endpoint struct {
 	origin   string
 	row      *hostRow
 	keyed    bool                // it has a credential of its own
-	prefix   string              // what precedes the host's roots: a gateway's path
+	mount    string              // what precedes the host's roots: a gateway's path
 	aliases  map[string][]string // the names that Models maps to one, those not retired first
 	circuits *circuits
 	limits   *limits
@@ -268,7 +273,7 @@ func (e *endpoint) covers(path string) bool {
 		return true
 	}
 	for _, root := range e.row.roots {
-		if under(path, e.prefix+root) {
+		if under(path, e.mount+root) {
 			return true
 		}
 	}
@@ -320,7 +325,7 @@ func (e *endpoint) urlFor(c *call) *url.URL {
 	u := *e.base
 	root, _ := e.rootOf(c.op)
 	if c.look.prefix {
-		root = e.prefix + e.row.prefix
+		root = e.mount + e.row.prefix
 	}
 	switch {
 	case root != u.Path:

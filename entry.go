@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -203,7 +202,7 @@ func checksum(key string, rest []byte) (sum [sha256.Size]byte) {
 	return sum
 }
 
-var errCorrupt = errors.New("breakwater: stored entry is not whole, or another's")
+var errCorrupt = ownError("stored entry is not whole, or another's")
 
 // maxSkew is how far another process's clock may be ahead of ours.
 const maxSkew = time.Minute

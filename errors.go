@@ -21,18 +21,27 @@ import (
 // What an attempt can end in, besides the errors of the network. Test with
 // errors.Is.
 var (
-	ErrCircuitOpen  = errors.New("breakwater: circuit open")
-	ErrRateLimited  = errors.New("breakwater: local rate limit")
-	ErrNoFirstToken = errors.New("breakwater: no first token in time")
-	ErrStalled      = errors.New("breakwater: stream stalled")
-	ErrBadResponse  = errors.New("breakwater: bad response")
+	ErrCircuitOpen  error = ownError("circuit open")
+	ErrRateLimited  error = ownError("local rate limit")
+	ErrNoFirstToken error = ownError("no first token in time")
+	ErrStalled      error = ownError("stream stalled")
+	ErrBadResponse  error = ownError("bad response")
 
 	// ErrTruncated is an io.ErrUnexpectedEOF, too.
 	ErrTruncated error = truncatedError{}
-
-	errOutrun = errors.New("breakwater: another attempt was faster")
-	errPaused = errors.New("breakwater: endpoint paused")
 )
+
+const (
+	errOutrun = ownError("another attempt was faster")
+	errPaused = ownError("endpoint paused")
+	errPanic  = ownError("panic below")
+	errClosed = ownError("exchange over")
+)
+
+// An ownError is breakwater's own, and quotes nothing.
+type ownError string
+
+func (e ownError) Error() string { return "breakwater: " + string(e) }
 
 type truncatedError struct{}
 
@@ -134,6 +143,14 @@ func plain(err error) string {
 	}
 	return describe(err)
 }
+
+// A brokenError is one of our own errors with the network's behind it.
+type brokenError struct {
+	error
+	cause error
+}
+
+func (e *brokenError) Unwrap() []error { return []error{e.error, e.cause} }
 
 // A quietError is an error of the network, or of the user's own code, that
 // does not say what it may quote. What it is can be asked with errors.Is and

@@ -57,7 +57,7 @@ func (r *run) loop() (*http.Response, error) {
 				continue
 			}
 		}
-		if r.rescues && !r.afford(time.Now(), s.endpoint, s.model) {
+		if r.broken != nil && !r.afford(time.Now(), s.endpoint, s.model) {
 			return r.giveUp(step{})
 		}
 		a, resp, tr := r.race(s)
@@ -86,7 +86,7 @@ type run struct {
 	watchedAt time.Time     // for the first time
 	outwaited int           // pauses that began while the call waited for another to end
 	over      *step         // how the call ends, known before the loop came to it
-	rescues   bool          // it goes on from a broken stream: every attempt is an extra one
+	broken    *attempt      // whose stream it goes on from, so that every attempt is an extra one; nil: no rescue
 	leftOpen  bool          // it left an open circuit alone
 	raced     bool          // somebody else took the probe between look and leap
 	options   [4]option     // room for those of next
@@ -160,8 +160,10 @@ func (r *run) next(now time.Time) step {
 		case s.busy && here.above(queue):
 			queue = here
 		case s.open:
-			soonest.blocked = ClassCircuitOpen
 			r.leftOpen = true
+			if soonest.endpoint == nil {
+				soonest.blocked = ClassCircuitOpen
+			}
 			if slices.Contains(r.probed, e) {
 				break // it failed a moment ago
 			}
@@ -311,7 +313,7 @@ func (r *run) back(v *visit, now time.Time) (step, bool) {
 
 // attempts is how often the call may try one account.
 func (r *run) attempts() int {
-	if r.rescues {
+	if r.broken != nil {
 		return 1 // the caller waits in the middle of an answer
 	}
 	if r.call.Attempts != 0 {
@@ -329,11 +331,15 @@ func (r *run) inTime(wait time.Duration, now time.Time, bound time.Duration) boo
 
 // afford takes an extra attempt out of the budget.
 func (r *run) afford(now time.Time, e *endpoint, model string) bool {
-	if r.t.config.retry.Budget > 0 && r.t.budget.Take(now) {
+	if r.t.budget.Take(now) {
 		return true
 	}
-	if r.last != nil {
-		r.call.book.amend(r.last.place, func(t *Attempt) { t.Denied = true })
+	denied := func(t *Attempt) { t.Denied = true }
+	switch {
+	case r.last != nil:
+		r.call.book.amend(r.last.place, denied)
+	case r.broken != nil:
+		r.call.book.amend(r.broken.place, denied)
 	}
 	r.t.emit(r.call, Event{Kind: KindBudget, Endpoint: e.Name, Model: model})
 	return false
@@ -393,30 +399,35 @@ func (r *run) settle(got sent) (*attempt, *http.Response, *trouble) {
 	if !errors.As(got.err, &tr) {
 		tr = a.broken(got.err, ClassUnreachable)
 	}
-	if tr.class.local() {
+	if tr.class.local() && a.n == r.begun { // its number is the next one's
 		r.begun--
 	}
 	r.n = r.begun
 	return a, nil, tr
 }
 
-var errPanic = errors.New("breakwater: panic below")
-
 // accept hands the response over.
 func (r *run) accept(a *attempt, resp *http.Response) {
 	now := time.Now()
 	took := now.Sub(a.start)
+	over := false // the caller has left meanwhile
 	r.call.book.amend(a.place, func(t *Attempt) {
-		t.Verdict, t.Class, t.Status, t.FirstToken = VerdictAccept, ClassOK, resp.StatusCode, took
+		t.Verdict, t.Status, t.FirstToken = VerdictAccept, resp.StatusCode, took
+		if over = t.Class != ""; !over {
+			t.Class = ClassOK
+		}
 	})
 	a.endpoint.load.sample(took, now)
 	if r.t.pauses.any() {
 		for _, key := range r.call.pauseKeys(a.endpoint, a.model) {
-			r.t.pauses.recovered(key)
+			r.t.pauses.recovered(key, now)
 		}
 	}
 	r.sign(a.endpoint, resp)
 	a.emit(KindCommit)
+	if over {
+		a.emit(KindAttempt)
+	}
 	if whole, ok := resp.Body.(*wholeBody); ok {
 		a.end(ClassOK, nil, usageOf(a.answer.Usage), int64(len(whole.bytes)))
 		a.cancel(errClosed)
@@ -606,6 +617,9 @@ func (a *attempt) report(s step) {
 // giveUp is the end of a call that no endpoint answered.
 func (r *run) giveUp(s step) (*http.Response, error) {
 	c := r.call
+	if r.broken != nil { // its caller hears what the stream ended in
+		return nil, errNoRescue
+	}
 	if len(c.visits) == 0 {
 		if s.blocked == "" {
 			s.blocked = ClassUnserved
@@ -640,13 +654,24 @@ func (r *run) giveUp(s step) (*http.Response, error) {
 	return c.ownAnswer(class, failure.summary(), s.retry), nil
 }
 
+const errNoRescue = ownError("no rescue")
+
 // blocked records that nothing was tried, and why.
 func (r *run) blocked(s step) {
-	err := map[Class]error{ClassCircuitOpen: ErrCircuitOpen, ClassPaused: errPaused}[s.blocked]
+	now := time.Now()
 	for _, e := range r.call.candidates {
-		if st, ok := r.call.stands(e, time.Now()); ok {
-			r.call.book.record(Attempt{Endpoint: e.Name, Model: st.model, Start: time.Now(), Class: s.blocked, Verdict: VerdictStop, Err: err})
+		st, ok := r.call.stands(e, now)
+		if !ok {
+			continue
 		}
+		class, err := s.blocked, error(nil)
+		switch {
+		case st.open:
+			class, err = ClassCircuitOpen, ErrCircuitOpen
+		case !st.resting.until.IsZero():
+			class, err = ClassPaused, errPaused
+		}
+		r.call.book.record(Attempt{Endpoint: e.Name, Model: st.model, Start: now, Class: class, Verdict: VerdictStop, Err: err})
 	}
 }
 

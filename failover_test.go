@@ -85,3 +85,62 @@ func TestCallersWaitForTheProbe(t *testing.T) {
 		})
 	}
 }
+
+// A place in a queue is given up for somebody who could serve, and for nobody
+// else: not for another endpoint of the same account, which would count as the
+// same, nor for one whose limit would turn the call away.
+func TestNoPlaceIsGivenUpForNothing(t *testing.T) {
+	one := at("a", "b")
+	one[0].Account, one[1].Account = "one", "one"
+	full := at("a", "b")
+	full[1].Limits = map[string]RatePolicy{"": {InFlight: 1, MaxWait: Off}}
+	for _, tt := range []struct {
+		name      string
+		endpoints []Endpoint
+		holds     bool // the other endpoint's only permit is taken
+		want      string
+	}{
+		{"another of the same account", one, false, "a"},
+		{"one that is full", full, true, "a"},
+		{"another account", at("a", "b"), false, "b"},
+		{"one with a permit left", full, false, "b"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(answersAfter(2*time.Minute, gives(200, asStream, wholeStream)))
+			base.set("b", gives(200, asStream, wholeStream))
+			rt := over(t, base, WithEndpoints(tt.endpoints[:1]...), WithBackup(tt.endpoints[1]))
+			if tt.holds {
+				rt.tiers[1][0].limits.of("m").permits.Acquire(t.Context(), 0)
+			}
+			got := asks(t.Context(), rt, chatStream)
+			if got.header("Breakwater-Endpoint") != tt.want || got.body != wholeStream || base.count("a") != 1 {
+				t.Errorf("%s: %v after %d requests to a, want %s to answer, and one request", tt.name, got, base.count("a"), tt.want)
+			}
+		})
+	}
+}
+
+// Where nothing could be tried, the trail says of each endpoint why.
+func TestTrailOfACallThatNobodyCouldTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(refusing)
+		base.set("b", gives(429, asJSON, "{}", "Retry-After", "600"))
+		rt := over(t, base, WithEndpoints(at("a", "b")...), WithBreaker(BreakerPolicy{Consecutive: 1, OpenFor: time.Hour, MaxOpenFor: time.Hour}), WithRetry(RetryPolicy{Attempts: 1}))
+		asks(t.Context(), rt, chatJSON)
+		c := rt.tiers[0][0].circuits.of("m")
+		c.mu.Lock()
+		c.probedAt = time.Now() // nobody may probe yet
+		c.mu.Unlock()
+		var trail Trail
+		ctx, cancel := context.WithTimeout(WithCall(t.Context(), Call{Trail: &trail}), 100*time.Millisecond)
+		defer cancel()
+		asks(ctx, rt, chatJSON)
+		got := make(map[string]Class)
+		for _, a := range trail.Attempts() {
+			got[a.Endpoint] = a.Class
+		}
+		if want := map[string]Class{"a": ClassCircuitOpen, "b": ClassPaused}; !maps.Equal(got, want) {
+			t.Errorf("the trail is %v, want %v", got, want)
+		}
+	})
+}

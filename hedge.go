@@ -20,7 +20,7 @@ type sent struct {
 func (r *run) race(s step) (*attempt, *http.Response, *trouble) {
 	first := r.begin(s)
 	hedge := r.t.config.stream.Hedge
-	if hedge == 0 || r.rescues || r.call.streamed != nil || len(r.call.candidates) < 2 || r.t.config.retry.SendOnce {
+	if hedge == 0 || r.broken != nil || r.call.streamed != nil || len(r.call.candidates) < 2 || r.t.config.retry.SendOnce {
 		return r.settle(first.send())
 	}
 	came := make(chan sent, 2) // so that a loser need not wait for a reader

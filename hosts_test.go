@@ -343,3 +343,33 @@ func TestPersonasAreUnderstood(t *testing.T) {
 		}
 	}
 }
+
+// A gateway's path stands before a host's roots, too: what lies beside it is
+// another's, and no key goes there.
+func TestGatewaysKeepTheirOtherPaths(t *testing.T) {
+	for _, tt := range []struct {
+		host  Host
+		url   string
+		yes   []string
+		never []string
+	}{
+		{HostAzure, "https://gw.example/azure/openai/v1", []string{"/azure/openai/v1/chat/completions", "/azure/models"}, []string{"/openai/v1/chat/completions", "/models", "/azure"}},
+		{HostOllama, "https://gw.example/ollama/v1", []string{"/ollama/v1/models", "/ollama/api/tags"}, []string{"/v1/models", "/api/tags"}},
+		{HostOllama, "https://gw.example/else", []string{"/else/chat/completions"}, []string{"/v1/models", "/api/tags"}},
+		{HostDeepSeek, "https://gw.example/ds/v1", []string{"/ds/beta/completions", "/ds/user/balance"}, []string{"/v1/models", "/user/balance"}},
+		{HostAzure, "https://x.services.ai.azure.com/openai/v1", []string{"/openai/v1/chat/completions", "/models"}, nil},
+	} {
+		rt := over(t, newHosts(refusing), WithEndpoints(Endpoint{URL: tt.url, APIKey: "sk", Host: tt.host}))
+		e := rt.tiers[0][0]
+		for _, path := range tt.yes {
+			if !e.covers(path) {
+				t.Errorf("%s does not take %s for its own", tt.url, path)
+			}
+		}
+		for _, path := range tt.never {
+			if e.covers(path) {
+				t.Errorf("%s takes %s for its own", tt.url, path)
+			}
+		}
+	}
+}

@@ -109,7 +109,11 @@ func Log(l *slog.Logger) Observer {
 		add(e.Usage.TotalTokens != 0, slog.Int("tokens", e.Usage.TotalTokens))
 		add(e.From != "", slog.String("from", e.From))
 		add(e.To != "", slog.String("to", e.To))
-		add(describe(e.Err) != "", slog.String("err", describe(e.Err)))
+		why := describe(e.Err)
+		if own, ok := e.Err.(ownError); ok {
+			why = string(own)
+		}
+		add(why != "", slog.String("err", why))
 		l.LogAttrs(ctx, level, "breakwater: "+string(e.Kind), attrs...)
 	}
 }

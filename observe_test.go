@@ -314,6 +314,7 @@ func TestLog(t *testing.T) {
 		{Event{Kind: KindCacheStale, From: "revalidate"}, "DEBUG cache_stale from=revalidate"},
 		{Event{Kind: KindCacheError, Err: io.ErrUnexpectedEOF}, "WARN cache_error err=\"connection closed\""},
 		{Event{Kind: KindCacheError, Err: errors.New("redis://user:secret@host")}, "WARN cache_error"},
+		{Event{Kind: KindCacheError, Err: errStoreSlow}, "WARN cache_error err=\"the Store did not answer in time\""},
 		{Event{Kind: KindCircuit, From: "closed", To: "open"}, "INFO circuit from=closed to=open"},
 		{Event{Kind: KindUnbuffered, Bytes: 9}, "INFO unbuffered bytes=9"},
 		{Event{Kind: KindCacheHit}, "DEBUG cache_hit"},
@@ -338,5 +339,52 @@ func TestLog(t *testing.T) {
 		if b.Len() != 0 {
 			t.Errorf("a logger that wants nothing was given %q", b.String())
 		}
+	}
+}
+
+// Who leaves between the commit and RoundTrip's return ends an attempt that is
+// told of, once, as any other.
+func TestLeavingAtTheCommitIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var told []string
+		base := newHosts(refusing)
+		rt := over(t, base, WithEndpoints(at("a")...), WithBreaker(BreakerPolicy{Consecutive: 1}), WithRetry(RetryPolicy{Attempts: 1}),
+			WithObserver(func(_ context.Context, e Event) {
+				switch {
+				case e.Kind == KindCircuit && e.To == "closed":
+					cancel()
+					synctest.Wait()
+				case e.Kind == KindAttempt, e.Kind == KindCommit:
+					told = append(told, string(e.Kind)+" "+string(e.Class))
+				}
+			}))
+		asks(t.Context(), rt, chatStream)
+		elapse(time.Minute)
+		told = nil
+		base.set("a", gives(200, asStream, goodEvent))
+		got := asks(ctx, rt, chatStream)
+		if s := strings.Join(told, ", "); s != "commit canceled, attempt canceled" || !errors.Is(got.err, context.Canceled) {
+			t.Errorf("%v, told %s", got, s)
+		}
+	})
+}
+
+// The counts are of all that was sent, and of the calls that nobody answered:
+// not of those whose callers left.
+func TestCounts(t *testing.T) {
+	n := 0
+	rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+		if n++; n%2 == 1 {
+			return answer(200, asStream, goodEvent), nil
+		}
+		return answer(200, asStream, wholeStream), nil
+	}), WithEndpoints(at("a")...), WithStream(StreamPolicy{Rescue: RescueRestart}))
+	asks(t.Context(), rt, chatStream)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	asks(gone, rt, chatStream)
+	if s := rt.Status(); s.Calls != 2 || s.Failed != 0 || s.Attempts != 2 {
+		t.Errorf("Status() = %d calls, %d failed, %d attempts, want 2, 0 and 2: a stream and its rescue", s.Calls, s.Failed, s.Attempts)
 	}
 }

@@ -3,6 +3,7 @@ package breakwater
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -69,13 +70,17 @@ func newConfig(opts []Option) (*config, error) {
 	if c.random == nil {
 		c.random = rand.IntN
 	}
-	names := make(map[string]bool)
+	names, accounts := make(map[string]bool), make(map[string]Endpoint)
 	for _, tier := range c.tiers {
 		for _, e := range tier {
 			if names[e.Name] {
 				errs = append(errs, fmt.Errorf("breakwater: endpoint %q: the name is given twice", e.Name))
 			}
 			names[e.Name] = true
+			if other, known := accounts[e.Account]; known && !maps.Equal(other.Limits, e.Limits) {
+				errs = append(errs, fmt.Errorf("breakwater: endpoints %q and %q share account %q: want the same Limits of both", other.Name, e.Name, e.Account))
+			}
+			accounts[e.Account] = e
 		}
 	}
 	return c, errors.Join(errs...)

@@ -64,6 +64,43 @@ func TestNewRefusesNonsense(t *testing.T) {
 	}
 }
 
+// Endpoints whose parts New has to put together anew, or cannot use.
+func TestOddEndpoints(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		endpoints []Endpoint
+		want      string // part of the error; empty: none
+	}{
+		{"an address with a zone", []Endpoint{{URL: "http://[fe80::1%25eth0]:8000/v1"}}, ""},
+		{"a key with a line break in a header", []Endpoint{{URL: "https://a", Header: http.Header{"Authorization": {"Bearer k\n"}}}}, "line break"},
+		{"one account, two limits", []Endpoint{
+			{URL: "https://a", Account: "x", Limits: map[string]RatePolicy{"": {InFlight: 1}}}, {URL: "https://b", Account: "x"},
+		}, `share account "x"`},
+		{"one account, the same limits", []Endpoint{
+			{URL: "https://a", Account: "x", Limits: map[string]RatePolicy{"": {InFlight: 1}}}, {URL: "https://b", Account: "x", Limits: map[string]RatePolicy{"": {InFlight: 1}}},
+		}, ""},
+	} {
+		rt, err := New(WithEndpoints(tt.endpoints...))
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: New = %v, want %q", tt.name, err, tt.want)
+		}
+		if err == nil && rt.tiers[0][0].base.Hostname() == "" {
+			t.Errorf("%s: the endpoint has no base", tt.name)
+		}
+	}
+	if _, err := New(WithBreaker(BreakerPolicy{Consecutive: longestRow + 1})); err == nil {
+		t.Error("New took a row that no circuit can count")
+	}
+	// Requests may name hosts that no URL could.
+	base := newHosts(gives(200, asJSON, goodJSON))
+	for _, host := range []string{"a b", "h:https", "[fe80::1%eth0]:8000"} {
+		got := asks(t.Context(), over(t, base), chatJSON, func(req *http.Request) { req.URL.Host = host })
+		if got.body != goodJSON {
+			t.Errorf("a call to %q: %v, want what the base said", host, got)
+		}
+	}
+}
+
 func TestOffMeansNone(t *testing.T) {
 	rt, err := New(
 		WithRetry(RetryPolicy{Attempts: Off, MinDelay: Off, MaxDelay: Off, Patience: Off, MaxRetryAfter: Off, Budget: Off, MaxReplay: Off}),

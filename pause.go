@@ -107,13 +107,13 @@ func later(a, b time.Time) time.Time {
 
 // recovered ends what key earned: it has just answered. What a server asked
 // for stands.
-func (ps *pauses) recovered(key pauseKey) {
+func (ps *pauses) recovered(key pauseKey, now time.Time) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	p, ok := ps.all[key]
 	switch {
 	case !ok:
-	case p.asked.IsZero():
+	case !p.asked.After(now):
 		delete(ps.all, key)
 		ps.kept.Store(int32(len(ps.all)))
 	default:

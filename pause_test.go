@@ -42,7 +42,7 @@ func TestPausesAreNeverShortened(t *testing.T) {
 				earned[key] = later(earned[key], now.Add(d))
 			case 3:
 				events = append(events, fmt.Sprintf("%v recovers", name(key)))
-				ps.recovered(key)
+				ps.recovered(key, now)
 				delete(earned, key)
 			case 4:
 				events = append(events, fmt.Sprintf("%v pass", d/4))
@@ -85,7 +85,7 @@ func TestEarnedPausesDouble(t *testing.T) {
 	for range 6 {
 		got = append(got, earn())
 	}
-	ps.recovered(key)
+	ps.recovered(key, now)
 	got = append(got, earn(), earn())
 	if want := "[1s 2s 4s 8s 10s 10s 1s 2s]"; fmt.Sprint(got) != want {
 		t.Errorf("pauses %v, want %s", got, want)
@@ -93,7 +93,7 @@ func TestEarnedPausesDouble(t *testing.T) {
 	// A recovery ends the row also where a server's word stands above it.
 	now = now.Add(time.Hour)
 	ps.ask(key, now, time.Minute, nil)
-	ps.recovered(key)
+	ps.recovered(key, now)
 	if p, ok := ps.of(key, now); !ok || p.until.Sub(now) != time.Minute {
 		t.Errorf("a recovery left the pause %v %v, want the minute asked for", p.until.Sub(now), ok)
 	}
@@ -160,7 +160,7 @@ func TestPausesUnderLoad(t *testing.T) {
 		callers.Go(func() {
 			for range 500 {
 				ps.earn(key, now, time.Millisecond, time.Second, nil)
-				ps.recovered(key)
+				ps.recovered(key, now)
 				ps.list(now)
 				if p, ok := ps.of(key, now); !ok || p.until.Sub(now) < time.Minute {
 					t.Errorf("the pause asked for was shortened to %v", p.until.Sub(now))
@@ -471,5 +471,33 @@ func TestSpentLimitsRest(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A refusal's own words are said again while it keeps callers away, whatever
+// its headers say of limits besides.
+func TestRefusalWithSpentLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := over(t, newHosts(gives(429, asJSON, `{"error":{"message":"slow down"}}`, "Retry-After", "200", "X-Ratelimit-Remaining-Requests", "0", "X-Ratelimit-Reset-Requests", "30s")),
+			WithEndpoints(at("a")...))
+		for range 2 {
+			if got := asks(t.Context(), rt, chatJSON); got.status() != 429 || !strings.Contains(got.body, "slow down") {
+				t.Errorf("%v, want the host's refusal", got)
+			}
+		}
+	})
+}
+
+// Where nothing rests any more, nobody looks for who does.
+func TestRecoveredPausesAreForgotten(t *testing.T) {
+	ps := newPauses()
+	now := time.Unix(1e9, 0)
+	key := pauseKey{account: "a"}
+	ps.ask(key, now, time.Minute, nil)
+	if ps.recovered(key, now.Add(time.Second)); !ps.any() {
+		t.Error("a pause asked for ended with a recovery")
+	}
+	if ps.recovered(key, now.Add(time.Hour)); ps.any() {
+		t.Error("a pause that is over is kept behind a recovery")
 	}
 }

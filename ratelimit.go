@@ -3,6 +3,7 @@ package breakwater
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -46,7 +47,7 @@ func (p RatePolicy) resolve(option string) (RatePolicy, error) {
 	f := fields{option: option}
 	resolveField(&f, "PerSecond", &p.PerSecond, 0)
 	f.check(p.Burst >= 0, "Burst is %d: an attempt takes one token, so it must be at least 1", p.Burst)
-	resolveField(&f, "Burst", &p.Burst, max(int(p.PerSecond+0.999), 1))
+	resolveField(&f, "Burst", &p.Burst, max(int(math.Ceil(p.PerSecond)), 1))
 	resolveField(&f, "TokensPerMinute", &p.TokensPerMinute, 0)
 	resolveField(&f, "InFlight", &p.InFlight, 0)
 	resolveField(&f, "MaxWait", &p.MaxWait, 5*time.Second)
@@ -181,6 +182,11 @@ func (l *limiter) expected(now time.Time) time.Duration {
 		}
 	}
 	return wait
+}
+
+// bears reports whether an attempt that has to wait would be let in.
+func (l *limiter) bears(now time.Time) bool {
+	return l.policy.MaxWait > 0 && l.expected(now) <= l.policy.MaxWait
 }
 
 // acquire waits for a permit and the buckets, at most MaxWait in all. It

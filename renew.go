@@ -81,8 +81,6 @@ func (k *cache) renewLocked(c *call, next http.RoundTripper) *flight {
 // renewed is the end of a renewal.
 func (k *cache) renewed(f *flight) {
 	f.ground()
-	sent, _ := f.call.book.sum()
-	k.t.counts.attempts.Add(int64(sent))
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.renewals--

@@ -70,7 +70,7 @@ type told struct {
 // mayBeRescued reports whether the call is of a kind that can be rescued at all.
 func (c *call) mayBeRescued() bool {
 	policy := c.t.config.stream.Rescue
-	if policy == RescueOff || c.t.config.retry.SendOnce || c.op != opChat || c.body == nil || c.packed || !c.look.stream || c.look.choices != 1 || c.look.logprobs {
+	if policy == RescueOff || c.t.config.retry.SendOnce || c.op != opChat || c.packed || !c.look.stream || c.look.choices != 1 || c.look.logprobs {
 		return false
 	}
 	return policy == RescueRestart || c.canContinue()
@@ -241,7 +241,7 @@ func (r *rescuer) mend(err error) {
 			break
 		}
 		r.rescues++
-		if next := r.ask(how, broken.attempt.endpoint); next != nil {
+		if next := r.ask(how, broken.attempt); next != nil {
 			r.inner.Store(next)
 			r.err = nil
 			if r.open { // the last event came without the blank line that ends it, or in parts
@@ -306,7 +306,7 @@ func (r *rescuer) way() rescueKind {
 }
 
 // ask makes the rescue's attempts, elsewhere than where the stream broke first.
-func (r *rescuer) ask(how rescueKind, broken *endpoint) *streamBody {
+func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 	ctx, stop := context.WithCancelCause(r.call.Context)
 	if last := r.stop.Swap(&stop); last != nil {
 		(*last)(errClosed)
@@ -319,14 +319,14 @@ func (r *rescuer) ask(how rescueKind, broken *endpoint) *streamBody {
 		in = r.call.continued(r.told.text)
 	}
 	var visits []*visit
-	for _, avoid := range [...]string{broken.Account, ""} {
+	for _, avoid := range [...]string{broken.endpoint.Account, ""} {
 		if ctx.Err() != nil {
 			break
 		}
 		c := r.call.again(ctx, how, in, avoid)
 		c.visits = visits
 		begun, _ := c.book.sum()
-		loop := &run{t: c.t, call: c, begun: begun, rescues: true}
+		loop := &run{t: c.t, call: c, begun: begun, broken: broken}
 		resp, err := loop.loop()
 		visits = c.visits
 		if err != nil {

@@ -280,6 +280,10 @@ func TestNoRescue(t *testing.T) {
 		if !errors.Is(got.err, ErrTruncated) || base.count("a") != 1 {
 			t.Errorf("%s: %v after %d requests, want ErrTruncated after one", name, got, base.count("a"))
 		}
+		trail := TrailOf(got.resp)
+		if len(trail) != 1 || trail[0].Class != ClassTruncated || trail[0].Denied != (name == "the budget is spent") {
+			t.Errorf("%s: the trail is %+v, want the one attempt, denied a rescue only by its budget", name, trail)
+		}
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+
+	"github.com/breakwater-go/breakwater/internal/budget"
 )
 
 // RetryPolicy says how often and how patiently a call is tried. An account
@@ -44,6 +46,14 @@ type RetryPolicy struct {
 
 // budgetFloor is how many extra attempts a minute are always allowed.
 const budgetFloor = 10
+
+// newBudget is a budget of extra attempts; Off, there are none at all.
+func (p RetryPolicy) newBudget() *budget.Budget {
+	if p.Budget == 0 {
+		return budget.New(0, 0)
+	}
+	return budget.New(p.Budget, budgetFloor)
+}
 
 func (p RetryPolicy) resolve() (RetryPolicy, error) {
 	f := fields{option: "WithRetry"}

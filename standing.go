@@ -122,10 +122,11 @@ func (c *call) races(account string) bool {
 func (t *Transport) elsewhere(a *attempt) bool {
 	now := time.Now()
 	for _, e := range a.call.candidates {
-		if e == a.endpoint || a.call.visited(e.Account) != nil || a.call.races(e.Account) {
+		if e.Account == a.endpoint.Account || a.call.visited(e.Account) != nil || a.call.races(e.Account) {
 			continue
 		}
-		if s, ok := a.call.stands(e, now); ok && (s.ready || s.ramping || s.busy) {
+		s, ok := a.call.stands(e, now)
+		if ok && (s.ready || s.ramping || s.busy && e.limits.of(s.model).bears(now)) {
 			return true
 		}
 	}

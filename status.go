@@ -11,8 +11,8 @@ import (
 // A Status is a snapshot of a Transport.
 type Status struct {
 	Calls     int64 // inference calls begun
-	Failed    int64 // that no endpoint and no cache answered
-	Attempts  int64 // trips made for calls that have returned
+	Failed    int64 // that no endpoint and no cache answered, while their callers waited
+	Attempts  int64 // sent, those for the cache's renewals and for rescues included
 	Endpoints []EndpointStatus
 	Cache     CacheStatus
 }

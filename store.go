@@ -2,7 +2,6 @@ package breakwater
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -24,11 +23,10 @@ const (
 	maxStored = 64                     // calls of a Store under way at once
 )
 
-var (
-	errStoreSlow = errors.New("breakwater: the Store did not answer in time")
-	errStoreBusy = errors.New("breakwater: too many calls of the Store are under way")
-
-	errStoreRests = errors.New("breakwater: the Store rests")
+const (
+	errStoreSlow  = ownError("the Store did not answer in time")
+	errStoreBusy  = ownError("too many calls of the Store are under way")
+	errStoreRests = ownError("the Store rests")
 )
 
 // A stockroom is a Store as the cache uses it: one that does not answer keeps
@@ -92,7 +90,10 @@ func (s *stockroom) failed(c *call, err error) *entry {
 	if err == errStoreRests || err == context.Cause(c) {
 		return nil
 	}
-	s.t.emit(c, Event{Kind: KindCacheError, Err: &quietError{err}})
+	if _, own := err.(ownError); !own {
+		err = &quietError{err}
+	}
+	s.t.emit(c, Event{Kind: KindCacheError, Err: err})
 	return nil
 }
 

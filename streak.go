@@ -7,15 +7,18 @@ package breakwater
 //
 // The circuit's lock guards it.
 type streak struct {
-	seq         uint64     // of the latest attempt
-	first, last *pass      // attempts without a result, oldest first
-	open        int        // how many
-	good        uint64     // the latest attempt that succeeded
-	failed      [32]uint64 // the latest attempts that failed, in a ring
-	at          int        // the ring's next place
-	row         int        // failures in a row, as of the latest failure
-	survivors   int        // attempts older than that which have not failed
+	seq         uint64             // of the latest attempt
+	first, last *pass              // attempts without a result, oldest first
+	open        int                // how many
+	good        uint64             // the latest attempt that succeeded
+	failed      [longestRow]uint64 // the latest attempts that failed, in a ring
+	at          int                // the ring's next place
+	row         int                // failures in a row, as of the latest failure
+	survivors   int                // attempts older than that which have not failed
 }
+
+// longestRow is how many failures in a row can be told.
+const longestRow = 32
 
 // begins takes in an attempt that was let through.
 func (s *streak) begins(p *pass) {

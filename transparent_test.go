@@ -255,3 +255,19 @@ func TestManyCallersAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+type slowError struct{}
+
+func (slowError) Error() string { return "slow" }
+func (slowError) Timeout() bool { return true }
+
+// What is no inference fails as it would without breakwater, under the user's
+// attempt middleware, too: url.Error asks its error itself whether time ran out.
+func TestErrorsOfOthersAreTheBases(t *testing.T) {
+	rt := over(t, newHosts(func(*http.Request) (*http.Response, error) { return nil, slowError{} }),
+		WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper { return next }))
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://a/models", nil)
+	if _, err := rt.RoundTrip(req); err != (slowError{}) {
+		t.Errorf("RoundTrip = %#v, want the base's error", err)
+	}
+}

@@ -323,3 +323,15 @@ func TestTheBaseReplaysOnce(t *testing.T) {
 		t.Errorf("the caller got %v, want our own 503", got)
 	}
 }
+
+// Without a budget, the base may not send twice either.
+func TestNoBudgetNoReplay(t *testing.T) {
+	var err error
+	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		_, err = req.GetBody()
+		return answer(200, asJSON, goodJSON), nil
+	}), WithRetry(RetryPolicy{Budget: Off}))
+	if asks(t.Context(), rt, chatJSON); !errors.Is(err, errNotTaken) {
+		t.Errorf("GetBody = %v, want %v", err, errNotTaken)
+	}
+}
