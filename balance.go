@@ -131,7 +131,10 @@ func (l *load) failed(d time.Duration, now time.Time) {
 // ended implements ender.
 func (l *load) ended(a *attempt, class Class) {
 	l.open.Add(-1)
-	if class.outcome() == failure {
+	switch {
+	case class == ClassOK:
+		a.call.t.prefixes.note(a)
+	case class.outcome() == failure:
 		now := time.Now()
 		l.failed(now.Sub(a.start), now)
 	}

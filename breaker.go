@@ -95,13 +95,15 @@ func breaker(next http.RoundTripper) http.RoundTripper {
 // circuits are the circuits of one endpoint, by model.
 type circuits struct {
 	policy   BreakerPolicy
-	t        *Transport
+	ramp     time.Duration
+	jitter   func(time.Duration) time.Duration
+	tell     func(context.Context, Event)
 	endpoint string
 	all      cow.Map[string, *circuit]
 }
 
 func newCircuits(t *Transport, endpoint string) *circuits {
-	return &circuits{policy: t.config.breaker, t: t, endpoint: endpoint}
+	return &circuits{policy: t.config.breaker, ramp: t.config.balance.Ramp, jitter: t.config.jitter, tell: t.emit, endpoint: endpoint}
 }
 
 // of returns model's circuit; nil where there are none.
@@ -211,7 +213,7 @@ func (c *circuit) moves(_ string, from, to gobreaker.State) {
 			}
 		}
 		if !now.Before(c.openUntil) {
-			c.openUntil = now.Add(c.owner.t.config.jitter(c.openFor))
+			c.openUntil = now.Add(c.owner.jitter(c.openFor))
 		}
 	case to == gobreaker.StateClosed:
 		c.lately, c.closedAt, c.answered = c.openFor, now, 0
@@ -245,7 +247,7 @@ func (c *circuit) flush() {
 	c.changes = nil
 	c.mu.Unlock()
 	for _, e := range changes {
-		c.owner.t.emit(context.Background(), e)
+		c.owner.tell(context.Background(), e)
 	}
 }
 
@@ -267,7 +269,7 @@ func (c *circuit) stands(now time.Time, open int64) circuitStanding {
 	return circuitStanding{
 		ready:   !now.Before(c.openUntil) && c.roomLocked(now),
 		tripped: !c.openUntil.IsZero(),
-		ramping: !c.closedAt.IsZero() && now.Sub(c.closedAt) < c.owner.t.config.balance.Ramp && open > c.answered,
+		ramping: !c.closedAt.IsZero() && now.Sub(c.closedAt) < c.owner.ramp && open > c.answered,
 	}
 }
 

@@ -70,7 +70,7 @@ type cache struct {
 	renewals int           // under way
 	probing  *flight       // the latest renewal that looks whether an endpoint is back
 	probed   time.Time     // when it began
-	look     time.Duration // after which another may look, if that one hangs
+	lookIn   time.Duration // another may look, if that one hangs
 }
 
 func newCache(t *Transport, p CachePolicy) *cache {

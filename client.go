@@ -79,8 +79,8 @@ func New(opts ...Option) (*Transport, error) {
 		prefixes: newPrefixes(c.balance),
 	}
 	t.below = c.base
-	if len(c.perTry) > 0 {
-		t.below = Chain(RoundTripperFunc(t.lowest), c.perTry...)
+	if len(c.perAttempt) > 0 {
+		t.below = Chain(RoundTripperFunc(t.lowest), c.perAttempt...)
 	}
 	for i, tier := range c.tiers {
 		t.tiers = append(t.tiers, nil)

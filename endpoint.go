@@ -347,11 +347,8 @@ func (e *endpoint) authorize(req *http.Request, op operation) {
 				delete(req.Header, name)
 			}
 		}
-		if e.APIKey == "" { // it is in Header
-			anthropic = false
-		}
 		switch {
-		case e.APIKey == "":
+		case e.APIKey == "": // it is in Header
 		case e.row.keyHeader != "":
 			req.Header[e.row.keyHeader] = []string{e.APIKey}
 		case anthropic:

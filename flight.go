@@ -244,10 +244,7 @@ func (f *flight) land(resp *http.Response, err error) {
 		f.mu.Unlock()
 		f.record.begin(resp)
 		switch b := resp.Body.(type) {
-		case *streamBody:
-			f.record.streamed = true
-			b.record(&f.record)
-		case *rescuer:
+		case recorded:
 			f.record.streamed = true
 			b.record(&f.record)
 		case *unjudgedBody:
@@ -413,64 +410,4 @@ func (f *flight) closeBody() {
 	if body != nil {
 		body.Close()
 	}
-}
-
-// A recorder notes when the answer that goes through a body is whole.
-type recorder struct {
-	mu       sync.Mutex  // guards what follows
-	header   http.Header // nil: not to be kept
-	written  int64
-	done     bool // nothing is missing
-	whole    bool // and it is one to keep
-	endpoint string
-	usage    bool
-	streamed bool
-}
-
-// begin notes what comes.
-func (r *recorder) begin(resp *http.Response) {
-	if resp.StatusCode == http.StatusOK {
-		r.header = keptHeader(resp.Header)
-	}
-}
-
-func (r *recorder) write(p []byte) {
-	if r != nil {
-		r.mu.Lock()
-		r.written += int64(len(p))
-		r.mu.Unlock()
-	}
-}
-
-// keep notes that nothing is missing of the answer, and whether it is one to keep.
-func (r *recorder) keep(a *attempt) {
-	if r == nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.done, r.endpoint, r.usage = true, a.endpoint.Name, a.answer.Usage.TotalTokens > 0
-	r.whole = a.answer.Finished() && !a.answer.Partial && a.answer.Spoke && r.header != nil
-}
-
-func (r *recorder) keepable() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.done && r.whole
-}
-
-// size is how many bytes the whole answer has; 0: not known yet.
-func (r *recorder) size() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.done {
-		return 0
-	}
-	return r.written
-}
-
-func (r *recorder) saysUsage() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.usage
 }

@@ -1,18 +1,9 @@
 package breakwater
 
 import (
-	"context"
 	"net/http"
 	"time"
 )
-
-// A sent is what an attempt on its way came to.
-type sent struct {
-	a     *attempt
-	resp  *http.Response
-	err   error
-	panic any // of the user's code below
-}
 
 // race makes the step's attempt, and, should it show no payload for Hedge, one
 // more at another account beside it. The first keeps its place in the queue;
@@ -48,12 +39,12 @@ func (r *run) race(s step) (*attempt, *http.Response, *trouble) {
 	if got.err != nil && got.panic == nil {
 		a, _, tr := r.settle(got)
 		// What failed first has another beside it: that may still answer.
-		outcome := r.learn(a, tr, time.Now())
-		if outcome.err == nil && !outcome.asCame {
+		end := r.learn(a, tr, time.Now())
+		if end.err == nil && !end.asCame {
 			a.report(step{endpoint: other.endpoint})
 			return r.settle(<-came)
 		}
-		r.over = &outcome
+		r.over = &end
 		other.outrun(came)
 		return a, nil, tr
 	}
@@ -106,41 +97,4 @@ func (a *attempt) outrun(came <-chan sent) {
 			late.resp.Body.Close()
 		}
 	})()
-}
-
-// send sends the attempt through its layers.
-func (a *attempt) send() sent {
-	returned := false
-	defer func() {
-		if !returned { // a panic below: nothing may be held for good
-			a.end(ClassRewrite, errPanic, Usage{}, 0)
-			a.cancel(errPanic)
-		}
-	}()
-	resp, err := a.endpoint.pipeline.RoundTrip(a.call.req.WithContext(a))
-	returned = true
-	a.moveTo(nil)
-	return sent{a: a, resp: resp, err: err}
-}
-
-// begin makes the step's attempt.
-func (r *run) begin(s step) *attempt {
-	c := r.call
-	ctx, cancel := context.WithCancelCause(c)
-	r.begun++
-	start := r.at
-	if s.wait > 0 {
-		start = time.Now()
-	}
-	a := &attempt{
-		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.forced,
-		n: r.begun, start: start, room: c.room.share(),
-	}
-	a.enders = append(a.layers[:0], &s.endpoint.load)
-	s.endpoint.load.open.Add(1)
-	a.place = c.book.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
-	if s.forced {
-		r.forced++
-	}
-	return a
 }

@@ -53,6 +53,13 @@ type Event struct {
 // no lock held: it may call Status. It must be fast and safe for concurrent use.
 type Observer func(context.Context, Event)
 
+func (t Attempt) event(kind Kind) Event {
+	return Event{
+		Kind: kind, Endpoint: t.Endpoint, Model: t.Model, Attempt: t.N, Status: t.Status, Class: t.Class,
+		Verdict: t.Verdict, Wait: t.Wait, Elapsed: t.Elapsed, Bytes: t.Bytes, Usage: t.Usage, Err: t.Err,
+	}
+}
+
 // observed reports whether anybody is told.
 func (t *Transport) observed() bool { return len(t.config.observers) > 0 }
 

@@ -22,18 +22,18 @@ type Option func(*config) error
 // config is what the options fill in. The policies in it are resolved:
 // defaults are filled in and 0 stands for none.
 type config struct {
-	tiers     [][]Endpoint
-	cache     *CachePolicy
-	rate      RatePolicy
-	breaker   BreakerPolicy
-	retry     RetryPolicy
-	stream    StreamPolicy
-	balance   BalancePolicy
-	observers []Observer
-	asErrors  bool
-	perCall   []Middleware
-	perTry    []Middleware
-	base      http.RoundTripper
+	tiers      [][]Endpoint
+	cache      *CachePolicy
+	rate       RatePolicy
+	breaker    BreakerPolicy
+	retry      RetryPolicy
+	stream     StreamPolicy
+	balance    BalancePolicy
+	observers  []Observer
+	asErrors   bool
+	perCall    []Middleware
+	perAttempt []Middleware
+	base       http.RoundTripper
 
 	// Tests take the chance out of these.
 	newBackOff func() backoff.BackOff
@@ -202,7 +202,7 @@ func WithMiddleware(mws ...Middleware) Option {
 // base. It sees the attempt's own URL and key.
 func WithAttemptMiddleware(mws ...Middleware) Option {
 	return func(c *config) error {
-		c.perTry = append(c.perTry, mws...)
+		c.perAttempt = append(c.perAttempt, mws...)
 		return noNil("WithAttemptMiddleware", mws)
 	}
 }

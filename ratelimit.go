@@ -291,7 +291,7 @@ func (h *lease) ended(a *attempt, class Class) {
 	if h.tokens == 0 {
 		return
 	}
-	used := a.usage().TotalTokens
+	used := a.used.TotalTokens
 	if used <= 0 && (class == ClassOK || class == ClassTruncated || class == ClassStalled) {
 		used = h.tokens // there was an answer, whole or not: the estimate stands
 	}
@@ -352,19 +352,4 @@ func estimate(text []byte) int {
 		}
 	}
 	return (3*ascii + 6*other) / 10
-}
-
-// sleep waits for d, or returns the cause of ctx's end.
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

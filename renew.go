@@ -38,15 +38,15 @@ func (k *cache) probe(c *call, next http.RoundTripper) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	wait := k.look
+	wait := k.lookIn
 	if k.probing == nil || k.probing.isAnswered() {
-		wait, k.look = forcedEvery, firstLook
+		wait, k.lookIn = forcedEvery, firstLook
 	}
 	if now.Sub(k.probed) < wait || k.renewals >= maxRenewals {
 		return
 	}
 	if k.probing != nil && !k.probing.isAnswered() {
-		k.look = min(2*k.look, maxLook)
+		k.lookIn = min(2*k.lookIn, maxLook)
 	}
 	if f := k.renewLocked(c, next); f != nil {
 		k.probing, k.probed = f, now

@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -164,4 +165,19 @@ func hostileNumber(s string) (float64, bool) {
 
 func boundedPause(n float64, unit time.Duration) time.Duration {
 	return time.Duration(min(n*float64(unit), float64(longestPause)))
+}
+
+// sleep waits for d, or returns the cause of ctx's end.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

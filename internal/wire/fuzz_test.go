@@ -68,7 +68,8 @@ func FuzzMembers(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var got []Member
-		whole, end := Members(data, func(m Member) { got = append(got, m) }), 0
+		Members(data, func(m Member) { got = append(got, m) })
+		end := 0
 		for _, m := range got {
 			if m.NameAt < end || m.NameEnds < m.NameAt+2 || m.ValueAt <= m.NameEnds || m.ValueEnds < m.ValueAt || m.ValueEnds > len(data) || string(m.Value) != string(data[m.ValueAt:m.ValueEnds]) {
 				t.Fatalf("Members(%q) found %+v", data, got)
@@ -78,9 +79,6 @@ func FuzzMembers(f *testing.F) {
 		text := gjson.ParseBytes(data)
 		if !json.Valid(data) || !text.IsObject() {
 			return
-		}
-		if !whole {
-			t.Fatalf("Members(%q) = false", data)
 		}
 		text.ForEach(func(name, value gjson.Result) bool {
 			if len(got) == 0 || string(got[0].Name) != name.Str || string(got[0].Value) != value.Raw || got[0].NameAt != name.Index || got[0].ValueAt != value.Index {

@@ -14,21 +14,21 @@ type Member struct {
 
 // Members calls do with each member of the object that text is, in order. It
 // skims: from one quote to the next, without a look at what stands between, so
-// that what it finds in a text that is no JSON means nothing. It reports false
-// if text is no object, or is cut.
-func Members(text []byte, do func(Member)) bool {
+// that what it finds in a text that is no JSON means nothing. Of what is no
+// object, or cut, it finds what comes before that.
+func Members(text []byte, do func(Member)) {
 	at := pastBlanks(text, 0)
 	if at == len(text) || text[at] != '{' {
-		return false
+		return
 	}
 	for at++; ; at++ {
 		at = pastBlanks(text, at)
 		if at == len(text) || text[at] != '"' {
-			return at < len(text) && text[at] == '}'
+			return
 		}
 		m := Member{NameAt: at, NameEnds: pastString(text, at)}
 		if at = pastBlanks(text, m.NameEnds); at == len(text) || text[at] != ':' {
-			return false
+			return
 		}
 		if m.Name = text[m.NameAt+1 : m.NameEnds-1]; bytes.IndexByte(m.Name, '\\') >= 0 {
 			m.Name = unescape(m.Name)
@@ -37,11 +37,11 @@ func Members(text []byte, do func(Member)) bool {
 		m.ValueEnds = pastValue(text, m.ValueAt)
 		m.Value = text[m.ValueAt:m.ValueEnds:m.ValueEnds]
 		if at = pastBlanks(text, m.ValueEnds); at == len(text) || text[at] != ',' && text[at] != '}' {
-			return false
+			return
 		}
 		do(m)
 		if text[at] == '}' {
-			return true
+			return
 		}
 	}
 }

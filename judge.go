@@ -1,0 +1,416 @@
+package breakwater
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/sse"
+	"github.com/breakwater-go/breakwater/internal/wire"
+)
+
+// judge holds the response until it is known to carry an answer.
+func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
+	resp.Request = a.call.req
+	if !a.call.goesTo(a.endpoint) {
+		dropForeign(resp.Header)
+	}
+	kind, _, _ := strings.Cut(first(resp.Header, "Content-Type"), ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	packed := isPacked(first(resp.Header, "Content-Encoding"))
+	switch {
+	case resp.StatusCode < 200 || resp.StatusCode > 299:
+		return nil, a.refusal(resp)
+	}
+	if len(a.endpoint.row.limits) > 0 {
+		a.heedLimits(resp.Header)
+	}
+	switch {
+	case packed:
+		return a.unjudged(resp, nil, false)
+	case kind == "text/event-stream",
+		a.call.look.stream && kind != "application/json" && kind != "text/html":
+		return a.judgeStream(resp)
+	}
+	return a.judgeJSON(resp)
+}
+
+// broken says what an error of the base, or of a body before commit, means.
+func (a *attempt) broken(err error, class Class) *trouble {
+	if expired := a.watch.expired(); expired != nil {
+		class := ClassNoFirstToken
+		if expired == ErrStalled {
+			class = ClassStalled
+		}
+		return &trouble{class: class, err: expired}
+	}
+	if a.call.Err() != nil {
+		class = ClassCanceled
+		if errors.Is(a.call.Err(), context.DeadlineExceeded) {
+			class = ClassDeadline
+		}
+		return &trouble{class: class, err: context.Cause(a.call)}
+	}
+	if own := a.failed.Load(); own != nil {
+		return &trouble{class: ClassCanceled, err: own.error}
+	}
+	var wire *wireError
+	if class == ClassUnreachable && len(a.call.t.config.perAttempt) > 0 && err != nil && err != errNoResponse && !errors.As(err, &wire) {
+		class = ClassRewrite // of the user's middleware
+	}
+	if err != nil && err != errNoResponse && !errors.Is(err, ErrBadResponse) && !errors.Is(err, ErrTruncated) {
+		err = &quietError{err}
+	}
+	return &trouble{class: class, err: err}
+}
+
+// heedLimits has the account's limit rest that this very answer has used up.
+func (a *attempt) heedLimits(h http.Header) {
+	wait := a.endpoint.row.spent(h)
+	if wait <= 0 {
+		return
+	}
+	t := a.call.t
+	t.pauses.ask(a.call.pauseKeys(a.endpoint, a.model)[ofLimit], time.Now(), wait, nil)
+	t.emit(a.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: ClassRateLimited, Wait: wait})
+}
+
+// isPacked reports whether a body has a coding that hides what it says. The
+// base has undone what it asked for; what is no known coding hides nothing.
+func isPacked(codings string) bool {
+	if codings == "" {
+		return false
+	}
+	for coding := range strings.SplitSeq(codings, ",") {
+		switch strings.ToLower(strings.TrimSpace(coding)) {
+		case "gzip", "x-gzip", "br", "zstd", "deflate", "compress", "x-compress", "dcb", "dcz":
+			return true
+		}
+	}
+	return false
+}
+
+// dropForeign takes out what another origin than the caller's may not say to
+// the caller.
+func dropForeign(h http.Header) {
+	delete(h, "Set-Cookie")
+	delete(h, headerRetry)
+	for name := range h {
+		if strings.HasPrefix(name, "Breakwater-") {
+			delete(h, name)
+		}
+	}
+}
+
+const (
+	maxRefusal = 1 << 20
+	// refusalWait is how long the body of a refusal may take: the headers have
+	// said the most of it.
+	refusalWait = 10 * time.Second
+)
+
+// refusal reads the answer of another status than 2xx, whole, so that the
+// network's body can be closed at once: several SDKs never close theirs.
+func (a *attempt) refusal(resp *http.Response) *trouble {
+	a.watch.settle()
+	timer := time.AfterFunc(refusalWait, func() { a.cancel(errSlowRefusal) })
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal+1))
+	timer.Stop()
+	resp.Body.Close()
+	if a.call.Err() != nil {
+		return a.broken(err, ClassUnreachable)
+	}
+	t := &trouble{status: resp.StatusCode, resp: resp, body: body, refused: true}
+	t.retryAfter, t.asked = a.endpoint.row.retryAfter(resp.StatusCode, resp.Header, time.Now())
+	t.class = a.classify(resp.StatusCode, body, t.asked)
+	a.status, a.limitSaid = resp.StatusCode, a.endpoint.row.limitSaid(body)
+	if len(body) > maxRefusal || err != nil {
+		resp.Body = failing(body[:min(len(body), maxRefusal)], ErrTruncated)
+		return t
+	}
+	setWhole(resp, body)
+	return t
+}
+
+// classify says what a refusal means. That an endpoint which the caller did
+// not mean lacks the very path says nothing about the call.
+func (a *attempt) classify(status int, body []byte, asked bool) Class {
+	class := a.endpoint.row.classify(status, body, asked)
+	if class == ClassRefused && a.endpoint != a.call.meant && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed) {
+		return ClassNoModel
+	}
+	return class
+}
+
+var errSlowRefusal = errors.New("breakwater: the body of a refusal took too long")
+
+// judgeJSON reads an answer whole and checks it.
+func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
+	body, all, err := a.readJSON(resp)
+	if err == nil && !all {
+		return a.unjudged(resp, body, true)
+	}
+	resp.Body.Close()
+	if err != nil {
+		t := a.broken(err, ClassBadResponse)
+		if t.class == ClassBadResponse {
+			t.err = &brokenError{ErrTruncated, err}
+			a.standFor(t, resp, http.StatusBadGateway, body)
+		}
+		return nil, t
+	}
+	a.answer.Wire, a.answer.Choices = a.call.op.wire(), a.call.choices()
+	switch a.answer.Text(body) {
+	case wire.Malformed:
+		t := &trouble{class: ClassBadResponse, err: ErrBadResponse}
+		a.standFor(t, resp, http.StatusBadGateway, body)
+		return nil, t
+	case wire.OutOfResources:
+		t := &trouble{class: ClassUnavailable, err: ErrBadResponse}
+		a.standFor(t, resp, http.StatusServiceUnavailable, body)
+		return nil, t
+	case wire.Failure:
+		t := &trouble{err: ErrBadResponse}
+		a.errorInside(t, body)
+		a.standFor(t, resp, t.status, body)
+		return nil, t
+	}
+	if !a.watch.settle() {
+		return nil, a.broken(nil, ClassNoFirstToken)
+	}
+	a.whole = wholeBody{bytes: body, attempt: a}
+	a.whole.Reset(body)
+	setBody(resp, &a.whole, len(body))
+	return resp, nil
+}
+
+// errorInside gives t the class and status that an error inside a 200 stands for.
+func (a *attempt) errorInside(t *trouble, body []byte) {
+	t.status = wire.RefusalOf(body).Status
+	if t.status == 0 {
+		t.status = http.StatusBadGateway
+	}
+	t.class = a.classify(t.status, body, false)
+	a.status, a.limitSaid = t.status, a.endpoint.row.limitSaid(body)
+}
+
+// standFor keeps a failed 200 as the answer of the status it stands for.
+func (a *attempt) standFor(t *trouble, resp *http.Response, status int, body []byte) {
+	setWhole(resp, body)
+	resp.StatusCode = status
+	resp.Status = fmt.Sprintf("%d %s", status, http.StatusText(status))
+	t.status, t.resp = status, resp
+}
+
+// readJSON reads the body, blank lines before it left out, until its end or
+// until it is larger than may be kept: then whole is false.
+func (a *attempt) readJSON(resp *http.Response) (body []byte, whole bool, err error) {
+	p := a.call.t.config.stream
+	if p.MaxBuffer == 0 {
+		return nil, false, nil
+	}
+	// The length is the server's word: it is believed up to a point. One byte
+	// more, so that the end is seen.
+	size := resp.ContentLength + 1
+	if size <= 0 || size > maxBelieved {
+		size = bytes.MinRead
+	}
+	body = make([]byte, 0, size)
+	queued := false
+	for idle := 0; ; {
+		if int64(len(body)) > p.MaxBuffer {
+			return body, false, nil
+		}
+		if len(body) == cap(body) {
+			body = slices.Grow(body, max(len(body), bytes.MinRead))
+		}
+		n, err := resp.Body.Read(body[len(body):cap(body)])
+		got := body[len(body) : len(body)+n]
+		if len(body) == 0 {
+			got = bytes.TrimLeft(got, " \t\r\n")
+			copy(body[:cap(body)], got)
+		}
+		body = body[:len(body)+len(got)]
+		switch {
+		case err == io.EOF:
+			return body, true, nil
+		case err != nil:
+			return body, false, err
+		case len(body) > 0:
+			a.watch.arm(p.Stall, ErrStalled)
+		case n > 0 && !queued:
+			queued = true
+			a.watch.arm(p.Queued, ErrNoFirstToken)
+		}
+		if idle++; n > 0 {
+			idle = 0
+		} else if idle > maxIdleReads {
+			return body, false, io.ErrNoProgress
+		}
+	}
+}
+
+// maxBelieved is how long an answer may be said to be for its room to be made
+// beforehand.
+const maxBelieved = 256 << 10
+
+// maxIdleReads is how often a body may return neither bytes nor an error.
+const maxIdleReads = 100
+
+// judgeStream reads events until the first that carries payload.
+func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
+	a.answer.Wire, a.answer.Choices = a.call.op.wire(), a.call.choices()
+	b := newStreamBody(a, resp.Body)
+	switch {
+	case a.call.parent != nil:
+		b.rescuable = true
+	case a.room != nil && a.call.mayBeRescued():
+		b.rescuable, a.answer.Tape = true, &b.tape
+	}
+	t := &trouble{err: ErrBadResponse}
+	for {
+		ev, says, err := b.next()
+		if err == nil && len(b.out)+len(ev.Raw) > int(max(a.call.t.config.stream.MaxBuffer, maxEvent)) {
+			err = fmt.Errorf("%w: too much before the first payload", ErrBadResponse)
+		}
+		if err != nil {
+			b.abandon()
+			t = a.broken(err, ClassBadResponse)
+			if t.class == ClassBadResponse {
+				if err == io.EOF {
+					t.err = ErrTruncated
+				}
+				t.keep(resp, b.out)
+			}
+			return nil, t
+		}
+		if ev.Kind != sse.Blank && (says != wire.Alive || b.keepAlives) {
+			b.out = append(b.out, ev.Raw...) // a copy: the scanner's bytes do not last
+		}
+		switch {
+		case says == wire.Malformed:
+			t.class = ClassBadResponse
+		case says == wire.OutOfResources:
+			t.class, t.err = ClassUnavailable, ErrTruncated
+		case says == wire.Failure:
+			a.errorInside(t, ev.Data)
+		case says == wire.Done && !a.answer.Begun():
+			t.class = ClassBadResponse
+		case says == wire.Payload, says == wire.Done, a.answer.Finished():
+			if !a.watch.settle() {
+				b.abandon()
+				return nil, a.broken(nil, ClassNoFirstToken)
+			}
+			b.commit(says)
+			resp.Body = b
+			if len(resp.Header["Content-Length"]) > 0 || resp.ContentLength > 0 {
+				lengthUnknown(resp) // comments go, so the length does
+			}
+			return resp, nil
+		default:
+			continue
+		}
+		b.abandon()
+		t.keep(resp, b.out)
+		return nil, t
+	}
+}
+
+// keep keeps a failed stream as what it was, ending in its error instead of
+// EOF; one that brought nothing is an empty bad gateway.
+func (t *trouble) keep(resp *http.Response, out []byte) {
+	t.resp = resp
+	if len(out) == 0 {
+		setWhole(resp, nil)
+		resp.StatusCode, resp.Status = http.StatusBadGateway, "502 Bad Gateway"
+		t.status = resp.StatusCode
+		return
+	}
+	resp.Body = failing(out, t.err)
+	lengthUnknown(resp)
+}
+
+// A trouble is an attempt that gave no answer. It travels as an error up the
+// layers to the loop.
+type trouble struct {
+	class      Class
+	endpoint   *endpoint
+	status     int
+	retryAfter time.Duration  // 0: none asked for
+	asked      bool           // for retryAfter
+	resp       *http.Response // what came, in memory; nil: nothing worth showing
+	body       []byte         // of a refusal
+	refused    bool           // by its status, not inside a 200
+	err        error
+}
+
+func (t *trouble) Error() string { return string(t.class) }
+
+func (t *trouble) Unwrap() error { return t.err }
+
+// mayBeBilled reports whether the host may have worked for nothing, if the
+// request was sent. A refusal costs nothing, but a gateway's speaks of a host
+// that may have answered too late for it.
+func (t *trouble) mayBeBilled(sent bool) bool {
+	if !t.refused {
+		return sent
+	}
+	switch t.status {
+	case http.StatusRequestTimeout, http.StatusBadGateway, http.StatusGatewayTimeout:
+		return sent
+	}
+	return false
+}
+
+// refusal is what the trouble said, to say again to those whom a pause keeps away.
+func (t *trouble) refusal() *refusal {
+	if t.resp == nil || len(t.body) > maxKeptRefusal {
+		return nil
+	}
+	return &refusal{status: t.status, contentType: first(t.resp.Header, "Content-Type"), body: t.body}
+}
+
+// setWhole gives resp a body from memory.
+func setWhole(resp *http.Response, body []byte) {
+	setBody(resp, io.NopCloser(bytes.NewReader(body)), len(body))
+}
+
+func setBody(resp *http.Response, body io.ReadCloser, length int) {
+	resp.Body = body
+	resp.ContentLength = int64(length)
+	resp.TransferEncoding = nil
+	if first(resp.Header, "Content-Length") != "" {
+		resp.Header.Set("Content-Length", strconv.Itoa(length))
+	}
+}
+
+// failing is a body that ends in err.
+func failing(body []byte, err error) io.ReadCloser {
+	return io.NopCloser(io.MultiReader(bytes.NewReader(body), errorReader{err}))
+}
+
+type errorReader struct{ err error }
+
+func (r errorReader) Read([]byte) (int, error) { return 0, r.err }
+
+// first is the first value of a header by its canonical name, as Header.Get
+// returns it for any spelling.
+func first(h http.Header, name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// lengthUnknown takes back what a response says of its length.
+func lengthUnknown(resp *http.Response) {
+	resp.ContentLength = -1
+	delete(resp.Header, "Content-Length")
+}

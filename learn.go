@@ -1,0 +1,157 @@
+package breakwater
+
+import (
+	"time"
+)
+
+// after learns from an attempt that gave no answer and decides what to do next.
+func (r *run) after(a *attempt, tr *trouble) step {
+	if r.over != nil {
+		return *r.over
+	}
+	now := r.now()
+	s := r.learn(a, tr, now)
+	if s.err != nil || s.asCame {
+		return s
+	}
+	if tr.class == ClassCircuitOpen && !r.raced {
+		r.raced = true
+		return r.next(now)
+	}
+	if r.call.streamed == nil && !(r.t.config.retry.SendOnce && tr.mayBeBilled(a.sent.Load())) {
+		s = r.next(now)
+	}
+	r.distrust(a, tr, s, now)
+	return s
+}
+
+// learn ends an attempt that gave no answer, and remembers what it showed. The
+// step it returns says whether the call ends with it.
+func (r *run) learn(a *attempt, tr *trouble, now time.Time) step {
+	mayBeBilled := tr.mayBeBilled(a.sent.Load())
+	r.call.book.amend(a.place, func(t *Attempt) {
+		t.MayBeBilled = t.MayBeBilled || mayBeBilled
+		if tr.class.local() {
+			t.N = 0
+		}
+	})
+	a.end(tr.class, tr.err, usageOf(a.answer.Usage), 0)
+	a.cancel(errClosed)
+	if tr.class == ClassCircuitOpen && !r.raced {
+		return step{} // somebody else took the probe between look and leap
+	}
+	masks := r.remember(a, tr, now)
+	switch tr.class {
+	case ClassCanceled, ClassDeadline:
+		return step{err: tr.err}
+	case ClassFiltered:
+		r.shown = tr
+		return step{asCame: true}
+	case ClassRefused:
+		if !masks || a.endpoint == r.call.meant {
+			r.shown = tr // who was asked says that the call is at fault
+			return step{asCame: true}
+		}
+	case ClassKeyRejected, ClassNoFunds:
+		if !a.endpoint.keyed && r.call.goesTo(a.endpoint) && !masks {
+			return step{asCame: true}
+		}
+	}
+	r.rest(a, tr, now)
+	return step{}
+}
+
+// remember keeps the visit and decides whose response the caller would see.
+// It reports whether tr would mask an earlier trouble.
+func (r *run) remember(a *attempt, tr *trouble, now time.Time) (masks bool) {
+	v := r.call.visited(a.endpoint.Account)
+	if v == nil {
+		v = &visit{account: a.endpoint.Account}
+		r.call.mu.Lock()
+		r.call.visits = append(r.call.visits, v)
+		r.call.mu.Unlock()
+	}
+	v.endpoint, v.model, v.trouble, v.place = a.endpoint, a.model, tr, a.place
+	tr.endpoint = a.endpoint
+	if !tr.class.local() {
+		v.tries++
+	}
+	if v.delays == nil {
+		v.delays = r.t.config.newBackOff()
+	}
+	v.due = now.Add(v.delays.NextBackOff())
+	if tr.class == ClassUnsuited {
+		r.call.mu.Lock()
+		r.call.unsuited = append(r.call.unsuited, option{a.endpoint, a.model})
+		r.call.mu.Unlock()
+	}
+	r.last = v
+	masks = r.first != nil
+	if r.first == nil {
+		r.first = tr
+	}
+	// The first trouble is never masked: a later response shows only if the
+	// first had none and it is the same kind of failure, of the fleet.
+	distrusted := tr.class == ClassKeyRejected || tr.class == ClassNoFunds // of a key that is not the caller's
+	if tr.resp != nil && r.shown == nil && (!masks || tr.class.ofTheFleet() && !distrusted) {
+		r.shown = tr
+	}
+	return masks
+}
+
+// rest has the endpoint or the account's limit rest if it asked for that or earned it.
+func (r *run) rest(a *attempt, tr *trouble, now time.Time) {
+	keys := r.call.pauseKeys(a.endpoint, a.model)
+	wait := tr.retryAfter
+	switch {
+	case tr.class == ClassRateLimited:
+		// A host that asks for a second each time is not asked each second. One
+		// try speaks for all callers, so the pause may grow beyond one call's backoff.
+		// Nor where the number of permits adapts: that is rest enough.
+		if l := a.endpoint.limits.of(a.model); !tr.asked && l.adapts() {
+			return
+		}
+		if !tr.asked || wait > 0 {
+			wait = max(wait, r.t.pauses.earn(keys[ofLimit], now, r.t.config.retry.MinDelay, 2*r.t.config.retry.MaxDelay, tr.refusal()))
+		}
+		if tr.asked {
+			r.t.pauses.ask(keys[ofLimit], now, tr.retryAfter, tr.refusal())
+		}
+	case tr.class == ClassUnavailable && tr.asked:
+		r.t.pauses.ask(keys[ofEndpoint], now, wait, tr.refusal())
+	default:
+		return
+	}
+	r.t.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: tr.class, Wait: wait})
+}
+
+// distrust has rest for long what will not get better by itself: an endpoint
+// whose key was rejected, an account without funds, a model that an endpoint
+// does not have. It says so loudly, for a person has to look at it. Where
+// nobody else could serve, nothing rests: what was mended works at once. The
+// caller's own key makes nobody rest.
+func (r *run) distrust(a *attempt, tr *trouble, s step, now time.Time) {
+	e := Event{
+		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, Status: tr.status, Class: tr.class,
+	}
+	of, wait := ofEndpoint, keyPause
+	switch tr.class {
+	case ClassKeyRejected:
+	case ClassNoFunds:
+		of = ofAccount
+	case ClassNoModel:
+		of, wait, e.Kind = ofModel, modelPause, KindPause
+	default:
+		return
+	}
+	if !a.endpoint.keyed {
+		return
+	}
+	if s.endpoint != nil {
+		e.Wait = wait
+		r.t.pauses.earn(r.call.pauseKeys(a.endpoint, a.model)[of], now, wait, wait, tr.refusal())
+	} else if of == ofModel {
+		return
+	}
+	r.t.emit(r.call, e)
+}

@@ -1,0 +1,220 @@
+package breakwater
+
+import (
+	"slices"
+	"time"
+)
+
+// next decides what to do, knowing the visits so far and who could serve now.
+func (r *run) next(now time.Time) step {
+	var fresh, ramp, queue, probe, watched, soonest, shunned step
+	var rest pause
+	options := r.options[:0] // of the best tier that is ready
+	for _, e := range r.call.candidates {
+		if r.call.visited(e.Account) != nil {
+			continue
+		}
+		s, ok := r.call.stands(e, now)
+		here := step{endpoint: e, model: s.model}
+		switch {
+		case !ok:
+		case s.ready:
+			if len(options) == 0 || e.tier == options[0].endpoint.tier {
+				options = append(options, option{e, s.model})
+			}
+		case s.ramping && here.above(ramp):
+			ramp = here
+		case s.busy && here.above(queue):
+			queue = here
+		case s.open:
+			r.leftOpen = true
+			if soonest.endpoint == nil {
+				soonest.blocked = ClassCircuitOpen
+			}
+			if slices.Contains(r.probed, e) {
+				break // it failed a moment ago
+			}
+			under, wait := e.circuits.of(s.model).probe(now)
+			if deadline, ok := r.call.Deadline(); ok && under != nil {
+				wait = min(wait, deadline.Sub(now)/2) // its outcome may be known soon
+			}
+			if wait <= 0 && here.above(probe) {
+				probe = here
+				probe.forced = true
+			} else if wait > 0 && (watched.endpoint == nil || wait < watched.wait) {
+				watched = here
+				watched.watch, watched.probe, watched.wait = true, under, wait
+			}
+		case !s.resting.until.IsZero():
+			if s.shunned && here.above(shunned) {
+				shunned = here
+			}
+			if soonest.endpoint == nil || s.resting.until.Before(rest.until) {
+				rest = s.resting
+				here.wait, here.pause, here.blocked = rest.until.Sub(now), rest, ClassPaused
+				soonest = here
+			}
+		}
+	}
+	if len(options) > 0 {
+		chosen := r.t.choose(r.call, options, now)
+		fresh.endpoint, fresh.model = chosen.endpoint, chosen.model
+	}
+	if fresh.endpoint == nil {
+		fresh = ramp
+	}
+	if fresh.endpoint == nil || queue.above(fresh) && queue.endpoint.limits.of(queue.model).expected(now) <= r.patience {
+		fresh = queue
+	}
+	if fresh.endpoint != nil {
+		return r.patient(fresh, soonest, now)
+	}
+	if r.call.spare {
+		return r.spared(soonest, now)
+	}
+	if probe.endpoint != nil && r.forced < maxForced {
+		return probe
+	}
+	s := r.again(soonest, now)
+	if s.endpoint == nil && watched.endpoint != nil && r.forced < maxForced && (r.watched < maxWatches || now.Sub(r.watchedAt) < minWatch) && r.inTime(watched.wait, now, watched.wait) {
+		if r.watched++; r.watched == 1 {
+			r.watchedAt = now
+		}
+		return watched
+	}
+	if s.endpoint == nil && shunned.endpoint != nil && shunned.endpoint.resort(now) {
+		return shunned // nobody else is left, and what it rests for may be over
+	}
+	return s
+}
+
+const (
+	maxForced = 2 // open circuits that one call probes
+	// A call waits for others' probes, or for leave to make one, so many times,
+	// and again within so long: where many wait, others get leave first.
+	maxWatches = 4
+	minWatch   = 2 * time.Second
+)
+
+// above reports whether s is a step to a better tier than other, or to one at all.
+func (s step) above(other step) bool {
+	return s.endpoint != nil && (other.endpoint == nil || s.endpoint.tier < other.endpoint.tier)
+}
+
+// patient decides between going to a lower tier and waiting for a better one.
+func (r *run) patient(fresh, soonest step, now time.Time) step {
+	if r.last != nil && r.last.endpoint.tier < fresh.endpoint.tier {
+		if s, ok := r.onceMore(now); ok {
+			return s
+		}
+	}
+	if soonest.endpoint != nil && soonest.endpoint.tier < fresh.endpoint.tier && r.inTime(soonest.wait, now, r.patience) {
+		return soonest
+	}
+	return fresh
+}
+
+// spared decides where nobody untried could serve and a kept answer will do:
+// nobody waits then but for one more try where the last one failed, and probes
+// are left to the one who renews.
+func (r *run) spared(soonest step, now time.Time) step {
+	if r.last != nil {
+		if s, ok := r.onceMore(now); ok {
+			return s
+		}
+	}
+	return soonest.instead()
+}
+
+// onceMore is one more try where the last one failed, within the call's
+// patience: behind a server error once, behind a rate limit as long as that lasts.
+func (r *run) onceMore(now time.Time) (step, bool) {
+	switch v := r.last; v.trouble.class {
+	case ClassUnavailable, ClassBadResponse:
+		if v.tries != 1 {
+			return step{}, false
+		}
+	case ClassRateLimited:
+	default:
+		return step{}, false
+	}
+	s, ok := r.back(r.last, now)
+	return s, ok && s.wait <= r.patience && r.afford(now, s.endpoint, s.model)
+}
+
+// instead is the step of a call that is not to wait for s: it says what for, and how long.
+func (s step) instead() step {
+	return step{pause: s.pause, blocked: s.blocked, retry: s.wait}
+}
+
+// again decides when nobody untried could serve: the visited endpoint that
+// can be asked again first, or the untried one whose pause ends first.
+func (r *run) again(soonest step, now time.Time) step {
+	best := step{}
+	if soonest.endpoint != nil && r.inTime(soonest.wait, now, r.t.config.retry.MaxRetryAfter) {
+		best = soonest
+	}
+	returning := false
+	for _, v := range r.call.visits {
+		if !v.trouble.class.passing() {
+			continue
+		}
+		s, ok := r.back(v, now)
+		if ok && (best.endpoint == nil || s.wait < best.wait || !returning && s.wait == best.wait) {
+			best, returning = s, true
+		}
+	}
+	if best.endpoint == nil || returning && !r.afford(now, best.endpoint, best.model) {
+		return soonest.instead()
+	}
+	return best
+}
+
+// back returns the step that goes back to v after its backoff and its pauses,
+// if it is allowed and ends in time.
+func (r *run) back(v *visit, now time.Time) (step, bool) {
+	if v.tries == 0 || v.tries >= r.attempts() || r.call.streamed != nil {
+		return step{}, false
+	}
+	s, ok := r.call.stands(v.endpoint, now)
+	if !ok || s.open {
+		return step{}, false
+	}
+	wait := max(v.due.Sub(now), s.resting.until.Sub(now), 0)
+	return step{endpoint: v.endpoint, model: v.model, wait: wait},
+		r.inTime(s.resting.until.Sub(now), now, r.t.config.retry.MaxRetryAfter) && r.inTime(wait, now, wait)
+}
+
+// attempts is how often the call may try one account.
+func (r *run) attempts() int {
+	if r.broken != nil {
+		return 1 // the caller waits in the middle of an answer
+	}
+	if r.call.Attempts != 0 {
+		return max(r.call.Attempts, 1)
+	}
+	return r.t.config.retry.Attempts
+}
+
+// inTime reports whether a wait is within a bound and ends before the
+// caller's deadline: one that cannot is not begun.
+func (r *run) inTime(wait time.Duration, now time.Time, bound time.Duration) bool {
+	deadline, ok := r.call.Deadline()
+	return wait <= bound && (!ok || now.Add(wait).Before(deadline))
+}
+
+// afford takes an extra attempt out of the budget.
+func (r *run) afford(now time.Time, e *endpoint, model string) bool {
+	if r.t.budget.Take(now) {
+		return true
+	}
+	denied := func(t *Attempt) { t.Denied = true }
+	switch {
+	case r.last != nil:
+		r.call.book.amend(r.last.place, denied)
+	case r.broken != nil:
+		r.call.book.amend(r.broken.place, denied)
+	}
+	r.t.emit(r.call, Event{Kind: KindBudget, Endpoint: e.Name, Model: model})
+	return false
+}
