@@ -22,7 +22,8 @@ import (
 // two at a time, the call goes where the product of both is smaller.
 //
 // Calls of one conversation go where the latest of them was served: the host
-// has their common prefix in its cache, which costs a thirtieth to a fiftieth.
+// has their common prefix in its cache, whose tokens cost a thirtieth to a
+// fiftieth of new ones at DeepSeek.
 type BalancePolicy struct {
 	// Affinity is how long the prompt must be, in bytes, for its conversation to
 	// be kept together. A conversation is told by model, user, tools, system
@@ -75,7 +76,7 @@ func (t *Transport) choose(c *call, options []option, now time.Time) option {
 	if len(options) == 1 {
 		return options[0]
 	}
-	if o, ok := t.prefixes.choose(c, options, now); ok {
+	if o, ok := t.conversations.choose(c, options, now); ok {
 		return o
 	}
 	first, other := options[0], options[1+t.config.random(len(options)-1)]
@@ -133,42 +134,42 @@ func (l *load) ended(a *attempt, class Class) {
 	l.open.Add(-1)
 	switch {
 	case class == ClassOK:
-		a.call.t.prefixes.note(a)
+		a.call.t.conversations.note(a)
 	case class.outcome() == failure:
 		now := time.Now()
 		l.failed(now.Sub(a.start), now)
 	}
 }
 
-// prefixes remember where the conversations of late were served. Nil: none are
+// conversations remember where those of late were served. Nil: none are
 // kept together.
-type prefixes struct {
+type conversations struct {
 	policy BalancePolicy
 
 	mu     sync.Mutex // guards what follows
 	served *simplelru.LRU[uint64, *endpoint]
 }
 
-// maxPrefixes bounds the conversations remembered; one that is forgotten goes
+// maxConversations bounds the conversations remembered; one that is forgotten goes
 // where its hash says, as a new one does.
-const maxPrefixes = 4096
+const maxConversations = 4096
 
-func newPrefixes(p BalancePolicy) *prefixes {
+func newConversations(p BalancePolicy) *conversations {
 	if p.Affinity == 0 {
 		return nil
 	}
-	served, _ := simplelru.NewLRU[uint64, *endpoint](maxPrefixes, nil) // fails on sizes below 1 only
-	return &prefixes{policy: p, served: served}
+	served, _ := simplelru.NewLRU[uint64, *endpoint](maxConversations, nil) // fails on sizes below 1 only
+	return &conversations{policy: p, served: served}
 }
 
 // choose returns the option that has the call's prefix in its cache, or, for a
 // new conversation, the one that is to have it. False: there is no prefix to
 // speak of, or it is not worth it.
-func (ps *prefixes) choose(c *call, options []option, now time.Time) (option, bool) {
-	if ps == nil || c.prefix() == 0 {
+func (ps *conversations) choose(c *call, options []option, now time.Time) (option, bool) {
+	if ps == nil || c.conversation() == 0 {
 		return option{}, false
 	}
-	key := c.prefix()
+	key := c.conversation()
 	ps.mu.Lock()
 	last, _ := ps.served.Get(key)
 	ps.mu.Unlock()
@@ -198,8 +199,8 @@ func (ps *prefixes) choose(c *call, options []option, now time.Time) (option, bo
 
 // note remembers where a conversation was served, and what it had there in the
 // host's cache.
-func (ps *prefixes) note(a *attempt) {
-	key := a.call.prefix()
+func (ps *conversations) note(a *attempt) {
+	key := a.call.conversation()
 	if ps == nil || key == 0 {
 		return
 	}
@@ -242,21 +243,21 @@ func (h *hitCount) useless(now time.Time) bool {
 	return now.Before(h.until)
 }
 
-// prefix stands for the conversation the call belongs to; 0: none, or too
+// conversation stands for the one the call belongs to; 0: none, or too
 // short a one. Other processes get the same number.
-func (c *call) prefix() uint64 {
-	if !c.prefixed {
-		c.prefixed = true
+func (c *call) conversation() uint64 {
+	if !c.conversed {
+		c.conversed = true
 		if p := c.t.config.balance; p.Affinity > 0 && len(c.body) >= p.Affinity && c.t.endpoints > 1 {
-			c.prefixKey = prefixOf(c.body)
+			c.conversationKey = conversationOf(c.body)
 		}
 	}
-	return c.prefixKey
+	return c.conversationKey
 }
 
-// prefixOf is a hash over model, user, tools and the first messages: what the
+// conversationOf is a hash over model, user, tools and the first messages: what the
 // calls of a conversation share, whatever is added to it.
-func prefixOf(body []byte) uint64 {
+func conversationOf(body []byte) uint64 {
 	var sum uint64
 	add := func(text []byte) {
 		sum = mix(sum ^ (uint64(crc32.Checksum(text, castagnoli))<<32 | uint64(crc32.ChecksumIEEE(text))))

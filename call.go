@@ -102,26 +102,26 @@ type call struct {
 	context.Context // the caller's
 	*Call
 
-	t          *Transport
-	req        *http.Request // the caller's, its context being this call
-	op         operation
-	meant      *endpoint   // whose API the caller asked
-	candidates []*endpoint // that could serve it, best tier first
-	look       look
-	body       []byte        // whole; nil where it is streamed
-	room       *room         // that body is in; nil: none
-	streamed   io.ReadCloser // too large to be kept: sent once
-	start      time.Time
-	caller     atomic.Pointer[credential] // nil: nobody asked yet
-	sought     *sought                    // nil: nothing is kept of such calls
-	prefixKey  uint64
+	t               *Transport
+	req             *http.Request // the caller's, its context being this call
+	op              operation
+	meant           *endpoint   // whose API the caller asked
+	candidates      []*endpoint // that could serve it, best tier first
+	look            look
+	body            []byte        // whole; nil where it is streamed
+	room            *room         // that body is in; nil: none
+	streamed        io.ReadCloser // too large to be kept: sent once
+	start           time.Time
+	caller          atomic.Pointer[credential] // nil: nobody asked yet
+	sought          *sought                    // nil: nothing is kept of such calls
+	conversationKey uint64
 
 	packed    bool // the body has a coding: nobody can look into it
 	nested    bool // made from within another call: by an Observer, say
 	spare     bool // an answer is kept that would do instead of a failure
 	exhausted bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
 	unprobed  bool // nor did it see to the end whether all are still down
-	prefixed  bool // prefixKey is known
+	conversed bool // conversationKey is known
 
 	rescue rescueKind // how it goes on from a broken stream
 

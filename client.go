@@ -46,13 +46,13 @@ type Transport struct {
 	calls http.RoundTripper // cache, failover
 	below http.RoundTripper // the user's attempt middleware, then the base
 
-	cache    *cache // nil: none
-	budget   *budget.Budget
-	names    names
-	pauses   *pauses
-	limiters *limiters
-	prefixes *prefixes // nil: conversations are not kept together
-	counts   counts
+	cache         *cache // nil: none
+	budget        *budget.Budget
+	names         names
+	pauses        *pauses
+	limiters      *limiters
+	conversations *conversations // nil: conversations are not kept together
+	counts        counts
 
 	background background
 }
@@ -72,11 +72,11 @@ func New(opts ...Option) (*Transport, error) {
 		c.base = newBase()
 	}
 	t := &Transport{
-		config:   c,
-		budget:   c.retry.newBudget(),
-		pauses:   newPauses(),
-		limiters: &limiters{all: make(map[limiterKey]*limiter)},
-		prefixes: newPrefixes(c.balance),
+		config:        c,
+		budget:        c.retry.newBudget(),
+		pauses:        newPauses(),
+		limiters:      &limiters{all: make(map[limiterKey]*limiter)},
+		conversations: newConversations(c.balance),
 	}
 	t.below = c.base
 	if len(c.perAttempt) > 0 {

@@ -19,7 +19,7 @@ import (
 )
 
 // What an attempt can end in, besides the errors of the network. Test with
-// errors.Is.
+// errors.Is. ErrRateLimited is a limit of our own, [ClassLimited], not a host's 429.
 var (
 	ErrCircuitOpen  error = ownError("circuit open")
 	ErrRateLimited  error = ownError("local rate limit")
@@ -199,7 +199,9 @@ func (c *call) failed() *Error {
 const (
 	headerEndpoint = "Breakwater-Endpoint"
 	headerAttempts = "Breakwater-Attempts"
-	headerError    = "Breakwater-Error"
+	// headerError tells the class of an answer of our own; a local limit is
+	// rate_limited there, as its status 429 is.
+	headerError = "Breakwater-Error"
 	// headerRetry tells the SDKs of OpenAI and Anthropic whether to try again.
 	headerRetry = "X-Should-Retry"
 )

@@ -36,14 +36,14 @@ type Event struct {
 	Kind     Kind
 	Time     time.Time
 	Endpoint string
-	Model    string // by the endpoint's name for it
-	Attempt  int
+	Model    string // by the endpoint's name for it; by the caller's where the cache tells
+	Attempt  int    // its number; of KindWait the next one's, of KindCall how many there were
 	Status   int
 	Class    Class
 	Verdict  Verdict
-	Wait     time.Duration
-	Elapsed  time.Duration
-	Bytes    int64
+	Wait     time.Duration // before an attempt; how long a pause or an open circuit lasts
+	Elapsed  time.Duration // of an exchange; of KindCall until RoundTrip returns
+	Bytes    int64         // handed to the caller, or kept; of KindUnbuffered the request's
 	Usage    Usage
 	From, To string // of a circuit: closed, half-open, open; From also says how of a rescue, and why of a stale answer
 	Err      error

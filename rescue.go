@@ -346,7 +346,7 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 func (c *call) again(ctx context.Context, how rescueKind, in *room, avoid string) *call {
 	again := &call{
 		Context: ctx, Call: c.untold(), t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, room: in, body: in.text,
-		start: time.Now(), prefixed: true, prefixKey: c.prefix(), parent: c, book: c.book, rescue: how, avoid: avoid,
+		start: time.Now(), conversed: true, conversationKey: c.conversation(), parent: c, book: c.book, rescue: how, avoid: avoid,
 	}
 	again.req = c.req.WithContext(again)
 	again.look = lookInto(in.text)

@@ -31,8 +31,9 @@ type RetryPolicy struct {
 	// endpoint could serve. Default 60s.
 	MaxRetryAfter time.Duration
 
-	// Budget bounds all tries of an account after its first, over a sliding
-	// minute, to this share of the calls, but not below ten. Default 0.2.
+	// Budget bounds what is sent beyond each account's first try, hedges, rescues
+	// and what the base replays included: over a sliding minute, to this share of
+	// the calls, but not below ten. Default 0.2; Off: nothing is.
 	Budget float64
 
 	// SendOnce never sends again what may already have been billed: an attempt

@@ -116,7 +116,7 @@ type Attempt struct {
 	// been billed all the same.
 	MayBeBilled bool
 	Denied      bool  // another try was worth it, and RetryPolicy.Budget was spent
-	Err         error // behind the class; its text never leaves breakwater's own errors and events
+	Err         error // behind the class; its text quotes no URL, key or body
 }
 
 // A Trail follows the attempts of a call for those who never see its

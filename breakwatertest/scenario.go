@@ -12,7 +12,8 @@ type Scenario struct {
 	Stream bool
 	// Begin breaks the hosts before the first call.
 	Begin func(primary, backup *Server)
-	// Calls is how many calls are made, one a second, each of its own prompt.
+	// Calls is how many calls are made, six seconds apart, each of its own
+	// prompt. 0: one.
 	Calls int
 	// Then, if it is not nil, changes the hosts before each later call.
 	Then func(call int, primary, backup *Server)
@@ -53,7 +54,7 @@ func Scenarios() []Scenario {
 			b.Break(PrefixRejected())
 		}},
 		{Name: "primary down for a minute under 20 calls", Begin: always(Refused()), Calls: 20, Then: func(call int, p, _ *Server) {
-			if call == 10 { // calls are six seconds apart
+			if call == 10 {
 				p.Heal()
 			}
 		}},
