@@ -24,6 +24,7 @@ type attempt struct {
 	n         int
 	place     int // in the trail
 	start     time.Time
+	queued    time.Duration // for a permit and the buckets
 	watch     watch
 	answer    wire.Answer
 	layers    [3]ender  // room for those of our own layers

@@ -351,7 +351,7 @@ func BenchmarkLayers(b *testing.B) {
 		e := s.endpoint
 		*a = attempt{call: c, endpoint: e}
 		held := lease{}
-		if e.limits.of(s.model).acquire(c, &held, 1000) != nil || !e.circuits.of(s.model).allow(&a.pass, false) {
+		if e.limits.of(s.model).acquire(c, &held, 1000) != nil || !e.circuits.of(s.model).allow(&a.pass, time.Now(), false) {
 			b.Fatal("refused")
 		}
 		e.load.open.Add(1)

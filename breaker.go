@@ -78,7 +78,7 @@ func breaker(next http.RoundTripper) http.RoundTripper {
 		if c == nil {
 			return next.RoundTrip(req)
 		}
-		if !c.allow(&a.pass, a.forced) {
+		if !c.allow(&a.pass, a.start.Add(a.queued), a.forced) {
 			return nil, &trouble{class: ClassCircuitOpen, err: ErrCircuitOpen}
 		}
 		if !a.atEnd(&a.pass) {
@@ -306,11 +306,11 @@ func (c *circuit) probe(now time.Time) (*slot, time.Duration) {
 	return nil, 0
 }
 
-// allow asks for leave to send and notes it in p. Forced passes an open circuit
-// as a probe.
-func (c *circuit) allow(p *pass, forced bool) bool {
+// allow asks for leave to send, now, and notes it in p. Forced passes an open
+// circuit as a probe.
+func (c *circuit) allow(p *pass, now time.Time, forced bool) bool {
 	defer c.flush()
-	p.circuit, p.since = c, time.Now()
+	p.circuit, p.since = c, now
 	c.mu.Lock()
 	refused := !forced && p.since.Before(c.openUntil)
 	if !refused {

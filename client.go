@@ -168,12 +168,6 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	if !c.isInference() {
 		return t.passThrough(c.restored(req), meant)
 	}
-	if err := checkHeader(req.Header); err != nil {
-		if c.streamed != nil {
-			c.streamed.Close()
-		}
-		return nil, err
-	}
 	t.counts.calls.Add(1)
 	if c.streamed != nil {
 		t.emit(c, Event{Kind: KindUnbuffered, Endpoint: meant.Name, Bytes: max(req.ContentLength, 0)})
@@ -218,9 +212,9 @@ func pastWire(resp *http.Response, err error) (*http.Response, error) {
 	return resp, err
 }
 
-// checkHeader reports what would keep any transport from sending a header: a
-// key read from a file with its line break, say. It is the caller's to mend,
-// and no host's failure.
+// checkHeader reports what keeps any transport from sending a header: a key read
+// from a file with its line break, say. It is the caller's to mend, and no
+// host's failure.
 func checkHeader(h http.Header) error {
 	for name, values := range h {
 		for _, v := range values {

@@ -228,7 +228,9 @@ func (r *run) accept(a *attempt, resp *http.Response) {
 			t.Class = ClassOK
 		}
 	})
-	a.endpoint.load.sample(took, now)
+	if len(r.call.candidates) > 1 {
+		a.endpoint.load.sample(took, now)
+	}
 	if r.t.pauses.any() {
 		for _, key := range r.call.pauseKeys(a.endpoint, a.model) {
 			r.t.pauses.recovered(key, now)

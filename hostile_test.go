@@ -222,6 +222,10 @@ func TestTheCallersFaultsAreTheCallers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			sent := 0
 			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				if strings.Contains(req.Header.Get("Authorization"), "\n") { // as net/http does
+					req.Body.Close()
+					return nil, errors.New("net/http: invalid header field value")
+				}
 				sent++
 				if _, err := io.Copy(io.Discard, req.Body); err != nil {
 					return nil, fmt.Errorf("sending: %w", err)

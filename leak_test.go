@@ -44,7 +44,7 @@ func TestAMillionExchangesLeakNothing(t *testing.T) {
 						t.Errorf("%d permits are out, of 12", n)
 					}
 					class := classes[random.IntN(len(classes))]
-					passed := c.allow(&a.pass, random.IntN(4) == 0)
+					passed := c.allow(&a.pass, time.Now(), random.IntN(4) == 0)
 					if !passed {
 						class = ClassCircuitOpen
 					}
@@ -82,7 +82,7 @@ func TestAMillionExchangesLeakNothing(t *testing.T) {
 		}
 		elapse(time.Minute)
 		var p pass
-		if !c.allow(&p, true) {
+		if !c.allow(&p, time.Now(), true) {
 			t.Error("the circuit lets nobody probe any more")
 		}
 		p.report(success)

@@ -77,6 +77,7 @@ func limit(next http.RoundTripper) http.RoundTripper {
 		if !a.atEnd(held) {
 			return nil, errOutrun
 		}
+		a.queued = time.Since(a.start)
 		return next.RoundTrip(req)
 	})
 }
