@@ -19,9 +19,9 @@ import (
 type outcome string
 
 const (
-	right  outcome = "right"
-	failed outcome = "error"
-	wrong  outcome = "**wrong**" // taken for an answer, and not the right one
+	right  outcome = "✓"
+	failed outcome = "–" // an error, which the client's code sees
+	wrong  outcome = "✗" // taken for an answer, and not the right one
 )
 
 const patience = 4 * time.Second // of each call's caller
@@ -92,15 +92,14 @@ func textOf(body io.Reader, stream bool) (text string, err error) {
 	return text, lines.Err()
 }
 
-// A sea is a primary and a backup. Peers know of the primary only: a second
-// host is not what they are for.
+// A sea is a primary and a backup.
 type sea struct {
 	fleet *kit.Fleet
 	base  *http.Transport
 }
 
 func newSea() *sea {
-	fleet, err := kit.NewFleet(kit.DeepSeek("primary"), kit.OpenAI("backup"))
+	fleet, err := kit.NewFleet(kit.DeepSeek("primary"), kit.DeepSeek("backup"))
 	if err != nil {
 		panic(err)
 	}
@@ -114,68 +113,106 @@ func (s *sea) close() {
 
 func (s *sea) url() string { return s.fleet.Server("primary").URL() }
 
-func (s *sea) over(p peer) http.RoundTripper {
-	if p.name != "breakwater" {
-		return p.over(s.base)
-	}
-	return newBreakwater(breakwater.WithBase(s.base),
-		breakwater.WithEndpoints(breakwater.Endpoint{Name: "primary", URL: s.url(), APIKey: "sk-1", Host: breakwater.HostDeepSeek}),
-		breakwater.WithBackup(breakwater.Endpoint{Name: "backup", URL: s.fleet.Server("backup").URL(), APIKey: "sk-2"}))
+func (s *sea) endpoint(name string) breakwater.Endpoint {
+	return breakwater.Endpoint{Name: name, URL: s.fleet.Server(name).URL(), APIKey: "sk-1", Host: breakwater.HostDeepSeek}
+}
+
+// A fleetClient is a client in a sea. Peers know of the primary only: a second
+// host is not what they are for.
+type fleetClient struct {
+	name string
+	over func(*sea) http.RoundTripper
+}
+
+var fleetClients = []fleetClient{
+	{"bare", func(s *sea) http.RoundTripper { return s.base }},
+	{"go-retryablehttp", func(s *sea) http.RoundTripper { return peerNamed("go-retryablehttp").over(s.base) }},
+	{"failsafe-go", func(s *sea) http.RoundTripper { return peerNamed("failsafe-go").over(s.base) }},
+	{"breakwater", func(s *sea) http.RoundTripper {
+		return newBreakwater(breakwater.WithBase(s.base), breakwater.WithEndpoints(s.endpoint("primary")))
+	}},
+	{"breakwater and a backup", func(s *sea) http.RoundTripper {
+		return newBreakwater(breakwater.WithBase(s.base), breakwater.WithEndpoints(s.endpoint("primary")), breakwater.WithBackup(s.endpoint("backup")))
+	}},
 }
 
 // faults is what becomes of a call, as JSON and as a stream, for each fault of
-// the primary.
+// the primary: one that passes, and one that lasts.
 func faults() {
-	columns := []peer{peerNamed("bare"), peerNamed("go-retryablehttp"), peerNamed("failsafe-go"), peerNamed("breakwater")}
-	fmt.Printf("What a client gets, JSON · stream, within %v. All but breakwater have one host, for they know no second one; %s: taken for an answer, and not the right one.\n\n", patience, wrong)
-	fmt.Print("| the host |")
-	for _, p := range columns {
-		fmt.Printf(" %s |", p.name)
+	fmt.Printf("What a client gets within %v, JSON and stream: %s the right answer, %s an error, %s half an answer, or none, without an error.\n", patience, right, failed, wrong)
+	for _, once := range []bool{true, false} {
+		title := "The primary fails in this way, and goes on to"
+		if once {
+			title = "The primary fails in this way once, and is well then"
+		}
+		fmt.Printf("\n%s.\n\n| fault |", title)
+		for _, c := range fleetClients {
+			fmt.Printf(" %s |", c.name)
+		}
+		fmt.Printf("\n|---|%s\n", strings.Repeat(":-:|", len(fleetClients)))
+		var order []string
+		named := make(map[string][]string) // faults by what came of them
+		for i, cells := range outcomes(once) {
+			row := strings.Join(cells, " | ")
+			if named[row] == nil {
+				order = append(order, row)
+			}
+			name, _, _ := strings.Cut(kit.Faults()[i].String(), "(")
+			named[row] = append(named[row], name)
+		}
+		for _, row := range order {
+			fmt.Printf("| %s | %s |\n", strings.Join(named[row], ", "), row)
+		}
 	}
-	fmt.Printf("\n|---|%s\n", strings.Repeat("---|", len(columns)))
+}
+
+// outcomes are the cells of one table, by fault and client.
+func outcomes(once bool) [][]string {
 	all := kit.Faults()
 	cells := make([][]string, len(all))
 	slots := make(chan struct{}, 16)
 	var tasks sync.WaitGroup
 	for i, f := range all {
-		cells[i] = make([]string, len(columns))
-		for j, p := range columns {
+		cells[i] = make([]string, len(fleetClients))
+		for j, c := range fleetClients {
 			tasks.Go(func() {
 				slots <- struct{}{}
 				defer func() { <-slots }()
 				var got []string
 				for _, stream := range []bool{false, true} {
 					s := newSea()
-					s.fleet.Server("primary").Break(f)
-					got = append(got, string(question(s.over(p), s.url(), "what is a breakwater?", stream)))
+					if primary := s.fleet.Server("primary"); once {
+						primary.BreakNext(1, f)
+					} else {
+						primary.Break(f)
+					}
+					got = append(got, string(question(c.over(s), s.url(), "what is a breakwater?", stream)))
 					s.close()
 				}
-				cells[i][j] = strings.Join(got, " · ")
+				cells[i][j] = strings.Join(got, " ")
 			})
 		}
 	}
 	tasks.Wait()
-	for i, f := range all {
-		fmt.Printf("| %s | %s |\n", f, strings.Join(cells[i], " | "))
-	}
+	return cells
 }
 
 // recovery is what a call gets, and when, whose host fails.
 func recovery() {
-	fmt.Printf("One call, JSON, while the first host fails: what it gets, and after how long. Callers give up after %v. Only breakwater has a second host.\n\n", patience)
-	fmt.Print("| the host |")
-	for _, p := range peers {
-		fmt.Printf(" %s |", p.name)
+	fmt.Printf("One call, JSON, while the primary fails: %s the right answer or %s an error, and after how long. Callers give up after %v.\n\n", right, failed, patience)
+	fmt.Print("| the primary |")
+	for _, c := range fleetClients {
+		fmt.Printf(" %s |", c.name)
 	}
-	fmt.Printf("\n|---|%s\n", strings.Repeat("---|", len(peers)))
+	fmt.Printf("\n|---|%s\n", strings.Repeat("---|", len(fleetClients)))
 	for _, f := range []kit.Fault{kit.Refused(), kit.Busy(), kit.Silence(), kit.TooManyRequests("1")} {
 		fmt.Printf("| %s |", f)
-		for _, p := range peers {
+		for _, c := range fleetClients {
 			s := newSea()
 			s.fleet.Server("primary").Break(f)
 			start := time.Now()
-			got := question(s.over(p), s.url(), "what is a mole?", false)
-			fmt.Printf(" %s, %v |", got, time.Since(start).Round(10*time.Millisecond))
+			got := question(c.over(s), s.url(), "what is a mole?", false)
+			fmt.Printf(" %s %v |", got, time.Since(start).Round(10*time.Millisecond))
 			s.close()
 		}
 		fmt.Println()
