@@ -15,8 +15,8 @@ import (
 // loopback is what 64 workers get from a server on loopback.
 func loopback() {
 	const workers, lasts = 64, time.Second
-	fmt.Printf("%d workers, requests of 2 KB, a server in the same process: requests a second beside the bare transport's, and how long a request takes.\n\n", workers)
-	fmt.Println("| protocol | client | requests/s | × bare | p50 | p99 |")
+	fmt.Printf("%d workers, requests of 2 KB, a server in the same process: requests a second, beside the bare transport's, and how long one takes.\n\n", workers)
+	fmt.Println("| protocol | client | requests/s | of bare | p50 | p99 |")
 	fmt.Println("|---|---|---:|---:|---:|---:|")
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)

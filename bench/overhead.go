@@ -83,44 +83,52 @@ func costOf(rt http.RoundTripper, body []byte, n, workers int) cost {
 
 // overhead is what each peer adds to a call over a base in memory.
 func overhead() {
-	fmt.Println("What a call takes over a base in memory, less what it takes of the base alone. × is the time beside failsafe-go's.")
+	fmt.Println("What a call takes over a base in memory, less what it takes of the base alone: time, bytes and allocations.")
 	fmt.Println()
-	fmt.Println("| request | cores | client | added ns | × | added bytes | added allocs |")
-	fmt.Println("|---:|---:|---|---:|---:|---:|---:|")
+	fmt.Print("| request | cores |")
+	for _, p := range peers[1:] {
+		fmt.Printf(" %s |", p.name)
+	}
+	fmt.Printf(" of failsafe-go's time | of the hand-made chain's |\n|---:|---:|%s---:|---:|\n", strings.Repeat("---|", len(peers)-1))
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for _, size := range []int{2 << 10, 32 << 10, 200 << 10} {
-		body, n := chat(size, false), 20_000*(2<<10)/size+1000
 		for _, cores := range []int{1, 2} {
 			runtime.GOMAXPROCS(cores)
-			costs := make([][3][]float64, len(peers))
-			over := make([]http.RoundTripper, len(peers))
-			for i, p := range peers {
-				over[i] = p.over(memory("application/json", answerJSON))
+			added := addedBy(chat(size, false), 20_000*(2<<10)/size+1000, cores)
+			fmt.Printf("| %d KB | %d |", size>>10, cores)
+			for _, p := range peers[1:] {
+				c := added[p.name]
+				fmt.Printf(" %.1f µs · %.1f KB · %.0f |", c.ns/1000, c.bytes/1000, c.allocs)
 			}
-			for range rounds {
-				for i := range peers {
-					c := costOf(over[i], body, n, cores)
-					for j, v := range []float64{c.ns * float64(cores), c.bytes, c.allocs} {
-						costs[i][j] = append(costs[i][j], v)
-					}
-				}
-			}
-			var all []cost
-			for i := range peers {
-				all = append(all, cost{median(costs[i][0]), median(costs[i][1]), median(costs[i][2])})
-			}
-			bare, beside := all[0], 0.0
-			for i, p := range peers {
-				if p.name == "failsafe-go" {
-					beside = all[i].ns - bare.ns
-				}
-			}
-			for i, p := range peers[1:] {
-				c := all[i+1]
-				fmt.Printf("| %d KB | %d | %s | %.0f | %.2f | %.0f | %.1f |\n", size>>10, cores, p.name, c.ns-bare.ns, (c.ns-bare.ns)/beside, c.bytes-bare.bytes, c.allocs-bare.allocs)
+			mine := added["breakwater"].ns
+			fmt.Printf(" %.2f | %.2f |\n", mine/added["failsafe-go"].ns, mine/added["hand-made chain"].ns)
+		}
+	}
+}
+
+// addedBy is what each peer adds to a call, by name: medians of n calls in
+// turn with the others'.
+func addedBy(body []byte, n, cores int) map[string]cost {
+	costs := make([][3][]float64, len(peers))
+	over := make([]http.RoundTripper, len(peers))
+	for i, p := range peers {
+		over[i] = p.over(memory("application/json", answerJSON))
+	}
+	for range rounds {
+		for i := range peers {
+			c := costOf(over[i], body, n, cores)
+			for j, v := range []float64{c.ns * float64(cores), c.bytes, c.allocs} {
+				costs[i][j] = append(costs[i][j], v)
 			}
 		}
 	}
+	added := make(map[string]cost, len(peers))
+	bare := costs[0]
+	for i, p := range peers {
+		c := costs[i]
+		added[p.name] = cost{median(c[0]) - median(bare[0]), median(c[1]) - median(bare[1]), median(c[2]) - median(bare[2])}
+	}
+	return added
 }
 
 const (
