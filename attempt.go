@@ -38,13 +38,13 @@ type attempt struct {
 	failed atomic.Pointer[callersError] // that body did
 	forced bool                         // may pass an open circuit: nobody else could serve
 
-	mu       sync.Mutex // guards what follows
-	replayed bool       // the base has sent the request twice
-	over     bool
-	room     *room   // of the request's body, while the attempt is sent; nil: it has none
-	enders   []ender // told at the end, from the last to the first
-	class    Class   // it ended in
-	used     Usage   // set before the enders are told
+	mu     sync.Mutex // guards what follows
+	second *sentBody  // what the base got to send once more
+	over   bool
+	room   *room   // of the request's body, while the attempt is sent; nil: it has none
+	enders []ender // told at the end, from the last to the first
+	class  Class   // it ended in
+	used   Usage   // set before the enders are told
 }
 
 // An ender is told, exactly once, how an exchange ended.
@@ -153,10 +153,10 @@ func (a *attempt) tell(class Class) {
 	}
 }
 
-// watchCaller has the caller's cancel end an answer that it has begun to read,
+// watchCaller has the caller's cancel end an answer that it has read so much of,
 // until the function returned is called.
-func (a *attempt) watchCaller() (stop func() bool) {
-	return context.AfterFunc(a.call, apart(func() { a.end(ClassCanceled, context.Cause(a.call), Usage{}, 0) }))
+func (a *attempt) watchCaller(read *atomic.Int64) (stop func() bool) {
+	return context.AfterFunc(a.call, apart(func() { a.end(ClassCanceled, context.Cause(a.call), Usage{}, read.Load()) }))
 }
 
 // gate is the middleware that sends and judges: it makes the attempt's own
@@ -288,14 +288,21 @@ func (a *attempt) replay() (io.ReadCloser, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	if a.room == nil || a.replayed || now.Sub(a.start) > replayWithin || !a.call.t.budget.Take(now) {
+	switch {
+	case a.room == nil || now.Sub(a.start) > replayWithin:
+		return nil, errNotTaken
+	case a.second == nil:
+		if !a.call.t.budget.Take(now) {
+			return nil, errNotTaken
+		}
+		if a.sent.Load() {
+			a.call.book.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
+		}
+	case a.second.read(): // net/http may ask twice for what it sends once: http2, and what looks for another connection then
 		return nil, errNotTaken
 	}
-	a.replayed = true
-	if a.sent.Load() {
-		a.call.book.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
-	}
-	return &sentBody{attempt: a, room: a.room.share()}, nil
+	a.second = &sentBody{attempt: a, room: a.room.share()}
+	return a.second, nil
 }
 
 // replayWithin is how soon a connection that was idle turns out closed; after

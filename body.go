@@ -35,6 +35,7 @@ type streamBody struct {
 	tape    wire.Tape // of the answer, if it may be rescued
 	stall   stall
 	closing atomic.Bool
+	read    atomic.Int64 // bytes handed over
 
 	keepAlives bool // pass them on before the commit, too
 	rescuable  bool // or a rescue itself: a rescuer tells what it ended in
@@ -45,7 +46,6 @@ type streamBody struct {
 	err   error      // what the caller gets after out
 	frame []byte     // the error event it ended in, if a rescuer is to tell it
 	done  bool       // the terminator came
-	read  int64      // bytes handed over
 	keeps *recorder
 	leave func() bool // stops watching for the caller's cancel
 	owes  ending      // what is to be told of the end, once mu is free
@@ -138,7 +138,7 @@ func (b *streamBody) says(ev sse.Event) wire.Says {
 func (b *streamBody) commit(says wire.Says) {
 	b.done = says == wire.Done
 	b.stall.begin(b.attempt)
-	b.leave = b.attempt.watchCaller()
+	b.leave = b.attempt.watchCaller(&b.read)
 }
 
 // record has r follow what goes to the caller, from the first byte on.
@@ -164,7 +164,7 @@ func (b *streamBody) Read(p []byte) (int, error) {
 	}
 	n := copy(p, b.out)
 	b.out = b.out[n:]
-	b.read += int64(n)
+	b.read.Add(int64(n))
 	return n, nil
 }
 
@@ -266,7 +266,7 @@ func (b *streamBody) end(class Class, err error) {
 	}
 	b.keeps = nil
 	if !b.owes.due {
-		b.owes = ending{true, class, err, usageOf(b.attempt.answer.Usage), b.read + int64(len(b.out))}
+		b.owes = ending{true, class, err, usageOf(b.attempt.answer.Usage), b.read.Load() + int64(len(b.out))}
 	}
 }
 

@@ -106,6 +106,13 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// read reports whether anybody has read of it.
+func (b *sentBody) read() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.at > 0
+}
+
 func (b *sentBody) Close() error {
 	b.mu.Lock()
 	r := b.room

@@ -21,7 +21,7 @@ func (a *attempt) unjudged(resp *http.Response, begun []byte, object bool) (*htt
 		b.in = io.MultiReader(bytes.NewReader(begun), resp.Body)
 		lengthUnknown(resp) // blank lines before the JSON were left out
 	}
-	b.leave = a.watchCaller()
+	b.leave = a.watchCaller(&b.read)
 	resp.Body = b
 	return resp, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -311,6 +312,7 @@ func TestTheBaseReplaysOnce(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
+			io.Copy(io.Discard, body)
 			body.Close()
 		}
 		return answer(200, asJSON, goodJSON), nil
