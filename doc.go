@@ -53,21 +53,63 @@
 //   - [StreamPolicy]: the clocks on payload, before and behind the commit, and
 //     the rescue of streams that break.
 //
+// # Which to set
+//
+// The defaults suit an interactive application. For one that answers people,
+// give the call's context a deadline: half of it is the most that a silent host
+// gets while another could serve. For batches, give none, and let
+// [RetryPolicy].MaxRetryAfter be what you can wait. Where the account's limit is
+// known, set [RatePolicy].InFlight to your share of it; where it is not, or
+// moves, [RatePolicy].Adaptive finds it. Where a call must not be billed twice,
+// [RetryPolicy].SendOnce. Where seconds matter more than tokens,
+// [StreamPolicy].Hedge.
+//
+// # Time
+//
+// No clock ends an answer that is coming. Before the commit, FirstToken,
+// Thinking and Queued of [StreamPolicy] bound how long an attempt may show
+// nothing, but only while another endpoint could serve: else its place in the
+// host's queue is worth more than a new one. Behind it, Stall bounds the time
+// without payload. Keep-alives are no payload. Waits (backoff, Retry-After,
+// limits, probes) end with the caller's context, and none is begun that could
+// not end before its deadline.
+//
+// # The cache
+//
+// [WithCache] keeps whole answers, as bytes, in the scope of who asked. A call
+// for the same, whatever the order of its fields, is answered as it wants to be,
+// JSON or stream; calls for the same that are under way share one attempt, live.
+// When no endpoint can answer, what is past its time is given for
+// [CachePolicy].StaleIfError. A [Store] keeps answers for several processes.
+//
 // # When nobody answers
 //
 // The caller gets the response that says most about the first trouble, as the
 // host sent it, or, where there never was one, an answer of breakwater's own:
 // 503 (429 for a local limit) in OpenAI's error shape, or Anthropic's on its
-// wire, with the header Breakwater-Error. [ErrorOf] returns the [*Error] behind it, with every
-// attempt; [WithErrors] has it returned as a Go error instead. X-Should-Retry:
-// false tells the SDK above not to multiply attempts. The caller's own cancel
-// and deadline are always Go errors.
+// wire, with the header Breakwater-Error. [ErrorOf] returns the [*Error] behind
+// it, with every attempt; [WithErrors] has it returned as a Go error instead.
+// X-Should-Retry: false tells the SDK above not to multiply attempts. The
+// caller's own cancel and deadline are always Go errors.
+//
+// A stream that breaks and cannot be rescued ends in [ErrTruncated],
+// [ErrStalled] or [ErrBadResponse] in place of EOF; the first of them is an
+// [io.ErrUnexpectedEOF] for code that knows no better.
 //
 // # What may be billed twice
 //
 // An attempt that reached a host and ended without an answer may have been
 // billed. breakwater tries again all the same, since the caller has no answer;
 // [Attempt].MayBeBilled says where, and [RetryPolicy].SendOnce forbids it.
+//
+// # Contract
+//
+// A Transport is safe for concurrent use and keeps the contract of
+// [http.RoundTripper]: it does not change the caller's request, closes its body
+// on every path, and returns either a response or an error. It holds the bases
+// below to the same: they are given headers and URLs that are shared, unless
+// attempt middleware or Rewrite stands between. Response bodies must be closed;
+// a [Transport] needs Close only for its cache's renewals and its idle connections.
 //
 // # Watching it
 //

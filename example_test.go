@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
@@ -173,6 +174,113 @@ func ExampleWithMiddleware() {
 	// call
 	// attempt
 	// attempt
+	// the right answer
+}
+
+// A stream that breaks behind its first payload goes on where it broke: the
+// caller reads one answer.
+func ExampleWithStream() {
+	fleet := start(kit.DeepSeek("host"))
+	defer fleet.Close()
+	fleet.Server("host").BreakNext(1, kit.CutStream(8))
+
+	client, err := breakwater.NewClient(
+		breakwater.WithEndpoints(breakwater.Endpoint{Name: "host", URL: fleet.Server("host").URL(), APIKey: "sk-1", Host: breakwater.HostDeepSeek}),
+		breakwater.WithStream(breakwater.StreamPolicy{FirstToken: 10 * time.Second, Rescue: breakwater.RescueRestart}),
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.CloseIdleConnections()
+	req, err := kit.ChatRequest(context.Background(), fleet.Server("host").URL(), "", "deepseek-flash", prompt, true)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp, err := client.Do(req)
+	fmt.Println(right(resp, err))
+	for _, a := range breakwater.TrailOf(resp) {
+		fmt.Println(a.N, a.Class)
+	}
+	// Output:
+	// the right answer
+	// 1 truncated
+	// 2 ok
+}
+
+// With WithErrors, what nobody answered is a Go error, with every attempt.
+func ExampleWithErrors() {
+	fleet := start(kit.DeepSeek("host"))
+	defer fleet.Close()
+	fleet.Server("host").Break(kit.Refused())
+	transport, err := breakwater.New(breakwater.WithErrors(), breakwater.WithRetry(breakwater.RetryPolicy{Attempts: 1}),
+		breakwater.WithEndpoints(breakwater.Endpoint{Name: "host", URL: fleet.Server("host").URL(), APIKey: "sk-1"}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer transport.Close()
+	_, err = transport.RoundTrip(question(context.Background(), fleet, ""))
+	fmt.Println(err)
+	// Output: breakwater: no endpoint answered: host: unreachable (dial: connection refused)
+}
+
+// A Status is what a health page shows.
+func ExampleTransport_Status() {
+	fleet := start(kit.DeepSeek("host"))
+	defer fleet.Close()
+	fleet.Server("host").Break(kit.ServerError())
+	transport, err := breakwater.New(breakwater.WithBreaker(breakwater.BreakerPolicy{Consecutive: 1}), breakwater.WithRetry(breakwater.RetryPolicy{Attempts: 1}),
+		breakwater.WithEndpoints(breakwater.Endpoint{Name: "host", URL: fleet.Server("host").URL(), APIKey: "sk-1"}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer transport.Close()
+	client := &http.Client{Transport: transport}
+	resp, err := client.Do(question(context.Background(), fleet, ""))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp.Body.Close()
+	status := transport.Status()
+	fmt.Println(status.Calls, "call,", status.Failed, "failed")
+	for _, e := range status.Endpoints {
+		for _, c := range e.Circuits {
+			fmt.Println(e.Name, c.Model, c.State)
+		}
+	}
+	// Output:
+	// 1 call, 1 failed
+	// host deepseek-flash open
+}
+
+// Log writes what happens to a slog.Logger: here, without times, only what is worth a warning.
+func ExampleLog() {
+	fleet := start(kit.DeepSeek("host"))
+	defer fleet.Close()
+	fleet.Server("host").BreakNext(1, kit.ErrorInside())
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		Level: slog.LevelWarn,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == "elapsed" {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+	client, err := breakwater.NewClient(breakwater.WithObserver(breakwater.Log(logger)),
+		breakwater.WithEndpoints(breakwater.Endpoint{Name: "host", URL: fleet.Server("host").URL(), APIKey: "sk-1"}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.CloseIdleConnections()
+	fmt.Println(right(client.Do(question(context.Background(), fleet, ""))))
+	// Output:
+	// level=WARN msg="breakwater: attempt" endpoint=host model=deepseek-flash attempt=1 status=200 class=unavailable verdict=again err="bad response"
 	// the right answer
 }
 
