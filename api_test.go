@@ -1,0 +1,100 @@
+package breakwater_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/breakwater-go/breakwater"
+)
+
+// The public face, as people build against it: this file must go on compiling
+// within a major version. What is new is added to it.
+var (
+	_ func(...breakwater.Option) (*breakwater.Transport, error)           = breakwater.New
+	_ func(...breakwater.Option) (*http.Client, error)                    = breakwater.NewClient
+	_ func(http.RoundTripper, ...breakwater.Middleware) http.RoundTripper = breakwater.Chain
+	_ func(context.Context, breakwater.Call) context.Context              = breakwater.WithCall
+	_ func(*http.Response) []breakwater.Attempt                           = breakwater.TrailOf
+	_ func(*http.Response) error                                          = breakwater.ErrorOf
+	_ func(*slog.Logger) breakwater.Observer                              = breakwater.Log
+	_ breakwater.Middleware                                               = func(next http.RoundTripper) http.RoundTripper { return next }
+	_ breakwater.Observer                                                 = func(context.Context, breakwater.Event) {}
+	_ http.RoundTripper                                                   = breakwater.RoundTripperFunc(nil)
+	_ interface{ Attempts() []breakwater.Attempt }                        = (*breakwater.Trail)(nil)
+	_ interface {
+		error
+		Unwrap() []error
+		Timeout() bool
+	} = (*breakwater.Error)(nil)
+	_ interface {
+		http.RoundTripper
+		CloseIdleConnections()
+		Status() breakwater.Status
+		io.Closer
+	} = (*breakwater.Transport)(nil)
+	_ interface {
+		fmt.Stringer
+		fmt.GoStringer
+		fmt.Formatter
+		slog.LogValuer
+		MarshalJSON() ([]byte, error)
+	} = breakwater.Endpoint{}
+
+	_ = []breakwater.Option{
+		breakwater.WithEndpoints(breakwater.Endpoint{}), breakwater.WithBackup(breakwater.Endpoint{}),
+		breakwater.WithCache(breakwater.CachePolicy{}), breakwater.WithRateLimit(breakwater.RatePolicy{}), breakwater.WithBreaker(breakwater.BreakerPolicy{}),
+		breakwater.WithRetry(breakwater.RetryPolicy{}), breakwater.WithStream(breakwater.StreamPolicy{}), breakwater.WithBalance(breakwater.BalancePolicy{}),
+		breakwater.WithObserver(nil), breakwater.WithErrors(), breakwater.WithMiddleware(), breakwater.WithAttemptMiddleware(), breakwater.WithBase(nil),
+	}
+	_ = []breakwater.Endpoint{
+		breakwater.DeepSeek(""), breakwater.SiliconFlow(""), breakwater.SiliconFlowCN(""), breakwater.VolcengineArk(""), breakwater.Bailian(""), breakwater.BailianIntl(""),
+		breakwater.TencentLKEAP(""), breakwater.TencentTokenHub(""), breakwater.BaiduQianfan(""), breakwater.AzureFoundry("", ""), breakwater.OpenRouter(""),
+		breakwater.Together(""), breakwater.Fireworks(""), breakwater.Ollama(), breakwater.OllamaCloud(""), breakwater.VLLM("", ""), breakwater.SGLang("", ""),
+	}
+	_ = breakwater.Endpoint{
+		Name: "", URL: "", APIKey: "", Account: "", Host: breakwater.HostDeepSeek, Models: map[string]string{}, Limits: map[string]breakwater.RatePolicy{},
+		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil },
+	}
+	_ = breakwater.RetryPolicy{Attempts: breakwater.Off, MinDelay: time.Second, MaxDelay: time.Second, Patience: 0, MaxRetryAfter: 0, Budget: 0.2, SendOnce: true, MaxReplay: 1}
+	_ = breakwater.BreakerPolicy{FailureRate: 0.5, MinRequests: 20, Window: time.Minute, Consecutive: 5, OpenFor: 0, MaxOpenFor: 0, Probes: 1}
+	_ = breakwater.RatePolicy{PerSecond: 0.5, Burst: 1, TokensPerMinute: 1, InFlight: 1, Adaptive: true, MaxWait: time.Second}
+	_ = breakwater.BalancePolicy{Affinity: 1, Overload: 1.5, Ramp: time.Second}
+	_ = breakwater.CachePolicy{
+		TTL: 0, StaleIfError: 0, StaleWhileRevalidate: 0, MaxEntries: 1, MaxBytes: 1, MaxEntryBytes: 1, Deterministic: true,
+		Scope: func(*http.Request) string { return "" }, Store: breakwater.Store(nil),
+	}
+	_ = breakwater.StreamPolicy{
+		FirstToken: 0, Thinking: 0, Queued: 0, Stall: 0, Hedge: 0, Rescue: breakwater.RescueContinue, ErrorFrames: true, KeepComments: true, MaxBuffer: 1,
+	}
+	_ = []breakwater.Rescue{breakwater.RescueContinue, breakwater.RescueRestart, breakwater.RescueOff}
+	_ = breakwater.Call{NoCache: true, NoShare: true, CacheControl: "", Scope: "", Endpoint: "", Attempts: 1, Trail: &breakwater.Trail{}}
+	_ = breakwater.Attempt{
+		N: 1, Endpoint: "", Model: "", Start: time.Time{}, Wait: 0, FirstToken: 0, Elapsed: 0, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictAccept,
+		Bytes: 1, Usage: breakwater.Usage{PromptTokens: 1, CompletionTokens: 1, TotalTokens: 2, CachedTokens: 0, ReasoningTokens: 0}, MayBeBilled: false, Denied: false, Err: nil,
+	}
+	_ = breakwater.Event{
+		Kind: breakwater.KindAttempt, Time: time.Time{}, Endpoint: "", Model: "", Attempt: 1, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictStop,
+		Wait: 0, Elapsed: 0, Bytes: 0, Usage: breakwater.Usage{}, From: "", To: "", Err: nil,
+	}
+)
+
+// The sentinels are what errors.Is is asked for, each apart from the others.
+func TestSentinelsDiffer(t *testing.T) {
+	all := []error{breakwater.ErrCircuitOpen, breakwater.ErrRateLimited, breakwater.ErrNoFirstToken, breakwater.ErrStalled, breakwater.ErrTruncated, breakwater.ErrBadResponse}
+	for i, a := range all {
+		for j, b := range all {
+			if got := errors.Is(a, b); got != (i == j) {
+				t.Errorf("errors.Is(%v, %v) = %v", a, b, got)
+			}
+		}
+	}
+	if !errors.Is(breakwater.ErrTruncated, io.ErrUnexpectedEOF) {
+		t.Error("ErrTruncated is no io.ErrUnexpectedEOF")
+	}
+}
