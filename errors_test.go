@@ -96,6 +96,9 @@ func TestErrorOfOthers(t *testing.T) {
 		"stream, well begun": gives(200, asStream, wholeStream),
 	} {
 		got := asks(t.Context(), over(t, newHosts(base), once), chatJSON)
+		if got.resp == nil {
+			t.Fatalf("%s: the call gave %v, want a response", name, got)
+		}
 		if err := ErrorOf(got.resp); err != nil {
 			t.Errorf("%s: ErrorOf = %v, want nil", name, err)
 		}
@@ -349,23 +352,24 @@ func TestCallTrail(t *testing.T) {
 // What Call overrides for one call, and for that one only.
 func TestWithCall(t *testing.T) {
 	t.Run("NoCache", func(t *testing.T) {
-		base := newHosts(gives(200, asJSON, goodJSON))
-		rt := over(t, base, WithCache(CachePolicy{}))
-		none := WithCall(t.Context(), Call{NoCache: true})
-		for i, tt := range []struct {
-			ctx   context.Context
-			asked int
-			said  string
-		}{
-			{none, 1, "breakwater; fwd=bypass"}, {t.Context(), 2, "breakwater; fwd=uri-miss"},
-			{none, 3, "breakwater; fwd=bypass"}, {t.Context(), 3, "breakwater; hit; ttl=300"},
-		} {
-			got := asks(tt.ctx, rt, chatJSON)
-			said := got.header("Cache-Status")
-			if said, _, _ = strings.Cut(said, "; ttl="); base.count("") != tt.asked || !strings.HasPrefix(tt.said, said) {
-				t.Errorf("call %d: %d attempts so far, Cache-Status %q, want %d and %q", i+1, base.count(""), said, tt.asked, tt.said)
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			rt := over(t, base, WithCache(CachePolicy{}))
+			none := WithCall(t.Context(), Call{NoCache: true})
+			for i, tt := range []struct {
+				ctx   context.Context
+				asked int
+				said  string
+			}{
+				{none, 1, "breakwater; fwd=bypass"}, {t.Context(), 2, "breakwater; fwd=uri-miss"},
+				{none, 3, "breakwater; fwd=bypass"}, {t.Context(), 3, "breakwater; hit; ttl=300"},
+			} {
+				got := asks(tt.ctx, rt, chatJSON)
+				if said := got.header("Cache-Status"); base.count("") != tt.asked || said != tt.said {
+					t.Errorf("call %d: %d attempts so far, Cache-Status %q, want %d and %q", i+1, base.count(""), said, tt.asked, tt.said)
+				}
 			}
-		}
+		})
 	})
 	t.Run("NoCache is not answered from the cache when all fails", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

@@ -111,10 +111,11 @@ func stillHeld(rt *Transport) string {
 	for _, tier := range rt.tiers {
 		for _, e := range tier {
 			attempts += int(e.load.open.Load())
-			c := e.circuits.of("m")
-			c.mu.Lock()
-			streaks += c.streak.open
-			c.mu.Unlock()
+			if c := e.circuits.of("m"); c != nil { // nil: the breaker is off
+				c.mu.Lock()
+				streaks += c.streak.open
+				c.mu.Unlock()
+			}
 		}
 	}
 	flights := 0

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -132,8 +133,9 @@ func FuzzHost(f *testing.F) {
 	whole := "\xE0\xE1\xE2"
 	for flags := range 16 {
 		for _, body := range []string{whole, "\xE0", "\xE7", "\xE8", "\xEC\xED\xEE\xEF\xF0", "\xF1\xF2\xF3", "\xF5", "\xF6", "\xF7\xE1", "", "<html>", "\xE3\xE4\xE9", whole[:2]} {
-			for how := range 4 {
-				head := string([]byte{byte(flags), 0, byte(how) / 2, 0, byte(how | flags<<2), byte(len(body))})
+			for how := range 8 {
+				end, contentType := how%4, byte(how/4) // every end of streams and of JSON
+				head := string([]byte{byte(flags), 0, contentType, 0, byte(end | flags<<2), byte(len(body))})
 				f.Add([]byte(head + body + head[1:] + body))
 			}
 		}
@@ -235,7 +237,7 @@ func judge(t *testing.T, op operation, resp *http.Response, got string, err erro
 		if !completeStream(op, got) {
 			t.Errorf("%q ended cleanly, and is not complete", got)
 		}
-	case json.Valid([]byte(got)), completeStream(op, got):
+	case cleanObject(got), completeStream(op, got):
 	default:
 		t.Errorf("%q came as an answer", got)
 	}
@@ -248,14 +250,24 @@ func judge(t *testing.T, op operation, resp *http.Response, got string, err erro
 }
 
 // fromOne reports whether got is what one attempt sent, comments and blank
-// lines between events aside.
+// lines between events aside. Of a host that pings more may be missing: such
+// events are dropped before the commit, whatever stands in their block.
 func fromOne(got string, sent []string) bool {
-	for _, s := range sent {
-		if subsequence(got, s) {
-			return true
+	return slices.ContainsFunc(sent, func(s string) bool {
+		return begins(s, got) || strings.Contains(s, "ping") && subsequence(got, s)
+	})
+}
+
+// subsequence reports whether got can be made of all by leaving out bytes.
+func subsequence(got, all string) bool {
+	for i := range len(got) {
+		at := strings.IndexByte(all, got[i])
+		if at < 0 {
+			return false
 		}
+		all = all[at+1:]
 	}
-	return false
+	return true
 }
 
 // completeStream is a plain reader of streams, to hold ours against.

@@ -368,56 +368,73 @@ func TestLongModelNamesAreNotKept(t *testing.T) {
 }
 
 // An Observer may close the very stream whose event it is told, and nobody
-// waits for anybody for ever; what was held is given back.
+// waits for anybody for ever; what was held is given back, and no host is asked
+// any more. Of a stream that breaks, a rescue's events come to its reader, too.
 func TestObserversMayCloseTheStream(t *testing.T) {
-	for _, kind := range []Kind{KindAttempt, KindRescue, KindCacheStore, KindCommit, KindWait, KindBudget} {
-		for name, opts := range map[string][]Option{"": nil, "cache": {WithCache(CachePolicy{})}} {
-			for _, whole := range []bool{true, false} {
-				t.Run(fmt.Sprintf("%s/%s/whole=%v", kind, name, whole), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) {
-						asked := 0
-						base := newHosts(func(*http.Request) (*http.Response, error) {
-							if asked++; whole || asked > 1 {
-								return answer(200, asStream, goodEvent+event("more")+finishEvent+doneEvent), nil
-							}
-							return breaks(asStream, goodEvent)(nil)
-						})
-						var body io.Closer
-						told := 0
-						opts := append(opts, noBreaker, WithEndpoints(at("a", "b")...), WithRateLimit(RatePolicy{InFlight: 1}), WithStream(StreamPolicy{Rescue: RescueRestart}),
-							WithObserver(func(_ context.Context, e Event) {
-								if e.Kind == kind && body != nil {
-									told++
-									body.Close()
-								}
-							}))
-						rt := over(t, base, opts...)
-						req, _ := post(t.Context(), "https://a", chatStream)
-						resp, err := rt.RoundTrip(req)
-						if err != nil {
-							t.Fatal(err)
-						}
-						body = resp.Body
-						text, err := io.ReadAll(resp.Body)
-						resp.Body.Close()
-						synctest.Wait()
-						if err == nil && !strings.HasSuffix(string(text), doneEvent) {
-							t.Errorf("a clean end behind %q", text)
-						}
-						for _, e := range rt.Status().Endpoints {
-							for _, l := range e.Limits {
-								if l.InFlight != 0 {
-									t.Errorf("%s holds %d permits", e.Name, l.InFlight)
-								}
-							}
-						}
-						if must := kind == KindAttempt || kind == KindRescue && !whole; must && told == 0 {
-							t.Error("no such event: nothing was tested")
-						}
-					})
+	whole := gives(200, asStream, goodEvent+event("more")+finishEvent+doneEvent)
+	broken := breaks(asStream, goodEvent)
+	resting := gives(429, asJSON, "{}", "Retry-After", "5")
+	cached := WithCache(CachePolicy{})
+	for _, tt := range []struct {
+		name  string
+		kind  Kind
+		hosts []handler // by attempt
+		opts  []Option
+	}{
+		{"the end", KindAttempt, []handler{whole}, nil},
+		{"the end, cached", KindAttempt, []handler{whole}, []Option{cached}},
+		{"the break", KindAttempt, []handler{broken, whole}, nil},
+		{"the break, cached", KindAttempt, []handler{broken, whole}, []Option{cached}},
+		{"a rescue's commit", KindCommit, []handler{broken, whole}, nil},
+		{"a rescue's commit, cached", KindCommit, []handler{broken, whole}, []Option{cached}},
+		{"a rescue", KindRescue, []handler{broken, whole}, nil},
+		{"a rescue, cached", KindRescue, []handler{broken, whole}, []Option{cached}},
+		{"a rescue's wait", KindWait, []handler{resting, broken, failing503, whole}, nil},
+		{"a rescue's wait, cached", KindWait, []handler{resting, broken, failing503, whole}, []Option{cached}},
+		{"a rescue denied", KindBudget, []handler{broken, whole}, []Option{WithRetry(RetryPolicy{Budget: Off})}},
+		{"a rescue denied, cached", KindBudget, []handler{broken, whole}, []Option{WithRetry(RetryPolicy{Budget: Off}), cached}},
+		{"kept", KindCacheStore, []handler{whole}, []Option{cached}},
+		{"kept behind a rescue", KindCacheStore, []handler{broken, whole}, []Option{cached}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked := 0
+				base := newHosts(func(req *http.Request) (*http.Response, error) {
+					asked++
+					return tt.hosts[min(asked, len(tt.hosts))-1](req)
 				})
-			}
-		}
+				var body io.Closer
+				toldAfter := 0 // so many attempts
+				rt := over(t, base, append(tt.opts, noBreaker, WithEndpoints(at("a", "b")...), WithRateLimit(RatePolicy{InFlight: 1}), WithStream(StreamPolicy{Rescue: RescueRestart}),
+					WithObserver(func(_ context.Context, e Event) {
+						if e.Kind == tt.kind && body != nil {
+							toldAfter = asked
+							body.Close()
+						}
+					}))...)
+				req, _ := post(t.Context(), "https://a", chatStream)
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body = resp.Body
+				text, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				synctest.Wait()
+				if err == nil && !strings.HasSuffix(string(text), doneEvent) {
+					t.Errorf("a clean end behind %q", text)
+				}
+				if left := stillHeld(rt); left != "" {
+					t.Errorf("got %s left, want nothing", left)
+				}
+				if toldAfter == 0 {
+					t.Fatal("no such event: nothing was tested")
+				}
+				if asked != toldAfter {
+					t.Errorf("%d attempts, %d of them before the stream was closed: nobody reads of the others", asked, toldAfter)
+				}
+			})
+		})
 	}
 }
 
