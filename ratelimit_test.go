@@ -43,7 +43,12 @@ func (p *piped) RoundTrip(req *http.Request) (*http.Response, error) {
 // hold makes a streaming call and leaves it open behind its first event.
 func (p *piped) hold(t *testing.T, rt http.RoundTripper) *held {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+	return p.holdIn(t.Context(), t, rt)
+}
+
+func (p *piped) holdIn(ctx context.Context, t *testing.T, rt http.RoundTripper) *held {
+	t.Helper()
+	ctx, cancel := context.WithCancel(ctx)
 	t.Cleanup(cancel)
 	req, _ := post(ctx, "https://a", chatStream)
 	resp, err := rt.RoundTrip(req)
@@ -697,6 +702,91 @@ func TestEndpointLimitsGoOverWithRateLimit(t *testing.T) {
 				for _, resp := range open {
 					resp.Body.Close()
 				}
+			})
+		})
+	}
+}
+
+// An adaptive limit follows what the host refuses and serves: streams are open
+// until nobody may open more, one more is refused by the host, and then some are
+// served, one after the other, while as many are open as may be.
+func TestAdaptiveLimit(t *testing.T) {
+	named := func(n int) handler {
+		return gives(429, asJSON, fmt.Sprintf(`{"error":{"message":"Your current concurrency is 6, which exceeds your concurrency limit of %d"}}`, n))
+	}
+	busy := gives(429, asJSON, "{}")
+	for _, tt := range []struct {
+		name     string
+		inFlight int
+		open     int
+		refuses  handler // nil: it does not
+		rest     time.Duration
+		serves   int
+		want     int // that may be open at once then; 50: no limit
+	}{
+		{"no limit before the first refusal", 0, 10, nil, 0, 0, 50},
+		{"InFlight holds before it", 10, 10, nil, 0, 0, 10},
+		{"nor does it grow then", 10, 10, nil, time.Minute, 20, 10},
+		{"a 429 stops the growth", 0, 5, busy, 0, 0, 5},
+		{"a 429 lowers it", 10, 5, busy, 0, 0, 5},
+		{"a 503 lowers it", 10, 5, failing503, 0, 0, 5},
+		{"a 529 lowers it", 10, 5, gives(529, asJSON, "{}"), 0, 0, 5},
+		{"a 500 does not", 10, 5, gives(500, asJSON, "{}"), 0, 0, 10},
+		{"to the number it names", 10, 5, named(3), 0, 0, 3},
+		{"a number above what is open is no word on that", 10, 5, named(40), 0, 0, 5},
+		{"it grows by one in about a round", 0, 5, named(3), time.Second, 4, 4},
+		{"and doubles in a round once it is quiet", 0, 5, named(3), 6 * time.Second, 3, 6},
+		{"never above InFlight", 10, 5, named(3), 6 * time.Second, 50, 10},
+		{"nor is there a limit ten minutes later", 0, 5, named(3), 11 * time.Minute, 1, 50},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				opens, refuses := newPiped(), false
+				rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+					if refuses {
+						return tt.refuses(req)
+					}
+					return opens.RoundTrip(req)
+				}), once, noBreaker, WithEndpoints(deepSeekAt("a")), WithRateLimit(RatePolicy{InFlight: tt.inFlight, Adaptive: true, MaxWait: Off}))
+				var open []*held
+				free := rt.tiers[0][0].limits.of("m").permits.Free
+				fill := func(most int) {
+					for len(open) < most && free() {
+						open = append(open, opens.hold(t, rt))
+					}
+				}
+				leave := func(until func() bool) { // by a cancel, which proves nothing
+					for ; len(open) > 0 && !until(); open = open[1:] {
+						open[0].cancel()
+						synctest.Wait()
+					}
+				}
+				fill(tt.open)
+				if refuses = tt.refuses != nil; refuses {
+					before := rt.Status()
+					if got := asks(t.Context(), rt, chatStream); got.status() < 429 || got.header(headerError) != "" || before.Endpoints[0].Limits[0].InFlight != tt.open {
+						t.Fatalf("with %+v open the host was to refuse, and the caller got %v", before.Endpoints[0].Limits, got)
+					}
+					if pauses := rt.Status().Endpoints[0].Pauses; len(pauses) > 0 {
+						t.Errorf("pauses %+v, want none: fewer permits are rest enough", pauses)
+					}
+				}
+				refuses = false
+				elapse(tt.rest)
+				for range tt.serves {
+					leave(free)
+					fill(50)
+					open[0].send(endEvent + doneEvent)
+					open[0].readAll()
+					open = open[1:]
+				}
+				none := func() bool { return false }
+				leave(none)
+				fill(50)
+				if got := len(open); got != tt.want {
+					t.Errorf("%d are open at once, want %d", got, tt.want)
+				}
+				leave(none)
 			})
 		})
 	}
