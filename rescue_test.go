@@ -218,29 +218,27 @@ func TestRescuedOrTyped(t *testing.T) {
 // What is sent to go on: the conversation, the text as a prefix, below /beta,
 // and no more room than is left; nothing of it goes astray.
 func TestContinuedBody(t *testing.T) {
+	told := strings.Repeat("0123456789", 10) // 30 tokens by the estimate
 	var bodies, paths []string
 	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		body, _ := io.ReadAll(req.Body)
 		bodies, paths = append(bodies, string(body)), append(paths, req.URL.String()+" "+req.Header.Get("Authorization"))
 		if len(bodies) == 1 {
-			return answer(200, asStream, goodEvent), nil // "hi"
+			return answer(200, asStream, event(told)), nil
 		}
 		return answer(200, asStream, strings.ReplaceAll(wholeStream, `"hi"`, `" there"`)), nil
 	}))
-	req, _ := post(t.Context(), "https://api.deepseek.com", `{"model":"deepseek-flash","max_tokens":100,"messages":[{"role":"user","content":"q"} ],"stream":true}`)
-	req.ContentLength = -1
-	body := `{"model":"deepseek-flash","max_tokens":100,"messages":[{"role":"user","content":"q"}],"stream":true}`
-	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+	req, _ := post(t.Context(), "https://api.deepseek.com", `{"model":"deepseek-flash","max_tokens":100,"messages":[{"role":"user","content":"q"}],"stream":true}`)
 	resp, err := rt.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	if _, text, _, _, _ := heard(t, string(got)); text != "hi there" || err != nil {
+	if _, text, _, _, _ := heard(t, string(got)); text != told+" there" || err != nil {
 		t.Errorf("the caller read %q, %v", got, err)
 	}
-	want := `{"model":"deepseek-flash","max_tokens":100,"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"hi","prefix":true}],"stream":true}`
+	want := `{"model":"deepseek-flash","max_tokens":70,"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"` + told + `","prefix":true}],"stream":true}`
 	if len(bodies) != 2 || bodies[1] != want {
 		t.Errorf("to go on, %q was sent, want %s", bodies[1:], want)
 	}
@@ -253,36 +251,36 @@ func TestContinuedBody(t *testing.T) {
 	}
 }
 
-// No rescue behind a tool call, nor for more than one choice, nor with logprobs.
+// No rescue behind a tool call, nor for more than one choice, nor with logprobs;
+// and nobody goes on from a text that was thought about.
 func TestNoRescue(t *testing.T) {
-	tool := "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{\"}}]}}]}\n\n"
-	for name, tt := range map[string]struct{ ask, text string }{
-		"a tool call":          {chatStream, tool},
-		"text, then a call":    {chatStream, goodEvent + tool},
-		"several choices":      {`{"model":"m","stream":true,"n":2,"messages":[{"role":"user"}]}`, goodEvent},
-		"logprobs":             {`{"model":"m","stream":true,"logprobs":true,"messages":[{"role":"user"}]}`, goodEvent},
-		"the budget is spent":  {chatStream, goodEvent},
-		"the caller's own one": {`{"model":"m","stream":true,"messages":[{"role":"assistant","content":"x","prefix":true}]}`, goodEvent},
+	const (
+		tool    = "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{\"}}]}}]}\n\n"
+		thought = "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"hm\"}}]}\n\n"
+	)
+	anew, onward := StreamPolicy{Rescue: RescueRestart}, StreamPolicy{Rescue: RescueContinue}
+	for _, tt := range []struct {
+		name, path, ask, text string
+		policy                StreamPolicy
+		retry                 RetryPolicy
+	}{
+		{"a tool call", "", chatStream, tool, anew, RetryPolicy{}},
+		{"text, then a call", "", chatStream, goodEvent + tool, anew, RetryPolicy{}},
+		{"several choices", "", `{"model":"m","stream":true,"n":2,"messages":[{"role":"user"}]}`, goodEvent, anew, RetryPolicy{}},
+		{"logprobs", "", `{"model":"m","stream":true,"logprobs":true,"messages":[{"role":"user"}]}`, goodEvent, anew, RetryPolicy{}},
+		{"the budget is spent", "", chatStream, goodEvent, anew, RetryPolicy{Budget: Off}},
+		{"the caller's own one", "/beta", `{"model":"m","stream":true,"messages":[{"role":"assistant","content":"x","prefix":true}]}`, goodEvent, onward, RetryPolicy{}},
+		{"a thinking answer", "", chatStream, thought + goodEvent, onward, RetryPolicy{}},
 	} {
 		base := newHosts(gives(200, asStream, tt.text))
-		opts := []Option{WithStream(StreamPolicy{Rescue: RescueRestart}), WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk", Host: HostDeepSeek})}
-		if name == "the caller's own one" {
-			opts[0] = WithStream(StreamPolicy{})
-		}
-		if name == "the budget is spent" {
-			opts = append(opts, WithRetry(RetryPolicy{Budget: Off}))
-		}
-		got := asks(t.Context(), over(t, base, opts...), tt.ask, func(req *http.Request) {
-			if name == "the caller's own one" {
-				req.URL.Path = "/beta/chat/completions"
-			}
-		})
+		rt := over(t, base, WithStream(tt.policy), WithRetry(tt.retry), WithEndpoints(deepSeekAt("a")))
+		got := asks(t.Context(), rt, tt.ask, func(req *http.Request) { req.URL.Path = tt.path + "/chat/completions" })
 		if !errors.Is(got.err, ErrTruncated) || base.count("a") != 1 {
-			t.Errorf("%s: %v after %d requests, want ErrTruncated after one", name, got, base.count("a"))
+			t.Errorf("%s: %v after %d requests, want ErrTruncated after one", tt.name, got, base.count("a"))
 		}
 		trail := TrailOf(got.resp)
-		if len(trail) != 1 || trail[0].Class != ClassTruncated || trail[0].Denied != (name == "the budget is spent") {
-			t.Errorf("%s: the trail is %+v, want the one attempt, denied a rescue only by its budget", name, trail)
+		if len(trail) != 1 || trail[0].Class != ClassTruncated || trail[0].Denied != (tt.name == "the budget is spent") {
+			t.Errorf("%s: the trail is %+v, want the one attempt, denied a rescue only by its budget", tt.name, trail)
 		}
 	}
 }
@@ -379,6 +377,9 @@ func TestRescueOfOddStreams(t *testing.T) {
 		done  = "data: [DONE]\n\n"
 	)
 	end := event(`{}`, `"stop"`) + done
+	usage := func(completion, total int) string {
+		return fmt.Sprintf("data: {\"id\":\"x\",\"choices\":[],\"usage\":{\"completion_tokens\":%d,\"total_tokens\":%d}}\n\n", completion, total)
+	}
 	tool := func(arguments string) string {
 		return event(`{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"`+arguments+`"}}]}`, "null")
 	}
@@ -432,6 +433,8 @@ func TestRescueOfOddStreams(t *testing.T) {
 		{"a content said twice", onward, []string{event(`{"content":"a","content":"b"}`, "null"), says("tail") + end}, event(`{"content":"a","content":"b"}`, "null"), false},
 		{"usage that no host means", onward, []string{says(long), says("tail") + `data: {"id":"x","choices":[],"usage":{"completion_tokens":1e300,"total_tokens":-5}}` + "\n\n" + end},
 			says(long) + says("tail") + `data: {"id":"x","choices":[],"usage":{"completion_tokens":1e300,"total_tokens":-5}}` + "\n\n" + end, true},
+		{"usage is that of both, the first one's by estimate", onward, []string{says(long), says("tail") + usage(5, 9) + end}, says(long) + says("tail") + usage(5+13, 9+13) + end, true},
+		{"usage of an answer told anew is its own", anew, []string{says("Hello "), says("Hello world") + usage(5, 9) + end}, says("Hello ") + says("world") + usage(5, 9) + end, true},
 		{"comments go on, if wanted", StreamPolicy{KeepComments: true}, []string{says(long), says("tail") + ": hold on\n" + end}, says(long) + says("tail") + ": hold on\n" + end, true},
 		{"an id that comes late", onward, []string{`data: {"id":"","choices":[]}` + "\n\n" + says(long), strings.ReplaceAll(says("tail")+end, `"x"`, `"y"`)},
 			`data: {"id":"","choices":[]}` + "\n\n" + says(long) + says("tail") + end, true},
