@@ -51,6 +51,8 @@ var outcomes = map[rune]handler{
 	'I': gives(200, asJSON, `{"error":{"message":"no","code":500}}`),
 	'L': gives(200, asJSON, `{"error":{"message":"no","code":429}}`),
 	'B': nil, // a stream that breaks behind the commit
+	'W': nil, // one that the caller closes there
+	'X': nil, // one that the caller cancels there
 }
 
 // plays makes one call for each letter and has a do it.
@@ -75,11 +77,26 @@ func (w *circuitWorld) plays(letters string) {
 			}
 		case 'B':
 			ask, do = chatStream, breaks(asStream, goodEvent)
+		case 'W', 'X':
+			w.leaves(letter == 'X')
+			continue
 		}
 		w.base.set("a", do)
 		asks(ctx, w.rt, ask)
 		cancel()
 	}
+}
+
+// leaves makes a call that leaves a's stream behind its first event.
+func (w *circuitWorld) leaves(cancels bool) {
+	piped := newPiped()
+	w.base.set("a", piped.RoundTrip)
+	h := piped.hold(w.t, w.rt)
+	if cancels {
+		h.cancel()
+		h.readAll()
+	}
+	h.leave()
 }
 
 // circuit is how a's circuit of a model stands.
@@ -141,6 +158,9 @@ func TestCircuitOpens(t *testing.T) {
 		{"streams that break behind the commit", inARow, "BBBBB", true},
 		{"four streams that break", inARow, "BBBB", false},
 		{"streams that break, and other failures", inARow, "FBFBF", true},
+		{"a stream that the caller closes is a success", inARow, "FFFFWFFFF", false},
+		{"streams that the callers cancel do not hide the failures", inARow, "FFXFXFXF", true},
+		{"streams that the callers cancel", inARow, "XXXXXXXX", false},
 
 		{"half of twenty", byRate, repeat("SF", 10), true},
 		{"half of nineteen", byRate, repeat("FS", 9) + "F", false},

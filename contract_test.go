@@ -214,6 +214,77 @@ func contract(t *testing.T, opts []Option, hostile string, base func(*http.Reque
 	synctest.Wait()
 }
 
+// A tailBody is a stream that its host leaves open behind text: it sends on for
+// ever, or nothing more.
+type tailBody struct {
+	io.Reader
+	endless bool
+	drained int // bytes behind text
+	closed  chan struct{}
+}
+
+func (b *tailBody) Read(p []byte) (int, error) {
+	if n, _ := b.Reader.Read(p); n > 0 {
+		return n, nil
+	}
+	if b.endless {
+		b.drained += len(p)
+		return copy(p, bytes.Repeat([]byte("\n"), len(p))), nil
+	}
+	<-b.closed
+	return 0, http.ErrBodyReadAfterClose
+}
+
+func (b *tailBody) Close() error {
+	select {
+	case <-b.closed:
+	default:
+		close(b.closed)
+	}
+	return nil
+}
+
+// Behind the terminator little is drained, briefly, so that the connection can
+// be used again; before it nothing is (invariant 2).
+func TestLittleIsDrained(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		endless    bool
+		most       int // bytes drained
+		takes      time.Duration
+	}{
+		{"endless behind the terminator", wholeStream, true, 4 << 10, 0},
+		{"hanging behind the terminator", wholeStream, false, 0, 50 * time.Millisecond},
+		{"endless before it", goodEvent, true, 0, 0},
+		{"hanging before it", goodEvent, false, 0, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				body := &tailBody{Reader: strings.NewReader(tt.text), endless: tt.endless, closed: make(chan struct{})}
+				rt := over(t, RoundTripperFunc(func(*http.Request) (*http.Response, error) {
+					resp := answer(200, asStream, "")
+					resp.Body = body
+					return resp, nil
+				}))
+				req, _ := post(t.Context(), "https://a", chatStream)
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadFull(resp.Body, make([]byte, len(tt.text))); err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				resp.Body.Close()
+				<-body.closed
+				if took := time.Since(start); body.drained > tt.most || took != tt.takes {
+					t.Errorf("%d bytes were drained in %v, want at most %d in %v", body.drained, took, tt.most, tt.takes)
+				}
+			})
+		})
+	}
+}
+
 // A panic below must hold nothing for good (invariant 4).
 func TestPanicGivesBack(t *testing.T) {
 	boom := true

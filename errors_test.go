@@ -85,6 +85,52 @@ func TestErrorOf(t *testing.T) {
 	}
 }
 
+// Our own answers have the shape of the wire that the call came on: OpenAI's,
+// or Anthropic's on Messages.
+func TestOwnAnswers(t *testing.T) {
+	limit := WithRateLimit(RatePolicy{PerSecond: 0.1, MaxWait: Off})
+	kept := with("Cache-Control", "only-if-cached")
+	const (
+		unreachable = `"message":"breakwater: no endpoint answered: a: unreachable"`
+		limited     = `"message":"breakwater: no endpoint answered: a: limited"`
+		notCached   = `"message":"breakwater: nothing is kept that would answer this call"`
+	)
+	for _, tt := range []struct {
+		name, path string
+		base       handler
+		edit       func(*http.Request)
+		before     int // calls
+		status     int
+		body       string
+	}{
+		{"chat, unreachable", "/chat/completions", refusing, nil, 0, 503, `{"error":{` + unreachable + `,"type":"breakwater_error","param":null,"code":"unreachable"}}`},
+		{"chat, limited", "/chat/completions", gives(200, asJSON, goodJSON), nil, 1, 429, `{"error":{` + limited + `,"type":"breakwater_error","param":null,"code":"rate_limited"}}`},
+		{"chat, not kept", "/chat/completions", refusing, kept, 0, 504, `{"error":{` + notCached + `,"type":"breakwater_error","param":null,"code":"not_cached"}}`},
+		{"responses, unreachable", "/responses", refusing, nil, 0, 503, `{"error":{` + unreachable + `,"type":"breakwater_error","param":null,"code":"unreachable"}}`},
+		{"messages, unreachable", "/v1/messages", refusing, nil, 0, 503, `{"type":"error","error":{` + unreachable + `,"type":"overloaded_error","param":null,"code":"unreachable"}}`},
+		{"messages, limited", "/v1/messages", gives(200, asJSON, pieces[21]), nil, 1, 429, `{"type":"error","error":{` + limited + `,"type":"rate_limit_error","param":null,"code":"rate_limited"}}`},
+		{"messages, not kept", "/v1/messages", refusing, kept, 0, 504, `{"type":"error","error":{` + notCached + `,"type":"timeout_error","param":null,"code":"not_cached"}}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rt := over(t, newHosts(tt.base), once, limit, WithCache(CachePolicy{}), WithEndpoints(at("a")...))
+				on := func(req *http.Request) { req.URL.Path = tt.path }
+				for n := range tt.before {
+					asks(t.Context(), rt, question(n), on)
+				}
+				edits := []func(*http.Request){on}
+				if tt.edit != nil {
+					edits = append(edits, tt.edit)
+				}
+				got := asks(t.Context(), rt, chatJSON, edits...)
+				if got.status() != tt.status || got.body != tt.body || got.header("Content-Type") != asJSON || got.header(headerRetry) != "false" || got.err != nil {
+					t.Errorf("got %v, want %d %s", got, tt.status, tt.body)
+				}
+			})
+		})
+	}
+}
+
 // ErrorOf is nil for all that breakwater did not write itself.
 func TestErrorOfOthers(t *testing.T) {
 	for name, base := range map[string]handler{

@@ -228,6 +228,47 @@ func TestEventsOfAStream(t *testing.T) {
 	}
 }
 
+// So is that of a stream which its caller leaves behind the payload: by Close,
+// as it likes, or because it was cancelled.
+func TestEventsOfAStreamThatIsLeft(t *testing.T) {
+	why := errors.New("why")
+	for _, tt := range []struct {
+		name  string
+		leave func(h *held, cancel context.CancelCauseFunc)
+		class Class
+		err   error
+	}{
+		{"closed", func(h *held, _ context.CancelCauseFunc) { h.resp.Body.Close() }, ClassOK, nil},
+		{"cancelled", func(_ *held, cancel context.CancelCauseFunc) { cancel(why) }, ClassCanceled, why},
+		{"cancelled, then closed", func(h *held, cancel context.CancelCauseFunc) { cancel(why); h.resp.Body.Close() }, ClassCanceled, why},
+	} {
+		for _, rescue := range []Rescue{RescueOff, RescueRestart} {
+			t.Run(fmt.Sprintf("%s/rescue=%d", tt.name, rescue), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var told []Event
+					base := newPiped()
+					rt := over(t, base, WithStream(StreamPolicy{Rescue: rescue}), WithObserver(func(_ context.Context, e Event) { told = append(told, e) }))
+					ctx, cancel := context.WithCancelCause(t.Context())
+					h := base.holdIn(ctx, t, rt)
+					tt.leave(h, cancel)
+					synctest.Wait()
+					if len(told) != 3 || told[2].Kind != KindAttempt {
+						t.Fatalf("told %+v, want commit, call, attempt", told)
+					}
+					if end := told[2]; end.Class != tt.class || !errors.Is(end.Err, tt.err) || end.Verdict != VerdictAccept || end.Bytes != int64(len(goodEvent)) {
+						t.Errorf("the end: %+v, want %s, %v and %d bytes", end, tt.class, tt.err, len(goodEvent))
+					}
+					if trail := TrailOf(h.resp); len(trail) != 1 || trail[0].Class != tt.class || !errors.Is(trail[0].Err, tt.err) {
+						t.Errorf("trail %+v, want one attempt that ended %s, %v", trail, tt.class, tt.err)
+					}
+					cancel(nil)
+					h.leave()
+				})
+			})
+		}
+	}
+}
+
 // Every attempt in a trail is told of exactly once, and every call.
 func TestEveryAttemptIsToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -11,11 +11,13 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	kit "github.com/breakwater-go/breakwater/breakwatertest"
 )
 
 // The verdict table: what each host's refusals mean, in the words it really
 // uses; what follows with a backup elsewhere and without one; whose rest it
-// earns; what the circuit hears.
+// earns. What the circuit hears is the class's: see TestOutcomes.
 func TestVerdicts(t *testing.T) {
 	const (
 		again = "again"
@@ -244,7 +246,7 @@ func TestOutcomes(t *testing.T) {
 		ClassDeadline: failure, ClassUnreachable: failure, ClassUnavailable: failure, ClassRedirected: failure, ClassBadResponse: failure,
 		ClassNoFirstToken: failure, ClassStalled: failure, ClassTruncated: failure,
 		ClassCanceled: neutral, ClassRateLimited: neutral, ClassKeyRejected: neutral, ClassNoFunds: neutral, ClassUnsuited: neutral, ClassNoModel: neutral,
-		ClassOutrun: neutral, ClassRewrite: neutral, ClassCircuitOpen: neutral, ClassLimited: neutral, ClassPaused: neutral, ClassUnserved: neutral,
+		ClassOutrun: neutral, ClassRewrite: neutral, ClassCircuitOpen: neutral, ClassLimited: neutral, ClassPaused: neutral, ClassNotCached: neutral, ClassUnserved: neutral,
 	}
 	for class, o := range want {
 		if got := class.outcome(); got != o {
@@ -324,6 +326,30 @@ func TestTheBaseReplaysOnce(t *testing.T) {
 	if got.status() != 503 || got.header(headerError) != string(ClassUnreachable) {
 		t.Errorf("the caller got %v, want our own 503", got)
 	}
+}
+
+// Over HTTP/2, net/http would send a request on for a minute to a host that
+// refuses its streams unread: once more, and the host is unreachable.
+func TestRefusedStreamsAreSentOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := kit.DeepSeek("host")
+		host.HTTP2 = true
+		fleet, err := kit.NewPipeFleet(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		base, server := fleet.Transport(), fleet.Server("host")
+		rt := over(t, base, once, WithBreaker(BreakerPolicy{Consecutive: 1}), WithEndpoints(Endpoint{Name: "host", URL: server.URL(), APIKey: "sk"}))
+		server.Break(kit.RefusedStream())
+		start := time.Now()
+		got := asks(t.Context(), rt, chatJSON, func(req *http.Request) { req.URL = mustURL(t, server.URL()+"/chat/completions") })
+		state := rt.Status().Endpoints[0].Circuits[0].State
+		if n := len(server.Requests()); got.status() != 503 || got.header(headerError) != string(ClassUnreachable) || n != 2 || state != "open" || time.Since(start) != 0 {
+			t.Errorf("the caller got %v after %v and %d requests, the circuit is %s; want our own 503 at once after 2, and it open", got, time.Since(start), n, state)
+		}
+		base.CloseIdleConnections()
+		fleet.Close()
+	})
 }
 
 // Without a budget, the base may not send twice either.
