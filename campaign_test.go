@@ -117,7 +117,7 @@ var aboutTheCall = map[string]bool{"ContextLength": true, "MissingReasoning": tr
 // A tally is what became of the calls of a campaign.
 type tally struct {
 	calls, right, typed, asCame int
-	attempts                    int
+	attempts, sick              int   // sick: those at the sick host
 	class                       Class // of the last attempt at the sick host, not ok if any was not
 }
 
@@ -129,6 +129,9 @@ func (c *campaign) ask(sum *tally, fault kit.Fault, stream bool) {
 	sum.calls++
 	sum.attempts += trips(attempts)
 	for _, a := range attempts {
+		if a.Endpoint == "two" && a.N > 0 {
+			sum.sick++
+		}
 		if a.Endpoint == "two" && (sum.class == "" || a.Class != ClassOK) { // a rescue may do better than what it rescues
 			sum.class = a.Class
 		}
@@ -178,6 +181,9 @@ func TestCampaign(t *testing.T) {
 						before.right+after.right, before.typed+after.typed, before.asCame+after.asCame, float64(before.attempts)/30, float64(after.attempts)/100)
 					if after.attempts > 110 && !aboutTheCall[fault.Name()] {
 						t.Errorf("100 calls took %d attempts, want at most 110", after.attempts)
+					}
+					if knownSick := before.class != ClassOK && !aboutTheCall[fault.Name()]; knownSick && after.sick > 10 || after.typed > 3 {
+						t.Errorf("of 100 calls %d went to the sick host, %d ended in a typed error, want at most 10 and 3", after.sick, after.typed)
 					}
 					sick.Heal()
 					elapse(20 * time.Minute)

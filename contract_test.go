@@ -66,8 +66,7 @@ func post(ctx context.Context, url, body string) (*http.Request, *trackedBody) {
 	return req, tracked
 }
 
-// hostileBases are what a base may do to an attempt, each with whether its
-// answer is right all the same.
+// hostileBases are what a base may do to an attempt, right or wrong.
 func hostileBases() map[string]func(*http.Request) (*http.Response, error) {
 	cut := func(after string, err error) io.Reader {
 		return io.MultiReader(strings.NewReader(after), errorReader{err})
@@ -139,8 +138,9 @@ func layerings() map[string][]Option {
 }
 
 // Invariants 1 (the caller's request unchanged, its body closed once), 2 (the
-// base's bodies closed), 3 (response or error), 4 (permits given back), 6 (no
-// clean end of a truncated answer), 12 (no goroutine left).
+// base's bodies closed), 3 (response or error), 4 (all given back), 6 (no clean
+// end of a truncated answer), 12 (no goroutine left); and that a good answer
+// comes as it was.
 func TestContract(t *testing.T) {
 	for layers, opts := range layerings() {
 		for hostile, base := range hostileBases() {
@@ -185,8 +185,12 @@ func contract(t *testing.T, opts []Option, hostile string, base func(*http.Reque
 		}
 		got, err := io.ReadAll(io.LimitReader(resp.Body, int64(reads)))
 		full := reads > len(got)
-		truncated := strings.HasPrefix(hostile, "stream ") && resp.StatusCode == 200
-		if full && err == nil && truncated {
+		want, good := goodAnswers[hostile+" to "+body]
+		truncated := strings.HasPrefix(hostile, "stream ") || strings.HasPrefix(hostile, "json ") && hostile != "json after blanks"
+		switch {
+		case full && good && (resp.StatusCode != 200 || string(got) != want || err != nil):
+			t.Errorf("%d %q, %v came, want 200 %q", resp.StatusCode, got, err, want)
+		case full && truncated && resp.StatusCode == 200 && err == nil:
 			t.Errorf("%q ended cleanly", got)
 		}
 		resp.Body.Close()
@@ -203,15 +207,17 @@ func contract(t *testing.T, opts []Option, hostile string, base func(*http.Reque
 			t.Errorf("response body %d of %d was not closed", i+1, len(given))
 		}
 	}
-	for _, e := range rt.Status().Endpoints {
-		for _, l := range e.Limits {
-			if l.InFlight != 0 {
-				t.Errorf("permits not given back: %+v", l)
-			}
-		}
+	synctest.Wait()
+	if left := stillHeld(rt); left != "" {
+		t.Errorf("got %s left, want nothing", left)
 	}
 	rt.Close()
-	synctest.Wait()
+}
+
+// goodAnswers are what comes of the good ones of hostileBases to a question of
+// their form.
+var goodAnswers = map[string]string{
+	"good json to " + chatJSON: goodJSON, "json after blanks to " + chatJSON: goodJSON, "good stream to " + chatStream: wholeStream,
 }
 
 // A tailBody is a stream that its host leaves open behind text: it sends on for

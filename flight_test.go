@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -108,14 +109,12 @@ func stillHeld(rt *Transport) string {
 			permits += l.InFlight
 		}
 	}
-	for _, tier := range rt.tiers {
-		for _, e := range tier {
-			attempts += int(e.load.open.Load())
-			if c := e.circuits.of("m"); c != nil { // nil: the breaker is off
-				c.mu.Lock()
-				streaks += c.streak.open
-				c.mu.Unlock()
-			}
+	for _, e := range slices.Concat(slices.Collect(maps.Values(rt.origins.all.All())), slices.Concat(rt.tiers...)) {
+		attempts += int(e.load.open.Load())
+		for _, c := range e.circuits.all.All() {
+			c.mu.Lock()
+			streaks += c.streak.open
+			c.mu.Unlock()
 		}
 	}
 	flights := 0

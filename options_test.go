@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -101,19 +102,34 @@ func TestOddEndpoints(t *testing.T) {
 	}
 }
 
+// Off means none of whatever can be done without.
 func TestOffMeansNone(t *testing.T) {
 	rt, err := New(
 		WithRetry(RetryPolicy{Attempts: Off, MinDelay: Off, MaxDelay: Off, Patience: Off, MaxRetryAfter: Off, Budget: Off, MaxReplay: Off}),
 		WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off, Stall: Off, Hedge: Off, Rescue: RescueOff, MaxBuffer: Off}),
 		WithCache(CachePolicy{TTL: Off, StaleWhileRevalidate: Off, MaxEntries: Off, MaxBytes: Off, MaxEntryBytes: Off}),
-		WithBreaker(BreakerPolicy{FailureRate: Off, Consecutive: Off, Window: Off, OpenFor: Off, MaxOpenFor: Off}),
+		WithBreaker(BreakerPolicy{FailureRate: Off, MinRequests: Off, Consecutive: Off, Window: Off, OpenFor: Off, MaxOpenFor: Off}),
 		WithRateLimit(RatePolicy{PerSecond: Off, TokensPerMinute: Off, InFlight: Off, MaxWait: Off}),
+		WithBalance(BalancePolicy{Affinity: Off, Ramp: Off}),
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := rt.config; c.retry.Attempts != 1 || c.stream.FirstToken != 0 || c.cache.TTL != 0 || !c.breaker.off() || !c.rate.off() {
-		t.Errorf("Off did not switch off: %+v", *c)
+	c := rt.config
+	for _, tt := range []struct{ got, want any }{
+		{c.retry, RetryPolicy{Attempts: 1}},
+		{c.stream, StreamPolicy{Rescue: RescueOff}},
+		{*c.cache, CachePolicy{StaleIfError: time.Hour}}, // with that Off too, nothing would ever be served
+		{c.breaker, BreakerPolicy{Probes: 1}},
+		{c.rate, RatePolicy{Burst: 1}},
+		{c.balance, BalancePolicy{Overload: 1.25}},
+	} {
+		if !reflect.DeepEqual(tt.got, tt.want) {
+			t.Errorf("Off resolved to %+v, want %+v", tt.got, tt.want)
+		}
+	}
+	if !c.breaker.off() || !c.rate.off() {
+		t.Errorf("breaker.off() = %v, rate.off() = %v, want both", c.breaker.off(), c.rate.off())
 	}
 }
 
