@@ -82,31 +82,33 @@ const (
 // A conversation stays where it was served, whatever is added to it; different
 // ones are spread; another process would send them the same way.
 func TestConversationsStayTogether(t *testing.T) {
-	base := newHosts(gives(200, asJSON, cachedJSON))
-	names := []string{"a", "b", "c"}
-	homes := make(map[string]int)
-	other := over(t, base, WithEndpoints(at(names...)...))
-	rt := over(t, base, WithEndpoints(at(names...)...))
-	for n := range 60 {
-		who := fmt.Sprint(n)
-		where := make(map[string]bool)
-		for turns := range 4 {
-			got := asks(t.Context(), rt, conversation(who, turns))
-			where[got.header(headerEndpoint)] = true
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, cachedJSON))
+		names := []string{"a", "b", "c"}
+		homes := make(map[string]int)
+		other := over(t, base, WithEndpoints(at(names...)...))
+		rt := over(t, base, WithEndpoints(at(names...)...))
+		for n := range 60 {
+			who := fmt.Sprint(n)
+			where := make(map[string]bool)
+			for turns := range 4 {
+				got := asks(t.Context(), rt, conversation(who, turns))
+				where[got.header(headerEndpoint)] = true
+			}
+			where[asks(t.Context(), other, conversation(who, 9)).header(headerEndpoint)] = true
+			if len(where) != 1 {
+				t.Errorf("conversation %s went to %v, want one", who, where)
+			}
+			for name := range where {
+				homes[name]++
+			}
 		}
-		where[asks(t.Context(), other, conversation(who, 9)).header(headerEndpoint)] = true
-		if len(where) != 1 {
-			t.Errorf("conversation %s went to %v, want one", who, where)
+		for _, name := range names {
+			if homes[name] < 8 {
+				t.Errorf("of 60 conversations %s has %d: they are not spread", name, homes[name])
+			}
 		}
-		for name := range where {
-			homes[name]++
-		}
-	}
-	for _, name := range names {
-		if homes[name] < 8 {
-			t.Errorf("of 60 conversations %s has %d: they are not spread", name, homes[name])
-		}
-	}
+	})
 }
 
 // Affinity is given up where the endpoint is sick, full, slow, or caches nothing.
@@ -115,15 +117,17 @@ func TestAffinityHasItsLimits(t *testing.T) {
 		return asks(t.Context(), rt, conversation("x", 0)).header(headerEndpoint)
 	}
 	t.Run("sick", func(t *testing.T) {
-		base := newHosts(gives(200, asJSON, cachedJSON))
-		rt := over(t, base, once, WithEndpoints(at("a", "b")...))
-		at := home(t, rt)
-		base.set(at, failing503)
-		for turns := range 20 {
-			if got := asks(t.Context(), rt, conversation("x", turns)); got.status() != 200 || got.header(headerEndpoint) == at {
-				t.Fatalf("with its home sick the conversation got %v", got)
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, cachedJSON))
+			rt := over(t, base, once, WithEndpoints(at("a", "b")...))
+			at := home(t, rt)
+			base.set(at, failing503)
+			for turns := range 20 {
+				if got := asks(t.Context(), rt, conversation("x", turns)); got.status() != 200 || got.header(headerEndpoint) == at {
+					t.Fatalf("with its home sick the conversation got %v", got)
+				}
 			}
-		}
+		})
 	})
 	t.Run("full", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -153,34 +157,38 @@ func TestAffinityHasItsLimits(t *testing.T) {
 		})
 	})
 	t.Run("caches nothing", func(t *testing.T) {
-		base := newHosts(gives(200, asJSON, uncachedJSON))
-		rt := over(t, base, WithEndpoints(at("a", "b")...))
-		at := home(t, rt)
-		for turns := range uselessMisses + 1 {
-			asks(t.Context(), rt, conversation("x", turns))
-		}
-		where := make(map[string]int)
-		for turns := range 10 {
-			where[asks(t.Context(), rt, conversation("x", turns)).header(headerEndpoint)]++
-		}
-		if where[at] == 10 {
-			t.Errorf("a host without a prefix cache keeps the conversation: %v", where)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, uncachedJSON))
+			rt := over(t, base, WithEndpoints(at("a", "b")...))
+			at := home(t, rt)
+			for turns := range uselessMisses + 1 {
+				asks(t.Context(), rt, conversation("x", turns))
+			}
+			where := make(map[string]int)
+			for turns := range 10 {
+				where[asks(t.Context(), rt, conversation("x", turns)).header(headerEndpoint)]++
+			}
+			if where[at] == 10 {
+				t.Errorf("a host without a prefix cache keeps the conversation: %v", where)
+			}
+		})
 	})
 	for name, opts := range map[string][]Option{"short prompts": nil, "off": {WithBalance(BalancePolicy{Affinity: Off})}} {
 		t.Run(name, func(t *testing.T) {
-			base := newHosts(gives(200, asJSON, cachedJSON))
-			rt := over(t, base, append(opts, WithEndpoints(at("a", "b")...))...)
-			ask := chatJSON
-			if name == "off" {
-				ask = conversation("x", 1)
-			}
-			for range 20 {
-				asks(t.Context(), rt, ask)
-			}
-			if base.count("a") != 10 || base.count("b") != 10 {
-				t.Errorf("a got %d and b %d of 20 calls, want turns", base.count("a"), base.count("b"))
-			}
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(gives(200, asJSON, cachedJSON))
+				rt := over(t, base, append(opts, WithEndpoints(at("a", "b")...))...)
+				ask := chatJSON
+				if name == "off" {
+					ask = conversation("x", 1)
+				}
+				for range 20 {
+					asks(t.Context(), rt, ask)
+				}
+				if base.count("a") != 10 || base.count("b") != 10 {
+					t.Errorf("a got %d and b %d of 20 calls, want turns", base.count("a"), base.count("b"))
+				}
+			})
 		})
 	}
 }

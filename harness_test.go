@@ -24,10 +24,12 @@ import (
 // TestMain fails the run if goroutines are left behind by it.
 func TestMain(m *testing.M) { leaks.Main(m) }
 
-// steady takes the chance out of delays: 500ms, 1s, 2s … by default.
+// steady takes the chance out of delays: 500ms, 1s, 2s … by default; and out of
+// who of a tier is compared with whose turn it is: the next in turn.
 func steady() Option {
 	return func(c *config) error {
 		c.jitter = func(d time.Duration) time.Duration { return d }
+		c.random = func(int) int { return 0 }
 		c.newBackOff = func() backoff.BackOff {
 			if c.retry.MinDelay == 0 {
 				return &backoff.ZeroBackOff{}

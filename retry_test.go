@@ -635,15 +635,17 @@ func TestSendOnceOverConnections(t *testing.T) {
 
 // Endpoints of a tier take turns.
 func TestATierSharesTheLoad(t *testing.T) {
-	base := newHosts(gives(200, asJSON, goodJSON))
-	rt := over(t, base, WithEndpoints(at("a", "b", "c")...), WithBackup(at("d")...))
-	for range 30 {
-		asks(t.Context(), rt, chatJSON)
-	}
-	got := []int{base.count("a"), base.count("b"), base.count("c"), base.count("d")}
-	if !slices.Equal(got, []int{10, 10, 10, 0}) {
-		t.Errorf("30 calls went %v, want 10 to each of the first tier", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, WithEndpoints(at("a", "b", "c")...), WithBackup(at("d")...))
+		for range 30 {
+			asks(t.Context(), rt, chatJSON)
+		}
+		got := []int{base.count("a"), base.count("b"), base.count("c"), base.count("d")}
+		if !slices.Equal(got, []int{10, 10, 10, 0}) {
+			t.Errorf("30 calls went %v, want 10 to each of the first tier", got)
+		}
+	})
 }
 
 // A clock that runs out in the very moment in which its attempt ends by itself

@@ -125,7 +125,7 @@ func scenarios(processes int) []scenario {
 	}
 	return []scenario{
 		{"overload, twice what it takes", single, load(100), 120, nil, 60, 120, 50, 0.95, 1.3},
-		{"overload, and it names no number", func() Hosts { hs := single(); hs["one"].Silent = true; return hs }, load(100), 120, nil, 60, 120, 50, 0.95, 1.3},
+		{"overload, and it names no number", func() Hosts { hs := single(); hs["one"].Silent = true; return hs }, load(100), 120, nil, 60, 120, 50, 0.95, 1.4},
 		{"its limit shrinks to a quarter", single, load(45), 120, at(map[int]func(Hosts){40: set("one", func(h *Host) { h.Cap = 25 })}), 60, 120, 12.5, 0.93, 1.3},
 		{"down for a minute, then from 10 s on", single, load(40), 150, at(map[int]func(Hosts){30: set("one", down), 90: set("one", up)}), 100, 150, 0, 0.95, 0},
 		{"down at twice the load, then from 10 s on", single, load(100), 150, at(map[int]func(Hosts){30: set("one", down), 90: set("one", up)}), 100, 150, 50, 0.95, 0},
