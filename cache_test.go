@@ -92,6 +92,12 @@ func failing503(*http.Request) (*http.Response, error) {
 
 func refusing(*http.Request) (*http.Response, error) { return nil, errors.New("refused") }
 
+// hanging answers nothing until its attempt ends.
+func hanging(req *http.Request) (*http.Response, error) {
+	<-req.Context().Done()
+	return nil, req.Context().Err()
+}
+
 // over returns a Transport over base, with the chance taken out.
 func over(t *testing.T, base http.RoundTripper, opts ...Option) *Transport {
 	t.Helper()
@@ -659,10 +665,7 @@ func TestStaleAndTheCallersEnd(t *testing.T) {
 		rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}))
 		asks(t.Context(), rt, chatJSON)
 		elapse(2 * time.Minute)
-		base.set("", func(req *http.Request) (*http.Response, error) {
-			<-req.Context().Done()
-			return nil, req.Context().Err()
-		})
+		base.set("", hanging)
 		start := time.Now()
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
@@ -729,16 +732,6 @@ func TestASpareAnswerHurtsNobody(t *testing.T) {
 			return answer(200, asJSON, goodJSON), nil
 		}
 	}
-	after := func(d time.Duration) handler {
-		return func(req *http.Request) (*http.Response, error) {
-			select {
-			case <-time.After(d):
-				return answer(200, asJSON, goodJSON), nil
-			case <-req.Context().Done():
-				return nil, req.Context().Err()
-			}
-		}
-	}
 	for _, tt := range []struct {
 		name   string
 		first  string
@@ -748,8 +741,8 @@ func TestASpareAnswerHurtsNobody(t *testing.T) {
 		fresh  bool
 	}{
 		{"that cannot be had as the call wants it", chatStream, odd, failing(2), 0, true},
-		{"while the host takes 6 s of 10", chatJSON, goodJSON, after(6 * time.Second), 10 * time.Second, true},
-		{"while the host takes all the time there is", chatJSON, goodJSON, after(time.Minute), 10 * time.Second, false},
+		{"while the host takes 6 s of 10", chatJSON, goodJSON, answersAfter(6*time.Second, gives(200, asJSON, goodJSON)), 10 * time.Second, true},
+		{"while the host takes all the time there is", chatJSON, goodJSON, answersAfter(time.Minute, gives(200, asJSON, goodJSON)), 10 * time.Second, false},
 		{"while the host fails once", chatJSON, goodJSON, failing(1), 0, true},
 		{"while the host fails for good", chatJSON, goodJSON, failing(100), 0, false},
 	} {
@@ -817,10 +810,7 @@ func TestRecoveryWhileAllHaveSpareAnswers(t *testing.T) {
 				asks(t.Context(), rt, question(n))
 			}
 			elapse(2 * time.Minute)
-			base.set("", func(req *http.Request) (*http.Response, error) {
-				<-req.Context().Done()
-				return nil, req.Context().Err()
-			})
+			base.set("", hanging)
 			ask := func(n int) seen {
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				defer cancel()
@@ -855,19 +845,17 @@ func TestRecoveryWhileAllHaveSpareAnswers(t *testing.T) {
 func TestRenewals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var renewing atomic.Int32
-		hanging := func(req *http.Request) (*http.Response, error) {
-			renewing.Add(1)
-			defer renewing.Add(-1)
-			<-req.Context().Done()
-			return nil, req.Context().Err()
-		}
 		base := newHosts(gives(200, asJSON, goodJSON))
 		rt := over(t, base, noBreaker, WithCache(CachePolicy{TTL: time.Minute, StaleWhileRevalidate: time.Hour}))
 		for n := range 50 {
 			asks(t.Context(), rt, question(n))
 		}
 		elapse(2 * time.Minute)
-		base.set("", hanging)
+		base.set("", func(req *http.Request) (*http.Response, error) {
+			renewing.Add(1)
+			defer renewing.Add(-1)
+			return hanging(req)
+		})
 		before := base.count("")
 		for range 3 {
 			if got := asks(t.Context(), rt, question(0)); got.body != goodJSON {

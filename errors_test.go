@@ -205,13 +205,9 @@ func TestWithErrors(t *testing.T) {
 // The caller's own cancel and deadline are Go errors, whatever the options.
 func TestTheCallersEndIsAGoError(t *testing.T) {
 	why := errors.New("why")
-	hang := func(req *http.Request) (*http.Response, error) {
-		<-req.Context().Done()
-		return nil, req.Context().Err()
-	}
 	for _, opts := range [][]Option{nil, {WithErrors()}, {WithEndpoints(at("a")...), WithBackup(at("b")...)}, {WithCache(CachePolicy{})}} {
 		synctest.Test(t, func(t *testing.T) {
-			rt := over(t, newHosts(hang), append(slices.Clone(opts), WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off}))...)
+			rt := over(t, newHosts(hanging), append(slices.Clone(opts), WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off}))...)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			if got := asks(ctx, rt, chatJSON); !errors.Is(got.err, context.DeadlineExceeded) {
 				t.Errorf("deadline: %v, want it as a Go error", got)
@@ -447,37 +443,6 @@ func TestWithCall(t *testing.T) {
 			}
 		}
 	})
-	t.Run("Endpoint that is not there", func(t *testing.T) {
-		base := newHosts(gives(200, asJSON, goodJSON))
-		for _, asErrors := range []bool{false, true} {
-			opts := []Option{WithEndpoints(at("a")...)}
-			if asErrors {
-				opts = append(opts, WithErrors())
-			}
-			got := asks(WithCall(t.Context(), Call{Endpoint: "nobody"}), over(t, base, opts...), chatJSON)
-			err := got.err
-			if !asErrors {
-				err = ErrorOf(got.resp)
-			}
-			var own *Error
-			if base.count("") != 0 || got.status() == 200 || !errors.As(err, &own) || errors.Is(err, ErrCircuitOpen) || got.header(headerError) == "circuit_open" {
-				t.Errorf("%v with %v, want a refusal that blames no circuit", got, err)
-			}
-		}
-	})
-	t.Run("Attempts", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			base := newHosts(failing503)
-			rt := over(t, base, noBreaker)
-			for _, tt := range []struct{ attempts, want int }{{1, 1}, {0, 3}, {2, 2}, {5, 5}} {
-				before := base.count("")
-				asks(WithCall(t.Context(), Call{Attempts: tt.attempts}), rt, chatJSON)
-				if n := base.count("") - before; n != tt.want {
-					t.Errorf("Attempts %d: %d attempts, want %d", tt.attempts, n, tt.want)
-				}
-			}
-		})
-	})
 	t.Run("Scope", func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
 		rt := over(t, base, WithCache(CachePolicy{}))
@@ -507,17 +472,27 @@ func TestWithCall(t *testing.T) {
 // nothing is tried and nobody is blamed.
 func TestUnserved(t *testing.T) {
 	for _, name := range []string{"nobody", "b"} {
-		t.Run(name, func(t *testing.T) {
-			base := newHosts(gives(200, asJSON, goodJSON))
-			b := Endpoint{Name: "b", URL: "https://b", APIKey: "sk", Models: map[string]string{"another": "theirs"}}
-			rt := over(t, base, WithEndpoints(at("a")...), WithBackup(b))
-			got := asks(WithCall(t.Context(), Call{Endpoint: name}), rt, chatJSON)
-			if got.status() != 503 || got.header(headerError) != "unserved" || got.header(headerRetry) != "false" || base.count("") != 0 {
-				t.Errorf("got %v after %d requests, want unserved after none", got, base.count(""))
-			}
-			if err, ok := ErrorOf(got.resp).(*Error); !ok || len(err.Attempts) != 0 {
-				t.Errorf("ErrorOf = %v, want an Error without attempts", err)
-			}
-		})
+		for _, asErrors := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/%v", name, asErrors), func(t *testing.T) {
+				base := newHosts(gives(200, asJSON, goodJSON))
+				b := Endpoint{Name: "b", URL: "https://b", APIKey: "sk", Models: map[string]string{"another": "theirs"}}
+				opts := []Option{WithEndpoints(at("a")...), WithBackup(b)}
+				if asErrors {
+					opts = append(opts, WithErrors())
+				}
+				got := asks(WithCall(t.Context(), Call{Endpoint: name}), over(t, base, opts...), chatJSON)
+				err := got.err
+				if !asErrors {
+					err = ErrorOf(got.resp)
+					if got.status() != 503 || got.header(headerError) != "unserved" || got.header(headerRetry) != "false" {
+						t.Errorf("got %v, want our own 503, unserved", got)
+					}
+				}
+				var own *Error
+				if !errors.As(err, &own) || len(own.Attempts) != 0 || base.count("") != 0 || asErrors != (got.resp == nil) {
+					t.Errorf("got %v, %v after %d requests, want an *Error without attempts after none", got, err, base.count(""))
+				}
+			})
+		}
 	}
 }

@@ -291,18 +291,13 @@ func TestACallThatIsOverIsNotSent(t *testing.T) {
 	}
 }
 
-// A closePanics is a body whose Close panics.
-type closePanics struct{ io.Reader }
-
-func (closePanics) Close() error { panic("the body's Close") }
-
 // What panics at the end of an answer, on whichever goroutine, is heard by a
 // caller that can recover: nothing ends the process.
 func TestPanicsAtTheEndAreTheCallers(t *testing.T) {
 	panics := func(contentType, text string) handler {
 		return func(*http.Request) (*http.Response, error) {
 			resp := answer(200, contentType, "")
-			resp.Body = closePanics{strings.NewReader(text)}
+			resp.Body = panickyBody{strings.NewReader(text)}
 			return resp, nil
 		}
 	}

@@ -144,9 +144,6 @@ func (w *world) observe(_ context.Context, e Event) {
 	w.note("%s", b.String())
 }
 
-// pass lets virtual time pass.
-func (w *world) pass(d time.Duration) { <-time.After(d) }
-
 // call asks one question and notes what the caller saw.
 func (w *world) call(prompt string, stream bool) (kit.Reply, error) {
 	return w.callWith(context.Background(), prompt, stream, nil)

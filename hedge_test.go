@@ -66,21 +66,14 @@ func TestHedge(t *testing.T) {
 					t.Errorf("%v after %v, want %s after %v; the caller got %v", was, took, tt.trail, tt.took, got)
 				}
 				for _, e := range rt.Status().Endpoints {
-					for _, l := range e.Limits {
-						if l.InFlight != 0 {
-							t.Errorf("%s holds a permit", e.Name)
-						}
-					}
 					for _, c := range e.Circuits {
 						if c.State != "closed" {
 							t.Errorf("the circuit of %s is %s", e.Name, c.State)
 						}
 					}
 				}
-				for _, e := range rt.tiers {
-					if n := e[0].load.open.Load(); n != 0 {
-						t.Errorf("%s has %d attempts open", e[0].Name, n)
-					}
+				if left := stillHeld(rt); left != "" {
+					t.Errorf("got %s left, want nothing", left)
 				}
 			})
 		})
@@ -103,11 +96,7 @@ func TestHedgeAsksAnotherAccount(t *testing.T) {
 // The caller's cancel ends both attempts; a panic below one reaches the caller.
 func TestHedgeEndsWithItsCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hang := func(req *http.Request) (*http.Response, error) {
-			<-req.Context().Done()
-			return nil, req.Context().Err()
-		}
-		rt := over(t, newHosts(hang), WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a", "b")...))
+		rt := over(t, newHosts(hanging), WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a", "b")...))
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		start := time.Now()

@@ -449,8 +449,8 @@ func TestPanicsApartEndNothing(t *testing.T) {
 		}
 		free := func(t *testing.T, rt *Transport) {
 			t.Helper()
-			if l := rt.Status().Endpoints[0].Limits[0]; l.InFlight != 0 {
-				t.Errorf("cached: %v, %d permits are out", cached, l.InFlight)
+			if left := stillHeld(rt); left != "" {
+				t.Errorf("cached: %v, got %s left, want nothing", cached, left)
 			}
 		}
 		// The caller of an idle stream leaves, and an Observer panics at the end.

@@ -347,10 +347,6 @@ func TestSendOnce(t *testing.T) {
 			return do(req)
 		}
 	}
-	hang := func(req *http.Request) (*http.Response, error) {
-		<-req.Context().Done()
-		return nil, req.Context().Err()
-	}
 	for _, tt := range []struct {
 		name   string
 		ask    string
@@ -363,7 +359,7 @@ func TestSendOnce(t *testing.T) {
 		{"500", chatJSON, read(gives(500, asJSON, "{}")), false},
 		{"401", chatJSON, read(gives(401, asJSON, "{}")), false},
 		{"reset", chatJSON, read(refusing), true},
-		{"silence", chatJSON, read(hang), true},
+		{"silence", chatJSON, read(hanging), true},
 		{"504 of a gateway", chatJSON, read(gives(504, "text/html", "<html>")), true},
 		{"json cut", chatJSON, read(gives(200, asJSON, goodJSON[:30])), true},
 		{"json reset", chatJSON, read(breaks(asJSON, goodJSON[:30])), true},

@@ -54,7 +54,7 @@ func TestTimeline(t *testing.T) {
 			w.fleet.Server("primary").BreakNext(1, kit.TooManyRequests("30"))
 			w.call("q1", false)
 			w.call("q2", false)
-			w.pass(30 * time.Second)
+			elapse(30 * time.Second)
 			w.call("q3", false)
 		}},
 		{"429 without Retry-After for ever goes to backup", "primary backup", nil, breakPrimary(kit.TooManyRequests(""), ask(false))},
@@ -157,19 +157,19 @@ func TestTimeline(t *testing.T) {
 			for range 6 {
 				w.call("q", false)
 			}
-			w.pass(6 * time.Second)
+			elapse(6 * time.Second)
 			w.call("probe fails", false)
 			w.fleet.Server("primary").Heal()
-			w.pass(6 * time.Second)
+			elapse(6 * time.Second)
 			w.call("open for longer", false)
-			w.pass(6 * time.Second)
+			elapse(6 * time.Second)
 			w.call("probe succeeds", false)
 		}},
 		{"alone behind an open circuit callers probe", "primary", []Option{WithRetry(RetryPolicy{Attempts: 1})}, func(w *world) {
 			w.fleet.Server("primary").Break(kit.Busy())
 			for range 6 {
 				w.call("q", false)
-				w.pass(time.Millisecond)
+				elapse(time.Millisecond)
 			}
 			w.fleet.Server("primary").Heal()
 			w.call("back", false)
@@ -177,7 +177,7 @@ func TestTimeline(t *testing.T) {
 		{"cache hit, stale when all are down", "primary backup", []Option{WithCache(CachePolicy{TTL: time.Minute})}, func(w *world) {
 			w.call("q", true)
 			w.call("q", true)
-			w.pass(2 * time.Minute)
+			elapse(2 * time.Minute)
 			for _, s := range w.fleet.Servers() {
 				s.Break(kit.Refused())
 			}
@@ -200,7 +200,7 @@ func TestTimeline(t *testing.T) {
 			w.fleet.Server("primary").Break(kit.Status(400, "application/json", `{"error":{"message":"Model Not Exist","type":"invalid_request_error","param":null,"code":"invalid_request_error"}}`))
 			w.call("q1", false)
 			w.call("q2", false)
-			w.pass(time.Minute)
+			elapse(time.Minute)
 			w.call("q3", false)
 		}},
 		{"content filter comes as it came", "primary backup", nil,
