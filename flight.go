@@ -333,19 +333,30 @@ func (f *flight) take(n int, err error) {
 // maxTail is how much may follow an answer before it is let go of.
 const maxTail = 64 << 10
 
-// slideLocked lets go of what everybody has read, and of who is too far behind:
-// who was level before the latest bytes came is not.
+// slideLocked lets go of what everybody has read, of who waits for all of it,
+// and of who is too far behind somebody else: who was level before the latest
+// bytes came is not.
 func (f *flight) slideLocked(before, limit int64) {
 	f.over = true
 	total := f.base + int64(len(f.data))
+	behind := func(s *sharer) bool { return total-s.at > limit && s.at < before }
+	alone := true // who is slow, for nobody keeps up
+	for s := range f.sharers {
+		if s.all {
+			f.dropLocked(s, &brokenError{ErrTruncated, errBehind})
+			continue
+		}
+		alone = alone && behind(s)
+	}
 	slowest := total
 	for s := range f.sharers {
-		if total-s.at > limit && s.at < before {
+		if !alone && behind(s) {
 			f.dropLocked(s, &brokenError{ErrTruncated, errBehind})
 			continue
 		}
 		slowest = min(slowest, s.at)
 	}
+	f.empty = f.empty || len(f.sharers) == 0
 	if n := slowest - f.base; n > int64(len(f.data))/2 {
 		f.data = f.data[:copy(f.data, f.data[n:])]
 		f.base = slowest

@@ -542,6 +542,56 @@ func TestJSONOfASharedStream(t *testing.T) {
 	}
 }
 
+// Who waits for all of a stream, to have it as JSON, has it come as fast as the
+// host sends it. One that grows too large for that is left to who reads it, at
+// his own pace, or let go of where nobody does.
+func TestAStreamTooLargeForJSON(t *testing.T) {
+	for _, leaves := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			base, opened := streams(t)
+			rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: 1000}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Rescue: RescueOff}), WithRateLimit(RatePolicy{InFlight: 10}))
+			leads := make(chan *http.Response, 1)
+			go func() {
+				req, _ := post(t.Context(), "https://a", chatStream)
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Error(err)
+				}
+				leads <- resp
+			}()
+			f := <-opened
+			text := event("hi")
+			f.events <- text
+			leader := <-leads
+			base.set("a", gives(200, asJSON, goodJSON))
+			json := calls(t, rt, chatJSON)
+			if leaves {
+				leader.Body.Close()
+			}
+			for range 100 {
+				ev := event(strings.Repeat("x", 2000))
+				text += ev
+				f.events <- ev
+			}
+			close(f.events)
+			synctest.Wait()
+			if json.read.String() != goodJSON {
+				t.Errorf("leaves %v: JSON: %q, %v", leaves, json.read.String(), json.err)
+			}
+			if !leaves {
+				if got, err := io.ReadAll(leader.Body); string(got) != text || !errors.Is(err, ErrTruncated) {
+					t.Errorf("who read nothing so far reads %d bytes, %v, want all %d, and ErrTruncated", len(got), err, len(text))
+				}
+				leader.Body.Close()
+			}
+			synctest.Wait()
+			if !f.closed.Load() || stillHeld(rt) != "" {
+				t.Errorf("leaves %v: closed: %v; held: %s", leaves, f.closed.Load(), stillHeld(rt))
+			}
+		})
+	}
+}
+
 // Of an Observer or a base that panics, the leader hears; the others ask anew.
 func TestAPanicIsTheLeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -17,6 +17,7 @@ type sharer struct {
 
 	// Guarded by the flight's mu.
 	at   int64
+	all  bool // it waits for the whole answer
 	gone bool
 	err  error // what it reads from now on
 }
@@ -116,7 +117,7 @@ func (s *sharer) recast() (*http.Response, error) {
 	s.watch()
 	defer s.Close()
 	f, c := s.flight, s.call
-	data, err := s.all()
+	data, err := s.whole()
 	if err != nil || data == nil {
 		return nil, err
 	}
@@ -134,11 +135,12 @@ func (s *sharer) recast() (*http.Response, error) {
 	return resp, nil
 }
 
-// all waits for the whole answer; nil: it is not to be had.
-func (s *sharer) all() ([]byte, error) {
+// whole waits for the whole answer; nil: it is not to be had.
+func (s *sharer) whole() ([]byte, error) {
 	f := s.flight
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	s.all = true
 	for {
 		switch {
 		case f.over:
