@@ -34,9 +34,9 @@ type attempt struct {
 	body      sentBody  // of the request, unless that is streamed
 	whole     wholeBody // of the response, if it is JSON
 
+	forced bool                         // may pass an open circuit: nobody else could serve
 	sent   atomic.Bool                  // the base began to read the request's body
 	failed atomic.Pointer[callersError] // that body did
-	forced bool                         // may pass an open circuit: nobody else could serve
 
 	mu     sync.Mutex // guards what follows
 	second *sentBody  // what the base got to send once more
