@@ -108,11 +108,32 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	} // else the loop tells, once it knows what to do next
 }
 
+// tell tells the enders, from the last to the first: all of them, even if the
+// user's code panics behind one.
+func (a *attempt) tell(class Class) {
+	defer func() {
+		if len(a.enders) > 0 { // a panic passes
+			a.tell(class)
+		}
+	}()
+	for n := len(a.enders); n > 0; n = len(a.enders) {
+		e := a.enders[n-1]
+		a.enders = a.enders[:n-1]
+		e.ended(a, class)
+	}
+}
+
 // emit tells observers what the trail says of the attempt.
 func (a *attempt) emit(kind Kind) {
 	if c := a.call; c.t.observed() {
 		c.t.emit(c, c.book.at(a.place).event(kind))
 	}
+}
+
+// watchCaller has the caller's cancel end an answer that it has read so much of,
+// until the function returned is called.
+func (a *attempt) watchCaller(read *atomic.Int64) (stop func() bool) {
+	return context.AfterFunc(a.call, apart(func() { a.end(ClassCanceled, context.Cause(a.call), Usage{}, read.Load()) }))
 }
 
 // A sent is what an attempt on its way came to.
@@ -136,27 +157,6 @@ func (a *attempt) send() sent {
 	returned = true
 	a.moveTo(nil)
 	return sent{a: a, resp: resp, err: err}
-}
-
-// tell tells the enders, from the last to the first: all of them, even if the
-// user's code panics behind one.
-func (a *attempt) tell(class Class) {
-	defer func() {
-		if len(a.enders) > 0 { // a panic passes
-			a.tell(class)
-		}
-	}()
-	for n := len(a.enders); n > 0; n = len(a.enders) {
-		e := a.enders[n-1]
-		a.enders = a.enders[:n-1]
-		e.ended(a, class)
-	}
-}
-
-// watchCaller has the caller's cancel end an answer that it has read so much of,
-// until the function returned is called.
-func (a *attempt) watchCaller(read *atomic.Int64) (stop func() bool) {
-	return context.AfterFunc(a.call, apart(func() { a.end(ClassCanceled, context.Cause(a.call), Usage{}, read.Load()) }))
 }
 
 // gate is the middleware that sends and judges: it makes the attempt's own

@@ -22,18 +22,16 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	if !a.call.goesTo(a.endpoint) {
 		dropForeign(resp.Header)
 	}
-	kind, _, _ := strings.Cut(first(resp.Header, "Content-Type"), ";")
-	kind = strings.ToLower(strings.TrimSpace(kind))
-	packed := isPacked(first(resp.Header, "Content-Encoding"))
-	switch {
-	case resp.StatusCode < 200 || resp.StatusCode > 299:
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return nil, a.refusal(resp)
 	}
 	if len(a.endpoint.row.limits) > 0 {
 		a.heedLimits(resp.Header)
 	}
+	kind, _, _ := strings.Cut(first(resp.Header, "Content-Type"), ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
 	switch {
-	case packed:
+	case isPacked(first(resp.Header, "Content-Encoding")):
 		return a.unjudged(resp, nil, false)
 	case kind == "text/event-stream",
 		a.call.look.stream && kind != "application/json" && kind != "text/html":
