@@ -18,12 +18,10 @@ import (
 // A wholeBody is a JSON answer that was read and checked before the caller
 // got it: its exchange is over.
 type wholeBody struct {
-	bytes.Reader
+	bytesBody
 	bytes   []byte
 	attempt *attempt
 }
-
-func (*wholeBody) Close() error { return nil }
 
 // A streamBody is what the caller reads behind the commit: the events as they
 // come, until the answer is whole or broken. It never ends in a clean EOF
