@@ -175,7 +175,11 @@ func gate(next http.RoundTripper) http.RoundTripper {
 			if resp != nil && resp.Body != nil {
 				resp.Body.Close()
 			}
-			return nil, a.broken(err, ClassUnreachable)
+			tr := a.broken(err, ClassUnreachable)
+			if own := checkHeader(req.Header); own != nil && (tr.class == ClassUnreachable || tr.class == ClassRewrite) {
+				tr = &trouble{class: ClassCanceled, err: own}
+			}
+			return nil, tr
 		case resp == nil:
 			return nil, a.broken(errNoResponse, ClassUnreachable)
 		case resp.Body == nil:

@@ -109,6 +109,9 @@ func (k *cache) middleware(next http.RoundTripper) http.RoundTripper {
 
 // refuse answers a call that wants a kept answer only.
 func (k *cache) refuse(c *call) *http.Response {
+	if c.streamed != nil {
+		c.streamed.Close()
+	}
 	c.fails(&Error{})
 	return noteCache(c.ownAnswer(ClassNotCached, "nothing is kept that would answer this call", 0), "detail=only-if-cached")
 }

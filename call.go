@@ -162,6 +162,9 @@ func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*
 	c.Trail.follow(c)
 	c.nested = callOf(req.Context()) != nil
 	c.req = req.WithContext(c)
+	if t.keyless { // clocks look at pauses, which are by caller there
+		c.credential()
+	}
 	if err := c.readBody(req, t.config.retry.MaxReplay); err != nil {
 		return nil, err
 	}
@@ -175,6 +178,15 @@ func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*
 		c.look.prefix = beginsAnswer(c.body)
 	}
 	return c, nil
+}
+
+// ownRequest is a copy of the caller's request that goes on being what it is
+// when the caller, whose exchange may be over, makes another of it.
+func ownRequest(req *http.Request, ctx context.Context) *http.Request {
+	req = req.WithContext(ctx)
+	u := *req.URL
+	req.URL, req.Header = &u, req.Header.Clone()
+	return req
 }
 
 // isInference reports whether the call is one for sure. Its path says so where

@@ -39,6 +39,7 @@ type Transport struct {
 	config    *config
 	tiers     [][]*endpoint
 	endpoints int     // in all tiers
+	keyless   bool    // one of several endpoints has no key of its own
 	origins   origins // the endpoints, where none are given
 	turn      atomic.Uint64
 
@@ -91,8 +92,10 @@ func New(opts ...Option) (*Transport, error) {
 			}
 			t.tiers[i] = append(t.tiers[i], t.newEndpoint(e, base, i))
 			t.endpoints++
+			t.keyless = t.keyless || !t.tiers[i][len(t.tiers[i])-1].keyed
 		}
 	}
+	t.keyless = t.keyless && t.endpoints > 1
 	t.calls = RoundTripperFunc(t.failover)
 	if c.cache != nil {
 		t.cache = newCache(t, *c.cache)
@@ -251,6 +254,9 @@ func (t *Transport) passThrough(req *http.Request, meant *endpoint) (*http.Respo
 		return pastWire(t.below.RoundTrip(req))
 	}
 	req = req.Clone(req.Context())
+	if req.Header == nil {
+		req.Header = make(http.Header)
+	}
 	meant.authorize(req, "")
 	if meant.Rewrite != nil {
 		if err := meant.Rewrite(req); err != nil {

@@ -83,16 +83,19 @@ func (row *hostRow) mountOf(base *url.URL) string {
 		return ""
 	}
 	mount := base.Path
-	for _, root := range row.roots {
-		if i := strings.Index(base.Path+"/", root+"/"); row.operations == nil && i >= 0 {
-			return base.Path[:i]
+	precedes := func(root string) {
+		if rest, ok := strings.CutSuffix(base.Path, root); ok && len(rest) < len(mount) {
+			mount = rest
+		}
+	}
+	if row.operations == nil {
+		for _, root := range row.roots {
+			precedes(root)
 		}
 	}
 	for _, roots := range row.operations {
 		for _, root := range roots {
-			if rest, ok := strings.CutSuffix(base.Path, root); ok && len(rest) < len(mount) {
-				mount = rest
-			}
+			precedes(root)
 		}
 	}
 	return mount

@@ -168,9 +168,10 @@ func (c *call) inName(ctx context.Context) *call {
 		Context: ctx, Call: c.untold(), t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, look: c.look, room: c.room, body: c.body,
 		start: c.start, spare: c.spare, book: c.book,
 	}
-	sought := *c.sought
+	sought, caller := *c.sought, c.credential()
 	other.sought = &sought
-	other.req = c.req.WithContext(other)
+	other.caller.Store(&caller)
+	other.req = ownRequest(c.req, other) // it may go on when c's caller has its request back
 	//lint:ignore SA1019 http.Client sets it still, for this caller alone, beside its context
 	other.req.Cancel = nil
 	return other

@@ -9,11 +9,14 @@ import (
 // more at another account beside it. The first keeps its place in the queue;
 // the first payload wins, and the other attempt is cancelled.
 func (r *run) race(s step) (*attempt, *http.Response, *trouble) {
-	first := r.begin(s)
 	hedge := r.t.config.stream.Hedge
 	if hedge == 0 || r.broken != nil || r.call.streamed != nil || len(r.call.candidates) < 2 || r.t.config.retry.SendOnce {
-		return r.settle(first.send())
+		return r.settle(r.begin(s).send())
 	}
+	if r.begun == 0 { // who is outrun may go on when the caller has its request back
+		r.call.req = ownRequest(r.call.req, r.call)
+	}
+	first := r.begin(s)
 	came := make(chan sent, 2) // so that a loser need not wait for a reader
 	go func() { came <- first.sendApart() }()
 	timer := time.NewTimer(hedge)

@@ -234,7 +234,7 @@ var hostTable = []hostRow{
 		// by the names of deployments: by default that of the catalog.
 		host:      HostAzure,
 		domains:   []string{"services.ai.azure.com", "openai.azure.com", "cognitiveservices.azure.com"},
-		roots:     []string{"/openai", "/models"},
+		roots:     []string{"/openai", "/openai/v1", "/models"},
 		keyHeader: "Api-Key",
 		models:    withRetired("DeepSeek-V3.2", "DeepSeek-R1-0528", map[string]string{v4Pro: "DeepSeek-V4-Pro"}),
 		thinkers:  []string{"-r1"},

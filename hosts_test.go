@@ -355,6 +355,9 @@ func TestGatewaysKeepTheirOtherPaths(t *testing.T) {
 	}{
 		{HostAzure, "https://gw.example/azure/openai/v1", []string{"/azure/openai/v1/chat/completions", "/azure/models"}, []string{"/openai/v1/chat/completions", "/models", "/azure"}},
 		{HostOllama, "https://gw.example/ollama/v1", []string{"/ollama/v1/models", "/ollama/api/tags"}, []string{"/v1/models", "/api/tags"}},
+		{HostOllama, "https://gw.example/v1/proxy/ollama/v1", []string{"/v1/proxy/ollama/v1/models", "/v1/proxy/ollama/api/tags"}, []string{"/v1/other/chat/completions", "/api/tags"}},
+		{HostOllama, "https://gw.example/v1/proxy/ollama", []string{"/v1/proxy/ollama/chat/completions"}, []string{"/v1/other/chat/completions", "/api/tags"}},
+		{HostAzure, "https://gw.example/openai/azure/openai/deployments/x", []string{"/openai/azure/openai/deployments/x/chat/completions"}, []string{"/openai/other/chat/completions"}},
 		{HostOllama, "https://gw.example/else", []string{"/else/chat/completions"}, []string{"/v1/models", "/api/tags"}},
 		{HostDeepSeek, "https://gw.example/ds/v1", []string{"/ds/beta/completions", "/ds/user/balance"}, []string{"/v1/models", "/user/balance"}},
 		{HostAzure, "https://x.services.ai.azure.com/openai/v1", []string{"/openai/v1/chat/completions", "/models"}, nil},

@@ -59,9 +59,6 @@ func (a *attempt) broken(err error, class Class) *trouble {
 	if own := a.failed.Load(); own != nil {
 		return &trouble{class: ClassCanceled, err: own.error}
 	}
-	if own := checkHeader(a.call.req.Header); own != nil {
-		return &trouble{class: ClassCanceled, err: own}
-	}
 	var wire *wireError
 	if class == ClassUnreachable && len(a.call.t.config.perAttempt) > 0 && err != nil && err != errNoResponse && !errors.As(err, &wire) {
 		class = ClassRewrite // of the user's middleware

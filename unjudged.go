@@ -33,10 +33,14 @@ type unjudgedBody struct {
 	object  bool // JSON: must end in a brace
 	last    byte // that is not blank
 	read    atomic.Int64
+	err     error // it ended in
 	leave   func() bool
 }
 
 func (b *unjudgedBody) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
 	n, err := b.in.Read(p)
 	b.read.Add(int64(n))
 	if text := bytes.TrimRight(p[:n], " \t\r\n"); len(text) > 0 {
@@ -56,7 +60,7 @@ func (b *unjudgedBody) Read(p []byte) (int, error) {
 		err = &brokenError{ErrTruncated, err}
 		b.attempt.end(ClassTruncated, err, Usage{}, b.read.Load())
 	}
-	if err != nil {
+	if b.err = err; err != nil {
 		b.release() // some never close what they have read to its end
 	}
 	return n, err
