@@ -11,10 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	kit "github.com/breakwater-go/breakwater/breakwatertest"
 )
 
 // A lateBase reads request bodies when and as it likes, as bases may until they
@@ -126,43 +123,4 @@ func TestBodiesAreNeverMixedUp(t *testing.T) {
 	if whole == 0 || base.read.Load() == 0 || base.closed.Load() == 0 {
 		t.Errorf("%d answers, %d bodies read, %d closed meanwhile: nothing was tested", whole, base.read.Load(), base.closed.Load())
 	}
-}
-
-// A connection that a host takes leave of (GOAWAY), the request unread, costs
-// nobody an attempt: net/http sends it on another one, though it asks twice for
-// the body to send.
-func TestGoAwayIsSentOnceMore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		host := kit.DeepSeek("host")
-		host.HTTP2 = true
-		fleet, err := kit.NewPipeFleet(host)
-		if err != nil {
-			t.Fatal(err)
-		}
-		base, server := fleet.Transport(), fleet.Server("host")
-		rt := over(t, base, once, WithBreaker(BreakerPolicy{Consecutive: 1}), WithEndpoints(Endpoint{Name: "host", URL: server.URL(), APIKey: "sk"}))
-		ask := func() seen {
-			req, _ := post(t.Context(), server.URL(), chatJSON)
-			resp, err := rt.RoundTrip(req)
-			if err != nil {
-				return seen{err: err}
-			}
-			resp.Body.Close()
-			return seen{resp: resp}
-		}
-		ask() // connects
-		for _, f := range []kit.Fault{kit.GoAway(), kit.RefusedStream()} {
-			server.BreakNext(1, f)
-			before := len(server.Requests())
-			got := ask()
-			if n := len(server.Requests()) - before; got.status() != 200 || got.header(headerAttempts) != "1" || n != 2 {
-				t.Errorf("%v: the caller got %v after %d requests, want the answer of one attempt, sent twice", f, got, n)
-			}
-			if state := rt.Status().Endpoints[0].Circuits[0].State; state != "closed" {
-				t.Errorf("%v: the circuit is %s", f, state)
-			}
-		}
-		base.CloseIdleConnections()
-		fleet.Close()
-	})
 }
