@@ -133,8 +133,9 @@ type circuit struct {
 	model string
 	gb    *gobreaker.TwoStepCircuitBreaker[struct{}]
 
-	relapse atomic.Bool // the next failure opens it: what closed it broke
-	changed atomic.Bool // there are changes to be told
+	relapse  atomic.Bool  // the next failure opens it: what closed it broke
+	changed  atomic.Bool  // there are changes to be told
+	answered atomic.Int64 // attempts since it closed
 
 	mu        sync.Mutex // guards what follows; gobreaker's own lock is taken before it, never after
 	state     gobreaker.State
@@ -142,7 +143,6 @@ type circuit struct {
 	openFor   time.Duration // the next time it opens
 	lately    time.Duration // openFor before it closed
 	closedAt  time.Time     // zero: it never opened
-	answered  int64         // attempts since then
 	streak    streak
 	probes    []*slot   // of probes under way, the latest last
 	probedAt  time.Time // when the latest probe began, or the latest to follow it
@@ -216,7 +216,8 @@ func (c *circuit) moves(_ string, from, to gobreaker.State) {
 			c.openUntil = now.Add(c.owner.jitter(c.openFor))
 		}
 	case to == gobreaker.StateClosed:
-		c.lately, c.closedAt, c.answered = c.openFor, now, 0
+		c.lately, c.closedAt = c.openFor, now
+		c.answered.Store(0)
 		c.openFor, c.openUntil = c.owner.policy.OpenFor, time.Time{}
 	}
 	if to != gobreaker.StateHalfOpen {
@@ -269,7 +270,7 @@ func (c *circuit) stands(now time.Time, open int64) circuitStanding {
 	return circuitStanding{
 		ready:   !now.Before(c.openUntil) && c.roomLocked(now),
 		tripped: !c.openUntil.IsZero(),
-		ramping: !c.closedAt.IsZero() && now.Sub(c.closedAt) < c.owner.ramp && open > c.answered,
+		ramping: !c.closedAt.IsZero() && now.Sub(c.closedAt) < c.owner.ramp && open > c.answered.Load(),
 	}
 }
 
@@ -425,16 +426,11 @@ func (p *pass) commits() {
 	c := p.circuit
 	c.mu.Lock()
 	probes := p.slot != nil && p.slot.told != nil
-	if !probes {
-		c.answered++
-	}
 	c.mu.Unlock()
 	if probes {
 		p.report(success)
-		c.mu.Lock()
-		c.answered++
-		c.mu.Unlock()
 	}
+	c.answered.Add(1)
 }
 
 // report tells the outcome. The first call counts; of later ones only a
