@@ -160,7 +160,7 @@ func TestCircuitOpens(t *testing.T) {
 		{"streams that break, and other failures", inARow, "FBFBF", true},
 		{"a stream that the caller closes is a success", inARow, "FFFFWFFFF", false},
 		{"streams that the callers cancel do not hide the failures", inARow, "FFXFXFXF", true},
-		{"streams that the callers cancel", inARow, "XXXXXXXX", false},
+		{"streams that the callers cancel", inARow, repeat("X", 8), false},
 
 		{"half of twenty", byRate, repeat("SF", 10), true},
 		{"half of nineteen", byRate, repeat("FS", 9) + "F", false},
