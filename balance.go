@@ -248,8 +248,8 @@ func (h *hitCount) useless(now time.Time) bool {
 func (c *call) conversation() uint64 {
 	if !c.conversed {
 		c.conversed = true
-		if p := c.t.config.balance; p.Affinity > 0 && len(c.body) >= p.Affinity && c.t.endpoints > 1 {
-			c.conversationKey = conversationOf(c.body)
+		if p := c.t.config.balance; p.Affinity > 0 && len(c.body()) >= p.Affinity && c.t.endpoints > 1 {
+			c.conversationKey = conversationOf(c.body())
 		}
 	}
 	return c.conversationKey

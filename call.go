@@ -108,8 +108,7 @@ type call struct {
 	meant           *endpoint   // whose API the caller asked
 	candidates      []*endpoint // that could serve it, best tier first
 	look            look
-	body            []byte        // whole; nil where it is streamed
-	room            *room         // that body is in; nil: none
+	room            *room         // its body, whole; nil: it has none, or that is streamed
 	streamed        io.ReadCloser // too large to be kept: sent once
 	start           time.Time
 	caller          atomic.Pointer[credential] // nil: nobody asked yet
@@ -172,10 +171,10 @@ func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*
 	if t.cache.recall(c) {
 		return c, nil
 	}
-	c.look = lookInto(c.body)
+	c.look = lookInto(c.body())
 	c.look.model = t.names.intern(c.look.model)
 	if meant.row.prefix != "" && strings.HasPrefix(req.URL.Path, meant.row.prefix+"/") {
-		c.look.prefix = beginsAnswer(c.body)
+		c.look.prefix = beginsAnswer(c.body())
 	}
 	return c, nil
 }
@@ -202,8 +201,8 @@ func (c *call) restored(req *http.Request) *http.Request {
 	switch {
 	case c.streamed != nil:
 		req.Body = c.streamed
-	case c.body != nil:
-		req.Body = io.NopCloser(bytes.NewReader(c.body))
+	case c.body() != nil:
+		req.Body = io.NopCloser(bytes.NewReader(c.body()))
 	}
 	return req
 }
@@ -222,7 +221,7 @@ func (c *call) readBody(req *http.Request, limit int64) error {
 	err := room.fill(req.Body, req.ContentLength, limit)
 	switch {
 	case err == nil:
-		c.room, c.body = room, room.text
+		c.room = room
 		return req.Body.Close()
 	case err == errTooLarge:
 		c.streamed = &closedOnce{Reader: io.MultiReader(bytes.NewReader(room.text), req.Body), closer: req.Body}
@@ -245,11 +244,19 @@ func (c *call) thinking(e *endpoint) bool {
 	return c.look.thinking || e.row.thinks(c.look.model) || e.row.thinks(model)
 }
 
+// body is the call's body, whole; nil where there is none, or it is streamed.
+func (c *call) body() []byte {
+	if c.room == nil {
+		return nil
+	}
+	return c.room.text
+}
+
 // vacate makes the room of the call's body over to another call: nobody looks
 // into it from now on.
 func (c *call) vacate() {
 	c.room.leave()
-	c.room, c.body = nil, nil
+	c.room = nil
 }
 
 // A credential stands for the caller's own, without being it.

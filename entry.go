@@ -111,7 +111,7 @@ func (e *entry) can(c *call) bool {
 func (c *call) sound(body []byte, streamed bool) bool {
 	w := c.op.wire()
 	if w == wire.Embeddings {
-		return gjson.GetBytes(body, "data.#").Int() == int64(promptsIn(gjson.GetBytes(c.body, "input")))
+		return gjson.GetBytes(body, "data.#").Int() == int64(promptsIn(gjson.GetBytes(c.body(), "input")))
 	}
 	if !bytes.Contains(body, []byte(`"arguments"`)) && !bytes.Contains(body, []byte(`"input_json_delta"`)) {
 		return true

@@ -165,7 +165,7 @@ func (c *call) until() time.Time {
 // with c.
 func (c *call) inName(ctx context.Context) *call {
 	other := &call{
-		Context: ctx, Call: c.untold(), t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, look: c.look, room: c.room, body: c.body,
+		Context: ctx, Call: c.untold(), t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, look: c.look, room: c.room,
 		start: c.start, spare: c.spare, book: c.book,
 	}
 	sought, caller := *c.sought, c.credential()

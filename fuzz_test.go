@@ -183,7 +183,7 @@ func FuzzSplice(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, name string, from, to uint, messages bool) {
 		before := bytes.Clone(body)
 		row := func(i uint) *endpoint { return &endpoint{row: &hostTable[i%uint(len(hostTable))]} }
-		c := &call{op: opChat, meant: row(from), body: body, look: lookInto(body)}
+		c := &call{op: opChat, meant: row(from), look: lookInto(body)}
 		if messages {
 			c.op = opMessages
 		}

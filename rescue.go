@@ -345,7 +345,7 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 // stand in this one's trail.
 func (c *call) again(ctx context.Context, how rescueKind, in *room, avoid string) *call {
 	again := &call{
-		Context: ctx, Call: c.untold(), t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, room: in, body: in.text,
+		Context: ctx, Call: c.untold(), t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, room: in,
 		start: time.Now(), conversed: true, conversationKey: c.conversation(), parent: c, book: c.book, rescue: how, avoid: avoid,
 	}
 	again.req = c.req.WithContext(again)
@@ -365,8 +365,8 @@ func (c *call) continued(text []byte) *room {
 		left := max(1, c.look.maxTokens-estimate(text))
 		edits = append(edits, edit{c.look.maxTokensAt, strconv.Itoa(left)})
 	}
-	in := roomFor(int64(len(c.body) + len(text)))
-	in.text = withEdits(in.text, c.body, edits)
+	in := roomFor(int64(len(c.body()) + len(text)))
+	in.text = withEdits(in.text, c.body(), edits)
 	return in
 }
 

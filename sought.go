@@ -20,7 +20,7 @@ type sought struct {
 // recall finds what is known of a call whose very bytes were seen before, and
 // spares it the look into its body. It reports false if nothing is.
 func (k *cache) recall(c *call) bool {
-	if k == nil || c.NoCache || c.body == nil || c.packed {
+	if k == nil || c.NoCache || c.body() == nil || c.packed {
 		return false
 	}
 	s := &sought{}
@@ -35,7 +35,7 @@ func (k *cache) recall(c *call) bool {
 	}
 	var room [512]byte
 	var ok bool
-	if s.exact, ok = s.scope.Key(key.Exact, c.about(room[:0]), c.body); !ok {
+	if s.exact, ok = s.scope.Key(key.Exact, c.about(room[:0]), c.body()); !ok {
 		return false
 	}
 	known, e, l, ok := k.kept.Find(s.exact)
@@ -51,7 +51,7 @@ func (k *cache) canonical(c *call) bool {
 	text := canonicals.Get().(*[]byte)
 	defer canonicals.Put(text)
 	var ok bool
-	if *text, ok = wire.Canonical((*text)[:0], c.body, "stream", "stream_options"); !ok {
+	if *text, ok = wire.Canonical((*text)[:0], c.body(), "stream", "stream_options"); !ok {
 		s.key = s.exact
 		return s.key != key.Key{}
 	}
