@@ -3,6 +3,7 @@ package breakwater
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -191,6 +192,22 @@ func gate(next http.RoundTripper) http.RoundTripper {
 		}
 		return resp, err
 	})
+}
+
+// checkHeader reports what keeps any transport from sending a header: a key read
+// from a file with its line break, say. It is the caller's to mend, and no
+// host's failure.
+func checkHeader(h http.Header) error {
+	for name, values := range h {
+		for _, v := range values {
+			for i := range len(v) {
+				if b := v[i]; b < ' ' && b != '\t' || b == 0x7F {
+					return fmt.Errorf("breakwater: the value of header %q has a line break or control character in it", name)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 var errNoResponse = errors.New("breakwater: the base returned neither response nor error")

@@ -196,40 +196,16 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 // of the network's.
 func (t *Transport) lowest(req *http.Request) (*http.Response, error) {
 	resp, err := t.config.base.RoundTrip(req)
-	if err != nil {
+	if err != nil && attemptOf(req.Context()) != nil {
 		err = &wireError{err}
 	}
 	return resp, err
 }
 
-// A wireError is an error of the base.
+// A wireError is an error of the base, below an attempt.
 type wireError struct{ error }
 
 func (e *wireError) Unwrap() error { return e.error }
-
-// pastWire returns what is below a wireError, which is the loop's alone to see.
-func pastWire(resp *http.Response, err error) (*http.Response, error) {
-	if wire, ok := err.(*wireError); ok {
-		err = wire.error
-	}
-	return resp, err
-}
-
-// checkHeader reports what keeps any transport from sending a header: a key read
-// from a file with its line break, say. It is the caller's to mend, and no
-// host's failure.
-func checkHeader(h http.Header) error {
-	for name, values := range h {
-		for _, v := range values {
-			for i := range len(v) {
-				if b := v[i]; b < ' ' && b != '\t' || b == 0x7F {
-					return fmt.Errorf("breakwater: the value of header %q has a line break or control character in it", name)
-				}
-			}
-		}
-	}
-	return nil
-}
 
 // finished tells of a call that returns to its caller.
 func (t *Transport) finished(c *call, resp *http.Response, err error) {
@@ -251,7 +227,7 @@ func (t *Transport) finished(c *call, resp *http.Response, err error) {
 // for, with that endpoint's key, or, if it is none's, untouched.
 func (t *Transport) passThrough(req *http.Request, meant *endpoint) (*http.Response, error) {
 	if meant == nil || !meant.keyed && len(meant.Header) == 0 && meant.Rewrite == nil {
-		return pastWire(t.below.RoundTrip(req))
+		return t.below.RoundTrip(req)
 	}
 	req = req.Clone(req.Context())
 	if req.Header == nil {
@@ -266,7 +242,7 @@ func (t *Transport) passThrough(req *http.Request, meant *endpoint) (*http.Respo
 			return nil, err
 		}
 	}
-	return pastWire(t.below.RoundTrip(req))
+	return t.below.RoundTrip(req)
 }
 
 // meant returns the endpoint whose API u asks, nil if it is none's. Where no
