@@ -266,3 +266,26 @@ func TestClocksThatAreOff(t *testing.T) {
 		}
 	})
 }
+
+// What has ended stays ended.
+func TestReadsBehindTheEndOfAPackedBody(t *testing.T) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	z.Write([]byte(goodJSON))
+	z.Close()
+	rt := over(t, newHosts(gives(200, asJSON, packed.String(), "Content-Encoding", "gzip")))
+	req, _ := post(t.Context(), "https://a", chatJSON)
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got, err := io.ReadAll(resp.Body); err != nil || string(got) != packed.String() {
+		t.Errorf("read %d bytes, %v, want %d", len(got), err, packed.Len())
+	}
+	for range 2 {
+		if n, err := resp.Body.Read(make([]byte, 10)); n != 0 || err != io.EOF {
+			t.Errorf("behind the end: %d, %v, want EOF", n, err)
+		}
+	}
+}

@@ -1354,3 +1354,19 @@ func TestCacheUnderLoad(t *testing.T) {
 		t.Errorf("Status().Cache = %+v, want up to 10 entries of 20,000 bytes together, and 1600 calls", s)
 	}
 }
+
+// A call that wants a kept answer only is over without one, its body closed,
+// though that was too large to be read.
+func TestOnlyIfCachedClosesTheBody(t *testing.T) {
+	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(CachePolicy{}), WithRetry(RetryPolicy{MaxReplay: 10}))
+	req, tracked := post(t.Context(), "https://a", chatJSON)
+	req.Header.Set("Cache-Control", "only-if-cached")
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if n := tracked.closed.Load(); resp.StatusCode != 504 || n != 1 {
+		t.Errorf("status %d, the body closed %d times, want 504 and once", resp.StatusCode, n)
+	}
+}

@@ -248,6 +248,19 @@ func TestTheCallersFaultsAreTheCallers(t *testing.T) {
 	}
 }
 
+// A header that no transport sends is the caller's fault only where it was to be
+// sent: a host that was not given it fails by itself.
+func TestForeignFailuresAreNotTheCallers(t *testing.T) {
+	for name, fails := range map[string]handler{"refuses": refusing, "cuts": breaks(asJSON, goodJSON[:30])} {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		base.set("b", fails)
+		rt := over(t, base, WithEndpoints(at("b")...), WithBackup(at("c")...), WithBackup(at("a")...))
+		if got := asks(t.Context(), rt, chatJSON, with("X-Note", "a\x01b")); got.header("Breakwater-Endpoint") != "c" {
+			t.Errorf("%s: %v, want the answer of c", name, got)
+		}
+	}
+}
+
 // What the base replays draws on the budget, and is said to be perhaps billed.
 func TestReplaysDrawOnTheBudget(t *testing.T) {
 	wire := 0

@@ -1,8 +1,6 @@
 package breakwater
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -130,77 +128,5 @@ func TestLosersAreOfTheRequestAsItWas(t *testing.T) {
 			}
 			losers.Wait()
 		})
-	}
-}
-
-// A header that no transport sends is the caller's fault only where it was to be
-// sent: a host that was not given it fails by itself.
-func TestForeignFailuresAreNotTheCallers(t *testing.T) {
-	for name, fails := range map[string]handler{"refuses": refusing, "cuts": breaks(asJSON, goodJSON[:30])} {
-		base := newHosts(gives(200, asJSON, goodJSON))
-		base.set("b", fails)
-		rt := over(t, base, WithEndpoints(at("b")...), WithBackup(at("c")...), WithBackup(at("a")...))
-		if got := asks(t.Context(), rt, chatJSON, with("X-Note", "a\x01b")); got.header("Breakwater-Endpoint") != "c" {
-			t.Errorf("%s: %v, want the answer of c", name, got)
-		}
-	}
-}
-
-// What has ended stays ended.
-func TestReadsBehindTheEndOfAPackedBody(t *testing.T) {
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	z.Write([]byte(goodJSON))
-	z.Close()
-	rt := over(t, newHosts(gives(200, asJSON, packed.String(), "Content-Encoding", "gzip")))
-	req, _ := post(t.Context(), "https://a", chatJSON)
-	resp, err := rt.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if got, err := io.ReadAll(resp.Body); err != nil || string(got) != packed.String() {
-		t.Errorf("read %d bytes, %v, want %d", len(got), err, packed.Len())
-	}
-	for range 2 {
-		if n, err := resp.Body.Read(make([]byte, 10)); n != 0 || err != io.EOF {
-			t.Errorf("behind the end: %d, %v, want EOF", n, err)
-		}
-	}
-}
-
-// A request without headers, which http.Client never makes, is one like others.
-func TestRequestsWithoutHeaders(t *testing.T) {
-	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithEndpoints(at("a")...))
-	for _, path := range []string{"/models", "/chat/completions"} {
-		req := &http.Request{Method: http.MethodGet, URL: mustURL(t, "https://a"+path)}
-		if path != "/models" {
-			req.Method, req.Body = http.MethodPost, io.NopCloser(strings.NewReader(chatJSON))
-		}
-		resp, err := rt.RoundTrip(req)
-		if err != nil || resp.StatusCode != 200 {
-			t.Errorf("%s: %v, %v", path, resp, err)
-			continue
-		}
-		resp.Body.Close()
-		if req.Header != nil {
-			t.Errorf("%s: the caller's request was changed", path)
-		}
-	}
-}
-
-// A call that wants a kept answer only is over without one, its body closed,
-// though that was too large to be read.
-func TestOnlyIfCachedClosesTheBody(t *testing.T) {
-	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(CachePolicy{}), WithRetry(RetryPolicy{MaxReplay: 10}))
-	req, tracked := post(t.Context(), "https://a", chatJSON)
-	req.Header.Set("Cache-Control", "only-if-cached")
-	resp, err := rt.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if n := tracked.closed.Load(); resp.StatusCode != 504 || n != 1 {
-		t.Errorf("status %d, the body closed %d times, want 504 and once", resp.StatusCode, n)
 	}
 }

@@ -259,6 +259,7 @@ func TestManyCallersAtOnce(t *testing.T) {
 type slowError struct{}
 
 func (slowError) Error() string { return "slow" }
+
 func (slowError) Timeout() bool { return true }
 
 // What is no inference fails as it would without breakwater, under the user's
@@ -269,5 +270,25 @@ func TestErrorsOfOthersAreTheBases(t *testing.T) {
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://a/models", nil)
 	if _, err := rt.RoundTrip(req); err != (slowError{}) {
 		t.Errorf("RoundTrip = %#v, want the base's error", err)
+	}
+}
+
+// A request without headers, which http.Client never makes, is one like others.
+func TestRequestsWithoutHeaders(t *testing.T) {
+	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithEndpoints(at("a")...))
+	for _, path := range []string{"/models", "/chat/completions"} {
+		req := &http.Request{Method: http.MethodGet, URL: mustURL(t, "https://a"+path)}
+		if path != "/models" {
+			req.Method, req.Body = http.MethodPost, io.NopCloser(strings.NewReader(chatJSON))
+		}
+		resp, err := rt.RoundTrip(req)
+		if err != nil || resp.StatusCode != 200 {
+			t.Errorf("%s: %v, %v", path, resp, err)
+			continue
+		}
+		resp.Body.Close()
+		if req.Header != nil {
+			t.Errorf("%s: the caller's request was changed", path)
+		}
 	}
 }
