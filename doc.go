@@ -108,8 +108,9 @@
 // [http.RoundTripper]: it does not change the caller's request, closes its body
 // on every path, and returns either a response or an error. It holds the bases
 // below to the same: they are given headers and URLs that are shared, unless
-// attempt middleware or Rewrite stands between. Response bodies must be closed;
-// a [Transport] needs Close only for its cache's renewals and its idle connections.
+// attempt middleware or Rewrite stands between. Response bodies must be closed.
+// [Transport.Close] ends what a Transport does by itself: the cache's renewals,
+// writes to a [Store], idle connections.
 //
 // # Watching it
 //
