@@ -49,6 +49,9 @@ type rescuer struct {
 	over  atomic.Bool                             // the caller has closed it
 	stop  atomic.Pointer[context.CancelCauseFunc] // of the latest rescue
 
+	back sync.Mutex    // held while the caller gets its request back, by Close, or req is made of it
+	req  *http.Request // the caller's, as it was when the stream first broke
+
 	mu      sync.Mutex // guards what follows; held while the caller waits
 	out     []byte     // ready for the caller, in the latest rescue
 	err     error      // what the caller gets behind out
@@ -207,7 +210,9 @@ func broke(err error) bool {
 
 // Close ends the exchange, a rescue under way included.
 func (r *rescuer) Close() error {
+	r.back.Lock()
 	r.over.Store(true)
+	r.back.Unlock()
 	r.inner.Load().Close() // first: who leaves behind payload cancels nothing
 	r.end()
 	if r.mu.TryLock() { // else the reader ends by itself: it may be the one who calls, from an Observer
@@ -311,8 +316,9 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 	if last := r.stop.Swap(&stop); last != nil {
 		(*last)(errClosed)
 	}
-	if r.over.Load() {
+	if !r.takeRequest() {
 		stop(errClosed)
+		return nil
 	}
 	in := r.call.room
 	if how == rescueContinues {
@@ -323,7 +329,7 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 		if ctx.Err() != nil {
 			break
 		}
-		c := r.call.again(ctx, how, in, avoid)
+		c := r.call.again(ctx, how, r.req, in, avoid)
 		c.visits = visits
 		begun, _ := c.book.sum()
 		loop := &run{t: c.t, call: c, begun: begun, broken: broken}
@@ -341,14 +347,25 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 	return nil
 }
 
+// takeRequest copies the caller's request, which may be another behind Close. It
+// reports false if the caller has it back.
+func (r *rescuer) takeRequest() bool {
+	r.back.Lock()
+	defer r.back.Unlock()
+	if r.req == nil && !r.over.Load() {
+		r.req = ownRequest(r.call.req, r.call)
+	}
+	return !r.over.Load()
+}
+
 // again is a call that goes on from this one's broken stream. Its attempts
 // stand in this one's trail.
-func (c *call) again(ctx context.Context, how rescueKind, in *room, avoid string) *call {
+func (c *call) again(ctx context.Context, how rescueKind, req *http.Request, in *room, avoid string) *call {
 	again := &call{
 		Context: ctx, Call: c.untold(), t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, room: in,
 		start: time.Now(), conversed: true, conversationKey: c.conversation(), parent: c, book: c.book, rescue: how, avoid: avoid,
 	}
-	again.req = c.req.WithContext(again)
+	again.req = req.WithContext(again)
 	again.look = lookInto(in.text)
 	again.look.model = c.look.model
 	again.look.prefix = c.look.prefix || how == rescueContinues
