@@ -35,9 +35,10 @@ type attempt struct {
 	body      sentBody  // of the request, unless that is streamed
 	whole     wholeBody // of the response, if it is JSON
 
-	forced bool                         // may pass an open circuit: nobody else could serve
-	sent   atomic.Bool                  // the base began to read the request's body
-	failed atomic.Pointer[callersError] // that body did
+	forced    bool                         // may pass an open circuit: nobody else could serve
+	blameless bool                         // it ends in no failure of the host's, whatever its class
+	sent      atomic.Bool                  // the base began to read the request's body
+	failed    atomic.Pointer[callersError] // that body did
 
 	mu     sync.Mutex // guards what follows
 	second *sentBody  // what the base got to send once more
@@ -107,6 +108,15 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	if accepted {
 		a.emit(KindAttempt)
 	} // else the loop tells, once it knows what to do next
+}
+
+// outcome is what its circuit and its endpoint's load hear of an attempt that
+// ended in class.
+func (a *attempt) outcome(class Class) outcome {
+	if a.blameless {
+		return neutral
+	}
+	return class.outcome()
 }
 
 // tell tells the enders, from the last to the first: all of them, even if the

@@ -135,7 +135,7 @@ func (l *load) ended(a *attempt, class Class) {
 	switch {
 	case class == ClassOK:
 		a.call.t.conversations.note(a)
-	case class.outcome() == failure:
+	case a.outcome(class) == failure:
 		now := time.Now()
 		l.failed(now.Sub(a.start), now)
 	}

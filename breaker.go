@@ -493,4 +493,4 @@ func (p *pass) report(o outcome) {
 }
 
 // ended implements ender.
-func (p *pass) ended(_ *attempt, class Class) { p.report(class.outcome()) }
+func (p *pass) ended(a *attempt, class Class) { p.report(a.outcome(class)) }

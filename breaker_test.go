@@ -145,7 +145,7 @@ func TestCircuitOpens(t *testing.T) {
 		{"the callers' deadlines", inARow, "DDDDD", true},
 		{"no first tokens", inARow, "NNNNN", true},
 		{"every kind of failure but one", inARow, "FEJI", false},
-		{"redirects", inARow, "33333", true},
+		{"redirects of the endpoint addressed", inARow, "33333333", false},
 		{"429s", inARow, "RRRRRRRR", false},
 		{"429s inside a 200", inARow, "LLLLLLLL", false},
 		{"429s between do not hide the failures", inARow, "FFRFRFRF", true},

@@ -35,12 +35,17 @@ func (r *run) learn(a *attempt, tr *trouble, now time.Time) step {
 			t.N = 0
 		}
 	})
+	a.blameless = tr.blameless
 	a.end(tr.class, tr.err, usageOf(a.answer.Usage), 0)
 	a.cancel(errClosed)
 	if tr.class == ClassCircuitOpen && !r.raced {
 		return step{} // somebody else took the probe between look and leap
 	}
 	masks := r.remember(a, tr, now)
+	if tr.asCame {
+		r.shown = tr
+		return step{asCame: true}
+	}
 	switch tr.class {
 	case ClassCanceled, ClassDeadline:
 		return step{err: tr.err}
@@ -118,7 +123,7 @@ func (r *run) rest(a *attempt, tr *trouble, now time.Time) {
 			r.t.pauses.ask(keys[ofLimit], now, tr.retryAfter, tr.refusal())
 		}
 	case tr.class == ClassUnavailable && tr.asked:
-		r.t.pauses.ask(keys[ofEndpoint], now, wait, tr.refusal())
+		r.t.pauses.ask(keys[ofModel], now, wait, tr.refusal())
 	default:
 		return
 	}
