@@ -3,7 +3,6 @@ package breakwater
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -40,13 +39,14 @@ type attempt struct {
 	sent      atomic.Bool                  // the base began to read the request's body
 	failed    atomic.Pointer[callersError] // that body did
 
-	mu     sync.Mutex // guards what follows
-	second *sentBody  // what the base got to send once more
-	over   bool
-	room   *room   // of the request's body, while the attempt is sent; nil: it has none
-	enders []ender // told at the end, from the last to the first
-	class  Class   // it ended in
-	used   Usage   // set before the enders are told
+	mu      sync.Mutex // guards what follows
+	second  *sentBody  // what the base got to send once more
+	over    bool
+	counted bool    // among those sent to the endpoint
+	room    *room   // of the request's body, while the attempt is sent; nil: it has none
+	enders  []ender // told at the end, from the last to the first
+	class   Class   // it ended in
+	used    Usage   // set before the enders are told
 }
 
 // An ender is told, exactly once, how an exchange ended.
@@ -67,6 +67,20 @@ func (a *attempt) Value(key any) any {
 func attemptOf(ctx context.Context) *attempt {
 	a, _ := ctx.Value(attemptKey{}).(*attempt)
 	return a
+}
+
+// begunToSend notes that the base reads the request's body: the host may see, and
+// bill, the request.
+func (a *attempt) begunToSend() {
+	if a.sent.Load() {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.sent.CompareAndSwap(false, true) && !a.over {
+		a.counted = true
+		a.endpoint.load.sent.Add(1)
+	}
 }
 
 // atEnd has e told of the end; the last one registered is told first. It
@@ -187,8 +201,10 @@ func gate(next http.RoundTripper) http.RoundTripper {
 				resp.Body.Close()
 			}
 			tr := a.broken(err, ClassUnreachable)
-			if own := checkHeader(req.Header); own != nil && (tr.class == ClassUnreachable || tr.class == ClassRewrite) {
-				tr = &trouble{class: ClassCanceled, err: own}
+			if tr.class == ClassUnreachable || tr.class == ClassRewrite {
+				if own := unsendable(req, err); own != nil {
+					tr = &trouble{class: ClassCanceled, err: own}
+				}
 			}
 			return nil, tr
 		case resp == nil:
@@ -198,26 +214,13 @@ func gate(next http.RoundTripper) http.RoundTripper {
 		}
 		status := resp.StatusCode
 		if resp, err = a.judge(resp); err != nil {
+			if own := a.failed.Load(); own != nil { // the host was sent a part of the request
+				err = &trouble{class: ClassCanceled, err: own.error}
+			}
 			a.call.book.amend(a.place, func(t *Attempt) { t.Status = status })
 		}
 		return resp, err
 	})
-}
-
-// checkHeader reports what keeps any transport from sending a header: a key read
-// from a file with its line break, say. It is the caller's to mend, and no
-// host's failure.
-func checkHeader(h http.Header) error {
-	for name, values := range h {
-		for _, v := range values {
-			for i := range len(v) {
-				if b := v[i]; b < ' ' && b != '\t' || b == 0x7F {
-					return fmt.Errorf("breakwater: the value of header %q has a line break or control character in it", name)
-				}
-			}
-		}
-	}
-	return nil
 }
 
 var errNoResponse = errors.New("breakwater: the base returned neither response nor error")
@@ -267,7 +270,7 @@ func (c *call) goesTo(e *endpoint) bool { return c.meant.origin == e.origin }
 func (a *attempt) setBody(req *http.Request) {
 	c := a.call
 	if c.streamed != nil {
-		req.Body, req.GetBody = &streamedBody{c.streamed, a}, nil
+		req.Body, req.GetBody = &streamedBody{upload: c.streamed, attempt: a}, nil
 		return
 	}
 	text := a.splice()

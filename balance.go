@@ -90,6 +90,7 @@ func (t *Transport) choose(c *call, options []option, now time.Time) option {
 // bodies, and the time to the first payload.
 type load struct {
 	open atomic.Int64
+	sent atomic.Int64 // of those, whose request the base has begun to send
 
 	mu   sync.Mutex // guards what follows
 	wait float64    // to the first payload, in seconds: at its peaks at once, down from them over memory
@@ -132,6 +133,9 @@ func (l *load) failed(d time.Duration, now time.Time) {
 // ended implements ender.
 func (l *load) ended(a *attempt, class Class) {
 	l.open.Add(-1)
+	if a.counted {
+		l.sent.Add(-1)
+	}
 	switch {
 	case class == ClassOK:
 		a.call.t.conversations.note(a)

@@ -155,7 +155,23 @@ func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *endpoint {
 // RoundTrip answers one call. Inference is judged, tried again and failed
 // over; all else goes through once, as it is.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	return t.outer.RoundTrip(req)
+	if req.Cancel == nil { //lint:ignore SA1019 see untilCancel
+		return t.outer.RoundTrip(req)
+	}
+	req, done := untilCancel(req)
+	returned := false
+	defer func() {
+		if !returned { // the user's code panics
+			done()
+		}
+	}()
+	resp, err := t.outer.RoundTrip(req)
+	if returned = true; resp == nil || resp.Body == nil {
+		done()
+	} else {
+		bridge(resp, done)
+	}
+	return resp, err
 }
 
 // serve tells inference from the rest.

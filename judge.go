@@ -42,19 +42,15 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 
 // broken says what an error of the base, or of a body before commit, means.
 func (a *attempt) broken(err error, class Class) *trouble {
-	if expired := a.watch.expired(); expired != nil {
-		class := ClassNoFirstToken
-		if expired == ErrStalled {
-			class = ClassStalled
-		}
-		return &trouble{class: class, err: expired}
+	if expired, early := a.watch.expired(); expired == ErrStalled {
+		return &trouble{class: ClassStalled, err: expired}
+	} else if expired != nil {
+		return &trouble{class: ClassNoFirstToken, err: expired, blameless: early && !a.hadTime()}
 	}
-	if a.call.Err() != nil {
-		class = ClassCanceled
-		if errors.Is(a.call.Err(), context.DeadlineExceeded) {
-			class = ClassDeadline
-		}
-		return &trouble{class: class, err: context.Cause(a.call)}
+	if ended := a.call.ended(); errors.Is(a.call.Err(), context.Canceled) {
+		return &trouble{class: ClassCanceled, err: ended}
+	} else if ended != nil {
+		return &trouble{class: ClassDeadline, err: ended, blameless: !a.hadTime()}
 	}
 	if own := a.failed.Load(); own != nil {
 		return &trouble{class: ClassCanceled, err: own.error}

@@ -92,7 +92,7 @@ type sentBody struct {
 }
 
 func (b *sentBody) Read(p []byte) (int, error) {
-	b.attempt.sent.Store(true)
+	b.attempt.begunToSend()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
@@ -120,38 +120,4 @@ func (b *sentBody) Close() error {
 	b.mu.Unlock()
 	r.leave()
 	return nil
-}
-
-// A streamedBody is one too large to be kept, as the base reads it.
-type streamedBody struct {
-	io.ReadCloser
-	attempt *attempt
-}
-
-func (b *streamedBody) Read(p []byte) (int, error) {
-	b.attempt.sent.Store(true)
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		b.attempt.failed.Store(&callersError{err})
-	}
-	return n, err
-}
-
-// A callersError is what reading the caller's own body ended in.
-type callersError struct{ error }
-
-func (e *callersError) Unwrap() error { return e.error }
-
-// A closedOnce is a caller's body as it is streamed on: the base closes it, and
-// the end of the attempt in case the base did not.
-type closedOnce struct {
-	io.Reader
-	closer io.Closer
-	once   sync.Once
-	err    error
-}
-
-func (b *closedOnce) Close() error {
-	b.once.Do(func() { b.err = b.closer.Close() })
-	return b.err
 }
