@@ -28,7 +28,8 @@ type wholeBody struct {
 // before all choices have finished.
 type streamBody struct {
 	attempt *attempt
-	src     io.ReadCloser
+	src     io.Closer
+	in      progress // what src says
 	scan    *sse.Scanner
 	tape    wire.Tape // of the answer, if it may be rescued
 	stall   stall
@@ -79,12 +80,12 @@ func (b *streamBody) unlock() {
 
 func newStreamBody(a *attempt, src io.ReadCloser) *streamBody {
 	keep := a.call.t.config.stream.KeepComments
-	return &streamBody{attempt: a, src: src, scan: sse.New(maxEvent, keep), keepAlives: keep}
+	return &streamBody{attempt: a, src: src, in: progress{Reader: src}, scan: sse.New(maxEvent, keep), keepAlives: keep}
 }
 
 // next takes the next event and says what it amounts to.
 func (b *streamBody) next() (sse.Event, wire.Says, error) {
-	for idle := 0; ; {
+	for {
 		ev, ok, err := b.scan.Next()
 		switch {
 		case err != nil:
@@ -100,14 +101,8 @@ func (b *streamBody) next() (sse.Event, wire.Says, error) {
 			return ev, 0, b.eof
 		}
 		b.stall.waits()
-		n, err := b.scan.Fill(b.src)
+		_, b.eof = b.scan.Fill(&b.in)
 		b.stall.goesOn()
-		b.eof = err
-		if idle++; n > 0 {
-			idle = 0
-		} else if idle > maxIdleReads && err == nil {
-			b.eof = io.ErrNoProgress
-		}
 	}
 }
 
@@ -235,10 +230,8 @@ func (b *streamBody) breaks(err error) {
 		b.finish(ClassCanceled, context.Cause(a.call))
 	case errors.Is(err, ErrBadResponse):
 		b.finish(ClassBadResponse, err)
-	case err == io.EOF:
-		b.finish(ClassTruncated, ErrTruncated)
 	default:
-		b.finish(ClassTruncated, &brokenError{ErrTruncated, err})
+		b.finish(ClassTruncated, truncated(err))
 	}
 }
 
@@ -334,6 +327,6 @@ const (
 // connection can be used again.
 func (b *streamBody) drain() {
 	timer := time.AfterFunc(drainWait, apart(b.hangUp))
-	io.CopyN(io.Discard, b.src, maxDrain)
+	io.CopyN(io.Discard, &b.in, maxDrain)
 	timer.Stop()
 }

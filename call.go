@@ -214,7 +214,7 @@ func (c *call) readBody(req *http.Request, limit int64) error {
 		return nil
 	}
 	if req.ContentLength > limit {
-		c.streamed = &closedOnce{Reader: req.Body, closer: req.Body}
+		c.streamed = &closedOnce{progress: progress{Reader: req.Body}, closer: req.Body}
 		return nil
 	}
 	room := roomFor(req.ContentLength)
@@ -224,7 +224,7 @@ func (c *call) readBody(req *http.Request, limit int64) error {
 		c.room = room
 		return req.Body.Close()
 	case err == errTooLarge:
-		c.streamed = &closedOnce{Reader: io.MultiReader(bytes.NewReader(room.text), req.Body), closer: req.Body}
+		c.streamed = &closedOnce{progress: progress{Reader: io.MultiReader(bytes.NewReader(room.text), req.Body)}, closer: req.Body}
 		return nil
 	}
 	return errors.Join(err, req.Body.Close())

@@ -152,6 +152,15 @@ type brokenError struct {
 
 func (e *brokenError) Unwrap() []error { return []error{e.error, e.cause} }
 
+// truncated is what an answer ends in whose source ended in cause; nil or
+// io.EOF: as if it were whole.
+func truncated(cause error) error {
+	if cause == nil || cause == io.EOF {
+		return ErrTruncated
+	}
+	return &brokenError{ErrTruncated, cause}
+}
+
 // A quietError is an error of the network, or of the user's own code, that
 // does not say what it may quote. What it is can be asked with errors.Is and
 // errors.As.

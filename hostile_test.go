@@ -231,6 +231,135 @@ func TestReadEndsBehindTheTerminator(t *testing.T) {
 	})
 }
 
+// A stuck body brings a text, and then neither bytes nor an error, for ever: it
+// says so if somebody spins on it.
+type stuck struct {
+	text strings.Reader
+	spun atomic.Int32
+}
+
+func newStuck(text string) *stuck {
+	s := &stuck{}
+	s.text.Reset(text)
+	return s
+}
+
+func (s *stuck) Read(p []byte) (int, error) {
+	if s.text.Len() > 0 {
+		return s.text.Read(p)
+	}
+	if s.spun.Add(1) > 10*maxIdleReads {
+		return 0, errors.New("spun")
+	}
+	return 0, nil
+}
+
+func (*stuck) Close() error { return nil }
+
+// What a host sends ends in io.ErrNoProgress where it brings neither bytes nor
+// an error, wherever that is; nobody spins on it, and it is a failure like another.
+func TestNoProgress_OfHosts(t *testing.T) {
+	const chatPath = "/chat/completions"
+	for _, tt := range []struct {
+		name, path, ask     string
+		status              int
+		contentType, coding string
+		text                string
+		sees                int
+		clean               bool // all that was asked for had come
+	}{
+		{"a refusal", chatPath, chatJSON, 400, asJSON, "", `{"error":`, 400, false},
+		{"an empty refusal", chatPath, chatJSON, 503, asJSON, "", "", 503, false},
+		{"JSON", chatPath, chatJSON, 200, asJSON, "", goodJSON[:20], 502, false},
+		{"JSON, blank so far", chatPath, chatJSON, 200, asJSON, "", "\n\n", 502, false},
+		{"JSON beyond MaxBuffer", chatPath, chatJSON, 200, asJSON, "", `{"a":"` + strings.Repeat("a", 4<<10), 200, false},
+		{"a body that is packed", chatPath, chatJSON, 200, asJSON, "br", "abc", 200, false},
+		{"a stream that says nothing", chatPath, chatStream, 200, asStream, "", "", 502, false},
+		{"a stream of text", chatPath, chatStream, 200, asStream, "", goodEvent, 200, false},
+		{"a stream of text, cut in an event", chatPath, chatStream, 200, asStream, "", goodEvent + "data: {", 200, false},
+		{"a message", "/v1/messages", chatStream, 200, asStream, "", pieces[13] + pieces[14], 200, false},
+		{"a stream behind its terminator", chatPath, chatStream, 200, asStream, "", wholeStream, 200, true},
+	} {
+		for setup, opts := range map[string][]Option{
+			"alone": nil, "shared": {WithCache(CachePolicy{})}, "backed": {WithEndpoints(at("a")...), WithBackup(at("b")...)}, "rescued": {WithEndpoints(deepSeekAt("a"))},
+		} {
+			for _, leaves := range []bool{false, true} {
+				name := fmt.Sprintf("%s, %s, leaves %v", tt.name, setup, leaves)
+				var bodies []*stuck
+				rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+					io.Copy(io.Discard, req.Body)
+					req.Body.Close()
+					bodies = append(bodies, newStuck(tt.text))
+					resp := answerFrom(tt.status, tt.contentType, bodies[len(bodies)-1])
+					resp.Header.Set("Content-Encoding", tt.coding)
+					return resp, nil
+				}), append(opts, once, WithStream(StreamPolicy{MaxBuffer: 1 << 10}))...)
+				req, _ := post(t.Context(), "https://a", tt.ask)
+				req.URL.Path = tt.path
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if leaves {
+					_, err = resp.Body.Read(make([]byte, len(wholeStream)))
+				} else {
+					_, err = io.Copy(io.Discard, resp.Body)
+				}
+				resp.Body.Close()
+				if ends := tt.clean || resp.StatusCode == 502; resp.StatusCode != tt.sees || !leaves && (err == nil) != ends || err != nil && err != io.EOF && !errors.Is(err, ErrTruncated) {
+					t.Errorf("%s: the caller saw %d and %v, want %d and a typed error, or a clean end: %v", name, resp.StatusCode, err, tt.sees, ends)
+				}
+				for _, body := range bodies {
+					if n := body.spun.Load(); n > maxIdleReads+1 {
+						t.Errorf("%s: %d reads brought nothing", name, n)
+					}
+				}
+				if tt.status != 200 && !leaves && !errors.Is(err, io.ErrNoProgress) {
+					t.Errorf("%s: the body ended in %v, want io.ErrNoProgress", name, err)
+				}
+				if first := TrailOf(resp)[0]; !leaves && tt.status == 200 && !tt.clean && !errors.Is(first.Err, io.ErrNoProgress) {
+					t.Errorf("%s: the attempt ended in %v (%s), want io.ErrNoProgress", name, first.Err, first.Class)
+				}
+			}
+		}
+	}
+}
+
+// So does what a caller sends: the call ends in io.ErrNoProgress, whether the
+// body is kept or streamed on, and no host is blamed.
+func TestNoProgress_OfCallers(t *testing.T) {
+	for name, length := range map[string]int64{"kept": 1000, "of a length unknown": -1, "streamed": 2 << 20, "streamed, of a length unknown": -2} {
+		text := chatJSON[:20]
+		if length == -2 {
+			text, length = strings.Repeat(" ", 2<<20), -1
+		}
+		for setup, opts := range map[string][]Option{"alone": nil, "cached": {WithCache(CachePolicy{})}, "backed": {WithEndpoints(at("a")...), WithBackup(at("b")...)}} {
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				_, err := io.Copy(io.Discard, req.Body)
+				req.Body.Close()
+				if err == nil {
+					err = errors.New("it came whole")
+				}
+				return nil, err
+			}), append(opts, WithRetry(RetryPolicy{MaxReplay: 1 << 20}), WithBreaker(BreakerPolicy{Consecutive: 1}))...)
+			body := newStuck(text)
+			req, _ := post(t.Context(), "https://a", "")
+			req.Body, req.ContentLength = body, length
+			resp, err := rt.RoundTrip(req)
+			if resp != nil || !errors.Is(err, io.ErrNoProgress) || body.spun.Load() > maxIdleReads+1 {
+				t.Errorf("%s, %s: %v after %d reads, want io.ErrNoProgress", name, setup, err, body.spun.Load())
+			}
+			for _, e := range rt.Status().Endpoints {
+				for _, c := range e.Circuits {
+					if c.State != "closed" {
+						t.Errorf("%s, %s: the circuit of %s is %s", name, setup, e.Name, c.State)
+					}
+				}
+			}
+		}
+	}
+}
+
 // Close ends a Read that waits, even if the base's body heeds no context.
 func TestCloseEndsARead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -119,7 +119,7 @@ const (
 func (a *attempt) refusal(resp *http.Response) *trouble {
 	a.watch.settle()
 	timer := time.AfterFunc(refusalWait, func() { a.cancel(errSlowRefusal) })
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal+1))
+	body, err := io.ReadAll(io.LimitReader(&progress{Reader: resp.Body}, maxRefusal+1))
 	timer.Stop()
 	resp.Body.Close()
 	if a.call.Err() != nil {
@@ -130,7 +130,10 @@ func (a *attempt) refusal(resp *http.Response) *trouble {
 	t.class = a.classify(resp.StatusCode, body, t.asked)
 	a.status, a.limitSaid = resp.StatusCode, a.endpoint.row.limitSaid(body)
 	if len(body) > maxRefusal || err != nil {
-		resp.Body = failing(body[:min(len(body), maxRefusal)], ErrTruncated)
+		if a.Err() != nil { // the timer's doing, not the caller's
+			err = errSlowRefusal
+		}
+		resp.Body = failing(body[:min(len(body), maxRefusal)], truncated(err))
 		return t
 	}
 	setWhole(resp, body)
@@ -159,7 +162,7 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 	if err != nil {
 		t := a.broken(err, ClassBadResponse)
 		if t.class == ClassBadResponse {
-			t.err = &brokenError{ErrTruncated, err}
+			t.err = truncated(err)
 			a.standFor(t, resp, http.StatusBadGateway, body)
 		}
 		return nil, t
@@ -221,15 +224,15 @@ func (a *attempt) readJSON(resp *http.Response) (body []byte, whole bool, err er
 		size = bytes.MinRead
 	}
 	body = make([]byte, 0, size)
-	queued := false
-	for idle := 0; ; {
+	in, queued := progress{Reader: resp.Body}, false
+	for {
 		if int64(len(body)) > p.MaxBuffer {
 			return body, false, nil
 		}
 		if len(body) == cap(body) {
 			body = slices.Grow(body, max(len(body), bytes.MinRead))
 		}
-		n, err := resp.Body.Read(body[len(body):cap(body)])
+		n, err := in.Read(body[len(body):cap(body)])
 		got := body[len(body) : len(body)+n]
 		if len(body) == 0 {
 			got = bytes.TrimLeft(got, " \t\r\n")
@@ -247,20 +250,12 @@ func (a *attempt) readJSON(resp *http.Response) (body []byte, whole bool, err er
 			queued = true
 			a.watch.arm(p.Queued, ErrNoFirstToken)
 		}
-		if idle++; n > 0 {
-			idle = 0
-		} else if idle > maxIdleReads {
-			return body, false, io.ErrNoProgress
-		}
 	}
 }
 
 // maxBelieved is how long an answer may be said to be for its room to be made
 // beforehand.
 const maxBelieved = 256 << 10
-
-// maxIdleReads is how often a body may return neither bytes nor an error.
-const maxIdleReads = 100
 
 // judgeStream reads events until the first that carries payload.
 func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {

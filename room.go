@@ -64,8 +64,9 @@ func (r *room) fill(src io.Reader, size, limit int64) error {
 	if size = min(size, 1<<20); int64(cap(body)) < size {
 		body = make([]byte, 0, size)
 	}
+	in := progress{Reader: src}
 	for {
-		n, err := src.Read(body[len(body):cap(body)])
+		n, err := in.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
 		r.text = body
 		switch {
@@ -145,7 +146,7 @@ func (e *callersError) Unwrap() error { return e.error }
 // A closedOnce is a caller's body as it is streamed on: the base closes it, and
 // the end of the attempt in case the base did not.
 type closedOnce struct {
-	io.Reader
+	progress
 	closer io.Closer
 	once   sync.Once
 	err    error
