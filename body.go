@@ -43,6 +43,7 @@ type streamBody struct {
 	out   []byte     // ready for the caller; from the scanner's buffer once committed
 	eof   error      // what the source ended in
 	err   error      // what the caller gets after out
+	open  bool       // what has been handed over ends within a block of lines
 	frame []byte     // the error event it ended in, if a rescuer is to tell it
 	done  bool       // the terminator came
 	keeps *recorder
@@ -129,7 +130,7 @@ func (b *streamBody) says(ev sse.Event) wire.Says {
 
 // commit begins the caller's part. What is in out was read before it.
 func (b *streamBody) commit(says wire.Says) {
-	b.done = says == wire.Done
+	b.done, b.open = says == wire.Done, !sse.EndsBlock(b.out)
 	b.stall.begin(b.attempt)
 	b.leave = b.attempt.watchCaller(&b.read)
 }
@@ -211,7 +212,7 @@ func (b *streamBody) advance() {
 	case ev.Kind == sse.Comment, says == wire.Alive:
 		b.stall.comment()
 	}
-	b.out = ev.Raw
+	b.out, b.open = ev.Raw, !sse.EndsBlock(ev.Raw)
 	b.keeps.write(ev.Raw)
 	if b.done && !terminated {
 		b.end(ClassOK, nil) // most SDKs stop here, and some never close
@@ -239,7 +240,7 @@ func (b *streamBody) breaks(err error) {
 func (b *streamBody) finish(class Class, err error) {
 	b.err = err
 	if c := b.attempt.call; c.t.config.stream.ErrorFrames && !b.rescuable && len(b.out) == 0 && broke(err) {
-		b.out = c.errorFrame(err)
+		b.out = c.errorFrame(err, b.open)
 	}
 	if err == io.EOF {
 		err = nil

@@ -259,6 +259,7 @@ func (*stuck) Close() error { return nil }
 // What a host sends ends in io.ErrNoProgress where it brings neither bytes nor
 // an error, wherever that is; nobody spins on it, and it is a failure like another.
 func TestNoProgress_OfHosts(t *testing.T) {
+	role := strings.Replace(goodEvent, `"content":"hi"`, `"role":"assistant"`, 1)
 	const chatPath = "/chat/completions"
 	for _, tt := range []struct {
 		name, path, ask     string
@@ -275,6 +276,7 @@ func TestNoProgress_OfHosts(t *testing.T) {
 		{"JSON beyond MaxBuffer", chatPath, chatJSON, 200, asJSON, "", `{"a":"` + strings.Repeat("a", 4<<10), 200, false},
 		{"a body that is packed", chatPath, chatJSON, 200, asJSON, "br", "abc", 200, false},
 		{"a stream that says nothing", chatPath, chatStream, 200, asStream, "", "", 502, false},
+		{"a stream of a role", chatPath, chatStream, 200, asStream, "", role, 200, false},
 		{"a stream of text", chatPath, chatStream, 200, asStream, "", goodEvent, 200, false},
 		{"a stream of text, cut in an event", chatPath, chatStream, 200, asStream, "", goodEvent + "data: {", 200, false},
 		{"a message", "/v1/messages", chatStream, 200, asStream, "", pieces[13] + pieces[14], 200, false},

@@ -148,7 +148,7 @@ func (r *rescuer) Read(p []byte) (int, error) {
 		}
 		n, err := r.inner.Load().Read(p)
 		if n > 0 {
-			r.open = !bytes.HasSuffix(p[:n], []byte("\n\n")) && !bytes.HasSuffix(p[:n], []byte("\n\r\n"))
+			r.open = !sse.EndsBlock(p[:n])
 		}
 		if n > 0 || err == nil || !broke(err) {
 			return n, err
@@ -270,12 +270,11 @@ func (r *rescuer) mend(err error) {
 		r.out, r.err = nil, context.Cause(c)
 		return
 	case len(broken.frame) > 0:
-		r.out = broken.frame
+		if r.out = broken.frame; r.open {
+			r.out = append([]byte("\n\n"), r.out...)
+		}
 	case c.t.config.stream.ErrorFrames:
-		r.out = c.errorFrame(r.cause)
-	}
-	if len(r.out) > 0 && r.open {
-		r.out = append([]byte("\n\n"), r.out...)
+		r.out = c.errorFrame(r.cause, r.open)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -361,6 +362,183 @@ func TestErrorFrames(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// frameOf is the event that tells, on an operation's wire, what a stream broke off in.
+func frameOf(op operation, code string) string {
+	message := `"message":"breakwater: the stream broke off: ` + code + `"`
+	switch op {
+	case opMessages:
+		return `event: error` + "\n" + `data: {"type":"error","error":{"type":"api_error",` + message + "}}\n\n"
+	case opResponses:
+		return `event: error` + "\n" + `data: {"type":"error","code":"` + code + `",` + message + `,"param":null}` + "\n\n"
+	}
+	return `data: {"error":{` + message + `,"type":"breakwater_error","param":null,"code":"` + code + `"}}` + "\n\n"
+}
+
+// A stream that breaks before its first payload, where nobody else can answer:
+// it ends in a typed error, and in one event that tells of it if that is wanted,
+// on each wire, for who leads and for who shares; one that brought nothing is a
+// 502 with the error behind it.
+func TestErrorFrames_BeforePayload(t *testing.T) {
+	role := "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"
+	const (
+		failure   = "data: {\"error\":{\"message\":\"m\",\"code\":500}}\n\n"
+		malformed = "data: {\"choices\":[\n\n"
+	)
+	reset := func(text string) handler { return breaks(asStream, text) }
+	ends := func(text string) handler { return gives(200, asStream, text) }
+	type end struct {
+		name string
+		op   operation
+		base handler
+		out  string // what the caller reads, if no frames are wanted
+		is   error
+		kept int // how much of out stays before the frame; -1: all of it, and no frame
+	}
+	list := []end{
+		{"malformed", opChat, ends(role + malformed), role + malformed, ErrBadResponse, len(role)},
+		{"malformed at once", opChat, ends(malformed), malformed, ErrBadResponse, 0},
+		{"the terminator alone", opChat, ends(doneEvent), doneEvent, ErrBadResponse, 0},
+		{"out of resources", opChat, ends(role + strings.Replace(endEvent, "stop", "insufficient_system_resource", 1)), role + strings.Replace(endEvent, "stop", "insufficient_system_resource", 1), ErrTruncated, len(role)},
+		{"the host's own frame", opChat, ends(role + failure + doneEvent), role + failure, ErrBadResponse, -1},
+		{"the host's named error", opChat, ends(role + "event: error\ndata: {\"x\":1}\n\n"), role + "event: error\ndata: {\"x\":1}\n\n", ErrBadResponse, -1},
+		{"the host's own frame, Messages", opMessages, ends(pieces[13] + "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}\n\n"),
+			pieces[13] + "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}\n\n", ErrBadResponse, -1},
+		{"the host's own frame, Responses", opResponses, ends(pieces[17] + pieces[20]), pieces[17] + pieces[20], ErrBadResponse, -1},
+	}
+	for op, begun := range map[operation]string{opChat: role, opCompletions: strings.Replace(role, `"delta":{"role":"assistant","content":""}`, `"text":""`, 1), opMessages: pieces[13], opResponses: pieces[17]} {
+		list = append(list,
+			end{"reset at once, " + string(op), op, reset(""), "", ErrTruncated, 0},
+			end{"reset, " + string(op), op, reset(begun), begun, ErrTruncated, len(begun)},
+			end{"a clean end, " + string(op), op, ends(begun), begun, ErrTruncated, len(begun)},
+			end{"a clean end at once, " + string(op), op, ends(""), "", ErrTruncated, 0},
+			end{"a clean end behind comments, " + string(op), op, ends(": keep-alive\n\n\n"), "", ErrTruncated, 0},
+			end{"reset within an event, " + string(op), op, reset(begun + "data: {"), begun, ErrTruncated, len(begun)},
+			end{"no blank line behind the event, " + string(op), op, ends(strings.TrimSuffix(begun, "\n")), strings.TrimSuffix(begun, "\n"), ErrTruncated, len(begun) - 1},
+		)
+	}
+	for _, tt := range list {
+		for setup, opts := range map[string][]Option{
+			"alone": nil, "backed": {WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", APIKey: "sk"})}, "rescued": {WithEndpoints(deepSeekAt("a"))}, "cached": {WithCache(CachePolicy{})},
+		} {
+			for _, on := range []bool{false, true} {
+				for _, asErrors := range []bool{false, true} {
+					name := fmt.Sprintf("%s, %s, frames %v, errors %v", tt.name, setup, on, asErrors)
+					synctest.Test(t, func(t *testing.T) {
+						base := newHosts(func(req *http.Request) (*http.Response, error) {
+							elapse(time.Second)
+							return tt.base(req)
+						})
+						base.set("b", refusing)
+						all := append(opts, once, noBreaker, WithStream(StreamPolicy{ErrorFrames: on}))
+						if asErrors {
+							all = append(all, WithErrors())
+						}
+						rt := over(t, base, all...)
+						ask := func() seen {
+							return asks(t.Context(), rt, `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}]}`, func(req *http.Request) {
+								req.URL.Path = map[operation]string{opMessages: "/v1/messages"}[tt.op]
+								if req.URL.Path == "" {
+									req.URL.Path = string(tt.op)
+								}
+							})
+						}
+						var callers sync.WaitGroup
+						callersSaw := make([]seen, map[bool]int{true: 3, false: 1}[setup == "cached"])
+						for i := range callersSaw {
+							callers.Go(func() { callersSaw[i] = ask() })
+						}
+						callers.Wait()
+						if n := base.count("a"); n != 1 {
+							t.Errorf("%s: %d requests, want one", name, n)
+						}
+						for _, got := range callersSaw {
+							tt := tt
+							var all *Error
+							switch {
+							case asErrors:
+								if got.resp != nil || !errors.As(got.err, &all) || !errors.Is(got.err, tt.is) {
+									t.Errorf("%s: the call gave %v, want an *Error with %v in it", name, got, tt.is)
+								}
+								continue
+							case tt.out == "":
+								err := ErrorOf(got.resp)
+								if got.status() != 502 || got.body != "" || got.err != nil || got.header(headerError) != string(ClassBadResponse) || !errors.As(err, &all) || !errors.Is(err, tt.is) {
+									t.Errorf("%s: the caller got %v with %v behind it, want an empty 502 with %v behind it", name, got, err, tt.is)
+								}
+								continue
+							}
+							want := tt.out
+							if on && tt.kept >= 0 {
+								if want = tt.out[:tt.kept]; want != "" && !strings.HasSuffix(want, "\n\n") {
+									want += "\n\n"
+								}
+								want += frameOf(tt.op, map[error]string{ErrTruncated: "truncated", ErrBadResponse: "bad_response"}[tt.is])
+							}
+							if got.status() != 200 || got.body != want || !errors.Is(got.err, tt.is) || !broke(got.err) {
+								t.Errorf("%s: the caller got %v, want %q and %v", name, got, want, tt.is)
+							}
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// The event that tells of the end begins a block of its own, though the host's
+// last one has no blank line behind it.
+func TestErrorFrames_BehindAnOpenBlock(t *testing.T) {
+	for op, begun := range map[operation]string{opChat: goodEvent, opMessages: pieces[13] + pieces[14], opResponses: pieces[17] + pieces[18]} {
+		for _, rescue := range []Rescue{RescueOff, RescueContinue, RescueRestart} {
+			begun := strings.TrimSuffix(begun, "\n")
+			n := 0
+			rt := over(t, RoundTripperFunc(func(*http.Request) (*http.Response, error) {
+				if n++; n > 1 {
+					return answer(400, asJSON, "{}"), nil
+				}
+				return answer(200, asStream, begun), nil
+			}), WithStream(StreamPolicy{ErrorFrames: true, Rescue: rescue}))
+			got := asks(t.Context(), rt, chatStream, func(req *http.Request) {
+				req.URL.Path = map[operation]string{opMessages: "/v1/messages", opResponses: "/responses", opChat: "/chat/completions"}[op]
+			})
+			if want := begun + "\n\n" + frameOf(op, "truncated"); got.body != want || !errors.Is(got.err, ErrTruncated) {
+				t.Errorf("%s, rescue %d: the caller read %q, %v, want %q", op, rescue, got.body, got.err, want)
+			}
+		}
+	}
+}
+
+// Before the first payload, time ends a stream of keep-alives, too: in what was
+// broken off, typed; alone, it is the caller's own time.
+func TestErrorFrames_StallBeforePayload(t *testing.T) {
+	for _, backed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			quiet := func(req *http.Request) (*http.Response, error) {
+				return answerFrom(200, asStream, readerFunc(func(p []byte) (int, error) {
+					select {
+					case <-req.Context().Done():
+						return 0, req.Context().Err()
+					case <-time.After(time.Second):
+						return copy(p, ": keep-alive\n\n"), nil
+					}
+				})), nil
+			}
+			opts := []Option{once, WithStream(StreamPolicy{ErrorFrames: true, FirstToken: 5 * time.Second}), WithEndpoints(at("a")...)}
+			want := context.DeadlineExceeded
+			if backed {
+				opts, want = append(opts, WithBackup(at("b")...), WithErrors()), ErrNoFirstToken
+			}
+			base := newHosts(failing503)
+			base.set("a", quiet)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if got := asks(ctx, over(t, base, opts...), chatStream); got.resp != nil || !errors.Is(got.err, want) {
+				t.Errorf("backed %v: the call gave %v, want %v", backed, got, want)
+			}
+		})
 	}
 }
 

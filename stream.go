@@ -38,7 +38,8 @@ type StreamPolicy struct {
 
 	// ErrorFrames has a stream that ends in a typed error tell it in an event of
 	// its wire's own shape before that, for clients in other languages that see
-	// the stream but not the error.
+	// the stream but not the error. Where the host's own event tells of an error,
+	// there is no second.
 	ErrorFrames bool
 
 	// KeepComments passes SSE comments on. By default they are stripped: several
