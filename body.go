@@ -131,8 +131,18 @@ func (b *streamBody) says(ev sse.Event) wire.Says {
 // commit begins the caller's part. What is in out was read before it.
 func (b *streamBody) commit(says wire.Says) {
 	b.done, b.open = says == wire.Done, !sse.EndsBlock(b.out)
+	b.forget()
+	b.rescuable = b.attempt.call.parent != nil || b.attempt.answer.Tape != nil
 	b.stall.begin(b.attempt)
 	b.leave = b.attempt.watchCaller(&b.read)
+}
+
+// forget keeps no more of an answer that nobody could go on from.
+func (b *streamBody) forget() {
+	t, a := &b.tape, b.attempt
+	if a.answer.Tape != nil && !a.call.goesOnFrom(len(t.Text), len(t.Reasoning), t.Other) {
+		b.tape, a.answer.Tape = wire.Tape{Other: true}, nil
+	}
 }
 
 // record has r follow what goes to the caller, from the first byte on.
@@ -178,6 +188,7 @@ func (b *streamBody) advance() {
 	if err != nil || says >= wire.Malformed {
 		b.tape = told // what is not passed on has not been told
 	}
+	b.forget()
 	switch {
 	case err != nil && was, err == io.EOF && b.attempt.answer.Ended():
 		b.finish(ClassOK, io.EOF)
@@ -257,6 +268,9 @@ func (b *streamBody) end(class Class, err error) {
 		b.keeps.keep(b.attempt)
 	}
 	b.keeps = nil
+	if !broke(err) { // nobody is to go on from it
+		b.tape, b.attempt.answer.Tape = wire.Tape{}, nil
+	}
 	if !b.owes.due {
 		b.owes = ending{true, class, err, usageOf(b.attempt.answer.Usage), b.read.Load() + int64(len(b.out))}
 	}

@@ -542,6 +542,216 @@ func TestErrorFrames_StallBeforePayload(t *testing.T) {
 	}
 }
 
+// kept is how many bytes a stream holds of its answer, to go on from it or back
+// from its caller.
+func kept(body io.ReadCloser) int {
+	n := 0
+	b, _ := body.(*streamBody)
+	if r, ok := body.(*rescuer); ok {
+		b = r.inner.Load()
+		n = cap(r.told.text) + cap(r.told.reasoning)
+		if r.splice != nil {
+			n += len(r.splice.begins)
+			for _, event := range r.splice.held {
+				n += cap(event.data) + holding
+			}
+		}
+	}
+	return n + cap(b.tape.Text) + cap(b.tape.Reasoning)
+}
+
+// A meter is a stream of one event over and over, which notes how much is held
+// of it while it is read. It breaks off at its end.
+type meter struct {
+	head, event string
+	left        int // bytes
+	at          int
+	body        *io.ReadCloser // of the caller
+	most, last  int
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	if *m.body != nil {
+		m.last = kept(*m.body)
+		m.most = max(m.most, m.last)
+	}
+	if m.head != "" {
+		n := copy(p, m.head)
+		m.head = m.head[n:]
+		return n, nil
+	}
+	if m.left <= 0 && m.at == 0 {
+		return 0, errors.New("reset")
+	}
+	n := copy(p, m.event[m.at:])
+	m.at, m.left = (m.at+n)%len(m.event), m.left-n
+	return n, nil
+}
+
+// What is kept of an answer to go on from it has a bound, and nothing is kept
+// where nobody could; a shorter answer is gone on from.
+func TestRescue_KeepsWithinBounds(t *testing.T) {
+	delta := func(member string, size int) string {
+		return `data: {"choices":[{"index":0,"delta":{` + member + strings.Repeat("x", size) + `"}}]}` + "\n\n"
+	}
+	const large, ask = 64 << 20, `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}]`
+	text, reasoning, refusal := delta(`"content":"`, 4000), delta(`"reasoning_content":"`, 4000), delta(`"refusal":"`, 4000)
+	tool := `data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"` + strings.Repeat("x", 4000) + `"}}]}}]}` + "\n\n"
+	onward, anew := WithStream(StreamPolicy{}), WithStream(StreamPolicy{Rescue: RescueRestart})
+	for _, tt := range []struct {
+		name        string
+		ask         string
+		head, event string
+		size        int
+		opts        []Option
+		most        int  // held at any time
+		rescued     bool // one is asked for
+	}{
+		{"a short text", ask, "", text, 8 << 10, []Option{onward}, 16 << 10, true},
+		{"a long text", ask, "", text, maxTold * 9 / 10, []Option{onward}, maxTold * 3 / 2, true},
+		{"a long text, anew", ask, "", text, maxTold * 9 / 10, []Option{anew}, maxTold * 3 / 2, true},
+		{"a text without an end", ask, "", text, large, []Option{onward}, maxTold * 3 / 2, false},
+		{"a text without an end, anew", ask, "", text, large, []Option{anew}, maxTold * 3 / 2, false},
+		{"a text in one event", ask, "", delta(`"content":"`, maxTold+1), 1, []Option{onward}, 0, false},
+		{"reasoning", ask, "", reasoning, 1 << 20, []Option{onward}, 0, false},
+		{"reasoning, then a text", ask, reasoning, text, 1 << 20, []Option{onward}, 0, false},
+		{"reasoning, anew", ask, "", reasoning, 1 << 20, []Option{anew}, 3 << 19, true},
+		{"reasoning without an end, anew", ask, "", reasoning, large, []Option{anew}, maxTold * 3 / 2, false},
+		{"reasoning and text, anew", ask, strings.Repeat(reasoning, maxTold*6/10/len(reasoning)), text, maxTold * 6 / 10, []Option{anew}, maxTold * 3 / 2, false},
+		{"a tool call", ask, "", tool, 1 << 20, []Option{anew}, 0, false},
+		{"a text behind a tool call", ask, tool, text, 1 << 20, []Option{anew}, 0, false},
+		{"a text behind another, and a tool call", ask, text + tool, text, 1 << 20, []Option{anew}, 8 << 10, false},
+		{"a refusal", ask, "", refusal, 1 << 20, []Option{anew}, 0, false},
+		{"chunks that are counted", ask, text, strings.Replace(text, `"index":0`, `"index":1`, 1), 1 << 20, []Option{anew}, 8 << 10, false},
+		{"two choices", ask + `,"n":2`, "", text, 1 << 20, []Option{anew}, 0, false},
+		{"logprobs", ask + `,"logprobs":true`, "", text, 1 << 20, []Option{anew}, 0, false},
+		{"no rescue", ask, "", text, 1 << 20, []Option{WithStream(StreamPolicy{Rescue: RescueOff})}, 0, false},
+		{"sent once", ask, "", text, 1 << 20, []Option{anew, WithRetry(RetryPolicy{SendOnce: true})}, 0, false},
+		{"nobody has a prefix", ask, "", text, 1 << 20, []Option{onward, WithEndpoints(at("c")...)}, 0, false},
+		{"nobody with a prefix has the model", ask, "", text, 1 << 20, []Option{onward, WithEndpoints(at("c")...), WithBackup(Endpoint{Name: "d", URL: "https://d", APIKey: "sk", Host: HostDeepSeek, Models: map[string]string{"other": "other"}})}, 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			asked := 0
+			var body io.ReadCloser
+			m := &meter{head: tt.head, event: tt.event, left: tt.size, body: &body}
+			opts := append([]Option{noBreaker, WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk", Host: HostOpenAI})}, tt.opts...)
+			if !strings.HasPrefix(tt.name, "nobody") {
+				opts = append(opts, WithBackup(deepSeekAt("b")))
+			}
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				io.Copy(io.Discard, req.Body)
+				req.Body.Close()
+				if asked++; asked > 1 {
+					return answer(400, asJSON, "{}"), nil
+				}
+				return answerFrom(200, asStream, m), nil
+			}), opts...)
+			req, _ := post(t.Context(), "https://a", tt.ask+"}")
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = resp.Body
+			n, err := io.Copy(io.Discard, body)
+			if n < int64(tt.size) || !errors.Is(err, ErrTruncated) || (asked > 1) != tt.rescued {
+				t.Errorf("the caller read %d bytes and %v after %d requests, want a rescue to be tried: %v", n, err, asked, tt.rescued)
+			}
+			if m.most > tt.most || !tt.rescued && m.last > 0 {
+				t.Errorf("%d bytes were held, in the end %d, want at most %d and nothing that is of no use", m.most, m.last, tt.most)
+			}
+			if now := kept(body); now > 0 {
+				t.Errorf("%d bytes are held behind the end", now)
+			}
+			resp.Body.Close()
+		})
+	}
+}
+
+// So has what is kept of a rescue, and what it holds back.
+func TestRescue_HoldsWithinBounds(t *testing.T) {
+	says := func(member, text string) string {
+		return `data: {"id":"x","choices":[{"index":0,"delta":{"` + member + `":"` + text + `"}}]}` + "\n\n"
+	}
+	first := says("content", "The quick brown fox jumps over the lazy dog, ")
+	tool := `data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"` + strings.Repeat("x", 4000) + `"}}]}}]}` + "\n\n"
+	text := says("content", strings.Repeat("x", 4000))
+	tail := says("content", "tail") + endEvent + doneEvent
+	for _, tt := range []struct {
+		name        string
+		policy      Rescue
+		head, event string
+		size        int
+		most        int
+		asked       int
+		reads       bool // the caller reads what the rescue says
+	}{
+		{"a text without an end", RescueContinue, "", text, 64 << 20, maxTold * 3 / 2, 2, true},
+		{"a text without an end, told again first", RescueRestart, first, text, 64 << 20, maxTold * 3 / 2, 2, true},
+		{"a long text", RescueContinue, "", text, maxTold / 2, maxTold, 3, true},
+		{"tool calls without an end", RescueContinue, "", tool, 64 << 20, maxTold * 3 / 2, 2, false},
+		{"tool calls without an end, anew", RescueRestart, "", tool, 64 << 20, maxTold * 3 / 2, 3, false},
+		{"empty events without an end", RescueContinue, tool, strings.Repeat("data: {}\n\n", 400), 64 << 20, maxTold * 3 / 2, 2, false},
+		{"tool calls, then a text", RescueContinue, strings.Repeat(tool, maxTold/2/len(tool)), text, 8 << 20, maxTold * 3 / 2, 2, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			asked := 0
+			var body io.ReadCloser
+			m := &meter{head: tt.head, event: tt.event, left: tt.size, body: &body}
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				io.Copy(io.Discard, req.Body)
+				req.Body.Close()
+				switch asked++; asked {
+				case 1:
+					return answer(200, asStream, first), nil
+				case 2:
+					return answerFrom(200, asStream, m), nil
+				}
+				if tt.policy == RescueRestart {
+					return answer(200, asStream, first+tail), nil
+				}
+				return answer(200, asStream, tail), nil
+			}), noBreaker, WithStream(StreamPolicy{Rescue: tt.policy}), WithEndpoints(deepSeekAt("a")))
+			req, _ := post(t.Context(), "https://a", chatStream)
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = resp.Body
+			n, err := io.Copy(io.Discard, body)
+			if asked != tt.asked || (err == nil) != (tt.asked == 3) || err != nil && !errors.Is(err, ErrTruncated) || (n > int64(tt.size)) != tt.reads {
+				t.Errorf("the caller read %d bytes and %v after %d requests, want %d requests", n, err, asked, tt.asked)
+			}
+			if m.most > tt.most || kept(body) > 0 {
+				t.Errorf("%d bytes were held, in the end %d, want at most %d and nothing", m.most, kept(body), tt.most)
+			}
+			resp.Body.Close()
+		})
+	}
+}
+
+// A host that goes on from a text and counts its chunks by the index goes on in
+// the only choice there is.
+func TestRescue_IndexThatCounts(t *testing.T) {
+	const long = "The quick brown fox jumps over the lazy dog, "
+	says := func(index int, text string) string {
+		return fmt.Sprintf("data: {\"choices\":[{\"index\":%d,\"delta\":{\"content\":%q}}]}\n\n", index, text)
+	}
+	ends := func(index int) string {
+		return strings.Replace(endEvent, `"index":0`, fmt.Sprintf(`"index":%d`, index), 1)
+	}
+	asked := 0
+	rt := over(t, RoundTripperFunc(func(*http.Request) (*http.Response, error) {
+		if asked++; asked == 1 {
+			return answer(200, asStream, says(0, long)), nil
+		}
+		return answer(200, asStream, says(0, "one ")+says(1, "two ")+says(2, "three")+ends(3)+doneEvent), nil
+	}), noBreaker, WithEndpoints(deepSeekAt("a")))
+	want := says(0, long) + says(0, "one ") + says(0, "two ") + says(0, "three") + endEvent + doneEvent
+	if got := asks(t.Context(), rt, chatStream); got.body != want || got.err != nil {
+		t.Errorf("the caller read %v, want %q", got, want)
+	}
+}
+
 // What rescues meet beside plain text: each case is the streams that hosts give
 // one after the other, what the caller reads of them, and whether it ends well.
 func TestRescueOfOddStreams(t *testing.T) {
