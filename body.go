@@ -28,7 +28,8 @@ type wholeBody struct {
 // before all choices have finished.
 type streamBody struct {
 	attempt *attempt
-	src     io.ReadCloser
+	src     io.Closer
+	in      progress // what src says
 	scan    *sse.Scanner
 	tape    wire.Tape // of the answer, if it may be rescued
 	stall   stall
@@ -42,6 +43,7 @@ type streamBody struct {
 	out   []byte     // ready for the caller; from the scanner's buffer once committed
 	eof   error      // what the source ended in
 	err   error      // what the caller gets after out
+	open  bool       // what has been handed over ends within a block of lines
 	frame []byte     // the error event it ended in, if a rescuer is to tell it
 	done  bool       // the terminator came
 	keeps *recorder
@@ -79,12 +81,12 @@ func (b *streamBody) unlock() {
 
 func newStreamBody(a *attempt, src io.ReadCloser) *streamBody {
 	keep := a.call.t.config.stream.KeepComments
-	return &streamBody{attempt: a, src: src, scan: sse.New(maxEvent, keep), keepAlives: keep}
+	return &streamBody{attempt: a, src: src, in: progress{Reader: src}, scan: sse.New(maxEvent, keep), keepAlives: keep}
 }
 
 // next takes the next event and says what it amounts to.
 func (b *streamBody) next() (sse.Event, wire.Says, error) {
-	for idle := 0; ; {
+	for {
 		ev, ok, err := b.scan.Next()
 		switch {
 		case err != nil:
@@ -100,14 +102,8 @@ func (b *streamBody) next() (sse.Event, wire.Says, error) {
 			return ev, 0, b.eof
 		}
 		b.stall.waits()
-		n, err := b.scan.Fill(b.src)
+		_, b.eof = b.scan.Fill(&b.in)
 		b.stall.goesOn()
-		b.eof = err
-		if idle++; n > 0 {
-			idle = 0
-		} else if idle > maxIdleReads && err == nil {
-			b.eof = io.ErrNoProgress
-		}
 	}
 }
 
@@ -134,9 +130,19 @@ func (b *streamBody) says(ev sse.Event) wire.Says {
 
 // commit begins the caller's part. What is in out was read before it.
 func (b *streamBody) commit(says wire.Says) {
-	b.done = says == wire.Done
+	b.done, b.open = says == wire.Done, !sse.EndsBlock(b.out)
+	b.forget()
+	b.rescuable = b.attempt.call.parent != nil || b.attempt.answer.Tape != nil
 	b.stall.begin(b.attempt)
 	b.leave = b.attempt.watchCaller(&b.read)
+}
+
+// forget keeps no more of an answer that nobody could go on from.
+func (b *streamBody) forget() {
+	t, a := &b.tape, b.attempt
+	if a.answer.Tape != nil && !a.call.goesOnFrom(len(t.Text), len(t.Reasoning), t.Other) {
+		b.tape, a.answer.Tape = wire.Tape{Other: true}, nil
+	}
 }
 
 // record has r follow what goes to the caller, from the first byte on.
@@ -182,6 +188,7 @@ func (b *streamBody) advance() {
 	if err != nil || says >= wire.Malformed {
 		b.tape = told // what is not passed on has not been told
 	}
+	b.forget()
 	switch {
 	case err != nil && was, err == io.EOF && b.attempt.answer.Ended():
 		b.finish(ClassOK, io.EOF)
@@ -216,7 +223,7 @@ func (b *streamBody) advance() {
 	case ev.Kind == sse.Comment, says == wire.Alive:
 		b.stall.comment()
 	}
-	b.out = ev.Raw
+	b.out, b.open = ev.Raw, !sse.EndsBlock(ev.Raw)
 	b.keeps.write(ev.Raw)
 	if b.done && !terminated {
 		b.end(ClassOK, nil) // most SDKs stop here, and some never close
@@ -235,10 +242,8 @@ func (b *streamBody) breaks(err error) {
 		b.finish(ClassCanceled, context.Cause(a.call))
 	case errors.Is(err, ErrBadResponse):
 		b.finish(ClassBadResponse, err)
-	case err == io.EOF:
-		b.finish(ClassTruncated, ErrTruncated)
 	default:
-		b.finish(ClassTruncated, &brokenError{ErrTruncated, err})
+		b.finish(ClassTruncated, truncated(err))
 	}
 }
 
@@ -246,7 +251,7 @@ func (b *streamBody) breaks(err error) {
 func (b *streamBody) finish(class Class, err error) {
 	b.err = err
 	if c := b.attempt.call; c.t.config.stream.ErrorFrames && !b.rescuable && len(b.out) == 0 && broke(err) {
-		b.out = c.errorFrame(err)
+		b.out = c.errorFrame(err, b.open)
 	}
 	if err == io.EOF {
 		err = nil
@@ -263,6 +268,9 @@ func (b *streamBody) end(class Class, err error) {
 		b.keeps.keep(b.attempt)
 	}
 	b.keeps = nil
+	if !broke(err) { // nobody is to go on from it
+		b.tape, b.attempt.answer.Tape = wire.Tape{}, nil
+	}
 	if !b.owes.due {
 		b.owes = ending{true, class, err, usageOf(b.attempt.answer.Usage), b.read.Load() + int64(len(b.out))}
 	}
@@ -334,6 +342,6 @@ const (
 // connection can be used again.
 func (b *streamBody) drain() {
 	timer := time.AfterFunc(drainWait, apart(b.hangUp))
-	io.CopyN(io.Discard, b.src, maxDrain)
+	io.CopyN(io.Discard, &b.in, maxDrain)
 	timer.Stop()
 }

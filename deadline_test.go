@@ -282,9 +282,13 @@ func TestDeadline_EndsEverything(t *testing.T) {
 			}
 			pick(WithCache(CachePolicy{StaleWhileRevalidate: time.Hour}))
 			pick(WithStream(StreamPolicy{Hedge: time.Second, Rescue: RescueRestart, ErrorFrames: true}))
-			if pick(WithEndpoints(deepSeekAt("a"))); random.IntN(2) == 0 {
-				opts = append(opts, WithEndpoints(deepSeekAt("a2")), WithBackup(at("b")...))
+			switch random.IntN(3) {
+			case 0:
+				opts = append(opts, WithEndpoints(deepSeekAt("a")))
+			case 1:
+				opts = append(opts, WithEndpoints(deepSeekAt("a"), deepSeekAt("a2")), WithBackup(at("b")...))
 			}
+			opts = append(opts, WithRetry(RetryPolicy{Attempts: 1 + random.IntN(3), MaxReplay: 1000}))
 			rt, err := New(opts...)
 			if err != nil {
 				t.Fatal(err)
@@ -325,8 +329,8 @@ func TestDeadline_EndsEverything(t *testing.T) {
 						req.Body = &blockingBody{text: strings.NewReader(ask[:10]), end: end}
 						req.ContentLength = -1
 					case 1:
-						req.Body = &blockingBody{text: strings.NewReader(strings.Repeat(" ", 33<<20)), block: make(chan struct{}), end: end}
-						req.ContentLength = 40 << 20
+						req.Body = &blockingBody{text: strings.NewReader(strings.Repeat(" ", 2000)), block: make(chan struct{}), end: end}
+						req.ContentLength = 4000
 					}
 					resp, err := client.Do(req)
 					late("RoundTrip")

@@ -162,6 +162,15 @@ type brokenError struct {
 
 func (e *brokenError) Unwrap() []error { return []error{e.error, e.cause} }
 
+// truncated is what an answer ends in whose source ended in cause; nil or
+// io.EOF: as if it were whole.
+func truncated(cause error) error {
+	if cause == nil || cause == io.EOF {
+		return ErrTruncated
+	}
+	return &brokenError{ErrTruncated, cause}
+}
+
 // A quietError is an error of the network, or of the user's own code, that
 // does not say what it may quote. What it is can be asked with errors.Is and
 // errors.As.
@@ -177,8 +186,8 @@ func (e *quietError) Error() string {
 
 func (e *quietError) Unwrap() error { return e.cause }
 
-// ErrorOf returns the *Error behind an answer that breakwater wrote itself,
-// else nil.
+// ErrorOf returns the *Error behind an answer that breakwater wrote itself, be
+// it an empty 502 where a 200 brought nothing; else nil.
 func ErrorOf(resp *http.Response) error {
 	if resp == nil || resp.Request == nil || resp.Header.Get(headerError) == "" {
 		return nil
@@ -243,8 +252,9 @@ func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.
 	return resp
 }
 
-// errorFrame is the event that tells what a stream broke off in.
-func (c *call) errorFrame(err error) []byte {
+// errorFrame is the event that tells what a stream broke off in; open: behind
+// what ends within a block of lines.
+func (c *call) errorFrame(err error, open bool) []byte {
 	code := "truncated"
 	switch {
 	case errors.Is(err, ErrStalled):
@@ -252,14 +262,18 @@ func (c *call) errorFrame(err error) []byte {
 	case errors.Is(err, ErrBadResponse):
 		code = "bad_response"
 	}
+	before := ""
+	if open {
+		before = "\n\n"
+	}
 	message := string(gjson.AppendJSONString(nil, "breakwater: the stream broke off: "+code))
 	switch c.op {
 	case opMessages:
-		return []byte("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":" + message + "}}\n\n")
+		return []byte(before + "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":" + message + "}}\n\n")
 	case opResponses:
-		return []byte("event: error\ndata: {\"type\":\"error\",\"code\":\"" + code + "\",\"message\":" + message + ",\"param\":null}\n\n")
+		return []byte(before + "event: error\ndata: {\"type\":\"error\",\"code\":\"" + code + "\",\"message\":" + message + ",\"param\":null}\n\n")
 	}
-	return []byte("data: {\"error\":{\"message\":" + message + ",\"type\":\"breakwater_error\",\"param\":null,\"code\":\"" + code + "\"}}\n\n")
+	return []byte(before + "data: {\"error\":{\"message\":" + message + ",\"type\":\"breakwater_error\",\"param\":null,\"code\":\"" + code + "\"}}\n\n")
 }
 
 // pausedAnswer says again what the endpoint said when it earned its pause.

@@ -300,6 +300,10 @@ func (r *run) giveUp(s step) (*http.Response, error) {
 		if resp.Header == nil {
 			resp.Header = make(http.Header)
 		}
+		if r.shown.empty {
+			c.fails(&Error{Attempts: c.book.list()})
+			resp.Header.Set(headerError, string(r.shown.class))
+		}
 		if retriedBySDKs(resp.StatusCode) {
 			resp.Header.Set(headerRetry, "false")
 		}

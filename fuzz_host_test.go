@@ -267,9 +267,10 @@ func subsequence(got, all string) bool {
 	return true
 }
 
-// completeStream is a plain reader of streams, to hold ours against.
+// completeStream is a plain reader of streams, to hold ours against. One choice
+// is asked for, so that another index than 0 shows that it is none.
 func completeStream(op operation, text string) bool {
-	seen, finished := map[float64]bool{}, map[float64]bool{}
+	begun, ended, counts := false, false, false
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	for _, block := range strings.Split(text, "\n\n") {
 		var data []string
@@ -300,12 +301,25 @@ func completeStream(op operation, text string) bool {
 			}
 			for _, c := range event.Choices {
 				index, _ := c["index"].(float64)
-				seen[index] = true
+				if index >= 1 && !counts {
+					counts, ended = true, false
+				}
+				begun = true
 				if reason, _ := c["finish_reason"].(string); reason != "" {
-					finished[index] = true
+					ended = true
+				} else if counts && speaks(c) {
+					ended = false
 				}
 			}
 		}
 	}
-	return len(finished) > 0 && len(seen) == len(finished)
+	return begun && ended
+}
+
+// speaks reports whether a choice of a chunk says anything.
+func speaks(choice map[string]any) bool {
+	text, _ := choice["text"].(string)
+	delta, _ := choice["delta"].(map[string]any)
+	content, _ := delta["content"].(string)
+	return text != "" || content != ""
 }

@@ -103,7 +103,7 @@ const (
 func (a *attempt) refusal(resp *http.Response) *trouble {
 	a.watch.settle()
 	timer := time.AfterFunc(refusalWait, func() { a.cancel(errSlowRefusal) })
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal+1))
+	body, err := io.ReadAll(io.LimitReader(&progress{Reader: resp.Body}, maxRefusal+1))
 	timer.Stop()
 	resp.Body.Close()
 	if a.call.Err() != nil {
@@ -118,7 +118,10 @@ func (a *attempt) refusal(resp *http.Response) *trouble {
 	}
 	resp = a.dropForeign(resp, true)
 	if len(body) > maxRefusal || err != nil {
-		resp.Body = failing(body[:min(len(body), maxRefusal)], ErrTruncated)
+		if a.Err() != nil { // the timer's doing, not the caller's
+			err = errSlowRefusal
+		}
+		resp.Body = failing(body[:min(len(body), maxRefusal)], truncated(err))
 		return t
 	}
 	setWhole(resp, body)
@@ -148,8 +151,8 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 	if err != nil {
 		t := a.broken(err, ClassBadResponse)
 		if t.class == ClassBadResponse {
-			t.err = &brokenError{ErrTruncated, err}
-			a.standFor(t, resp, http.StatusBadGateway, body)
+			t.err = truncated(err)
+			t.standFor(resp, http.StatusBadGateway, body)
 		}
 		return nil, t
 	}
@@ -157,16 +160,16 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 	switch a.answer.Text(body) {
 	case wire.Malformed:
 		t := &trouble{class: ClassBadResponse, err: ErrBadResponse}
-		a.standFor(t, resp, http.StatusBadGateway, body)
+		t.standFor(resp, http.StatusBadGateway, body)
 		return nil, t
 	case wire.OutOfResources:
 		t := &trouble{class: ClassUnavailable, err: ErrBadResponse}
-		a.standFor(t, resp, http.StatusServiceUnavailable, body)
+		t.standFor(resp, http.StatusServiceUnavailable, body)
 		return nil, t
 	case wire.Failure:
 		t := &trouble{err: ErrBadResponse}
 		a.errorInside(t, body)
-		a.standFor(t, resp, t.status, body)
+		t.standFor(resp, t.status, body)
 		return nil, t
 	}
 	if !a.watch.settle() {
@@ -188,12 +191,13 @@ func (a *attempt) errorInside(t *trouble, body []byte) {
 	a.status, a.limitSaid = t.status, a.endpoint.row.limitSaid(body)
 }
 
-// standFor keeps a failed 200 as the answer of the status it stands for.
-func (a *attempt) standFor(t *trouble, resp *http.Response, status int, body []byte) {
+// standFor keeps a failed 200 as the answer of the status it stands for. One
+// that brought nothing is an answer of our own.
+func (t *trouble) standFor(resp *http.Response, status int, body []byte) {
 	setWhole(resp, body)
 	resp.StatusCode = status
 	resp.Status = fmt.Sprintf("%d %s", status, http.StatusText(status))
-	t.status, t.resp = status, resp
+	t.status, t.resp, t.empty = status, resp, len(body) == 0
 }
 
 // readJSON reads the body, blank lines before it left out, until its end or
@@ -210,15 +214,15 @@ func (a *attempt) readJSON(resp *http.Response) (body []byte, whole bool, err er
 		size = bytes.MinRead
 	}
 	body = make([]byte, 0, size)
-	queued := false
-	for idle := 0; ; {
+	in, queued := progress{Reader: resp.Body}, false
+	for {
 		if int64(len(body)) > p.MaxBuffer {
 			return body, false, nil
 		}
 		if len(body) == cap(body) {
 			body = slices.Grow(body, max(len(body), bytes.MinRead))
 		}
-		n, err := resp.Body.Read(body[len(body):cap(body)])
+		n, err := in.Read(body[len(body):cap(body)])
 		got := body[len(body) : len(body)+n]
 		if len(body) == 0 {
 			got = bytes.TrimLeft(got, " \t\r\n")
@@ -236,20 +240,12 @@ func (a *attempt) readJSON(resp *http.Response) (body []byte, whole bool, err er
 			queued = true
 			a.watch.arm(p.Queued, ErrNoFirstToken)
 		}
-		if idle++; n > 0 {
-			idle = 0
-		} else if idle > maxIdleReads {
-			return body, false, io.ErrNoProgress
-		}
 	}
 }
 
 // maxBelieved is how long an answer may be said to be for its room to be made
 // beforehand.
 const maxBelieved = 256 << 10
-
-// maxIdleReads is how often a body may return neither bytes nor an error.
-const maxIdleReads = 100
 
 // judgeStream reads events until the first that carries payload.
 func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
@@ -268,60 +264,66 @@ func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
 			err = fmt.Errorf("%w: too much before the first payload", ErrBadResponse)
 		}
 		if err != nil {
-			b.abandon()
-			t = a.broken(err, ClassBadResponse)
-			if t.class == ClassBadResponse {
-				if err == io.EOF {
-					t.err = ErrTruncated
-				}
-				t.keep(resp, b.out)
+			if t = a.broken(err, ClassBadResponse); t.class != ClassBadResponse {
+				b.abandon()
+				return nil, t
 			}
-			return nil, t
+			if !broke(err) {
+				t.err = truncated(err)
+			}
+			return nil, b.fails(t, resp, nil, false)
 		}
-		if ev.Kind != sse.Blank && (says != wire.Alive || b.keepAlives) {
-			b.out = append(b.out, ev.Raw...) // a copy: the scanner's bytes do not last
-		}
+		failed := true
 		switch {
-		case says == wire.Malformed:
+		case says == wire.Malformed, says == wire.Done && !a.answer.Begun():
 			t.class = ClassBadResponse
 		case says == wire.OutOfResources:
 			t.class, t.err = ClassUnavailable, ErrTruncated
 		case says == wire.Failure:
 			a.errorInside(t, ev.Data)
-		case says == wire.Done && !a.answer.Begun():
-			t.class = ClassBadResponse
-		case says == wire.Payload, says == wire.Done, a.answer.Finished():
-			if !a.watch.settle() {
-				b.abandon()
-				return nil, a.broken(nil, ClassNoFirstToken)
-			}
-			b.commit(says)
-			resp.Body = b
-			if len(resp.Header["Content-Length"]) > 0 || resp.ContentLength > 0 {
-				lengthUnknown(resp) // comments go, so the length does
-			}
-			return resp, nil
 		default:
+			failed = false
+		}
+		if failed {
+			return nil, b.fails(t, resp, ev.Raw, says == wire.Failure)
+		}
+		if ev.Kind != sse.Blank && (says != wire.Alive || b.keepAlives) {
+			b.out = append(b.out, ev.Raw...) // a copy: the scanner's bytes do not last
+		}
+		if says != wire.Payload && says != wire.Done && !a.answer.Finished() {
 			continue
 		}
-		b.abandon()
-		t.keep(resp, b.out)
-		return nil, t
+		if !a.watch.settle() {
+			b.abandon()
+			return nil, a.broken(nil, ClassNoFirstToken)
+		}
+		b.commit(says)
+		resp.Body = b
+		if len(resp.Header["Content-Length"]) > 0 || resp.ContentLength > 0 {
+			lengthUnknown(resp) // comments go, so the length does
+		}
+		return resp, nil
 	}
 }
 
-// keep keeps a failed stream as what it was, ending in its error instead of
-// EOF; one that brought nothing is an empty bad gateway.
-func (t *trouble) keep(resp *http.Response, out []byte) {
-	t.resp = resp
-	if len(out) == 0 {
-		setWhole(resp, nil)
-		resp.StatusCode, resp.Status = http.StatusBadGateway, "502 Bad Gateway"
-		t.status = resp.StatusCode
-		return
+// fails ends a stream that brought no payload, and keeps it as what it was,
+// ending in t's error instead of EOF. If events are to tell of that, one takes
+// the place of the last, which broke the stream, unless that tells of it
+// itself. Of a stream that brought nothing, a bad gateway is left.
+func (b *streamBody) fails(t *trouble, resp *http.Response, last []byte, tells bool) *trouble {
+	b.abandon()
+	if len(b.out)+len(last) == 0 {
+		t.standFor(resp, http.StatusBadGateway, nil)
+		return t
 	}
-	resp.Body = failing(out, t.err)
+	if c := b.attempt.call; c.t.config.stream.ErrorFrames && !tells {
+		last = c.errorFrame(t.err, len(b.out) > 0 && !sse.EndsBlock(b.out))
+	}
+	b.out = append(b.out, last...)
+	t.resp = resp
+	resp.Body = failing(b.out, t.err)
 	lengthUnknown(resp)
+	return t
 }
 
 // A trouble is an attempt that gave no answer. It travels as an error up the
@@ -333,6 +335,7 @@ type trouble struct {
 	retryAfter time.Duration  // 0: none asked for
 	asked      bool           // for retryAfter
 	resp       *http.Response // what came, in memory; nil: nothing worth showing
+	empty      bool           // nothing came but a 200: its status is of our own making
 	body       []byte         // of a refusal
 	refused    bool           // by its status, not inside a 200
 	asCame     bool           // the response is the caller's to act on, whoever else could serve

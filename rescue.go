@@ -39,6 +39,12 @@ const (
 const (
 	maxRescues = 3  // of one stream
 	telling    = 32 // bytes of a text that tell whether a host goes on from it or begins anew
+
+	// maxTold bounds what is kept of one answer to go on from it, and what a rescue
+	// holds back, in bytes: the longest answers, of 384K tokens, in the escapes of
+	// JSON. No host goes on from more.
+	maxTold = 4 << 20
+	holding = 128 // bytes that it takes to hold an event, besides its own
 )
 
 // A rescuer is a stream as its caller reads it, whatever attempts it takes.
@@ -85,11 +91,17 @@ func (c *call) canContinue() bool {
 		return false
 	}
 	for _, e := range c.candidates {
-		if e.row.prefix != "" {
+		if _, ok := c.canGoTo(e); ok && e.row.prefix != "" {
 			return true
 		}
 	}
 	return false
+}
+
+// goesOnFrom reports whether anybody could go on from so much of an answer to the
+// call; other: there was something besides.
+func (c *call) goesOnFrom(text, reasoning int, other bool) bool {
+	return !other && text+reasoning <= maxTold && (reasoning == 0 || c.t.config.stream.Rescue == RescueRestart)
 }
 
 // rescuable has the caller read a stream through a rescuer, if there is a tape
@@ -148,22 +160,34 @@ func (r *rescuer) Read(p []byte) (int, error) {
 		}
 		n, err := r.inner.Load().Read(p)
 		if n > 0 {
-			r.open = !bytes.HasSuffix(p[:n], []byte("\n\n")) && !bytes.HasSuffix(p[:n], []byte("\n\r\n"))
+			r.open = !sse.EndsBlock(p[:n])
 		}
 		if n > 0 || err == nil || !broke(err) {
 			return n, err
 		}
-		r.told.take(&r.inner.Load().tape)
+		r.takeOver(&r.inner.Load().tape)
 		r.mend(err)
 	}
 }
 
-// take takes in what an attempt has delivered as it came.
-func (t *told) take(tape *wire.Tape) {
+// takeOver takes over what the first attempt has delivered as it came.
+func (r *rescuer) takeOver(tape *wire.Tape) {
 	said := saidOn(tape)
-	t.text = append(t.text, said.text...)
-	t.reasoning = append(t.reasoning, said.reasoning...)
-	t.other = t.other || said.other || said.torn
+	*tape = wire.Tape{}
+	r.tell(said.text, said.reasoning, said.other || said.torn)
+}
+
+// tell notes what the caller is told. Nothing is kept of what nobody could go on
+// from, nor when there has been the last rescue.
+func (r *rescuer) tell(text, reasoning string, other bool) {
+	t := &r.told
+	t.other = t.other || other || r.rescues == maxRescues && text+reasoning != ""
+	if !r.call.goesOnFrom(len(t.text)+len(text), len(t.reasoning)+len(reasoning), t.other) {
+		*t = told{other: true}
+		return
+	}
+	t.text = append(t.text, text...)
+	t.reasoning = append(t.reasoning, reasoning...)
 }
 
 // A said is what an event, or all of them, say.
@@ -253,7 +277,7 @@ func (r *rescuer) mend(err error) {
 				r.give([]byte("\n\n"))
 			}
 			r.open = false
-			r.splice = &splice{restarts: how == rescueRestarts, scan: sse.New(maxEvent, next.keepAlives)}
+			r.splice = &splice{restarts: how == rescueRestarts, spent: estimate(r.told.text), scan: sse.New(maxEvent, next.keepAlives)}
 			a := next.attempt
 			r.call.t.emit(r.call, Event{Kind: KindRescue, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, From: how.String()})
 			return
@@ -264,18 +288,18 @@ func (r *rescuer) mend(err error) {
 		r.anew = true
 	}
 	r.end()
+	r.told = told{other: true}
 	c := r.call
 	switch {
 	case c.Err() != nil:
 		r.out, r.err = nil, context.Cause(c)
 		return
 	case len(broken.frame) > 0:
-		r.out = broken.frame
+		if r.out = broken.frame; r.open {
+			r.out = append([]byte("\n\n"), r.out...)
+		}
 	case c.t.config.stream.ErrorFrames:
-		r.out = c.errorFrame(r.cause)
-	}
-	if len(r.out) > 0 && r.open {
-		r.out = append([]byte("\n\n"), r.out...)
+		r.out = c.errorFrame(r.cause, r.open)
 	}
 }
 
@@ -395,9 +419,11 @@ type splice struct {
 	restarts bool
 	text     int // of what has been told, seen again
 	reason   int
+	spent    int // tokens of what was told before, about
 
 	decided bool   // it is known that the host goes on, and does not begin anew
 	held    []said // events until then
+	holds   int    // their bytes, about
 	begins  string // their text
 }
 
@@ -430,6 +456,7 @@ func (r *rescuer) finish(err error) {
 	if err == io.EOF {
 		r.keep()
 	}
+	r.told = told{other: true}
 	r.err = err
 	r.end()
 }
@@ -466,6 +493,7 @@ func (r *rescuer) take(data []byte) {
 		if r.flush() {
 			r.give([]byte("data: [DONE]\n\n"))
 			r.keep()
+			r.told = told{other: true}
 		}
 		return
 	}
@@ -493,6 +521,10 @@ func (r *rescuer) decide(event said) {
 	s := r.splice
 	s.held = append(s.held, event)
 	s.begins += event.text
+	if s.holds += len(event.data) + holding; s.holds > maxTold {
+		r.spurn()
+		return
+	}
 	enough := min(len(r.told.text), telling)
 	n := min(len(s.begins), enough)
 	same := n > 0 && s.begins[:n] == string(r.told.text[:n])
@@ -500,7 +532,7 @@ func (r *rescuer) decide(event said) {
 	case !event.ends && (n == 0 || same && n < enough): // wait for more
 	case same && n == telling && r.call.t.config.stream.Rescue == RescueRestart && !repeats(r.told.text):
 		held := s.held
-		s.held, s.restarts = nil, true
+		s.held, s.begins, s.restarts = nil, "", true
 		for _, event := range held {
 			if r.err == nil && r.splice == s {
 				r.again(event)
@@ -516,8 +548,8 @@ func (r *rescuer) decide(event said) {
 // repeats reports whether a text may go on as it began, for it has done so
 // before: then nobody can tell going on from beginning anew.
 func repeats(text []byte) bool {
-	border := make([]int, len(text)) // the longest beginning that each part ends in
-	for i, k := 1, 0; i < len(text); i++ {
+	border := make([]int32, len(text)) // the longest beginning that each part ends in
+	for i, k := 1, int32(0); i < len(text); i++ {
 		for k > 0 && text[i] != text[k] {
 			k = border[k-1]
 		}
@@ -526,7 +558,7 @@ func repeats(text []byte) bool {
 		}
 		border[i] = k
 	}
-	return 2*border[len(text)-1] >= len(text)
+	return 2*int(border[len(text)-1]) >= len(text)
 }
 
 // flush lets pass what was held: the host goes on. It returns false where the
@@ -541,7 +573,7 @@ func (r *rescuer) flush() bool {
 	for _, event := range s.held {
 		r.pass(event, event.text, "")
 	}
-	s.held = nil
+	s.held, s.begins = nil, ""
 	return true
 }
 
@@ -560,7 +592,7 @@ func (r *rescuer) again(event said) {
 	case !ok1, !ok2, (event.other || event.ends) && !whole, partly && (event.torn || !event.plain()):
 		r.spurn()
 	case moreText != "" || moreReasoning != "" || event.other || event.ends ||
-		whole && event.text == "" && event.reasoning == "" && (len(r.told.text) > 0 || s.reason > 0):
+		whole && event.text == "" && event.reasoning == "" && (s.text > 0 || s.reason > 0):
 		r.pass(event, moreText, moreReasoning)
 	}
 }
@@ -601,6 +633,9 @@ func (r *rescuer) pass(event said, moreText, moreReasoning string) {
 	if r.id != nil {
 		replace("id", string(r.id))
 	}
+	if gjson.GetBytes(data, "choices.0.index").Int() != 0 {
+		replace("choices.0.index", "0") // the only one there is: some hosts count chunks by it
+	}
 	if gjson.GetBytes(data, "choices.0.delta.role").Type == gjson.String {
 		replace("choices.0.delta.role", "null")
 	}
@@ -614,23 +649,17 @@ func (r *rescuer) pass(event said, moreText, moreReasoning string) {
 	}
 	if usage := gjson.GetBytes(data, "usage"); usage.IsObject() && !r.splice.restarts {
 		// What the first attempt took is not in it: it broke before it could say.
-		spent := estimate(r.told.text[:r.before()])
 		for _, name := range [...]string{"completion_tokens", "total_tokens"} {
 			if n := usage.Get(name); n.Type == gjson.Number && n.Num >= 0 && n.Num < 1<<31 {
-				replace("usage."+name, strconv.Itoa(int(n.Num)+spent))
+				replace("usage."+name, strconv.Itoa(int(n.Num)+r.splice.spent))
 			}
 		}
 	}
-	r.told.text = append(r.told.text, moreText...)
-	r.told.reasoning = append(r.told.reasoning, moreReasoning...)
-	r.told.other = r.told.other || event.other || event.torn
+	r.tell(moreText, moreReasoning, event.other || event.torn)
 	r.splice.text += len(moreText)
 	r.splice.reason += len(moreReasoning)
 	r.give(append(withEdits([]byte("data: "), data, edits), "\n\n"...))
 }
-
-// before is how much text was told before the latest rescue.
-func (r *rescuer) before() int { return max(0, len(r.told.text)-r.splice.text) }
 
 // give has the caller read an event.
 func (r *rescuer) give(event []byte) {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -361,6 +362,393 @@ func TestErrorFrames(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// frameOf is the event that tells, on an operation's wire, what a stream broke off in.
+func frameOf(op operation, code string) string {
+	message := `"message":"breakwater: the stream broke off: ` + code + `"`
+	switch op {
+	case opMessages:
+		return `event: error` + "\n" + `data: {"type":"error","error":{"type":"api_error",` + message + "}}\n\n"
+	case opResponses:
+		return `event: error` + "\n" + `data: {"type":"error","code":"` + code + `",` + message + `,"param":null}` + "\n\n"
+	}
+	return `data: {"error":{` + message + `,"type":"breakwater_error","param":null,"code":"` + code + `"}}` + "\n\n"
+}
+
+// A stream that breaks before its first payload, where nobody else can answer:
+// it ends in a typed error, and in one event that tells of it if that is wanted,
+// on each wire, for who leads and for who shares; one that brought nothing is a
+// 502 with the error behind it.
+func TestErrorFrames_BeforePayload(t *testing.T) {
+	role := "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"
+	const (
+		failure   = "data: {\"error\":{\"message\":\"m\",\"code\":500}}\n\n"
+		malformed = "data: {\"choices\":[\n\n"
+	)
+	reset := func(text string) handler { return breaks(asStream, text) }
+	ends := func(text string) handler { return gives(200, asStream, text) }
+	type end struct {
+		name string
+		op   operation
+		base handler
+		out  string // what the caller reads, if no frames are wanted
+		is   error
+		kept int // how much of out stays before the frame; -1: all of it, and no frame
+	}
+	list := []end{
+		{"malformed", opChat, ends(role + malformed), role + malformed, ErrBadResponse, len(role)},
+		{"malformed at once", opChat, ends(malformed), malformed, ErrBadResponse, 0},
+		{"the terminator alone", opChat, ends(doneEvent), doneEvent, ErrBadResponse, 0},
+		{"out of resources", opChat, ends(role + strings.Replace(endEvent, "stop", "insufficient_system_resource", 1)), role + strings.Replace(endEvent, "stop", "insufficient_system_resource", 1), ErrTruncated, len(role)},
+		{"the host's own frame", opChat, ends(role + failure + doneEvent), role + failure, ErrBadResponse, -1},
+		{"the host's named error", opChat, ends(role + "event: error\ndata: {\"x\":1}\n\n"), role + "event: error\ndata: {\"x\":1}\n\n", ErrBadResponse, -1},
+		{"the host's own frame, Messages", opMessages, ends(pieces[13] + "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}\n\n"),
+			pieces[13] + "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}\n\n", ErrBadResponse, -1},
+		{"the host's own frame, Responses", opResponses, ends(pieces[17] + pieces[20]), pieces[17] + pieces[20], ErrBadResponse, -1},
+	}
+	for op, begun := range map[operation]string{opChat: role, opCompletions: strings.Replace(role, `"delta":{"role":"assistant","content":""}`, `"text":""`, 1), opMessages: pieces[13], opResponses: pieces[17]} {
+		list = append(list,
+			end{"reset at once, " + string(op), op, reset(""), "", ErrTruncated, 0},
+			end{"reset, " + string(op), op, reset(begun), begun, ErrTruncated, len(begun)},
+			end{"a clean end, " + string(op), op, ends(begun), begun, ErrTruncated, len(begun)},
+			end{"a clean end at once, " + string(op), op, ends(""), "", ErrTruncated, 0},
+			end{"a clean end behind comments, " + string(op), op, ends(": keep-alive\n\n\n"), "", ErrTruncated, 0},
+			end{"reset within an event, " + string(op), op, reset(begun + "data: {"), begun, ErrTruncated, len(begun)},
+			end{"no blank line behind the event, " + string(op), op, ends(strings.TrimSuffix(begun, "\n")), strings.TrimSuffix(begun, "\n"), ErrTruncated, len(begun) - 1},
+		)
+	}
+	for _, tt := range list {
+		for setup, opts := range map[string][]Option{
+			"alone": nil, "backed": {WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", APIKey: "sk"})}, "rescued": {WithEndpoints(deepSeekAt("a"))}, "cached": {WithCache(CachePolicy{})},
+		} {
+			for _, on := range []bool{false, true} {
+				for _, asErrors := range []bool{false, true} {
+					name := fmt.Sprintf("%s, %s, frames %v, errors %v", tt.name, setup, on, asErrors)
+					synctest.Test(t, func(t *testing.T) {
+						base := newHosts(func(req *http.Request) (*http.Response, error) {
+							elapse(time.Second)
+							return tt.base(req)
+						})
+						base.set("b", refusing)
+						all := append(opts, once, noBreaker, WithStream(StreamPolicy{ErrorFrames: on}))
+						if asErrors {
+							all = append(all, WithErrors())
+						}
+						rt := over(t, base, all...)
+						ask := func() seen {
+							return asks(t.Context(), rt, `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}]}`, func(req *http.Request) {
+								req.URL.Path = map[operation]string{opMessages: "/v1/messages"}[tt.op]
+								if req.URL.Path == "" {
+									req.URL.Path = string(tt.op)
+								}
+							})
+						}
+						var callers sync.WaitGroup
+						callersSaw := make([]seen, map[bool]int{true: 3, false: 1}[setup == "cached"])
+						for i := range callersSaw {
+							callers.Go(func() { callersSaw[i] = ask() })
+						}
+						callers.Wait()
+						if n := base.count("a"); n != 1 {
+							t.Errorf("%s: %d requests, want one", name, n)
+						}
+						for _, got := range callersSaw {
+							tt := tt
+							var all *Error
+							switch {
+							case asErrors:
+								if got.resp != nil || !errors.As(got.err, &all) || !errors.Is(got.err, tt.is) {
+									t.Errorf("%s: the call gave %v, want an *Error with %v in it", name, got, tt.is)
+								}
+								continue
+							case tt.out == "":
+								err := ErrorOf(got.resp)
+								if got.status() != 502 || got.body != "" || got.err != nil || got.header(headerError) != string(ClassBadResponse) || !errors.As(err, &all) || !errors.Is(err, tt.is) {
+									t.Errorf("%s: the caller got %v with %v behind it, want an empty 502 with %v behind it", name, got, err, tt.is)
+								}
+								continue
+							}
+							want := tt.out
+							if on && tt.kept >= 0 {
+								if want = tt.out[:tt.kept]; want != "" && !strings.HasSuffix(want, "\n\n") {
+									want += "\n\n"
+								}
+								want += frameOf(tt.op, map[error]string{ErrTruncated: "truncated", ErrBadResponse: "bad_response"}[tt.is])
+							}
+							if got.status() != 200 || got.body != want || !errors.Is(got.err, tt.is) || !broke(got.err) {
+								t.Errorf("%s: the caller got %v, want %q and %v", name, got, want, tt.is)
+							}
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// The event that tells of the end begins a block of its own, though the host's
+// last one has no blank line behind it.
+func TestErrorFrames_BehindAnOpenBlock(t *testing.T) {
+	for op, begun := range map[operation]string{opChat: goodEvent, opMessages: pieces[13] + pieces[14], opResponses: pieces[17] + pieces[18]} {
+		for _, rescue := range []Rescue{RescueOff, RescueContinue, RescueRestart} {
+			begun := strings.TrimSuffix(begun, "\n")
+			n := 0
+			rt := over(t, RoundTripperFunc(func(*http.Request) (*http.Response, error) {
+				if n++; n > 1 {
+					return answer(400, asJSON, "{}"), nil
+				}
+				return answer(200, asStream, begun), nil
+			}), WithStream(StreamPolicy{ErrorFrames: true, Rescue: rescue}))
+			got := asks(t.Context(), rt, chatStream, func(req *http.Request) {
+				req.URL.Path = map[operation]string{opMessages: "/v1/messages", opResponses: "/responses", opChat: "/chat/completions"}[op]
+			})
+			if want := begun + "\n\n" + frameOf(op, "truncated"); got.body != want || !errors.Is(got.err, ErrTruncated) {
+				t.Errorf("%s, rescue %d: the caller read %q, %v, want %q", op, rescue, got.body, got.err, want)
+			}
+		}
+	}
+}
+
+// Before the first payload, time ends a stream of keep-alives, too: in what was
+// broken off, typed; alone, it is the caller's own time.
+func TestErrorFrames_StallBeforePayload(t *testing.T) {
+	for _, backed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			quiet := func(req *http.Request) (*http.Response, error) {
+				return answerFrom(200, asStream, readerFunc(func(p []byte) (int, error) {
+					select {
+					case <-req.Context().Done():
+						return 0, req.Context().Err()
+					case <-time.After(time.Second):
+						return copy(p, ": keep-alive\n\n"), nil
+					}
+				})), nil
+			}
+			opts := []Option{once, WithStream(StreamPolicy{ErrorFrames: true, FirstToken: 5 * time.Second}), WithEndpoints(at("a")...)}
+			want := context.DeadlineExceeded
+			if backed {
+				opts, want = append(opts, WithBackup(at("b")...), WithErrors()), ErrNoFirstToken
+			}
+			base := newHosts(failing503)
+			base.set("a", quiet)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if got := asks(ctx, over(t, base, opts...), chatStream); got.resp != nil || !errors.Is(got.err, want) {
+				t.Errorf("backed %v: the call gave %v, want %v", backed, got, want)
+			}
+		})
+	}
+}
+
+// kept is how many bytes a stream holds of its answer, to go on from it or back
+// from its caller.
+func kept(body io.ReadCloser) int {
+	n := 0
+	b, _ := body.(*streamBody)
+	if r, ok := body.(*rescuer); ok {
+		b = r.inner.Load()
+		n = cap(r.told.text) + cap(r.told.reasoning)
+		if r.splice != nil {
+			n += len(r.splice.begins)
+			for _, event := range r.splice.held {
+				n += cap(event.data) + holding
+			}
+		}
+	}
+	return n + cap(b.tape.Text) + cap(b.tape.Reasoning)
+}
+
+// A meter is a stream of one event over and over, which notes how much is held
+// of it while it is read. It breaks off at its end.
+type meter struct {
+	head, event string
+	left        int // bytes
+	at          int
+	body        *io.ReadCloser // of the caller
+	most, last  int
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	if *m.body != nil {
+		m.last = kept(*m.body)
+		m.most = max(m.most, m.last)
+	}
+	if m.head != "" {
+		n := copy(p, m.head)
+		m.head = m.head[n:]
+		return n, nil
+	}
+	if m.left <= 0 && m.at == 0 {
+		return 0, errors.New("reset")
+	}
+	n := copy(p, m.event[m.at:])
+	m.at, m.left = (m.at+n)%len(m.event), m.left-n
+	return n, nil
+}
+
+// What is kept of an answer to go on from it has a bound, and nothing is kept
+// where nobody could; a shorter answer is gone on from.
+func TestRescue_KeepsWithinBounds(t *testing.T) {
+	delta := func(member string, size int) string {
+		return `data: {"choices":[{"index":0,"delta":{` + member + strings.Repeat("x", size) + `"}}]}` + "\n\n"
+	}
+	const large, ask = 64 << 20, `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}]`
+	text, reasoning, refusal := delta(`"content":"`, 4000), delta(`"reasoning_content":"`, 4000), delta(`"refusal":"`, 4000)
+	tool := `data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"` + strings.Repeat("x", 4000) + `"}}]}}]}` + "\n\n"
+	onward, anew := WithStream(StreamPolicy{}), WithStream(StreamPolicy{Rescue: RescueRestart})
+	for _, tt := range []struct {
+		name        string
+		ask         string
+		head, event string
+		size        int
+		opts        []Option
+		most        int  // held at any time
+		rescued     bool // one is asked for
+	}{
+		{"a short text", ask, "", text, 8 << 10, []Option{onward}, 16 << 10, true},
+		{"a long text", ask, "", text, maxTold * 9 / 10, []Option{onward}, maxTold * 3 / 2, true},
+		{"a long text, anew", ask, "", text, maxTold * 9 / 10, []Option{anew}, maxTold * 3 / 2, true},
+		{"a text without an end", ask, "", text, large, []Option{onward}, maxTold * 3 / 2, false},
+		{"a text without an end, anew", ask, "", text, large, []Option{anew}, maxTold * 3 / 2, false},
+		{"a text in one event", ask, "", delta(`"content":"`, maxTold+1), 1, []Option{onward}, 0, false},
+		{"reasoning", ask, "", reasoning, 1 << 20, []Option{onward}, 0, false},
+		{"reasoning, then a text", ask, reasoning, text, 1 << 20, []Option{onward}, 0, false},
+		{"reasoning, anew", ask, "", reasoning, 1 << 20, []Option{anew}, 3 << 19, true},
+		{"reasoning without an end, anew", ask, "", reasoning, large, []Option{anew}, maxTold * 3 / 2, false},
+		{"reasoning and text, anew", ask, strings.Repeat(reasoning, maxTold*6/10/len(reasoning)), text, maxTold * 6 / 10, []Option{anew}, maxTold * 3 / 2, false},
+		{"a tool call", ask, "", tool, 1 << 20, []Option{anew}, 0, false},
+		{"a text behind a tool call", ask, tool, text, 1 << 20, []Option{anew}, 0, false},
+		{"a text behind another, and a tool call", ask, text + tool, text, 1 << 20, []Option{anew}, 8 << 10, false},
+		{"a refusal", ask, "", refusal, 1 << 20, []Option{anew}, 0, false},
+		{"chunks that are counted", ask, text, strings.Replace(text, `"index":0`, `"index":1`, 1), 1 << 20, []Option{anew}, 8 << 10, false},
+		{"two choices", ask + `,"n":2`, "", text, 1 << 20, []Option{anew}, 0, false},
+		{"logprobs", ask + `,"logprobs":true`, "", text, 1 << 20, []Option{anew}, 0, false},
+		{"no rescue", ask, "", text, 1 << 20, []Option{WithStream(StreamPolicy{Rescue: RescueOff})}, 0, false},
+		{"sent once", ask, "", text, 1 << 20, []Option{anew, WithRetry(RetryPolicy{SendOnce: true})}, 0, false},
+		{"nobody has a prefix", ask, "", text, 1 << 20, []Option{onward, WithEndpoints(at("c")...)}, 0, false},
+		{"nobody with a prefix has the model", ask, "", text, 1 << 20, []Option{onward, WithEndpoints(at("c")...), WithBackup(Endpoint{Name: "d", URL: "https://d", APIKey: "sk", Host: HostDeepSeek, Models: map[string]string{"other": "other"}})}, 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			asked := 0
+			var body io.ReadCloser
+			m := &meter{head: tt.head, event: tt.event, left: tt.size, body: &body}
+			opts := append([]Option{noBreaker, WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk", Host: HostOpenAI})}, tt.opts...)
+			if !strings.HasPrefix(tt.name, "nobody") {
+				opts = append(opts, WithBackup(deepSeekAt("b")))
+			}
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				io.Copy(io.Discard, req.Body)
+				req.Body.Close()
+				if asked++; asked > 1 {
+					return answer(400, asJSON, "{}"), nil
+				}
+				return answerFrom(200, asStream, m), nil
+			}), opts...)
+			req, _ := post(t.Context(), "https://a", tt.ask+"}")
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = resp.Body
+			n, err := io.Copy(io.Discard, body)
+			if n < int64(tt.size) || !errors.Is(err, ErrTruncated) || (asked > 1) != tt.rescued {
+				t.Errorf("the caller read %d bytes and %v after %d requests, want a rescue to be tried: %v", n, err, asked, tt.rescued)
+			}
+			if m.most > tt.most || !tt.rescued && m.last > 0 {
+				t.Errorf("%d bytes were held, in the end %d, want at most %d and nothing that is of no use", m.most, m.last, tt.most)
+			}
+			if now := kept(body); now > 0 {
+				t.Errorf("%d bytes are held behind the end", now)
+			}
+			resp.Body.Close()
+		})
+	}
+}
+
+// So has what is kept of a rescue, and what it holds back.
+func TestRescue_HoldsWithinBounds(t *testing.T) {
+	says := func(member, text string) string {
+		return `data: {"id":"x","choices":[{"index":0,"delta":{"` + member + `":"` + text + `"}}]}` + "\n\n"
+	}
+	first := says("content", "The quick brown fox jumps over the lazy dog, ")
+	tool := `data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"` + strings.Repeat("x", 4000) + `"}}]}}]}` + "\n\n"
+	text := says("content", strings.Repeat("x", 4000))
+	tail := says("content", "tail") + endEvent + doneEvent
+	for _, tt := range []struct {
+		name        string
+		policy      Rescue
+		head, event string
+		size        int
+		most        int
+		asked       int
+		reads       bool // the caller reads what the rescue says
+	}{
+		{"a text without an end", RescueContinue, "", text, 64 << 20, maxTold * 3 / 2, 2, true},
+		{"a text without an end, told again first", RescueRestart, first, text, 64 << 20, maxTold * 3 / 2, 2, true},
+		{"a long text", RescueContinue, "", text, maxTold / 2, maxTold, 3, true},
+		{"tool calls without an end", RescueContinue, "", tool, 64 << 20, maxTold * 3 / 2, 2, false},
+		{"tool calls without an end, anew", RescueRestart, "", tool, 64 << 20, maxTold * 3 / 2, 3, false},
+		{"empty events without an end", RescueContinue, tool, strings.Repeat("data: {}\n\n", 400), 64 << 20, maxTold * 3 / 2, 2, false},
+		{"tool calls, then a text", RescueContinue, strings.Repeat(tool, maxTold/2/len(tool)), text, 8 << 20, maxTold * 3 / 2, 2, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			asked := 0
+			var body io.ReadCloser
+			m := &meter{head: tt.head, event: tt.event, left: tt.size, body: &body}
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				io.Copy(io.Discard, req.Body)
+				req.Body.Close()
+				switch asked++; asked {
+				case 1:
+					return answer(200, asStream, first), nil
+				case 2:
+					return answerFrom(200, asStream, m), nil
+				}
+				if tt.policy == RescueRestart {
+					return answer(200, asStream, first+tail), nil
+				}
+				return answer(200, asStream, tail), nil
+			}), noBreaker, WithStream(StreamPolicy{Rescue: tt.policy}), WithEndpoints(deepSeekAt("a")))
+			req, _ := post(t.Context(), "https://a", chatStream)
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = resp.Body
+			n, err := io.Copy(io.Discard, body)
+			if asked != tt.asked || (err == nil) != (tt.asked == 3) || err != nil && !errors.Is(err, ErrTruncated) || (n > int64(tt.size)) != tt.reads {
+				t.Errorf("the caller read %d bytes and %v after %d requests, want %d requests", n, err, asked, tt.asked)
+			}
+			if m.most > tt.most || kept(body) > 0 {
+				t.Errorf("%d bytes were held, in the end %d, want at most %d and nothing", m.most, kept(body), tt.most)
+			}
+			resp.Body.Close()
+		})
+	}
+}
+
+// A host that goes on from a text and counts its chunks by the index goes on in
+// the only choice there is.
+func TestRescue_IndexThatCounts(t *testing.T) {
+	const long = "The quick brown fox jumps over the lazy dog, "
+	says := func(index int, text string) string {
+		return fmt.Sprintf("data: {\"choices\":[{\"index\":%d,\"delta\":{\"content\":%q}}]}\n\n", index, text)
+	}
+	ends := func(index int) string {
+		return strings.Replace(endEvent, `"index":0`, fmt.Sprintf(`"index":%d`, index), 1)
+	}
+	asked := 0
+	rt := over(t, RoundTripperFunc(func(*http.Request) (*http.Response, error) {
+		if asked++; asked == 1 {
+			return answer(200, asStream, says(0, long)), nil
+		}
+		return answer(200, asStream, says(0, "one ")+says(1, "two ")+says(2, "three")+ends(3)+doneEvent), nil
+	}), noBreaker, WithEndpoints(deepSeekAt("a")))
+	want := says(0, long) + says(0, "one ") + says(0, "two ") + says(0, "three") + endEvent + doneEvent
+	if got := asks(t.Context(), rt, chatStream); got.body != want || got.err != nil {
+		t.Errorf("the caller read %v, want %q", got, want)
 	}
 }
 

@@ -64,8 +64,9 @@ func (r *room) fill(src io.Reader, size, limit int64) error {
 	if size = min(size, 1<<20); int64(cap(body)) < size {
 		body = make([]byte, 0, size)
 	}
+	in := progress{Reader: src}
 	for {
-		n, err := src.Read(body[len(body):cap(body)])
+		n, err := in.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
 		r.text = body
 		switch {

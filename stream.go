@@ -33,12 +33,16 @@ type StreamPolicy struct {
 	Hedge time.Duration
 
 	// Rescue is how a streamed chat goes on that breaks behind its first payload.
-	// Rescues draw on RetryPolicy.Budget. Default RescueContinue.
+	// Rescues draw on RetryPolicy.Budget. For them, what an answer says is kept
+	// while it can be gone on from, up to 4 MiB as it stands in JSON: more than the
+	// 384K tokens of DeepSeek's longest answers. Beyond that, none is tried.
+	// Default RescueContinue.
 	Rescue Rescue
 
 	// ErrorFrames has a stream that ends in a typed error tell it in an event of
 	// its wire's own shape before that, for clients in other languages that see
-	// the stream but not the error.
+	// the stream but not the error. Where the host's own event tells of an error,
+	// there is no second.
 	ErrorFrames bool
 
 	// KeepComments passes SSE comments on. By default they are stripped: several

@@ -16,9 +16,9 @@ func (a *attempt) unjudged(resp *http.Response, begun []byte, object bool) (*htt
 		resp.Body.Close()
 		return nil, a.broken(nil, ClassNoFirstToken)
 	}
-	b := &unjudgedBody{attempt: a, src: resp.Body, in: resp.Body, object: object}
+	b := &unjudgedBody{attempt: a, src: resp.Body, in: progress{Reader: resp.Body}, object: object}
 	if begun != nil {
-		b.in = io.MultiReader(bytes.NewReader(begun), resp.Body)
+		b.in.Reader = io.MultiReader(bytes.NewReader(begun), resp.Body)
 		lengthUnknown(resp) // blank lines before the JSON were left out
 	}
 	b.leave = a.watchCaller(&b.read)
@@ -28,10 +28,10 @@ func (a *attempt) unjudged(resp *http.Response, begun []byte, object bool) (*htt
 
 type unjudgedBody struct {
 	attempt *attempt
-	src     io.ReadCloser
-	in      io.Reader
-	object  bool // JSON: must end in a brace
-	last    byte // that is not blank
+	src     io.Closer
+	in      progress // what is to be read of it
+	object  bool     // JSON: must end in a brace
+	last    byte     // that is not blank
 	read    atomic.Int64
 	err     error // it ended in
 	leave   func() bool
@@ -57,7 +57,7 @@ func (b *unjudgedBody) Read(p []byte) (int, error) {
 		err = context.Cause(b.attempt.call)
 		b.attempt.end(ClassCanceled, err, Usage{}, b.read.Load())
 	default:
-		err = &brokenError{ErrTruncated, err}
+		err = truncated(err)
 		b.attempt.end(ClassTruncated, err, Usage{}, b.read.Load())
 	}
 	if b.err = err; err != nil {

@@ -104,9 +104,9 @@ type upload struct {
 // newUpload streams on a body, of which begun was read before. Its reads end
 // with ctx at the latest.
 func newUpload(ctx context.Context, begun []byte, body io.ReadCloser, size int64) *upload {
-	u := &upload{Reader: body, size: size, body: &onceCloser{ReadCloser: body}}
+	u := &upload{Reader: &progress{Reader: body}, size: size, body: &onceCloser{ReadCloser: body}}
 	if ctx.Done() != nil && !inMemory(body) {
-		u.reads = newReads(ctx, body)
+		u.reads = newReads(ctx, u.Reader)
 		u.Reader = u.reads
 	}
 	if begun != nil {

@@ -86,6 +86,7 @@ var chatToJSON = []recasting{
 	{"an index beyond all choices", dataOf(`{"choices":[{"index":1000000000,"delta":{"content":"a"},"finish_reason":"stop"}]}`), ""},
 	{"an index beyond all numbers", dataOf(`{"choices":[{"index":18446744073709551616,"delta":{"content":"a"},"finish_reason":"stop"}]}`), ""},
 	{"an index below them", dataOf(`{"choices":[{"index":-1,"delta":{"content":"a"},"finish_reason":"stop"}]}`), ""},
+	{"an index that counts chunks", dataOf(`{"choices":[{"index":0,"delta":{"content":"a"}}]}`, `{"choices":[{"index":1,"delta":{"content":"b"}}]}`, `{"choices":[{"index":2,"delta":{},"finish_reason":"stop"}]}`, `[DONE]`), ""},
 	{"a tool call's index beyond all", dataOf(`{"choices":[{"index":0,"delta":{"tool_calls":[{"index":128}]},"finish_reason":"stop"}]}`), ""},
 	{"two tool calls of one index", dataOf(`{"choices":[{"delta":{"tool_calls":[{"id":"t1"}]}}]}`, `{"choices":[{"delta":{"tool_calls":[{"id":"t2"}]},"finish_reason":"stop"}]}`), ""},
 	{"a chat that is a prompt's completion", dataOf(`{"choices":[{"index":0,"delta":{},"text":"a","finish_reason":"stop"}]}`), ""},

@@ -104,7 +104,7 @@ func isUsageOnly(data []byte) bool {
 // follow hands each event of a stream to take, if there is one, and reports
 // whether all of them were taken and the answer is whole.
 func follow(w wire.Wire, stream []byte, take func(event gjson.Result) bool) bool {
-	answer, done := wire.Answer{Wire: w}, false
+	answer, done := wire.Answer{Wire: w, Choices: wire.Unknown}, false
 	for event := range events(stream) {
 		switch {
 		case event.Error:
@@ -130,7 +130,7 @@ func follow(w wire.Wire, stream []byte, take func(event gjson.Result) bool) bool
 
 // isWhole reports whether a document is an answer, and all of one.
 func isWhole(w wire.Wire, text []byte) bool {
-	answer := wire.Answer{Wire: w}
+	answer := wire.Answer{Wire: w, Choices: wire.Unknown}
 	return answer.Text(text) < wire.Malformed && answer.Ended()
 }
 

@@ -213,6 +213,11 @@ func dataOf(line []byte) ([]byte, bool) {
 	return value[1:], true
 }
 
+// EndsBlock reports whether a text ends behind the blank line that ends an event.
+func EndsBlock(text []byte) bool {
+	return bytes.HasSuffix(text, []byte("\n\n")) || bytes.HasSuffix(text, []byte("\n\r\n"))
+}
+
 func trimCR(line []byte) []byte {
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		return line[:n-1]

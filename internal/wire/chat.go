@@ -3,7 +3,7 @@ package wire
 // chat takes in a chat completion, a FIM completion, or a chunk of one.
 // API: https://api-docs.deepseek.com/api/create-chat-completion and
 // …/create-completion.
-func (a *Answer) chat(c *cursor) Says {
+func (a *Answer) chat(c *cursor, event bool) Says {
 	says := Nothing
 	failed, code, message, choices := false, false, false, false
 	for c.open(); c.more('}'); {
@@ -12,7 +12,7 @@ func (a *Answer) chat(c *cursor) Says {
 			if c.enter('[') {
 				choices, a.begun = true, true
 				for c.more(']') {
-					says = max(says, a.choice(c))
+					says = max(says, a.choice(c, event))
 				}
 			}
 		case "error":
@@ -34,13 +34,13 @@ func (a *Answer) chat(c *cursor) Says {
 	return says
 }
 
-func (a *Answer) choice(c *cursor) Says {
+func (a *Answer) choice(c *cursor, event bool) Says {
 	says, index, finish, parts := Nothing, 0, value(nil), 0
 	if c.enter('{') {
 		for c.more('}') {
 			switch string(c.key()) {
 			case "index":
-				index = c.value().count(maxChoices - 1)
+				index = c.value().index()
 			case "delta", "message":
 				if carries(c, a.Tape) {
 					says = max(says, Payload)
@@ -65,12 +65,15 @@ func (a *Answer) choice(c *cursor) Says {
 	if a.Tape != nil && (index != 0 || parts > 1) {
 		a.Tape.Other = true
 	}
+	index = a.chosen(index, event)
 	a.seen.add(index)
 	switch string(finish.text()) {
-	case "":
+	case "", "null": // null as a text, too
+		if a.one && says == Payload { // so the last reason was not the last word
+			a.finished = set{}
+		}
 	case "insufficient_system_resource":
 		return OutOfResources
-	case "null": // as a text
 	case "error": // OpenRouter: the host behind it broke off
 		return Failure
 	case "stop", "tool_calls", "function_call", "eos", "stop_sequence", "end_turn":

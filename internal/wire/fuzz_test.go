@@ -25,6 +25,7 @@ func seed(f *testing.F) {
 		`{"choices":[{"index":1.7,"delta":{"tool_calls":[ {"index":0}]},"finish_reason":"length"},null,7,[],{"index":-3,"text":"a","finish_reason":"\u0073top"}]}`,
 		`{"choices":[{"index":9999999999999,"message":{"content":"a\\"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1e999,"completion_tokens":2147483649,"total_tokens":1.9}}`,
 		`{"choices":[{"finish_reason":"insufficient_system_resource"},{"finish_reason":"error"},{"error":{"code":502}}]}`,
+		`{"choices":[{"index":"1","delta":{"content":"a"}},{"index":" 1"},{"index":"2x","finish_reason":"stop"}]}`, `{"choices":[{"index":"0"},{"index":"1e999","delta":{"content":"a"}}]}`,
 		`{"choices":[{"finish_reason":"stop","finish_reason":null,"index":2,"index":0,"delta":{"a":[],"b":{ },"type":"x","role":"y","c":[[]]}}],"choices":{}}`,
 		`{"\u0063hoices":[{"delt\u0061":{"content":"\n"}}],"error":false,"error":null}`,
 		`{"code":1,"code":2,"message":"m","error":"e"}`, `{"code":50603,"message":"busy","data":null}`, `{"code":null,"message":"m"}`,
@@ -367,7 +368,7 @@ func plainly(a *Answer, data []byte, event bool) Says {
 		return Nothing
 	}
 	before := *a
-	says := plainChat(a, n)
+	says := plainChat(a, n, event)
 	if !event && says == Nothing && a.begun && a.seen == (set{}) {
 		*a = before
 		return Malformed
@@ -375,7 +376,7 @@ func plainly(a *Answer, data []byte, event bool) Says {
 	return says
 }
 
-func plainChat(a *Answer, n node) Says {
+func plainChat(a *Answer, n node, event bool) Says {
 	says, code, message, choices, failed := Nothing, false, false, false, false
 	for _, m := range n.(object) {
 		switch m.name {
@@ -391,7 +392,7 @@ func plainChat(a *Answer, n node) Says {
 			l, ok := m.value.(list)
 			choices = choices || ok
 			for _, choice := range l {
-				says = max(says, plainChoice(a, choice))
+				says = max(says, plainChoice(a, choice, event))
 			}
 		}
 	}
@@ -402,13 +403,17 @@ func plainChat(a *Answer, n node) Says {
 	return says
 }
 
-func plainChoice(a *Answer, n node) Says {
+func plainChoice(a *Answer, n node, event bool) Says {
 	says, index, finish := Nothing, 0, ""
 	o, _ := n.(object)
 	for _, m := range o {
 		switch {
 		case m.name == "index":
-			index = number(m.value, maxChoices-1)
+			if text := str(m.value); text != "" && isDigit(text[0]) {
+				v, _ := strconv.ParseFloat(text, 64)
+				m.value = v
+			}
+			index = number(m.value, maxIndex)
 		case m.name == "finish_reason":
 			finish = str(m.value)
 		case m.name == "error" && wrong(m.value):
@@ -416,6 +421,17 @@ func plainChoice(a *Answer, n node) Says {
 		case (m.name == "delta" || m.name == "message") && filled(m.value), m.name == "text" && str(m.value) != "":
 			says = max(says, Payload)
 		}
+	}
+	if int(a.next) == index {
+		a.next++
+	} else {
+		a.next = -1
+	}
+	if event && index > 0 && !a.one { // one choice is asked for
+		a.one, a.seen, a.finished = true, set{}, set{}
+	}
+	if a.one {
+		index = 0
 	}
 	a.seen.add(index)
 	switch {
@@ -426,6 +442,8 @@ func plainChoice(a *Answer, n node) Says {
 	case finish != "" && finish != "null":
 		a.finished.add(index)
 		a.Partial = a.Partial || !slices.Contains([]string{"stop", "tool_calls", "function_call", "eos", "stop_sequence", "end_turn"}, finish)
+	case a.one && says == Payload:
+		a.finished = set{}
 	}
 	return says
 }

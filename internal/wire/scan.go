@@ -355,6 +355,14 @@ func (v value) count(limit int64) int {
 	return int(min(n, limit))
 }
 
+// index reads the index of a choice, which some hosts write as a text.
+func (v value) index() int {
+	if v.is('"') {
+		v = v.text()
+	}
+	return v.count(maxIndex)
+}
+
 // cursor returns one at the beginning of v.
 func (v value) cursor() *cursor { return &cursor{text: v} }
 

@@ -45,8 +45,10 @@ type Answer struct {
 	Spoke   bool  // there was payload
 	Tape    *Tape // of a streamed chat; nil: none is kept
 
-	begun          bool // there was the frame of an answer: a list of choices, a response, a message
-	seen, finished set  // choices by index
+	begun          bool  // there was the frame of an answer: a list of choices, a response, a message
+	one            bool  // indices are no choices: what comes is one choice
+	next           int32 // the next index of a host that counts its chunks by it; -1: this one does not
+	seen, finished set   // choices by index
 }
 
 // A Tape keeps what an answer has said, so that another can go on from there.
@@ -57,6 +59,9 @@ type Tape struct {
 
 // maxChoices is how many choices are told apart, as many as the API allows.
 const maxChoices = 128
+
+// maxIndex bounds an index.
+const maxIndex = 1 << 30
 
 // A set holds indexes below maxChoices.
 type set [maxChoices / 64]uint64
@@ -71,13 +76,49 @@ func (s *set) len() int { return bits.OnesCount64(s[0]) + bits.OnesCount64(s[1])
 // Unknown is the number of choices where nobody could look into the request.
 const Unknown = -1
 
-// Finished reports whether every choice has said why it ended. Where their
-// number is not known, there may always be one more.
-func (a *Answer) Finished() bool { return a.Choices != Unknown && a.Ended() }
+// Finished reports whether every choice that was asked for has said why it
+// ended. Where their number is not known, there may always be one more.
+func (a *Answer) Finished() bool { return a.finished.len() >= a.asked() && a.Ended() }
 
-// Ended reports whether the answer is whole if nothing more comes.
-func (a *Answer) Ended() bool {
-	return a.finished.len() >= min(max(a.Choices, 1), maxChoices) && a.finished == a.seen
+// Ended reports whether the answer is whole if nothing more comes: every choice
+// that was begun has said why it ended. Hosts give fewer than were asked for.
+func (a *Answer) Ended() bool { return a.finished.len() > 0 && a.finished == a.seen }
+
+// asked is how many choices were asked for, more than can be where that is not
+// known. Only chats and prompts have several.
+func (a *Answer) asked() int {
+	switch {
+	case a.Wire != Chat:
+		return 1
+	case a.Choices == Unknown:
+		return maxChoices + 1
+	}
+	return min(max(a.Choices, 1), maxChoices)
+}
+
+// chosen takes in an index of a choice and returns which choice it means. Some
+// hosts count their chunks by it: one beyond the choices asked for shows that
+// indices are no choices, and all is one. A whole answer is not in chunks.
+func (a *Answer) chosen(index int, event bool) int {
+	if a.next++; index != int(a.next)-1 {
+		a.next = -1
+	}
+	if n := a.asked(); event && !a.one && index >= n && n < maxChoices {
+		a.one, a.seen, a.finished = true, set{}, set{}
+	}
+	if a.one {
+		return 0
+	}
+	return index
+}
+
+// counted reports whether indices look like a count of chunks where nobody
+// knows how many choices were asked for: each came once and in turn, and only
+// the last said why it ended.
+func (a *Answer) counted() bool {
+	var last set
+	last.add(int(a.next) - 1)
+	return a.Choices == Unknown && a.next > 1 && a.finished == last
 }
 
 // Begun reports whether the frame of an answer was seen at all.
@@ -94,7 +135,7 @@ func (a *Answer) Event(data []byte) Says {
 	if string(data) == "[DONE]" {
 		// It is no terminator of other wires; nor of an answer of which some
 		// choices have ended and some have not. Hosts do leave all reasons out.
-		if a.Wire != Chat && !a.Finished() || a.finished.len() > 0 && !a.Ended() {
+		if a.Wire != Chat && !a.Finished() || a.finished.len() > 0 && !a.Ended() && !a.counted() {
 			return Nothing
 		}
 		return Done
@@ -142,7 +183,7 @@ func (a *Answer) object(c *cursor, event bool) Says {
 	case a.Wire == Embeddings:
 		return a.embeddings(c)
 	}
-	return a.chat(c)
+	return a.chat(c, event)
 }
 
 // members are those that the wires other than chat look at, in an event or in

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -165,18 +166,116 @@ func TestFinishedTakesEveryChoice(t *testing.T) {
 // and some have not; and where their number is not known, only it is the end.
 func TestTerminator(t *testing.T) {
 	one := []byte(`{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`)
+	other := []byte(`{"choices":[{"index":1,"delta":{"content":"b"}}]}`)
 	a := Answer{Choices: 2}
 	if got := a.Event([]byte("[DONE]")); got != Done {
 		t.Errorf("before any reason the terminator says %v, want %v: hosts leave reasons out", got, Done)
 	}
 	a.Event(one)
-	if got := a.Event([]byte("[DONE]")); got != Nothing {
-		t.Errorf("with one reason of two the terminator says %v, want nothing", got)
+	if got := a.Event([]byte("[DONE]")); got != Done || a.Finished() || !a.Ended() {
+		t.Errorf("with one choice of two, whole, the terminator says %v, want %v: hosts give fewer", got, Done)
+	}
+	a.Event(other)
+	if got := a.Event([]byte("[DONE]")); got != Nothing || a.Ended() {
+		t.Errorf("with one reason of two choices the terminator says %v, want nothing", got)
 	}
 	u := Answer{Choices: Unknown}
 	u.Event(one)
 	if u.Finished() || !u.Ended() || u.Event([]byte("[DONE]")) != Done {
 		t.Errorf("of an unknown number of choices one has ended: finished %v, ended %v", u.Finished(), u.Ended())
+	}
+}
+
+// What hosts write as the index of a choice: each letter of a stream is an event
+// of a choice by that index, "." behind it with a reason for its end, "-" without
+// a text. The terminator ends it, or not.
+func TestIndices(t *testing.T) {
+	for _, tt := range []struct {
+		name            string
+		choices         int
+		events          string
+		done, ended, is bool // the terminator ends it; whole without one; every choice asked for has ended
+	}{
+		{"one choice", 1, "0 0 0.", true, true, true},
+		{"none is asked for", 0, "0 0.", true, true, true},
+		{"chunks are counted", 1, "0 1 2 3.", true, true, true},
+		{"chunks are counted, the last without a text", 1, "0 1 2-.", true, true, true},
+		{"two chunks", 1, "0 1.", true, true, true},
+		{"chunks are counted, and usage follows", 1, "0 1 2. 3-", true, true, true},
+		{"chunks are counted from 1", 1, "1 2 3.", true, true, true},
+		{"chunks are counted, several choices asked for", 2, "0 1 2 3.", true, true, false},
+		{"more chunks than can be told apart", 2, "0 1 200 4000000000.", true, true, false},
+		{"chunks are counted, cut", 1, "0 1 2", true, false, false},
+		{"chunks are counted, text behind a reason", 1, "0 1. 2", true, false, false},
+		{"the only choice is not the first", 1, "1 1 1.", true, true, true},
+		{"a text for an index", 2, `"0" "1" "0". "1".`, true, true, true},
+		{"a text for an index, one choice cut", 2, `"0" "1" "0".`, false, false, false},
+		{"null and -1 are the first", 2, "null -1 0.", true, true, false},
+		{"fewer choices than asked for", 3, "0 0.", true, true, false},
+		{"two choices of three", 3, "0 1 0. 1.", true, true, false},
+		{"one of two cut", 2, "0 1 0.", false, false, false},
+		{"the first of two cut", 2, "0 1 1.", false, false, false},
+		{"all choices", 2, "0 1 1. 0.", true, true, true},
+		{"more choices than asked for, one cut", 2, "0 1 0. 1. 2", true, false, false},
+		{"nobody knows how many", Unknown, "0 0.", true, true, false},
+		{"nobody knows how many, chunks are counted", Unknown, "0 1 2 3.", true, false, false},
+		{"nobody knows how many, more chunks than can be told apart", Unknown, "0 1 2 " + counting(3, 300) + "300.", true, false, false},
+		{"nobody knows how many, one cut", Unknown, "0 1 0 1.", false, false, false},
+		{"nobody knows how many, the last cut", Unknown, "0 1. 2", false, false, false},
+		{"nobody knows how many, and no reasons", Unknown, "0 1 2", true, false, false},
+	} {
+		a := Answer{Choices: tt.choices}
+		for event := range strings.FieldsSeq(tt.events) {
+			event, ends := strings.CutSuffix(event, ".")
+			event, empty := strings.CutSuffix(event, "-")
+			content, reason := "a", "null"
+			if empty {
+				content = ""
+			}
+			if ends {
+				reason = `"stop"`
+			}
+			a.Event(fmt.Appendf(nil, `{"choices":[{"index":%s,"delta":{"content":%q},"finish_reason":%s}]}`, event, content, reason))
+		}
+		ended, is := a.Ended(), a.Finished()
+		if done := a.Event([]byte("[DONE]")) == Done; done != tt.done || ended != tt.ended || is != tt.is {
+			t.Errorf("%s: done %v, ended %v, finished %v, want %v, %v, %v", tt.name, done, ended, is, tt.done, tt.ended, tt.is)
+		}
+	}
+}
+
+func counting(from, to int) string {
+	var b strings.Builder
+	for i := from; i < to; i++ {
+		fmt.Fprintf(&b, "%d ", i)
+	}
+	return b.String()
+}
+
+// In one document, indices are what they say: there are no chunks to count.
+func TestIndicesOfADocument(t *testing.T) {
+	for list, whole := range map[string]bool{
+		`{"index":0,"finish_reason":"stop"}`: true,
+		`{"index":5,"finish_reason":"stop"}`: true,
+		`{"index":0,"message":{"content":"a"}},{"index":1,"message":{"content":"b"},"finish_reason":"stop"}`:                        false,
+		`{"index":0,"message":{"content":"a"},"finish_reason":"stop"},{"index":1,"message":{"content":"b"},"finish_reason":"stop"}`: true,
+	} {
+		var a Answer
+		if a.Text([]byte(`{"choices":[` + list + `]}`)); a.Finished() != whole {
+			t.Errorf("%s: finished %v, want %v", list, a.Finished(), whole)
+		}
+	}
+}
+
+// Other wires have one answer, whatever the request says of choices.
+func TestOneAnswerOnOtherWires(t *testing.T) {
+	for w, last := range map[Wire]string{Responses: `{"type":"response.completed","response":{"status":"completed"}}`, Messages: `{"type":"message_delta","delta":{"stop_reason":"end_turn"}}`} {
+		for _, choices := range []int{3, Unknown} {
+			a := Answer{Wire: w, Choices: choices}
+			if a.Event([]byte(last)); !a.Finished() {
+				t.Errorf("wire %d, %d choices: not finished behind %s", w, choices, last)
+			}
+		}
 	}
 }
 
