@@ -169,7 +169,9 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 	defer func() {
 		if !told { // an Observer panics: nobody is to wait for what does not come
 			s.Close()
-			s.flight.ground()
+			if leads {
+				s.flight.ground()
+			}
 		}
 	}()
 	switch {

@@ -225,9 +225,12 @@ func (f *flight) join(c *call, until time.Time) *sharer {
 	return s
 }
 
-// fly makes the call and brings in its answer.
+// fly makes the call and brings in its answer, unless somebody has made known
+// that nobody will.
 func (f *flight) fly(next http.RoundTripper) {
-	f.flown.Store(true)
+	if !f.flown.CompareAndSwap(false, true) {
+		return
+	}
 	defer func() { f.ended(recover()) }()
 	resp, err := next.RoundTrip(f.call.req)
 	f.land(resp, err)

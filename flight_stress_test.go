@@ -322,3 +322,26 @@ func (b *stressBody) Close() error {
 	})
 	return nil
 }
+
+// Close ends a renewal at the very moment it begins, while others join it:
+// whoever is first, the call is made once or not at all, and they are answered.
+func TestSharing_CloseWhileARenewalBegins(t *testing.T) {
+	for range 300 {
+		rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(CachePolicy{TTL: time.Nanosecond, StaleWhileRevalidate: time.Hour}))
+		asks(t.Context(), rt, chatJSON)
+		var callers sync.WaitGroup
+		callers.Go(func() { asks(t.Context(), rt, chatJSON) }) // begins a renewal
+		callers.Go(func() { rt.Close() })
+		for range 4 {
+			callers.Go(func() {
+				if got := asks(t.Context(), rt, chatJSON, with("Cache-Control", "max-age=0, stale-if-error=0")); got.body != goodJSON || got.err != nil {
+					t.Errorf("who joins the renewal got %v, want an answer", got)
+				}
+			})
+		}
+		callers.Wait()
+		if t.Failed() {
+			return
+		}
+	}
+}
