@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"slices"
 )
 
@@ -16,14 +17,19 @@ import (
 // than once, be it in another case (Go's own decoder takes those for one), or
 // is spelt with escapes or beyond ASCII, where such doubles are hard to see.
 // Such an object opens with < instead of {, so that it equals no sorted one.
+//
+// The form is for keys, not for readers: within it, # and the SHA-256 of an
+// object's form take the place of one longer than maxMoved.
 func Canonical(dst, text []byte, omit ...string) ([]byte, bool) {
 	k := canon{cursor: cursor{text: text}, out: dst, omit: omit}
-	if k.peek() != '{' {
-		return dst, false
-	}
-	k.object(true)
-	return k.out, k.ended()
+	ok := k.whole()
+	return k.out, ok
 }
+
+// maxMoved is the longest form of an object that the object around it sorts as
+// it is. Sorting moves all that an object holds: without a bound, what stands
+// deep within others would be moved as often as it is deep.
+const maxMoved = 256
 
 // A canon writes what its cursor reads.
 type canon struct {
@@ -32,12 +38,22 @@ type canon struct {
 	omit    []string // of the outermost object
 	members []placed // of the objects the cursor is in, those of the innermost last
 	sorted  []byte   // room
+	moved   int      // bytes, sorted or digested: tests bound it
 }
 
 // A placed is a member, and where it stands in out.
 type placed struct {
 	name     []byte
 	from, to int
+}
+
+// whole writes the whole text, if it is an object.
+func (k *canon) whole() bool {
+	if k.peek() != '{' {
+		return false
+	}
+	k.object(true)
+	return k.ended()
 }
 
 // value writes a value, the members of an object sorted, or as they come.
@@ -85,9 +101,14 @@ func (k *canon) object(sorted bool) {
 		for _, m := range members {
 			k.sorted = append(k.sorted, k.out[m.from:m.to]...)
 		}
-		copy(k.out[start+1:], k.sorted)
+		k.moved += copy(k.out[start+1:], k.sorted)
 	}
 	k.out = append(k.out, '}')
+	if form := k.out[start:]; k.depth > 0 && len(form) > maxMoved {
+		k.moved += len(form)
+		sum := sha256.Sum256(form)
+		k.out = append(append(k.out[:start], '#'), sum[:]...)
+	}
 }
 
 func byName(a, b placed) int { return bytes.Compare(a.name, b.name) }

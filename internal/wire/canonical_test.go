@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"strings"
@@ -14,12 +15,16 @@ func canonical(text string) (string, bool) {
 	return string(out), ok
 }
 
+// long is a value that makes the object around it one of which the digest stands.
+var long = `"` + strings.Repeat("x", maxMoved) + `"`
+
 func TestCanonicalIsOne(t *testing.T) {
 	for _, same := range [][]string{
 		{`{"a":1,"b":[2,{"c":3,"d":4}]}`, `{"b":[2,{"d":4,"c":3}],"a":1}`, " {\n\"b\" : [ 2 ,\t{\"d\":4,\"c\":3} ] , \"a\" : 1\r\n} "},
 		{`{}`, `{"stream":true}`, `{"stream_options":{"include_usage":true},"stream":false}`, ` { "stream" : null } `},
 		{`{"a":{"stream":true}}`, `{"a":{"stream":true},"stream":true}`},
 		{`{"a":1,"b":2,"c":3}`, `{"c":3,"b":2,"a":1}`, `{"b":2,"stream":true,"c":3,"a":1}`},
+		{`{"a":{"b":[{"c":` + long + `,"d":1}],"e":2}}`, `{"a":{"e":2,"b":[{"d":1,"c":` + long + `}]}}`},
 	} {
 		want, ok := canonical(same[0])
 		if !ok {
@@ -47,6 +52,8 @@ func TestCanonicalKeepsApart(t *testing.T) {
 		{`{"schema":{"properties":{"a":{},"b":{}}}}`, `{"schema":{"properties":{"b":{},"a":{}}}}`},
 		{`{"a":"b\",\"c\":\"d"}`, `{"a":"b","c":"d"}`},
 		{`{"a":" b"}`, `{"a":"b"}`, `{"a":"b "}`},
+		{`{"a":{"b":[{"c":` + long + `,"d":1}]}}`, `{"a":{"b":[{"c":` + long + `,"d":2}]}}`, `{"a":{"b":[{"C":` + long + `,"d":1}]}}`, `{"a":{"b":[{"c":` + long + `}]}}`},
+		{`{"a":{"b":` + long + `,"B":1}}`, `{"a":{"B":1,"b":` + long + `}}`},
 	} {
 		for i, text := range apart {
 			for _, other := range apart[:i] {
@@ -69,10 +76,51 @@ func TestCanonicalRefuses(t *testing.T) {
 	}
 }
 
+// A body is read, and what it says is moved about, a bounded number of times
+// for each of its bytes, however deep objects stand within objects and whatever
+// order their members have.
+func TestCanonicalIsLinear(t *testing.T) {
+	const size = 1 << 20
+	text := `"` + strings.Repeat("x", size) + `"`
+	for name, body := range map[string]func(depth int) string{
+		"objects in the wrong order": func(n int) string { return strings.Repeat(`{"b":`, n) + text + strings.Repeat(`,"a":1}`, n) },
+		"objects in the right order": func(n int) string { return strings.Repeat(`{"a":1,"b":`, n) + text + strings.Repeat(`}`, n) },
+		"objects in lists":           func(n int) string { return strings.Repeat(`{"b":[`, n/2) + text + strings.Repeat(`],"a":1}`, n/2) },
+		"lists of objects within objects": func(n int) string {
+			return strings.Repeat(`{"b":[{},`, n/2) + text + strings.Repeat(`,{"d":1,"c":2}],"a":1}`, n/2)
+		},
+		"schemas": func(n int) string { return strings.Repeat(`{"properties":`, n) + text + strings.Repeat(`,"a":1}`, n) },
+		"doubles": func(n int) string { return strings.Repeat(`{"b":`, n) + text + strings.Repeat(`,"B":1}`, n) },
+		"small objects": func(n int) string {
+			one := strings.Repeat(`{"b":`, n) + "1" + strings.Repeat(`,"a":1}`, n)
+			return `{"b":[` + one + strings.Repeat(","+one, size/len(one)) + `],"a":1}`
+		},
+		"many members": func(int) string {
+			var b strings.Builder
+			for i := range size / 16 {
+				fmt.Fprintf(&b, `,"%08x":1`, (i*40503)%(size/16))
+			}
+			return "{" + b.String()[1:] + "}"
+		},
+	} {
+		for _, depth := range []int{2, 990} {
+			in := []byte(body(depth))
+			k := canon{cursor: cursor{text: in}}
+			if ok := k.whole(); !ok {
+				t.Fatalf("%s, %d deep: is no canonical text", name, depth)
+			}
+			if limit := 40 * len(in); k.moved > limit {
+				t.Errorf("%s, %d deep: %d bytes are moved for %d, want at most %d", name, depth, k.moved, len(in), limit)
+			}
+		}
+	}
+}
+
 // What has one canonical form says one thing, whatever order is made of it.
 func FuzzCanonical(f *testing.F) {
 	f.Add([]byte(`{"a":1,"b":[{"c":"\u00e9","d":1.50}],"stream":true}`), uint64(1))
 	f.Add([]byte(`{"a":1,"A":2,"\u0061":3}`), uint64(2))
+	f.Add([]byte(`{"a":{"c":`+long+`,"b":1},"b":[{"c":[{"b":`+long+`,"a":2}]}]}`), uint64(3))
 	f.Fuzz(func(t *testing.T, text []byte, seed uint64) {
 		out, ok := Canonical([]byte("x"), text)
 		if ok != (Valid(text) && bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{"))) || out[0] != 'x' {
