@@ -227,7 +227,7 @@ func (k *cache) lookUp(c *call) *entry {
 		return e
 	}
 	// Another process may have what is not here, or a newer one.
-	if other := k.store.get(c, c.sought.key.String()); other != nil && (e == nil || other.Stored.After(e.Stored)) {
+	if other := k.store.get(c, c.sought.key.String()); other != nil && other.mayBeGiven(c) && (e == nil || other.Stored.After(e.Stored)) {
 		e = other
 		k.kept.Put(c.sought.key, e, e.size())
 		k.spell(c)

@@ -1093,6 +1093,147 @@ func TestReadWish(t *testing.T) {
 	}
 }
 
+// adding sets a header's lines, each as it is, on each response.
+func adding(base handler, name string, lines ...string) handler {
+	return func(req *http.Request) (*http.Response, error) {
+		resp, err := base(req)
+		if resp != nil && len(lines) > 0 {
+			resp.Header[name] = lines
+		}
+		return resp, err
+	}
+}
+
+// What an answer says of itself is heeded: RFC 9111, sections 3 and 5.2.2.
+func TestCache_AnswersThatAreNotToBeKept(t *testing.T) {
+	team := func(*http.Request) string { return "team" }
+	for _, tt := range []struct {
+		name    string
+		lines   []string
+		private bool // kept for its own credential
+		shared  bool // kept for a scope that has several
+	}{
+		{"nothing", nil, true, true},
+		{"no-store", []string{"no-store"}, false, false},
+		{"no-store in capitals", []string{"No-STORE"}, false, false},
+		{"no-store among others", []string{"no-cache, no-store,max-age=0"}, false, false},
+		{"no-store in another line", []string{"max-age=60", "must-revalidate , no-store"}, false, false},
+		{"no-store with blanks and tabs", []string{" ,\t no-store \t, "}, false, false},
+		{"no-store with an argument", []string{`no-store="x"`}, false, false},
+		{"no-store behind a quoted comma", []string{`ext="a, b", no-store`}, false, false},
+		{"no-store behind a quoted quote", []string{`ext="a\", b", no-store`}, false, false},
+		{"no-store behind a quote without an end", []string{`ext="a, no-store`}, false, false},
+		{"no-store within quotes", []string{`ext="a, no-store, b"`}, true, true},
+		{"another name", []string{"no-storefront, xno-store, x=no-store"}, true, true},
+		{"private", []string{"private"}, true, false},
+		{"private in capitals", []string{"max-age=0", "PRIVATE"}, true, false},
+		{"private headers", []string{`private="X-Mine, x-yours"`}, true, true},
+		{"what browsers and SSE have by habit", []string{"no-cache, must-revalidate, max-age=0, proxy-revalidate"}, true, true},
+		{"public", []string{"public, s-maxage=0"}, true, true},
+	} {
+		for _, form := range []struct{ ask, contentType, text string }{{chatJSON, asJSON, goodJSON}, {chatStream, asStream, wholeStream}} {
+			for _, scoped := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%s/scoped=%v", tt.name, form.contentType, scoped), func(t *testing.T) {
+					policy, kept := CachePolicy{Store: &memoryStore{}}, tt.private
+					if scoped {
+						policy.Scope, kept = team, tt.shared
+					}
+					base := newHosts(adding(gives(200, form.contentType, form.text), "Cache-Control", tt.lines...))
+					rt := over(t, base, WithCache(policy))
+					for range 2 {
+						if got := asks(t.Context(), rt, form.ask); got.body != form.text || got.err != nil {
+							t.Fatalf("got %v, want the answer", got)
+						}
+					}
+					rt.Close()
+					if got := base.count("") == 1; got != kept {
+						t.Errorf("the second was a hit: %v, want %v", got, kept)
+					}
+					if got := len(policy.Store.(*memoryStore).all) == 1; got != kept || got != (rt.Status().Cache.Entries == 1) {
+						t.Errorf("the Store has it: %v, want %v; %d in memory", got, kept, rt.Status().Cache.Entries)
+					}
+				})
+			}
+		}
+	}
+}
+
+// Of the headers of an answer, those go no further than to its caller that are
+// named as his.
+func TestCache_HeadersThatAreNotToBeKept(t *testing.T) {
+	for _, control := range []string{`private="X-Mine, x-yours"`, `no-cache="x-mine", private="X-YOURS"`, `private=X-Mine, private="X-Yours"`} {
+		rt := over(t, newHosts(gives(200, asJSON, goodJSON, "Cache-Control", control, "X-Mine", "1", "X-Yours", "2", "X-Any", "3", "Connection", "close, x-hop", "X-Hop", "4")),
+			WithCache(CachePolicy{Scope: func(*http.Request) string { return "team" }}))
+		if got := asks(t.Context(), rt, chatJSON); got.header("X-Mine") != "1" || got.header("X-Yours") != "2" {
+			t.Errorf("%s: the first caller's header is %v, want all of it", control, got.resp.Header)
+		}
+		got := asks(t.Context(), rt, chatJSON)
+		if !strings.Contains(got.header("Cache-Status"), "hit") || got.header("X-Mine")+got.header("X-Yours")+got.header("X-Hop") != "" || got.header("X-Any") != "3" {
+			t.Errorf("%s: a hit's header is %v, want X-Any alone of those", control, got.resp.Header)
+		}
+	}
+}
+
+// An application that knows better than its host takes the directive out.
+func TestCache_MiddlewareMayTakeNoStoreOut(t *testing.T) {
+	base := newHosts(gives(200, asJSON, goodJSON, "Cache-Control", "no-store"))
+	rt := over(t, base, WithCache(CachePolicy{}), WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper {
+		return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			resp, err := next.RoundTrip(req)
+			if resp != nil {
+				resp.Header.Del("Cache-Control")
+			}
+			return resp, err
+		})
+	}))
+	for range 2 {
+		asks(t.Context(), rt, chatJSON)
+	}
+	if n := base.count(""); n != 1 {
+		t.Errorf("%d attempts, want 1", n)
+	}
+}
+
+// What another process keeps against its answer's word, an older version of
+// this one say, is not given.
+func TestCache_StoredAgainstTheAnswersWord(t *testing.T) {
+	for _, control := range []string{"no-store", "private"} {
+		store := &memoryStore{}
+		policy := CachePolicy{Store: store, Scope: func(*http.Request) string { return "team" }}
+		keeps := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(policy))
+		asks(t.Context(), keeps, chatJSON)
+		keeps.Close()
+		for key, stored := range store.all {
+			e, err := decodeEntry(key, stored, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Header.Set("Cache-Control", control)
+			store.all[key] = e.encode(key)
+		}
+		base := newHosts(gives(200, asJSON, goodJSON))
+		if got := asks(t.Context(), over(t, base, WithCache(policy)), chatJSON); base.count("") != 1 || strings.Contains(got.header("Cache-Status"), "hit") {
+			t.Errorf("%s: got %v, want the host's", control, got)
+		}
+	}
+}
+
+// A stream that is gone on from by a host that says no-store is not kept.
+func TestCache_RescuedBehindNoStore(t *testing.T) {
+	for _, control := range []string{"", "no-store"} {
+		base := newHosts(nil)
+		base.set("a", breaks(asStream, goodEvent))
+		base.set("b", gives(200, asStream, goodEvent+endEvent+doneEvent, "Cache-Control", control))
+		rt := over(t, base, WithCache(CachePolicy{}), WithEndpoints(at("a")...), WithBackup(at("b")...), WithStream(StreamPolicy{Rescue: RescueRestart}))
+		if got := asks(t.Context(), rt, chatStream); got.err != nil || base.count("b") != 1 {
+			t.Fatalf("got %v, %d attempts at the backup, want a rescue", got, base.count("b"))
+		}
+		if kept := rt.Status().Cache.Entries == 1; kept != (control == "") {
+			t.Errorf("with %q kept: %v", control, kept)
+		}
+	}
+}
+
 func TestCacheDeterministic(t *testing.T) {
 	for _, tt := range []struct {
 		temperature string

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,24 +28,42 @@ type entry struct {
 	body     []byte
 }
 
-// notKept are the headers of an answer that speak of its way, or of its first
-// caller.
+// notKept are the headers of an answer that speak of its way, in lower case.
 var notKept = []string{
-	"Set-Cookie", "Date", "Content-Length", "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Trailer", "Age", "Cache-Status",
-	"Retry-After", "Retry-After-Ms", "Openai-Organization", "Openai-Processing-Ms", headerRetry, headerAttempts,
+	"date", "content-length", "connection", "keep-alive", "proxy-connection", "transfer-encoding", "trailer", "age", "cache-status", "openai-processing-ms",
+	strings.ToLower(headerAttempts),
 }
 
-func keptHeader(h http.Header) http.Header {
-	h = h.Clone()
-	for _, name := range notKept {
-		delete(h, name)
+// ofTheFirst are parts of the names of headers that speak of its first caller:
+// of the account, and of what was left of its limits then.
+var ofTheFirst = []string{
+	"cookie", "authenticat", "retry", "limit", "quota", "credit", "balance", "budget", "spend", "billing",
+	"organization", "project", "account", "tenant", "customer",
+}
+
+// keptHeader is what others than its first caller see of an answer's header, in
+// a scope of one credential or one that is shared.
+func keptHeader(h http.Header, shared bool) http.Header {
+	_, own := reachOf(h, shared)
+	for _, line := range h["Connection"] {
+		own = append(own, listed(line)...) // RFC 9110, section 7.6.1
 	}
-	for name := range h {
-		if strings.Contains(strings.ToLower(name), "ratelimit") { // what was left of it then
-			delete(h, name)
+	kept := make(http.Header, len(h))
+	for name, values := range h {
+		lower := strings.ToLower(name)
+		isPart := func(part string) bool { return strings.Contains(lower, part) }
+		if !slices.Contains(notKept, lower) && !slices.Contains(own, lower) && !slices.ContainsFunc(ofTheFirst, isPart) {
+			kept[name] = slices.Clone(values)
 		}
 	}
-	return h
+	return kept
+}
+
+// mayBeGiven reports whether the answer's own word allows it to be given to a
+// call: what another process keeps may be an older version's.
+func (e *entry) mayBeGiven(c *call) bool {
+	r, _ := reachOf(e.Header, c.sought.scope.Shared())
+	return r == everywhere
 }
 
 // size is about what the entry takes of memory.

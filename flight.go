@@ -246,7 +246,10 @@ func (f *flight) land(resp *http.Response, err error) {
 		f.mu.Lock()
 		f.body = resp.Body
 		f.mu.Unlock()
-		f.record.begin(resp)
+		f.record.begin(f.call, resp)
+		if f.record.goes() == nowhereElse {
+			f.cache.forget(f)
+		}
 		switch b := resp.Body.(type) {
 		case recorded:
 			f.record.streamed = true

@@ -748,3 +748,124 @@ func TestWhatSharersDoNotShare(t *testing.T) {
 		}
 	})
 }
+
+// A follower sees of the answer's headers what a hit would show, whatever it is
+// given of: nothing that speaks of the leader's account, or of the way.
+func TestSharing_FollowersSeeWhatAHitShows(t *testing.T) {
+	own := []string{
+		"Set-Cookie", "session=1", "X-Ratelimit-Remaining-Requests", "7", "Ratelimit-Limit", "8", "Anthropic-Ratelimit-Tokens-Reset", "9", "X-Rate-Limit-Reset", "10",
+		"Openai-Organization", "org-1", "Openai-Project", "proj-1", "Anthropic-Organization-Id", "org-2", "Openai-Processing-Ms", "3",
+		"X-Should-Retry", "false", "Retry-After", "5", "Retry-After-Ms", "5000", "Www-Authenticate", "Bearer", "Authentication-Info", "x", "Proxy-Authenticate", "x",
+		"X-Litellm-Key-Spend", "0.1", "X-Quota-Remaining", "3", "X-Credits-Remaining", "4", "X-Account-Balance", "5",
+		"Keep-Alive", "timeout=5", "Connection", "close, x-hop", "X-Hop", "1", "Trailer", "X-Trailer", "Age", "7", "Content-Length", "100",
+	}
+	shown := []string{"X-Id", "7", "X-Ds-Trace-Id", "8"}
+	team := CachePolicy{Scope: func(*http.Request) string { return "team" }}
+	for _, tt := range []struct{ name, leads, contentType, text, follows string }{
+		{"JSON", chatJSON, asJSON, goodJSON, chatJSON},
+		{"a stream", chatStream, asStream, event("hi") + finishEvent + doneEvent, chatStream},
+		{"JSON of a stream", chatStream, asStream, event("hi") + finishEvent + doneEvent, chatJSON},
+		{"a stream of JSON", chatJSON, asJSON, goodJSON, chatStream},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(func(req *http.Request) (*http.Response, error) {
+					elapse(time.Second)
+					resp, err := gives(200, tt.contentType, tt.text, append(slices.Clone(own), shown...)...)(req)
+					resp.Trailer = http.Header{"X-Trailer": {"org-1"}}
+					return resp, err
+				})
+				rt := over(t, base, WithCache(team), WithEndpoints(deepSeekAt("a")))
+				leader := calls(t, rt, tt.leads)
+				follower := calls(t, rt, tt.follows, with("Authorization", "Bearer sk-other"))
+				elapse(time.Minute)
+				synctest.Wait()
+				hit := calls(t, rt, tt.follows, with("Authorization", "Bearer sk-third"))
+				if base.count("") != 1 || follower.ended != io.EOF || hit.read.String() != follower.read.String() {
+					t.Fatalf("%d attempts; the follower read %q, %v, a hit %q", base.count(""), follower.read.String(), follower.ended, hit.read.String())
+				}
+				got, want := follower.resp.Header.Clone(), hit.resp.Header.Clone()
+				for _, name := range []string{"Age", "Cache-Status"} { // of the hit itself
+					got.Del(name)
+					want.Del(name)
+				}
+				if !maps.EqualFunc(got, want, slices.Equal) || len(follower.resp.Trailer) > 0 {
+					t.Errorf("the follower's header is %v, trailer %v, want that of a hit, %v", got, follower.resp.Trailer, want)
+				}
+				for i := 0; i < len(own); i += 2 {
+					if v, ok := got[own[i]]; ok {
+						t.Errorf("the follower sees %s: %v", own[i], v)
+					}
+					if own[i] != "Content-Length" && own[i] != "Age" && leader.resp.Header.Get(own[i]) != own[i+1] {
+						t.Errorf("the leader's %s is %q, want %q", own[i], leader.resp.Header.Get(own[i]), own[i+1])
+					}
+				}
+				for i := 0; i < len(shown); i += 2 {
+					if got.Get(shown[i]) != shown[i+1] {
+						t.Errorf("the follower's %s is %q, want %q", shown[i], got.Get(shown[i]), shown[i+1])
+					}
+				}
+			})
+		})
+	}
+}
+
+// An answer that is not to be stored is not to be used for another call either
+// (RFC 9111, section 5.2.2.5); one that is private is its credential's.
+func TestSharing_AnswersThatAreNotToBeShared(t *testing.T) {
+	for _, tt := range []struct {
+		control string
+		other   bool // of another credential, in one scope
+		asked   int
+	}{
+		{"", true, 1}, {"no-store", false, 2}, {"no-store", true, 2}, {"private", false, 1}, {"private", true, 2}, {"no-cache", true, 1},
+	} {
+		for _, ask := range [][2]string{{chatJSON, chatJSON}, {chatStream, chatStream}, {chatJSON, chatStream}, {chatStream, chatJSON}} {
+			t.Run(fmt.Sprintf("%s/other=%v/%d,%d", tt.control, tt.other, len(ask[0]), len(ask[1])), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					base := newHosts(func(req *http.Request) (*http.Response, error) {
+						elapse(time.Second)
+						contentType, text := asJSON, goodJSON
+						if callOf(req.Context()).look.stream {
+							contentType, text = asStream, event("hi")+finishEvent+doneEvent
+						}
+						return gives(200, contentType, text, "Cache-Control", tt.control)(req)
+					})
+					rt := over(t, base, WithCache(CachePolicy{Scope: func(*http.Request) string { return "team" }}), WithEndpoints(deepSeekAt("a")))
+					calls(t, rt, ask[0])
+					key := "Bearer sk-caller"
+					if tt.other {
+						key = "Bearer sk-other"
+					}
+					follower := calls(t, rt, ask[1], with("Authorization", key))
+					elapse(time.Minute)
+					synctest.Wait()
+					if !strings.Contains(follower.read.String(), "hi") || follower.ended != io.EOF || base.count("") != tt.asked {
+						t.Errorf("the follower read %q, %v; %d attempts, want %d", follower.read.String(), follower.ended, base.count(""), tt.asked)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A stream that is not to be stored is joined by nobody, however long it lasts.
+func TestSharing_NobodyJoinsWhatIsNotToBeStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, opened := streams(t)
+		rt := over(t, RoundTripperFunc(adding(base.RoundTrip, "Cache-Control", "no-store")), WithCache(CachePolicy{}))
+		calls(t, rt, chatStream)
+		f := <-opened
+		f.events <- event("1")
+		synctest.Wait()
+		calls(t, rt, chatStream)
+		if len(opened) != 1 {
+			t.Errorf("%d more attempts for another caller, want 1", len(opened))
+		}
+		close(f.events)
+		if len(opened) == 1 {
+			close((<-opened).events)
+		}
+		synctest.Wait()
+	})
+}

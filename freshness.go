@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"errors"
+	"iter"
 	"math"
 	"net/http"
 	"strconv"
@@ -39,9 +40,8 @@ func readWish(h http.Header, over string, stream bool) wish {
 }
 
 func (w *wish) read(value string) {
-	for directive := range strings.SplitSeq(value, ",") {
-		name, arg, given := strings.Cut(strings.TrimSpace(directive), "=")
-		switch strings.ToLower(name) {
+	for d := range directives(value) {
+		switch d.name {
 		case "no-store":
 			w.noStore = true
 		case "no-cache":
@@ -49,24 +49,113 @@ func (w *wish) read(value string) {
 		case "only-if-cached":
 			w.onlyIfCached = true
 		case "max-age":
-			w.maxAge = deltaSeconds(arg, w.maxAge)
+			w.maxAge = deltaSeconds(d.arg, w.maxAge)
 		case "min-fresh":
-			w.minFresh = deltaSeconds(arg, w.minFresh)
+			w.minFresh = deltaSeconds(d.arg, w.minFresh)
 		case "max-stale":
-			if !given { // of any age
+			if !d.given { // of any age
 				w.maxStale = unlimited
 			} else {
-				w.maxStale = deltaSeconds(arg, w.maxStale)
+				w.maxStale = deltaSeconds(d.arg, w.maxStale)
 			}
 		case "stale-if-error":
-			w.staleIfError = deltaSeconds(arg, w.staleIfError)
+			w.staleIfError = deltaSeconds(d.arg, w.staleIfError)
 		}
 	}
 }
 
+// A directive is one of a Cache-Control: its name in lower case, and its
+// argument without quotes.
+type directive struct {
+	name, arg string
+	given     bool // an argument, if an empty one
+}
+
+// directives reads a line of Cache-Control: RFC 9111, section 5.2.
+func directives(line string) iter.Seq[directive] {
+	return func(yield func(directive) bool) {
+		for line != "" {
+			end := directiveEnd(line)
+			name, arg, given := strings.Cut(line[:end], "=")
+			line = line[min(end+1, len(line)):]
+			d := directive{strings.ToLower(strings.Trim(name, " \t")), strings.Trim(arg, "\" \t"), given}
+			if d.name != "" && !yield(d) {
+				return
+			}
+		}
+	}
+}
+
+// directiveEnd is where the first directive ends: at a comma that no quotes are
+// around. A quote that never ends is none.
+func directiveEnd(line string) int {
+	for i := 0; i < len(line); i++ {
+		switch line[i] {
+		case ',':
+			return i
+		case '"':
+			i += quoted(line[i:])
+		}
+	}
+	return len(line)
+}
+
+// quoted is how far the quote that ends a quoted string is behind the one that
+// begins it; 0: there is none.
+func quoted(text string) int {
+	for i := 1; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i
+		}
+	}
+	return 0
+}
+
+// A reach says how far an answer may go, by its own Cache-Control.
+type reach int
+
+const (
+	everywhere  reach = iota // in its scope
+	itsOwn                   // to callers of the credential that it was asked for with
+	nowhereElse              // to its one caller
+)
+
+// reachOf says how far an answer of that header may go, and which of its fields
+// go no further than to its caller. What is private is no matter for a scope
+// of one credential, which is a private cache. RFC 9111, sections 3 and 5.2.2.
+func reachOf(h http.Header, shared bool) (r reach, fields []string) {
+	for name, lines := range h {
+		if !strings.EqualFold(name, "Cache-Control") {
+			continue
+		}
+		for _, line := range lines {
+			for d := range directives(line) {
+				private := d.name == "private" && shared
+				switch {
+				case d.name == "no-store":
+					r = nowhereElse
+				case private && d.arg == "":
+					r = max(r, itsOwn)
+				case private, d.name == "no-cache":
+					fields = append(fields, listed(d.arg)...)
+				}
+			}
+		}
+	}
+	return r, fields
+}
+
+// listed are the members of a list, in lower case.
+func listed(list string) []string {
+	return strings.FieldsFunc(strings.ToLower(list), func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+}
+
 // deltaSeconds reads a directive's seconds; what is none leaves def.
 func deltaSeconds(arg string, def time.Duration) time.Duration {
-	n, err := strconv.ParseUint(strings.Trim(arg, `"`), 10, 31)
+	n, err := strconv.ParseUint(arg, 10, 31)
 	if err != nil && !errors.Is(err, strconv.ErrRange) { // n is the most, then, as RFC 9111, section 1.2.2, has it
 		return def
 	}

@@ -7,8 +7,11 @@ import (
 
 // A recorder notes when the answer that goes through a body is whole.
 type recorder struct {
-	mu       sync.Mutex  // guards what follows
-	header   http.Header // nil: not to be kept
+	header http.Header // of a good answer, as others see it; nil: it is none
+	shared bool        // the scope is several credentials'
+
+	mu       sync.Mutex // guards what follows
+	reach    reach
 	written  int64
 	done     bool // nothing is missing
 	whole    bool // and it is one to keep
@@ -20,11 +23,30 @@ type recorder struct {
 // A recorded body is a stream that has a recorder follow what its caller gets.
 type recorded interface{ record(*recorder) }
 
-// begin notes what comes.
-func (r *recorder) begin(resp *http.Response) {
+// begin notes what comes for a call.
+func (r *recorder) begin(c *call, resp *http.Response) {
+	r.shared = c.sought.scope.Shared()
+	r.heed(resp.Header)
 	if resp.StatusCode == http.StatusOK {
-		r.header = keptHeader(resp.Header)
+		r.header = keptHeader(resp.Header, r.shared)
 	}
+}
+
+// heed notes how far what comes, or what the answer goes on with, may go.
+func (r *recorder) heed(h http.Header) {
+	if r != nil {
+		now, _ := reachOf(h, r.shared)
+		r.mu.Lock()
+		r.reach = max(r.reach, now)
+		r.mu.Unlock()
+	}
+}
+
+// goes says how far the answer may go.
+func (r *recorder) goes() reach {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reach
 }
 
 func (r *recorder) write(p []byte) {
@@ -43,7 +65,7 @@ func (r *recorder) keep(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.done, r.endpoint, r.usage = true, a.endpoint.Name, a.answer.Usage.TotalTokens > 0
-	r.whole = a.answer.Finished() && !a.answer.Partial && a.answer.Spoke && r.header != nil
+	r.whole = a.answer.Finished() && !a.answer.Partial && a.answer.Spoke && r.header != nil && r.reach == everywhere
 }
 
 func (r *recorder) keepable() bool {

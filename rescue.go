@@ -363,6 +363,7 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 			continue
 		}
 		if next, ok := resp.Body.(*streamBody); ok {
+			r.keeps.heed(resp.Header)
 			return next
 		}
 		resp.Body.Close()

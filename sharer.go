@@ -74,12 +74,15 @@ func (s *sharer) await() (resp *http.Response, err error, ok bool) {
 }
 
 // suits reports whether what came is this caller's, too. What was said to one
-// credential is nobody else's, but for answers: they are the scope's.
+// credential is nobody else's, but for answers: they are the scope's. What is
+// not to be stored is not to be used for another call at all: RFC 9111,
+// section 5.2.2.5.
 func (f *flight) suits(c *call) bool {
+	goes := f.record.goes()
 	switch {
-	case f.err != nil && !f.call.exhausted:
+	case f.err != nil && !f.call.exhausted, goes == nowhereElse:
 		return false
-	case f.err != nil, f.resp.StatusCode != http.StatusOK:
+	case f.err != nil, f.resp.StatusCode != http.StatusOK, goes == itsOwn:
 		return f.call.credential() == c.credential()
 	}
 	return true
@@ -93,16 +96,25 @@ func (f *flight) takePanic() any {
 	return p
 }
 
-// response is what came, for this caller, but for the body.
+// response is what came, for this caller, but for the body. Others than the
+// leader see what a hit would show; of a failure, which is shared by callers of
+// one credential, what it says of trying again.
 func (s *sharer) response() *http.Response {
+	f := s.flight
 	resp := new(http.Response)
-	*resp = *s.flight.resp
-	resp.Header = resp.Header.Clone()
+	*resp = *f.resp
 	resp.Request = s.call.req
-	if s != s.flight.leader {
-		resp.Trailer = nil
-		delete(resp.Header, "Set-Cookie") // who shares a scope may be somebody else
+	switch {
+	case s == f.leader:
+		resp.Header = f.resp.Header.Clone()
+		return resp
+	case f.record.header != nil:
+		resp.Header = f.record.header.Clone()
+	default:
+		resp.Header = f.resp.Header.Clone()
+		delete(resp.Header, "Set-Cookie") // they may have sessions of their own
 	}
+	resp.Trailer = nil
 	return resp
 }
 

@@ -28,6 +28,9 @@ func OfName(name string) Scope {
 	return Scope{sha256.Sum256([]byte(name)), 'n'}
 }
 
+// Shared reports whether callers of several credentials may be in the scope.
+func (s Scope) Shared() bool { return s.kind == 'n' }
+
 // A Key stands for one question in one scope. The zero Key stands for none.
 type Key struct{ sum [sha256.Size]byte }
 
