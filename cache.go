@@ -84,7 +84,7 @@ func newCache(t *Transport, p CachePolicy) *cache {
 func (k *cache) middleware(next http.RoundTripper) http.RoundTripper {
 	return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		c := callOf(req.Context())
-		w := readWish(req.Header, c.CacheControl, c.look.stream)
+		w := readWish(req.Header, c.CacheControl, c.form() != formJSON)
 		if w.noStore || !k.covers(c) {
 			if w.onlyIfCached {
 				return k.refuse(c), nil

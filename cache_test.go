@@ -3,6 +3,7 @@ package breakwater
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -196,7 +197,6 @@ func TestCacheReplaysByteForByte(t *testing.T) {
 		{"stream with comments", chatStream, asStream, ": keep-alive\n\n" + goodEvent + ": keep-alive\n\n" + endEvent + doneEvent, nil},
 		{"stream with comments kept", chatStream, asStream, ": keep-alive\n\n" + goodEvent + ": keep-alive\n\n" + endEvent + doneEvent,
 			[]Option{WithStream(StreamPolicy{KeepComments: true})}},
-		{"stream for a JSON question", chatJSON, asStream, wholeStream, nil},
 	} {
 		for _, reader := range []struct {
 			name string
@@ -949,6 +949,151 @@ func TestCacheAnswersInEitherForm(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// asking are callers by what they say of the form they want: members of their
+// body, their Accept, and whether that is clear, and what then.
+var asking = []struct {
+	members, accept string
+	clear, stream   bool
+}{
+	{``, "", true, false}, {`"stream":false`, "application/json", true, false}, {`"stream":null`, "*/*", true, false}, {`"stream":false,"stream":null`, "", true, false},
+	{`"stream":true`, "", true, true}, {`"stream":true`, "text/event-stream", true, true}, {`"stream":true`, "application/json", true, true}, {`"stream":true,"stream":true`, "", true, true},
+	{`"stream":true,"stream_options":{"include_usage":true}`, "", true, true}, {`"stream":true,"stream_options":{"include_usage":false}`, "", true, true}, {`"stream":true,"stream_options":null`, "", true, true},
+	{`"stream":1`, "", false, false}, {`"stream":0`, "", false, false}, {`"stream":"true"`, "", false, false}, {`"stream":"false"`, "", false, false}, {`"stream":{}`, "", false, false}, {`"stream":[]`, "", false, false},
+	{`"stream":true,"stream":false`, "", false, false}, {`"stream":false,"stream":true`, "", false, false}, {`"stream":true,"stream":1`, "", false, false}, {`"stream":true,"\u0073tream":false`, "", false, false},
+	{`"Stream":true`, "", false, false}, {`"STREAM":true,"stream":false`, "", false, false},
+	{``, "text/event-stream", false, false}, {``, "application/json, Text/Event-Stream;q=0.9", false, false}, {`"stream":false`, "text/event-stream", false, false},
+	{`"stream":true,"stream_options":{"include_usage":1}`, "", false, false}, {`"stream":true,"stream_options":{"include_usage":true,"include_usage":false}`, "", false, false},
+	{`"stream":true,"stream_options":{"include_usage":true},"stream_options":{}`, "", false, false}, {`"stream":true,"stream_options":{"Include_Usage":true}`, "", false, false},
+	{`"stream":true,"stream_options":"x"`, "", false, false}, {`"stream":true,"stream_options":{"continuous_usage_stats":true}`, "", false, false}, {`"stream":true,"Stream_Options":{"include_usage":true}`, "", false, false},
+}
+
+// Whoever asked before, however he spelt it, and whatever the host made of that:
+// who asks for JSON gets JSON, who asks for a stream gets one, with its usage in
+// an event of its own if he asks for that, from the cache as live.
+func TestCache_TheFormAskedForIsGiven(t *testing.T) {
+	streamed := func(req *http.Request) string {
+		if callOf(req.Context()).form() == formStream {
+			return goodEvent + finishEvent + doneEvent
+		}
+		return goodEvent + endEvent + usageEvent + doneEvent
+	}
+	for _, live := range []bool{false, true} {
+		for i, first := range asking {
+			for _, came := range []string{asJSON, asStream} {
+				for j, second := range asking {
+					if !second.clear {
+						continue
+					}
+					t.Run(fmt.Sprintf("live=%v/%d %s %s comes as %s/%d %s", live, i, first.members, first.accept, came, j, second.members), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) {
+							asked := 0
+							base := newHosts(func(req *http.Request) (*http.Response, error) {
+								asked++
+								events := asked == 1 && came == asStream || asked > 1 && second.stream
+								if live {
+									elapse(time.Second)
+								}
+								if events {
+									return answer(200, asStream, streamed(req)), nil
+								}
+								return answer(200, asJSON, goodJSON), nil
+							})
+							rt := over(t, base, WithCache(CachePolicy{}))
+							one := calls(t, rt, asksSo(first.members), with("Accept", first.accept))
+							two := calls(t, rt, asksSo(second.members), with("Accept", second.accept))
+							elapse(time.Minute)
+							synctest.Wait()
+							if one.ended != io.EOF || two.ended != io.EOF || two.err != nil {
+								t.Fatalf("got %v and %v, %v, want two answers", one.ended, two.ended, two.err)
+							}
+							text, kind := two.read.String(), two.resp.Header.Get("Content-Type")
+							if isJSON := json.Valid([]byte(text)) && kind == asJSON; isJSON == second.stream {
+								t.Errorf("the second got %s of type %s", text, kind)
+							}
+							usages := strings.Count(text, `"choices":[],"usage"`)
+							if second.stream && (kind != asStream || !strings.Contains(text, "hi") || !strings.HasSuffix(text, doneEvent) || usages > 0 && !strings.Contains(second.members, `:{"include_usage":true}`)) {
+								t.Errorf("the second got %s of type %s", text, kind)
+							}
+							if !first.clear && base.count("") != 2 {
+								t.Errorf("%d attempts, want 2: what the first asked for is anybody's guess", base.count(""))
+							}
+						})
+					})
+				}
+			}
+		}
+	}
+}
+
+// asksSo is a question whose body has those members beside.
+func asksSo(members string) string {
+	if members != "" {
+		members += ","
+	}
+	return "{" + members + chatJSON[1:]
+}
+
+// What is spelt in a way that may mean anything is kept as it came, for who
+// spells it so.
+func TestCache_FormsThatAreUnclear(t *testing.T) {
+	for _, ask := range asking {
+		if ask.clear {
+			continue
+		}
+		for _, came := range []struct{ contentType, text string }{{asJSON, goodJSON}, {asStream, wholeStream}} {
+			base := newHosts(gives(200, came.contentType, came.text))
+			rt := over(t, base, WithCache(CachePolicy{}))
+			for range 2 {
+				if got := asks(t.Context(), rt, asksSo(ask.members), with("Accept", ask.accept)); got.body != came.text || got.header("Content-Type") != came.contentType {
+					t.Errorf("%s, %s: got %v of type %s, want it as it came", ask.members, ask.accept, got, got.header("Content-Type"))
+				}
+			}
+			if n := base.count(""); n != 1 {
+				t.Errorf("%s, %s: %d attempts, want 1", ask.members, ask.accept, n)
+			}
+		}
+	}
+}
+
+// A host that answers in the other form than was asked for does not have the
+// next caller get it so, on any wire; vectors are JSON whatever is asked.
+func TestCache_TheHostsFormIsNotTheCallers(t *testing.T) {
+	for _, op := range []operation{opChat, opCompletions, opResponses, opMessages, opEmbeddings} {
+		for _, stream := range []bool{false, true} {
+			kinds := map[bool]string{false: asJSON, true: asStream}
+			texts := map[bool]string{}
+			for form := range kinds {
+				resp, _ := wellOn(op, form)()
+				text, _ := io.ReadAll(resp.Body)
+				texts[form] = strings.Replace(string(text), `"finish_reason":"stop"}]}`+"\n", `"finish_reason":"stop"}],"usage":{"total_tokens":3}}`+"\n", 1)
+				if op == opCompletions {
+					texts[form] = strings.NewReplacer(`"delta":{"content":"hi"}`, `"text":"hi"`, `"delta":{}`, `"text":""`, `"message":{"role":"assistant","content":"hi"}`, `"text":"hi"`).Replace(texts[form])
+				}
+			}
+			if op == opEmbeddings {
+				kinds[true], texts[false] = asJSON, `{"object":"list","data":[{"index":0,"embedding":[0.1]}],"usage":{"total_tokens":3}}`
+				texts[true] = texts[false]
+			}
+			base := newHosts(gives(200, kinds[!stream], texts[!stream]))
+			rt := over(t, base, WithCache(CachePolicy{}))
+			ask := func() seen {
+				return asks(t.Context(), rt, fmt.Sprintf(`{"model":"m","stream":%v,"input":"a"}`, stream), func(req *http.Request) { req.URL.Path = "/v1" + string(op) })
+			}
+			if got := ask(); got.err != nil || rt.Status().Cache.Entries != 1 {
+				t.Errorf("%s: got %v, %d kept: nothing is tested", op, got, rt.Status().Cache.Entries)
+			}
+			base.set("", gives(200, kinds[stream], texts[stream]))
+			got := ask()
+			if isJSON := json.Valid([]byte(got.body)); got.err != nil || isJSON != (kinds[stream] == asJSON) || got.header("Content-Type") != kinds[stream] {
+				t.Errorf("%s, stream %v: got %v of type %s", op, stream, got, got.header("Content-Type"))
+			}
+			if op == opEmbeddings && base.count("") != 1 {
+				t.Errorf("%s, stream %v: %d attempts, want a hit", op, stream, base.count(""))
+			}
+		}
 	}
 }
 

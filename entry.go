@@ -83,22 +83,21 @@ const spellingSize = 448
 
 func (e *entry) age(now time.Time) time.Duration { return max(now.Sub(e.Stored), 0) }
 
-// in returns the answer as a call wants it, as a stream or as JSON. It reports
-// false where that cannot be made of what there is, or where what the answer
-// took is missing and the call has a right to it; what is only a stand-in for
-// a failure may lack it.
+// in returns the answer as a call wants it, as a stream or as JSON, whatever it
+// came as. It reports false where that cannot be made of what there is, or where
+// what the answer took is missing and the call has a right to it; what is only a
+// stand-in for a failure may lack it.
 func (e *entry) in(c *call, standsIn bool) (body []byte, ok bool) {
-	l := &c.look
-	switch wants := l.form(); {
-	case wants == e.Asked:
-		return e.body, true // as it came, whatever the host made of that
-	case wants == formJSON && !e.Streamed, wants == formStreamUsage && e.Streamed && (e.Usage || standsIn):
-		return e.body, true
+	switch wants := c.form(); {
+	case wants.given(e.Streamed) == e.Streamed && (wants == e.Asked || !e.Streamed):
+		return e.body, true // as it came
 	case wants == formStream && e.Streamed:
 		return recast.DropUsageEvents(e.body), true
+	case wants == formStreamUsage && e.Streamed:
+		return e.body, e.Usage || standsIn
 	case wants == formJSON && (e.Usage || standsIn):
 		return recast.ToJSON(c.op.wire(), e.body)
-	case wants != formJSON && !e.Streamed:
+	case wants == formStream, wants == formStreamUsage:
 		return recast.ToStream(c.op.wire(), e.body)
 	}
 	return nil, false
@@ -187,8 +186,8 @@ func (e *entry) replay(c *call, age time.Duration, how string, standsIn bool) *h
 	for name, list := range e.Header {
 		set(name, list...)
 	}
-	if e.Streamed != c.look.stream && e.Asked != c.look.form() {
-		recastHeader(h, c.look.stream)
+	if gives := c.form().given(e.Streamed); gives != e.Streamed {
+		recastHeader(h, gives)
 	}
 	set("Age", strconv.Itoa(int(age/time.Second)))
 	set("Cache-Status", how)

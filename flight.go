@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,8 @@ type flight struct {
 
 	answered chan struct{} // closed when what follows is known
 	resp     *http.Response
+	streams  bool // what came is a stream
+	judged   bool // it is an answer
 	whole    bool // the answer came in one piece, into data
 	err      error
 	panicked any
@@ -60,16 +63,42 @@ const (
 	formJSON form = iota
 	formStream
 	formStreamUsage // in an event of its own
+	formUnclear     // hosts may differ: as it comes
 )
 
-func (l *look) form() form {
-	switch {
+// form is how the call wants its answer, as its body and its Accept say.
+func (c *call) form() form {
+	switch l := &c.look; {
+	case c.op == opEmbeddings: // they are never streamed
+		return formJSON
+	case l.oddForm, !l.stream && acceptsEvents(c.req.Header):
+		return formUnclear
 	case !l.stream:
 		return formJSON
 	case l.extraUsage:
 		return formStreamUsage
 	}
 	return formStream
+}
+
+// acceptsEvents reports whether a header's Accept names events, which some hosts
+// go by.
+func acceptsEvents(h http.Header) bool {
+	for _, accepted := range h["Accept"] {
+		if strings.Contains(strings.ToLower(accepted), "text/event-stream") {
+			return true
+		}
+	}
+	return false
+}
+
+// given reports whether a call that wants its answer in that form is to be given
+// a stream, where the answer came as one or did not.
+func (f form) given(streamed bool) bool {
+	if f == formUnclear {
+		return streamed
+	}
+	return f != formJSON
 }
 
 type flightKey struct {
@@ -120,10 +149,12 @@ func (k *cache) board(c *call, seen *entry, private bool) (s *sharer, leads bool
 
 // sharedForms are the forms of a call that another may share, that of its own
 // first. Who wants JSON has to hear what it took, which not every host's
-// streams say unasked.
+// streams say unasked. What is unclear is shared with who says the very same.
 func (c *call) sharedForms() []form {
-	own := c.look.form()
+	own := c.form()
 	switch {
+	case own == formUnclear:
+		return []form{own}
 	case own != formJSON:
 		return []form{own, formJSON}
 	case c.op == opChat && c.meant.row.usageInStreams, c.op == opMessages, c.op == opResponses:
@@ -143,7 +174,7 @@ func (k *cache) forget(f *flight) {
 
 // newFlight readies a flight in the name of c.
 func (k *cache) newFlight(c *call, until time.Time, renews bool) *flight {
-	f := &flight{cache: k, key: c.sought.key, form: c.look.form(), renews: renews, answered: make(chan struct{}), sharers: make(map[*sharer]struct{}, 1)}
+	f := &flight{cache: k, key: c.sought.key, form: c.form(), renews: renews, answered: make(chan struct{}), sharers: make(map[*sharer]struct{}, 1)}
 	f.more.L, f.want.L = &f.mu, &f.mu
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(c.Context))
 	f.cancel = cancel
@@ -247,15 +278,17 @@ func (f *flight) land(resp *http.Response, err error) {
 		f.body = resp.Body
 		f.mu.Unlock()
 		f.record.begin(f.call, resp)
+		f.streams = mediaType(resp.Header) == "text/event-stream" // as it says, where nobody looked
 		if f.record.goes() == nowhereElse {
 			f.cache.forget(f)
 		}
 		switch b := resp.Body.(type) {
 		case recorded:
-			f.record.streamed = true
+			f.streams, f.judged = true, true
 			b.record(&f.record)
 		case *unjudgedBody:
 		case *wholeBody:
+			f.streams, f.judged = false, true
 			f.record.write(b.bytes)
 			f.record.keep(b.attempt)
 			f.keep(b.bytes)
@@ -376,13 +409,17 @@ func (f *flight) keep(body []byte) {
 	if limit := f.cache.policy.MaxEntryBytes; !r.keepable() || limit > 0 && int64(len(body)) > limit {
 		return
 	}
-	if !f.call.sound(body, r.streamed) {
+	if !f.call.sound(body, f.streams) {
 		return
 	}
-	f.cache.put(f.call, &entry{
-		Stored: time.Now(), Header: r.header, Endpoint: r.endpoint, body: bytes.Clone(body),
-		Asked: f.form, Streamed: r.streamed, Usage: r.usage,
-	})
+	e := f.entry(bytes.Clone(body))
+	e.Stored, e.Header, e.Endpoint = time.Now(), r.header, r.endpoint
+	f.cache.put(f.call, e)
+}
+
+// entry is the whole answer, to be given in either form.
+func (f *flight) entry(body []byte) *entry {
+	return &entry{body: body, Asked: f.form, Streamed: f.streams, Usage: f.record.saysUsage()}
 }
 
 // ended is the end of the flight: of its body, or of the call before there was one.

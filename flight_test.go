@@ -869,3 +869,25 @@ func TestSharing_NobodyJoinsWhatIsNotToBeStored(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// An error that a host told one credential within a 200 is not another's either.
+func TestSharing_AnErrorInsideAStreamIsItsCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(func(req *http.Request) (*http.Response, error) {
+			elapse(time.Second)
+			if req.Header.Get("Authorization") == "Bearer sk-good" {
+				return answer(200, asStream, wholeStream), nil
+			}
+			return answer(200, asStream, "data: {\"error\":{\"message\":\"your account is busy\",\"code\":500}}\n\n"), nil
+		})
+		rt := over(t, base, WithCache(CachePolicy{Scope: func(*http.Request) string { return "team" }}), once)
+		leader := calls(t, rt, chatStream)
+		same := calls(t, rt, chatStream)
+		other := calls(t, rt, chatStream, with("Authorization", "Bearer sk-good"))
+		elapse(time.Minute)
+		synctest.Wait()
+		if !strings.Contains(leader.read.String(), "busy") || same.read.String() != leader.read.String() || other.read.String() != wholeStream || base.count("") != 2 {
+			t.Errorf("the leader got %q, one of its credential %q, another %q; %d attempts, want 2", leader.read.String(), same.read.String(), other.read.String(), base.count(""))
+		}
+	})
+}

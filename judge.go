@@ -28,8 +28,7 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	if len(a.endpoint.row.limits) > 0 {
 		a.heedLimits(resp.Header)
 	}
-	kind, _, _ := strings.Cut(first(resp.Header, "Content-Type"), ";")
-	kind = strings.ToLower(strings.TrimSpace(kind))
+	kind := mediaType(resp.Header)
 	switch {
 	case isPacked(first(resp.Header, "Content-Encoding")):
 		return a.unjudged(a.dropForeign(resp, false), nil, false)
@@ -38,6 +37,12 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 		return a.judgeStream(a.dropForeign(resp, false))
 	}
 	return a.judgeJSON(resp)
+}
+
+// mediaType is the type that a header says its body is of.
+func mediaType(h http.Header) string {
+	kind, _, _ := strings.Cut(first(h, "Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(kind))
 }
 
 // broken says what an error of the base, or of a body before commit, means.

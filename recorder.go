@@ -17,7 +17,6 @@ type recorder struct {
 	whole    bool // and it is one to keep
 	endpoint string
 	usage    bool
-	streamed bool
 }
 
 // A recorded body is a stream that has a recorder follow what its caller gets.

@@ -24,7 +24,7 @@ const (
 func (k *cache) renew(c *call, next http.RoundTripper) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.flights[flightKey{c.sought.key, c.look.form()}] == nil && k.renewals < maxRenewals {
+	if k.flights[flightKey{c.sought.key, c.form()}] == nil && k.renewals < maxRenewals {
 		if f := k.renewLocked(c, next); f != nil {
 			k.flights[f.id()] = f
 		}

@@ -31,6 +31,7 @@ type look struct {
 
 	stream         bool
 	extraUsage     bool // the stream is to say what it took, in an event of its own
+	oddForm        bool // but hosts may read that otherwise
 	logprobs       bool
 	hasTemperature bool
 	stateful       bool // it goes on from what one host keeps
@@ -68,6 +69,7 @@ func (n *names) intern(name string) string {
 func lookInto(body []byte) look {
 	l := look{choices: 1}
 	modes, n, prompts := 0, 1.0, 1
+	var stream, usage, options onOff
 	think := func(in thinkingField, on bool, m wire.Member) {
 		modes++
 		l.thinking = l.thinking || on
@@ -83,9 +85,18 @@ func lookInto(body []byte) look {
 				l.model, l.modelAt = v.Str, at
 			}
 		case "stream":
-			l.stream = value().Type == gjson.True
+			stream.say(value())
 		case "stream_options":
-			l.extraUsage = value().Get("include_usage").Type == gjson.True
+			v := value()
+			options.odd = options.odd || options.said || !v.IsObject() && v.Type != gjson.Null
+			options.said = true
+			wire.Members(m.Value, func(o wire.Member) {
+				if v := parsed(o.Value); string(o.Name) == "include_usage" {
+					usage.say(v)
+				} else { // another host's own, or this one in another case
+					options.odd = options.odd || v.Type != gjson.Null
+				}
+			})
 		case "thinking":
 			l.saysThinking |= 1 << thinkingObject
 			if kind := value().Get("type").Str; kind != "" {
@@ -130,13 +141,29 @@ func lookInto(body []byte) look {
 			l.stateful = l.stateful || value().Type != gjson.Null
 		case "background":
 			l.stateful = l.stateful || value().Type == gjson.True
+		default: // hosts that are written in Go, among others, take names in any case
+			stream.odd = stream.odd || bytes.EqualFold(m.Name, []byte("stream")) || bytes.EqualFold(m.Name, []byte("stream_options"))
 		}
 	})
+	l.stream, l.extraUsage, l.oddForm = stream.on, usage.on, stream.odd || usage.odd || options.odd
 	if modes > 1 {
 		l.thinkingAt = span{}
 	}
 	l.choices = int(min(n*float64(prompts), 128))
 	return l
+}
+
+// An onOff is what members of one name say of something that is on or off.
+type onOff struct {
+	on   bool // the last of them says so
+	said bool
+	odd  bool // they differ, or one says neither: hosts take the first or the last, and "true" or 1 for true, or refuse it
+}
+
+func (f *onOff) say(v gjson.Result) {
+	on := v.Type == gjson.True
+	f.odd = f.odd || !on && v.Type != gjson.False && v.Type != gjson.Null || f.said && f.on != on
+	f.on, f.said = on, true
 }
 
 // parsed is a part of a body as gjson sees it, not a copy.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-
-	"github.com/breakwater-go/breakwater/internal/recast"
 )
 
 // A sharer is one caller of a flight, and the body of its response.
@@ -59,7 +57,7 @@ func (s *sharer) await() (resp *http.Response, err error, ok bool) {
 	switch {
 	case f.err != nil:
 		return nil, f.err, true
-	case !leads && f.resp.StatusCode == http.StatusOK && c.look.stream != f.call.look.stream:
+	case !leads && f.resp.StatusCode == http.StatusOK && !f.cameFor(c.form()):
 		resp, err = s.recast()
 		return resp, err, resp != nil || err != nil
 	}
@@ -82,10 +80,16 @@ func (f *flight) suits(c *call) bool {
 	switch {
 	case f.err != nil && !f.call.exhausted, goes == nowhereElse:
 		return false
-	case f.err != nil, f.resp.StatusCode != http.StatusOK, goes == itsOwn:
+	case f.err != nil, f.call.exhausted, f.resp.StatusCode != http.StatusOK, goes == itsOwn:
 		return f.call.credential() == c.credential()
 	}
 	return true
+}
+
+// cameFor reports whether a call that wants that form can have the answer as it
+// comes.
+func (f *flight) cameFor(wants form) bool {
+	return wants == f.form && wants.given(f.streams) == f.streams
 }
 
 func (f *flight) takePanic() any {
@@ -123,8 +127,8 @@ func (s *sharer) watch() {
 	s.stop = context.AfterFunc(s.call, func() { s.leave(s.call.Err(), context.Cause(s.call)) })
 }
 
-// recast waits for the whole answer and gives it in the other form, nil if that
-// cannot be.
+// recast waits for the whole answer and gives it as the caller wants it, nil if
+// that cannot be.
 func (s *sharer) recast() (*http.Response, error) {
 	s.watch()
 	defer s.Close()
@@ -133,16 +137,15 @@ func (s *sharer) recast() (*http.Response, error) {
 	if err != nil || data == nil {
 		return nil, err
 	}
-	convert := recast.ToJSON
-	if c.look.stream {
-		convert = recast.ToStream
-	}
-	body, ok := convert(c.op.wire(), data)
-	if !ok || !c.look.stream && !f.record.saysUsage() {
+	e := f.entry(data)
+	body, ok := e.in(c, false)
+	if !ok {
 		return nil, nil
 	}
 	resp := s.response()
-	recastHeader(resp.Header, c.look.stream)
+	if gives := c.form().given(e.Streamed); gives != e.Streamed {
+		recastHeader(resp.Header, gives)
+	}
 	resp.Body, resp.ContentLength, resp.TransferEncoding = bodyOf(body, io.EOF), int64(len(body)), nil
 	return resp, nil
 }
@@ -155,7 +158,7 @@ func (s *sharer) whole() ([]byte, error) {
 	s.all = true
 	for {
 		switch {
-		case f.over:
+		case f.over, !f.judged:
 			return nil, nil
 		case s.err != nil:
 			return nil, s.err

@@ -34,8 +34,12 @@ func (k *cache) recall(c *call) bool {
 		s.scope = key.OfCredential(c.credential())
 	}
 	var room [512]byte
+	about := c.about(room[:0])
+	if acceptsEvents(c.req.Header) { // it tells the form, where the body does not
+		about = key.Append(key.Append(about, "accept"), "text/event-stream")
+	}
 	var ok bool
-	if s.exact, ok = s.scope.Key(key.Exact, c.about(room[:0]), c.body()); !ok {
+	if s.exact, ok = s.scope.Key(key.Exact, about, c.body()); !ok {
 		return false
 	}
 	known, e, l, ok := k.kept.Find(s.exact)
@@ -45,9 +49,14 @@ func (k *cache) recall(c *call) bool {
 	return ok
 }
 
-// canonical finds the key of what the call says.
+// canonical finds the key of what the call says, whatever form it wants that in.
+// One whose form is unclear is kept by its very bytes.
 func (k *cache) canonical(c *call) bool {
 	s := c.sought
+	if c.form() == formUnclear {
+		s.key = s.exact
+		return s.key != key.Key{}
+	}
 	text := canonicals.Get().(*[]byte)
 	defer canonicals.Put(text)
 	var ok bool
