@@ -219,6 +219,7 @@ func (b *streamBody) advance() {
 	switch {
 	case says == wire.Payload, b.whole() && !was:
 		b.stall.payload()
+		b.keeps.payload()
 	case was: // only the terminator may still be missing: signs of life buy no time
 	case ev.Kind == sse.Comment, says == wire.Alive:
 		b.stall.comment()

@@ -65,17 +65,17 @@ type cache struct {
 	store  *stockroom
 	counts struct{ hits, misses, stale, shared, stores atomic.Int64 }
 
-	mu       sync.Mutex // guards what follows
-	flights  map[flightKey]*flight
-	renewals int           // under way
-	probing  *flight       // the latest renewal that looks whether an endpoint is back
-	probed   time.Time     // when it began
-	lookIn   time.Duration // another may look, if that one hangs
+	mu       sync.Mutex              // guards what follows
+	flights  map[flightKey][]*flight // the youngest last
+	renewals int                     // under way
+	probing  *flight                 // the latest renewal that looks whether an endpoint is back
+	probed   time.Time               // when it began
+	lookIn   time.Duration           // another may look, if that one hangs
 }
 
 func newCache(t *Transport, p CachePolicy) *cache {
 	return &cache{
-		t: t, policy: p, store: newStockroom(t, p.Store), flights: make(map[flightKey]*flight),
+		t: t, policy: p, store: newStockroom(t, p.Store), flights: make(map[flightKey][]*flight),
 		kept: shelf.New[key.Key, *entry, *look](p.MaxEntries, p.MaxBytes),
 	}
 }
@@ -161,40 +161,30 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 	if c.Err() != nil {
 		return nil, context.Cause(c), true
 	}
-	s, leads := k.board(c, e, c.NoShare || w.noCache || c.nested) // who waits for itself waits for ever
-	if s == nil {
+	p := &passage{cache: k, call: c, wish: w, seen: e, next: next}
+	defer p.leave()
+	if !p.board(c.NoShare || w.noCache || c.nested) { // who waits for itself waits for ever
 		return nil, nil, false
 	}
-	told := false
-	defer func() {
-		if !told { // an Observer panics: nobody is to wait for what does not come
-			s.Close()
-			if leads {
-				s.flight.ground()
-			}
-		}
-	}()
-	switch {
-	case leads:
-		k.missed(c)
-		go s.flight.fly(next)
-	case s.flight.renews && c.spare: // what is renewed is good enough meanwhile
+	if p.in[0].flight.renews && c.spare { // what is renewed is good enough meanwhile
 		if resp := standIn(); resp != nil {
-			told = true
-			s.Close()
 			return resp, nil, true
 		}
 	}
-	resp, err, ok := s.await()
-	switch {
-	case !ok: // what came was others': this one asks by itself
-		k.missed(c)
-		s = k.newFlight(c, c.until(), false).leader
-		go s.flight.fly(next)
-		resp, err, _ = s.await()
-	case !leads:
-		k.counts.shared.Add(1)
-		k.t.emit(c, Event{Kind: KindCacheShared, Model: c.look.model})
+	resp, err, ok := p.await()
+	if !ok && !p.kept { // what came was others': this one asks by itself
+		p.late = nil
+		p.lead(k.newFlight(c, p.until, false).leader)
+		resp, err, ok = p.await()
+	}
+	if !ok {
+		return nil, nil, false
+	}
+	if p.shares() {
+		if !p.asked {
+			k.counts.shared.Add(1)
+			k.t.emit(c, Event{Kind: KindCacheShared, Model: c.look.model})
+		}
 		how += "; collapsed"
 	}
 	if c.exhausted {
@@ -205,11 +195,12 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 			if c.unprobed {
 				k.probe(c, next)
 			}
-			c.exhausted, told = false, true
+			c.exhausted = false
+			p.done = true
 			return stale, nil, true
 		}
 	}
-	told = true
+	p.done = true
 	return noteCache(resp, how), err, true
 }
 

@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"net/http"
@@ -27,9 +28,14 @@ type flight struct {
 	call   *call // in whose name it is asked
 	leader *sharer
 	renews bool // behind everybody's back
+	began  time.Time
 	cancel context.CancelCauseFunc
 	record recorder
 	flown  atomic.Bool // somebody makes the call, or has made known that nobody will
+
+	// Guarded by the cache's mu.
+	closed bool          // nobody joins it any more
+	passed chan struct{} // closed, and made anew, when another for the same has more to give
 
 	answered chan struct{} // closed when what follows is known
 	resp     *http.Response
@@ -44,12 +50,17 @@ type flight struct {
 	more     sync.Cond  // something came, or nothing more will
 	want     sync.Cond  // somebody has read all, or all have left
 	sharers  map[*sharer]struct{}
-	left     error     // the last one's error, if that was why it left
-	empty    bool      // all have left: nobody can join
-	latest   time.Time // of the sharers' deadlines
-	timeless bool      // one has none
-	wanting  bool      // somebody waits for more than there is
-	data     []byte    // from base on
+	left     error         // the last one's error, if that was why it left
+	empty    bool          // all have left: nobody can join
+	latest   time.Time     // of the sharers' deadlines
+	timeless bool          // one has none
+	wanting  bool          // somebody waits for more than there is
+	since    time.Time     // they wait for payload; zero: nobody does, or none was waited for since the last
+	said     int           // payloads that had come then
+	wholes   int           // sharers that wait for all of it
+	settled  chan struct{} // closed when that is there, or is not to be had; nil: nobody has asked
+	told     bool          // that is closed
+	data     []byte        // from base on
 	base     int64
 	complete int64 // how many bytes the whole answer has; 0: not known yet
 	over     bool  // too large to be kept from its beginning
@@ -122,29 +133,93 @@ const (
 	maxShared = 16 << 20 // and where none is too large
 )
 
-// board has the call share a flight for the same, or readies one that it
-// leads; a private one, others do not join. It returns nil if an answer has
-// come since the call looked.
-func (k *cache) board(c *call, seen *entry, private bool) (s *sharer, leads bool) {
-	until := c.until() // the caller's own code, which must not run under a lock
-	if private {
-		return k.newFlight(c, until, false).leader, true
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, f := range c.sharedForms() {
-		if f := k.flights[flightKey{c.sought.key, f}]; f != nil {
-			if s := f.join(c, until); s != nil {
-				return s, false
+// leadLocked readies a flight of the caller's that others may join.
+func (p *passage) leadLocked() *sharer {
+	f := p.cache.newFlight(p.call, p.until, false)
+	p.cache.flights[f.id()] = append(p.cache.flights[f.id()], f)
+	return f.leader
+}
+
+// joinLocked has the call share a flight for the same, if there is one that it
+// can share beside those it is in, and that has not been quiet for too long: the
+// youngest that has answered, or the youngest that has not.
+func (p *passage) joinLocked(answered bool) *sharer {
+	c, now := p.call, time.Now()
+	for _, form := range c.sharedForms() {
+		for _, f := range slices.Backward(p.cache.flights[flightKey{c.sought.key, form}]) {
+			isIn := slices.ContainsFunc(p.in, func(s *sharer) bool { return s.flight == f })
+			if f.closed || isIn || f.isAnswered() != answered || f.quiet(now) >= p.lockAgeLocked(f) {
+				continue
+			}
+			if s := f.join(c, p.until); s != nil {
+				return s
 			}
 		}
 	}
-	if e, ok := k.kept.Get(c.sought.key); ok && e != seen {
-		return nil, false
+	return nil
+}
+
+// oldestLocked has the call share the oldest flight for the same that has not
+// answered, beside its own.
+// What takes longer than each of those who ask has time for is seen to its end
+// by all of them in turn, as long as it may show nothing.
+func (p *passage) oldestLocked(own *flight) *sharer {
+	now := time.Now()
+	for _, form := range p.call.sharedForms() {
+		for _, f := range p.cache.flights[flightKey{p.call.sought.key, form}] {
+			if f != own && !f.closed && !f.isAnswered() && f.quiet(now) < f.patience() {
+				return f.join(p.call, p.until)
+			}
+		}
 	}
-	f := k.newFlight(c, until, false)
-	k.flights[f.id()] = f
-	return f.leader, true
+	return nil
+}
+
+const (
+	// minLockAge is the least that a flight has to show something, however
+	// little time who comes has left: a host that is down gets no more of a
+	// question than one call in that time.
+	minLockAge = time.Second
+	// maxHurried is how many flights for the same there may be at once for the
+	// sake of callers with little time. Beyond that, only the clocks count.
+	maxHurried = 6
+)
+
+// lockAgeLocked is how long f may show nothing new before the caller asks anew:
+// as long as is reasonable for such a call, and at most half of the time that
+// the caller came with. Compare nginx's proxy_cache_lock_age and
+// proxy_cache_lock_timeout.
+func (p *passage) lockAgeLocked(f *flight) time.Duration {
+	age := f.patience()
+	if !p.until.IsZero() && len(p.cache.flights[f.id()]) < maxHurried {
+		age = min(age, max(p.until.Sub(p.began)/2, minLockAge))
+	}
+	return age
+}
+
+// patience is how long a flight may show nothing new, whoever waits: by the
+// clocks of StreamPolicy, or by their defaults where those are off.
+func (f *flight) patience() time.Duration {
+	own, c := f.call.t.config.stream, f.call
+	if f.isAnswered() {
+		return cmp.Or(own.Stall, defaultClocks.Stall)
+	}
+	return cmp.Or(c.firstClock(c.meant, own), c.firstClock(c.meant, defaultClocks))
+}
+
+var defaultClocks, _ = StreamPolicy{}.resolve() // the zero policy is valid
+
+// quiet is how long the flight has shown nothing new, though somebody waits.
+func (f *flight) quiet(now time.Time) time.Duration {
+	if !f.isAnswered() {
+		return now.Sub(f.began)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.since.IsZero() || f.complete > 0 || f.end != nil {
+		return 0
+	}
+	return now.Sub(f.since)
 }
 
 // sharedForms are the forms of a call that another may share, that of its own
@@ -167,14 +242,45 @@ func (c *call) sharedForms() []form {
 func (k *cache) forget(f *flight) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.flights[f.id()] == f {
-		delete(k.flights, f.id())
+	f.closed = true
+}
+
+// remove takes out a flight that is over.
+func (k *cache) remove(f *flight) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f.closed = true
+	list := k.flights[f.id()]
+	if i := slices.Index(list, f); i >= 0 {
+		if list = slices.Delete(list, i, i+1); len(list) == 0 {
+			delete(k.flights, f.id())
+		} else {
+			k.flights[f.id()] = list
+		}
+	}
+}
+
+// overtakes tells who waits in other flights for the same, which have shown
+// nothing yet, that f has: its beginning, or all of it in memory.
+func (k *cache) overtakes(f *flight) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, form := range [...]form{formJSON, formStream, formStreamUsage, formUnclear} {
+		for _, other := range k.flights[flightKey{f.key, form}] {
+			if other != f && !other.isAnswered() {
+				close(other.passed)
+				other.passed = make(chan struct{})
+			}
+		}
 	}
 }
 
 // newFlight readies a flight in the name of c.
 func (k *cache) newFlight(c *call, until time.Time, renews bool) *flight {
-	f := &flight{cache: k, key: c.sought.key, form: c.form(), renews: renews, answered: make(chan struct{}), sharers: make(map[*sharer]struct{}, 1)}
+	f := &flight{
+		cache: k, key: c.sought.key, form: c.form(), renews: renews, began: time.Now(),
+		answered: make(chan struct{}), passed: make(chan struct{}), sharers: make(map[*sharer]struct{}, 1),
+	}
 	f.more.L, f.want.L = &f.mu, &f.mu
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(c.Context))
 	f.cancel = cancel
@@ -196,7 +302,7 @@ func (c *call) until() time.Time {
 // with c.
 func (c *call) inName(ctx context.Context) *call {
 	other := &call{
-		Context: ctx, Call: c.untold(), t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, look: c.look, room: c.room,
+		Context: ctx, Call: c.untold(), t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, look: c.look, room: c.room.share(),
 		start: c.start, spare: c.spare, book: c.book,
 	}
 	sought, caller := *c.sought, c.credential()
@@ -265,6 +371,9 @@ func (f *flight) fly(next http.RoundTripper) {
 	defer func() { f.ended(recover()) }()
 	resp, err := next.RoundTrip(f.call.req)
 	f.land(resp, err)
+	if resp != nil && resp.StatusCode == http.StatusOK && !f.call.exhausted {
+		f.cache.overtakes(f)
+	}
 	if resp != nil {
 		f.pump(resp.Body)
 	}
@@ -310,6 +419,20 @@ func (f *flight) inOnePiece(data []byte, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.whole, f.data, f.complete, f.end = true, data, int64(len(data)), err
+	f.settleLocked()
+}
+
+// settleLocked tells who waits for all of the answer, if that is there or is
+// not to be had.
+func (f *flight) settleLocked() {
+	if f.settled != nil && !f.told && f.isSettledLocked() {
+		f.told = true
+		close(f.settled)
+	}
+}
+
+func (f *flight) isSettledLocked() bool {
+	return f.over || f.complete > 0 || f.end != nil || !f.judged && f.isAnswered()
 }
 
 // pump brings in the rest of the body, as fast as somebody reads.
@@ -335,7 +458,7 @@ const minRoom = 512
 func (f *flight) wanted() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for !f.wanting && f.complete == 0 && !f.empty && f.end == nil {
+	for !f.wanting && f.wholes == 0 && f.complete == 0 && !f.empty && f.end == nil {
 		f.want.Wait()
 	}
 	return !f.empty && f.end == nil
@@ -344,7 +467,7 @@ func (f *flight) wanted() bool {
 // take takes in n more bytes of the body, and what it ended in.
 func (f *flight) take(n int, err error) {
 	data := f.data[:len(f.data)+n] // nobody else writes it
-	size, limit := f.record.size(), f.cache.sharedBytes()
+	size, said, limit := f.record.size(), f.record.said(), f.cache.sharedBytes()
 	if size > f.base+int64(len(data)) {
 		size = 0 // its last bytes are still to come
 	}
@@ -359,6 +482,12 @@ func (f *flight) take(n int, err error) {
 	defer f.mu.Unlock()
 	before := f.base + int64(len(f.data))
 	f.data, f.end, f.wanting = data, err, false
+	if said != f.said || !f.judged && n > 0 {
+		f.said, f.since = said, time.Time{}
+		if f.wholes > 0 {
+			f.since = time.Now()
+		}
+	}
 	switch {
 	case slides:
 		f.slideLocked(before, limit)
@@ -367,6 +496,7 @@ func (f *flight) take(n int, err error) {
 	case size > 0:
 		f.complete = size
 	}
+	f.settleLocked()
 	f.more.Broadcast()
 }
 
@@ -415,6 +545,7 @@ func (f *flight) keep(body []byte) {
 	e := f.entry(bytes.Clone(body))
 	e.Stored, e.Header, e.Endpoint = time.Now(), r.header, r.endpoint
 	f.cache.put(f.call, e)
+	f.cache.overtakes(f)
 }
 
 // entry is the whole answer, to be given in either form.
@@ -424,7 +555,7 @@ func (f *flight) entry(body []byte) *entry {
 
 // ended is the end of the flight: of its body, or of the call before there was one.
 func (f *flight) ended(panicked any) {
-	f.cache.forget(f)
+	f.cache.remove(f)
 	func() {
 		defer func() {
 			if p := recover(); p != nil && panicked == nil { // it is told to who reads next
@@ -440,6 +571,7 @@ func (f *flight) ended(panicked any) {
 	if f.end == nil {
 		f.end = &brokenError{ErrTruncated, errPanic} // if anybody is left to see it
 	}
+	f.settleLocked()
 	f.more.Broadcast()
 	select {
 	case <-f.answered:

@@ -41,11 +41,15 @@ func (l *latency) usual() time.Duration {
 // firstPayloadWithin is how long the attempt may show no payload while another
 // endpoint could serve; 0: for good.
 func (a *attempt) firstPayloadWithin() time.Duration {
-	p := a.call.t.config.stream
+	return a.call.firstClock(a.endpoint, a.call.t.config.stream)
+}
+
+// firstClock is that of an attempt of the call's at e, by a policy.
+func (c *call) firstClock(e *endpoint, p StreamPolicy) time.Duration {
 	switch {
-	case !a.call.look.stream && a.endpoint.row.queuesInside:
+	case !c.look.stream && e.row.queuesInside:
 		return p.Queued
-	case !a.call.look.stream, a.call.thinking(a.endpoint):
+	case !c.look.stream, c.thinking(e):
 		return p.Thinking
 	}
 	return p.FirstToken

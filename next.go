@@ -190,10 +190,15 @@ func (r *run) attempts() int {
 	if r.broken != nil {
 		return 1 // the caller waits in the middle of an answer
 	}
-	if r.call.Attempts != 0 {
-		return max(r.call.Attempts, 1)
+	return r.call.attempts()
+}
+
+// attempts is how often the call may try one account.
+func (c *call) attempts() int {
+	if c.Attempts != 0 {
+		return max(c.Attempts, 1)
 	}
-	return r.t.config.retry.Attempts
+	return c.t.config.retry.Attempts
 }
 
 // inTime reports whether a wait is within a bound and ends before the

@@ -13,6 +13,7 @@ type recorder struct {
 	mu       sync.Mutex // guards what follows
 	reach    reach
 	written  int64
+	payloads int  // events with one that went through
 	done     bool // nothing is missing
 	whole    bool // and it is one to keep
 	endpoint string
@@ -54,6 +55,22 @@ func (r *recorder) write(p []byte) {
 		r.written += int64(len(p))
 		r.mu.Unlock()
 	}
+}
+
+// payload notes that what was written last carries some.
+func (r *recorder) payload() {
+	if r != nil {
+		r.mu.Lock()
+		r.payloads++
+		r.mu.Unlock()
+	}
+}
+
+// said is how many events with payload went through.
+func (r *recorder) said() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.payloads
 }
 
 // keep notes that nothing is missing of the answer, and whether it is one to keep.

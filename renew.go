@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -24,10 +26,13 @@ const (
 func (k *cache) renew(c *call, next http.RoundTripper) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.flights[flightKey{c.sought.key, c.form()}] == nil && k.renewals < maxRenewals {
-		if f := k.renewLocked(c, next); f != nil {
-			k.flights[f.id()] = f
-		}
+	id, now := flightKey{c.sought.key, c.form()}, time.Now()
+	underWay := func(f *flight) bool { return !f.closed && f.quiet(now) < f.patience() }
+	if k.renewals >= maxRenewals || slices.ContainsFunc(k.flights[id], underWay) {
+		return
+	}
+	if f := k.renewLocked(c, next); f != nil {
+		k.flights[id] = append(k.flights[id], f)
 	}
 }
 
@@ -62,10 +67,17 @@ func (k *cache) renewLocked(c *call, next http.RoundTripper) *flight {
 	begun := k.t.background.Go(func(closed context.Context) {
 		defer context.AfterFunc(closed, cancel)()
 		defer cancel()
-		defer k.renewed(f)
+		defer f.ground()
+		// What shows nothing gives its place among the renewals up first, and then itself.
+		over := sync.OnceFunc(k.renewed)
+		defer over()
+		defer time.AfterFunc(maxLook, over).Stop()
+		p := &passage{cache: k, call: again, gives: true, late: time.NewTimer(f.patience())}
+		defer p.leave()
+		p.enter(f.leader)
 		k.t.emit(again, Event{Kind: KindCacheRenew, Model: c.look.model})
 		go f.fly(next)
-		if resp, err, _ := f.leader.await(); err == nil {
+		if resp, err, ok := p.await(); ok && err == nil {
 			io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
 		}
@@ -78,9 +90,8 @@ func (k *cache) renewLocked(c *call, next http.RoundTripper) *flight {
 	return f
 }
 
-// renewed is the end of a renewal.
-func (k *cache) renewed(f *flight) {
-	f.ground()
+// renewed gives a renewal's place to another.
+func (k *cache) renewed() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.renewals--

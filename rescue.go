@@ -665,5 +665,6 @@ func (r *rescuer) pass(event said, moreText, moreReasoning string) {
 // give has the caller read an event.
 func (r *rescuer) give(event []byte) {
 	r.keeps.write(event)
+	r.keeps.payload()
 	r.out = append(r.out, event...)
 }

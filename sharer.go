@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
+	"time"
 )
 
 // A sharer is one caller of a flight, and the body of its response.
@@ -31,35 +33,298 @@ func (f *flight) isAnswered() bool {
 	}
 }
 
-// await waits for the answer. It reports false where that is not this caller's
-// to have: who asks then asks by himself.
-func (s *sharer) await() (resp *http.Response, err error, ok bool) {
-	f, c := s.flight, s.call
-	select {
-	case <-f.answered:
-	case <-c.Done():
-		if s.leave(c.Err(), context.Cause(c)) {
-			<-f.answered // which comes now
-		}
-		return nil, context.Cause(c), true
+// A passage is a caller's way to an answer that others may share: it waits in
+// one flight and, where that shows nothing for too long, in another beside it,
+// up to three in all. The first answer that is the caller's to have is taken.
+type passage struct {
+	cache *cache
+	call  *call
+	wish  wish
+	seen  *entry // what was kept when it began
+	next  http.RoundTripper
+	began time.Time
+	until time.Time // the caller's deadline; zero: there is none
+
+	room   [3]*sharer
+	in     []*sharer       // where it waits
+	passed <-chan struct{} // closed when another flight for the same has more to give
+	late   *time.Timer     // runs out when it may ask anew; nil: it may not
+	gives  bool            // up, where it could ask anew or go on elsewhere: a renewal, for which nobody waits
+
+	asked bool    // a call was made for it
+	kept  bool    // an answer has been kept that will do
+	taken *sharer // whose answer it has
+	done  bool    // which is the caller's to close
+}
+
+// board has the passage begin in a flight that is under way or in one of its
+// own; a private one, others do not join. It reports false if an answer has come
+// since the call looked.
+func (p *passage) board(private bool) bool {
+	k, c := p.cache, p.call
+	p.began, p.until = time.Now(), c.until() // the caller's own code, which must not run under a lock
+	if private {
+		p.lead(k.newFlight(c, p.until, false).leader)
+		return true
 	}
-	leads := s == f.leader
+	k.mu.Lock()
+	s := p.joinLocked(true)
+	if s == nil {
+		s = p.joinLocked(false)
+	}
+	if s != nil {
+		wait := p.lockAgeLocked(s.flight)
+		k.mu.Unlock()
+		p.enter(s)
+		p.late = time.NewTimer(wait)
+		return true
+	}
+	if e, ok := k.kept.Get(c.sought.key); ok && e != p.seen {
+		k.mu.Unlock()
+		return false
+	}
+	s = p.leadLocked()
+	oldest := p.oldestLocked(s.flight)
+	k.mu.Unlock()
+	if oldest != nil {
+		p.enter(oldest)
+	}
+	p.lead(s)
+	return true
+}
+
+// enter has the passage wait in one more flight.
+func (p *passage) enter(s *sharer) {
+	if p.in == nil {
+		p.in = p.room[:0]
+	}
+	p.in = append(p.in, s)
+	p.watch()
+}
+
+// watch looks out for other flights that have more to give.
+func (p *passage) watch() {
+	p.cache.mu.Lock()
+	p.passed = p.in[0].flight.passed
+	p.cache.mu.Unlock()
+}
+
+// lead has the passage wait in a flight of its own, and makes the call.
+func (p *passage) lead(s *sharer) {
+	p.enter(s)
+	p.asked = true
+	flies := false
+	defer func() {
+		if !flies { // an Observer panics: nobody is to wait for what does not come
+			s.flight.ground()
+		}
+	}()
+	p.cache.missed(p.call)
+	flies = true
+	go s.flight.fly(p.next)
+}
+
+// shares reports whether the answer is of a call that another leads.
+func (p *passage) shares() bool { return p.taken != nil && p.taken != p.taken.flight.leader }
+
+// leave takes the caller out of all it is still in, and out of what it has taken
+// if that does not reach it, for its own code has panicked.
+func (p *passage) leave() {
+	if p.late != nil {
+		p.late.Stop()
+	}
+	p.end(nil, nil)
+	if p.taken != nil && !p.done {
+		p.taken.Close()
+	}
+}
+
+// await waits for the answer. It reports false where none came that is this
+// caller's to have.
+func (p *passage) await() (resp *http.Response, err error, ok bool) {
+	for len(p.in) > 0 && !p.kept && !ok {
+		var late <-chan time.Time
+		if p.late != nil {
+			late = p.late.C
+		}
+		select {
+		case <-p.ready(0):
+			resp, err, ok = p.take(0)
+		case <-p.ready(1):
+			resp, err, ok = p.take(1)
+		case <-p.ready(2):
+			resp, err, ok = p.take(2)
+		case <-p.passed:
+			p.overtaken()
+		case <-late:
+			p.askAnew()
+		case <-p.call.Done():
+			p.end(p.call.Err(), context.Cause(p.call))
+			return nil, context.Cause(p.call), true
+		}
+	}
+	return resp, err, ok
+}
+
+// take takes a flight's answer, if it is this caller's to have. Where he has to
+// have all of it, he goes on waiting for that.
+func (p *passage) take(i int) (resp *http.Response, err error, ok bool) {
+	s := p.in[i]
+	f, leads := s.flight, s == s.flight.leader
 	if leads {
-		if p := f.takePanic(); p != nil {
-			panic(p)
+		if panicked := f.takePanic(); panicked != nil {
+			panic(panicked)
 		}
 	}
-	if !leads && !f.suits(c) {
-		s.Close()
+	switch {
+	case !leads && !f.suits(p.call):
+	case len(p.in) > 1 && (f.err != nil || f.call.exhausted): // the other may be well
+	case !leads && !s.all && f.err == nil && f.resp.StatusCode == http.StatusOK && !f.cameFor(p.call.form()):
+		s.waitForAll()
 		return nil, nil, false
+	default:
+		resp, err, ok = s.answer()
 	}
+	if ok {
+		p.taken = s
+	} else {
+		s.Close()
+	}
+	if p.in = slices.Delete(p.in, i, i+1); len(p.in) > 0 {
+		p.watch()
+	}
+	return resp, err, ok
+}
+
+// overtaken has the passage go on where another flight has more to give.
+func (p *passage) overtaken() {
+	if p.gives {
+		p.end(context.Canceled, errClosed)
+		return
+	}
+	p.watch()
+	if p.isKept() || len(p.in) == len(p.room) {
+		return
+	}
+	p.cache.mu.Lock()
+	s := p.joinLocked(true)
+	p.cache.mu.Unlock()
+	if s != nil {
+		p.enter(s)
+	}
+}
+
+// askAnew has the passage wait in a second flight, if the first has been quiet
+// for too long: in another for the same or, where all are quiet, in one of its
+// own.
+func (p *passage) askAnew() {
+	if p.gives {
+		p.end(context.DeadlineExceeded, context.DeadlineExceeded)
+		return
+	}
+	if p.isKept() || len(p.in) > 1 {
+		p.late = nil
+		return
+	}
+	k, f := p.cache, p.in[0].flight
+	k.mu.Lock()
+	if rest := p.lockAgeLocked(f) - f.quiet(time.Now()); rest > 0 {
+		k.mu.Unlock()
+		p.late.Reset(rest)
+		return
+	}
+	p.late = nil
+	s := p.joinLocked(false)
+	if s != nil {
+		k.mu.Unlock()
+		p.enter(s)
+		return
+	}
+	s = p.leadLocked()
+	k.mu.Unlock()
+	p.lead(s)
+}
+
+// isKept looks whether an answer has been kept meanwhile that will do.
+func (p *passage) isKept() bool {
+	e, ok := p.cache.kept.Get(p.call.sought.key)
+	if ok && e != p.seen && p.cache.policy.freshness(e.age(time.Now()), p.wish) == usable {
+		_, p.kept = e.in(p.call, false)
+	}
+	return p.kept
+}
+
+// leaveWait is how long the last one to leave waits for the call to end, as it
+// does at once where what is below heeds its context.
+const leaveWait = 20 * time.Millisecond
+
+// end has the passage wait nowhere any more. The caller's context has ended in
+// err, for that cause; nil: it goes by itself.
+func (p *passage) end(err, cause error) {
+	if len(p.in) == 0 {
+		return
+	}
+	soon, cancel := context.WithTimeout(context.Background(), leaveWait)
+	defer cancel()
+	for _, s := range p.in {
+		if err != nil {
+			s.leave(err, cause)
+		} else {
+			s.Close()
+		}
+		if !s.flight.isEmpty() {
+			continue
+		}
+		select {
+		case <-s.flight.answered:
+		case <-soon.Done():
+		}
+	}
+	p.in = nil
+}
+
+// ready is closed when there is an answer of one of its flights, or all of it if
+// that is what the passage waits for; nil: it is in no such.
+func (p *passage) ready(i int) <-chan struct{} {
+	switch {
+	case i >= len(p.in):
+		return nil
+	case p.in[i].all:
+		return p.in[i].flight.settled
+	}
+	return p.in[i].flight.answered
+}
+
+// waitForAll has the sharer wait for all of the answer, which comes as fast as
+// the host sends it then.
+func (s *sharer) waitForAll() {
+	f := s.flight
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.settled == nil {
+		f.settled = make(chan struct{})
+	}
+	s.all = true
+	if !s.gone {
+		f.wholes++
+	}
+	f.waitsLocked()
+	f.want.Signal()
+	f.settleLocked()
+}
+
+// answer is the flight's answer for this caller. It reports false where that
+// cannot be had as he wants it.
+func (s *sharer) answer() (resp *http.Response, err error, ok bool) {
+	f, c := s.flight, s.call
 	c.endAs(f.call)
 	switch {
 	case f.err != nil:
 		return nil, f.err, true
-	case !leads && f.resp.StatusCode == http.StatusOK && !f.cameFor(c.form()):
-		resp, err = s.recast()
-		return resp, err, resp != nil || err != nil
+	case s.all:
+		defer s.Close()
+		resp = s.recast()
+		return resp, nil, resp != nil
 	}
 	resp = s.response()
 	if f.whole {
@@ -79,6 +344,8 @@ func (f *flight) suits(c *call) bool {
 	goes := f.record.goes()
 	switch {
 	case f.err != nil && !f.call.exhausted, goes == nowhereElse:
+		return false
+	case f.call.exhausted && f.call.attempts() < c.attempts(): // more might have helped
 		return false
 	case f.err != nil, f.call.exhausted, f.resp.StatusCode != http.StatusOK, goes == itsOwn:
 		return f.call.credential() == c.credential()
@@ -127,55 +394,42 @@ func (s *sharer) watch() {
 	s.stop = context.AfterFunc(s.call, func() { s.leave(s.call.Err(), context.Cause(s.call)) })
 }
 
-// recast waits for the whole answer and gives it as the caller wants it, nil if
-// that cannot be.
-func (s *sharer) recast() (*http.Response, error) {
-	s.watch()
-	defer s.Close()
+// recast gives all of the answer as the caller wants it, nil if that cannot be.
+func (s *sharer) recast() *http.Response {
 	f, c := s.flight, s.call
-	data, err := s.whole()
-	if err != nil || data == nil {
-		return nil, err
+	f.mu.Lock()
+	if !f.judged || f.over || f.complete == 0 {
+		f.mu.Unlock()
+		return nil
 	}
+	data := f.data[:f.complete:f.complete]
+	f.mu.Unlock()
 	e := f.entry(data)
 	body, ok := e.in(c, false)
 	if !ok {
-		return nil, nil
+		return nil
 	}
 	resp := s.response()
 	if gives := c.form().given(e.Streamed); gives != e.Streamed {
 		recastHeader(resp.Header, gives)
 	}
 	resp.Body, resp.ContentLength, resp.TransferEncoding = bodyOf(body, io.EOF), int64(len(body)), nil
-	return resp, nil
-}
-
-// whole waits for the whole answer; nil: it is not to be had.
-func (s *sharer) whole() ([]byte, error) {
-	f := s.flight
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s.all = true
-	for {
-		switch {
-		case f.over, !f.judged:
-			return nil, nil
-		case s.err != nil:
-			return nil, s.err
-		case f.complete > 0:
-			return f.data[:f.complete:f.complete], nil
-		case f.end != nil:
-			return nil, nil
-		}
-		f.waitLocked()
-	}
+	return resp
 }
 
 // waitLocked waits for more.
 func (f *flight) waitLocked() {
 	f.wanting = true
+	f.waitsLocked()
 	f.want.Signal()
 	f.more.Wait()
+}
+
+// waitsLocked notes since when somebody waits for payload.
+func (f *flight) waitsLocked() {
+	if f.since.IsZero() {
+		f.since = time.Now()
+	}
 }
 
 // Read gives the caller the next bytes.
@@ -256,6 +510,9 @@ func (f *flight) isEmpty() bool {
 }
 
 func (f *flight) dropLocked(s *sharer, err error) {
+	if s.all && !s.gone {
+		f.wholes--
+	}
 	s.gone, s.err = true, err
 	delete(f.sharers, s)
 }

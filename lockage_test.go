@@ -1,0 +1,562 @@
+package breakwater
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// losing is a host that never answers what lost names, by number from 1, and
+// answers the rest after d; most is how many it had at once.
+type losing struct {
+	lost func(n int) bool
+	d    time.Duration
+
+	mu sync.Mutex
+	requests
+}
+
+// requests are what a host got: in all, under way, and at once at most.
+type requests struct{ sent, open, most int }
+
+func (h *losing) counts() requests {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.requests
+}
+
+func (h *losing) do(req *http.Request) (*http.Response, error) {
+	h.mu.Lock()
+	h.sent++
+	h.open++
+	h.most = max(h.most, h.open)
+	n := h.sent
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		h.open--
+		h.mu.Unlock()
+	}()
+	if h.lost(n) {
+		return hanging(req)
+	}
+	if err := sleep(req.Context(), h.d); err != nil {
+		return nil, err
+	}
+	if callOf(req.Context()).look.stream {
+		return answer(200, asStream, event("hi")+finishEvent+doneEvent), nil
+	}
+	return answer(200, asJSON, goodJSON), nil
+}
+
+// A crowd asks one question, one caller each second.
+type crowd struct {
+	bodies   []string      // by turns
+	deadline time.Duration // of each; 0: none
+	callers  int
+	every    time.Duration
+	edit     func(*http.Request)
+}
+
+// ask returns how many were answered, and how long the slowest of those waited.
+func (c crowd) ask(t *testing.T, rt http.RoundTripper) (answered int, slowest time.Duration) {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for n := range c.callers {
+		all.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			if c.deadline > 0 {
+				ctx, cancel = context.WithTimeout(t.Context(), c.deadline)
+			}
+			defer cancel()
+			start := time.Now()
+			edit := c.edit
+			if edit == nil {
+				edit = func(*http.Request) {}
+			}
+			got := asks(ctx, rt, c.bodies[n%len(c.bodies)], edit)
+			took := time.Since(start)
+			if c.deadline > 0 && took > c.deadline+50*time.Millisecond {
+				t.Errorf("a caller with a deadline of %v waited %v", c.deadline, took)
+			}
+			if got.err == nil && got.status() == 200 && strings.Contains(got.body, "hi") {
+				mu.Lock()
+				answered++
+				slowest = max(slowest, took)
+				mu.Unlock()
+			}
+		})
+		elapse(c.every)
+	}
+	all.Wait()
+	return answered, slowest
+}
+
+// One call that is lost at a host that would answer the next holds its question
+// for as long only as such a call may show nothing, and for nobody longer than
+// half of what his deadline leaves.
+func TestSharing_LockAge(t *testing.T) {
+	first := func(n int) bool { return n == 1 }
+	json, stream, both := []string{chatJSON}, []string{chatStream}, []string{chatJSON, chatStream}
+	thinking := []string{strings.Replace(chatStream, "{", `{"thinking":{"type":"enabled"},`, 1)}
+	for _, tt := range []struct {
+		name     string
+		host     *losing
+		crowd    crowd
+		policy   StreamPolicy
+		answered int // at least
+		within   time.Duration
+		sent     int // at most
+	}{
+		{"JSON, 5 s", &losing{lost: first}, crowd{bodies: json, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 120, 5 * time.Second, 2},
+		{"stream, 5 s", &losing{lost: first}, crowd{bodies: stream, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 120, 5 * time.Second, 2},
+		{"either, 5 s", &losing{lost: first}, crowd{bodies: both, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 120, 5 * time.Second, 3},
+		{"JSON, 5 s, two are lost", &losing{lost: func(n int) bool { return n <= 2 }}, crowd{bodies: json, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 117, 5 * time.Second, 4},
+		{"JSON, 2 s", &losing{lost: first}, crowd{bodies: json, deadline: 2 * time.Second, callers: 60, every: time.Second / 4}, StreamPolicy{}, 59, 2 * time.Second, 2},
+		{"JSON, a minute", &losing{lost: first}, crowd{bodies: json, deadline: time.Minute, callers: 120, every: time.Second}, StreamPolicy{}, 120, 31 * time.Second, 2},
+		{"a host that takes 2 s", &losing{lost: first, d: 2 * time.Second}, crowd{bodies: json, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 118, 5 * time.Second, 3},
+		{"a host that takes 4 s, and loses none", &losing{lost: func(int) bool { return false }, d: 4 * time.Second}, crowd{bodies: json, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 120, 4 * time.Second, 3},
+		{"a host that takes 20 s, and loses none", &losing{lost: func(int) bool { return false }, d: 20 * time.Second}, crowd{bodies: json, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 104, 5 * time.Second, 9},
+		{"a host that is down for 12 s", &losing{lost: func(n int) bool { return n <= 5 }}, crowd{bodies: json, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 105, 5 * time.Second, 7},
+		{"JSON without a deadline", &losing{lost: first}, crowd{bodies: json, callers: 600, every: time.Second}, StreamPolicy{}, 600, 5 * time.Minute, 2},
+		{"stream without a deadline", &losing{lost: first}, crowd{bodies: stream, callers: 120, every: time.Second}, StreamPolicy{}, 120, 30 * time.Second, 2},
+		{"a stream that thinks", &losing{lost: first}, crowd{bodies: thinking, callers: 600, every: time.Second}, StreamPolicy{}, 600, 5 * time.Minute, 2},
+		{"clocks of the user's", &losing{lost: first}, crowd{bodies: both, callers: 60, every: time.Second}, StreamPolicy{FirstToken: 5 * time.Second, Thinking: 9 * time.Second}, 60, 9 * time.Second, 3},
+		{"clocks that are off", &losing{lost: first}, crowd{bodies: stream, callers: 120, every: time.Second}, StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off, Stall: Off}, 120, 30 * time.Second, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rt := over(t, newHosts(tt.host.do), WithCache(CachePolicy{TTL: time.Hour}), WithStream(tt.policy))
+				answered, slowest := tt.crowd.ask(t, rt)
+				if answered < tt.answered || slowest > tt.within || tt.host.counts().sent > tt.sent {
+					t.Errorf("%d of %d were answered, the slowest after %v, by %d requests; want %d, %v and %d", answered, tt.crowd.callers, slowest, tt.host.counts().sent, tt.answered, tt.within, tt.sent)
+				}
+				synctest.Wait()
+				if left := stillHeld(rt); left != "" {
+					t.Errorf("got %s left, want nothing", left)
+				}
+			})
+		})
+	}
+}
+
+// DeepSeek answers 200 before it queues, so that Queued bounds how long its JSON
+// may show nothing.
+func TestSharing_LockAgeOfAHostThatQueuesInside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := &losing{lost: func(n int) bool { return n == 1 }}
+		rt := over(t, newHosts(host.do), WithCache(CachePolicy{TTL: time.Hour}), WithEndpoints(deepSeekAt("a")))
+		if answered, slowest := (crowd{bodies: []string{chatJSON}, callers: 120, every: time.Second}).ask(t, rt); answered != 120 || slowest > time.Minute || host.counts().sent != 2 {
+			t.Errorf("%d of 120 were answered, the slowest after %v, by %d requests; want all within a minute, by 2", answered, slowest, host.counts().sent)
+		}
+	})
+}
+
+// A host that is down gets no flood: a new call each lock age, few at once.
+func TestSharing_ADeadHostGetsNoFlood(t *testing.T) {
+	all := func(int) bool { return true }
+	for _, tt := range []struct {
+		name       string
+		crowd      crowd
+		sent, most int
+	}{
+		{"5 s", crowd{bodies: []string{chatJSON}, deadline: 5 * time.Second, callers: 1200, every: time.Second / 10}, 120 / 2, maxHurried},
+		{"300 ms", crowd{bodies: []string{chatStream}, deadline: 300 * time.Millisecond, callers: 600, every: time.Second / 100}, 7, 2},
+		{"at once", crowd{bodies: []string{chatJSON}, deadline: 10 * time.Second, callers: 1000}, 3, 3},
+		{"each form, 5 s", crowd{bodies: []string{chatJSON, chatStream}, deadline: 5 * time.Second, callers: 600, every: time.Second / 10}, 2 * 60 / 2, 2 * maxHurried},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				host := &losing{lost: all}
+				rt := over(t, newHosts(host.do), noBreaker, WithCache(CachePolicy{}))
+				tt.crowd.ask(t, rt)
+				if host.counts().sent > tt.sent || host.counts().most > tt.most {
+					t.Errorf("%d requests, %d at once, want at most %d and %d", host.counts().sent, host.counts().most, tt.sent, tt.most)
+				}
+				synctest.Wait()
+				if left := stillHeld(rt); left != "" {
+					t.Errorf("got %s left, want nothing", left)
+				}
+			})
+		})
+	}
+}
+
+// Callers in a hurry have no more than a few calls made for the same at once,
+// though others, who have time, stay with each of them.
+func TestSharing_TheHurriedDoNotFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := &losing{lost: func(int) bool { return true }}
+		rt := over(t, newHosts(host.do), noBreaker, WithCache(CachePolicy{}))
+		ctx, cancel := context.WithCancel(t.Context())
+		var patient sync.WaitGroup
+		for range 120 {
+			patient.Go(func() { asks(ctx, rt, chatStream) })
+			patient.Go(func() {
+				ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+				defer cancel()
+				asks(ctx, rt, chatStream)
+			})
+			elapse(time.Second)
+		}
+		if want := maxHurried + 120/30; host.counts().most > want {
+			t.Errorf("%d requests at once, want at most %d: few for who has no time, and one each 30 s", host.counts().most, want)
+		}
+		cancel()
+		patient.Wait()
+		synctest.Wait()
+	})
+}
+
+// A stream that has begun and then shows nothing more is joined for no longer
+// than Stall, or half of what a deadline leaves; who has joined it goes on. Pings
+// are nothing.
+func TestSharing_LockAgeOfAStreamThatStalls(t *testing.T) {
+	const ping, comment = "data: {\"choices\":[]}\n\n", ": keep-alive\n\n"
+	for _, tt := range []struct {
+		name     string
+		stall    time.Duration
+		beat     string // each second
+		deadline time.Duration
+		ask      string
+		from     time.Duration // who comes so long after the last event asks anew
+	}{
+		{"keep-alives", time.Minute, comment, 0, chatStream, time.Minute}, // the stream lives on them for five times that
+		{"no clock", Off, "", 0, chatStream, time.Minute},
+		{"no clock, keep-alives", Off, comment, 0, chatStream, time.Minute},
+		{"no clock, pings", Off, ping, 0, chatStream, time.Minute},
+		{"5 s", time.Minute, "", 5 * time.Second, chatStream, 2500 * time.Millisecond},
+		{"5 s, pings", time.Minute, ping, 5 * time.Second, chatStream, 2500 * time.Millisecond},
+		{"JSON, 5 s", time.Minute, "", 5 * time.Second, chatJSON, 2500 * time.Millisecond},
+	} {
+		for _, early := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/early=%v", tt.name, early), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					base, opened := streams(t)
+					rt := over(t, base, WithCache(CachePolicy{}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Stall: tt.stall, Rescue: RescueOff}))
+					leader := calls(t, rt, chatStream)
+					f := <-opened
+					f.events <- event("1")
+					synctest.Wait()
+					base.set("a", gives(200, asStream, event("hi")+finishEvent+doneEvent))
+					wait := tt.from
+					if early {
+						wait -= time.Second / 2
+					}
+					for ; tt.beat != "" && wait > time.Second; wait -= time.Second {
+						elapse(time.Second)
+						f.events <- tt.beat
+					}
+					elapse(wait)
+					edit := func(*http.Request) {}
+					if tt.deadline > 0 {
+						ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
+						defer cancel()
+						edit = func(req *http.Request) { *req = *req.WithContext(ctx) }
+					}
+					calls(t, rt, tt.ask, edit)
+					if asked := base.count("") == 2; asked == early {
+						t.Errorf("who comes asks anew: %v, want %v", asked, !early)
+					}
+					f.events <- event("2") + finishEvent + doneEvent
+					close(f.events)
+					synctest.Wait()
+					if got := leader.read.String(); leader.ended != io.EOF || !strings.Contains(got, `"2"`) {
+						t.Errorf("the leader read %q, %v, want all of its stream", got, leader.ended)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Who waits to have all of a stream as JSON, and sees it stall, asks anew while
+// there is time; and takes the stream, if that goes on first.
+func TestSharing_JSONOfAStreamThatStalls(t *testing.T) {
+	for _, goesOn := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			base, opened := streams(t)
+			rt := over(t, base, WithCache(CachePolicy{}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Stall: Off}))
+			leader := calls(t, rt, chatStream)
+			f := <-opened
+			f.events <- event("1")
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			json := calls(t, rt, chatJSON, func(req *http.Request) { *req = *req.WithContext(ctx) })
+			for range 4 {
+				elapse(time.Second)
+				f.events <- event("2")
+			}
+			synctest.Wait()
+			if n := base.count(""); n != 1 {
+				t.Fatalf("%d attempts while the stream goes on, want 1", n)
+			}
+			release := make(chan struct{})
+			base.set("a", func(req *http.Request) (*http.Response, error) {
+				<-release
+				return answer(200, asJSON, goodJSON), nil
+			})
+			elapse(5 * time.Second)
+			synctest.Wait()
+			if n := base.count(""); n != 2 {
+				t.Errorf("%d attempts 5 s after the stream stalled, want 2", n)
+			}
+			want := "hi"
+			if goesOn {
+				want = "122221"
+				f.events <- event("1") + finishEvent + doneEvent
+				synctest.Wait()
+			}
+			close(release)
+			synctest.Wait()
+			if !strings.Contains(json.read.String(), `"content":"`+want+`"`) {
+				t.Errorf("JSON: %q, %v, want %q", json.read.String(), errors.Join(json.err, json.ended), want)
+			}
+			leader.cancel()
+			close(f.events)
+			synctest.Wait()
+			if left := stillHeld(rt); left != "" {
+				t.Errorf("got %s left, want nothing", left)
+			}
+		})
+	}
+}
+
+// A renewal that is lost keeps others from renewing, and who asks from an
+// answer, no longer than such a call may show nothing; and no other question.
+func TestSharing_ALostRenewal(t *testing.T) {
+	for _, ask := range []string{chatJSON, chatStream} {
+		for _, strict := range []string{"", "max-age=0, stale-if-error=0"} {
+			for _, deadline := range []time.Duration{0, 5 * time.Second} {
+				t.Run(fmt.Sprintf("%d/%s/%v", len(ask), strict, deadline), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						host := &losing{lost: func(n int) bool { return n == 2 }}
+						rt := over(t, newHosts(host.do), WithCache(CachePolicy{TTL: time.Minute, StaleWhileRevalidate: time.Hour}))
+						asks(t.Context(), rt, ask)
+						elapse(2 * time.Minute)
+						asks(t.Context(), rt, ask) // begins a renewal, which is lost
+						elapse(time.Second)
+						if host.counts().sent != 2 {
+							t.Fatal("there is no renewal: nothing is tested")
+						}
+						c := crowd{bodies: []string{ask}, deadline: deadline, callers: 60 * 20, every: time.Second, edit: with("Cache-Control", strict)}
+						if strict != "" {
+							c.callers = 240
+						}
+						answered, slowest := c.ask(t, rt)
+						if answered != c.callers || slowest > 5*time.Minute || host.counts().sent < 3 {
+							t.Errorf("%d of %d were answered, the slowest after %v, by %d requests", answered, c.callers, slowest, host.counts().sent)
+						}
+						rt.Close()
+					})
+				})
+			}
+		}
+	}
+}
+
+// Renewals that are lost take the places of others for a short time only, and
+// hold no request for long.
+func TestSharing_LostRenewalsOfOtherQuestions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := &losing{lost: func(n int) bool { return n > 100 && n <= 100+maxRenewals }}
+		rt := over(t, newHosts(host.do), noBreaker, WithCache(CachePolicy{TTL: time.Minute, StaleWhileRevalidate: time.Hour}))
+		for n := range 100 {
+			asks(t.Context(), rt, question(n))
+		}
+		elapse(2 * time.Minute)
+		for n := range maxRenewals {
+			asks(t.Context(), rt, question(n))
+		}
+		elapse(maxLook + time.Second)
+		asks(t.Context(), rt, question(99))
+		elapse(time.Second)
+		if got := asks(t.Context(), rt, question(99)); got.header("Age") != "1" {
+			t.Errorf("behind %d lost renewals: got %v of age %s, want one renewed a second ago", maxRenewals, got, got.header("Age"))
+		}
+		elapse(5 * time.Minute)
+		synctest.Wait()
+		if host.counts().open != 0 {
+			t.Errorf("%d lost renewals are still under way", host.counts().open)
+		}
+		rt.Close()
+	})
+}
+
+// With a deadline, RoundTrip and every Read return within it, and 50 ms,
+// whatever the leader's code does: what it leaves to others it holds up no
+// longer than they can wait.
+func TestSharing_DeadlinesHold(t *testing.T) {
+	const deadline = 2 * time.Second
+	within := func(ctx context.Context, d time.Duration) (context.Context, func(*http.Request)) {
+		ctx, cancel := context.WithTimeout(ctx, d)
+		context.AfterFunc(ctx, cancel)
+		return ctx, func(req *http.Request) { *req = *req.WithContext(ctx) }
+	}
+	type leader struct{}
+	for _, kind := range []Kind{KindCacheMiss, KindCommit, KindAttempt, KindCacheStore, "middleware", "body", "nothing", "base"} {
+		for _, asks := range [][2]string{{chatJSON, chatJSON}, {chatStream, chatStream}, {chatStream, chatJSON}, {chatJSON, chatStream}} {
+			t.Run(fmt.Sprintf("%s/%d,%d", kind, len(asks[0]), len(asks[1])), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					release := make(chan struct{})
+					hangs := func(ctx context.Context) {
+						if ctx.Value(leader{}) != nil {
+							<-release
+						}
+					}
+					var sent atomic.Int32
+					base := newHosts(func(req *http.Request) (*http.Response, error) {
+						if sent.Add(1) > 1 || kind == "nothing" {
+							return hanging(req)
+						}
+						elapse(time.Second / 10)
+						if kind == "base" {
+							<-req.Context().Done()
+							elapse(10 * time.Millisecond) // it takes its time
+							return nil, req.Context().Err()
+						}
+						if callOf(req.Context()).look.stream {
+							stalls := readerFunc(func([]byte) (int, error) { <-req.Context().Done(); return 0, req.Context().Err() })
+							return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event("1")), stalls)), nil
+						}
+						return answer(200, asJSON, goodJSON), nil
+					})
+					rt := over(t, base, noBreaker, WithCache(CachePolicy{}), WithEndpoints(deepSeekAt("a")),
+						WithObserver(func(ctx context.Context, e Event) {
+							if e.Kind == kind {
+								hangs(ctx)
+							}
+						}),
+						WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper {
+							return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+								if kind == "middleware" {
+									hangs(req.Context())
+								}
+								return next.RoundTrip(req)
+							})
+						}))
+					ctx, _ := within(context.WithValue(t.Context(), leader{}, true), deadline/2)
+					go func() {
+						req, _ := post(ctx, "https://a", asks[0])
+						if resp, err := rt.RoundTrip(req); err == nil {
+							if kind == "body" {
+								<-release
+							}
+							io.Copy(io.Discard, resp.Body)
+							resp.Body.Close()
+						}
+					}()
+					synctest.Wait()
+					var others sync.WaitGroup
+					for n := range 6 {
+						others.Go(func() {
+							elapse(time.Duration(n) * 200 * time.Millisecond)
+							ctx, edit := within(t.Context(), deadline)
+							end, _ := ctx.Deadline()
+							req, _ := post(t.Context(), "https://a", asks[1])
+							edit(req)
+							resp, err := rt.RoundTrip(req)
+							if err == nil {
+								_, err = io.ReadAll(resp.Body)
+								resp.Body.Close()
+							}
+							if late := time.Since(end); late > 50*time.Millisecond {
+								t.Errorf("caller %d returned %v behind its deadline, in %v", n, late, err)
+							}
+						})
+					}
+					others.Wait()
+					close(release)
+					elapse(time.Minute)
+					synctest.Wait()
+					if left := stillHeld(rt); left != "" {
+						t.Errorf("got %s left, want nothing", left)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Who has been overtaken, the leader too, takes the answer of the other call,
+// and its own is let go of.
+func TestSharing_TheFirstAnswerIsEverybodys(t *testing.T) {
+	for _, ask := range []string{chatJSON, chatStream} {
+		synctest.Test(t, func(t *testing.T) {
+			host := &losing{lost: func(n int) bool { return n == 1 }}
+			rt := over(t, newHosts(host.do), WithCache(CachePolicy{}), WithRateLimit(RatePolicy{InFlight: 3}))
+			leader, follower := calls(t, rt, ask), calls(t, rt, ask)
+			elapse(10 * time.Second)
+			alone := calls(t, rt, ask, func(req *http.Request) { *req = *req.WithContext(WithCall(req.Context(), Call{NoShare: true})) })
+			synctest.Wait()
+			for name, c := range map[string]*caller{"leader": leader, "follower": follower, "one that shares with nobody": alone} {
+				if !c.done || c.ended != io.EOF || !strings.Contains(c.read.String(), "hi") {
+					t.Errorf("the %s read %q, %v, %v", name, c.read.String(), c.err, c.ended)
+				}
+			}
+			if left := stillHeld(rt); left != "" || host.counts().open != 0 {
+				t.Errorf("got %s left, %d requests open, want nothing", left, host.counts().open)
+			}
+			s := rt.Status().Cache
+			if s.Misses != 2 || s.Shared+s.Hits != 1 && s.Shared+s.Hits != 2 {
+				t.Errorf("counted as %+v", s)
+			}
+		})
+	}
+}
+
+// A leader that may try once only does not bind who may try more often.
+func TestSharing_AttemptsAreEachCallersOwn(t *testing.T) {
+	for _, tt := range []struct {
+		name                   string
+		leads, follows, policy int
+		errs                   bool
+		status, asked          int
+	}{
+		{"1, then the default", 1, 0, 0, false, 200, 1 + 2},
+		{"1, then the default, as errors", 1, 0, 0, true, 200, 1 + 2},
+		{"1, then 5", 1, 5, 0, false, 200, 1 + 2},
+		{"2, then 1", 2, 1, 0, false, 503, 2},
+		{"3, then the same by default", 3, 0, 0, false, 503, 3},
+		{"the default, then 3", 0, 3, 1, false, 200, 1 + 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var sent atomic.Int32
+				base := newHosts(func(req *http.Request) (*http.Response, error) {
+					if n := sent.Add(1); int(n) < tt.asked || tt.status != 200 {
+						elapse(time.Second)
+						return failing503(req)
+					}
+					return answer(200, asJSON, goodJSON), nil
+				})
+				opts := []Option{WithCache(CachePolicy{}), noBreaker, WithRetry(RetryPolicy{Attempts: tt.policy})}
+				if tt.errs {
+					opts = append(opts, WithErrors())
+				}
+				rt := over(t, base, opts...)
+				may := func(n int) func(*http.Request) {
+					return func(req *http.Request) { *req = *req.WithContext(WithCall(req.Context(), Call{Attempts: n})) }
+				}
+				leader := calls(t, rt, chatJSON, may(tt.leads))
+				follower := calls(t, rt, chatJSON, may(tt.follows))
+				elapse(time.Minute)
+				synctest.Wait()
+				if leader.resp != nil && leader.resp.StatusCode != 503 || leader.resp == nil && leader.err == nil {
+					t.Errorf("the leader got %v, %v, want a failure", leader.resp, leader.err)
+				}
+				if follower.err != nil || follower.resp.StatusCode != tt.status || int(sent.Load()) != tt.asked {
+					t.Errorf("the follower got %v, %v after %d attempts, want %d after %d", follower.resp, follower.err, sent.Load(), tt.status, tt.asked)
+				}
+			})
+		})
+	}
+}
