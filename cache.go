@@ -14,6 +14,18 @@ import (
 
 // CachePolicy says what is kept for how long. Only complete answers are kept,
 // and only in the scope of who asked.
+//
+// An answer whose own Cache-Control says no-store is neither kept, in memory or
+// in the Store, nor given to others who wait for the same (RFC 9111, 5.2.2.5);
+// one that is private is kept and shared where the scope is one credential,
+// and in a scope by name given to callers of that credential only while it is
+// under way. Its other directives do not count: hosts say no-cache, max-age=0
+// and must-revalidate with every stream by habit, and an answer to a POST cannot
+// be revalidated; the application says here for how long answers are good.
+// DeepSeek, OpenAI and Bailian were not seen to send no-store. Gateways and
+// self-made servers do whose framework adds it to every response: behind such a
+// one the cache does nothing, unless [WithAttemptMiddleware] takes the header
+// out of responses that the application knows it may keep.
 type CachePolicy struct {
 	// TTL is how long an answer is fresh. Default 5min; Off: never, so that it
 	// serves for StaleIfError only.
@@ -36,8 +48,9 @@ type CachePolicy struct {
 	// Deterministic keeps only the answers of calls with temperature 0.
 	Deterministic bool
 
-	// Scope says who may share answers. What has an empty scope is neither kept nor
-	// answered from what is. Default: the caller's credential.
+	// Scope says who may share answers, and sees their headers but for those that
+	// speak of the first caller's account. What has an empty scope is neither kept
+	// nor answered from what is. Default: the caller's credential.
 	Scope func(*http.Request) string
 
 	// Store holds entries beyond the memory of this process, behind it. Default: none.

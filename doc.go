@@ -82,6 +82,16 @@
 // When no endpoint can answer, what is past its time is given for
 // [CachePolicy].StaleIfError. A [Store] keeps answers for several processes.
 //
+// A shared call that shows nothing does not hold its question for good. Who has
+// waited for it, or comes to it, when it has shown nothing for as long as such a
+// call may (FirstToken for streams, Thinking where the model thinks and for JSON,
+// Queued for DeepSeek's JSON; Stall behind the first payload; their defaults
+// where they are Off), asks anew, once, and goes on waiting for both; with a
+// deadline, after half of the time he came with, but no sooner than after a
+// second. The first answer is everybody's. So a host that is down gets at most
+// one call a second for one question, and seldom more than six at once.
+// [Call].NoShare keeps a call to itself.
+//
 // # When nobody answers
 //
 // The caller gets the response that says most about the first trouble, as the

@@ -891,3 +891,51 @@ func TestSharing_AnErrorInsideAStreamIsItsCallers(t *testing.T) {
 		}
 	})
 }
+
+// A leader that may try once only does not bind who may try more often.
+func TestSharing_AttemptsAreEachCallersOwn(t *testing.T) {
+	for _, tt := range []struct {
+		name                   string
+		leads, follows, policy int
+		errs                   bool
+		status, asked          int
+	}{
+		{"1, then the default", 1, 0, 0, false, 200, 1 + 2},
+		{"1, then the default, as errors", 1, 0, 0, true, 200, 1 + 2},
+		{"1, then 5", 1, 5, 0, false, 200, 1 + 2},
+		{"2, then 1", 2, 1, 0, false, 503, 2},
+		{"3, then the same by default", 3, 0, 0, false, 503, 3},
+		{"the default, then 3", 0, 3, 1, false, 200, 1 + 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var sent atomic.Int32
+				base := newHosts(func(req *http.Request) (*http.Response, error) {
+					if n := sent.Add(1); int(n) < tt.asked || tt.status != 200 {
+						elapse(time.Second)
+						return failing503(req)
+					}
+					return answer(200, asJSON, goodJSON), nil
+				})
+				opts := []Option{WithCache(CachePolicy{}), noBreaker, WithRetry(RetryPolicy{Attempts: tt.policy})}
+				if tt.errs {
+					opts = append(opts, WithErrors())
+				}
+				rt := over(t, base, opts...)
+				may := func(n int) func(*http.Request) {
+					return func(req *http.Request) { *req = *req.WithContext(WithCall(req.Context(), Call{Attempts: n})) }
+				}
+				leader := calls(t, rt, chatJSON, may(tt.leads))
+				follower := calls(t, rt, chatJSON, may(tt.follows))
+				elapse(time.Minute)
+				synctest.Wait()
+				if leader.resp != nil && leader.resp.StatusCode != 503 || leader.resp == nil && leader.err == nil {
+					t.Errorf("the leader got %v, %v, want a failure", leader.resp, leader.err)
+				}
+				if follower.err != nil || follower.resp.StatusCode != tt.status || int(sent.Load()) != tt.asked {
+					t.Errorf("the follower got %v, %v after %d attempts, want %d after %d", follower.resp, follower.err, sent.Load(), tt.status, tt.asked)
+				}
+			})
+		})
+	}
+}
