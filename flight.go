@@ -160,9 +160,8 @@ func (p *passage) joinLocked(answered bool) *sharer {
 }
 
 // oldestLocked has the call share the oldest flight for the same that has not
-// answered, beside its own.
-// What takes longer than each of those who ask has time for is seen to its end
-// by all of them in turn, as long as it may show nothing.
+// answered, beside its own. What takes longer than any who ask have time for is
+// so kept up by all of them in turn, for as long as it may show nothing.
 func (p *passage) oldestLocked(own *flight) *sharer {
 	now := time.Now()
 	for _, form := range p.call.sharedForms() {
