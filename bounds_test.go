@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -232,6 +233,34 @@ func TestCacheHoldsNoMoreMemoryThanItMay(t *testing.T) {
 			}
 			t.Logf("%d entries: held %d, counted %d", s.Entries, held, s.Bytes)
 		})
+	}
+}
+
+// Sizes that no int of 32 bits holds are as good as any: nothing of an answer
+// is too large, or lost, for them.
+func TestLargestBuffers(t *testing.T) {
+	for _, size := range []int64{1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 32, math.MaxInt64} {
+		for name, opts := range map[string][]Option{
+			"alone":  nil,
+			"backed": {WithEndpoints(at("a")...), WithBackup(at("b")...)},
+			"cached": {WithCache(CachePolicy{MaxBytes: size, MaxEntryBytes: size, MaxEntries: math.MaxInt})},
+		} {
+			opts = append(opts, WithStream(StreamPolicy{MaxBuffer: size}), WithRetry(RetryPolicy{MaxReplay: size}))
+			rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+				if strings.HasPrefix(req.Header.Get("Accept"), "text/event-stream") {
+					return answer(200, asStream, wholeStream), nil
+				}
+				return answer(200, asJSON, goodJSON), nil
+			}), opts...)
+			for range 2 {
+				if got := asks(t.Context(), rt, question(1)); got.body != goodJSON || got.err != nil {
+					t.Errorf("%s, sizes of %d: %v, want the answer", name, size, got)
+				}
+				if got := asks(t.Context(), rt, chatStream, with("Accept", asStream)); got.body != wholeStream || got.err != nil {
+					t.Errorf("%s, sizes of %d: %v, want the stream", name, size, got)
+				}
+			}
+		}
 	}
 }
 

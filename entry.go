@@ -171,7 +171,7 @@ func (e *entry) replay(c *call, age time.Duration, how string, standsIn bool) *h
 	if e.Streamed != c.look.stream && e.Asked != c.look.form() {
 		recastHeader(h, c.look.stream)
 	}
-	set("Age", strconv.Itoa(int(age/time.Second)))
+	set("Age", strconv.FormatInt(int64(age/time.Second), 10))
 	set("Cache-Status", how)
 	r.body.Reset(body)
 	r.resp = http.Response{

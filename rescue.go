@@ -617,7 +617,7 @@ func (r *rescuer) pass(event said, moreText, moreReasoning string) {
 		spent := estimate(r.told.text[:r.before()])
 		for _, name := range [...]string{"completion_tokens", "total_tokens"} {
 			if n := usage.Get(name); n.Type == gjson.Number && n.Num >= 0 && n.Num < 1<<31 {
-				replace("usage."+name, strconv.Itoa(int(n.Num)+spent))
+				replace("usage."+name, strconv.FormatInt(int64(n.Num)+int64(spent), 10))
 			}
 		}
 	}
