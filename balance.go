@@ -127,7 +127,7 @@ func (l *load) sample(d time.Duration, now time.Time) {
 
 // failed takes in an attempt that brought nothing: to fail fast is not to be fast.
 func (l *load) failed(d time.Duration, now time.Time) {
-	l.sample(max(d, failedWait, time.Duration(2*l.waitAt(now)*float64(time.Second))), now)
+	l.sample(max(d, failedWait, ofSeconds(2*l.waitAt(now))), now)
 }
 
 // ended implements ender.
@@ -183,13 +183,13 @@ func (ps *conversations) choose(c *call, options []option, now time.Time) (optio
 		open += o.endpoint.load.open.Load()
 		best = min(best, o.endpoint.load.cost(now))
 	}
-	bound := int64(math.Ceil(ps.policy.Overload * float64(open+1) / float64(len(options))))
+	bound := math.Ceil(ps.policy.Overload * float64(open+1) / float64(len(options)))
 	var chosen option
 	var rank uint64
 	for _, o := range options {
 		e := o.endpoint
 		switch {
-		case e.load.open.Load() >= bound, e.hits.useless(now), e.load.cost(now) > muchSlower*best:
+		case float64(e.load.open.Load()) >= bound, e.hits.useless(now), e.load.cost(now) > muchSlower*best:
 			continue
 		case e == last:
 			return o, true

@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -173,6 +174,20 @@ func TestAffinityHasItsLimits(t *testing.T) {
 			}
 		})
 	})
+	for _, overload := range []float64{1e18, 1e300, math.Inf(1)} {
+		t.Run(fmt.Sprintf("none by load, Overload %v", overload), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(gives(200, asJSON, cachedJSON))
+				rt := over(t, base, WithEndpoints(at("a", "b")...), WithBalance(BalancePolicy{Overload: overload}))
+				at := home(t, rt)
+				for turns := range 10 {
+					if got := asks(t.Context(), rt, conversation("x", turns)).header(headerEndpoint); got != at {
+						t.Fatalf("the conversation went from %s to %s", at, got)
+					}
+				}
+			})
+		})
+	}
 	for name, opts := range map[string][]Option{"short prompts": nil, "off": {WithBalance(BalancePolicy{Affinity: Off})}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

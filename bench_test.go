@@ -337,7 +337,7 @@ func (w *waitingBase) RoundTrip(req *http.Request) (*http.Response, error) {
 // gives back behind it.
 func BenchmarkLayers(b *testing.B) {
 	rt := transport(b, WithBase(RoundTripperFunc(func(*http.Request) (*http.Response, error) { return nil, io.EOF })),
-		WithRateLimit(RatePolicy{InFlight: 100, PerSecond: 1e9, Burst: 1 << 30, TokensPerMinute: 1 << 50}), WithEndpoints(at("a", "b", "c")...))
+		WithRateLimit(RatePolicy{InFlight: 100, PerSecond: 1e9, Burst: 1 << 30, TokensPerMinute: 1 << 30}), WithEndpoints(at("a", "b", "c")...))
 	req, _ := http.NewRequest(http.MethodPost, "https://a/chat/completions", bytes.NewReader(chat2K))
 	c, err := rt.newCall(req, opChat, rt.tiers[0][0])
 	if err != nil {

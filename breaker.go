@@ -158,7 +158,7 @@ func newCircuit(owner *circuits, model string) *circuit {
 	c := &circuit{owner: owner, model: model, openFor: owner.policy.OpenFor}
 	p := owner.policy
 	c.gb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		MaxRequests:   uint32(p.Probes),
+		MaxRequests:   uint32(min(uint64(p.Probes), math.MaxUint32)),
 		Interval:      p.Window,
 		BucketPeriod:  p.Window / windowParts,
 		Timeout:       1, // ns; see circuit

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -428,8 +429,26 @@ func TestLateEndsLeaveThePauseAlone(t *testing.T) {
 // While a probe is under way the others stay away, up to the number of Probes;
 // all of these must succeed.
 func TestProbes(t *testing.T) {
-	for _, probes := range []int{1, 2, 3} {
+	var large int64 = 1 << 32 // an int of 32 bits has no room for it
+	for _, probes := range []int{1, 2, 3, max(int(large), math.MaxInt32)} {
 		t.Run(fmt.Sprint(probes), func(t *testing.T) {
+			if probes > 3 { // as many as there are
+				inCircuitWorld(t, BreakerPolicy{Probes: probes}, func(t *testing.T, w *circuitWorld) {
+					w.plays("FFFFF")
+					elapse(5 * time.Second)
+					before := w.base.count("a")
+					w.base.set("a", answersAfter(time.Second, gives(200, asJSON, goodJSON)))
+					for range 5 {
+						go asks(t.Context(), w.rt, chatJSON)
+						synctest.Wait()
+					}
+					elapse(2 * time.Second)
+					if got := w.base.count("a") - before; got != 5 {
+						t.Errorf("%d probes at once, want 5", got)
+					}
+				})
+				return
+			}
 			inCircuitWorld(t, BreakerPolicy{Probes: probes}, func(t *testing.T, w *circuitWorld) {
 				w.plays("FFFFF")
 				elapse(5 * time.Second)

@@ -1131,7 +1131,8 @@ func TestNoAnswerCrossesScopes(t *testing.T) {
 	}}))
 	byKey := over(t, base, WithCache(CachePolicy{MaxEntries: 100}))
 	hits, crossed := 0, 0
-	for range 20_000 {
+	calls := ifFull(20_000, 5000)
+	for range calls {
 		members := []string{
 			`"model":` + pick(`"m"`, `"M"`, `"m "`), `"messages":[{"role":"user","content":` + pick(`"q"`, `"Q"`, `"\u0071"`, `"q\""`) + `}]`,
 		}
@@ -1193,7 +1194,7 @@ func TestNoAnswerCrossesScopes(t *testing.T) {
 			hits++
 		}
 	}
-	if hits < 2000 || scopes == 0 {
+	if hits < calls/10 || scopes == 0 {
 		t.Errorf("%d hits: little was tested", hits)
 	}
 }

@@ -189,7 +189,7 @@ func (e *entry) replay(c *call, age time.Duration, how string, standsIn bool) *h
 	if gives := c.form().given(e.Streamed); gives != e.Streamed {
 		recastHeader(h, gives)
 	}
-	set("Age", strconv.Itoa(int(age/time.Second)))
+	set("Age", strconv.FormatInt(int64(age/time.Second), 10))
 	set("Cache-Status", how)
 	r.body.Reset(body)
 	r.resp = http.Response{

@@ -290,7 +290,11 @@ func (c *call) pausedAnswer(p pause, wait time.Duration) *http.Response {
 
 // seconds is a wait as Retry-After has it, rounded up.
 func seconds(d time.Duration) string {
-	return strconv.Itoa(int((max(d, 0) + time.Second - 1) / time.Second))
+	n := int64(max(d, 0) / time.Second)
+	if d > 0 && d%time.Second > 0 {
+		n++
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // response returns a response to this call with a body from memory.

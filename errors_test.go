@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -307,6 +308,18 @@ func TestErrorText(t *testing.T) {
 	}
 	if want := "breakwater: no endpoint answered"; (&Error{}).Error() != want {
 		t.Errorf("Error() = %q, want %q", (&Error{}).Error(), want)
+	}
+}
+
+// A wait as Retry-After has it is rounded up, never negative, and never wraps.
+func TestSecondsSaturate(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0", 0: "0", 1: "1", time.Second: "1", time.Second + 1: "2",
+		100 * 365 * 24 * time.Hour: "3153600000", math.MaxInt64 - time.Second: "9223372036", math.MaxInt64: "9223372037",
+	} {
+		if got := seconds(d); got != want {
+			t.Errorf("seconds(%v) = %s, want %s", d, got, want)
+		}
 	}
 }
 

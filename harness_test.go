@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +25,24 @@ import (
 
 // TestMain fails the run if goroutines are left behind by it.
 func TestMain(m *testing.M) { leaks.Main(m) }
+
+// inFull reports whether campaigns are played, and bounds looked for, in full.
+// The race detector makes them ten times as long, and what it is there for
+// shows in a part of them: with it, and with -short, they are shorter. test.sh
+// runs them both ways.
+var inFull = sync.OnceValue(func() bool {
+	build, _ := debug.ReadBuildInfo()
+	raced := build != nil && slices.Contains(build.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+	return !raced && !testing.Short()
+})
+
+// ifFull is how often something is done: full times, or part of that.
+func ifFull(full, part int) int {
+	if inFull() {
+		return full
+	}
+	return part
+}
 
 // steady takes the chance out of delays: 500ms, 1s, 2s … by default; and out of
 // who of a tier is compared with whose turn it is: the next in turn.

@@ -265,7 +265,7 @@ func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
 	t := &trouble{err: ErrBadResponse}
 	for {
 		ev, says, err := b.next()
-		if err == nil && len(b.out)+len(ev.Raw) > int(max(a.call.t.config.stream.MaxBuffer, maxEvent)) {
+		if err == nil && int64(len(b.out)+len(ev.Raw)) > max(a.call.t.config.stream.MaxBuffer, maxEvent) {
 			err = fmt.Errorf("%w: too much before the first payload", ErrBadResponse)
 		}
 		if err != nil {

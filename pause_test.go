@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -376,6 +377,22 @@ func TestAbsurdRetryAfter(t *testing.T) {
 				elapse(tt.after)
 				if got := asks(t.Context(), rt, chatJSON).header(headerEndpoint); got != tt.by {
 					t.Errorf("Retry-After %s: %v later %s answered, want %s", word, tt.after, got, tt.by)
+				}
+			}
+		})
+	}
+}
+
+// A 429 earns its pause however long the longest may be.
+func TestPausesOfTheLongestDelays(t *testing.T) {
+	for _, longest := range []time.Duration{math.MaxInt64/2 + 1, math.MaxInt64 - 1, math.MaxInt64} {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			base.set("a", gives(429, asJSON, "{}"))
+			rt := over(t, base, WithRetry(RetryPolicy{Attempts: 1, Patience: Off, MinDelay: time.Second, MaxDelay: longest}), WithEndpoints(at("a")...), WithBackup(at("b")...))
+			for n := range 2 {
+				if got := asks(t.Context(), rt, chatJSON); got.status() != 200 || base.count("a") != 1 {
+					t.Errorf("MaxDelay %v, call %d: %v, %d attempts at a host that rests since the first", longest, n+1, got, base.count("a"))
 				}
 			}
 		})

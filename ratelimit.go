@@ -12,6 +12,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/aimd"
 	"github.com/breakwater-go/breakwater/internal/permits"
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // RatePolicy bounds the attempts on one account and model. Hosts count a
@@ -47,7 +48,7 @@ func (p RatePolicy) resolve(option string) (RatePolicy, error) {
 	f := fields{option: option}
 	resolveField(&f, "PerSecond", &p.PerSecond, 0)
 	f.check(p.Burst >= 0, "Burst is %d: an attempt takes one token, so it must be at least 1", p.Burst)
-	resolveField(&f, "Burst", &p.Burst, max(int(math.Ceil(p.PerSecond)), 1))
+	resolveField(&f, "Burst", &p.Burst, max(int(min(math.Ceil(p.PerSecond), math.MaxInt32)), 1))
 	resolveField(&f, "TokensPerMinute", &p.TokensPerMinute, 0)
 	resolveField(&f, "InFlight", &p.InFlight, 0)
 	resolveField(&f, "MaxWait", &p.MaxWait, 5*time.Second)
@@ -178,7 +179,7 @@ func (l *limiter) expected(now time.Time) time.Duration {
 	for _, bucket := range [...]*rate.Limiter{l.attempts, l.tokens} {
 		if bucket != nil {
 			if missing := 1 - bucket.TokensAt(now); missing > 0 {
-				wait = max(wait, time.Duration(missing/float64(bucket.Limit())*float64(time.Second)))
+				wait = max(wait, ofSeconds(missing/float64(bucket.Limit())))
 			}
 		}
 	}
@@ -323,9 +324,11 @@ const statusOverloaded = 529
 // host's word takes more than what ten minutes bring.
 func (l *limiter) settle(more int) {
 	now, burst := time.Now(), l.tokens.Burst()
-	for more = min(more, 10*burst); more > burst; more -= burst {
+	for minutes := 1; minutes < 10 && more > burst; minutes++ {
 		l.tokens.ReserveN(now, burst)
+		more -= burst
 	}
+	more = min(more, burst)
 	if !l.tokens.AllowN(now, more) {
 		l.tokens.ReserveN(now, more) // on credit
 	}
@@ -338,12 +341,12 @@ func (a *attempt) tokens() int {
 	if a.room != nil {
 		body = a.room.text
 	}
-	return max(1, estimate(body)+a.call.look.maxTokens)
+	return max(1, int(min(int64(estimate(body))+int64(a.call.look.maxTokens), wire.MaxTokens)))
 }
 
 // estimate is about how many tokens a text has.
 func estimate(text []byte) int {
-	var ascii, other int
+	var ascii, other int64
 	for _, b := range text {
 		switch {
 		case b < 0x80:
@@ -352,5 +355,5 @@ func estimate(text []byte) int {
 			other++
 		}
 	}
-	return (3*ascii + 6*other) / 10
+	return int((3*ascii + 6*other) / 10)
 }

@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // A held is a call whose stream is open.
@@ -596,6 +600,59 @@ func TestTokensAreSettled(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Whatever a caller asks for, an attempt takes no less of the minute's tokens
+// than a large one does.
+func TestTokensSaturate(t *testing.T) {
+	for _, field := range []string{"max_tokens", "max_completion_tokens", "max_output_tokens"} {
+		for _, n := range []string{"2147483647", "2147483648", "4294967295", "9223372036854775807", "18446744073709551616", "1e300", "1e999"} {
+			body := `{"model":"m","` + field + `":` + n + `}`
+			a := &attempt{call: &call{look: lookInto([]byte(body))}, room: &room{text: []byte(body)}}
+			if got := a.tokens(); got != wire.MaxTokens {
+				t.Errorf("tokens of %s = %d, want %d", body, got, wire.MaxTokens)
+			}
+		}
+		for _, n := range []string{"-1", "-1e300", `"9"`, "null"} {
+			body := `{"model":"m","` + field + `":` + n + `}`
+			a := &attempt{call: &call{look: lookInto([]byte(body))}, room: &room{text: []byte(body)}}
+			if got := a.tokens(); got != estimate([]byte(body)) {
+				t.Errorf("tokens of %s = %d, want those of its text", body, got)
+			}
+		}
+	}
+}
+
+// No size of a limit overflows, nor does what hosts say they have used of it.
+func TestLargestLimits(t *testing.T) {
+	for _, perMinute := range []int{1, 1000, math.MaxInt32, math.MaxInt} {
+		for _, used := range []string{"9999", "9223372036854775807", "1e300"} {
+			synctest.Test(t, func(t *testing.T) {
+				rt := over(t, newHosts(gives(200, asJSON, strings.Replace(goodJSON, `"total_tokens":3`, `"total_tokens":`+used, 1))),
+					WithRateLimit(RatePolicy{TokensPerMinute: perMinute, PerSecond: 1e300, InFlight: math.MaxInt, MaxWait: math.MaxInt64}))
+				if got := asks(t.Context(), rt, chatJSON); got.status() != 200 {
+					t.Fatalf("%d tokens a minute: %v, want an answer", perMinute, got)
+				}
+				l := rt.limiters.all[limiterKey{"https://a", "m"}]
+				n, _ := strconv.ParseFloat(used, 64)
+				reserved := float64(min(estimate([]byte(chatJSON)), perMinute))
+				want := reserved + min(min(n, wire.MaxTokens)-reserved, 10*float64(perMinute))
+				if got := float64(perMinute) - l.tokens.TokensAt(time.Now()); math.Abs(got-want) > float64(perMinute)*1e-15 {
+					t.Errorf("of %d tokens a minute %v are used, want %v", perMinute, got, want)
+				}
+			})
+		}
+	}
+	p, err := RatePolicy{PerSecond: 1e300}.resolve("WithRateLimit")
+	if err != nil || p.Burst < math.MaxInt32 {
+		t.Errorf("Burst of %v a second is %d, %v, want no less than that", p.PerSecond, p.Burst, err)
+	}
+	l := newLimiter(RatePolicy{PerSecond: 1e-12, Burst: 1, MaxWait: time.Minute})
+	now := time.Now()
+	l.attempts.AllowN(now, 1)
+	if got := l.expected(now); got < time.Hour || l.bears(now) {
+		t.Errorf("of an attempt in 30,000 years the next is expected in %v", got)
 	}
 }
 

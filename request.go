@@ -125,7 +125,7 @@ func lookInto(body []byte) look {
 			v := value()
 			l.temperature, l.hasTemperature = v.Num, v.Type == gjson.Number
 		case "max_tokens", "max_completion_tokens", "max_output_tokens":
-			l.maxTokens = int(min(max(value().Num, 0), 1<<31))
+			l.maxTokens = int(min(max(value().Num, 0), wire.MaxTokens))
 			l.maxTokensAt = at
 		case "messages":
 			if bytes.HasPrefix(m.Value, []byte("[")) && bytes.HasSuffix(m.Value, []byte("}]")) {

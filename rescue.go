@@ -652,7 +652,7 @@ func (r *rescuer) pass(event said, moreText, moreReasoning string) {
 		// What the first attempt took is not in it: it broke before it could say.
 		for _, name := range [...]string{"completion_tokens", "total_tokens"} {
 			if n := usage.Get(name); n.Type == gjson.Number && n.Num >= 0 && n.Num < 1<<31 {
-				replace("usage."+name, strconv.Itoa(int(n.Num)+r.splice.spent))
+				replace("usage."+name, strconv.FormatInt(int64(n.Num)+int64(r.splice.spent), 10))
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -157,7 +158,8 @@ func heard(t *testing.T, body string) (reasoning, text string, ids, roles, ends 
 // end, or a part of its beginning and a typed error. Nothing else, ever.
 func TestRescuedOrTyped(t *testing.T) {
 	whole, cut, rescued := 0, 0, 0
-	for seed := range 4000 {
+	seeds := ifFull(4000, 1000)
+	for seed := range seeds {
 		random := rand.New(rand.NewPCG(7, uint64(seed)))
 		letters := []rune("aaab \"\\\n\té漢🚢/<&\u2028")
 		say := func(n int) string {
@@ -211,7 +213,7 @@ func TestRescuedOrTyped(t *testing.T) {
 			}
 		}
 	}
-	if whole < 1000 || cut < 200 || rescued < 200 {
+	if whole < seeds/4 || cut < seeds/20 || rescued < seeds/20 {
 		t.Errorf("%d whole, %d of them rescued, %d cut: too little was tested", whole, rescued, cut)
 	}
 }
@@ -822,6 +824,8 @@ func TestRescueOfOddStreams(t *testing.T) {
 		{"usage that no host means", onward, []string{says(long), says("tail") + `data: {"id":"x","choices":[],"usage":{"completion_tokens":1e300,"total_tokens":-5}}` + "\n\n" + end},
 			says(long) + says("tail") + `data: {"id":"x","choices":[],"usage":{"completion_tokens":1e300,"total_tokens":-5}}` + "\n\n" + end, true},
 		{"usage is that of both, the first one's by estimate", onward, []string{says(long), says("tail") + usage(5, 9) + end}, says(long) + says("tail") + usage(5+13, 9+13) + end, true},
+		{"usage larger than an int of 32 bits", onward, []string{says(long), says("tail") + usage(math.MaxInt32, math.MaxInt32) + end},
+			says(long) + says("tail") + strings.ReplaceAll(usage(0, 0), ":0", ":2147483660") + end, true},
 		{"usage of an answer told anew is its own", anew, []string{says("Hello "), says("Hello world") + usage(5, 9) + end}, says("Hello ") + says("world") + usage(5, 9) + end, true},
 		{"comments go on, if wanted", StreamPolicy{KeepComments: true}, []string{says(long), says("tail") + ": hold on\n" + end}, says(long) + says("tail") + ": hold on\n" + end, true},
 		{"an id that comes late", onward, []string{`data: {"id":"","choices":[]}` + "\n\n" + says(long), strings.ReplaceAll(says("tail")+end, `"x"`, `"y"`)},

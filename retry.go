@@ -168,6 +168,14 @@ func boundedPause(n float64, unit time.Duration) time.Duration {
 	return time.Duration(min(n*float64(unit), float64(longestPause)))
 }
 
+// ofSeconds is a wait of so many seconds, up to the longest there is.
+func ofSeconds(n float64) time.Duration {
+	if n >= unlimited.Seconds() {
+		return unlimited
+	}
+	return time.Duration(n * float64(time.Second))
+}
+
 // sleep waits for d, or returns the cause of ctx's end.
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -85,6 +86,10 @@ const mentions = 100
 // The rooms of requests' bodies go from call to call. No base may ever read
 // another call's: prompts would reach strangers.
 func TestBodiesAreNeverMixedUp(t *testing.T) {
+	synctest.Test(t, neverMixedUp)
+}
+
+func neverMixedUp(t *testing.T) {
 	var mu sync.Mutex
 	source := rand.New(rand.NewPCG(1, 2))
 	base := &lateBase{random: func(n int) int {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All tests of all modules. Needs Go; with a C compiler it looks for races, too.
-set -euo pipefail
-cd "$(dirname "$0")"
+# What fails ends nothing: the rest runs all the same, and the end says what it was.
+set -uo pipefail
+cd "$(dirname "$0")" || exit
 export GOWORK=off
 
 race=-race
@@ -9,15 +10,16 @@ if [ "$(go env CGO_ENABLED)" != 1 ]; then
 	echo "no C compiler: tests run without the race detector"
 	race=
 fi
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+limit="-timeout 20m" # of one test binary: for those that hang, not for those that are slow
+log=$(mktemp) said=$(mktemp)
+trap 'rm -f "$log" "$said"' EXIT
 
 # raced tests packages with the race detector. Its own runtime crashes now and
 # then under many goroutines in virtual time (a kin of golang/go#78156): what
 # was crashed so, and failed in no other way, is tested once more.
 raced() {
 	for _ in 1 2 3; do
-		go test $race "$@" 2>&1 | tee "$log" && return
+		go test $race $limit "$@" 2>&1 | tee "$log" | ${show:-cat} && return
 		if grep -qE '^ *--- FAIL|DATA RACE|^panic: ' "$log" ||
 			! grep -qE 'unexpected return pc for runtime.sigpanic|ThreadSanitizer' "$log"; then
 			return 1
@@ -27,10 +29,87 @@ raced() {
 	return 1
 }
 
+# telling shortens what go test -v prints of one package: to the tests that
+# take a while, and to all that those say which fail.
+telling() {
+	local line run= kept=()
+	while IFS= read -r line; do
+		case $line in
+		"=== RUN "* | "=== NAME "*) run=$line ;;
+		"    "*"--- PASS: "* | "    "*"--- SKIP: "* | PASS) ;;
+		"--- PASS: "* | "--- SKIP: "*)
+			[[ $line == *" (0."* ]] || echo "   ${line#*: }"
+			kept=()
+			;;
+		*"--- FAIL: "*)
+			printf '%s\n' ${kept[@]+"${kept[@]}"} "$line"
+			kept=()
+			;;
+		"ok "*) echo "$line" ;;
+		*)
+			kept+=(${run:+"$run"} "$line")
+			run=
+			;;
+		esac
+	done
+	[ ${#kept[@]} = 0 ] || printf '%s\n' "${kept[@]}"
+}
+
+failed=()
+# step runs a part of the tests and notes what of it fails.
+step() {
+	local name=$1 began=$SECONDS
+	shift
+	echo "== $name"
+	if "$@" 2>&1 | tee "$said"; then
+		echo "== $name: ok, $((SECONDS - began)) s"
+	else
+		echo "== $name: FAILED, $((SECONDS - began)) s"
+		failed+=("FAILED: $name" "$(grep -E '^ *--- FAIL: |^FAIL[[:space:]]+[^[:space:]]|^panic: |DATA RACE|^(vet: )?[^ ]+\.go:[0-9]+:[0-9]+: ' "$said" | sed 's/^/    /' | head -20)")
+	fi
+}
+
+# both runs two commands, the second also where the first fails.
+both() {
+	local first=0
+	eval "$1" || first=1
+	eval "$2" && [ $first = 0 ]
+}
+
+root_raced() { show=telling raced -v .; }
+
 # The simulation has more goroutines than the detector bears, and counts, it
 # does not share.
-raced $(go list ./... | grep -v /internal/sim$)
-go test ./internal/sim
+others_raced() { raced $(go list ./... | grep -vE '/breakwater$|/internal/sim$'); }
+
+# Campaigns and bounds in full, which the detector would make ten times as long.
+in_full() { both "go test $limit -v . 2>&1 | telling" "go test $limit ./internal/sim"; }
+
+# An int may have 32 bits. Where such programs run, the tests do, too.
+on_32_bits() {
+	export GOARCH=386 CGO_ENABLED=0
+	local runs=true
+	case $(go env GOHOSTOS)/$(go env GOHOSTARCH) in
+	linux/amd64 | windows/amd64) runs="go test $limit -short -skip ^TestCampaign . $(go list ./internal/... | grep -v '/internal/sim$' | xargs)" ;;
+	esac
+	both "go vet ./..." "$runs"
+}
+
+module() { cd "$1" && both "go vet ./..." "go test $limit ./..."; }
+
+echo "All tests take about eight minutes on two idle cores, half an hour on busy ones or the first time, when all is to be compiled."
+step "root package${race:+, with the race detector}" root_raced
+step "other packages${race:+, with the race detector}" others_raced
+step "campaigns in full, and the simulation" in_full
+step "32 bits" on_32_bits
 for module in examples/sdk compat compat/genkit bench; do
-	(cd "$module" && go vet ./... && go test ./...)
+	step "module $module" module "$module"
 done
+
+if [ ${#failed[@]} != 0 ]; then
+	echo
+	printf '%s\n' "${failed[@]}"
+	exit 1
+fi
+echo
+echo "all passed, in $((SECONDS / 60)) min $((SECONDS % 60)) s"

@@ -49,7 +49,7 @@ func TestRefusedAndHealedOnTCP(t *testing.T) {
 		s.Break(bt.Refused())
 		s.Break(bt.Refused())
 		c.transport.CloseIdleConnections() // or the error may be about these, just closed
-		if _, err := c.ask(s, "refused", false, time.Minute); !errors.Is(err, syscall.ECONNREFUSED) {
+		if _, err := c.ask(s, "refused", false, ages); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("got %v, want connection refused", err)
 		}
 		s.Heal()

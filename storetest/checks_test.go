@@ -370,13 +370,13 @@ func TestBrokenStoresFail(t *testing.T) {
 				<-f.released
 			}
 			return f.soundGet(ctx, key)
-		}}, "Get: no return within 10s"},
+		}}, "Get: no return within 1m0s"},
 		{"ContextDone", "Set hangs", &fake{set: func(f *fake, ctx context.Context, key string, entry []byte, keep time.Duration) error {
 			if ctx.Err() == context.DeadlineExceeded {
 				<-f.released
 			}
 			return f.soundSet(ctx, key, entry, keep)
-		}}, "Set: no return within 10s"},
+		}}, "Set: no return within 1m0s"},
 		{"ContextDone", "Get says there is nothing", &fake{get: func(f *fake, ctx context.Context, key string) ([]byte, error) {
 			if ctx.Err() != nil {
 				return nil, nil
@@ -420,7 +420,7 @@ func TestBrokenStoresFail(t *testing.T) {
 			err := f.work(ctx)
 			f.down = err != nil && ctx.Err() != nil
 			return bytes.Clone(f.peek(key)), err
-		}}, "Get: no return within 10s"},
+		}}, "Get: no return within 1m0s"},
 		{"CancelUnderWay", "Get says there is nothing", &fake{takes: time.Millisecond, get: func(f *fake, ctx context.Context, key string) ([]byte, error) {
 			entry, _ := f.soundGet(ctx, key)
 			return entry, nil
@@ -466,7 +466,7 @@ func TestBrokenStoresFail(t *testing.T) {
 				<-f.released
 			}
 			return f.soundSet(ctx, key, entry, keep)
-		}}, "callers at once: no return within 10s"},
+		}}, "callers at once: no return within 1m0s"},
 		{"Concurrent", "one buffer for all", &fake{get: func(f *fake, ctx context.Context, key string) ([]byte, error) {
 			f.mu.Lock()
 			f.last = key

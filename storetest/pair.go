@@ -18,8 +18,8 @@ type pair struct {
 }
 
 const (
-	patience = 10 * time.Second // for a call of the Store to return, whatever becomes of it
-	anHour   = time.Hour        // to be kept
+	patience = time.Minute // for a call of the Store to return, whatever becomes of it
+	anHour   = time.Hour   // to be kept
 )
 
 var errLate = fmt.Errorf("no return within %v", patience)

@@ -27,14 +27,15 @@ const (
 )
 
 func main() {
-	if err := run(context.Background(), os.Stdout); err != nil {
+	if err := run(context.Background(), os.Stdout, kit.NewFleet); err != nil {
 		fmt.Fprintln(os.Stderr, "outage:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer) error {
-	fleet, err := kit.NewFleet(kit.DeepSeek("host"))
+// run plays it all over a fleet as start makes it.
+func run(ctx context.Context, out io.Writer, start func(...kit.Host) (*kit.Fleet, error)) error {
+	fleet, err := start(kit.DeepSeek("host"))
 	if err != nil {
 		return err
 	}
@@ -42,7 +43,10 @@ func run(ctx context.Context, out io.Writer) error {
 	host := fleet.Server("host")
 	host.SetPace(kit.Pace{FirstToken: 400 * time.Millisecond, PerToken: 10 * time.Millisecond})
 
+	network := fleet.Transport()
+	defer network.CloseIdleConnections()
 	transport, err := breakwater.New(
+		breakwater.WithBase(network),
 		breakwater.WithEndpoints(breakwater.Endpoint{Name: "host", URL: host.URL(), APIKey: "sk-example", Host: breakwater.HostDeepSeek}),
 		breakwater.WithCache(breakwater.CachePolicy{TTL: ttl}), // and an hour more where the API fails
 		// A circuit would open after five failures, which so short an outage may bring or not.

@@ -5,13 +5,17 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
 )
 
-func TestRun(t *testing.T) {
+// In virtual time, so that a busy machine does not outlast the TTL.
+func TestRun(t *testing.T) { synctest.Test(t, testRun) }
+
+func testRun(t *testing.T) {
 	var out strings.Builder
-	if err := run(t.Context(), &out); err != nil {
+	if err := run(t.Context(), &out, kit.NewPipeFleet); err != nil {
 		t.Errorf("run = %v", err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")

@@ -15,6 +15,7 @@ import (
 	"os/signal"
 
 	"github.com/breakwater-go/breakwater"
+	kit "github.com/breakwater-go/breakwater/breakwatertest"
 )
 
 func main() {
@@ -30,5 +31,5 @@ func run(ctx context.Context, out io.Writer, key string) error {
 	if key != "" {
 		return askDeepSeek(ctx, out, breakwater.DeepSeek(key))
 	}
-	return playOutage(ctx, out, ordinary)
+	return playOutage(ctx, out, ordinary, kit.NewFleet)
 }

@@ -3,17 +3,19 @@ package main
 import (
 	"strings"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/breakwater-go/breakwater"
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
 )
 
-// The outage, played faster: run itself fails if a call that could be answered
-// was not, or was answered wrongly.
-func TestOutage(t *testing.T) {
+// The outage, played in virtual time: run itself fails if a call that could be
+// answered was not, or was answered wrongly.
+func TestOutage(t *testing.T) { synctest.Test(t, testOutage) }
+
+func testOutage(t *testing.T) {
 	var out strings.Builder
-	if err := playOutage(t.Context(), &out, pace{phase: 600 * time.Millisecond, every: 20 * time.Millisecond}); err != nil {
+	if err := playOutage(t.Context(), &out, ordinary, kit.NewPipeFleet); err != nil {
 		t.Errorf("playOutage = %v\n%s", err, out.String())
 	}
 	for _, ph := range outage {

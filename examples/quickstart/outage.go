@@ -62,9 +62,12 @@ func both(steps ...func(*kit.Fleet)) func(*kit.Fleet) {
 	}
 }
 
+// A starter makes a fleet: on loopback, or, for tests in virtual time, on pipes.
+type starter func(...kit.Host) (*kit.Fleet, error)
+
 // newFleet starts two DeepSeek hosts, and a backup on another base path that
 // knows the model by another name.
-func newFleet() (*kit.Fleet, error) {
+func newFleet(start starter) (*kit.Fleet, error) {
 	primary, second, backup := kit.DeepSeek("primary"), kit.DeepSeek("second"), kit.OpenAI("backup")
 	backup.BasePath = "/api/v3"
 	backup.Models = []string{backupModel}
@@ -73,12 +76,12 @@ func newFleet() (*kit.Fleet, error) {
 		hosts[i].Keys = []string{"sk-" + hosts[i].Name}
 		hosts[i].Pace = kit.Pace{FirstToken: 40 * time.Millisecond, PerToken: 4 * time.Millisecond}
 	}
-	return kit.NewFleet(hosts...)
+	return start(hosts...)
 }
 
 // newTransport is breakwater over the fleet. Its clocks are shortened so that
 // an outage fits into a minute; apart from them, only what is off by default is given.
-func newTransport(fleet *kit.Fleet, opened *circuits) (*breakwater.Transport, error) {
+func newTransport(fleet *kit.Fleet, network http.RoundTripper, opened *circuits) (*breakwater.Transport, error) {
 	endpoint := func(name string) breakwater.Endpoint {
 		return breakwater.Endpoint{Name: name, URL: fleet.Server(name).URL(), APIKey: "sk-" + name, Host: breakwater.HostDeepSeek}
 	}
@@ -86,6 +89,7 @@ func newTransport(fleet *kit.Fleet, opened *circuits) (*breakwater.Transport, er
 	backup.Host = breakwater.HostOpenAI
 	backup.Models = map[string]string{model: backupModel}
 	return breakwater.New(
+		breakwater.WithBase(network),
 		breakwater.WithEndpoints(endpoint("primary"), endpoint("second")),
 		breakwater.WithBackup(backup),
 		breakwater.WithCache(breakwater.CachePolicy{TTL: patience}),
@@ -98,20 +102,21 @@ func newTransport(fleet *kit.Fleet, opened *circuits) (*breakwater.Transport, er
 // playOutage puts the same load on breakwater and on a bare client, phase by
 // phase. Each phase waits for its stragglers, so that it is known for every
 // call who could have answered it.
-func playOutage(ctx context.Context, out io.Writer, p pace) error {
-	fleet, err := newFleet()
+func playOutage(ctx context.Context, out io.Writer, p pace, start starter) error {
+	fleet, err := newFleet(start)
 	if err != nil {
 		return err
 	}
 	defer fleet.Close()
+	bare, network := fleet.Transport(), fleet.Transport()
+	defer bare.CloseIdleConnections()
+	defer network.CloseIdleConnections()
 	opened := new(circuits)
-	transport, err := newTransport(fleet, opened)
+	transport, err := newTransport(fleet, network, opened)
 	if err != nil {
 		return err
 	}
 	defer transport.Close()
-	bare := fleet.Transport()
-	defer bare.CloseIdleConnections()
 
 	url := fleet.Server("primary").URL()
 	guarded := newLoad(&http.Client{Transport: transport, Timeout: patience}, url, "sk-primary")

@@ -196,7 +196,7 @@ func (c composer) response() string {
 // An answer that was streamed and put together again is the answer.
 func TestThereAndBack(t *testing.T) {
 	c := composer{rand.New(rand.NewPCG(1, 2))}
-	for range 500 {
+	for range 200 {
 		for w := range whole {
 			in := c.answer(w)
 			stream, ok := ToStream(w, []byte(in))

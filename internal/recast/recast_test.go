@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/breakwater-go/breakwater/internal/growth"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -135,50 +135,74 @@ func TestLinesOfStream(t *testing.T) {
 	}
 }
 
-// The stream of a hostile document must not outgrow it, nor take time to say so.
+// The stream of a hostile document must not outgrow it, nor take more time than
+// its size allows to say so.
 func TestGrowth(t *testing.T) {
-	long := strings.Repeat("i", 1<<20)
-	parts := strings.Repeat(`{},`, 1<<18) + "{}"
+	const most = 1 << 15
+	long := func(n int) string { return strings.Repeat("iiii", n) }
+	parts := func(n int) string { return strings.Repeat(`{},`, n) + "{}" }
 	for _, tt := range []struct {
 		name string
 		wire wire.Wire
-		in   string
+		in   func(n int) string
 	}{
-		{"a long id in each chunk", wire.Chat, `{"id":"` + long + `","choices":[{"index":0,"message":{"content":"` + long + `"},"finish_reason":"stop"}]}`},
-		{"a long id with each part", wire.Responses, `{"status":"completed","output":[{"type":"message","id":"` + long + `","content":[` + parts + `]}]}`},
-		{"many parts", wire.Responses, `{"status":"completed","output":[{"type":"message","content":[` + parts + `]}]}`},
-		{"many items", wire.Responses, `{"status":"completed","output":[` + parts + `]}`},
-		{"many blocks", wire.Messages, `{"content":[` + parts + `],"stop_reason":"end_turn"}`},
-		{"many tool calls", wire.Chat, `{"choices":[{"index":0,"message":{"tool_calls":[` + parts + `]},"finish_reason":"stop"}]}`},
+		{"a long id in each chunk", wire.Chat, func(n int) string {
+			return `{"id":"` + long(n) + `","choices":[{"index":0,"message":{"content":"` + long(n) + `"},"finish_reason":"stop"}]}`
+		}},
+		{"a long id with each part", wire.Responses, func(n int) string {
+			return `{"status":"completed","output":[{"type":"message","id":"` + long(n) + `","content":[` + parts(n) + `]}]}`
+		}},
+		{"many parts", wire.Responses, func(n int) string {
+			return `{"status":"completed","output":[{"type":"message","content":[` + parts(n) + `]}]}`
+		}},
+		{"many items", wire.Responses, func(n int) string { return `{"status":"completed","output":[` + parts(n) + `]}` }},
+		{"many blocks", wire.Messages, func(n int) string { return `{"content":[` + parts(n) + `],"stop_reason":"end_turn"}` }},
+		{"many tool calls", wire.Chat, func(n int) string {
+			return `{"choices":[{"index":0,"message":{"tool_calls":[` + parts(n) + `]},"finish_reason":"stop"}]}`
+		}},
 	} {
-		start := time.Now()
-		got, ok := ToStream(tt.wire, []byte(tt.in))
-		if took := time.Since(start); ok || took > 2*time.Second {
-			t.Errorf("%s: ToStream of %d bytes = %d bytes, %v, in %v, want it refused at once", tt.name, len(tt.in), len(got), ok, took)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			growth.Linear(t, most/64, func(n int) {
+				if got, ok := ToStream(tt.wire, []byte(tt.in(n))); ok && n == most {
+					t.Errorf("ToStream of %d parts = %d bytes, want it refused", n, len(got))
+				}
+			})
+		})
 	}
 }
 
-// A hostile stream must not take time to be refused.
+// A hostile stream must not take more time to be refused than its size allows.
 func TestNames(t *testing.T) {
-	var names strings.Builder
-	for i := range 200_000 {
-		fmt.Fprintf(&names, `"n%d":0,`, i)
+	const most = 1 << 15
+	names := func(n int) string {
+		var names strings.Builder
+		for i := range n {
+			fmt.Fprintf(&names, `"n%d":0,`, i)
+		}
+		return names.String()
 	}
 	for _, tt := range []struct {
 		name string
 		wire wire.Wire
-		in   string
+		in   func(names string) string
 	}{
-		{"of a completion", wire.Chat, dataOf(`{` + names.String() + `"choices":[{"delta":{},"finish_reason":"stop"}]}`)},
-		{"of a choice", wire.Chat, dataOf(`{"choices":[{` + names.String() + `"delta":{},"finish_reason":"stop"}]}`)},
-		{"of a message", wire.Messages, strings.Replace(whole[wire.Messages].stream, `"message":{`, `"message":{`+names.String(), 1)},
+		{"of a completion", wire.Chat, func(names string) string {
+			return dataOf(`{` + names + `"choices":[{"delta":{},"finish_reason":"stop"}]}`)
+		}},
+		{"of a choice", wire.Chat, func(names string) string {
+			return dataOf(`{"choices":[{` + names + `"delta":{},"finish_reason":"stop"}]}`)
+		}},
+		{"of a message", wire.Messages, func(names string) string {
+			return strings.Replace(whole[wire.Messages].stream, `"message":{`, `"message":{`+names, 1)
+		}},
 	} {
-		start := time.Now()
-		got, ok := ToJSON(tt.wire, []byte(tt.in))
-		if took := time.Since(start); ok || took > 2*time.Second {
-			t.Errorf("%d bytes of names %s: ToJSON = %d bytes, %v, in %v, want it refused at once", names.Len(), tt.name, len(got), ok, took)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			growth.Linear(t, most/64, func(n int) {
+				if got, ok := ToJSON(tt.wire, []byte(tt.in(names(n)))); ok && n == most {
+					t.Errorf("ToJSON of %d names = %d bytes, want it refused", n, len(got))
+				}
+			})
+		})
 	}
 }
 

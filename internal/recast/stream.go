@@ -24,13 +24,13 @@ const (
 // A stream is written event by event.
 type stream struct {
 	out       []byte
-	limit     int
+	limit     int64
 	overgrown bool
 }
 
 // newStream returns a stream for a document of so many bytes.
 func newStream(size int) *stream {
-	return &stream{limit: maxGrowth*size + smallStream, out: make([]byte, 0, size+size/4+1<<10)}
+	return &stream{limit: maxGrowth*int64(size) + smallStream, out: make([]byte, 0, size+size/4+1<<10)}
 }
 
 // event writes an event whose data is the texts given, one behind the other.
@@ -47,7 +47,7 @@ func (s *stream) event(data ...string) {
 	unbroken(s.out[start:], '\n')
 	unbroken(s.out[start:], '\r')
 	s.out = append(s.out, "\n\n"...)
-	s.overgrown = len(s.out) > s.limit
+	s.overgrown = int64(len(s.out)) > s.limit
 }
 
 // named writes an event of a name, which is also its type.

@@ -559,7 +559,7 @@ func plainUsage(a *Answer, n node) {
 	var u Usage
 	read, written := 0, 0
 	for _, m := range n.(object) {
-		tokens := func(path ...string) int { return number(first(m.value, path...), 1<<31) }
+		tokens := func(path ...string) int { return number(first(m.value, path...), MaxTokens) }
 		switch m.name {
 		case "prompt_tokens", "input_tokens":
 			u.PromptTokens = tokens()
@@ -580,10 +580,10 @@ func plainUsage(a *Answer, n node) {
 		}
 	}
 	if a.Wire == Messages {
-		u.PromptTokens = max(a.Usage.PromptTokens, u.PromptTokens+read+written)
+		u.PromptTokens = max(a.Usage.PromptTokens, number(float64(u.PromptTokens)+float64(read)+float64(written), MaxTokens))
 		u.CompletionTokens = max(a.Usage.CompletionTokens, u.CompletionTokens)
 		u.CachedTokens = max(a.Usage.CachedTokens, read)
-		u.TotalTokens = u.PromptTokens + u.CompletionTokens
+		u.TotalTokens = number(float64(u.PromptTokens)+float64(u.CompletionTokens), MaxTokens)
 	}
 	a.Usage = u
 }

@@ -2,7 +2,10 @@
 // them: is it an answer, is it whole, what did it cost. It knows no HTTP.
 package wire
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // A Wire is a format of answers.
 type Wire int
@@ -34,6 +37,9 @@ type Usage struct {
 	PromptTokens, CompletionTokens, TotalTokens int
 	CachedTokens, ReasoningTokens               int
 }
+
+// MaxTokens is the most that a count of tokens comes to: it fits an int of 32 bits.
+const MaxTokens = math.MaxInt32
 
 // An Answer follows one answer through its text or events. The zero value
 // expects one choice of a chat completion.
@@ -304,16 +310,25 @@ func (a *Answer) takeUsage(c *cursor) {
 		}
 	}
 	if a.Wire == Messages {
-		u.PromptTokens = max(a.Usage.PromptTokens, u.PromptTokens+read+written)
+		u.PromptTokens = max(a.Usage.PromptTokens, sum(u.PromptTokens, read, written))
 		u.CachedTokens = max(a.Usage.CachedTokens, read)
 		u.CompletionTokens = max(a.Usage.CompletionTokens, u.CompletionTokens)
-		u.TotalTokens = u.PromptTokens + u.CompletionTokens
+		u.TotalTokens = sum(u.PromptTokens, u.CompletionTokens)
 	}
 	a.Usage = u
 }
 
+// sum adds counts of tokens up, to MaxTokens at most.
+func sum(counts ...int) int {
+	var all int64
+	for _, n := range counts {
+		all += int64(n)
+	}
+	return int(min(all, MaxTokens))
+}
+
 // tokens reads a count of tokens.
-func (v value) tokens() int { return v.count(1 << 31) }
+func (v value) tokens() int { return v.count(MaxTokens) }
 
 // carries reads a delta, message or block and reports whether it holds
 // anything but its role and type: a text that is not empty, a list or object

@@ -311,8 +311,25 @@ func TestUsageOfOtherWires(t *testing.T) {
 func TestUsage(t *testing.T) {
 	var a Answer
 	a.Event([]byte(`{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":-7,"total_tokens":1e300,"prompt_cache_hit_tokens":2,"completion_tokens_details":{"reasoning_tokens":1}}}`))
-	if want := (Usage{PromptTokens: 5, TotalTokens: 1 << 31, CachedTokens: 2, ReasoningTokens: 1}); a.Usage != want {
+	if want := (Usage{PromptTokens: 5, TotalTokens: MaxTokens, CachedTokens: 2, ReasoningTokens: 1}); a.Usage != want {
 		t.Errorf("Usage = %+v, want %+v", a.Usage, want)
+	}
+}
+
+// A count that is too large is the largest, and so is a sum of them, where an
+// int has 32 bits, too.
+func TestUsageSaturates(t *testing.T) {
+	for _, n := range []string{"2147483647", "2147483648", "4294967296", "9223372036854775807", "9223372036854775808", "99999999999999999999999", "1e10", "1e300"} {
+		chat, message := Answer{}, Answer{Wire: Messages}
+		chat.Event([]byte(`{"choices":[],"usage":{"prompt_tokens":` + n + `,"completion_tokens":` + n + `,"total_tokens":` + n + `}}`))
+		if want := (Usage{PromptTokens: MaxTokens, CompletionTokens: MaxTokens, TotalTokens: MaxTokens}); chat.Usage != want {
+			t.Errorf("%s on Chat: %+v, want %+v", n, chat.Usage, want)
+		}
+		message.Event([]byte(`{"type":"message_start","message":{"usage":{"input_tokens":` + n + `,"cache_read_input_tokens":` + n + `,"cache_creation_input_tokens":` + n + `}}}`))
+		message.Event([]byte(`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":` + n + `}}`))
+		if want := (Usage{MaxTokens, MaxTokens, MaxTokens, MaxTokens, 0}); message.Usage != want {
+			t.Errorf("%s on Messages: %+v, want %+v", n, message.Usage, want)
+		}
 	}
 }
 
