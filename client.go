@@ -184,10 +184,8 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	}()
 	t.finished(c, resp, err)
 	told = true
-	if t.cache == nil && resp != nil {
-		if _, whole := resp.Body.(*wholeBody); whole {
-			c.vacate()
-		}
+	if resp != nil {
+		c.settles(resp.Body)
 	}
 	return resp, err
 }
