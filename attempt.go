@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -32,20 +31,23 @@ type attempt struct {
 	pass      pass      // of the breaker
 	status    int       // of a refusal; of an error inside a 200, what that stands for
 	limitSaid int       // the number a host that refuses may give for its limit
-	body      sentBody  // of the request, unless that is streamed
+	body      roomBody  // of the request, unless that is streamed
+	sending   sending   // of the request, if there is no middleware to make its own
 	whole     wholeBody // of the response, if it is JSON
 
 	forced bool                         // may pass an open circuit: nobody else could serve
 	sent   atomic.Bool                  // the base began to read the request's body
 	failed atomic.Pointer[callersError] // that body did
 
-	mu     sync.Mutex // guards what follows
-	second *sentBody  // what the base got to send once more
-	over   bool
-	room   *room   // of the request's body, while the attempt is sent; nil: it has none
-	enders []ender // told at the end, from the last to the first
-	class  Class   // it ended in
-	used   Usage   // set before the enders are told
+	mu       sync.Mutex // guards what follows
+	sendings []*sending // that middleware has made
+	second   *sentBody  // the latest that the base got in the place of the first
+	replayed bool       // what was read of one is sent in another
+	over     bool
+	room     *room   // of the request's body, while the attempt is sent; nil: it has none
+	enders   []ender // told at the end, from the last to the first
+	class    Class   // it ended in
+	used     Usage   // set before the enders are told
 }
 
 // An ender is told, exactly once, how an exchange ended.
@@ -240,15 +242,28 @@ func (a *attempt) shape(req *http.Request) error {
 	delete(req.Header, "Accept-Encoding")
 	e.authorize(req, c.op)
 	a.setBody(req)
-	if e.Rewrite == nil && len(c.t.config.perAttempt) == 0 {
-		return nil // a base may not change what it is given, so that is shared
+	middleware := len(c.t.config.perAttempt) > 0
+	if e.Rewrite == nil && !middleware { // a base may not change what it is given, so that is shared
+		a.sending.begin(a, req, a.start.Add(a.queued))
+		if a.body.room != nil && !c.t.config.retry.SendOnce {
+			req.GetBody = a.sending.replay
+		}
+		return nil
+	}
+	if a.body.room != nil {
+		req.GetBody = a.copyBody
 	}
 	u := *req.URL
 	req.URL, req.Header = &u, req.Header.Clone()
-	if e.Rewrite == nil {
-		return nil
+	if e.Rewrite != nil {
+		if err := e.Rewrite(req); err != nil {
+			return err
+		}
 	}
-	return e.Rewrite(req)
+	if !middleware { // which sends by itself
+		a.sending.begin(a, req, time.Now())
+	}
+	return nil
 }
 
 // goesTo reports whether e is of the origin that the caller meant.
@@ -256,22 +271,22 @@ func (c *call) goesTo(e *endpoint) bool { return c.meant.origin == e.origin }
 
 func (a *attempt) setBody(req *http.Request) {
 	c := a.call
+	req.GetBody = nil
 	if c.streamed != nil {
-		req.Body, req.GetBody = &streamedBody{c.streamed, a}, nil
+		req.Body = &streamedBody{c.streamed, a}
 		return
 	}
 	text := a.splice()
 	if len(text) == 0 {
-		req.Body, req.GetBody, req.ContentLength = http.NoBody, nil, 0
+		req.Body, req.ContentLength = http.NoBody, 0
 		return
 	}
-	a.body.attempt, a.body.room = a, a.room.share()
-	req.Body, req.GetBody = &a.body, a.replay
+	a.body.room = a.room.share()
+	req.Body = &a.body
 	req.ContentLength = int64(len(text))
 	req.TransferEncoding = nil
 	switch {
 	case c.t.config.retry.SendOnce:
-		req.GetBody = nil
 	case c.rescue != notRescued, len(req.Header["Idempotency-Key"]) == 0:
 		// A rescue is another request than the caller's. An empty list is not sent. It has net/http replay into a connection that
 		// turns out closed, which it does not dare by itself: see http.Transport.
@@ -300,35 +315,3 @@ func (a *attempt) moveTo(other *room) {
 	a.mu.Unlock()
 	last.leave()
 }
-
-// replay is the body once more. The base may send once again, at once, what no
-// host has taken in: into a connection that was idle and just closed, on a
-// stream that was refused (HTTP/2's REFUSED_STREAM and GOAWAY). Left alone,
-// net/http does that for a minute; to try again later is the loop's office.
-func (a *attempt) replay() (io.ReadCloser, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	now := time.Now()
-	switch {
-	case a.room == nil || now.Sub(a.start) > replayWithin:
-		return nil, errNotTaken
-	case a.second == nil:
-		if !a.call.t.budget.Take(now) {
-			return nil, errNotTaken
-		}
-		if a.sent.Load() {
-			a.call.book.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
-		}
-	case a.second.read(): // net/http may ask twice for what it sends once: http2, and what looks for another connection then
-		return nil, errNotTaken
-	}
-	a.second = &sentBody{attempt: a, room: a.room.share()}
-	return a.second, nil
-}
-
-// replayWithin is how soon a connection that was idle turns out closed; after
-// that, the host may have worked on the request.
-const replayWithin = time.Second
-
-// errNotTaken is an attempt that the host turned away twice, unread.
-var errNotTaken = errors.New("breakwater: the host did not take the request in")

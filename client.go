@@ -193,8 +193,17 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 // lowest is the base below middleware of the user's, whose own errors are none
 // of the network's.
 func (t *Transport) lowest(req *http.Request) (*http.Response, error) {
+	a := attemptOf(req.Context())
+	if a == nil {
+		return t.config.base.RoundTrip(req)
+	}
+	sending, req, err := a.goesDown(req)
+	if err != nil {
+		return nil, err
+	}
 	resp, err := t.config.base.RoundTrip(req)
-	if err != nil && attemptOf(req.Context()) != nil {
+	sending.ended(resp)
+	if err != nil {
 		err = &wireError{err}
 	}
 	return resp, err

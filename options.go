@@ -199,7 +199,9 @@ func WithMiddleware(mws ...Middleware) Option {
 }
 
 // WithAttemptMiddleware wraps every attempt, outermost first, just above the
-// base. It sees the attempt's own URL and key.
+// base. It sees the attempt's own URL and key, and may read the body by GetBody
+// as often as it likes. What it sends again is an extra attempt, for which
+// RetryPolicy's Budget and SendOnce hold.
 func WithAttemptMiddleware(mws ...Middleware) Option {
 	return func(c *config) error {
 		c.perAttempt = append(c.perAttempt, mws...)
