@@ -294,7 +294,10 @@ func (t *Transport) candidates(all []*endpoint, meant *endpoint) []*endpoint {
 
 // origins are the endpoints of a Transport that was given none, one for each
 // origin asked: a bounded number, since callers name them.
-type origins struct{ all cow.Map[originKey, *endpoint] }
+type origins struct {
+	all  cow.Map[originKey, *endpoint]
+	uses atomic.Int64
+}
 
 // An originKey is an origin as callers spell it: two spellings of one origin
 // have circuits of their own, which costs less than to compare them each time.
@@ -308,14 +311,10 @@ func (o *origins) of(t *Transport, u *url.URL) *endpoint {
 		return e
 	}
 	return o.all.Update(key, func(all map[originKey]*endpoint) *endpoint {
-		if len(all) >= maxOrigins {
-			for other := range all {
-				delete(all, other)
-				break
-			}
-		}
+		makeRoom(all, maxOrigins, (*endpoint).worth)
 		at := origin(u)
 		e := t.newEndpoint(Endpoint{Name: u.Host, URL: at, Account: at, Host: hostOf(u.Hostname())}, &url.URL{Scheme: u.Scheme, Host: u.Host}, 0)
+		e.load.used.Store(o.uses.Add(1))
 		all[key] = e
 		return e
 	})

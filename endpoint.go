@@ -198,6 +198,15 @@ func (e *endpoint) resort(now time.Time) bool {
 	return now.UnixNano()-last >= int64(forcedEvery) && e.resorted.CompareAndSwap(last, now.UnixNano())
 }
 
+// worth is what would be lost with an endpoint that a call's URL has made.
+func (e *endpoint) worth() worth {
+	w := worth{busy: e.load.open.Load() > 0, known: e.load.served.Load(), used: e.load.used.Load()}
+	for _, c := range e.circuits.all.All() {
+		w.open = w.open || c.worth().open
+	}
+	return w
+}
+
 // origin is scheme, host and port, the way two URLs are told apart.
 func origin(u *url.URL) string {
 	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)

@@ -115,6 +115,9 @@ func (r *run) begin(s step) *attempt {
 	}
 	a.enders = append(a.layers[:0], &s.endpoint.load)
 	s.endpoint.load.open.Add(1)
+	if len(r.t.tiers) == 0 {
+		s.endpoint.load.used.Store(r.t.origins.uses.Add(1))
+	}
 	a.place = c.book.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
 	if s.forced {
 		r.forced++
