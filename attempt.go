@@ -96,10 +96,7 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	a.over, a.class, a.used = true, class, used
 	a.mu.Unlock()
 	a.watch.settle()
-	if a.call.streamed != nil && !class.local() { // what was not sent may still be
-		a.call.streamed.Close()
-	}
-	a.tell(class)
+	a.giveBack(class)
 	accepted := false
 	a.call.book.amend(a.place, func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, used, bytes
@@ -109,6 +106,20 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	if accepted {
 		a.emit(KindAttempt)
 	} // else the loop tells, once it knows what to do next
+}
+
+// endNow ends the exchange and all that is done for it.
+func (a *attempt) endNow(class Class, err error, used Usage, cause error) {
+	defer a.cancel(cause) // also if an Observer panics
+	a.end(class, err, used, 0)
+}
+
+// giveBack gives back what the attempt holds.
+func (a *attempt) giveBack(class Class) {
+	defer a.tell(class)
+	if a.call.streamed != nil && !class.local() { // what was not sent may still be
+		a.call.streamed.Close()
+	}
 }
 
 // tell tells the enders, from the last to the first: all of them, even if the
@@ -147,13 +158,33 @@ type sent struct {
 	panic any // of the user's code below
 }
 
+// drop gives back what came and is not to be had, for an Observer panics.
+func (s sent) drop() {
+	if s.resp != nil {
+		defer s.resp.Body.Close()
+	}
+	s.a.endNow(ClassRewrite, errPanic, Usage{}, errPanic)
+}
+
+// orClose does what may run an Observer, and closes the response if that panics.
+func orClose(resp *http.Response, do func()) {
+	done := false
+	defer func() {
+		if !done {
+			resp.Body.Close()
+		}
+	}()
+	do()
+	done = true
+}
+
 // send sends the attempt through its layers.
 func (a *attempt) send() sent {
 	returned := false
 	defer func() {
 		if !returned { // a panic below: nothing may be held for good
-			a.end(ClassRewrite, errPanic, Usage{}, 0)
-			a.cancel(errPanic)
+			a.moveTo(nil)
+			a.endNow(ClassRewrite, errPanic, Usage{}, errPanic)
 		}
 	}()
 	resp, err := a.endpoint.pipeline.RoundTrip(a.call.req.WithContext(a))
@@ -188,8 +219,15 @@ func gate(next http.RoundTripper) http.RoundTripper {
 		case resp.Body == nil:
 			resp.Body = http.NoBody
 		}
-		status := resp.StatusCode
-		if resp, err = a.judge(resp); err != nil {
+		status, came := resp.StatusCode, resp.Body
+		judged := false
+		defer func() {
+			if !judged { // an Observer panics, or the body does
+				came.Close()
+			}
+		}()
+		resp, err = a.judge(resp)
+		if judged = true; err != nil {
 			a.call.book.amend(a.place, func(t *Attempt) { t.Status = status })
 		}
 		return resp, err

@@ -78,15 +78,18 @@ func breaker(next http.RoundTripper) http.RoundTripper {
 		if c == nil {
 			return next.RoundTrip(req)
 		}
-		if !c.allow(&a.pass, a.start.Add(a.queued), a.forced) {
+		allowed := c.allow(&a.pass, a.start.Add(a.queued), a.forced)
+		registered := allowed && a.atEnd(&a.pass)
+		c.flush() // only now: should an Observer panic, the attempt's end gives the place back
+		switch {
+		case !allowed:
 			return nil, &trouble{class: ClassCircuitOpen, err: ErrCircuitOpen}
-		}
-		if !a.atEnd(&a.pass) {
+		case !registered:
 			return nil, errOutrun
 		}
 		resp, err := next.RoundTrip(req)
 		if err == nil {
-			a.pass.commits()
+			orClose(resp, a.pass.commits)
 		}
 		return resp, err
 	})
@@ -323,9 +326,8 @@ func (c *circuit) probe(now time.Time) (*slot, time.Duration) {
 }
 
 // allow asks for leave to send, now, and notes it in p. Forced passes an open
-// circuit as a probe.
+// circuit as a probe. What changes is for the caller to flush.
 func (c *circuit) allow(p *pass, now time.Time, forced bool) bool {
-	defer c.flush()
 	p.circuit, p.since = c, now
 	c.mu.Lock()
 	c.used = c.owner.uses.Add(1)

@@ -173,7 +173,14 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	}
 	t.counts.calls.Add(1)
 	if c.streamed != nil {
+		sends := false
+		defer func() {
+			if !sends { // an Observer panics
+				c.streamed.Close()
+			}
+		}()
 		t.emit(c, Event{Kind: KindUnbuffered, Endpoint: meant.Name, Bytes: max(req.ContentLength, 0)})
+		sends = true
 	}
 	resp, err := t.calls.RoundTrip(c.req)
 	told := false

@@ -200,8 +200,7 @@ func (r *run) settle(got sent) (*attempt, *http.Response, *trouble) {
 		accepted := false
 		defer func() {
 			if !accepted { // an Observer panics: nothing may be held for good
-				a.end(ClassRewrite, errPanic, Usage{}, 0)
-				got.resp.Body.Close()
+				got.drop()
 			}
 		}()
 		r.n = a.n

@@ -35,8 +35,7 @@ func (r *run) learn(a *attempt, tr *trouble, now time.Time) step {
 			t.N = 0
 		}
 	})
-	a.end(tr.class, tr.err, usageOf(a.answer.Usage), 0)
-	a.cancel(errClosed)
+	a.endNow(tr.class, tr.err, usageOf(a.answer.Usage), errClosed)
 	if tr.class == ClassCircuitOpen && !r.raced {
 		return step{} // somebody else took the probe between look and leap
 	}
