@@ -3,7 +3,6 @@ package breakwater
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -35,15 +34,17 @@ type attempt struct {
 	sending   sending   // of the request, if there is no middleware to make its own
 	whole     wholeBody // of the response, if it is JSON
 
-	forced bool                         // may pass an open circuit: nobody else could serve
-	sent   atomic.Bool                  // the base began to read the request's body
-	failed atomic.Pointer[callersError] // that body did
+	forced    bool                         // may pass an open circuit: nobody else could serve
+	blameless bool                         // it ends in no failure of the host's, whatever its class
+	sent      atomic.Bool                  // the base began to read the request's body
+	failed    atomic.Pointer[callersError] // that body did
 
 	mu       sync.Mutex // guards what follows
 	sendings []*sending // that middleware has made
 	second   *sentBody  // the latest that the base got in the place of the first
 	replayed bool       // what was read of one is sent in another
 	over     bool
+	counted  bool    // among those sent to the endpoint
 	room     *room   // of the request's body, while the attempt is sent; nil: it has none
 	enders   []ender // told at the end, from the last to the first
 	class    Class   // it ended in
@@ -68,6 +69,20 @@ func (a *attempt) Value(key any) any {
 func attemptOf(ctx context.Context) *attempt {
 	a, _ := ctx.Value(attemptKey{}).(*attempt)
 	return a
+}
+
+// begunToSend notes that the base reads the request's body: the host may see, and
+// bill, the request.
+func (a *attempt) begunToSend() {
+	if a.sent.Load() {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.sent.CompareAndSwap(false, true) && !a.over {
+		a.counted = true
+		a.endpoint.load.sent.Add(1)
+	}
 }
 
 // atEnd has e told of the end; the last one registered is told first. It
@@ -120,6 +135,15 @@ func (a *attempt) giveBack(class Class) {
 	if a.call.streamed != nil && !class.local() { // what was not sent may still be
 		a.call.streamed.Close()
 	}
+}
+
+// outcome is what its circuit and its endpoint's load hear of an attempt that
+// ended in class.
+func (a *attempt) outcome(class Class) outcome {
+	if a.blameless {
+		return neutral
+	}
+	return class.outcome()
 }
 
 // tell tells the enders, from the last to the first: all of them, even if the
@@ -210,8 +234,10 @@ func gate(next http.RoundTripper) http.RoundTripper {
 				resp.Body.Close()
 			}
 			tr := a.broken(err, ClassUnreachable)
-			if own := checkHeader(req.Header); own != nil && (tr.class == ClassUnreachable || tr.class == ClassRewrite) {
-				tr = &trouble{class: ClassCanceled, err: own}
+			if tr.class == ClassUnreachable || tr.class == ClassRewrite {
+				if own := unsendable(req, err); own != nil {
+					tr = &trouble{class: ClassCanceled, err: own}
+				}
 			}
 			return nil, tr
 		case resp == nil:
@@ -228,26 +254,13 @@ func gate(next http.RoundTripper) http.RoundTripper {
 		}()
 		resp, err = a.judge(resp)
 		if judged = true; err != nil {
+			if own := a.failed.Load(); own != nil { // the host was sent a part of the request
+				err = &trouble{class: ClassCanceled, err: own.error}
+			}
 			a.call.book.amend(a.place, func(t *Attempt) { t.Status = status })
 		}
 		return resp, err
 	})
-}
-
-// checkHeader reports what keeps any transport from sending a header: a key read
-// from a file with its line break, say. It is the caller's to mend, and no
-// host's failure.
-func checkHeader(h http.Header) error {
-	for name, values := range h {
-		for _, v := range values {
-			for i := range len(v) {
-				if b := v[i]; b < ' ' && b != '\t' || b == 0x7F {
-					return fmt.Errorf("breakwater: the value of header %q has a line break or control character in it", name)
-				}
-			}
-		}
-	}
-	return nil
 }
 
 var errNoResponse = errors.New("breakwater: the base returned neither response nor error")
@@ -311,7 +324,7 @@ func (a *attempt) setBody(req *http.Request) {
 	c := a.call
 	req.GetBody = nil
 	if c.streamed != nil {
-		req.Body = &streamedBody{c.streamed, a}
+		req.Body = &streamedBody{upload: c.streamed, attempt: a}
 		return
 	}
 	text := a.splice()

@@ -90,6 +90,7 @@ func (t *Transport) choose(c *call, options []option, now time.Time) option {
 // bodies, and the time to the first payload.
 type load struct {
 	open   atomic.Int64
+	sent   atomic.Int64 // of those, whose request the base has begun to send
 	used   atomic.Int64 // by the count of all origins' uses, where none are given
 	served atomic.Bool  // an answer, ever
 
@@ -134,11 +135,14 @@ func (l *load) failed(d time.Duration, now time.Time) {
 // ended implements ender.
 func (l *load) ended(a *attempt, class Class) {
 	l.open.Add(-1)
+	if a.counted {
+		l.sent.Add(-1)
+	}
 	switch {
 	case class == ClassOK:
 		l.served.Store(true)
 		a.call.t.conversations.note(a)
-	case class.outcome() == failure:
+	case a.outcome(class) == failure:
 		now := time.Now()
 		l.failed(now.Sub(a.start), now)
 	}

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/url"
 	"runtime"
 	"strings"
 	"testing"
@@ -469,7 +468,7 @@ func TestBounds_Origins(t *testing.T) {
 		ask := func(host string) seen {
 			return asks(t.Context(), rt, chatJSON, func(req *http.Request) { req.URL.Host = host })
 		}
-		of := func(host string) *endpoint { return rt.origins.of(rt, &url.URL{Scheme: "https", Host: host}) }
+		of := func(host string) *endpoint { return rt.meant(mustURL(t, "https://"+host), true) }
 		h := piped.hold(t, rt)
 		ask("sick")
 		ask("well")

@@ -17,7 +17,10 @@ import (
 )
 
 // BreakerPolicy says when the circuit of a model at an endpoint opens, and
-// for how long. Caller's cancels, 429s and refused keys count for nothing.
+// for how long. Caller's cancels, 429s and refused keys count for nothing; nor
+// does a caller's deadline, unless the host was asked and had the time that the
+// model usually takes there to its first payload (until that is known, as long
+// as StreamPolicy has it).
 type BreakerPolicy struct {
 	// FailureRate of at least MinRequests results within Window opens the
 	// circuit. Defaults 0.5, 20, 60s. FailureRate Off: rates never open it.
@@ -144,6 +147,8 @@ type circuit struct {
 	relapse  atomic.Bool  // the next failure opens it: what closed it broke
 	changed  atomic.Bool  // there are changes to be told
 	answered atomic.Int64 // attempts since it closed
+
+	ofJSON, ofStreams latency
 
 	mu        sync.Mutex // guards what follows; gobreaker's own lock is taken before it, never after
 	state     gobreaker.State
@@ -288,6 +293,14 @@ func (c *circuit) stands(now time.Time, open int64) circuitStanding {
 // may be, or the latest is slow.
 func (c *circuit) roomLocked(now time.Time) bool {
 	return len(c.probes) < c.owner.policy.Probes || now.Sub(c.probedAt) >= probeGrace
+}
+
+// latency is that of the model's streams, or of its JSON answers, which come whole.
+func (c *circuit) latency(stream bool) *latency {
+	if stream {
+		return &c.ofStreams
+	}
+	return &c.ofJSON
 }
 
 // status tells how the circuit stands.
@@ -512,4 +525,4 @@ func (p *pass) report(o outcome) {
 }
 
 // ended implements ender.
-func (p *pass) ended(_ *attempt, class Class) { p.report(class.outcome()) }
+func (p *pass) ended(a *attempt, class Class) { p.report(a.outcome(class)) }

@@ -40,8 +40,10 @@ var outcomes = map[rune]handler{
 	'F': failing503,
 	'E': refusing,
 	'C': nil, // the caller's cancel
-	'D': nil, // the caller's deadline, where nobody else may serve
-	'N': nil, // half of it without a payload, where somebody else could
+	'D': nil, // the caller's deadline behind what an answer may take, where nobody else may serve
+	'N': nil, // no payload for as long as it may take, where somebody else could serve
+	'd': nil, // the same, with deadlines that no answer would keep
+	'n': nil,
 	'4': gives(400, asJSON, `{"error":{"message":"no"}}`),
 	'R': gives(429, asJSON, `{"error":{"message":"no"}}`, "Retry-After", "0"),
 	'U': gives(401, asJSON, `{"error":{"message":"no"}}`),
@@ -66,9 +68,13 @@ func (w *circuitWorld) plays(letters string) {
 			defer elapse(16 * time.Second)
 		case 'C':
 			do = func(req *http.Request) (*http.Response, error) { cancel(); return nil, req.Context().Err() }
-		case 'D', 'N':
-			ctx, cancel = context.WithTimeout(w.t.Context(), 2)
-			if letter == 'D' {
+		case 'D', 'N', 'd', 'n':
+			d := time.Hour
+			if letter > 'Z' {
+				d = 10 * time.Millisecond
+			}
+			ctx, cancel = context.WithTimeout(w.t.Context(), d)
+			if letter == 'D' || letter == 'd' {
 				ctx = WithCall(ctx, Call{Endpoint: "a"})
 			}
 			do = func(req *http.Request) (*http.Response, error) {
@@ -144,8 +150,11 @@ func TestCircuitOpens(t *testing.T) {
 		{"every kind of failure", inARow, "FEJID", true},
 		{"the callers' deadlines", inARow, "DDDDD", true},
 		{"no first tokens", inARow, "NNNNN", true},
+		{"deadlines that no answer would keep", inARow, "dddddddd", false},
+		{"halves of deadlines that no answer would keep", inARow, "nnnnnnnn", false},
+		{"deadlines that no answer would keep do not hide the failures", inARow, "FFdFnFdF", true},
 		{"every kind of failure but one", inARow, "FEJI", false},
-		{"redirects", inARow, "33333", true},
+		{"redirects of the endpoint addressed", inARow, "33333333", false},
 		{"429s", inARow, "RRRRRRRR", false},
 		{"429s inside a 200", inARow, "LLLLLLLL", false},
 		{"429s between do not hide the failures", inARow, "FFRFRFRF", true},

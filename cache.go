@@ -118,7 +118,7 @@ func (k *cache) refuse(c *call) *http.Response {
 
 // covers reports whether a call's answer may be kept at all, and finds its key.
 func (k *cache) covers(c *call) bool {
-	if c.NoCache || c.body() == nil || c.packed || c.look.stateful || k.policy.Deterministic && !(c.look.hasTemperature && c.look.temperature == 0) {
+	if c.NoCache || c.body() == nil || c.packed || c.look.stateful || len(c.req.Header["Upgrade"]) > 0 || k.policy.Deterministic && !(c.look.hasTemperature && c.look.temperature == 0) {
 		return false
 	}
 	return c.sought.key != key.Key{} || k.canonical(c)

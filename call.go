@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -85,6 +84,19 @@ func callOptions(ctx context.Context) *Call {
 
 var noOptions Call
 
+// ended returns what the caller's context ended in, nil if it has not. A
+// deadline that has passed counts though the context's own timer is still to
+// fire: net.Dialer heeds the deadline by a timer of its own.
+func (c *call) ended() error {
+	if c.Err() != nil {
+		return context.Cause(c)
+	}
+	if deadline, ok := c.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
 // untold are the options of a call made in this one's name: its Trail is not
 // that one's.
 func (c *call) untold() *Call {
@@ -108,8 +120,8 @@ type call struct {
 	meant           *endpoint   // whose API the caller asked
 	candidates      []*endpoint // that could serve it, best tier first
 	look            look
-	room            *room         // its body, whole; nil: it has none, or that is streamed
-	streamed        io.ReadCloser // too large to be kept: sent once
+	room            *room   // its body, whole; nil: it has none, or that is streamed
+	streamed        *upload // its body, too large to be kept: sent once
 	start           time.Time
 	caller          atomic.Pointer[credential] // nil: nobody asked yet
 	sought          *sought                    // nil: nothing is kept of such calls
@@ -155,6 +167,12 @@ func callOf(ctx context.Context) *call {
 
 // newCall reads the request's body, whole if it may be kept, and looks into it.
 func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*call, error) {
+	if ctx := req.Context(); ctx.Err() != nil { // it is over before it has begun
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, context.Cause(ctx)
+	}
 	c := &call{Context: req.Context(), Call: callOptions(req.Context()), t: t, op: op, meant: meant, start: time.Now()}
 	c.book = &c.own
 	if c.Trail != nil { // which outlives the call
@@ -216,20 +234,20 @@ func (c *call) readBody(req *http.Request, limit int64) error {
 		return nil
 	}
 	if req.ContentLength > limit {
-		c.streamed = &closedOnce{Reader: req.Body, closer: req.Body}
+		c.streamed = newUpload(c, nil, req.Body, req.ContentLength)
 		return nil
 	}
 	room := roomFor(req.ContentLength)
-	err := room.fill(req.Body, req.ContentLength, limit)
-	switch {
-	case err == nil:
+	switch err := room.fillUntil(c, req.Body, req.ContentLength, limit); err {
+	case nil:
 		c.room = room
-		return req.Body.Close()
-	case err == errTooLarge:
-		c.streamed = &closedOnce{Reader: io.MultiReader(bytes.NewReader(room.text), req.Body), closer: req.Body}
 		return nil
+	case errTooLarge:
+		c.streamed = newUpload(c, room.text, req.Body, req.ContentLength)
+		return nil
+	default:
+		return err
 	}
-	return errors.Join(err, req.Body.Close())
 }
 
 // choices is how many the answer is to have.

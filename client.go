@@ -135,11 +135,12 @@ func newBase() *http.Transport {
 
 // newEndpoint puts an endpoint to work: its circuits, its limits, its pipeline.
 func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *endpoint {
+	at, _ := originOf(base)
 	return &endpoint{
 		Endpoint: e,
 		tier:     tier,
 		base:     base,
-		origin:   origin(base),
+		origin:   at,
 		row:      e.Host.row(),
 		keyed:    e.APIKey != "" || hasCredential(e.Header),
 		mount:    e.Host.row().mountOf(base),
@@ -154,11 +155,28 @@ func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *endpoint {
 // RoundTrip answers one call. Inference is judged, tried again and failed
 // over; all else goes through once, as it is.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	return t.outer.RoundTrip(req)
+	if req.Cancel == nil { //lint:ignore SA1019 see untilCancel
+		return t.outer.RoundTrip(req)
+	}
+	req, done := untilCancel(req)
+	returned := false
+	defer func() {
+		if !returned { // the user's code panics
+			done()
+		}
+	}()
+	resp, err := t.outer.RoundTrip(req)
+	if returned = true; resp == nil || resp.Body == nil {
+		done()
+	} else {
+		bridge(resp, done)
+	}
+	return resp, err
 }
 
 // serve tells inference from the rest.
 func (t *Transport) serve(req *http.Request) (*http.Response, error) {
+	req = withASCIIHost(req)
 	op, inference := operationOf(req)
 	meant := t.meant(req.URL, inference)
 	if !inference || meant == nil {
@@ -262,16 +280,16 @@ func (t *Transport) passThrough(req *http.Request, meant *endpoint) (*http.Respo
 // meant returns the endpoint whose API u asks, nil if it is none's. Where no
 // endpoints are given, every origin asked for inference is one.
 func (t *Transport) meant(u *url.URL, inference bool) *endpoint {
-	if u == nil {
+	if u == nil || len(t.tiers) == 0 && !inference {
+		return nil
+	}
+	asked, ok := originOf(u)
+	if !ok {
 		return nil
 	}
 	if len(t.tiers) == 0 {
-		if !inference || u.Host == "" {
-			return nil
-		}
-		return t.origins.of(t, u)
+		return t.origins.of(t, asked)
 	}
-	asked := origin(u)
 	var best *endpoint
 	for _, tier := range t.tiers {
 		for _, e := range tier {
@@ -302,27 +320,23 @@ func (t *Transport) candidates(all []*endpoint, meant *endpoint) []*endpoint {
 // origins are the endpoints of a Transport that was given none, one for each
 // origin asked: a bounded number, since callers name them.
 type origins struct {
-	all  cow.Map[originKey, *endpoint]
+	all  cow.Map[origin, *endpoint]
 	uses atomic.Int64
 }
 
-// An originKey is an origin as callers spell it: two spellings of one origin
-// have circuits of their own, which costs less than to compare them each time.
-type originKey struct{ scheme, host string }
-
 const maxOrigins = 256
 
-func (o *origins) of(t *Transport, u *url.URL) *endpoint {
-	key := originKey{u.Scheme, u.Host}
-	if e, ok := o.all.Get(key); ok {
+func (o *origins) of(t *Transport, at origin) *endpoint {
+	if e, ok := o.all.Get(at); ok {
 		return e
 	}
-	return o.all.Update(key, func(all map[originKey]*endpoint) *endpoint {
+	return o.all.Update(at, func(all map[origin]*endpoint) *endpoint {
 		makeRoom(all, maxOrigins, (*endpoint).worth)
-		at := origin(u)
-		e := t.newEndpoint(Endpoint{Name: u.Host, URL: at, Account: at, Host: hostOf(u.Hostname())}, &url.URL{Scheme: u.Scheme, Host: u.Host}, 0)
+		base := at.url()
+		name := base.String()
+		e := t.newEndpoint(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.host)}, base, 0)
 		e.load.used.Store(o.uses.Add(1))
-		all[key] = e
+		all[at] = e
 		return e
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -116,7 +115,12 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 		return e, f.err()
 	}
 	f.check(u.Scheme == "http" || u.Scheme == "https", "URL has scheme %q: want an absolute http or https URL", u.Scheme)
-	f.check(u.Hostname() != "", "URL has no host: want an absolute http or https URL")
+	host, ok := asciiHost(u.Hostname())
+	f.check(ok, "URL has host %q, which has no ASCII form (RFC 5891)", u.Hostname())
+	f.check(host != "" || !ok, "URL has no host: want an absolute http or https URL")
+	if ok && !isASCII(u.Host) { // what is dialed is what is compared
+		u.Host = hostPort(host, u.Port())
+	}
 	f.check(u.User == nil && onlyVersion(u) && u.Fragment == "", "URL has a user, a fragment, or a query other than api-version: give keys as APIKey or Header")
 	e.Header = canonical(e.Header)
 	f.check(e.APIKey == "" && !hasCredential(e.Header) || u.Scheme != "http" || isLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
@@ -164,20 +168,12 @@ func onlyVersion(u *url.URL) bool {
 	return err == nil && (len(query) == 0 || len(query) == 1 && len(query["api-version"]) == 1)
 }
 
-func isLoopback(host string) bool {
-	if ip := net.ParseIP(host); ip != nil {
-		return ip.IsLoopback()
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") // RFC 6761, section 6.3
-}
-
 // An endpoint is an Endpoint at work.
 type endpoint struct {
 	Endpoint
 	tier     int
 	base     *url.URL
-	origin   string
+	origin   origin
 	row      *hostRow
 	keyed    bool                // it has a credential of its own
 	mount    string              // what precedes the host's roots: a gateway's path
@@ -205,18 +201,6 @@ func (e *endpoint) worth() worth {
 		w.open = w.open || c.worth().open
 	}
 	return w
-}
-
-// origin is scheme, host and port, the way two URLs are told apart.
-func origin(u *url.URL) string {
-	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
-	switch {
-	case scheme == "https":
-		host = strings.TrimSuffix(host, ":443")
-	case scheme == "http":
-		host = strings.TrimSuffix(host, ":80")
-	}
-	return scheme + "://" + host
 }
 
 // aliasesOf turns Models around.

@@ -23,8 +23,8 @@ import (
 var (
 	ErrCircuitOpen  error = ownError("circuit open")
 	ErrRateLimited  error = ownError("local rate limit")
-	ErrNoFirstToken error = ownError("no first token in time")
-	ErrStalled      error = ownError("stream stalled")
+	ErrNoFirstToken error = timeoutError("no first token in time") // a net.Error, whose Timeout is true
+	ErrStalled      error = timeoutError("stream stalled")         // as well
 	ErrBadResponse  error = ownError("bad response")
 
 	// ErrTruncated is an io.ErrUnexpectedEOF, too.
@@ -42,6 +42,13 @@ const (
 type ownError string
 
 func (e ownError) Error() string { return "breakwater: " + string(e) }
+
+// A timeoutError is one of breakwater's own that is a timeout, as net.Error has it.
+type timeoutError string
+
+func (e timeoutError) Error() string   { return ownError(e).Error() }
+func (e timeoutError) Timeout() bool   { return true }
+func (e timeoutError) Temporary() bool { return true } // net.Error wants it
 
 type truncatedError struct{}
 
@@ -99,6 +106,9 @@ func (e *Error) Timeout() bool {
 	return last.Class == ClassNoFirstToken || last.Class == ClassStalled || last.Class == ClassDeadline ||
 		errors.As(last.Err, &t) && t.Timeout()
 }
+
+// Temporary is Timeout: with both, an Error is a net.Error.
+func (e *Error) Temporary() bool { return e.Timeout() }
 
 // describe tells an error of the network without what it may quote: a URL's
 // user and query, a proxy's password.

@@ -233,6 +233,9 @@ func (r *run) accept(a *attempt, resp *http.Response) {
 	if len(r.call.candidates) > 1 {
 		a.endpoint.load.sample(took, now)
 	}
+	if c := a.pass.circuit; c != nil {
+		c.latency(r.call.look.stream).add(took - a.queued)
+	}
 	if r.t.pauses.any() {
 		for _, key := range r.call.pauseKeys(a.endpoint, a.model) {
 			r.t.pauses.recovered(key, now)

@@ -1,9 +1,6 @@
 package breakwater
 
-import (
-	"maps"
-	"strings"
-)
+import "maps"
 
 // This file is what is known of the hosts. It is data: the only file to edit
 // when the world changes. What a row does not say follows the generic rules
@@ -443,17 +440,4 @@ func (h Host) row() *hostRow {
 		}
 	}
 	return &hostTable[len(hostTable)-1]
-}
-
-// hostOf tells the host from a server's name.
-func hostOf(domain string) Host {
-	domain = strings.ToLower(domain)
-	for _, row := range hostTable {
-		for _, d := range row.domains {
-			if domain == d || strings.HasSuffix(domain, "."+d) {
-				return row.host
-			}
-		}
-	}
-	return HostOpenAI
 }

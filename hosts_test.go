@@ -73,10 +73,10 @@ type routed struct{ url, body, header string }
 func route(t *testing.T, from, to Endpoint, url, body string, edit ...func(*http.Request)) routed {
 	t.Helper()
 	var got routed
-	down := origin(mustURL(t, from.URL))
+	down, _ := originOf(mustURL(t, from.URL))
 	rt, err := New(steady(), once, noBreaker, WithEndpoints(from), WithBackup(to), WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		text, _ := io.ReadAll(req.Body)
-		if origin(req.URL) == down && from.URL != to.URL {
+		if down.has(req.URL) && from.URL != to.URL {
 			return answer(503, asJSON, "{}"), nil
 		}
 		got.url, got.body = req.URL.String(), string(text)

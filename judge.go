@@ -19,10 +19,10 @@ import (
 // judge holds the response until it is known to carry an answer.
 func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	resp.Request = a.call.req
-	if !a.call.goesTo(a.endpoint) {
-		dropForeign(resp.Header)
-	}
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+	switch {
+	case resp.StatusCode == http.StatusSwitchingProtocols:
+		return a.switched(resp)
+	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return nil, a.refusal(resp)
 	}
 	if len(a.endpoint.row.limits) > 0 {
@@ -32,29 +32,25 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	kind = strings.ToLower(strings.TrimSpace(kind))
 	switch {
 	case isPacked(first(resp.Header, "Content-Encoding")):
-		return a.unjudged(resp, nil, false)
+		return a.unjudged(a.dropForeign(resp, false), nil, false)
 	case kind == "text/event-stream",
 		a.call.look.stream && kind != "application/json" && kind != "text/html":
-		return a.judgeStream(resp)
+		return a.judgeStream(a.dropForeign(resp, false))
 	}
 	return a.judgeJSON(resp)
 }
 
 // broken says what an error of the base, or of a body before commit, means.
 func (a *attempt) broken(err error, class Class) *trouble {
-	if expired := a.watch.expired(); expired != nil {
-		class := ClassNoFirstToken
-		if expired == ErrStalled {
-			class = ClassStalled
-		}
-		return &trouble{class: class, err: expired}
+	if expired, early := a.watch.expired(); expired == ErrStalled {
+		return &trouble{class: ClassStalled, err: expired}
+	} else if expired != nil {
+		return &trouble{class: ClassNoFirstToken, err: expired, blameless: early && !a.hadTime()}
 	}
-	if a.call.Err() != nil {
-		class = ClassCanceled
-		if errors.Is(a.call.Err(), context.DeadlineExceeded) {
-			class = ClassDeadline
-		}
-		return &trouble{class: class, err: context.Cause(a.call)}
+	if ended := a.call.ended(); errors.Is(a.call.Err(), context.Canceled) {
+		return &trouble{class: ClassCanceled, err: ended}
+	} else if ended != nil {
+		return &trouble{class: ClassDeadline, err: ended, blameless: !a.hadTime()}
 	}
 	if own := a.failed.Load(); own != nil {
 		return &trouble{class: ClassCanceled, err: own.error}
@@ -95,18 +91,6 @@ func isPacked(codings string) bool {
 	return false
 }
 
-// dropForeign takes out what another origin than the caller's may not say to
-// the caller.
-func dropForeign(h http.Header) {
-	delete(h, "Set-Cookie")
-	delete(h, headerRetry)
-	for name := range h {
-		if strings.HasPrefix(name, "Breakwater-") {
-			delete(h, name)
-		}
-	}
-}
-
 const (
 	maxRefusal = 1 << 20
 	// refusalWait is how long the body of a refusal may take: the headers have
@@ -129,6 +113,10 @@ func (a *attempt) refusal(resp *http.Response) *trouble {
 	t.retryAfter, t.asked = a.endpoint.row.retryAfter(resp.StatusCode, resp.Header, time.Now())
 	t.class = a.classify(resp.StatusCode, body, t.asked)
 	a.status, a.limitSaid = resp.StatusCode, a.endpoint.row.limitSaid(body)
+	if t.class == ClassRedirected {
+		a.redirected(t)
+	}
+	resp = a.dropForeign(resp, true)
 	if len(body) > maxRefusal || err != nil {
 		resp.Body = failing(body[:min(len(body), maxRefusal)], ErrTruncated)
 		return t
@@ -152,6 +140,7 @@ var errSlowRefusal = errors.New("breakwater: the body of a refusal took too long
 // judgeJSON reads an answer whole and checks it.
 func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 	body, all, err := a.readJSON(resp)
+	resp = a.dropForeign(resp, all)
 	if err == nil && !all {
 		return a.unjudged(resp, body, true)
 	}
@@ -346,6 +335,8 @@ type trouble struct {
 	resp       *http.Response // what came, in memory; nil: nothing worth showing
 	body       []byte         // of a refusal
 	refused    bool           // by its status, not inside a 200
+	asCame     bool           // the response is the caller's to act on, whoever else could serve
+	blameless  bool           // it is no failure of the host
 	err        error
 }
 

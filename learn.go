@@ -35,11 +35,16 @@ func (r *run) learn(a *attempt, tr *trouble, now time.Time) step {
 			t.N = 0
 		}
 	})
+	a.blameless = tr.blameless
 	a.endNow(tr.class, tr.err, usageOf(a.answer.Usage), errClosed)
 	if tr.class == ClassCircuitOpen && !r.raced {
 		return step{} // somebody else took the probe between look and leap
 	}
 	masks := r.remember(a, tr, now)
+	if tr.asCame {
+		r.shown = tr
+		return step{asCame: true}
+	}
 	switch tr.class {
 	case ClassCanceled, ClassDeadline:
 		return step{err: tr.err}
@@ -117,7 +122,7 @@ func (r *run) rest(a *attempt, tr *trouble, now time.Time) {
 			r.t.pauses.ask(keys[ofLimit], now, tr.retryAfter, tr.refusal())
 		}
 	case tr.class == ClassUnavailable && tr.asked:
-		r.t.pauses.ask(keys[ofEndpoint], now, wait, tr.refusal())
+		r.t.pauses.ask(keys[ofModel], now, wait, tr.refusal())
 	default:
 		return
 	}

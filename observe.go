@@ -117,7 +117,10 @@ func Log(l *slog.Logger) Observer {
 		add(e.From != "", slog.String("from", e.From))
 		add(e.To != "", slog.String("to", e.To))
 		why := describe(e.Err)
-		if own, ok := e.Err.(ownError); ok {
+		switch own := e.Err.(type) {
+		case ownError:
+			why = string(own)
+		case timeoutError:
 			why = string(own)
 		}
 		add(why != "", slog.String("err", why))

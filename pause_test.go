@@ -179,7 +179,7 @@ func TestNoAttemptBeforeTheTimeAskedFor(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 3))
 			var mu sync.Mutex
-			until := make(map[string]time.Time) // by host, or host and model
+			until := make(map[string]time.Time) // by host and model
 			told := make(map[string]time.Time)  // when; others may be on their way at that very moment
 			early, rested := "", 0
 			base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
@@ -188,16 +188,15 @@ func TestNoAttemptBeforeTheTimeAskedFor(t *testing.T) {
 				body, _ := io.ReadAll(req.Body)
 				model := lookInto(body).model
 				now := time.Now()
-				for _, key := range []string{host, host + " " + model} {
-					if now.After(told[key]) && now.Before(until[key]) && early == "" {
-						early = fmt.Sprintf("%s was asked %v before the time it had asked for", key, until[key].Sub(now))
-					}
+				key := host + " " + model
+				if now.After(told[key]) && now.Before(until[key]) && early == "" {
+					early = fmt.Sprintf("%s was asked %v before the time it had asked for", key, until[key].Sub(now))
 				}
 				what, slow := random.IntN(8), time.Duration(random.Int64N(int64(10*time.Second)))
 				seconds := 1 + random.IntN(40)
 				mu.Unlock()
 				elapse(slow)
-				ask := func(key string, status int) (*http.Response, error) {
+				ask := func(status int) (*http.Response, error) {
 					mu.Lock()
 					defer mu.Unlock()
 					rested++
@@ -209,9 +208,9 @@ func TestNoAttemptBeforeTheTimeAskedFor(t *testing.T) {
 				}
 				switch what {
 				case 0:
-					return ask(host+" "+model, 429)
+					return ask(429)
 				case 1:
-					return ask(host, 503)
+					return ask(503)
 				case 2, 3:
 					return answer(429, asJSON, "{}"), nil
 				case 4:
@@ -309,9 +308,15 @@ func TestWhomAPauseConcerns(t *testing.T) {
 			{chatJSON, "sk-other", "a"},
 			{other, "sk-caller", "a"},
 		}},
-		{"503: the endpoint", "sk", 503, []ask{
+		{"503: the model of the endpoint", "sk", 503, []ask{
 			{chatJSON, "sk-caller", "b"},
-			{other, "sk-other", "b"},
+			{chatJSON, "sk-other", "b"},
+			{other, "sk-other", "a"},
+		}},
+		{"503 of the caller's own key: that caller", "", 503, []ask{
+			{chatJSON, "sk-caller", "b"},
+			{chatJSON, "sk-other", "a"},
+			{other, "sk-caller", "a"},
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

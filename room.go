@@ -124,7 +124,7 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	if !b.read.Load() {
 		b.read.Store(true)
 		b.of.sent.Store(true)
-		b.of.attempt.sent.Store(true)
+		b.of.attempt.begunToSend()
 	}
 	return b.ReadCloser.Read(p)
 }
@@ -132,38 +132,4 @@ func (b *sentBody) Read(p []byte) (int, error) {
 func (b *sentBody) Close() error {
 	b.closed.Store(true)
 	return b.ReadCloser.Close()
-}
-
-// A streamedBody is one too large to be kept, as the base reads it.
-type streamedBody struct {
-	io.ReadCloser
-	attempt *attempt
-}
-
-func (b *streamedBody) Read(p []byte) (int, error) {
-	b.attempt.sent.Store(true)
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		b.attempt.failed.Store(&callersError{err})
-	}
-	return n, err
-}
-
-// A callersError is what reading the caller's own body ended in.
-type callersError struct{ error }
-
-func (e *callersError) Unwrap() error { return e.error }
-
-// A closedOnce is a caller's body as it is streamed on: the base closes it, and
-// the end of the attempt in case the base did not.
-type closedOnce struct {
-	io.Reader
-	closer io.Closer
-	once   sync.Once
-	err    error
-}
-
-func (b *closedOnce) Close() error {
-	b.once.Do(func() { b.err = b.closer.Close() })
-	return b.err
 }

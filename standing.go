@@ -84,16 +84,19 @@ const (
 	ofEndpoint = iota
 	ofAccount
 	ofLimit // of the account, for the model and the credential
-	ofModel // of the endpoint, for the operation
+	ofModel // of the endpoint, for the operation and the credential
 )
 
 func (c *call) pauseKeys(e *endpoint, model string) [4]pauseKey {
-	limit := pauseKey{account: e.Account, model: model}
+	var asker credential // what a host says to one credential concerns no other
 	if !e.keyed {
-		limit.credential = c.credential()
+		asker = c.credential()
 	}
 	return [...]pauseKey{
-		ofEndpoint: {endpoint: e.Name}, ofAccount: {account: e.Account}, ofLimit: limit, ofModel: {endpoint: e.Name, model: model, op: c.op},
+		ofEndpoint: {endpoint: e.Name},
+		ofAccount:  {account: e.Account},
+		ofLimit:    {account: e.Account, model: model, credential: asker},
+		ofModel:    {endpoint: e.Name, model: model, op: c.op, credential: asker},
 	}
 }
 

@@ -24,7 +24,7 @@ const (
 	ClassNoModel      Class = "no_model"       // this endpoint does not have the model, or the operation
 	ClassFiltered     Class = "filtered"       // the content is refused
 	ClassRefused      Class = "refused"        // any other 4xx: the request is at fault
-	ClassRedirected   Class = "redirected"     // 3xx to an inference call
+	ClassRedirected   Class = "redirected"     // 3xx to an inference call, or an unasked 101
 	ClassBadResponse  Class = "bad_response"   // a 200 that is no answer: cut, malformed, HTML, empty
 	ClassNoFirstToken Class = "no_first_token" // no payload in time, and another endpoint could serve
 	ClassStalled      Class = "stalled"        // payload stopped coming

@@ -19,6 +19,7 @@ type watch struct {
 	last  time.Duration // when a kept answer has to do, shortly before that deadline
 	due   time.Duration // when the time is up, were there no deadline
 	done  bool          // settled or expired
+	early bool          // expired before due: for the caller's deadline
 	ended error         // cause, once expired
 }
 
@@ -32,14 +33,7 @@ func (w *watch) begin(a *attempt) {
 		return // nobody else could ever serve
 	}
 	w.attempt, w.half, w.last = a, unlimited, unlimited
-	p := a.call.t.config.stream
-	first := p.FirstToken
-	switch {
-	case !a.call.look.stream && a.endpoint.row.queuesInside:
-		first = p.Queued
-	case !a.call.look.stream, a.call.thinking(a.endpoint):
-		first = p.Thinking
-	}
+	first := a.firstPayloadWithin()
 	if first == 0 {
 		return
 	}
@@ -89,6 +83,7 @@ func (w *watch) expire() {
 		w.timer.Reset(wait)
 	default:
 		w.done, w.ended = true, w.cause
+		w.early = time.Since(a.start) < w.due
 		w.attempt.cancel(w.cause)
 	}
 }
@@ -110,9 +105,10 @@ func (w *watch) settle() bool {
 	return w.ended == nil
 }
 
-// expired returns what the attempt ended in if its time ran out, else nil.
-func (w *watch) expired() error {
+// expired returns what the attempt ended in if its time ran out, else nil; and
+// whether that was early, for the caller's deadline.
+func (w *watch) expired() (err error, early bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.ended
+	return w.ended, w.early
 }

@@ -1,0 +1,341 @@
+package breakwater
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What servers may tell a caller who addressed another one, and whose their
+// redirects are to follow.
+
+// posts sends body to a URL with an http.Client on rt, as users do.
+func posts(t *testing.T, rt http.RoundTripper, url, body string) seen {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"Authorization": "Bearer sk-caller", "X-Api-Key": "sk-caller", "X-Tenant": "secret", "Content-Type": asJSON} {
+		req.Header.Set(name, value)
+	}
+	resp, err := (&http.Client{Transport: rt}).Do(req)
+	if err != nil {
+		return seen{err: err}
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return seen{resp, string(text), err}
+}
+
+// redirects answers with a redirect, unless the path has moved already.
+func redirects(status int, location string, then handler) handler {
+	return func(req *http.Request) (*http.Response, error) {
+		if strings.Contains(req.URL.Path, "/moved/") {
+			return then(req)
+		}
+		return gives(status, "text/html", "<a>moved</a>", "Location", location)(req)
+	}
+}
+
+// A redirect within the origin that the caller addressed is the caller's to
+// follow, at once, and no failure of the host: twenty of twenty are answered,
+// beside a backup that nobody asks.
+func TestRedirect_WithinTheOriginIsTheCallers(t *testing.T) {
+	for _, op := range []operation{opChat, opCompletions, opResponses, opMessages, opEmbeddings} {
+		path := "/v1" + string(op)
+		for _, location := range []string{"https://a/moved/v1" + string(op), "/moved/v1" + string(op), "https://A:443/moved/v1" + string(op), "../moved/v1" + string(op)} {
+			for _, status := range []int{307, 308} {
+				for _, backed := range []bool{false, true} {
+					synctest.Test(t, func(t *testing.T) {
+						base := newHosts(gives(200, asJSON, goodJSON))
+						answers := gives(200, asJSON, goodJSON)
+						switch op {
+						case opMessages, opResponses:
+							answers = func(*http.Request) (*http.Response, error) { return wellOn(op, false)() }
+						case opEmbeddings:
+							answers = gives(200, asJSON, `{"data":[{"index":0,"embedding":[1]}]}`)
+						}
+						base.set("a", redirects(status, location, answers))
+						base.set("A:443", answers)
+						var opts []Option
+						if backed {
+							opts = append(opts, WithEndpoints(Endpoint{Name: "a", URL: "https://a/v1", APIKey: "sk-a"}), WithEndpoints(Endpoint{Name: "moved", URL: "https://a/moved/v1", APIKey: "sk-a"}), WithBackup(at("b")...))
+						}
+						rt := over(t, base, opts...)
+						for n := range 20 {
+							if got := posts(t, rt, "https://a"+path, chatJSON); got.status() != 200 || got.err != nil {
+								t.Fatalf("%s to %s, backed %v: call %d got %v, want an answer", path, location, backed, n, got)
+							}
+						}
+						if asked := base.count("b"); asked != 0 {
+							t.Errorf("%s to %s: the backup was asked %d times", path, location, asked)
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// To another origin, somebody else is asked first: a misplaced host must not
+// draw prompts to a stranger. Alone, the redirect is handed over as it came. It
+// is no failure of the host that the caller addressed.
+func TestRedirect_ToAnotherOrigin(t *testing.T) {
+	for _, location := range []string{"https://stranger.example/v1/chat/completions", "//stranger.example/x", "http://a/chat/completions", "https://a:8443/chat/completions", "https://\u00e4/", "%zz", ""} {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			base.set("a", redirects(307, location, nil))
+			backed := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...))
+			for range 20 {
+				if got := asks(t.Context(), backed, chatJSON); got.status() != 200 || got.header(headerEndpoint) != "b" {
+					t.Fatalf("to %q: with a backup, the caller got %v", location, got)
+				}
+			}
+			alone := over(t, base, WithEndpoints(at("a")...))
+			for range 20 {
+				got := asks(t.Context(), alone, chatJSON)
+				if got.status() != 307 || got.header("Location") != location || got.body != "<a>moved</a>" {
+					t.Fatalf("to %q: alone, the caller got %v, want what came", location, got)
+				}
+			}
+			if asked := base.count("a"); asked != 40 {
+				t.Errorf("to %q: the host was asked %d times for 40 calls: its circuit learnt from redirects, or it was asked twice", location, asked)
+			}
+		})
+	}
+}
+
+// A backup's redirect never reaches the caller's client, which would follow it
+// with the caller's headers, or act on the primary by a relative one.
+func TestRedirect_OfABackupStaysOut(t *testing.T) {
+	down := map[string]handler{"down": refusing, "unavailable": failing503, "resting": gives(429, asJSON, "{}", "Retry-After", "100")}
+	for _, location := range []string{"https://stranger.example/v1/chat/completions", "/chat/completions", "https://a/chat/completions", "https://b/other", "//stranger.example", ""} {
+		for name, primary := range down {
+			for _, status := range []int{300, 301, 302, 303, 304, 305, 307, 308} {
+				synctest.Test(t, func(t *testing.T) {
+					base := newHosts(gives(200, asJSON, goodJSON))
+					base.set("a", primary)
+					base.set("b", redirects(status, location, nil))
+					rt := over(t, base, impatient, WithEndpoints(at("a")...), WithBackup(at("b")...))
+					for range 3 { // the third finds pauses and circuits in place
+						before := base.count("a") + base.count("b")
+						got := posts(t, rt, "https://a/chat/completions?key=secret", chatStream)
+						if got.err != nil || got.status() < 400 || got.header("Location") != "" {
+							t.Errorf("%d to %q while the primary is %s: the caller got %v, %v", status, location, name, got, got.resp)
+						}
+						if asked := base.count("") - before; asked > 2 || base.count("stranger.example") > 0 {
+							t.Errorf("%d to %q while the primary is %s: %d requests for one call", status, location, name, asked)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestForeign_Headers: of what another origin says in its headers, only what
+// describes this answer passes; from the caller's own origin, all does.
+func TestForeign_Headers(t *testing.T) {
+	acted := []string{ // by http.Client, browsers, SDKs, proxies
+		"Set-Cookie", "Set-Cookie2", "Location", "Content-Location", "Refresh", "Link", "Alt-Svc", "Www-Authenticate", "Proxy-Authenticate", "Authentication-Info",
+		"Proxy-Authentication-Info", "Strict-Transport-Security", "Public-Key-Pins", "Clear-Site-Data", "Content-Security-Policy", "Report-To", "Nel", "Reporting-Endpoints",
+		"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Service-Worker-Allowed", "Sourcemap", "X-Accel-Redirect", "X-Sendfile", "Operation-Location",
+		"Azure-Asyncoperation", "Content-Disposition", "Age", "Etag", "Vary", "Connection", "Keep-Alive", "Upgrade", "Trailer", "Accept-Ch", "Speculation-Rules", "Cache-Status",
+		"X-Should-Retry", "Breakwater-Error", "X-Ratelimit-Remaining-Requests", "Anthropic-Organization-Id", "Openai-Organization", "X-Of-The-Future", "set-cookie", "LOCATION",
+	}
+	pass := []string{"Content-Type", "Date", "Retry-After", "X-Request-Id", "Request-Id", "X-Amzn-Requestid", "X-Ds-Trace-Id", "Cache-Control"}
+	header := make([]string, 0, 2*len(acted)+2*len(pass))
+	for _, name := range append(acted, pass[1:]...) {
+		header = append(header, name, "theirs")
+	}
+	large := fmt.Sprintf(`{"choices":[{"index":0,"message":{"content":%q},"finish_reason":"stop"}]}`, strings.Repeat("x", 4096))
+	for name, tt := range map[string]struct {
+		body, ask string
+		status    int
+		kind      string
+		coding    string
+	}{
+		"JSON":         {goodJSON, chatJSON, 200, asJSON, ""},
+		"stream":       {wholeStream, chatStream, 200, asStream, ""},
+		"large JSON":   {large, chatJSON, 200, asJSON, ""},
+		"packed":       {"\x1f\x8b", chatJSON, 200, asJSON, "br"},
+		"created":      {goodJSON, chatJSON, 201, asJSON, ""},
+		"refusal":      {`{"error":{"message":"no"}}`, chatJSON, 400, asJSON, ""},
+		"unauthorized": {`{"error":{"message":"no"}}`, chatJSON, 401, asJSON, ""},
+		"unavailable":  {`{"error":{"message":"no"}}`, chatJSON, 503, asJSON, ""},
+		"error inside": {`{"error":{"message":"no"}}`, chatJSON, 200, asJSON, ""},
+		"cut stream":   {strings.TrimSuffix(goodEvent, "\n"), chatStream, 200, asStream, ""},
+	} {
+		answers := func(req *http.Request) (*http.Response, error) {
+			resp, err := gives(tt.status, tt.kind, "", header...)(req)
+			for _, odd := range []string{"set-cookie", "LOCATION"} { // a base need not spell them as net/http does
+				resp.Header[odd] = []string{"theirs"}
+			}
+			if tt.coding != "" {
+				resp.Header.Set("Content-Encoding", tt.coding)
+			}
+			resp.Body = &trailing{Reader: strings.NewReader(tt.body), resp: resp}
+			return resp, err
+		}
+		for _, own := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(answers)
+				if !own {
+					base.set("a", refusing)
+				}
+				rt := over(t, base, impatient, WithEndpoints(at("a")...), WithBackup(at("b")...), WithStream(StreamPolicy{MaxBuffer: 1024}))
+				got := asks(t.Context(), rt, tt.ask)
+				if got.resp == nil {
+					t.Fatalf("%s: %v", name, got.err)
+				}
+				shown := got.header(headerEndpoint) == "b" || own // else the answer is breakwater's own
+				for _, h := range acted {
+					_, there := got.resp.Header[h]
+					theirs := strings.Contains(fmt.Sprint(got.resp.Header[h]), "theirs")
+					switch {
+					case !own && theirs:
+						t.Errorf("%s: %s of another origin reached the caller", name, h)
+					case own && !there && h != "X-Should-Retry":
+						t.Errorf("%s: %s of the caller's own origin is missing", name, h)
+					}
+				}
+				for _, h := range pass {
+					if shown && got.header(h) == "" {
+						t.Errorf("%s: %s is missing", name, h)
+					}
+				}
+				if _, there := got.resp.Trailer["X-Sum"]; there != (own && shown) {
+					t.Errorf("%s: trailers %v, from the caller's own origin: %v", name, got.resp.Trailer, own)
+				}
+			})
+		}
+	}
+}
+
+// A trailing body has a trailer at its end, as net/http adds it: to the
+// response that the transport has.
+type trailing struct {
+	io.Reader
+	resp *http.Response
+}
+
+func (b *trailing) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		b.resp.Trailer = http.Header{"X-Sum": {"42"}}
+	}
+	return n, err
+}
+
+func (b *trailing) Close() error { return nil }
+
+// A 101 is handed over at once: what follows it need not end, and heeds no
+// context (http.Response.Body).
+func TestSwitchingProtocols(t *testing.T) {
+	echo := func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		conn, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		line, _ := buffered.ReadString('\n')
+		fmt.Fprint(conn, line)
+		io.Copy(io.Discard, conn) // silent until the other side leaves
+	}
+	server := httptest.NewServer(http.HandlerFunc(echo))
+	defer server.Close()
+	ask := func(ctx context.Context, rt http.RoundTripper, upgrade bool) (*http.Response, error) {
+		req, _ := post(ctx, server.URL, chatStream)
+		if upgrade {
+			req.Header.Set("Connection", "Upgrade")
+			req.Header.Set("Upgrade", "echo")
+		}
+		return rt.RoundTrip(req)
+	}
+	for _, opts := range [][]Option{nil, {WithCache(CachePolicy{})}} {
+		opts = append(opts, WithRateLimit(RatePolicy{InFlight: 1}), WithRetry(RetryPolicy{MaxDelay: time.Hour, MinDelay: time.Hour}))
+		t.Run(fmt.Sprintf("asked for, %d options", len(opts)), func(t *testing.T) {
+			rt, err := New(opts...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rt.Close()
+			resp, err := ask(t.Context(), rt, true)
+			if err != nil || resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Upgrade") != "echo" {
+				t.Fatalf("got %v, %v, want what came", resp, err)
+			}
+			fmt.Fprintln(resp.Body.(io.Writer), "hello")
+			if line, err := bufio.NewReader(resp.Body).ReadString('\n'); line != "hello\n" {
+				t.Errorf("the connection said %q, %v", line, err)
+			}
+			resp.Body.Close()
+			if left := stillHeld(rt); left != "" {
+				t.Errorf("%s still held", left)
+			}
+		})
+		t.Run(fmt.Sprintf("asked for, and left, %d options", len(opts)), func(t *testing.T) {
+			rt, err := New(opts...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rt.Close()
+			ctx, leave := context.WithCancel(t.Context())
+			resp, err := ask(ctx, rt, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leave()
+			if _, err := resp.Body.Read(make([]byte, 1)); !errors.Is(err, context.Canceled) {
+				t.Errorf("behind the caller's cancel, Read returned %v", err)
+			}
+			resp.Body.Close()
+			if left := stillHeld(rt); left != "" {
+				t.Errorf("%s still held", left)
+			}
+		})
+		t.Run(fmt.Sprintf("not asked for, %d options", len(opts)), func(t *testing.T) {
+			rt, err := New(opts...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rt.Close()
+			resp, err := ask(t.Context(), rt, false)
+			if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+				t.Fatalf("got %v, %v, want what came", resp, err)
+			}
+			if text, err := io.ReadAll(resp.Body); len(text) > 0 || err != nil {
+				t.Errorf("its body is %q, %v", text, err)
+			}
+			if left := stillHeld(rt); left != "" {
+				t.Errorf("%s still held", left)
+			}
+		})
+	}
+	t.Run("not asked for, backed", func(t *testing.T) {
+		backup := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, goodJSON) }))
+		defer backup.Close()
+		rt, err := New(WithEndpoints(Endpoint{Name: "a", URL: server.URL, APIKey: "sk-a"}), WithBackup(Endpoint{Name: "b", URL: backup.URL, APIKey: "sk-b"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rt.Close()
+		req, _ := post(t.Context(), server.URL, chatJSON)
+		resp, err := rt.RoundTrip(req)
+		if err != nil || resp.Header.Get(headerEndpoint) != "b" {
+			t.Fatalf("got %v, %v, want the backup's answer", resp, err)
+		}
+		resp.Body.Close()
+	})
+}

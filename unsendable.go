@@ -1,0 +1,65 @@
+package breakwater
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// unsendable returns what keeps any transport from sending a request, nil if
+// nothing does: the base failed with err, and has sent nothing. It is the
+// caller's to mend, and no host's failure. Where it depends on the protocol
+// whether a request can be sent, err has to say so, too.
+func unsendable(req *http.Request, err error) error {
+	if own := errors.Join(checkHeader(req.Header), checkTrailer(req.Trailer)); own != nil {
+		return own
+	}
+	text := err.Error()
+	switch scheme := req.URL.Scheme; {
+	case scheme != "http" && scheme != "https" && strings.Contains(text, "scheme"):
+		return fmt.Errorf("breakwater: the base cannot send to a URL of scheme %q", scheme)
+	case req.Host != "" && !httpguts.ValidHostHeader(req.Host):
+		return ownError("the request's Host is no valid host")
+	case strings.ContainsFunc(req.URL.RequestURI(), isControl):
+		return ownError("the request's URL has a control character in it")
+	}
+	// RFC 9113, section 8.2.2: HTTP/2 has no such fields.
+	for _, name := range [...]string{"Upgrade", "Connection", "Transfer-Encoding", "Trailer"} {
+		if strings.Contains(text, "invalid "+name) {
+			return fmt.Errorf("breakwater: HTTP/2 does not carry such a %s header", name)
+		}
+	}
+	return nil
+}
+
+// checkHeader reports what keeps any transport from sending a header: a name
+// with a blank in it, or a key read from a file with its line break.
+func checkHeader(h http.Header) error {
+	for name, values := range h {
+		if !httpguts.ValidHeaderFieldName(name) {
+			good := strings.IndexFunc(name, func(r rune) bool { return !httpguts.IsTokenRune(r) })
+			return fmt.Errorf("breakwater: the header name that begins with %q has a character in it that no name may have (RFC 9110, section 5.1)", name[:max(good, 0)])
+		}
+		for _, v := range values {
+			if !httpguts.ValidHeaderFieldValue(v) {
+				return fmt.Errorf("breakwater: the value of header %q has a line break or control character in it", name)
+			}
+		}
+	}
+	return nil
+}
+
+// checkTrailer is checkHeader for trailers, which have fewer names.
+func checkTrailer(h http.Header) error {
+	for name := range h {
+		if httpguts.ValidHeaderFieldName(name) && !httpguts.ValidTrailerHeader(name) {
+			return fmt.Errorf("breakwater: %q cannot be a trailer (RFC 9110, section 6.5.1)", name)
+		}
+	}
+	return checkHeader(h)
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7F }

@@ -1,0 +1,152 @@
+package breakwater
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// What no transport can send is the caller's error, told once: no try more, no
+// other endpoint, and nothing for the circuit that other callers share.
+func TestUnsendable(t *testing.T) {
+	var asked atomic.Int64
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", asJSON)
+		io.WriteString(w, goodJSON)
+	})
+	plain, h2 := httptest.NewServer(handler), httptest.NewUnstartedServer(handler)
+	defer plain.Close()
+	h2.EnableHTTP2 = true
+	h2.StartTLS()
+	defer h2.Close()
+	header := func(name string, values ...string) func(*http.Request) {
+		return func(req *http.Request) { req.Header[name] = values }
+	}
+	trailer := func(name string) func(*http.Request) {
+		return func(req *http.Request) { req.Trailer = http.Header{name: {"1"}}; req.ContentLength = -1 }
+	}
+	for _, tt := range []struct {
+		name   string
+		server *httptest.Server
+		edit   func(*http.Request)
+		want   string // part of the error
+	}{
+		{"header name with a blank", plain, header("X Trace", "1"), `begins with "X"`},
+		{"header name with a colon", plain, header("X-Trace: 1", "1"), `begins with "X-Trace"`},
+		{"empty header name", plain, header("", "1"), "header name"},
+		{"header name that is not ASCII", h2, header("X-Tr\u00e4ce", "1"), `begins with "X-Tr"`},
+		{"header value with a line break", plain, header("X-Trace", "1\n2"), `"X-Trace"`},
+		{"header value with a NUL, over HTTP/2", h2, header("X-Trace", "1\x00"), `"X-Trace"`},
+		{"trailer name with a blank", plain, trailer("X Sum"), `begins with "X"`},
+		{"trailer that cannot be one, over HTTP/2", h2, trailer("Transfer-Encoding"), "trailer"},
+		{"Upgrade over HTTP/2", h2, header("Upgrade", "websocket"), "Upgrade"},
+		{"Connection over HTTP/2", h2, header("Connection", "upgrade"), "Connection"},
+		{"Connection twice over HTTP/2", h2, header("Connection", "close", "close"), "Connection"},
+		{"Transfer-Encoding over HTTP/2", h2, header("Transfer-Encoding", "gzip"), "Transfer-Encoding"},
+		{"control character in the query", plain, func(req *http.Request) { req.URL.RawQuery = "a=\n" }, "control character"},
+		{"an unknown scheme", plain, func(req *http.Request) { req.URL.Scheme = "gopher" }, `scheme "gopher"`},
+	} {
+		for _, backed := range []bool{false, true} {
+			if backed && strings.HasPrefix(tt.name, "an unknown scheme") {
+				continue // nobody's, where endpoints are given
+			}
+			t.Run(fmt.Sprintf("%s, backed %v", tt.name, backed), func(t *testing.T) {
+				opts := []Option{WithBase(tt.server.Client().Transport)}
+				if backed {
+					opts = append(opts, WithEndpoints(Endpoint{Name: "a", URL: tt.server.URL, APIKey: "sk-a"}), WithBackup(Endpoint{Name: "b", URL: "http://127.0.0.1:1", APIKey: "sk-b"}))
+				}
+				rt, err := New(opts...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer rt.Close()
+				asked.Store(0)
+				for range 6 {
+					trail := &Trail{}
+					req, _ := post(WithCall(t.Context(), Call{Trail: trail}), tt.server.URL, chatStream)
+					req.URL.Path = "/v1/chat/completions"
+					tt.edit(req)
+					resp, err := rt.RoundTrip(req)
+					if err == nil {
+						resp.Body.Close()
+						t.Fatalf("got %d, want an error", resp.StatusCode)
+					}
+					if !strings.Contains(err.Error(), tt.want) {
+						t.Errorf("%v does not say %q", err, tt.want)
+					}
+					if n := len(trail.Attempts()); n > 1 {
+						t.Errorf("%d attempts, want one at most", n)
+					}
+				}
+				if n := asked.Load(); n != 0 {
+					t.Errorf("%d requests reached the host", n)
+				}
+				req, _ := post(t.Context(), tt.server.URL, chatJSON)
+				resp, err := rt.RoundTrip(req)
+				if err != nil || resp.StatusCode != 200 || asked.Load() != 1 {
+					t.Fatalf("the next call got %v, %v, want the host's answer", resp, err)
+				}
+				resp.Body.Close()
+			})
+		}
+	}
+}
+
+// A body that is streamed on, and is not as long as it is said to be, is its
+// caller's mistake.
+func TestUnsendable_BodyOfAnotherLength(t *testing.T) {
+	large := `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("x", 100) + `"}]}`
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err == nil {
+			io.WriteString(w, goodJSON)
+		}
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	h1 := server.Client().Transport.(*http.Transport).Clone()
+	h1.TLSClientConfig.NextProtos, h1.ForceAttemptHTTP2 = nil, false
+	h1.Protocols = new(http.Protocols)
+	h1.Protocols.SetHTTP1(true)
+	for name, base := range map[string]*http.Transport{"HTTP/1.1": h1, "HTTP/2": server.Client().Transport.(*http.Transport)} {
+		for _, more := range []int64{-10, 10} {
+			t.Run(fmt.Sprintf("%s, %+d bytes", name, more), func(t *testing.T) {
+				defer base.CloseIdleConnections()
+				rt, err := New(WithBase(base), WithRetry(RetryPolicy{MaxReplay: 10}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 6 {
+					req, _ := post(t.Context(), server.URL, large)
+					req.ContentLength = int64(len(large)) + more
+					if resp, err := rt.RoundTrip(req); err == nil || !errors.Is(err, errLength) {
+						t.Fatalf("got %v, %v, want an error of the length", resp, err)
+					}
+				}
+				req, _ := post(t.Context(), server.URL, large)
+				resp, err := rt.RoundTrip(req)
+				if err != nil || resp.StatusCode != 200 {
+					t.Fatalf("the next call got %v, %v, want an answer", resp, err)
+				}
+				resp.Body.Close()
+			})
+		}
+	}
+}
+
+// New names a header that could not be sent.
+func TestUnsendable_HeadersOfEndpoints(t *testing.T) {
+	for name, want := range map[string]string{"X Trace": `begins with "X"`, "X-Trace": `"X-Trace"`} {
+		_, err := New(WithEndpoints(Endpoint{URL: "https://a", Header: http.Header{name: {"1\n"}}}))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: New says %v, want %s", name, err, want)
+		}
+	}
+}
