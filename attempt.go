@@ -292,6 +292,7 @@ func (a *attempt) shape(req *http.Request) error {
 	// it would hand on packed, and nobody could judge it.
 	delete(req.Header, "Accept-Encoding")
 	e.authorize(req, c.op)
+	a.warnOfNoKey(req)
 	a.setBody(req)
 	middleware := len(c.t.config.perAttempt) > 0
 	if e.Rewrite == nil && !middleware { // a base may not change what it is given, so that is shared
@@ -315,6 +316,30 @@ func (a *attempt) shape(req *http.Request) error {
 		a.sending.begin(a, req, time.Now())
 	}
 	return nil
+}
+
+// warnOfNoKey says once of an endpoint that it is asked without any key.
+func (a *attempt) warnOfNoKey(req *http.Request) {
+	c, e := a.call, a.endpoint
+	if e.keyed || e.Keyless || len(c.t.tiers) == 0 || e.Rewrite != nil || len(c.t.config.perAttempt) > 0 || e.unkeyed.Load() || carriesKey(req) {
+		return
+	}
+	if e.unkeyed.CompareAndSwap(false, true) {
+		c.t.emit(c, Event{Kind: KindKey, Endpoint: e.Name, Model: a.model, Attempt: a.n, Err: ErrNoKey})
+	}
+}
+
+// carriesKey reports whether a request has something that may be a key.
+func carriesKey(req *http.Request) bool {
+	if req.URL.User != nil || !onlyVersion(req.URL) || len(req.Header["Cookie"]) > 0 {
+		return true
+	}
+	for name, values := range req.Header {
+		if isCredential(name) && holdsKey(values) {
+			return true
+		}
+	}
+	return false
 }
 
 // goesTo reports whether e is of the origin that the caller meant.

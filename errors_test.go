@@ -319,7 +319,7 @@ func TestTrailOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
 		base.set("a", func(req *http.Request) (*http.Response, error) { elapse(time.Second); return failing503(req) })
-		rt := over(t, base, WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", Models: map[string]string{"m": "theirs"}}))
+		rt := over(t, base, WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", Keyless: true, Models: map[string]string{"m": "theirs"}}))
 		req, _ := post(t.Context(), "https://a", chatJSON)
 		begin := time.Now()
 		resp, err := (&http.Client{Transport: rt}).Do(req)

@@ -148,7 +148,7 @@ func (r *run) distrust(a *attempt, tr *trouble, s step, now time.Time) {
 	default:
 		return
 	}
-	if !a.endpoint.keyed {
+	if !a.endpoint.keyed && r.call.goesTo(a.endpoint) {
 		return
 	}
 	if s.endpoint != nil {
