@@ -59,7 +59,7 @@ var (
 	}
 	_ = breakwater.Endpoint{
 		Name: "", URL: "", APIKey: "", Account: "", Host: breakwater.HostDeepSeek, Models: map[string]string{}, Limits: map[string]breakwater.RatePolicy{},
-		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil },
+		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil }, Keyless: false,
 	}
 	_ = breakwater.RetryPolicy{Attempts: breakwater.Off, MinDelay: time.Second, MaxDelay: time.Second, Patience: 0, MaxRetryAfter: 0, Budget: 0.2, SendOnce: true, MaxReplay: 1}
 	_ = breakwater.BreakerPolicy{FailureRate: 0.5, MinRequests: 20, Window: time.Minute, Consecutive: 5, OpenFor: 0, MaxOpenFor: 0, Probes: 1}
@@ -86,7 +86,7 @@ var (
 
 // The sentinels are what errors.Is is asked for, each apart from the others.
 func TestSentinelsDiffer(t *testing.T) {
-	all := []error{breakwater.ErrCircuitOpen, breakwater.ErrRateLimited, breakwater.ErrNoFirstToken, breakwater.ErrStalled, breakwater.ErrTruncated, breakwater.ErrBadResponse}
+	all := []error{breakwater.ErrCircuitOpen, breakwater.ErrRateLimited, breakwater.ErrNoFirstToken, breakwater.ErrStalled, breakwater.ErrTruncated, breakwater.ErrBadResponse, breakwater.ErrNoKey}
 	for i, a := range all {
 		for j, b := range all {
 			if got := errors.Is(a, b); got != (i == j) {

@@ -3,7 +3,6 @@ package breakwater
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -31,7 +30,8 @@ type attempt struct {
 	pass      pass      // of the breaker
 	status    int       // of a refusal; of an error inside a 200, what that stands for
 	limitSaid int       // the number a host that refuses may give for its limit
-	body      sentBody  // of the request, unless that is streamed
+	body      roomBody  // of the request, unless that is streamed
+	sending   sending   // of the request, if there is no middleware to make its own
 	whole     wholeBody // of the response, if it is JSON
 
 	forced    bool                         // may pass an open circuit: nobody else could serve
@@ -39,14 +39,16 @@ type attempt struct {
 	sent      atomic.Bool                  // the base began to read the request's body
 	failed    atomic.Pointer[callersError] // that body did
 
-	mu      sync.Mutex // guards what follows
-	second  *sentBody  // what the base got to send once more
-	over    bool
-	counted bool    // among those sent to the endpoint
-	room    *room   // of the request's body, while the attempt is sent; nil: it has none
-	enders  []ender // told at the end, from the last to the first
-	class   Class   // it ended in
-	used    Usage   // set before the enders are told
+	mu       sync.Mutex // guards what follows
+	sendings []*sending // that middleware has made
+	second   *sentBody  // the latest that the base got in the place of the first
+	replayed bool       // what was read of one is sent in another
+	over     bool
+	counted  bool    // among those sent to the endpoint
+	room     *room   // of the request's body, while the attempt is sent; nil: it has none
+	enders   []ender // told at the end, from the last to the first
+	class    Class   // it ended in
+	used     Usage   // set before the enders are told
 }
 
 // An ender is told, exactly once, how an exchange ended.
@@ -109,10 +111,7 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	a.over, a.class, a.used = true, class, used
 	a.mu.Unlock()
 	a.watch.settle()
-	if a.call.streamed != nil && !class.local() { // what was not sent may still be
-		a.call.streamed.Close()
-	}
-	a.tell(class)
+	a.giveBack(class)
 	accepted := false
 	a.call.book.amend(a.place, func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, used, bytes
@@ -122,6 +121,20 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	if accepted {
 		a.emit(KindAttempt)
 	} // else the loop tells, once it knows what to do next
+}
+
+// endNow ends the exchange and all that is done for it.
+func (a *attempt) endNow(class Class, err error, used Usage, cause error) {
+	defer a.cancel(cause) // also if an Observer panics
+	a.end(class, err, used, 0)
+}
+
+// giveBack gives back what the attempt holds.
+func (a *attempt) giveBack(class Class) {
+	defer a.tell(class)
+	if a.call.streamed != nil && !class.local() { // what was not sent may still be
+		a.call.streamed.Close()
+	}
 }
 
 // outcome is what its circuit and its endpoint's load hear of an attempt that
@@ -169,13 +182,33 @@ type sent struct {
 	panic any // of the user's code below
 }
 
+// drop gives back what came and is not to be had, for an Observer panics.
+func (s sent) drop() {
+	if s.resp != nil {
+		defer s.resp.Body.Close()
+	}
+	s.a.endNow(ClassRewrite, errPanic, Usage{}, errPanic)
+}
+
+// orClose does what may run an Observer, and closes the response if that panics.
+func orClose(resp *http.Response, do func()) {
+	done := false
+	defer func() {
+		if !done {
+			resp.Body.Close()
+		}
+	}()
+	do()
+	done = true
+}
+
 // send sends the attempt through its layers.
 func (a *attempt) send() sent {
 	returned := false
 	defer func() {
 		if !returned { // a panic below: nothing may be held for good
-			a.end(ClassRewrite, errPanic, Usage{}, 0)
-			a.cancel(errPanic)
+			a.moveTo(nil)
+			a.endNow(ClassRewrite, errPanic, Usage{}, errPanic)
 		}
 	}()
 	resp, err := a.endpoint.pipeline.RoundTrip(a.call.req.WithContext(a))
@@ -212,8 +245,15 @@ func gate(next http.RoundTripper) http.RoundTripper {
 		case resp.Body == nil:
 			resp.Body = http.NoBody
 		}
-		status := resp.StatusCode
-		if resp, err = a.judge(resp); err != nil {
+		status, came := resp.StatusCode, resp.Body
+		judged := false
+		defer func() {
+			if !judged { // an Observer panics, or the body does
+				came.Close()
+			}
+		}()
+		resp, err = a.judge(resp)
+		if judged = true; err != nil {
 			if own := a.failed.Load(); own != nil { // the host was sent a part of the request
 				err = &trouble{class: ClassCanceled, err: own.error}
 			}
@@ -252,16 +292,54 @@ func (a *attempt) shape(req *http.Request) error {
 	// it would hand on packed, and nobody could judge it.
 	delete(req.Header, "Accept-Encoding")
 	e.authorize(req, c.op)
+	a.warnOfNoKey(req)
 	a.setBody(req)
-	if e.Rewrite == nil && len(c.t.config.perAttempt) == 0 {
-		return nil // a base may not change what it is given, so that is shared
+	middleware := len(c.t.config.perAttempt) > 0
+	if e.Rewrite == nil && !middleware { // a base may not change what it is given, so that is shared
+		a.sending.begin(a, req, a.start.Add(a.queued))
+		if a.body.room != nil && !c.t.config.retry.SendOnce {
+			req.GetBody = a.sending.replay
+		}
+		return nil
+	}
+	if a.body.room != nil {
+		req.GetBody = a.copyBody
 	}
 	u := *req.URL
 	req.URL, req.Header = &u, req.Header.Clone()
-	if e.Rewrite == nil {
-		return nil
+	if e.Rewrite != nil {
+		if err := e.Rewrite(req); err != nil {
+			return err
+		}
 	}
-	return e.Rewrite(req)
+	if !middleware { // which sends by itself
+		a.sending.begin(a, req, time.Now())
+	}
+	return nil
+}
+
+// warnOfNoKey says once of an endpoint that it is asked without any key.
+func (a *attempt) warnOfNoKey(req *http.Request) {
+	c, e := a.call, a.endpoint
+	if e.keyed || e.Keyless || len(c.t.tiers) == 0 || e.Rewrite != nil || len(c.t.config.perAttempt) > 0 || e.unkeyed.Load() || carriesKey(req) {
+		return
+	}
+	if e.unkeyed.CompareAndSwap(false, true) {
+		c.t.emit(c, Event{Kind: KindKey, Endpoint: e.Name, Model: a.model, Attempt: a.n, Err: ErrNoKey})
+	}
+}
+
+// carriesKey reports whether a request has something that may be a key.
+func carriesKey(req *http.Request) bool {
+	if req.URL.User != nil || !onlyVersion(req.URL) || len(req.Header["Cookie"]) > 0 {
+		return true
+	}
+	for name, values := range req.Header {
+		if isCredential(name) && holdsKey(values) {
+			return true
+		}
+	}
+	return false
 }
 
 // goesTo reports whether e is of the origin that the caller meant.
@@ -269,22 +347,22 @@ func (c *call) goesTo(e *endpoint) bool { return c.meant.origin == e.origin }
 
 func (a *attempt) setBody(req *http.Request) {
 	c := a.call
+	req.GetBody = nil
 	if c.streamed != nil {
-		req.Body, req.GetBody = &streamedBody{upload: c.streamed, attempt: a}, nil
+		req.Body = &streamedBody{upload: c.streamed, attempt: a}
 		return
 	}
 	text := a.splice()
 	if len(text) == 0 {
-		req.Body, req.GetBody, req.ContentLength = http.NoBody, nil, 0
+		req.Body, req.ContentLength = http.NoBody, 0
 		return
 	}
-	a.body.attempt, a.body.room = a, a.room.share()
-	req.Body, req.GetBody = &a.body, a.replay
+	a.body.room = a.room.share()
+	req.Body = &a.body
 	req.ContentLength = int64(len(text))
 	req.TransferEncoding = nil
 	switch {
 	case c.t.config.retry.SendOnce:
-		req.GetBody = nil
 	case c.rescue != notRescued, len(req.Header["Idempotency-Key"]) == 0:
 		// A rescue is another request than the caller's. An empty list is not sent. It has net/http replay into a connection that
 		// turns out closed, which it does not dare by itself: see http.Transport.
@@ -313,35 +391,3 @@ func (a *attempt) moveTo(other *room) {
 	a.mu.Unlock()
 	last.leave()
 }
-
-// replay is the body once more. The base may send once again, at once, what no
-// host has taken in: into a connection that was idle and just closed, on a
-// stream that was refused (HTTP/2's REFUSED_STREAM and GOAWAY). Left alone,
-// net/http does that for a minute; to try again later is the loop's office.
-func (a *attempt) replay() (io.ReadCloser, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	now := time.Now()
-	switch {
-	case a.room == nil || now.Sub(a.start) > replayWithin:
-		return nil, errNotTaken
-	case a.second == nil:
-		if !a.call.t.budget.Take(now) {
-			return nil, errNotTaken
-		}
-		if a.sent.Load() {
-			a.call.book.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
-		}
-	case a.second.read(): // net/http may ask twice for what it sends once: http2, and what looks for another connection then
-		return nil, errNotTaken
-	}
-	a.second = &sentBody{attempt: a, room: a.room.share()}
-	return a.second, nil
-}
-
-// replayWithin is how soon a connection that was idle turns out closed; after
-// that, the host may have worked on the request.
-const replayWithin = time.Second
-
-// errNotTaken is an attempt that the host turned away twice, unread.
-var errNotTaken = errors.New("breakwater: the host did not take the request in")

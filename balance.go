@@ -89,8 +89,10 @@ func (t *Transport) choose(c *call, options []option, now time.Time) option {
 // A load is how an endpoint does: attempts that are open, to the end of their
 // bodies, and the time to the first payload.
 type load struct {
-	open atomic.Int64
-	sent atomic.Int64 // of those, whose request the base has begun to send
+	open   atomic.Int64
+	sent   atomic.Int64 // of those, whose request the base has begun to send
+	used   atomic.Int64 // by the count of all origins' uses, where none are given
+	served atomic.Bool  // an answer, ever
 
 	mu   sync.Mutex // guards what follows
 	wait float64    // to the first payload, in seconds: at its peaks at once, down from them over memory
@@ -138,6 +140,7 @@ func (l *load) ended(a *attempt, class Class) {
 	}
 	switch {
 	case class == ClassOK:
+		l.served.Store(true)
 		a.call.t.conversations.note(a)
 	case a.outcome(class) == failure:
 		now := time.Now()

@@ -279,12 +279,12 @@ func (b *streamBody) end(class Class, err error) {
 
 // release lets go of the connection.
 func (b *streamBody) release() {
+	defer b.attempt.cancel(errClosed) // also if the body panics
 	if b.leave != nil {
 		b.leave()
 		b.leave = nil
 	}
 	b.src.Close()
-	b.attempt.cancel(errClosed)
 }
 
 // hangUp ends a read of the source that is under way.

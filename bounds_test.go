@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 // A flood gives out the same text over and over, and looks at its end at how
@@ -317,5 +319,230 @@ func TestReadsBehindTheEndOfAPackedBody(t *testing.T) {
 		if n, err := resp.Body.Read(make([]byte, 10)); n != 0 || err != io.EOF {
 			t.Errorf("behind the end: %d, %v, want EOF", n, err)
 		}
+	}
+}
+
+// naming asks for a model by name.
+func naming(model string) string {
+	return fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":"q"}]}`, model)
+}
+
+// modelOf is the model that a request names.
+func modelOf(req *http.Request) string { return callOf(req.Context()).look.model }
+
+// A well model shares nothing with names that mean nothing, whatever a host
+// makes of those and however many they are; and it keeps what it has.
+func TestBounds_GarbageModels(t *testing.T) {
+	for name, garbage := range map[string]handler{
+		"not found": gives(404, asJSON, `{"error":{"code":"model_not_found"}}`),
+		"refused":   gives(400, asJSON, `{"error":{"message":"?"}}`),
+		"failing":   failing503,
+		"broken":    gives(200, asJSON, "<html>"),
+		"served":    gives(200, asJSON, goodJSON),
+	} {
+		for _, first := range []bool{true, false} { // the well model is known before
+			t.Run(fmt.Sprintf("%s/known=%v", name, first), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+						if modelOf(req) == "well" {
+							return answer(200, asJSON, goodJSON), nil
+						}
+						return garbage(req)
+					}), once, WithEndpoints(at("a")...))
+					circuits := rt.tiers[0][0].circuits
+					if first {
+						asks(t.Context(), rt, naming("well"))
+					}
+					before := circuits.known("well")
+					for n := range 3 * maxCircuits {
+						asks(t.Context(), rt, naming(fmt.Sprint("garbage-", n)))
+						if n%50 == 0 && first {
+							asks(t.Context(), rt, naming("well"))
+						}
+						if all := len(circuits.all.All()); all > maxCircuits {
+							t.Fatalf("%d circuits, want at most %d", all, maxCircuits)
+						}
+					}
+					for n := range 60 {
+						asks(t.Context(), rt, naming(fmt.Sprint("more-", n)))
+						if got := asks(t.Context(), rt, naming("well")); got.body != goodJSON {
+							t.Fatalf("call %d of a well model got %v", n+1, got)
+						}
+					}
+					if c := circuits.known("well"); c == nil || c.model != "well" || first && c != before {
+						t.Errorf("the well model's circuit is %+v, want its own, as before", c)
+					}
+				})
+			})
+		}
+	}
+}
+
+// What is open stays open, and who is being served is not forgotten, for all
+// the names that come meanwhile.
+func TestBounds_WhatIsInUseStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		piped := newPiped()
+		rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+			switch modelOf(req) {
+			case "sick":
+				return failing503(req)
+			case "held":
+				return piped.RoundTrip(req)
+			}
+			return gives(404, asJSON, `{"error":{"code":"model_not_found"}}`)(req)
+		}), once, WithEndpoints(at("a")...), WithBreaker(BreakerPolicy{Consecutive: 1}))
+		circuits := rt.tiers[0][0].circuits
+		asks(t.Context(), rt, naming("sick"))
+		ask := func() *http.Response {
+			req, _ := post(t.Context(), "https://a", strings.Replace(naming("held"), "{", `{"stream":true,`, 1))
+			go func() { io.WriteString(<-piped.pipes, goodEvent) }()
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return resp
+		}
+		resp := ask()
+		sick, held := circuits.known("sick"), circuits.known("held")
+		for n := range 3 * maxCircuits {
+			asks(t.Context(), rt, naming(fmt.Sprint("garbage-", n)))
+		}
+		if circuits.known("sick") != sick || circuits.known("held") != held {
+			t.Error("a circuit that is open, or in use, is another now")
+		}
+		if s := circuits.known("sick").status(time.Now()).State; s != "open" {
+			t.Errorf("the sick model's circuit is %s, want open", s)
+		}
+		resp.Body.Close()
+	})
+}
+
+// Models in use at once may be more than are kept: still none shares another's
+// circuit or limit, and what is open in all of them is given back.
+func TestBounds_AllInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		piped := newPiped()
+		rt := over(t, piped, once, WithEndpoints(at("a")...), WithRateLimit(RatePolicy{InFlight: 1}))
+		var open []*http.Response
+		for n := range maxCircuits + 20 {
+			req, _ := post(t.Context(), "https://a", strings.Replace(chatStream, `"m"`, fmt.Sprintf(`"m%d"`, n), 1))
+			go func() { io.WriteString(<-piped.pipes, goodEvent) }()
+			resp, err := rt.RoundTrip(req)
+			if err != nil || resp.StatusCode != 200 {
+				t.Fatal(resp, err)
+			}
+			open = append(open, resp)
+		}
+		if n := len(rt.tiers[0][0].circuits.all.All()); n != len(open) {
+			t.Errorf("%d circuits of %d models in use", n, len(open))
+		}
+		for _, resp := range open {
+			resp.Body.Close()
+		}
+		if left := stillHeld(rt); left != "" {
+			t.Errorf("got %s left, want nothing", left)
+		}
+		asks(t.Context(), rt, naming("one more"))
+		if n := len(rt.tiers[0][0].circuits.all.All()); n > maxCircuits {
+			t.Errorf("%d circuits when none is in use any more, want at most %d", n, maxCircuits)
+		}
+	})
+}
+
+// A limit holds however many names are made up meanwhile: a permit that is out
+// is out, and a bucket that is empty is not full again.
+func TestBounds_LimitsHold(t *testing.T) {
+	others := RatePolicy{InFlight: 10, PerSecond: 100, TokensPerMinute: 1e6, MaxWait: Off}
+	for name, policy := range map[string]RatePolicy{
+		"in flight":  {InFlight: 1, MaxWait: Off},
+		"per second": {PerSecond: 0.001, Burst: 1, MaxWait: Off},
+		"tokens":     {TokensPerMinute: 30, MaxWait: Off},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				piped := newPiped()
+				rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+					if modelOf(req) == "m" {
+						return piped.RoundTrip(req)
+					}
+					return gives(404, asJSON, `{"error":{"code":"model_not_found"}}`)(req)
+				}), noBreaker, WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk-a", Limits: map[string]RatePolicy{"m": policy, "": others}}))
+				h := piped.hold(t, rt)
+				for n := range maxLimiters + maxLimiters/2 {
+					asks(t.Context(), rt, naming(fmt.Sprint("garbage-", n)))
+					elapse(time.Millisecond)
+				}
+				if got := asks(t.Context(), rt, chatJSON); !refused(got) {
+					t.Errorf("a second call got %v, want the limit's refusal", got)
+				}
+				if n := len(rt.limiters.all); n > maxLimiters {
+					t.Errorf("%d limiters, want at most %d", n, maxLimiters)
+				}
+				h.leave()
+			})
+		})
+	}
+}
+
+// Origins are as callers name them: what is kept for them is bounded, and those
+// that are in use, sick or of use stay when others come.
+func TestBounds_Origins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		piped := newPiped()
+		base := newHosts(gives(404, asJSON, `{"error":{"code":"model_not_found"}}`))
+		base.set("a", piped.RoundTrip)
+		base.set("sick", failing503)
+		base.set("well", gives(200, asJSON, goodJSON))
+		rt := over(t, base, once, WithRateLimit(RatePolicy{InFlight: 10}), WithBreaker(BreakerPolicy{Consecutive: 1}))
+		ask := func(host string) seen {
+			return asks(t.Context(), rt, chatJSON, func(req *http.Request) { req.URL.Host = host })
+		}
+		of := func(host string) *endpoint { return rt.meant(mustURL(t, "https://"+host), true) }
+		h := piped.hold(t, rt)
+		ask("sick")
+		ask("well")
+		busy, sick, well := of("a"), of("sick"), of("well")
+		for n := range 12 * maxOrigins {
+			ask(fmt.Sprintf("garbage-%d", n))
+			if all := len(rt.origins.all.All()); all > maxOrigins {
+				t.Fatalf("%d origins, want at most %d", all, maxOrigins)
+			}
+		}
+		if of("a") != busy || of("sick") != sick || of("well") != well {
+			t.Errorf("kept: the busy origin %v, the sick one %v, the well one %v, want all", of("a") == busy, of("sick") == sick, of("well") == well)
+		}
+		before := base.count("sick")
+		if got := ask("sick"); got.header(headerError) != string(ClassCircuitOpen) || base.count("sick") != before {
+			t.Errorf("the sick origin was asked again: %v", got)
+		}
+		for n := range 12 * maxOrigins { // now they answer, too
+			host := fmt.Sprintf("other-%d", n)
+			base.set(host, gives(200, asJSON, goodJSON))
+			ask(host)
+			ask("well")
+		}
+		if of("a") != busy || of("well") != well {
+			t.Errorf("kept: the busy origin %v, the well one %v, want both", of("a") == busy, of("well") == well)
+		}
+		if n := len(rt.limiters.all); n > maxLimiters {
+			t.Errorf("%d limiters, want at most %d", n, maxLimiters)
+		}
+		h.leave()
+	})
+}
+
+// Names are kept for calls to come: those made up do not keep others out.
+func TestBounds_Names(t *testing.T) {
+	var n names
+	for i := range 3 * maxNames {
+		n.intern(fmt.Sprint(i))
+		if all := len(n.all.All()); all > maxNames {
+			t.Fatalf("%d names, want at most %d", all, maxNames)
+		}
+	}
+	name := n.intern("m")
+	if again := n.intern("m"); unsafe.StringData(name) != unsafe.StringData(again) {
+		t.Error("a name that came late is copied for each call")
 	}
 }

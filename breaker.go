@@ -81,15 +81,18 @@ func breaker(next http.RoundTripper) http.RoundTripper {
 		if c == nil {
 			return next.RoundTrip(req)
 		}
-		if !c.allow(&a.pass, a.start.Add(a.queued), a.forced) {
+		allowed := c.allow(&a.pass, a.start.Add(a.queued), a.forced)
+		registered := allowed && a.atEnd(&a.pass)
+		c.flush() // only now: should an Observer panic, the attempt's end gives the place back
+		switch {
+		case !allowed:
 			return nil, &trouble{class: ClassCircuitOpen, err: ErrCircuitOpen}
-		}
-		if !a.atEnd(&a.pass) {
+		case !registered:
 			return nil, errOutrun
 		}
 		resp, err := next.RoundTrip(req)
 		if err == nil {
-			a.pass.commits()
+			orClose(resp, a.pass.commits)
 		}
 		return resp, err
 	})
@@ -103,6 +106,7 @@ type circuits struct {
 	tell     func(context.Context, Event)
 	endpoint string
 	all      cow.Map[string, *circuit]
+	uses     atomic.Int64
 }
 
 func newCircuits(t *Transport, endpoint string) *circuits {
@@ -117,14 +121,18 @@ func (cs *circuits) of(model string) *circuit {
 	if c, ok := cs.all.Get(model); ok {
 		return c
 	}
-	if len(cs.all.All()) >= maxCircuits {
-		model = "" // all further names share one
-	}
 	return cs.all.Update(model, func(all map[string]*circuit) *circuit {
+		makeRoom(all, maxCircuits, (*circuit).worth)
 		c := newCircuit(cs, model)
 		all[model] = c
 		return c
 	})
+}
+
+// known returns model's circuit, nil where it has none yet: to look makes none.
+func (cs *circuits) known(model string) *circuit {
+	c, _ := cs.all.Get(model)
+	return c
 }
 
 // A circuit is gobreaker's state machine with the pause taken out of it:
@@ -149,13 +157,15 @@ type circuit struct {
 	lately    time.Duration // openFor before it closed
 	closedAt  time.Time     // zero: it never opened
 	streak    streak
+	served    bool      // an answer, ever
+	used      int64     // by the count of all circuits' uses
 	probes    []*slot   // of probes under way, the latest last
 	probedAt  time.Time // when the latest probe began, or the latest to follow it
 	changes   []Event
 }
 
 func newCircuit(owner *circuits, model string) *circuit {
-	c := &circuit{owner: owner, model: model, openFor: owner.policy.OpenFor}
+	c := &circuit{owner: owner, model: model, openFor: owner.policy.OpenFor, used: owner.uses.Add(1)}
 	p := owner.policy
 	c.gb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		MaxRequests:   uint32(min(uint64(p.Probes), math.MaxUint32)),
@@ -306,6 +316,14 @@ func (c *circuit) status(now time.Time) CircuitStatus {
 	return s
 }
 
+// worth is what would be lost with the circuit. A refusal, whatever it hears of
+// it as a circuit, shows no model.
+func (c *circuit) worth() worth {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return worth{busy: c.streak.open > 0, open: time.Now().Before(c.openUntil), known: c.served, used: c.used}
+}
+
 // probe tells a caller with nowhere else to go how long it has to wait before
 // it may probe, and for whose probe, if one is under way.
 func (c *circuit) probe(now time.Time) (*slot, time.Duration) {
@@ -321,11 +339,11 @@ func (c *circuit) probe(now time.Time) (*slot, time.Duration) {
 }
 
 // allow asks for leave to send, now, and notes it in p. Forced passes an open
-// circuit as a probe.
+// circuit as a probe. What changes is for the caller to flush.
 func (c *circuit) allow(p *pass, now time.Time, forced bool) bool {
-	defer c.flush()
 	p.circuit, p.since = c, now
 	c.mu.Lock()
+	c.used = c.owner.uses.Add(1)
 	refused := !forced && p.since.Before(c.openUntil)
 	if !refused {
 		if p.slot = c.followLocked(p.since); p.slot != nil {
@@ -438,6 +456,7 @@ type pass struct {
 func (p *pass) commits() {
 	c := p.circuit
 	c.mu.Lock()
+	c.served = true
 	probes := p.slot != nil && p.slot.told != nil
 	c.mu.Unlock()
 	if probes {

@@ -175,8 +175,10 @@ func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*
 	}
 	c := &call{Context: req.Context(), Call: callOptions(req.Context()), t: t, op: op, meant: meant, start: time.Now()}
 	c.book = &c.own
+	if c.Trail != nil { // which outlives the call
+		c.book = c.Trail.begin()
+	}
 	c.candidates = t.candidates(c.single[:0], meant)
-	c.Trail.follow(c)
 	c.nested = callOf(req.Context()) != nil
 	c.req = req.WithContext(c)
 	if t.keyless { // clocks look at pauses, which are by caller there
@@ -268,6 +270,21 @@ func (c *call) body() []byte {
 		return nil
 	}
 	return c.room.text
+}
+
+// settles lets go of the request's body where the answer's is in memory: the
+// call, which a kept response leads to, holds no prompt then.
+func (c *call) settles(answer io.Reader) {
+	switch answer.(type) {
+	case *streamBody, *rescuer, *unjudgedBody, *sharer: // it may be asked for again
+	case *wholeBody:
+		if c.t.cache == nil {
+			c.vacate()
+		}
+		c.room = nil
+	default: // a flight or a renewal may still look into it
+		c.room = nil
+	}
 }
 
 // vacate makes the room of the call's body over to another call: nobody looks

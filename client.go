@@ -191,7 +191,14 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	}
 	t.counts.calls.Add(1)
 	if c.streamed != nil {
+		sends := false
+		defer func() {
+			if !sends { // an Observer panics
+				c.streamed.Close()
+			}
+		}()
 		t.emit(c, Event{Kind: KindUnbuffered, Endpoint: meant.Name, Bytes: max(req.ContentLength, 0)})
+		sends = true
 	}
 	resp, err := t.calls.RoundTrip(c.req)
 	told := false
@@ -202,10 +209,8 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	}()
 	t.finished(c, resp, err)
 	told = true
-	if t.cache == nil && resp != nil {
-		if _, whole := resp.Body.(*wholeBody); whole {
-			c.vacate()
-		}
+	if resp != nil {
+		c.settles(resp.Body)
 	}
 	return resp, err
 }
@@ -213,8 +218,17 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 // lowest is the base below middleware of the user's, whose own errors are none
 // of the network's.
 func (t *Transport) lowest(req *http.Request) (*http.Response, error) {
+	a := attemptOf(req.Context())
+	if a == nil {
+		return t.config.base.RoundTrip(req)
+	}
+	sending, req, err := a.goesDown(req)
+	if err != nil {
+		return nil, err
+	}
 	resp, err := t.config.base.RoundTrip(req)
-	if err != nil && attemptOf(req.Context()) != nil {
+	sending.ended(resp)
+	if err != nil {
 		err = &wireError{err}
 	}
 	return resp, err
@@ -305,7 +319,10 @@ func (t *Transport) candidates(all []*endpoint, meant *endpoint) []*endpoint {
 
 // origins are the endpoints of a Transport that was given none, one for each
 // origin asked: a bounded number, since callers name them.
-type origins struct{ all cow.Map[origin, *endpoint] }
+type origins struct {
+	all  cow.Map[origin, *endpoint]
+	uses atomic.Int64
+}
 
 const maxOrigins = 256
 
@@ -314,15 +331,11 @@ func (o *origins) of(t *Transport, at origin) *endpoint {
 		return e
 	}
 	return o.all.Update(at, func(all map[origin]*endpoint) *endpoint {
-		if len(all) >= maxOrigins {
-			for other := range all {
-				delete(all, other)
-				break
-			}
-		}
+		makeRoom(all, maxOrigins, (*endpoint).worth)
 		base := at.url()
 		name := base.String()
 		e := t.newEndpoint(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.host)}, base, 0)
+		e.load.used.Store(o.uses.Add(1))
 		all[at] = e
 		return e
 	})

@@ -26,8 +26,13 @@ type Endpoint struct {
 	URL string
 
 	// APIKey is sent as the bearer token. Where it is empty, the caller's own
-	// credential is sent, but only to the origin the caller meant.
+	// credential is sent, but only to the origin the caller meant. So New refuses
+	// an endpoint that has no key, here, in Header or by Rewrite or attempt
+	// middleware, unless it is the first, or of a first tier's origin, or Keyless.
 	APIKey string
+
+	// Keyless says that the host wants no key, as servers of one's own may.
+	Keyless bool
 
 	// Account names the quota and balance the endpoint draws on: endpoints of
 	// one account share limits and count as one when a call is tried again.
@@ -125,6 +130,11 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	e.Header = canonical(e.Header)
 	f.check(e.APIKey == "" && !hasCredential(e.Header) || u.Scheme != "http" || isLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
 	f.check(!strings.ContainsAny(e.APIKey, "\r\n\x00"), "APIKey has a line break in it")
+	f.check(e.APIKey == "" || strings.TrimSpace(e.APIKey) != "", "APIKey is blank")
+	for _, name := range credentialHeaders {
+		f.check(len(e.Header[name]) == 0 || holdsKey(e.Header[name]), "Header has %s, and no key in it", name)
+	}
+	f.check(!e.Keyless || e.APIKey == "" && !hasCredential(e.Header), "Keyless is set, and so is a key: want one of them")
 	if err := checkHeader(e.Header); err != nil {
 		f.errs = append(f.errs, fmt.Errorf("%w, at %s", err, where))
 	}
@@ -183,6 +193,7 @@ type endpoint struct {
 	load     load
 	hits     hitCount
 	resorted atomic.Int64      // when it was last asked though it rests, from the first on
+	unkeyed  atomic.Bool       // it was said that neither it nor a call has a key
 	seed     uint64            // ranks it among others for a prefix
 	pipeline http.RoundTripper // limit, breaker, gate, the user's middleware, the base
 }
@@ -192,6 +203,15 @@ type endpoint struct {
 func (e *endpoint) resort(now time.Time) bool {
 	last := e.resorted.Load()
 	return now.UnixNano()-last >= int64(forcedEvery) && e.resorted.CompareAndSwap(last, now.UnixNano())
+}
+
+// worth is what would be lost with an endpoint that a call's URL has made.
+func (e *endpoint) worth() worth {
+	w := worth{busy: e.load.open.Load() > 0, known: e.load.served.Load(), used: e.load.used.Load()}
+	for _, c := range e.circuits.all.All() {
+		w.open = w.open || c.worth().open
+	}
+	return w
 }
 
 // aliasesOf turns Models around.
@@ -282,6 +302,19 @@ func canonical(h http.Header) http.Header {
 		}
 	}
 	return c
+}
+
+// holdsKey reports whether a header's values hold a key, and not just the scheme
+// before one that is missing.
+func holdsKey(values []string) bool {
+	for _, v := range values {
+		switch strings.ToLower(strings.TrimSpace(v)) {
+		case "", "bearer", "basic":
+		default:
+			return true
+		}
+	}
+	return false
 }
 
 func hasCredential(h http.Header) bool {

@@ -29,6 +29,10 @@ var (
 
 	// ErrTruncated is an io.ErrUnexpectedEOF, too.
 	ErrTruncated error = truncatedError{}
+
+	// ErrNoKey is no attempt's end, but a warning in an Event of [KindKey]: an
+	// endpoint that is not Keyless was asked without a key. It is told once of each.
+	ErrNoKey error = ownError("neither the call nor its endpoint has a key")
 )
 
 const (

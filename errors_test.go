@@ -11,13 +11,16 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 )
 
 // What a caller gets where no endpoint answered: breakwater's own answer with
@@ -329,7 +332,7 @@ func TestTrailOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
 		base.set("a", func(req *http.Request) (*http.Response, error) { elapse(time.Second); return failing503(req) })
-		rt := over(t, base, WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", Models: map[string]string{"m": "theirs"}}))
+		rt := over(t, base, WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", Keyless: true, Models: map[string]string{"m": "theirs"}}))
 		req, _ := post(t.Context(), "https://a", chatJSON)
 		begin := time.Now()
 		resp, err := (&http.Client{Transport: rt}).Do(req)
@@ -402,6 +405,138 @@ func TestCallTrail(t *testing.T) {
 			t.Errorf("behind another call: %+v, want its one attempt", got)
 		}
 	})
+}
+
+// A Trail keeps what it tells, and nothing else of a finished call: neither the
+// call with its body nor an attempt with its answer. So does the error of a call.
+func TestTrail_KeepsTheBookOnly(t *testing.T) {
+	whole, stream := gives(200, asJSON, goodJSON), gives(200, asStream, wholeStream)
+	cached := WithCache(CachePolicy{TTL: time.Minute, StaleWhileRevalidate: time.Minute})
+	hedged := WithStream(StreamPolicy{Hedge: time.Second})
+	first := func(first, then handler) handler {
+		var n atomic.Int64
+		return func(req *http.Request) (*http.Response, error) {
+			if n.Add(1) == 1 {
+				return first(req)
+			}
+			return then(req)
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		ask   string
+		do    handler
+		calls int
+		opts  []Option
+	}{
+		{"json", chatJSON, whole, 1, nil},
+		{"stream", chatStream, stream, 1, nil},
+		{"refused", chatJSON, gives(400, asJSON, "{}"), 1, nil},
+		{"failed", chatJSON, failing503, 1, nil},
+		{"failed, as an error", chatJSON, refusing, 1, []Option{WithErrors()}},
+		{"hedged", chatJSON, first(answersAfter(time.Minute, whole), whole), 1, []Option{hedged}},
+		{"rescued", chatStream, first(breaks(asStream, goodEvent), stream), 1, []Option{WithStream(StreamPolicy{Rescue: RescueRestart})}},
+		{"broken", chatStream, breaks(asStream, goodEvent), 1, nil},
+		{"cached", chatJSON, whole, 2, []Option{cached}},
+		{"cached stream", chatStream, stream, 2, []Option{cached}},
+		{"too large to be kept", chatJSON, whole, 1, []Option{WithRetry(RetryPolicy{MaxReplay: 10})}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				var made []weak.Pointer[call]
+				var sent []weak.Pointer[attempt]
+				rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+					io.Copy(io.Discard, req.Body)
+					mu.Lock()
+					made = append(made, weak.Make(callOf(req.Context())))
+					sent = append(sent, weak.Make(attemptOf(req.Context())))
+					mu.Unlock()
+					return tt.do(req)
+				}), append(tt.opts, WithEndpoints(at("a", "b")...), WithMiddleware(func(next http.RoundTripper) http.RoundTripper {
+					return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+						resp, err := next.RoundTrip(req)
+						if resp != nil {
+							mu.Lock()
+							defer mu.Unlock()
+							made = append(made, weak.Make(callOf(resp.Request.Context())))
+						}
+						return resp, err
+					})
+				}))...)
+				trails := make([]Trail, tt.calls)
+				var ended []error
+				for i := range trails {
+					ended = append(ended, asks(WithCall(t.Context(), Call{Trail: &trails[i]}), rt, tt.ask).err)
+				}
+				elapse(time.Hour)
+				synctest.Wait()
+				for range 3 { // what a pool holds goes with the second
+					runtime.GC()
+				}
+				for i, w := range made {
+					if w.Value() != nil {
+						t.Errorf("call %d of %d is kept", i+1, len(made))
+					}
+				}
+				for i, w := range sent {
+					if w.Value() != nil {
+						t.Errorf("attempt %d of %d is kept", i+1, len(sent))
+					}
+				}
+				if len(trails[0].Attempts()) == 0 || len(sent) == 0 {
+					t.Errorf("trail %v of %d attempts: nothing was tested", trails[0].Attempts(), len(sent))
+				}
+				runtime.KeepAlive(trails)
+				runtime.KeepAlive(ended)
+			})
+		})
+	}
+}
+
+// Who keeps a response whose body was in memory keeps no copy of the request's.
+func TestTrail_OfAResponseKeepsNoPrompt(t *testing.T) {
+	cached := WithCache(CachePolicy{})
+	for _, tt := range []struct {
+		name  string
+		do    handler
+		opts  []Option
+		calls int
+	}{
+		{"json", gives(200, asJSON, goodJSON), nil, 1},
+		{"refused", gives(400, asJSON, "{}"), nil, 1},
+		{"failed", refusing, nil, 1},
+		{"cached", gives(200, asJSON, goodJSON), []Option{cached}, 2},
+		{"refused, cached", gives(400, asJSON, "{}"), []Option{cached}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var rooms []weak.Pointer[room]
+				rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+					rooms = append(rooms, weak.Make(callOf(req.Context()).room))
+					return newHosts(tt.do).RoundTrip(req)
+				}), append(tt.opts, once)...)
+				var kept []seen
+				for range tt.calls {
+					kept = append(kept, asks(t.Context(), rt, chatJSON))
+				}
+				elapse(time.Hour) // clocks that were stopped are gone, too
+				synctest.Wait()
+				for range 3 {
+					runtime.GC()
+				}
+				for _, w := range rooms {
+					if w.Value() != nil {
+						t.Error("a kept response holds the request's body")
+					}
+				}
+				if len(rooms) == 0 || tt.name != "cached" && TrailOf(kept[0].resp) == nil {
+					t.Error("nothing was tested")
+				}
+				runtime.KeepAlive(kept)
+			})
+		})
+	}
 }
 
 // What Call overrides for one call, and for that one only.

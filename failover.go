@@ -115,6 +115,9 @@ func (r *run) begin(s step) *attempt {
 	}
 	a.enders = append(a.layers[:0], &s.endpoint.load)
 	s.endpoint.load.open.Add(1)
+	if len(r.t.tiers) == 0 {
+		s.endpoint.load.used.Store(r.t.origins.uses.Add(1))
+	}
 	a.place = c.book.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
 	if s.forced {
 		r.forced++
@@ -197,8 +200,7 @@ func (r *run) settle(got sent) (*attempt, *http.Response, *trouble) {
 		accepted := false
 		defer func() {
 			if !accepted { // an Observer panics: nothing may be held for good
-				a.end(ClassRewrite, errPanic, Usage{}, 0)
-				got.resp.Body.Close()
+				got.drop()
 			}
 		}()
 		r.n = a.n

@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"errors"
 	"net/http"
 	"time"
 )
@@ -16,43 +17,129 @@ func (r *run) race(s step) (*attempt, *http.Response, *trouble) {
 	if r.begun == 0 { // who is outrun may go on when the caller has its request back
 		r.call.req = ownRequest(r.call.req, r.call)
 	}
-	first := r.begin(s)
-	came := make(chan sent, 2) // so that a loser need not wait for a reader
-	go func() { came <- first.sendApart() }()
+	var first, second lane
+	defer first.outrun(r, nil) // if it is still under way, for an Observer panics
+	defer second.outrun(r, nil)
+	first.begins(r, s)
+	first.starts()
 	timer := time.NewTimer(hedge)
 	defer timer.Stop()
 	select {
-	case got := <-came:
-		return r.settle(got)
+	case got := <-first.came:
+		return r.settle(first.done(got))
 	case <-timer.C:
 	}
-	beside, ok := r.beside(first)
+	beside, ok := r.beside(first.attempt)
 	if !ok {
-		return r.settle(<-came)
+		return r.settle(first.done(<-first.came))
 	}
-	second := r.begin(beside)
-	r.t.emit(r.call, Event{Kind: KindHedge, Endpoint: second.endpoint.Name, Model: second.model, Attempt: second.n, Wait: hedge})
-	go func() { came <- second.sendApart() }()
+	second.begins(r, beside)
+	r.t.emit(r.call, Event{Kind: KindHedge, Endpoint: second.attempt.endpoint.Name, Model: second.attempt.model, Attempt: second.attempt.n, Wait: hedge})
+	second.starts()
+	select {
+	case got := <-first.came:
+		return r.wins(first.done(got), &second)
+	case got := <-second.came:
+		return r.wins(second.done(got), &first)
+	}
+}
 
-	got := <-came
-	other := first
-	if got.a == first {
-		other = second
+// wins takes what came first, while another attempt is under way beside it.
+func (r *run) wins(got sent, other *lane) (*attempt, *http.Response, *trouble) {
+	if got.err == nil || got.panic != nil {
+		dropped := true
+		defer func() {
+			if dropped { // for an Observer panics at the other's end
+				got.drop()
+			}
+		}()
+		other.outrun(r, got.a.endpoint)
+		dropped = false
+		return r.settle(got)
 	}
-	if got.err != nil && got.panic == nil {
-		a, _, tr := r.settle(got)
-		// What failed first has another beside it: that may still answer.
-		end := r.learn(a, tr, time.Now())
-		if end.err == nil && !end.asCame {
-			a.report(step{endpoint: other.endpoint})
-			return r.settle(<-came)
+	a, _, tr := r.settle(got)
+	now := time.Now()
+	end := r.learn(a, tr, now)
+	if end.err == nil && !end.asCame { // the other may still answer
+		s := step{endpoint: other.attempt.endpoint}
+		r.distrust(a, tr, s, now)
+		a.report(s)
+		return r.settle(other.done(<-other.came))
+	}
+	r.over = &end
+	other.outrun(r, a.endpoint)
+	return a, nil, tr
+}
+
+// A lane is where an attempt runs on a goroutine of its own, beside another.
+type lane struct {
+	attempt *attempt  // nil: none, or what it came to is known
+	came    chan sent // nil: it has not started
+}
+
+func (l *lane) begins(r *run, s step) { l.attempt = r.begin(s) }
+
+func (l *lane) starts() {
+	came, a := make(chan sent, 1), l.attempt // so that a loser need not wait for a reader
+	l.came = came
+	go func() { came <- a.sendApart() }()
+}
+
+func (l *lane) done(got sent) sent {
+	l.attempt = nil
+	return got
+}
+
+// outrun ends the lane's attempt, if that is under way, because the endpoint by
+// was faster. What it has shown by then is learnt; what may still come of it is
+// thrown away, but for a word on a key.
+func (l *lane) outrun(r *run, by *endpoint) {
+	a, came := l.attempt, l.came
+	if a == nil {
+		return
+	}
+	l.attempt = nil
+	var late sent
+	select {
+	case late = <-came:
+		if r.loses(late, by) {
+			return
 		}
-		r.over = &end
-		other.outrun(came)
-		return a, nil, tr
+		came = nil
+	default: // or it has not started
 	}
-	other.outrun(came)
-	return r.settle(got)
+	a.call.book.amend(a.place, func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
+	defer func() { // once it has ended: to close an answer is an end, too
+		go apart(func() {
+			if came != nil {
+				late = <-came
+			}
+			if late.resp != nil {
+				late.resp.Body.Close()
+			}
+			var tr *trouble
+			if errors.As(late.err, &tr) && tr.refused {
+				r.distrust(a, tr, step{endpoint: by}, time.Now())
+			}
+		})()
+	}()
+	a.endNow(ClassOutrun, errOutrun, Usage{}, errOutrun)
+	a.report(step{})
+}
+
+// loses learns from an attempt that failed while another one answered, and
+// reports whether it did.
+func (r *run) loses(late sent, by *endpoint) bool {
+	if late.err == nil || late.panic != nil || by == nil {
+		return false
+	}
+	defer func(shown *trouble) { r.shown = shown }(r.shown) // the call has its answer
+	a, _, tr := r.settle(late)
+	now := time.Now()
+	r.learn(a, tr, now)
+	r.distrust(a, tr, step{endpoint: by}, now)
+	a.report(step{})
+	return true
 }
 
 // beside returns a step to an account that could take the call at once, beside
@@ -86,18 +173,4 @@ func (a *attempt) sendApart() (got sent) {
 		}
 	}()
 	return a.send()
-}
-
-// outrun ends an attempt that another one was faster than, and throws away
-// what may still come of it.
-func (a *attempt) outrun(came <-chan sent) {
-	a.call.book.amend(a.place, func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
-	a.end(ClassOutrun, errOutrun, Usage{}, 0)
-	a.cancel(errOutrun)
-	a.report(step{})
-	go apart(func() {
-		if late := <-came; late.resp != nil {
-			late.resp.Body.Close()
-		}
-	})()
 }

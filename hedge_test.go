@@ -183,3 +183,81 @@ func TestAnOutrunHedgeHoldsNothing(t *testing.T) {
 		})
 	}
 }
+
+// What a loser showed before it was outrun, or shows as its cancel reaches it, is
+// learnt: a key that is rejected, an account without funds or a model that is not
+// there rests, and is told of, once. To be outrun shows nothing.
+func TestHedge_WhatALoserShowed(t *testing.T) {
+	json := gives(200, asJSON, goodJSON)
+	shows := func(d time.Duration, do handler) handler { // whether or not it is wanted any more
+		return func(req *http.Request) (*http.Response, error) {
+			elapse(d)
+			return do(req)
+		}
+	}
+	for _, what := range []struct {
+		name string
+		do   handler
+		told string
+	}{
+		{"a rejected key", gives(401, asJSON, "{}"), "key a key_rejected 10m0s"},
+		{"a forbidden key", gives(403, asJSON, "{}"), "key a key_rejected 10m0s"},
+		{"no funds", gives(402, asJSON, "{}"), "key a no_funds 10m0s"},
+		{"no model", gives(404, asJSON, `{"error":{"code":"model_not_found"}}`), "pause a no_model 1m0s"},
+	} {
+		for name, tt := range map[string]struct{ a, b handler }{
+			"before":      {answersAfter(3*time.Second, what.do), answersAfter(4*time.Second, json)},
+			"as it comes": {shows(3*time.Second, what.do), shows(time.Second, json)},
+			"too late":    {shows(4*time.Second, what.do), answersAfter(time.Second, json)},
+		} {
+			t.Run(what.name+"/"+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var mu sync.Mutex
+					var told []string
+					base := newHosts(tt.a)
+					base.set("b", tt.b)
+					rt := over(t, base, WithStream(StreamPolicy{Hedge: 2 * time.Second}), WithEndpoints(at("a")...), WithBackup(at("b")...), WithObserver(func(_ context.Context, e Event) {
+						if e.Kind == KindKey || e.Kind == KindPause {
+							mu.Lock()
+							defer mu.Unlock()
+							told = append(told, fmt.Sprint(e.Kind, " ", e.Endpoint, " ", e.Class, " ", e.Wait))
+						}
+					}))
+					if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON {
+						t.Errorf("the caller got %v, want the answer of b", got)
+					}
+					elapse(10 * time.Second)
+					synctest.Wait()
+					mu.Lock()
+					defer mu.Unlock()
+					if got := strings.Join(told, ", "); got != what.told {
+						t.Errorf("told %q, want %q", got, what.told)
+					}
+					before := base.count("a")
+					asks(t.Context(), rt, chatJSON)
+					if base.count("a") != before {
+						t.Error("a is asked again, want it to rest")
+					}
+					if left := stillHeld(rt); left != "" {
+						t.Errorf("got %s left, want nothing", left)
+					}
+				})
+			})
+		}
+	}
+	// A host that fails as it is outrun, and one that says nothing.
+	for name, do := range map[string]handler{"hanging": hanging, "failing late": shows(10*time.Second, failing503), "breaking late": shows(10*time.Second, refusing)} {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(do)
+			base.set("b", json)
+			rt := over(t, base, WithBreaker(BreakerPolicy{Consecutive: 1}), WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Budget: 1000}))
+			for range 5 {
+				asks(t.Context(), rt, chatJSON)
+			}
+			elapse(time.Minute)
+			if c := rt.Status().Endpoints[0]; c.Circuits[0].State != "closed" || len(c.Pauses) > 0 {
+				t.Errorf("%s: %+v, want nothing learnt", name, c)
+			}
+		})
+	}
+}

@@ -337,7 +337,8 @@ var hostTable = []hostRow{
 	},
 }
 
-// preset is an endpoint of a known host with what its row says of models.
+// preset is an endpoint of a known host with what its row says of models. An
+// empty key stays one: see Endpoint.APIKey.
 func preset(name, url, apiKey string, host Host) Endpoint {
 	return Endpoint{Name: name, URL: url, APIKey: apiKey, Host: host, Models: maps.Clone(host.row().models)}
 }
@@ -418,19 +419,26 @@ func OllamaCloud(apiKey string) Endpoint {
 	return preset("ollama-cloud", "https://ollama.com/v1", apiKey, HostOllama)
 }
 
-// Ollama is the endpoint of an Ollama on this machine. Map in Models what
-// yours has: "deepseek-flash": "deepseek-r1:8b".
+// Ollama is the endpoint of an Ollama on this machine, which wants no key. Map
+// in Models what yours has: "deepseek-flash": "deepseek-r1:8b".
 func Ollama() Endpoint {
-	return Endpoint{Name: "ollama", URL: "http://localhost:11434/v1", Host: HostOllama}
+	return Endpoint{Name: "ollama", URL: "http://localhost:11434/v1", Host: HostOllama, Keyless: true}
 }
 
 // VLLM is the endpoint of a vLLM server at url, its /v1 included. Without
-// Models it serves any name.
-func VLLM(url, apiKey string) Endpoint { return preset("", url, apiKey, HostVLLM) }
+// Models it serves any name, without a key it is Keyless.
+func VLLM(url, apiKey string) Endpoint { return ownServer(url, apiKey, HostVLLM) }
 
 // SGLang is the endpoint of an SGLang server at url, its /v1 included. Without
-// Models it serves any name.
-func SGLang(url, apiKey string) Endpoint { return preset("", url, apiKey, HostSGLang) }
+// Models it serves any name, without a key it is Keyless.
+func SGLang(url, apiKey string) Endpoint { return ownServer(url, apiKey, HostSGLang) }
+
+// ownServer is an endpoint of software that asks for a key only if it is told to.
+func ownServer(url, apiKey string, host Host) Endpoint {
+	e := preset("", url, apiKey, host)
+	e.Keyless = apiKey == ""
+	return e
+}
 
 // row returns the table's row for h; the generic one for what it does not know.
 func (h Host) row() *hostRow {

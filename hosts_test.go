@@ -131,7 +131,7 @@ func TestOperationsFindTheirRoot(t *testing.T) {
 		{"chat from /v1 to Bailian", "https://api.deepseek.com/v1/chat/completions?key=x", chat, deepseek, Bailian("k"), "https://dashscope.aliyuncs.com/compatible-mode/v1/chat/completions"},
 		{"chat to Azure's deployments", "https://api.deepseek.com/chat/completions", chat, deepseek, azure, "https://res.openai.azure.com/openai/deployments/ds/chat/completions?api-version=2024-10-21"},
 		{"chat to an endpoint of another wire", "https://own.example/v1/chat/completions", chat, own, anthropic, "https://api.deepseek.com/chat/completions"},
-		{"chat to a base path of the day", "https://own.example/v1/chat/completions", chat, own, Endpoint{Name: "s", URL: "https://api.deepseek.com/v3.2_speciale_expires_on_20251215"}, "https://api.deepseek.com/v3.2_speciale_expires_on_20251215/chat/completions"},
+		{"chat to a base path of the day", "https://own.example/v1/chat/completions", chat, own, Endpoint{Name: "s", URL: "https://api.deepseek.com/v3.2_speciale_expires_on_20251215", Keyless: true}, "https://api.deepseek.com/v3.2_speciale_expires_on_20251215/chat/completions"},
 		{"FIM to DeepSeek", "https://own.example/v1/completions", fim, own, deepseek, "https://api.deepseek.com/beta/completions"},
 		{"FIM to a host without it", "https://api.deepseek.com/beta/completions", fim, deepseek, Bailian("k"), ""},
 		{"FIM to a generic host", "https://api.deepseek.com/beta/completions", fim, deepseek, generic, "https://g.example/api/v9/completions"},
@@ -141,11 +141,11 @@ func TestOperationsFindTheirRoot(t *testing.T) {
 		{"messages to Bailian", "https://api.deepseek.com/anthropic/v1/messages", chat, deepseek, Bailian("k"), "https://dashscope.aliyuncs.com/apps/anthropic/v1/messages"},
 		{"messages to DeepSeek", "https://own.example/v1/messages", chat, own, deepseek, "https://api.deepseek.com/anthropic/v1/messages"},
 		{"messages to DeepSeek by its wire's base", "https://own.example/v1/messages", chat, own, anthropic, "https://api.deepseek.com/anthropic/v1/messages"},
-		{"messages to a generic host", "https://api.deepseek.com/anthropic/v1/messages", chat, deepseek, Endpoint{Name: "g", URL: "https://g.example/anthropic"}, "https://g.example/anthropic/v1/messages"},
+		{"messages to a generic host", "https://api.deepseek.com/anthropic/v1/messages", chat, deepseek, Endpoint{Name: "g", URL: "https://g.example/anthropic", Keyless: true}, "https://g.example/anthropic/v1/messages"},
 		{"a begun answer to a host that goes on", "https://api.deepseek.com/beta/chat/completions", `{"model":"deepseek-v4-pro","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","prefix":true}]}`, deepseek, generic, ""},
 		{"beta without a begun answer", "https://api.deepseek.com/beta/chat/completions", `{"model":"deepseek-v4-pro","messages":[{"role":"assistant","content":"b","prefix":true},{"role":"user","content":"a"}]}`, deepseek, generic, "https://g.example/api/v9/chat/completions"},
 		{"embeddings to who does not name the model", "https://own.example/v1/embeddings", `{"model":"m","input":"a"}`, own, generic, ""},
-		{"embeddings to who names the model", "https://own.example/v1/embeddings", `{"model":"m","input":"a"}`, own, Endpoint{Name: "g", URL: "https://g.example/v1", Models: map[string]string{"m": "m"}}, "https://g.example/v1/embeddings"},
+		{"embeddings to who names the model", "https://own.example/v1/embeddings", `{"model":"m","input":"a"}`, own, Endpoint{Name: "g", URL: "https://g.example/v1", Keyless: true, Models: map[string]string{"m": "m"}}, "https://g.example/v1/embeddings"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := route(t, tt.from, tt.to, tt.url, tt.body); got.url != tt.want {
@@ -178,7 +178,7 @@ func TestKeyHeaders(t *testing.T) {
 // What a body says about model, thinking and user is said to the next host in
 // its own fields, and nothing else of it changes.
 func TestBodiesAreTranslated(t *testing.T) {
-	generic := Endpoint{Name: "g", URL: "https://g.example/v1"}
+	generic := Endpoint{Name: "g", URL: "https://g.example/v1", Keyless: true}
 	deepseek, chat := DeepSeek("k"), "https://api.deepseek.com/chat/completions"
 	const rest = `"messages":[{"role":"user","content":"\u00e9 \"model\":1"}], "seed": 1.50}`
 	for _, tt := range []struct {

@@ -356,14 +356,12 @@ func (t *trouble) Unwrap() error { return t.err }
 // request was sent. A refusal costs nothing, but a gateway's speaks of a host
 // that may have answered too late for it.
 func (t *trouble) mayBeBilled(sent bool) bool {
-	if !t.refused {
-		return sent
-	}
-	switch t.status {
-	case http.StatusRequestTimeout, http.StatusBadGateway, http.StatusGatewayTimeout:
-		return sent
-	}
-	return false
+	return sent && (!t.refused || afterWork(t.status))
+}
+
+// afterWork reports whether a status may come when a host has worked in vain.
+func afterWork(status int) bool {
+	return status == http.StatusRequestTimeout || status == http.StatusBadGateway || status == http.StatusGatewayTimeout
 }
 
 // refusal is what the trouble said, to say again to those whom a pause keeps away.

@@ -36,8 +36,7 @@ func (r *run) learn(a *attempt, tr *trouble, now time.Time) step {
 		}
 	})
 	a.blameless = tr.blameless
-	a.end(tr.class, tr.err, usageOf(a.answer.Usage), 0)
-	a.cancel(errClosed)
+	a.endNow(tr.class, tr.err, usageOf(a.answer.Usage), errClosed)
 	if tr.class == ClassCircuitOpen && !r.raced {
 		return step{} // somebody else took the probe between look and leap
 	}
@@ -149,7 +148,7 @@ func (r *run) distrust(a *attempt, tr *trouble, s step, now time.Time) {
 	default:
 		return
 	}
-	if !a.endpoint.keyed {
+	if !a.endpoint.keyed && r.call.goesTo(a.endpoint) {
 		return
 	}
 	if s.endpoint != nil {

@@ -16,7 +16,7 @@ const (
 	KindCall        Kind = "call"         // the call was answered or given up: RoundTrip returns
 	KindCircuit     Kind = "circuit"      // a circuit went from From to To
 	KindPause       Kind = "pause"        // an endpoint or account rests for Wait
-	KindKey         Kind = "key"          // a key of ours was rejected, or its account is out of funds: look at it
+	KindKey         Kind = "key"          // a key of ours was rejected, or its account is out of funds: look at it. With ErrNoKey: neither a call nor its endpoint has one
 	KindBudget      Kind = "budget"       // an extra attempt was denied
 	KindRescue      Kind = "rescue"       // a stream that broke goes on: From says how, continue or restart
 	KindHedge       Kind = "hedge"        // another account is asked beside one that is slow
@@ -81,7 +81,9 @@ func Log(l *slog.Logger) Observer {
 		level := slog.LevelDebug
 		switch e.Kind {
 		case KindKey:
-			level = slog.LevelError
+			if level = slog.LevelError; e.Err == ErrNoKey {
+				level = slog.LevelWarn
+			}
 		case KindAttempt:
 			if e.Class.outcome() == failure {
 				level = slog.LevelWarn

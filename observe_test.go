@@ -170,7 +170,7 @@ func TestEventsOfACall(t *testing.T) {
 		var told []Event
 		base := newHosts(gives(200, asJSON, strings.Replace(goodJSON, `"total_tokens":3`, `"prompt_tokens":1,"completion_tokens":2,"total_tokens":3`, 1)))
 		base.set("a", func(req *http.Request) (*http.Response, error) { elapse(time.Second); return failing503(req) })
-		rt := over(t, base, once, WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", Models: map[string]string{"m": "theirs"}}),
+		rt := over(t, base, once, WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", Keyless: true, Models: map[string]string{"m": "theirs"}}),
 			WithObserver(func(_ context.Context, e Event) { told = append(told, e) }))
 		begin := time.Now()
 		asks(t.Context(), rt, chatJSON)
@@ -344,6 +344,7 @@ func TestLog(t *testing.T) {
 		want  string
 	}{
 		{Event{Kind: KindKey, Endpoint: "a", Class: ClassKeyRejected, Status: 401}, "ERROR key endpoint=a status=401 class=key_rejected"},
+		{Event{Kind: KindKey, Endpoint: "a", Err: ErrNoKey}, "WARN key endpoint=a err=\"neither the call nor its endpoint has a key\""},
 		{Event{Kind: KindAttempt, Endpoint: "a", Class: ClassUnavailable, Attempt: 2, Verdict: VerdictAgain}, "WARN attempt endpoint=a attempt=2 class=unavailable verdict=again"},
 		{Event{Kind: KindAttempt, Class: ClassOK, Bytes: 7, Usage: Usage{TotalTokens: 3}}, "DEBUG attempt class=ok bytes=7 tokens=3"},
 		{Event{Kind: KindAttempt, Class: ClassCanceled}, "DEBUG attempt class=canceled"},

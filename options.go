@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -83,7 +84,35 @@ func newConfig(opts []Option) (*config, error) {
 			accounts[e.Account] = e
 		}
 	}
-	return c, errors.Join(errs...)
+	return c, errors.Join(append(errs, c.keysMissing()...)...)
+}
+
+// keysMissing tells the endpoints that could only be asked without a key, by a
+// mistake that would show in an outage. The first one's may be the caller's, and
+// so may that of another at an origin of the first tier.
+func (c *config) keysMissing() (errs []error) {
+	if len(c.perAttempt) > 0 { // which may sign
+		return nil
+	}
+	asked := make(map[origin]bool) // by callers
+	for i, tier := range c.tiers {
+		option := "WithEndpoints"
+		if i > 0 {
+			option = "WithBackup"
+		}
+		for j, e := range tier {
+			u, _ := url.Parse(e.URL)
+			at, _ := originOf(u)
+			first := i == 0 && j == 0
+			if !first && !asked[at] && !e.Keyless && e.Rewrite == nil && e.APIKey == "" && !hasCredential(e.Header) {
+				errs = append(errs, fmt.Errorf("breakwater: %s: endpoint %q has no APIKey, and nobody else's key may go there: set APIKey or Header, or Keyless for a host that wants none", option, e.Name))
+			}
+			if i == 0 {
+				asked[at] = true
+			}
+		}
+	}
+	return errs
 }
 
 // WithEndpoints adds endpoints to the first tier. They share the load.
@@ -199,7 +228,9 @@ func WithMiddleware(mws ...Middleware) Option {
 }
 
 // WithAttemptMiddleware wraps every attempt, outermost first, just above the
-// base. It sees the attempt's own URL and key.
+// base. It sees the attempt's own URL and key, and may read the body by GetBody
+// as often as it likes. What it sends again is an extra attempt, for which
+// RetryPolicy's Budget and SendOnce hold.
 func WithAttemptMiddleware(mws ...Middleware) Option {
 	return func(c *config) error {
 		c.perAttempt = append(c.perAttempt, mws...)

@@ -1,7 +1,9 @@
 package breakwater
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -9,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -78,7 +81,7 @@ func TestOddEndpoints(t *testing.T) {
 			{URL: "https://a", Account: "x", Limits: map[string]RatePolicy{"": {InFlight: 1}}}, {URL: "https://b", Account: "x"},
 		}, `share account "x"`},
 		{"one account, the same limits", []Endpoint{
-			{URL: "https://a", Account: "x", Limits: map[string]RatePolicy{"": {InFlight: 1}}}, {URL: "https://b", Account: "x", Limits: map[string]RatePolicy{"": {InFlight: 1}}},
+			{URL: "https://a", Account: "x", Limits: map[string]RatePolicy{"": {InFlight: 1}}}, {URL: "https://b", Account: "x", Keyless: true, Limits: map[string]RatePolicy{"": {InFlight: 1}}},
 		}, ""},
 	} {
 		rt, err := New(WithEndpoints(tt.endpoints...))
@@ -166,4 +169,151 @@ func TestNoPrintableFormShowsAKey(t *testing.T) {
 			t.Errorf("a key shows in %q", text)
 		}
 	}
+}
+
+// A key that is missing is told by New, of every endpoint that could only be
+// asked without one. The caller's own is meant where he asks.
+func TestKeyless_New(t *testing.T) {
+	primary := Endpoint{Name: "own", URL: "https://own.example/v1"}
+	bearer := func(value string) http.Header { return http.Header{"Authorization": {value}} }
+	other := func(edit func(*Endpoint)) Endpoint {
+		e := Endpoint{Name: "other", URL: "https://other.example/v1"}
+		edit(&e)
+		return e
+	}
+	unset := other(func(*Endpoint) {})
+	missing := `WithBackup: endpoint "other" has no APIKey, and nobody else's key may go there: set APIKey or Header, or Keyless for a host that wants none`
+	for _, tt := range []struct {
+		name  string
+		opts  []Option
+		wants []string // of the error; none: there is none
+	}{
+		{"a primary without one", []Option{WithEndpoints(primary)}, nil},
+		{"a preset as primary without one", []Option{WithEndpoints(DeepSeek(""))}, nil},
+		{"a backup without one", []Option{WithEndpoints(primary), WithBackup(unset)}, []string{missing}},
+		{"a backup beside a primary with one", []Option{WithEndpoints(DeepSeek("sk")), WithBackup(SiliconFlow(""))}, []string{`WithBackup: endpoint "siliconflow" has no APIKey`}},
+		{"every preset", []Option{
+			WithEndpoints(DeepSeek("sk")), WithBackup(SiliconFlowCN(""), VolcengineArk(""), Bailian(""), BailianIntl(""), TencentLKEAP(""), TencentTokenHub(""),
+				BaiduQianfan(""), AzureFoundry("r", ""), OpenRouter(""), Together(""), Fireworks(""), OllamaCloud("")),
+		}, []string{`"siliconflow-cn"`, `"ark"`, `"bailian"`, `"bailian-intl"`, `"lkeap"`, `"tokenhub"`, `"qianfan"`, `"azure"`, `"openrouter"`, `"together"`, `"fireworks"`, `"ollama-cloud"`}},
+		{"presets of hosts that want none", []Option{WithEndpoints(DeepSeek("sk")), WithBackup(Ollama(), VLLM("http://10.0.0.1:8000/v1", ""), SGLang("http://10.0.0.2:8000/v1", ""))}, nil},
+		{"their own servers with one", []Option{WithEndpoints(DeepSeek("sk")), WithBackup(VLLM("https://v.example/v1", "sk"), SGLang("https://s.example/v1", "sk"))}, nil},
+		{"a second one of the first tier", []Option{WithEndpoints(DeepSeek("sk"), unset)}, []string{`WithEndpoints: endpoint "other" has no APIKey`}},
+		{"the same, in two options", []Option{WithEndpoints(primary), WithEndpoints(unset)}, []string{`WithEndpoints: endpoint "other" has no APIKey`}},
+		{"a third tier", []Option{WithEndpoints(primary), WithBackup(DeepSeek("sk")), WithBackup(unset)}, []string{missing}},
+		{"a backup at the primary's origin", []Option{WithEndpoints(primary), WithBackup(Endpoint{Name: "b", URL: "https://OWN.example:443/v2"})}, nil},
+		{"a second one at the primary's origin", []Option{WithEndpoints(primary, Endpoint{Name: "b", URL: "https://own.example/v2"})}, nil},
+		{"a backup at another backup's origin", []Option{WithEndpoints(primary), WithBackup(OpenRouter("sk"), Endpoint{Name: "b", URL: "https://openrouter.ai/api/v1"})}, []string{`"b"`}},
+		{"a backup at another port", []Option{WithEndpoints(primary), WithBackup(Endpoint{Name: "b", URL: "https://own.example:8443/v1"})}, []string{`"b"`}},
+		{"a backup on this machine", []Option{WithEndpoints(primary), WithBackup(Endpoint{Name: "b", URL: "http://localhost:8000/v1"})}, []string{`"b"`}},
+		{"one on this machine that says so", []Option{WithEndpoints(primary), WithBackup(Endpoint{Name: "b", URL: "http://localhost:8000/v1", Keyless: true})}, nil},
+		{"one that says so", []Option{WithEndpoints(primary), WithBackup(other(func(e *Endpoint) { e.Keyless = true }))}, nil},
+		{"a key in a header", []Option{WithEndpoints(primary), WithBackup(other(func(e *Endpoint) { e.Header = http.Header{"x-api-key": {"sk"}} }))}, nil},
+		{"another header", []Option{WithEndpoints(primary), WithBackup(other(func(e *Endpoint) { e.Header = http.Header{"X-Title": {"t"}} }))}, []string{missing}},
+		{"a Rewrite, which may sign", []Option{WithEndpoints(primary), WithBackup(other(func(e *Endpoint) { e.Rewrite = func(*http.Request) error { return nil } }))}, nil},
+		{"attempt middleware, which may", []Option{WithEndpoints(primary), WithBackup(unset), WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper { return next })}, nil},
+		{"middleware, which sees no attempt", []Option{WithEndpoints(primary), WithBackup(unset), WithMiddleware(func(next http.RoundTripper) http.RoundTripper { return next })}, []string{missing}},
+		{"a scheme without a key", []Option{WithEndpoints(other(func(e *Endpoint) { e.Header = bearer("Bearer ") }))}, []string{"Header has Authorization, and no key in it"}},
+		{"an empty header", []Option{WithEndpoints(other(func(e *Endpoint) { e.Header = http.Header{"Api-Key": {""}} }))}, []string{"Header has Api-Key, and no key in it"}},
+		{"a blank key", []Option{WithEndpoints(primary), WithBackup(other(func(e *Endpoint) { e.APIKey = "  " }))}, []string{"APIKey is blank"}},
+		{"both", []Option{WithEndpoints(other(func(e *Endpoint) { e.Keyless, e.APIKey = true, "sk" }))}, []string{"Keyless is set, and so is a key"}},
+		{"both, in a header", []Option{WithEndpoints(other(func(e *Endpoint) { e.Keyless, e.Header = true, bearer("Bearer sk") }))}, []string{"Keyless is set, and so is a key"}},
+		{"beside another mistake", []Option{WithEndpoints(primary), WithBackup(unset), WithRetry(RetryPolicy{Attempts: -2})}, []string{missing, "Attempts"}},
+		{"two without one", []Option{WithEndpoints(primary), WithBackup(unset, SiliconFlow(""))}, []string{missing, `"siliconflow"`}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := New(tt.opts...)
+			if (err == nil) != (len(tt.wants) == 0) {
+				t.Fatalf("New = %v, want an error that says %q", err, tt.wants)
+			}
+			for _, want := range tt.wants {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("New = %v, want it to say %q", err, want)
+				}
+			}
+			if err != nil && strings.Contains(err.Error(), "sk") {
+				t.Errorf("New = %v quotes a key", err)
+			}
+		})
+	}
+}
+
+// A call without a key to an endpoint without one is told of once, as a warning,
+// and goes its way; a key of whatever kind is one.
+func TestKeyless_Warning(t *testing.T) {
+	none := func(req *http.Request) { req.Header.Del("Authorization") }
+	own := Endpoint{Name: "own", URL: "https://a"}
+	keyless := own
+	keyless.Keyless = true
+	signed := own
+	signed.Rewrite = func(*http.Request) error { return nil }
+	for _, tt := range []struct {
+		name string
+		e    Endpoint
+		edit func(*http.Request)
+		opts []Option
+		want int
+	}{
+		{"no key", own, none, nil, 1},
+		{"an empty one", own, with("Authorization", "Bearer "), nil, 1},
+		{"the caller's", own, func(*http.Request) {}, nil, 0},
+		{"the caller's, in another header", own, func(req *http.Request) { none(req); req.Header["api-key"] = []string{"sk"} }, nil, 0},
+		{"the caller's, in the URL", own, func(req *http.Request) { none(req); req.URL.RawQuery = "key=sk" }, nil, 0},
+		{"the caller's cookie", own, func(req *http.Request) { none(req); req.Header.Set("Cookie", "session=1") }, nil, 0},
+		{"the endpoint's", at("a")[0], none, nil, 0},
+		{"none is wanted", keyless, none, nil, 0},
+		{"a Rewrite", signed, none, nil, 0},
+		{"attempt middleware", own, none, []Option{WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper { return next })}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log strings.Builder
+			told := 0
+			rt := over(t, newHosts(gives(401, asJSON, "{}")), append(tt.opts, WithEndpoints(tt.e), WithObserver(Log(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})))),
+				WithObserver(func(_ context.Context, e Event) {
+					if e.Kind == KindKey && errors.Is(e.Err, ErrNoKey) {
+						told++
+					}
+				}))...)
+			for range 3 {
+				if got := asks(t.Context(), rt, chatJSON, tt.edit); got.status() != 401 {
+					t.Errorf("the caller got %v, want the host's own word", got)
+				}
+			}
+			if told != tt.want || strings.Count(log.String(), "has a key") != tt.want || tt.want > 0 && !strings.Contains(log.String(), `level=WARN msg="breakwater: key" endpoint=own`) {
+				t.Errorf("told %d times, logged %q, want %d", told, log.String(), tt.want)
+			}
+		})
+	}
+	// Without endpoints nobody has said what the host wants.
+	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithObserver(func(_ context.Context, e Event) {
+		if e.Kind == KindKey {
+			t.Errorf("told %+v, want nothing", e)
+		}
+	}))
+	asks(t.Context(), rt, chatJSON, none)
+}
+
+// A backup that takes no key, and says that it wants one, rests and is told of
+// loudly: no key of the caller's was refused there.
+func TestKeyless_RefusedIsLoud(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := 0
+		base := newHosts(failing503)
+		base.set("b", gives(401, asJSON, "{}"))
+		base.set("c", gives(200, asJSON, goodJSON))
+		backup := Endpoint{Name: "b", URL: "https://b", Keyless: true}
+		rt := over(t, base, once, WithEndpoints(Endpoint{Name: "a", URL: "https://a"}), WithBackup(backup), WithBackup(at("c")...), WithObserver(func(_ context.Context, e Event) {
+			if e.Kind == KindKey && e.Endpoint == "b" && e.Class == ClassKeyRejected {
+				told++
+			}
+		}))
+		for range 3 {
+			if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON {
+				t.Errorf("the caller got %v, want the answer of c", got)
+			}
+		}
+		if told != 1 || base.count("b") != 1 {
+			t.Errorf("told %d times after %d requests, want once", told, base.count("b"))
+		}
+	})
 }

@@ -325,7 +325,7 @@ func TestWhomAPauseConcerns(t *testing.T) {
 				base := newHosts(gives(200, asJSON, goodJSON))
 				var opts []Option
 				for i, name := range []string{"a", "b", "c"} {
-					e := Endpoint{Name: name, URL: "https://" + name, APIKey: tt.keys, Account: []string{"x", "x", "y"}[i]}
+					e := Endpoint{Name: name, URL: "https://" + name, APIKey: tt.keys, Keyless: tt.keys == "" && i > 0, Account: []string{"x", "x", "y"}[i]}
 					opts = append(opts, []func(...Endpoint) Option{WithEndpoints, WithBackup, WithBackup}[i](e))
 				}
 				rt := over(t, base, append(opts, WithRetry(RetryPolicy{Attempts: 1, Patience: Off}))...)

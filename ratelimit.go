@@ -94,8 +94,9 @@ type limits struct {
 
 // limiters are all limiters of a Transport.
 type limiters struct {
-	mu  sync.Mutex // guards all
-	all map[limiterKey]*limiter
+	mu   sync.Mutex // guards what follows
+	all  map[limiterKey]*limiter
+	uses int64
 }
 
 type limiterKey struct{ account, model string }
@@ -120,15 +121,12 @@ func (ls *limits) of(model string) *limiter {
 	key := limiterKey{ls.account, model}
 	l := ls.all.all[key]
 	if l == nil {
-		if len(ls.all.all) >= maxLimiters {
-			key.model = ""
-			if l = ls.all.all[key]; l != nil {
-				return l
-			}
-		}
+		makeRoom(ls.all.all, maxLimiters, (*limiter).worth)
 		l = newLimiter(p)
 		ls.all.all[key] = l
 	}
+	ls.all.uses++
+	l.used = ls.all.uses
 	return l
 }
 
@@ -139,6 +137,7 @@ type limiter struct {
 	adaptive *aimd.Limit   // of permits; nil: it does not change
 	attempts *rate.Limiter
 	tokens   *rate.Limiter
+	used     int64 // by the count of all limiters' uses, which guards it
 }
 
 func newLimiter(p RatePolicy) *limiter {
@@ -156,6 +155,21 @@ func newLimiter(p RatePolicy) *limiter {
 		l.tokens = rate.NewLimiter(rate.Limit(float64(p.TokensPerMinute)/60), p.TokensPerMinute)
 	}
 	return l
+}
+
+// worth is what would be lost with the limiter. One that nobody uses, whose
+// buckets are full and that has learnt nothing is as good as a new one.
+func (l *limiter) worth() worth {
+	w := worth{used: l.used}
+	if l.permits != nil {
+		out, waiting := l.permits.InUse()
+		w.busy = out > 0 || waiting > 0
+	}
+	for _, bucket := range [...]*rate.Limiter{l.attempts, l.tokens} {
+		w.known = w.known || bucket != nil && bucket.Tokens() < float64(bucket.Burst())
+	}
+	w.known = w.known || l.adaptive != nil && l.adaptive.Size() != l.policy.InFlight
+	return w
 }
 
 // adapts reports whether the number of permits follows the host's refusals,

@@ -54,10 +54,11 @@ func (n *names) intern(name string) string {
 	if known, ok := n.all.Get(name); ok {
 		return known
 	}
-	if name = strings.Clone(name); len(n.all.All()) >= maxNames {
-		return name
-	}
+	name = strings.Clone(name)
 	return n.all.Update(name, func(all map[string]string) string {
+		if len(all) >= maxNames { // those of use come back with the next call
+			clear(all)
+		}
 		all[name] = name
 		return name
 	})

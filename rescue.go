@@ -237,8 +237,10 @@ func (r *rescuer) Close() error {
 	r.back.Lock()
 	r.over.Store(true)
 	r.back.Unlock()
-	r.inner.Load().Close() // first: who leaves behind payload cancels nothing
-	r.end()
+	func() {
+		defer r.end()
+		r.inner.Load().Close() // first: who leaves behind payload cancels nothing
+	}()
 	if r.mu.TryLock() { // else the reader ends by itself: it may be the one who calls, from an Observer
 		defer r.mu.Unlock()
 		r.shut()

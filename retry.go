@@ -32,7 +32,7 @@ type RetryPolicy struct {
 	MaxRetryAfter time.Duration
 
 	// Budget bounds what is sent beyond each account's first try, hedges, rescues
-	// and what the base replays included: over a sliding minute, to this share of
+	// and what the base or middleware sends again included: over a sliding minute, to this share of
 	// the calls, but not below ten. Default 0.2; Off: nothing is.
 	Budget float64
 

@@ -82,18 +82,14 @@ func (r *room) fill(src io.Reader, size, limit int64) error {
 	}
 }
 
-// A sentBody is a request's body as the base reads it. Where it begins to, the
-// host may have seen, and billed, the request.
-type sentBody struct {
-	attempt *attempt
-
+// A roomBody is a request's body as it stands in its room.
+type roomBody struct {
 	mu   sync.Mutex // guards what follows: a base may close what it still reads
 	room *room      // nil: closed
 	at   int
 }
 
-func (b *sentBody) Read(p []byte) (int, error) {
-	b.attempt.begunToSend()
+func (b *roomBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
@@ -107,18 +103,34 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// read reports whether anybody has read of it.
-func (b *sentBody) read() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.at > 0
-}
-
-func (b *sentBody) Close() error {
+func (b *roomBody) Close() error {
 	b.mu.Lock()
 	r := b.room
 	b.room = nil
 	b.mu.Unlock()
 	r.leave()
 	return nil
+}
+
+// A sentBody is a request's body as the base reads it. Where it begins to, the
+// host may have seen, and billed, the request.
+type sentBody struct {
+	io.ReadCloser
+	of *sending
+
+	read, closed atomic.Bool
+}
+
+func (b *sentBody) Read(p []byte) (int, error) {
+	if !b.read.Load() {
+		b.read.Store(true)
+		b.of.sent.Store(true)
+		b.of.attempt.begunToSend()
+	}
+	return b.ReadCloser.Read(p)
+}
+
+func (b *sentBody) Close() error {
+	b.closed.Store(true)
+	return b.ReadCloser.Close()
 }

@@ -60,7 +60,7 @@ func TestKeysReachTheirOriginOnly(t *testing.T) {
 func TestTheCallersKeyStaysWithItsOrigin(t *testing.T) {
 	var seen []string
 	rt, err := New(
-		WithEndpoints(Endpoint{Name: "own", URL: "https://own.example"}), WithBackup(Endpoint{Name: "keyless", URL: "http://localhost:11434/v1"}),
+		WithEndpoints(Endpoint{Name: "own", URL: "https://own.example"}), WithBackup(Endpoint{Name: "keyless", URL: "http://localhost:11434/v1", Keyless: true}),
 		WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 			seen = append(seen, req.URL.Host+" "+req.Header.Get("Authorization"))
 			if req.URL.Host == "own.example" {
@@ -83,7 +83,7 @@ func TestTheCallersKeyStaysWithItsOrigin(t *testing.T) {
 // What another origin says to the caller's: no cookies, nothing in our name.
 func TestForeignHeadersStayOut(t *testing.T) {
 	rt, err := New(
-		WithEndpoints(Endpoint{Name: "own", URL: "https://own.example"}), WithBackup(Endpoint{Name: "backup", URL: "https://backup.example"}),
+		WithEndpoints(Endpoint{Name: "own", URL: "https://own.example"}), WithBackup(Endpoint{Name: "backup", URL: "https://backup.example", Keyless: true}),
 		WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 			if req.URL.Host == "own.example" {
 				return nil, fmt.Errorf("refused")

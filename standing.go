@@ -35,7 +35,7 @@ func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
 	if !s.resting.until.IsZero() {
 		return s, true
 	}
-	switch circuit := e.circuits.of(model).stands(now, e.load.open.Load()); {
+	switch circuit := e.circuits.known(model).stands(now, e.load.open.Load()); {
 	case !circuit.ready, c.spare && circuit.tripped:
 		s.open = true
 	case !e.limits.of(model).free(now):

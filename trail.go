@@ -123,28 +123,28 @@ type Attempt struct {
 // response, as users of SDKs do: see [Call]. Its zero value is ready; it may
 // be read at any time from any goroutine.
 type Trail struct {
-	mu sync.Mutex // guards of
-	of *call
+	mu   sync.Mutex // guards book
+	book *book      // not the call, which holds the request
 }
 
 // Attempts returns the attempts of the latest call made with this Trail, in order.
 func (t *Trail) Attempts() []Attempt {
 	t.mu.Lock()
-	c := t.of
+	b := t.book
 	t.mu.Unlock()
-	if c == nil {
+	if b == nil {
 		return nil
 	}
-	return c.book.list()
+	return b.list()
 }
 
-func (t *Trail) follow(c *call) {
-	if t == nil {
-		return
-	}
+// begin returns the book of another call, which the Trail is to tell from now on.
+func (t *Trail) begin() *book {
+	b := &book{}
 	t.mu.Lock()
-	t.of = c
+	t.book = b
 	t.mu.Unlock()
+	return b
 }
 
 // TrailOf returns the attempts behind a response, in order; nil where

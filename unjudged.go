@@ -46,35 +46,35 @@ func (b *unjudgedBody) Read(p []byte) (int, error) {
 	if text := bytes.TrimRight(p[:n], " \t\r\n"); len(text) > 0 {
 		b.last = text[len(text)-1]
 	}
+	class, why := ClassOK, error(nil)
 	switch {
 	case err == nil:
+		return n, nil
 	case err == io.EOF && b.object && b.last != '}':
-		err = ErrTruncated
-		b.attempt.end(ClassTruncated, err, Usage{}, b.read.Load())
+		class, why = ClassTruncated, ErrTruncated
 	case err == io.EOF:
-		b.attempt.end(ClassOK, nil, Usage{}, b.read.Load())
 	case b.attempt.call.Err() != nil:
-		err = context.Cause(b.attempt.call)
-		b.attempt.end(ClassCanceled, err, Usage{}, b.read.Load())
+		class, why = ClassCanceled, context.Cause(b.attempt.call)
 	default:
-		err = truncated(err)
-		b.attempt.end(ClassTruncated, err, Usage{}, b.read.Load())
+		class, why = ClassTruncated, truncated(err)
 	}
-	if b.err = err; err != nil {
-		b.release() // some never close what they have read to its end
+	if b.err = err; why != nil {
+		b.err = why
 	}
-	return n, err
+	defer b.release() // some never close what they have read to its end
+	b.attempt.end(class, why, Usage{}, b.read.Load())
+	return n, b.err
 }
 
-func (b *unjudgedBody) Close() error {
+func (b *unjudgedBody) Close() (err error) {
+	defer func() { err = b.release() }() // also if an Observer panics
 	b.attempt.end(ClassOK, nil, Usage{}, b.read.Load())
-	return b.release()
+	return nil
 }
 
 // release lets go of the connection.
 func (b *unjudgedBody) release() error {
+	defer b.attempt.cancel(errClosed)
 	b.leave()
-	err := b.src.Close()
-	b.attempt.cancel(errClosed)
-	return err
+	return b.src.Close()
 }

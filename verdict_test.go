@@ -308,6 +308,7 @@ func TestAFallbackWithoutTheOperation(t *testing.T) {
 func TestTheBaseReplaysOnce(t *testing.T) {
 	var replays []error
 	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		io.Copy(io.Discard, req.Body)
 		for range 3 {
 			body, err := req.GetBody()
 			replays = append(replays, err)
@@ -364,7 +365,7 @@ func TestUnreadRequestsCostNoAttempt(t *testing.T) {
 
 // overHTTP2 has one host, over HTTP/2, asked once a call, and a circuit that one
 // failure opens.
-func overHTTP2(t *testing.T, do func(rt *Transport, server *kit.Server, ask func() seen)) {
+func overHTTP2(t *testing.T, do func(rt *Transport, server *kit.Server, ask func() seen), opts ...Option) {
 	synctest.Test(t, func(t *testing.T) {
 		host := kit.DeepSeek("host")
 		host.HTTP2 = true
@@ -373,7 +374,7 @@ func overHTTP2(t *testing.T, do func(rt *Transport, server *kit.Server, ask func
 			t.Fatal(err)
 		}
 		base, server := fleet.Transport(), fleet.Server("host")
-		rt := over(t, base, once, WithBreaker(BreakerPolicy{Consecutive: 1}), WithEndpoints(Endpoint{Name: "host", URL: server.URL(), APIKey: "sk"}))
+		rt := over(t, base, append(opts, once, WithBreaker(BreakerPolicy{Consecutive: 1}), WithEndpoints(Endpoint{Name: "host", URL: server.URL(), APIKey: "sk"}))...)
 		do(rt, server, func() seen {
 			return asks(t.Context(), rt, chatJSON, func(req *http.Request) { req.URL = mustURL(t, server.URL()+"/chat/completions") })
 		})
@@ -386,6 +387,7 @@ func overHTTP2(t *testing.T, do func(rt *Transport, server *kit.Server, ask func
 func TestNoBudgetNoReplay(t *testing.T) {
 	var err error
 	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		io.Copy(io.Discard, req.Body)
 		_, err = req.GetBody()
 		return answer(200, asJSON, goodJSON), nil
 	}), WithRetry(RetryPolicy{Budget: Off}))

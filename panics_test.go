@@ -1,0 +1,264 @@
+package breakwater
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// An outcry is an Observer that panics at one event, or at all of a kind.
+type outcry struct {
+	at   int // counted from 1; 0: none
+	kind Kind
+
+	mu    sync.Mutex // guards what follows
+	quiet bool
+	told  []Kind
+	cries int
+}
+
+func (o *outcry) observe(_ context.Context, e Event) {
+	o.mu.Lock()
+	o.told = append(o.told, e.Kind)
+	cries := !o.quiet && (len(o.told) == o.at || e.Kind == o.kind)
+	if cries {
+		o.cries++
+	}
+	o.mu.Unlock()
+	if cries {
+		panic("observer")
+	}
+}
+
+// An endlessContext never ends, and has a goroutine wait for whatever is derived
+// from it: one that is not cancelled is left behind, and its bubble says so.
+type endlessContext struct {
+	context.Context
+	done chan struct{}
+}
+
+func (c endlessContext) Done() <-chan struct{} { return c.done }
+
+// A moodyHost plays a script, one part per request, and then is well. It keeps
+// the bodies it has given out.
+type moodyHost struct {
+	mu     sync.Mutex
+	script []handler
+	next   int
+	bodies []*trackedBody
+}
+
+func (h *moodyHost) RoundTrip(req *http.Request) (*http.Response, error) {
+	io.Copy(io.Discard, req.Body)
+	req.Body.Close()
+	h.mu.Lock()
+	do := well
+	if h.next < len(h.script) {
+		do = h.script[h.next]
+	}
+	h.next++
+	h.mu.Unlock()
+	resp, err := do(req)
+	if resp != nil {
+		h.mu.Lock()
+		h.bodies = append(h.bodies, resp.Body.(*trackedBody))
+		h.mu.Unlock()
+	}
+	return resp, err
+}
+
+// open is how many bodies nobody has closed.
+func (h *moodyHost) open() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, b := range h.bodies {
+		if b.closed.Load() == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// well answers as it is asked.
+func well(req *http.Request) (*http.Response, error) {
+	if callOf(req.Context()).look.stream {
+		return answer(200, asStream, goodEvent+finishEvent+doneEvent), nil
+	}
+	return answer(200, asJSON, goodJSON), nil
+}
+
+// moods is a script in which something of everything happens: refusals of every
+// kind, at once and late, breaks, silence, and answers.
+func moods() []handler {
+	cut := func(req *http.Request) (*http.Response, error) {
+		if callOf(req.Context()).look.stream {
+			return breaks(asStream, goodEvent)(req)
+		}
+		return breaks(asJSON, goodJSON[:30])(req)
+	}
+	spent := func(req *http.Request) (*http.Response, error) { // of a limit, told in the headers of an answer
+		resp, err := well(req)
+		resp.Header.Set("X-Ratelimit-Remaining", "0")
+		resp.Header.Set("X-Ratelimit-Reset", "2")
+		return resp, err
+	}
+	rejected, broke := gives(401, asJSON, "{}"), gives(402, asJSON, "{}")
+	noModel := gives(404, asJSON, `{"error":{"code":"model_not_found"}}`)
+	return []handler{
+		well, cut, well, failing503, failing503, cut, well, failing503, refusing, failing503, failing503, well, well,
+		gives(429, asJSON, "{}", "Retry-After", "1"), gives(429, asJSON, "{}"), well, rejected, well, broke, noModel, well, spent, spent, spent,
+		answersAfter(5*time.Second, well), answersAfter(time.Second, rejected), answersAfter(3*time.Second, rejected), answersAfter(2*time.Second, well),
+		answersAfter(3*time.Second, failing503), answersAfter(3*time.Second, failing503), answersAfter(4*time.Second, cut), well, cut, cut, cut, cut,
+		gives(400, asJSON, "{}"), answersAfter(time.Minute, failing503), well, answersAfter(5*time.Second, well), answersAfter(time.Second, well),
+	}
+}
+
+// plays has callers ask, two at a time where they may share, until the script is
+// played; whatever panics is theirs to recover from.
+func (h *moodyHost) plays(rt *Transport) {
+	ctx := endlessContext{context.Background(), make(chan struct{})}
+	for n := 0; ; n++ {
+		h.mu.Lock()
+		over := h.next >= len(h.script)
+		h.mu.Unlock()
+		if over || n > 200 {
+			return
+		}
+		body := question(n % 5)
+		switch {
+		case n%3 == 1:
+			body = strings.Replace(chatStream, `"q"`, fmt.Sprintf(`"%d"`, n%5), 1)
+		case n%7 == 6:
+			body = strings.Replace(chatJSON, `"q"`, `"`+strings.Repeat("q", 600)+`"`, 1)
+		}
+		var callers sync.WaitGroup
+		for range 2 {
+			callers.Go(func() { asksCarefully(ctx, rt, body) })
+		}
+		callers.Wait()
+		elapse([]time.Duration{0, time.Second, 6 * time.Second, 70 * time.Second, 11 * time.Minute}[n%5])
+	}
+}
+
+// asksCarefully asks as a handler of a server does, whose panics are recovered
+// from, and whose deferred Close runs all the same.
+func asksCarefully(ctx context.Context, rt http.RoundTripper, body string) (got seen) {
+	defer func() { _ = recover() }()
+	req, _ := post(ctx, "https://a", body)
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		return seen{err: err}
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return seen{resp, string(text), err}
+}
+
+// Whatever an Observer panics at, nothing is held for good: permits, places in
+// circuits, bodies, contexts, those who wait; and what comes next is answered.
+func TestPanics_OfObserversHoldNothing(t *testing.T) {
+	hedged := StreamPolicy{Hedge: time.Second, Rescue: RescueRestart}
+	cached := WithCache(CachePolicy{TTL: 30 * time.Second, StaleWhileRevalidate: time.Minute})
+	kinds := make(map[Kind]bool)
+	for name, opts := range map[string][]Option{
+		"plain":          {WithStream(StreamPolicy{Rescue: RescueOff})},
+		"rescued":        {WithStream(StreamPolicy{Rescue: RescueRestart})},
+		"hedged":         {WithStream(hedged)},
+		"cached":         {WithStream(StreamPolicy{Rescue: RescueRestart}), cached},
+		"cached, hedged": {WithStream(hedged), cached},
+		"stored":         {WithCache(CachePolicy{TTL: 30 * time.Second, Store: brokenStore{}})},
+		"alone":          {alone, cached},
+		"no budget":      {WithStream(hedged), WithRetry(RetryPolicy{Budget: Off, MaxReplay: 500})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			told := panicked(t, &outcry{}, opts)
+			for n := range told {
+				panicked(t, &outcry{at: n + 1}, opts)
+			}
+			slices.Sort(told)
+			for _, kind := range slices.Compact(told) {
+				kinds[kind] = true
+				panicked(t, &outcry{kind: kind}, opts)
+			}
+		})
+	}
+	for _, kind := range []Kind{
+		KindAttempt, KindCommit, KindWait, KindCall, KindCircuit, KindPause, KindKey, KindBudget, KindRescue, KindHedge, KindUnbuffered,
+		KindCacheHit, KindCacheStale, KindCacheMiss, KindCacheShared, KindCacheRenew, KindCacheStore, KindCacheError,
+	} {
+		if !kinds[kind] {
+			t.Errorf("no Observer was told of %s: nothing was tested", kind)
+		}
+	}
+}
+
+// A brokenStore keeps nothing.
+type brokenStore struct{}
+
+func (brokenStore) Get(context.Context, string) ([]byte, error) { return nil, io.ErrUnexpectedEOF }
+
+func (brokenStore) Set(context.Context, string, []byte, time.Duration) error {
+	return io.ErrUnexpectedEOF
+}
+
+// alone takes the endpoints away.
+func alone(c *config) error { c.tiers = nil; return nil }
+
+// panicked plays the script to an Observer that panics and looks at what is left.
+// It returns what was told.
+func panicked(t *testing.T, o *outcry, opts []Option) (told []Kind) {
+	synctest.Test(t, func(t *testing.T) {
+		host := &moodyHost{script: moods()}
+		ends := at("a", "b")
+		ends[0].Host, ends[1].Host = HostTogether, HostTogether // whose headers tell of its limits
+		rt := over(t, host, append([]Option{
+			WithEndpoints(ends...), WithBackup(at("c")...), WithBreaker(BreakerPolicy{Consecutive: 2}),
+			WithRateLimit(RatePolicy{InFlight: 2}), WithRetry(RetryPolicy{Budget: 1000, MaxReplay: 500}), WithObserver(o.observe),
+		}, opts...)...)
+		host.plays(rt)
+		o.mu.Lock()
+		o.quiet, told = true, slices.Clone(o.told)
+		at, kind := "", o.kind
+		if o.at > 0 && o.at <= len(told) {
+			at, kind = fmt.Sprintf(" %d,", o.at), told[o.at-1]
+		}
+		o.mu.Unlock()
+		elapse(time.Hour)
+		synctest.Wait()
+		if left := stillHeld(rt); left != "" {
+			t.Errorf("event%s %s: got %s left, want nothing", at, kind, left)
+		}
+		host.mu.Lock()
+		host.script = nil // some may be left, where every call panics
+		host.mu.Unlock()
+		if n := host.open(); n > 0 {
+			t.Errorf("event%s %s: %d bodies are open", at, kind, n)
+		}
+		for _, e := range slices.Concat(rt.tiers...) {
+			for model, c := range e.circuits.all.All() {
+				if len(c.probes) > 0 {
+					t.Errorf("event%s %s: a probe of %s at %s is left", at, kind, model, e.Name)
+				}
+			}
+			ctx := WithCall(t.Context(), Call{Endpoint: e.Name, NoCache: true})
+			for _, ask := range []string{chatJSON, chatStream, chatJSON} {
+				if got := asks(ctx, rt, ask); got.status() != 200 || got.err != nil || got.header(headerEndpoint) != e.Name {
+					t.Errorf("event%s %s: a later call to %s got %v, want an answer", at, kind, e.Name, got)
+				}
+			}
+		}
+		for n := range 5 {
+			if got := asks(t.Context(), rt, question(n)); got.body != goodJSON {
+				t.Errorf("event%s %s: a later call got %v, want an answer", at, kind, got)
+			}
+		}
+	})
+	return told
+}

@@ -1,0 +1,158 @@
+package breakwater
+
+import (
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// A sending is a request on its way through the base. Above the base, a body
+// may be read as often as anybody likes: who signs a request reads it. Below,
+// what is read is sent, and what is sent again is counted. An attempt is one
+// sending, unless middleware of the user's makes several.
+type sending struct {
+	attempt *attempt
+	start   time.Time
+	path    string
+	body    sentBody
+	again   func() (io.ReadCloser, error) // the request's own GetBody; nil: the attempt's
+
+	sent    atomic.Bool // the base began to read the body, or a copy
+	over    atomic.Bool
+	refused atomic.Bool // by a status that costs nothing
+}
+
+// begin has the base read req's body, if there is one, through the sending.
+func (s *sending) begin(a *attempt, req *http.Request, now time.Time) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return
+	}
+	s.attempt, s.start, s.again = a, now, req.GetBody
+	s.body.ReadCloser, s.body.of = req.Body, s
+	req.Body = &s.body
+	switch {
+	case a.call.t.config.retry.SendOnce:
+		req.GetBody = nil
+	case req.GetBody != nil:
+		req.GetBody = s.replay
+	}
+}
+
+// ended notes what came of the sending.
+func (s *sending) ended(resp *http.Response) {
+	if resp != nil && (resp.StatusCode < 200 || resp.StatusCode > 299) && !afterWork(resp.StatusCode) {
+		s.refused.Store(true)
+	}
+	s.over.Store(true)
+}
+
+// copyBody is the attempt's body once more, to be read.
+func (a *attempt) copyBody() (io.ReadCloser, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.room == nil {
+		return nil, errClosed
+	}
+	return &roomBody{room: a.room.share()}, nil
+}
+
+// replay is the sending's body once more. The base may send once again, at once,
+// what no host has taken in: into a connection that was idle and just closed, on
+// a stream that was refused (HTTP/2's REFUSED_STREAM and GOAWAY). Left alone,
+// net/http does that for a minute; to try again later is the loop's office.
+// Before the base reads or closes the body itself, it sends nothing: it may sign
+// what it is to send, and gets as many copies as it likes.
+func (s *sending) replay() (io.ReadCloser, error) {
+	again := s.again
+	if again == nil {
+		again = s.attempt.copyBody
+	}
+	body, err := again()
+	if err != nil {
+		return nil, err
+	}
+	b := &sentBody{ReadCloser: body, of: s}
+	if (s.body.read.Load() || s.body.closed.Load()) && !s.attempt.replays(b) {
+		body.Close()
+		return nil, errNotTaken
+	}
+	return b, nil
+}
+
+// replays reports whether the base may send b in the place of what it had.
+func (a *attempt) replays(b *sentBody) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	last := &b.of.body
+	if a.second != nil && a.second.of == b.of {
+		last = a.second
+	}
+	switch {
+	case !last.read.Load(): // nor sent: behind GOAWAY, net/http asks twice for what it sends once
+	case a.replayed, now.Sub(b.of.start) > replayWithin, !a.call.t.budget.Take(now):
+		return false
+	default:
+		a.replayed = true
+		a.call.book.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
+	}
+	a.second = b
+	return true
+}
+
+const (
+	// replayWithin is how soon a connection that was idle turns out closed; after
+	// that, the host may have worked on the request.
+	replayWithin = time.Second
+
+	// errNotTaken is an attempt that the host turned away twice, unread.
+	errNotTaken = ownError("the host did not take the request in")
+	// errSentAgain is what middleware gets that sends again what it may not.
+	errSentAgain = ownError("sent before, and RetryPolicy does not let it be sent again")
+)
+
+// goesDown returns what middleware sends as the base is to have it: a copy, for
+// the request is the middleware's. To send to a path again is an extra attempt,
+// as the loop's are, whatever body that has; what goes to another path may
+// fetch a token.
+func (a *attempt) goesDown(req *http.Request) (*sending, *http.Request, error) {
+	s := &sending{}
+	req = req.WithContext(req.Context())
+	s.begin(a, req, time.Now())
+	if s.attempt == nil { // it has no body, so nobody bills it
+		return s, req, nil
+	}
+	if req.URL != nil {
+		s.path = req.URL.Path
+	}
+	if !a.maySend(s) {
+		req.Body.Close()
+		return nil, nil, errSentAgain
+	}
+	return s, req, nil
+}
+
+// maySend reports whether middleware may send this, beside what it has sent.
+func (a *attempt) maySend(s *sending) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	again, billed := false, false
+	for _, other := range a.sendings {
+		if other.path == s.path && (other.sent.Load() || !other.over.Load()) {
+			again, billed = true, billed || !other.refused.Load()
+		}
+	}
+	switch {
+	case !again:
+	case a.call.t.config.retry.SendOnce && billed:
+		return false
+	case !a.call.t.budget.Take(s.start):
+		a.call.book.amend(a.place, func(t *Attempt) { t.Denied = true })
+		return false
+	case billed:
+		a.call.book.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
+	}
+	a.sendings = append(a.sendings, s)
+	return true
+}
