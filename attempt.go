@@ -28,8 +28,8 @@ type attempt struct {
 	answer    wire.Answer
 	layers    [3]ender  // room for those of our own layers
 	pass      pass      // of the breaker
-	status    int       // of a refusal; of an error inside a 200, what that stands for
-	limitSaid int       // the number a host that refuses may give for its limit
+	status    int32     // of a refusal; of an error inside a 200, what that stands for
+	limitSaid int32     // the number a host that refuses may give for its limit
 	body      roomBody  // of the request, unless that is streamed
 	sending   sending   // of the request, if there is no middleware to make its own
 	whole     wholeBody // of the response, if it is JSON
@@ -40,7 +40,7 @@ type attempt struct {
 	failed    atomic.Pointer[callersError] // that body did
 
 	mu       sync.Mutex // guards what follows
-	sendings []*sending // that middleware has made
+	repeats  *repeated  // what middleware has sent, the latest first
 	second   *sentBody  // the latest that the base got in the place of the first
 	replayed bool       // what was read of one is sent in another
 	over     bool

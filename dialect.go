@@ -41,17 +41,17 @@ func (row *hostRow) classify(status int, body []byte, asked bool) Class {
 
 // limitSaid returns the number that a refusal gives for the host's limit, 0 if
 // it gives none: it is hostile, and bounded.
-func (row *hostRow) limitSaid(body []byte) int {
+func (row *hostRow) limitSaid(body []byte) int32 {
 	if row.limitWords == "" {
 		return 0
 	}
 	_, rest, _ := bytes.Cut(body, []byte(row.limitWords))
-	n := 0
+	n := int32(0)
 	for _, digit := range rest[:min(len(rest), 6)] {
 		if digit < '0' || digit > '9' {
 			break
 		}
-		n = 10*n + int(digit-'0')
+		n = 10*n + int32(digit-'0')
 	}
 	return n
 }

@@ -62,7 +62,7 @@ func (r *run) wins(got sent, other *lane) (*attempt, *http.Response, *trouble) {
 	end := r.learn(a, tr, now)
 	if end.err == nil && !end.asCame { // the other may still answer
 		s := step{endpoint: other.attempt.endpoint}
-		r.distrust(a, tr, s, now)
+		a.distrust(tr, s, now)
 		a.report(s)
 		return r.settle(other.done(<-other.came))
 	}
@@ -119,7 +119,7 @@ func (l *lane) outrun(r *run, by *endpoint) {
 			}
 			var tr *trouble
 			if errors.As(late.err, &tr) && tr.refused {
-				r.distrust(a, tr, step{endpoint: by}, time.Now())
+				a.distrust(tr, step{endpoint: by}, time.Now())
 			}
 		})()
 	}()
@@ -137,7 +137,7 @@ func (r *run) loses(late sent, by *endpoint) bool {
 	a, _, tr := r.settle(late)
 	now := time.Now()
 	r.learn(a, tr, now)
-	r.distrust(a, tr, step{endpoint: by}, now)
+	a.distrust(tr, step{endpoint: by}, now)
 	a.report(step{})
 	return true
 }

@@ -117,7 +117,7 @@ func (a *attempt) refusal(resp *http.Response) *trouble {
 	t := &trouble{status: resp.StatusCode, resp: resp, body: body, refused: true}
 	t.retryAfter, t.asked = a.endpoint.row.retryAfter(resp.StatusCode, resp.Header, time.Now())
 	t.class = a.classify(resp.StatusCode, body, t.asked)
-	a.status, a.limitSaid = resp.StatusCode, a.endpoint.row.limitSaid(body)
+	a.status, a.limitSaid = int32(resp.StatusCode), a.endpoint.row.limitSaid(body)
 	if t.class == ClassRedirected {
 		a.redirected(t)
 	}
@@ -193,7 +193,7 @@ func (a *attempt) errorInside(t *trouble, body []byte) {
 		t.status = http.StatusBadGateway
 	}
 	t.class = a.classify(t.status, body, false)
-	a.status, a.limitSaid = t.status, a.endpoint.row.limitSaid(body)
+	a.status, a.limitSaid = int32(t.status), a.endpoint.row.limitSaid(body)
 }
 
 // standFor keeps a failed 200 as the answer of the status it stands for. One

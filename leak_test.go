@@ -30,7 +30,7 @@ func TestAMillionExchangesLeakNothing(t *testing.T) {
 			callers.Go(func() {
 				random := rand.New(rand.NewPCG(1, uint64(worker)))
 				for range each {
-					a := &attempt{endpoint: e, start: time.Now(), status: 503, limitSaid: random.IntN(20)}
+					a := &attempt{endpoint: e, start: time.Now(), status: 503, limitSaid: random.Int32N(20)}
 					tokens := 1 + random.IntN(1000)
 					lease := new(lease)
 					if err := l.acquire(context.Background(), lease, tokens); err != nil {

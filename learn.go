@@ -21,7 +21,7 @@ func (r *run) after(a *attempt, tr *trouble) step {
 	if r.call.streamed == nil && !(r.t.config.retry.SendOnce && tr.mayBeBilled(a.sent.Load())) {
 		s = r.next(now)
 	}
-	r.distrust(a, tr, s, now)
+	a.distrust(tr, s, now)
 	return s
 }
 
@@ -134,7 +134,8 @@ func (r *run) rest(a *attempt, tr *trouble, now time.Time) {
 // does not have. It says so loudly, for a person has to look at it. Where
 // nobody else could serve, nothing rests: what was mended works at once. The
 // caller's own key makes nobody rest.
-func (r *run) distrust(a *attempt, tr *trouble, s step, now time.Time) {
+func (a *attempt) distrust(tr *trouble, s step, now time.Time) {
+	c := a.call
 	e := Event{
 		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, Status: tr.status, Class: tr.class,
 	}
@@ -148,14 +149,14 @@ func (r *run) distrust(a *attempt, tr *trouble, s step, now time.Time) {
 	default:
 		return
 	}
-	if !a.endpoint.keyed && r.call.goesTo(a.endpoint) {
+	if !a.endpoint.keyed && c.goesTo(a.endpoint) {
 		return
 	}
 	if s.endpoint != nil {
 		e.Wait = wait
-		r.t.pauses.earn(r.call.pauseKeys(a.endpoint, a.model)[of], now, wait, wait, tr.refusal())
+		c.t.pauses.earn(c.pauseKeys(a.endpoint, a.model)[of], now, wait, wait, tr.refusal())
 	} else if of == ofModel {
 		return
 	}
-	r.t.emit(r.call, e)
+	c.t.emit(c, e)
 }

@@ -325,7 +325,7 @@ func (h *lease) learn(a *attempt, class Class) {
 	case class == ClassOK:
 		l.permits.Resize(l.adaptive.Served(time.Now(), open))
 	case class == ClassRateLimited, class == ClassUnavailable && (a.status == http.StatusServiceUnavailable || a.status == statusOverloaded):
-		l.permits.Resize(l.adaptive.Refused(time.Now(), a.start, open, a.limitSaid))
+		l.permits.Resize(l.adaptive.Refused(time.Now(), a.start, open, int(a.limitSaid)))
 	}
 }
 

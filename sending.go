@@ -13,8 +13,7 @@ import (
 // sending, unless middleware of the user's makes several.
 type sending struct {
 	attempt *attempt
-	start   time.Time
-	path    string
+	start   time.Duration // since the attempt's
 	body    sentBody
 	again   func() (io.ReadCloser, error) // the request's own GetBody; nil: the attempt's
 
@@ -23,12 +22,19 @@ type sending struct {
 	refused atomic.Bool // by a status that costs nothing
 }
 
+// A repeated is a sending that middleware makes.
+type repeated struct {
+	sending
+	path     string
+	previous *repeated
+}
+
 // begin has the base read req's body, if there is one, through the sending.
 func (s *sending) begin(a *attempt, req *http.Request, now time.Time) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return
 	}
-	s.attempt, s.start, s.again = a, now, req.GetBody
+	s.attempt, s.start, s.again = a, now.Sub(a.start), req.GetBody
 	s.body.ReadCloser, s.body.of = req.Body, s
 	req.Body = &s.body
 	switch {
@@ -91,7 +97,7 @@ func (a *attempt) replays(b *sentBody) bool {
 	}
 	switch {
 	case !last.read.Load(): // nor sent: behind GOAWAY, net/http asks twice for what it sends once
-	case a.replayed, now.Sub(b.of.start) > replayWithin, !a.call.t.budget.Take(now):
+	case a.replayed, now.Sub(a.start)-b.of.start > replayWithin, !a.call.t.budget.Take(now):
 		return false
 	default:
 		a.replayed = true
@@ -117,11 +123,11 @@ const (
 // as the loop's are, whatever body that has; what goes to another path may
 // fetch a token.
 func (a *attempt) goesDown(req *http.Request) (*sending, *http.Request, error) {
-	s := &sending{}
+	s := &repeated{}
 	req = req.WithContext(req.Context())
 	s.begin(a, req, time.Now())
 	if s.attempt == nil { // it has no body, so nobody bills it
-		return s, req, nil
+		return &s.sending, req, nil
 	}
 	if req.URL != nil {
 		s.path = req.URL.Path
@@ -130,15 +136,15 @@ func (a *attempt) goesDown(req *http.Request) (*sending, *http.Request, error) {
 		req.Body.Close()
 		return nil, nil, errSentAgain
 	}
-	return s, req, nil
+	return &s.sending, req, nil
 }
 
 // maySend reports whether middleware may send this, beside what it has sent.
-func (a *attempt) maySend(s *sending) bool {
+func (a *attempt) maySend(s *repeated) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	again, billed := false, false
-	for _, other := range a.sendings {
+	for other := a.repeats; other != nil; other = other.previous {
 		if other.path == s.path && (other.sent.Load() || !other.over.Load()) {
 			again, billed = true, billed || !other.refused.Load()
 		}
@@ -147,12 +153,12 @@ func (a *attempt) maySend(s *sending) bool {
 	case !again:
 	case a.call.t.config.retry.SendOnce && billed:
 		return false
-	case !a.call.t.budget.Take(s.start):
+	case !a.call.t.budget.Take(a.start.Add(s.start)):
 		a.call.book.amend(a.place, func(t *Attempt) { t.Denied = true })
 		return false
 	case billed:
 		a.call.book.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
 	}
-	a.sendings = append(a.sendings, s)
+	s.previous, a.repeats = a.repeats, s
 	return true
 }
