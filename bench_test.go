@@ -56,7 +56,7 @@ func roundTrips(b *testing.B, rt http.RoundTripper, body []byte) {
 	}
 }
 
-func transport(b *testing.B, opts ...Option) *Transport {
+func transport(b testing.TB, opts ...Option) *Transport {
 	b.Helper()
 	rt, err := New(opts...)
 	if err != nil {
@@ -74,9 +74,14 @@ func BenchmarkDefaultPipeline(b *testing.B) {
 }
 
 func BenchmarkThreeEndpoints(b *testing.B) {
-	roundTrips(b, transport(b, WithBase(memoryBase("application/json", goodJSON)),
+	roundTrips(b, transport(b, append(threeEndpoints(), WithBase(memoryBase("application/json", goodJSON)))...), chat2K)
+}
+
+func threeEndpoints() []Option {
+	return []Option{
 		WithEndpoints(DeepSeek("sk-1"), Endpoint{Name: "second", URL: "https://second.example", APIKey: "sk-2"}),
-		WithBackup(SiliconFlow("sk-3"))), chat2K)
+		WithBackup(SiliconFlow("sk-3")),
+	}
 }
 
 // BenchmarkCacheHit is a hit, for calls of several sizes, beside SHA-256 of the
@@ -122,11 +127,11 @@ func chatOf(size int) []byte {
 
 // hits returns a function that makes a call that hits the cache, with a
 // request made beforehand: what it costs is the Transport's.
-func hits(b *testing.B, body []byte) func() {
+func hits(b testing.TB, body []byte) func() {
 	return hitsOf(b, transport(b, WithBase(memoryBase("application/json", goodJSON)), WithCache(CachePolicy{})), body)
 }
 
-func hitsOf(b *testing.B, rt *Transport, body []byte) func() {
+func hitsOf(b testing.TB, rt *Transport, body []byte) func() {
 	sent := &memoryBody{}
 	req, _ := http.NewRequest(http.MethodPost, "https://api.deepseek.com/chat/completions", sent)
 	req.ContentLength = int64(len(body))
@@ -196,20 +201,29 @@ func (*endlessEvents) Close() error { return nil }
 
 // BenchmarkStreamEvent is one event behind the commit.
 func BenchmarkStreamEvent(b *testing.B) {
-	const event = `data: {"id":"2e6c8ad5-4a4f-4b0e-8f0a-5d5dd1a1d1b2","object":"chat.completion.chunk","created":1764000000,"model":"deepseek-flash","system_fingerprint":"fp_1","choices":[{"index":0,"delta":{"content":"wa\n\"ve"},"logprobs":null,"finish_reason":null}]}` + "\n\n"
+	next := streamEvents(b)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(oneEvent)))
+	for b.Loop() {
+		next()
+	}
+}
+
+const oneEvent = `data: {"id":"2e6c8ad5-4a4f-4b0e-8f0a-5d5dd1a1d1b2","object":"chat.completion.chunk","created":1764000000,"model":"deepseek-flash","system_fingerprint":"fp_1","choices":[{"index":0,"delta":{"content":"wa\n\"ve"},"logprobs":null,"finish_reason":null}]}` + "\n\n"
+
+// streamEvents returns a function that reads the next event of a stream.
+func streamEvents(b testing.TB) func() {
 	rt := transport(b, WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: &endlessEvents{events: event}}, nil
+		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: &endlessEvents{events: oneEvent}}, nil
 	})))
 	req, _ := http.NewRequest(http.MethodPost, "https://api.deepseek.com/chat/completions", strings.NewReader(chatStream))
 	resp, err := rt.RoundTrip(req)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer resp.Body.Close()
-	buf := make([]byte, len(event))
-	b.ReportAllocs()
-	b.SetBytes(int64(len(event)))
-	for b.Loop() {
+	b.Cleanup(func() { resp.Body.Close() })
+	buf := make([]byte, len(oneEvent))
+	return func() {
 		if _, err := io.ReadFull(resp.Body, buf); err != nil {
 			b.Fatal(err)
 		}
@@ -336,6 +350,14 @@ func (w *waitingBase) RoundTrip(req *http.Request) (*http.Response, error) {
 // and a circuit add to a call: everything that stands before the sending, and
 // gives back behind it.
 func BenchmarkLayers(b *testing.B) {
+	pass := layersAlone(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		pass()
+	}
+}
+
+func layersAlone(b testing.TB) func() {
 	rt := transport(b, WithBase(RoundTripperFunc(func(*http.Request) (*http.Response, error) { return nil, io.EOF })),
 		WithRateLimit(RatePolicy{InFlight: 100, PerSecond: 1e9, Burst: 1 << 30, TokensPerMinute: 1 << 30}), WithEndpoints(at("a", "b", "c")...))
 	req, _ := http.NewRequest(http.MethodPost, "https://a/chat/completions", bytes.NewReader(chat2K))
@@ -344,9 +366,8 @@ func BenchmarkLayers(b *testing.B) {
 		b.Fatal(err)
 	}
 	r := &run{t: rt, call: c}
-	b.ReportAllocs()
 	a := &attempt{}
-	for b.Loop() {
+	return func() {
 		s := r.next(time.Now())
 		e := s.endpoint
 		*a = attempt{call: c, endpoint: e}
