@@ -270,7 +270,7 @@ func TestDeadline_EndsEverything(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 15))
 			end := make(chan struct{})
-			base := &whimsical{random: random, end: end}
+			base := &whimsical{random: rand.New(rand.NewPCG(seed, 16)), end: end}
 			opts := []Option{WithBase(base)}
 			pick := func(o Option) {
 				if random.IntN(2) == 0 {
