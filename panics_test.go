@@ -47,7 +47,7 @@ type endlessContext struct {
 func (c endlessContext) Done() <-chan struct{} { return c.done }
 
 // A moodyHost plays a script, one part per request, and then is well. It keeps
-// the bodies it has given out.
+// the bodies it has given out, and those of the requests it had made.
 type moodyHost struct {
 	mu     sync.Mutex
 	script []handler
@@ -140,25 +140,25 @@ func (h *moodyHost) plays(rt *Transport) {
 		}
 		var callers sync.WaitGroup
 		for range 2 {
-			callers.Go(func() { asksCarefully(ctx, rt, body) })
+			callers.Go(func() { h.asks(ctx, rt, body) })
 		}
 		callers.Wait()
 		elapse([]time.Duration{0, time.Second, 6 * time.Second, 70 * time.Second, 11 * time.Minute}[n%5])
 	}
 }
 
-// asksCarefully asks as a handler of a server does, whose panics are recovered
-// from, and whose deferred Close runs all the same.
-func asksCarefully(ctx context.Context, rt http.RoundTripper, body string) (got seen) {
+// asks asks as a handler of a server does, whose panics are recovered from, and
+// whose deferred Close runs all the same.
+func (h *moodyHost) asks(ctx context.Context, rt http.RoundTripper, body string) {
 	defer func() { _ = recover() }()
-	req, _ := post(ctx, "https://a", body)
-	resp, err := rt.RoundTrip(req)
-	if err != nil {
-		return seen{err: err}
+	req, tracked := post(ctx, "https://a", body)
+	h.mu.Lock()
+	h.bodies = append(h.bodies, tracked)
+	h.mu.Unlock()
+	if resp, err := rt.RoundTrip(req); err == nil {
+		defer resp.Body.Close()
+		io.Copy(io.Discard, resp.Body)
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	return seen{resp, string(text), err}
 }
 
 // Whatever an Observer panics at, nothing is held for good: permits, places in
