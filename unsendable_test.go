@@ -126,7 +126,10 @@ func TestUnsendable_BodyOfAnotherLength(t *testing.T) {
 				for range 6 {
 					req, _ := post(t.Context(), server.URL, large)
 					req.ContentLength = int64(len(large)) + more
-					if resp, err := rt.RoundTrip(req); err == nil || !errors.Is(err, errLength) {
+					resp, err := rt.RoundTrip(req)
+					if err == nil && resp.StatusCode == 200 && more < 0 { // the server has what it was told of, and may answer first
+						resp.Body.Close()
+					} else if !errors.Is(err, errLength) {
 						t.Fatalf("got %v, %v, want an error of the length", resp, err)
 					}
 				}
