@@ -237,6 +237,9 @@ func gate(next http.RoundTripper) http.RoundTripper {
 			if tr.class == ClassUnreachable || tr.class == ClassRewrite {
 				if own := unsendable(req, err); own != nil {
 					tr = &trouble{class: ClassCanceled, err: own}
+					if a.reshaped() && unsendable(a.call.req, err) == nil {
+						tr.class = ClassRewrite
+					}
 				}
 			}
 			return nil, tr
@@ -261,6 +264,11 @@ func gate(next http.RoundTripper) http.RoundTripper {
 		}
 		return resp, err
 	})
+}
+
+// reshaped reports whether the user's code may have changed the request.
+func (a *attempt) reshaped() bool {
+	return a.endpoint.Rewrite != nil || len(a.call.t.config.perAttempt) > 0
 }
 
 var errNoResponse = errors.New("breakwater: the base returned neither response nor error")

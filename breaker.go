@@ -148,7 +148,7 @@ type circuit struct {
 	changed  atomic.Bool  // there are changes to be told
 	answered atomic.Int64 // attempts since it closed
 
-	ofJSON, ofStreams latency
+	latencies [2][3]latency // of JSON answers, which come whole, and of streams; by thinkingMode
 
 	mu        sync.Mutex // guards what follows; gobreaker's own lock is taken before it, never after
 	state     gobreaker.State
@@ -295,12 +295,13 @@ func (c *circuit) roomLocked(now time.Time) bool {
 	return len(c.probes) < c.owner.policy.Probes || now.Sub(c.probedAt) >= probeGrace
 }
 
-// latency is that of the model's streams, or of its JSON answers, which come whole.
-func (c *circuit) latency(stream bool) *latency {
-	if stream {
-		return &c.ofStreams
+// latency is that of the model's answers to calls like this one.
+func (c *circuit) latency(l *look) *latency {
+	form := 0
+	if l.stream {
+		form = 1
 	}
-	return &c.ofJSON
+	return &c.latencies[form][l.thinkingMode()]
 }
 
 // status tells how the circuit stands.
@@ -457,9 +458,8 @@ func (p *pass) commits() {
 	c := p.circuit
 	c.mu.Lock()
 	c.served = true
-	probes := p.slot != nil && p.slot.told != nil
 	c.mu.Unlock()
-	if probes {
+	if p.probes() {
 		p.report(success)
 	}
 	c.answered.Add(1)
@@ -525,4 +525,30 @@ func (p *pass) report(o outcome) {
 }
 
 // ended implements ender.
-func (p *pass) ended(a *attempt, class Class) { p.report(a.outcome(class)) }
+func (p *pass) ended(a *attempt, class Class) {
+	o := a.outcome(class)
+	if a.blameless && p.probes() {
+		// A probe is to tell whether the host is well, which a redirect does. One that
+		// had too little time to show anything leaves the question open, and the circuit.
+		if class == ClassRedirected {
+			o = success
+		} else {
+			p.circuit.rest()
+		}
+	}
+	p.report(o)
+}
+
+// rest keeps further probes off for as long as the circuit was open the last time.
+func (c *circuit) rest() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.openUntil = later(c.openUntil, time.Now().Add(c.owner.jitter(c.openFor)))
+}
+
+// probes reports whether the pass is that of a probe under way.
+func (p *pass) probes() bool {
+	p.circuit.mu.Lock()
+	defer p.circuit.mu.Unlock()
+	return p.slot != nil && p.slot.told != nil
+}

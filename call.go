@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"io"
 	"net/http"
+	"net/textproto"
 	"slices"
 	"strings"
 	"sync"
@@ -169,7 +170,7 @@ func callOf(ctx context.Context) *call {
 func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*call, error) {
 	if ctx := req.Context(); ctx.Err() != nil { // it is over before it has begun
 		if req.Body != nil {
-			req.Body.Close()
+			closeWithin(ctx, req.Body)
 		}
 		return nil, context.Cause(ctx)
 	}
@@ -300,6 +301,10 @@ type credential [sha256.Size]byte
 // credentialHeaders are the headers that say who a caller is.
 var credentialHeaders = []string{"Authorization", "X-Api-Key", "Api-Key"}
 
+// identityHeaders are those and others by which some hosts and gateways tell
+// callers apart.
+var identityHeaders = append(slices.Clip(credentialHeaders), "X-Goog-Api-Key", "Ocp-Apim-Subscription-Key", "X-Auth-Token", "Cookie", "Proxy-Authorization")
+
 // isCredential reports whether a header says who a caller is, however it is
 // spelt: a header map may hold names that are not canonical.
 func isCredential(name string) bool {
@@ -316,6 +321,8 @@ func (c *call) credential() credential {
 	return known
 }
 
+// credentialOf takes in all by which a host or gateway may tell callers apart:
+// the query and the URL's user, too.
 func credentialOf(req *http.Request) credential {
 	var sum [512]byte
 	text := sum[:0]
@@ -325,18 +332,22 @@ func credentialOf(req *http.Request) credential {
 			text = append(text, 0)
 		}
 	}
-	for _, name := range credentialHeaders {
+	for _, name := range identityHeaders {
 		add(name, req.Header[name])
 	}
 	var odd []string // spellings
 	for name := range req.Header {
-		if isCredential(name) && !slices.Contains(credentialHeaders, name) {
+		if canonical := textproto.CanonicalMIMEHeaderKey(name); canonical != name && slices.Contains(identityHeaders, canonical) {
 			odd = append(odd, name)
 		}
 	}
 	slices.Sort(odd)
 	for _, name := range odd {
 		add(strings.ToLower(name), req.Header[name])
+	}
+	if u := req.URL; u.RawQuery != "" || u.User != nil {
+		add("query", []string{u.RawQuery})
+		add("user", []string{u.User.String()})
 	}
 	return sha256.Sum256(text)
 }

@@ -17,14 +17,20 @@ func untilCancel(req *http.Request) (bridged *http.Request, done func()) {
 	caller := req.Context()
 	ctx, cancel := context.WithCancelCause(caller)
 	canceled := req.Cancel //lint:ignore SA1019 see above
-	go func() {
-		select {
-		case <-ctx.Done():
-		case <-canceled:
-			awaitDeadline(caller)
-			cancel(context.Canceled)
-		}
-	}()
+	select {
+	case <-canceled:
+		awaitDeadline(caller)
+		cancel(context.Canceled)
+	default:
+		go func() {
+			select {
+			case <-ctx.Done():
+			case <-canceled:
+				awaitDeadline(caller)
+				cancel(context.Canceled)
+			}
+		}()
+	}
 	req = req.WithContext(ctx)
 	req.Cancel = nil //lint:ignore SA1019 see above
 	return req, func() { cancel(errClosed) }
@@ -70,6 +76,15 @@ func (b *bridgedBody) Close() error {
 
 // bridge has the response's end end the bridge.
 func bridge(resp *http.Response, done func()) {
+	switch resp.Body.(type) {
+	case *wholeBody, *bytesBody, *failingBody:
+		done() // what is in memory need not be read, nor closed
+		return
+	}
+	if inMemory(resp.Body) {
+		done()
+		return
+	}
 	body := &bridgedBody{resp.Body, done}
 	resp.Body = body
 	if w, ok := body.ReadCloser.(io.Writer); ok { // of a 101

@@ -52,6 +52,7 @@ type Transport struct {
 	names         names
 	pauses        *pauses
 	limiters      *limiters
+	limitedBase   bool           // the base may keep an attempt waiting for a connection
 	conversations *conversations // nil: conversations are not kept together
 	counts        counts
 
@@ -79,6 +80,7 @@ func New(opts ...Option) (*Transport, error) {
 		limiters:      &limiters{all: make(map[limiterKey]*limiter)},
 		conversations: newConversations(c.balance),
 	}
+	t.limitedBase = limitsConnections(c.base)
 	t.below = c.base
 	if len(c.perAttempt) > 0 {
 		t.below = Chain(RoundTripperFunc(t.lowest), c.perAttempt...)
@@ -114,11 +116,29 @@ func NewClient(opts ...Option) (*http.Client, error) {
 	return &http.Client{Transport: t}, nil
 }
 
+// limitsConnections reports whether a base may have requests wait for a
+// connection: what is not net/http's own may do as it likes.
+func limitsConnections(base http.RoundTripper) bool {
+	t, ok := base.(*http.Transport)
+	return !ok || t.MaxConnsPerHost > 0
+}
+
+// butForLoopback is a choice of proxies that spares this machine by all of its
+// names: keys go there over plain http. Go's own spares it by some.
+func butForLoopback(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	return func(req *http.Request) (*url.URL, error) {
+		if isLoopback(req.URL.Hostname()) {
+			return nil, nil
+		}
+		return proxy(req)
+	}
+}
+
 // newBase is the transport used where none is given.
 func newBase() *http.Transport {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
+		Proxy:                 butForLoopback(http.ProxyFromEnvironment),
 		DialContext:           dialer.DialContext,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ForceAttemptHTTP2:     true,

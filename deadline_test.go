@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -436,4 +437,177 @@ func (b *whimsical) RoundTrip(req *http.Request) (*http.Response, error) {
 		return answerFrom(200, asStream, then(goodEvent+goodEvent, errors.New("reset"))), nil
 	}
 	return answerFrom(200, asJSON, then(goodJSON, io.EOF)), nil
+}
+
+// A closesEnds is a body like a file or a pipe: its Close ends its reads in an error.
+type closesEnds struct {
+	first  io.Reader
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (b *closesEnds) Read(p []byte) (int, error) {
+	select {
+	case <-b.closed:
+		return 0, io.ErrClosedPipe
+	default:
+	}
+	if n, _ := b.first.Read(p); n > 0 {
+		return n, nil
+	}
+	<-b.closed // it is slow
+	return 0, io.ErrClosedPipe
+}
+
+func (b *closesEnds) Close() error { b.once.Do(func() { close(b.closed) }); return nil }
+
+// A host that refuses an upload before it has read it all is heard.
+func TestUpload_EarlyRefusalIsHeard(t *testing.T) {
+	for _, status := range []int{413, 401, 429, 503} {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", asJSON)
+			w.WriteHeader(status)
+			io.WriteString(w, `{"error":{"message":"too large"}}`)
+			http.NewResponseController(w).Flush()
+			time.Sleep(50 * time.Millisecond) // the rest of the refusal's way
+		}))
+		server.EnableHTTP2 = true
+		server.StartTLS()
+		defer server.Close()
+		for _, kind := range []string{"bare", "breakwater"} {
+			t.Run(fmt.Sprintf("%d %s", status, kind), func(t *testing.T) {
+				var rt http.RoundTripper = server.Client().Transport
+				if kind != "bare" {
+					own, err := New(WithBase(rt), WithRetry(RetryPolicy{MaxReplay: 10}))
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer own.Close()
+					rt = own
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				defer cancel()
+				body := &closesEnds{first: strings.NewReader(strings.Repeat(" ", 1000)), closed: make(chan struct{})}
+				req, _ := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/v1/chat/completions", body)
+				req.ContentLength = 100_000
+				resp, err := rt.RoundTrip(req)
+				if err != nil || resp.StatusCode != status {
+					t.Fatalf("got %v, %v, want the host's %d", resp, err, status)
+				}
+				resp.Body.Close()
+			})
+		}
+	}
+}
+
+// A caller's body whose Close blocks holds nobody beyond the deadline.
+func TestUpload_CloseThatBlocks(t *testing.T) {
+	for name, opts := range map[string][]Option{
+		"host hangs":   nil,
+		"circuit open": {WithBreaker(BreakerPolicy{Consecutive: 1})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				end := make(chan struct{})
+				base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+					<-req.Context().Done() // it dials
+					return nil, req.Context().Err()
+				})
+				rt := over(t, base, append(opts, WithRetry(RetryPolicy{MaxReplay: 10}))...)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				body := &blockingBody{text: strings.NewReader(chatJSON), end: end}
+				req, _ := http.NewRequestWithContext(ctx, http.MethodPost, "https://a/v1/chat/completions", body)
+				req.ContentLength = 1000
+				start := time.Now()
+				defer close(end)
+				_, err := rt.RoundTrip(req)
+				if took := time.Since(start); took > 1050*time.Millisecond {
+					t.Errorf("RoundTrip returned %v after %v", err, took)
+				}
+			})
+		})
+	}
+	t.Run("over before it begins", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			end := make(chan struct{})
+			rt := over(t, newHosts(hanging))
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			req, _ := http.NewRequestWithContext(ctx, http.MethodPost, "https://a/v1/chat/completions", &blockingBody{text: strings.NewReader(chatJSON), end: end})
+			start := time.Now()
+			defer close(end)
+			_, err := rt.RoundTrip(req)
+			if took := time.Since(start); took > 50*time.Millisecond {
+				t.Errorf("RoundTrip returned %v after %v", err, took)
+			}
+		})
+	})
+}
+
+// A host that resets an upload half-way has failed, not the caller.
+func TestUpload_ResetIsTheHosts(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.ReadFull(r.Body, make([]byte, 10))
+		panic(http.ErrAbortHandler)
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	rt, err := New(WithBase(server.Client().Transport), WithRetry(RetryPolicy{MaxReplay: 10}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	trail := &Trail{}
+	body := &closesEnds{first: strings.NewReader(strings.Repeat(" ", 1000)), closed: make(chan struct{})}
+	req, _ := http.NewRequestWithContext(WithCall(ctx, Call{Trail: trail}), http.MethodPost, server.URL+"/v1/chat/completions", body)
+	req.ContentLength = 100_000
+	resp, err := rt.RoundTrip(req)
+	if err != nil || trail.Attempts()[0].Class != ClassUnreachable {
+		t.Errorf("got %v, %v, class %v: want an answer of ours, for a host that is unreachable", resp, err, trail.Attempts()[0].Class)
+	}
+}
+
+// Who has canceled before it begins asks nobody.
+func TestRequestCancel_ClosedBefore(t *testing.T) {
+	asked := 0
+	for range 200 {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base)
+		req, _ := post(context.Background(), "https://a", chatJSON)
+		canceled := make(chan struct{})
+		close(canceled)
+		req.Cancel = canceled //lint:ignore SA1019 this is what is tested
+		if resp, err := rt.RoundTrip(req); err == nil {
+			resp.Body.Close()
+		}
+		asked += base.count("a")
+	}
+	if asked > 0 {
+		t.Errorf("of 200 calls canceled before they began, %d reached the host", asked)
+	}
+}
+
+// An answer in memory that nobody reads to its end leaves no goroutine.
+func TestRequestCancel_LeavesNoGoroutine(t *testing.T) {
+	for name, do := range map[string]handler{"refusal": gives(400, asJSON, `{"error":{"message":"no"}}`), "JSON": gives(200, asJSON, goodJSON)} {
+		t.Run(name, func(t *testing.T) {
+			rt := over(t, newHosts(do))
+			before := runtime.NumGoroutine()
+			for range 50 {
+				req, _ := post(context.Background(), "https://a", chatJSON)
+				req.Cancel = make(chan struct{}) //lint:ignore SA1019 this is what is tested
+				if _, err := rt.RoundTrip(req); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(20 * time.Millisecond)
+			if n := runtime.NumGoroutine() - before; n > 5 {
+				t.Errorf("%d goroutines are left of 50 calls whose answers are in memory", n)
+			}
+		})
+	}
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"golang.org/x/net/http/httpguts"
 	"time"
 )
 
@@ -128,8 +130,8 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	}
 	f.check(u.User == nil && onlyVersion(u) && u.Fragment == "", "URL has a user, a fragment, or a query other than api-version: give keys as APIKey or Header")
 	e.Header = canonical(e.Header)
-	f.check(e.APIKey == "" && !hasCredential(e.Header) || u.Scheme != "http" || isLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
-	f.check(!strings.ContainsAny(e.APIKey, "\r\n\x00"), "APIKey has a line break in it")
+	f.check(e.APIKey == "" && !mayHaveKey(e.Header) || u.Scheme != "http" || isLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
+	f.check(httpguts.ValidHeaderFieldValue(e.APIKey), "APIKey has a line break or control character in it")
 	f.check(e.APIKey == "" || strings.TrimSpace(e.APIKey) != "", "APIKey is blank")
 	for _, name := range credentialHeaders {
 		f.check(len(e.Header[name]) == 0 || holdsKey(e.Header[name]), "Header has %s, and no key in it", name)
@@ -317,13 +319,15 @@ func holdsKey(values []string) bool {
 	return false
 }
 
-func hasCredential(h http.Header) bool {
-	for _, name := range credentialHeaders {
-		if len(h[name]) > 0 {
-			return true
-		}
-	}
-	return false
+// hasCredential reports whether a header has a key in the place of the caller's.
+func hasCredential(h http.Header) bool { return hasAny(h, credentialHeaders) }
+
+// mayHaveKey reports whether a header has a key, in the place of the caller's or
+// beside it.
+func mayHaveKey(h http.Header) bool { return hasAny(h, identityHeaders) }
+
+func hasAny(h http.Header, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return len(h[name]) > 0 })
 }
 
 func under(path, root string) bool {

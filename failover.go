@@ -234,7 +234,7 @@ func (r *run) accept(a *attempt, resp *http.Response) {
 		a.endpoint.load.sample(took, now)
 	}
 	if c := a.pass.circuit; c != nil {
-		c.latency(r.call.look.stream).add(took - a.queued)
+		c.latency(&r.call.look).add(took - a.queued)
 	}
 	if r.t.pauses.any() {
 		for _, key := range r.call.pauseKeys(a.endpoint, a.model) {

@@ -49,20 +49,22 @@ func passes(name string) bool {
 	return strings.HasSuffix(name, "Request-Id") || strings.HasSuffix(name, "Requestid") || strings.HasSuffix(name, "Trace-Id")
 }
 
-// redirected decides whose a redirect is to follow. Within the origin that the
-// caller addressed it is the caller's, at once. To another origin it is the
-// caller's only if nobody else answers: a misplaced host must not draw prompts
-// to a stranger. What another origin says of a redirect never reaches the
-// caller.
+// redirected decides whose a redirect is to follow. What the endpoint says that
+// the caller addressed is the caller's: at once within its origin, and if nobody
+// else answers to another one, for a misplaced host must not draw prompts to a
+// stranger; nor to the very URL asked, which leads nowhere. What another
+// endpoint says of a redirect never reaches the caller: it would be followed
+// from where that endpoint is not.
 func (a *attempt) redirected(t *trouble) {
-	if !a.call.goesTo(a.endpoint) {
+	if a.endpoint.URL != a.call.meant.URL {
 		t.resp = nil
 		return
 	}
 	t.blameless = true
 	if location := first(t.resp.Header, "Location"); location != "" {
-		u, err := a.endpoint.urlFor(a.call).Parse(location)
-		t.asCame = err == nil && a.endpoint.origin.has(u)
+		asked := a.endpoint.urlFor(a.call)
+		u, err := asked.Parse(location)
+		t.asCame = err == nil && a.endpoint.origin.has(u) && u.String() != asked.String()
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -337,5 +339,111 @@ func TestSwitchingProtocols(t *testing.T) {
 			t.Fatalf("got %v, %v, want the backup's answer", resp, err)
 		}
 		resp.Body.Close()
+	})
+}
+
+// A host that came back as a redirect answers all who come at once.
+func TestRedirect_ClosesAHalfOpenCircuit(t *testing.T) {
+	for _, slow := range []time.Duration{0, 100 * time.Millisecond, 2 * time.Second} {
+		bubble(t, slow.String(), func(t *testing.T) {
+			base := newHosts(refusing)
+			rt := over(t, base, once, WithEndpoints(Endpoint{Name: "a", URL: "https://a/v1", APIKey: "sk-a"}))
+			ask := func() seen {
+				req, _ := post(t.Context(), "https://a/v1", chatJSON)
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					return seen{err: err}
+				}
+				resp.Body.Close()
+				return seen{resp: resp}
+			}
+			for range 6 {
+				ask()
+			}
+			base.set("a", func(req *http.Request) (*http.Response, error) {
+				elapse(slow)
+				return gives(307, asJSON, "", "Location", "/v2/chat/completions")(req)
+			})
+			elapse(time.Minute)
+			for round := range 3 {
+				var callers sync.WaitGroup
+				var good atomic.Int64
+				for range 20 {
+					callers.Go(func() {
+						if ask().status() == 307 {
+							good.Add(1)
+						}
+					})
+				}
+				callers.Wait()
+				if good.Load() != 20 {
+					t.Errorf("slow %v, round %d: %d of 20 got the redirect; the circuit is %v", slow, round, good.Load(), rt.Status().Endpoints[0].Circuits[0].State)
+				}
+			}
+		})
+	}
+}
+
+// A redirect to the very URL that was asked leads nowhere: a backup answers.
+func TestRedirect_ToTheVeryURL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		base.set("a", gives(307, asJSON, "", "Location", "https://a/v1/chat/completions"))
+		rt := over(t, base, WithEndpoints(Endpoint{Name: "a", URL: "https://a/v1", APIKey: "sk-a"}), WithBackup(at("b")...))
+		if got := posts(t, rt, "https://a/v1/chat/completions", chatJSON); got.status() != 200 {
+			t.Errorf("got %v after %d requests to the host and %d to the backup", got, base.count("a"), base.count("b"))
+		}
+	})
+}
+
+// A rescue goes on elsewhere where the one asked redirects: there is no caller
+// to follow it.
+func TestRedirect_BesideARescue(t *testing.T) {
+	bubble(t, "same origin", func(t *testing.T) {
+		var asked []string
+		base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			asked = append(asked, req.URL.String())
+			switch {
+			case req.URL.Host == "b":
+				return answer(200, asStream, wholeStream), nil
+			case strings.HasPrefix(req.URL.Path, "/two"):
+				return gives(307, asJSON, "", "Location", "/three/chat/completions")(req)
+			}
+			if len(asked) > 1 {
+				return refusing(req)
+			}
+			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), errorReader{io.ErrUnexpectedEOF})), nil
+		})
+		rt := over(t, base, WithStream(StreamPolicy{Rescue: RescueRestart}),
+			WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk-a"}),
+			WithBackup(Endpoint{Name: "a2", URL: "https://a/two", APIKey: "sk-a2"}), WithBackup(at("b")...))
+		got := asks(t.Context(), rt, chatStream)
+		if got.err != nil || got.status() != 200 {
+			t.Errorf("got %v; asked %v", got, asked)
+		}
+	})
+}
+
+// Who addressed an endpoint that is well is not handed the redirect of another
+// that shares its origin.
+func TestRedirect_OfAnotherEndpointOnTheOrigin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			asked = append(asked, req.URL.Path+" "+req.Header.Get("Authorization"))
+			switch {
+			case strings.HasPrefix(req.URL.Path, "/tenant-2"):
+				return gives(307, asJSON, "", "Location", "/sign-in")(req)
+			case strings.HasPrefix(req.URL.Path, "/tenant-1"):
+				return answer(200, asJSON, goodJSON), nil
+			}
+			return answer(403, asJSON, "{}"), nil
+		}), WithEndpoints(Endpoint{Name: "one", URL: "https://a/tenant-1", APIKey: "sk-1"}, Endpoint{Name: "two", URL: "https://a/tenant-2", APIKey: "sk-2"}))
+		for range 4 {
+			if got := posts(t, rt, "https://a/tenant-1/chat/completions", chatJSON); got.status() != 200 {
+				t.Errorf("got %v; asked %q", got, asked)
+			}
+			asked = nil
+		}
 	})
 }

@@ -281,3 +281,7 @@ func ownText(err error) string {
 	}
 	return ""
 }
+
+func bubble(t *testing.T, name string, f func(*testing.T)) {
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+}

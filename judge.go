@@ -388,8 +388,13 @@ func setBody(resp *http.Response, body io.ReadCloser, length int) {
 
 // failing is a body that ends in err.
 func failing(body []byte, err error) io.ReadCloser {
-	return io.NopCloser(io.MultiReader(bytes.NewReader(body), errorReader{err}))
+	return &failingBody{io.MultiReader(bytes.NewReader(body), errorReader{err})}
 }
+
+// A failingBody is a body from memory that ends in an error.
+type failingBody struct{ io.Reader }
+
+func (*failingBody) Close() error { return nil }
 
 type errorReader struct{ err error }
 

@@ -10,6 +10,7 @@ import (
 type latency struct {
 	mu              sync.Mutex // guards what follows
 	mean, deviation time.Duration
+	longest         time.Duration // of late: others are forgotten by and by
 }
 
 // leastLatency is the least that counts as usual, as in RFC 6298, section 2.4.
@@ -20,22 +21,23 @@ func (l *latency) add(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.mean == 0 {
-		l.mean, l.deviation = max(d, 1), d/2
+		l.mean, l.deviation, l.longest = max(d, 1), d/2, d
 		return
 	}
+	l.longest = max(d, l.longest-(l.longest-d)/16)
 	l.deviation += ((d - l.mean).Abs() - l.deviation) / 4
 	l.mean = max(l.mean+(d-l.mean)/8, 1)
 }
 
-// usual is how long an attempt may take before it takes longer than usual; 0 if
-// there was none yet.
+// usual is how long an attempt may take before it takes longer than usual, which
+// is no longer than the longest of late; 0 if there was none yet.
 func (l *latency) usual() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.mean == 0 {
 		return 0
 	}
-	return max(l.mean+4*l.deviation, leastLatency)
+	return max(min(l.mean+4*l.deviation, l.longest), leastLatency)
 }
 
 // firstPayloadWithin is how long the attempt may show no payload while another
@@ -58,12 +60,12 @@ func (c *call) firstClock(e *endpoint, p StreamPolicy) time.Duration {
 // hadTime reports whether the host was asked, and had the time that the model
 // usually takes there: if it had not, that it showed nothing says nothing of it.
 func (a *attempt) hadTime() bool {
-	if !a.sent.Load() && a.endpoint.load.sent.Load() > 0 {
+	if a.call.t.limitedBase && !a.sent.Load() && a.endpoint.load.sent.Load() > 0 {
 		return false // the host has taken others in: this one waited for a connection of the base's
 	}
 	usual := a.firstPayloadWithin()
 	if c := a.pass.circuit; c != nil {
-		if known := c.latency(a.call.look.stream).usual(); known > 0 {
+		if known := c.latency(&a.call.look).usual(); known > 0 {
 			usual = known
 		}
 	}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,10 +148,10 @@ func TestLatency(t *testing.T) {
 		t.Errorf("usual() = %v before the first sample, want 0", got)
 	}
 	for _, tt := range []struct{ took, usual time.Duration }{
-		{4 * time.Second, 12 * time.Second},          // R, and R/2 four times
-		{4 * time.Second, 10 * time.Second},          // the deviation is down to 1.5s
-		{12 * time.Second, 17500 * time.Millisecond}, // 5s, and 3.125s four times
-		{0, 17500*time.Millisecond - 625*time.Millisecond + 4*468750*time.Microsecond},
+		{4 * time.Second, 4 * time.Second}, // R, and R/2 four times, but none took longer than R
+		{4 * time.Second, 4 * time.Second},
+		{12 * time.Second, 12 * time.Second}, // 5s, and 3.125s four times
+		{0, 11250 * time.Millisecond},        // the longest is forgotten by sixteenths
 	} {
 		l.add(tt.took)
 		if got := l.usual(); got != tt.usual {
@@ -160,5 +163,178 @@ func TestLatency(t *testing.T) {
 	}
 	if got := l.usual(); got != leastLatency {
 		t.Errorf("usual() = %v after many of a millisecond, want %v", got, leastLatency)
+	}
+}
+
+// A host that has had longer than any of its answers ever took is dead.
+func TestCircuit_LongerThanAnyAnswerTook(t *testing.T) {
+	for _, tt := range []struct {
+		ask         string
+		short, long time.Duration
+		deadline    time.Duration
+		backed      bool
+	}{
+		{chatJSON, 2 * time.Second, 18 * time.Second, 30 * time.Second, false},
+		{chatJSON, 2 * time.Second, 18 * time.Second, 60 * time.Second, true},
+		{chatStream, 500 * time.Millisecond, 4 * time.Second, 5 * time.Second, false},
+		{chatStream, 500 * time.Millisecond, 4 * time.Second, 10 * time.Second, true},
+	} {
+		bubble(t, fmt.Sprintf("%v or %v within %v, backed %v", tt.short, tt.long, tt.deadline, tt.backed), func(t *testing.T) {
+			base := newHosts(gives(200, asStream, wholeStream))
+			opts := []Option{WithEndpoints(at("a")...)}
+			if tt.backed {
+				opts = append(opts, WithBackup(at("b")...))
+			}
+			rt := over(t, base, opts...)
+			n := 0
+			base.set("a", func(req *http.Request) (*http.Response, error) {
+				if n++; n%2 == 0 {
+					elapse(tt.long)
+				} else {
+					elapse(tt.short)
+				}
+				if tt.ask == chatJSON {
+					return answer(200, asJSON, goodJSON), nil
+				}
+				return answer(200, asStream, wholeStream), nil
+			})
+			call := func() {
+				ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
+				defer cancel()
+				asks(ctx, rt, tt.ask)
+			}
+			for range 40 {
+				call()
+			}
+			usual := rt.tiers[0][0].circuits.known("m").latency(&look{stream: tt.ask == chatStream}).usual()
+			base.set("a", hanging)
+			asked := base.count("a")
+			for range 50 {
+				call()
+			}
+			if rt.Status().Endpoints[0].Circuits[0].State == "closed" {
+				t.Errorf("%v and %v in turn (usual: %v): after 50 deadlines of %v in a row (backed %v) the circuit is closed, the host asked %d times", tt.short, tt.long, usual, tt.deadline, tt.backed, base.count("a")-asked)
+			}
+		})
+	}
+}
+
+// A dead host that is probed by callers with little time stays shut out: its
+// pause grows.
+func TestCircuit_ProbesWithShortDeadlines(t *testing.T) {
+	for _, deadline := range []time.Duration{50 * time.Second, 20 * time.Second, 0} {
+		bubble(t, deadline.String(), func(t *testing.T) {
+			base := newHosts(gives(200, asStream, wholeStream))
+			base.set("a", refusing)
+			rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...))
+			for range 5 {
+				asks(t.Context(), rt, chatStream)
+			}
+			if state := rt.Status().Endpoints[0].Circuits[0].State; state != "open" {
+				t.Fatal(state)
+			}
+			base.set("a", hanging)
+			before := base.count("a")
+			var callers sync.WaitGroup
+			var worst atomic.Int64
+			for n := range 3600 { // a call a second, for an hour
+				callers.Go(func() {
+					elapse(time.Duration(n) * time.Second)
+					ctx := t.Context()
+					if deadline > 0 {
+						var cancel context.CancelFunc
+						ctx, cancel = context.WithTimeout(ctx, deadline)
+						defer cancel()
+					}
+					start := time.Now()
+					asks(ctx, rt, chatStream)
+					if time.Since(start) > 10*time.Second {
+						worst.Add(1)
+					}
+				})
+			}
+			callers.Wait()
+			if n := base.count("a") - before; n > 720 { // one for each 5s of OpenFor
+				t.Errorf("deadline %v: in an hour, %d attempts at a dead host whose circuit was open, %d calls took longer than 10s", deadline, n, worst.Load())
+			}
+		})
+	}
+}
+
+// Calls that think take longer than those that do not: what is known of the one
+// says nothing of the other.
+func TestCircuit_ThinkingTakesLonger(t *testing.T) {
+	for _, stream := range []bool{false, true} {
+		bubble(t, fmt.Sprint("stream ", stream), func(t *testing.T) {
+			base := newHosts(func(req *http.Request) (*http.Response, error) {
+				body := req.Header.Get("X-Thinks")
+				d := time.Second
+				if body != "" {
+					d = 40 * time.Second
+				}
+				if err := sleep(req.Context(), d); err != nil {
+					return nil, err
+				}
+				if stream {
+					return answer(200, asStream, wholeStream), nil
+				}
+				return answer(200, asJSON, goodJSON), nil
+			})
+			rt := over(t, base, WithEndpoints(deepSeekAt("a")))
+			plain := chatJSON
+			if stream {
+				plain = chatStream
+			}
+			thinks := strings.Replace(plain, `"model":"m"`, `"model":"m","thinking":{"type":"enabled"}`, 1)
+			plain = strings.Replace(plain, `"model":"m"`, `"model":"m","thinking":{"type":"disabled"}`, 1)
+			for range 20 {
+				if got := asks(t.Context(), rt, plain); got.status() != 200 {
+					t.Fatal(got)
+				}
+			}
+			for range 6 {
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				asks(ctx, rt, thinks, with("X-Thinks", "1"))
+				cancel()
+			}
+			if c := rt.Status().Endpoints[0].Circuits[0]; c.State != "closed" {
+				t.Errorf("the circuit is %s for all, for calls that think for 40s had 20s", c.State)
+			}
+		})
+	}
+}
+
+// Those whose deadline a dead host had plenty of time for open its circuit, in
+// every form of a deadline.
+func TestCircuit_BlackHole(t *testing.T) {
+	for name, opts := range map[string][]Option{"plain": nil, "cache": {WithCache(CachePolicy{})}, "limit": {WithRateLimit(RatePolicy{InFlight: 10})}} {
+		for _, timeout := range []bool{false, true} {
+			bubble(t, fmt.Sprint(name, timeout), func(t *testing.T) {
+				base := newHosts(gives(200, asJSON, goodJSON))
+				rt := over(t, base, append(opts, WithEndpoints(at("a")...))...)
+				for n := range 20 {
+					asks(t.Context(), rt, question(n))
+				}
+				base.set("a", hanging)
+				for n := range 6 {
+					ctx, client := t.Context(), &http.Client{Transport: rt}
+					if timeout {
+						client.Timeout = 5 * time.Second
+					} else {
+						var cancel context.CancelFunc
+						ctx, cancel = context.WithTimeout(ctx, 5*time.Second)
+						defer cancel()
+					}
+					req, _ := post(ctx, "https://a", question(100+n))
+					if resp, err := client.Do(req); err == nil {
+						resp.Body.Close()
+					}
+				}
+				synctest.Wait()
+				if state := rt.Status().Endpoints[0].Circuits[0].State; state == "closed" {
+					t.Errorf("the circuit is %s", state)
+				}
+			})
+		}
 	}
 }

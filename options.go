@@ -104,7 +104,7 @@ func (c *config) keysMissing() (errs []error) {
 			u, _ := url.Parse(e.URL)
 			at, _ := originOf(u)
 			first := i == 0 && j == 0
-			if !first && !asked[at] && !e.Keyless && e.Rewrite == nil && e.APIKey == "" && !hasCredential(e.Header) {
+			if !first && !asked[at] && !e.Keyless && e.Rewrite == nil && e.APIKey == "" && !mayHaveKey(e.Header) {
 				errs = append(errs, fmt.Errorf("breakwater: %s: endpoint %q has no APIKey, and nobody else's key may go there: set APIKey or Header, or Keyless for a host that wants none", option, e.Name))
 			}
 			if i == 0 {

@@ -317,3 +317,15 @@ func TestKeyless_RefusedIsLoud(t *testing.T) {
 		}
 	})
 }
+
+// A key in a header of another name is a key.
+func TestKeyless_KeyInAnotherHeader(t *testing.T) {
+	for _, name := range []string{"X-Goog-Api-Key", "Ocp-Apim-Subscription-Key", "Cookie", "X-Auth-Token"} {
+		if _, err := New(WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", Header: http.Header{name: {"sk-b"}}})); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := New(WithEndpoints(Endpoint{Name: "b", URL: "http://b", Header: http.Header{name: {"sk-b"}}})); err == nil {
+			t.Errorf("%s: it may go over plain http", name)
+		}
+	}
+}

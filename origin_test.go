@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 // A dialed is a base that notes where net/http really dials for each request,
@@ -169,4 +170,18 @@ func TestOrigin_NamesThatAreNotASCII(t *testing.T) {
 	if _, err := New(WithEndpoints(Endpoint{URL: "https://\u0378.example"})); err == nil || !strings.Contains(err.Error(), "no ASCII form") {
 		t.Errorf("New with a host that has no ASCII form: %v, want an error that says so", err)
 	}
+}
+
+// A host whose name is not ASCII, and that is down, is failed over from.
+func TestOrigin_UnicodeHostThatIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		base.set("xn--bcher-kva.example", refusing)
+		rt := over(t, base, WithEndpoints(Endpoint{Name: "a", URL: "https://b\u00fccher.example/v1", APIKey: "sk-a"}), WithBackup(at("b")...))
+		req, _ := post(t.Context(), "https://b\u00fccher.example/v1", chatJSON)
+		resp, err := rt.RoundTrip(req)
+		if err != nil || resp.StatusCode != 200 {
+			t.Errorf("got %v, %v, want the backup's answer", resp, err)
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -521,5 +522,36 @@ func TestRecoveredPausesAreForgotten(t *testing.T) {
 	}
 	if ps.recovered(key, now.Add(time.Hour)); ps.any() {
 		t.Error("a pause that is over is kept behind a recovery")
+	}
+}
+
+// The words of one credential are told to no other, whatever it is.
+func TestPause_WordsOfAnotherCredential(t *testing.T) {
+	for name, as := range map[string]func(*http.Request, string){
+		"Authorization":       func(req *http.Request, who string) { req.Header.Set("Authorization", "Bearer "+who) },
+		"X-Goog-Api-Key":      func(req *http.Request, who string) { req.Header.Set("X-Goog-Api-Key", who) },
+		"Cookie":              func(req *http.Request, who string) { req.Header.Set("Cookie", "session="+who) },
+		"Proxy-Authorization": func(req *http.Request, who string) { req.Header.Set("Proxy-Authorization", "Basic "+who) },
+		"query":               func(req *http.Request, who string) { req.URL.RawQuery = "key=" + who },
+		"userinfo":            func(req *http.Request, who string) { req.URL.User = url.UserPassword(who, "x") },
+	} {
+		for _, status := range []int{429, 503} {
+			bubble(t, fmt.Sprint(name, status), func(t *testing.T) {
+				base := newHosts(func(req *http.Request) (*http.Response, error) {
+					if strings.Contains(fmt.Sprint(req.URL, req.Header, req.URL.User.String()), "tenant-one") {
+						return gives(status, asJSON, `{"error":{"message":"tenant one's own words"}}`, "Retry-After", "120")(req)
+					}
+					return answer(200, asJSON, goodJSON), nil
+				})
+				rt := over(t, base)
+				who := func(w string) func(*http.Request) {
+					return func(req *http.Request) { req.Header.Del("Authorization"); as(req, w) }
+				}
+				asks(t.Context(), rt, chatJSON, who("tenant-one"))
+				if got := asks(t.Context(), rt, chatJSON, who("tenant-two")); got.status() != 200 {
+					t.Errorf("%s, %d: the other tenant got %v", name, status, got)
+				}
+			})
+		}
 	}
 }

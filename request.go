@@ -38,6 +38,18 @@ type look struct {
 	prefix         bool // its last message is the beginning of the answer
 }
 
+// thinkingMode is 0 where the call does not say whether to think, else 1 or 2:
+// no, yes. What thinks takes longer.
+func (l *look) thinkingMode() int {
+	switch {
+	case l.thinking:
+		return 2
+	case l.thinkingIn != thinkingUnknown:
+		return 1
+	}
+	return 0
+}
+
 // A span is a part of a body.
 type span struct{ from, to int }
 

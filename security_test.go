@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
+	"golang.org/x/net/http/httpproxy"
 )
 
 // Invariant 8: a key reaches its own endpoint's origin only, whatever the
@@ -207,5 +210,34 @@ func TestNetworkErrorsAreNotQuoted(t *testing.T) {
 				t.Errorf("%v hides what it is", trail.Attempts()[0].Err)
 			}
 		}
+	}
+}
+
+// A key that is let over plain http, because its host is this machine, does not
+// go to a proxy.
+func TestLoopbackNamesPassTheProxyBy(t *testing.T) {
+	for _, host := range []string{"localhost", "127.0.0.1", "localhost.", "ollama.localhost"} {
+		t.Run(host, func(t *testing.T) {
+			var key string
+			proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				key = r.Header.Get("Authorization")
+				io.WriteString(w, goodJSON)
+			}))
+			defer proxy.Close()
+			find := (&httpproxy.Config{HTTPProxy: proxy.URL}).ProxyFunc() // as http.ProxyFromEnvironment
+			base := &http.Transport{Proxy: butForLoopback(func(req *http.Request) (*url.URL, error) { return find(req.URL) })}
+			rt, err := New(WithBase(base), once, WithEndpoints(Endpoint{Name: "a", URL: "http://" + host + ":9/v1", APIKey: "sk-own"}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rt.Close()
+			req, _ := post(t.Context(), "http://"+host+":9/v1", chatJSON)
+			if resp, err := rt.RoundTrip(req); err == nil {
+				resp.Body.Close()
+			}
+			if key != "" {
+				t.Errorf("the proxy saw the key %q in plain text", key)
+			}
+		})
 	}
 }

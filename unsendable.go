@@ -21,10 +21,14 @@ func unsendable(req *http.Request, err error) error {
 	switch scheme := req.URL.Scheme; {
 	case scheme != "http" && scheme != "https" && strings.Contains(text, "scheme"):
 		return fmt.Errorf("breakwater: the base cannot send to a URL of scheme %q", scheme)
-	case req.Host != "" && !httpguts.ValidHostHeader(req.Host):
+	case !validHost(req.Host):
 		return ownError("the request's Host is no valid host")
 	case strings.ContainsFunc(req.URL.RequestURI(), isControl):
 		return ownError("the request's URL has a control character in it")
+	case strings.Contains(text, "invalid request :path"):
+		return ownError("the request's path does not begin with a slash")
+	case strings.Contains(text, "header list larger"): // RFC 9113, 6.5.2, SETTINGS_MAX_HEADER_LIST_SIZE
+		return ownError("the request's headers are larger than the host takes")
 	}
 	// RFC 9113, section 8.2.2: HTTP/2 has no such fields.
 	for _, name := range [...]string{"Upgrade", "Connection", "Transfer-Encoding", "Trailer"} {
@@ -33,6 +37,12 @@ func unsendable(req *http.Request, err error) error {
 		}
 	}
 	return nil
+}
+
+// validHost reports whether net/http would send a Host.
+func validHost(host string) bool {
+	host, err := httpguts.PunycodeHostPort(host)
+	return err == nil && httpguts.ValidHostHeader(host)
 }
 
 // checkHeader reports what keeps any transport from sending a header: a name

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 )
 
 // What no transport can send is the caller's error, told once: no try more, no
@@ -151,5 +152,96 @@ func TestUnsendable_HeadersOfEndpoints(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: New says %v, want %s", name, err, want)
 		}
+	}
+}
+
+// What an endpoint's own Rewrite makes unsendable is not the caller's mistake.
+func TestUnsendable_ByRewrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newHosts(gives(200, asJSON, goodJSON))
+		base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			if err := checkHeader(req.Header); err != nil { // as net/http
+				return nil, fmt.Errorf("net/http: invalid header field value for %q", "Authorization")
+			}
+			return server.RoundTrip(req)
+		})
+		a := Endpoint{Name: "a", URL: "https://a", Rewrite: func(req *http.Request) error {
+			req.Header.Set("Authorization", "Bearer token-from-a-file\n")
+			return nil
+		}}
+		rt := over(t, base, WithEndpoints(a), WithBackup(at("b")...))
+		if got := asks(t.Context(), rt, chatJSON); got.status() != 200 {
+			t.Errorf("got %v, want the backup's answer", got)
+		}
+	})
+}
+
+// A key that cannot be sent is an error of New.
+func TestUnsendable_Keys(t *testing.T) {
+	for _, key := range []string{"sk-\x01", "sk-\x7f", "\x1b[200~sk-pasted\x1b[201~"} {
+		rt, err := New(WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: key}), WithBackup(at("b")...), WithBase(&http.Transport{}))
+		if err == nil {
+			t.Errorf("New takes the key %q", key)
+			if err := checkHeader(http.Header{"Authorization": {"Bearer " + key}}); err != nil {
+				t.Log("and every call will end in:", err)
+			}
+			rt.Close()
+		}
+	}
+}
+
+// What HTTP/2 does not send is tried once, or is sent in another way.
+func TestUnsendable_OverHTTP2(t *testing.T) {
+	var asked atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Content-Type", asJSON)
+		io.WriteString(w, goodJSON)
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	for name, edit := range map[string]func(*http.Request){
+		"path with no slash": func(req *http.Request) { req.URL.Path = "v1/chat/completions" },
+		"TE":                 func(req *http.Request) { req.Header.Set("Te", "gzip") },
+		"Keep-Alive":         func(req *http.Request) { req.Header.Set("Keep-Alive", "1") },
+		"Proxy-Connection":   func(req *http.Request) { req.Header.Set("Proxy-Connection", "close") },
+		"Content-Length":     func(req *http.Request) { req.Header.Set("Content-Length", "x") },
+		"Expect":             func(req *http.Request) { req.Header.Set("Expect", "200-ok") },
+		"Host":               func(req *http.Request) { req.Host = "a b" },
+		"TransferEncoding":   func(req *http.Request) { req.TransferEncoding = []string{"gzip"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			rt, err := New(WithBase(server.Client().Transport))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rt.Close()
+			asked.Store(0)
+			tries := 0
+			var last string
+			for range 3 {
+				trail := &Trail{}
+				req, _ := post(WithCall(t.Context(), Call{Trail: trail}), server.URL+"/v1", chatJSON)
+				edit(req)
+				resp, err := rt.RoundTrip(req)
+				if err == nil {
+					resp.Body.Close()
+					last = resp.Status
+				} else {
+					last = err.Error()
+				}
+				tries += len(trail.Attempts())
+			}
+			if asked.Load() == 0 && tries > 3 {
+				t.Errorf("%d attempts of 3 calls that no transport sends; the last got %s", tries, last)
+			}
+			req, _ := post(t.Context(), server.URL+"/v1", chatJSON)
+			resp, err := rt.RoundTrip(req)
+			if err != nil || resp.StatusCode != 200 {
+				t.Fatalf("the next call got %v, %v", resp, err)
+			}
+			resp.Body.Close()
+		})
 	}
 }

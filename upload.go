@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // This file reads the caller's own request body, which is the caller's code: it
@@ -96,15 +97,17 @@ var (
 // on: the base closes it, and the end of the attempt in case the base did not.
 type upload struct {
 	io.Reader
-	size  int64 // that it is said to have; 0 or negative: unknown
-	body  *onceCloser
-	reads *reads // of a body that may block; nil: it does not
+	size   int64 // that it is said to have; 0 or negative: unknown
+	body   *onceCloser
+	ctx    context.Context
+	reads  *reads // of a body that may block; nil: it does not
+	closed atomic.Bool
 }
 
 // newUpload streams on a body, of which begun was read before. Its reads end
 // with ctx at the latest.
 func newUpload(ctx context.Context, begun []byte, body io.ReadCloser, size int64) *upload {
-	u := &upload{Reader: &progress{Reader: body}, size: size, body: &onceCloser{ReadCloser: body}}
+	u := &upload{Reader: &progress{Reader: body}, size: size, body: &onceCloser{ReadCloser: body}, ctx: ctx}
 	if ctx.Done() != nil && !inMemory(body) {
 		u.reads = newReads(ctx, u.Reader)
 		u.Reader = u.reads
@@ -156,14 +159,39 @@ func (r *reads) stop() {
 // Close closes the body. Where that may wait for a read that blocks, nobody
 // waits for it.
 func (u *upload) Close() error {
-	if u.reads != nil {
-		u.reads.stop()
-		if u.reads.busy.Load() {
-			go apart(func() { u.body.Close() })()
-			return nil
-		}
+	u.closed.Store(true)
+	if u.reads == nil {
+		return u.body.Close()
 	}
-	return u.body.Close()
+	u.reads.stop()
+	if u.reads.busy.Load() {
+		go apart(func() { u.body.Close() })()
+		return nil
+	}
+	return closeWithin(u.ctx, u.body)
+}
+
+// closeWithin closes a caller's body, and waits for that until ctx is over and
+// a moment longer.
+func closeWithin(ctx context.Context, body io.ReadCloser) error {
+	if inMemory(body) {
+		return body.Close()
+	}
+	done := make(chan error, 1)
+	go apart(func() { done <- body.Close() })()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(leaveWait)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return context.Cause(ctx)
+	}
 }
 
 // A streamedBody is an upload as the base reads it.
@@ -180,7 +208,9 @@ func (b *streamedBody) Read(p []byte) (int, error) {
 	n, err := b.upload.Read(p)
 	b.read += int64(n)
 	own := err
-	if own == nil || own == io.EOF {
+	if b.closed.Load() { // the base wants no more of it, as where a host refuses early
+		own = nil
+	} else if own == nil || own == io.EOF {
 		own = nil
 		if b.size > 0 && (b.read > b.size || err == io.EOF && b.read < b.size) {
 			own = errLength
