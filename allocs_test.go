@@ -3,10 +3,7 @@
 package breakwater
 
 import (
-	"bytes"
 	"context"
-	"io"
-	"net/http"
 	"testing"
 	"unsafe"
 )
@@ -18,17 +15,7 @@ func TestAllocations(t *testing.T) {
 	defer cancel()
 	plain := func(opts ...Option) func() {
 		rt := transport(t, opts...)
-		return func() {
-			req, _ := http.NewRequestWithContext(ctx, http.MethodPost, "https://api.deepseek.com/chat/completions", bytes.NewReader(chat2K))
-			req.Header.Set("Authorization", "Bearer sk-caller")
-			req.Header.Set("Content-Type", "application/json")
-			resp, err := rt.RoundTrip(req)
-			if err != nil || resp.StatusCode != 200 {
-				t.Fatal(resp, err)
-			}
-			io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-		}
+		return func() { roundTrip(t, ctx, rt, chat2K) }
 	}
 	base := WithBase(memoryBase("application/json", goodJSON))
 	for name, tt := range map[string]struct {

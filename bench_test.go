@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -44,16 +45,21 @@ func roundTrips(b *testing.B, rt http.RoundTripper, body []byte) {
 	b.Helper()
 	b.ReportAllocs()
 	for b.Loop() {
-		req, _ := http.NewRequest(http.MethodPost, "https://api.deepseek.com/chat/completions", bytes.NewReader(body))
-		req.Header.Set("Authorization", "Bearer sk-caller")
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := rt.RoundTrip(req)
-		if err != nil || resp.StatusCode != 200 {
-			b.Fatal(resp, err)
-		}
-		io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
+		roundTrip(b, context.Background(), rt, body)
 	}
+}
+
+// roundTrip asks once and reads the answer.
+func roundTrip(b testing.TB, ctx context.Context, rt http.RoundTripper, body []byte) {
+	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, "https://api.deepseek.com/chat/completions", bytes.NewReader(body))
+	req.Header.Set("Authorization", "Bearer sk-caller")
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := rt.RoundTrip(req)
+	if err != nil || resp.StatusCode != 200 {
+		b.Fatal(resp, err)
+	}
+	io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
 }
 
 func transport(b testing.TB, opts ...Option) *Transport {
