@@ -187,7 +187,7 @@ func (p *passage) mayHave(f *flight) bool {
 	switch {
 	case slices.Contains(p.vain, f), f.isAnswered() && !f.suits(c):
 		return false
-	case len(p.vain) > 0:
+	case p.again:
 		return f.form == c.form() && f.call.attempts() >= c.attempts() && f.isOf(c)
 	}
 	return true
