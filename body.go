@@ -44,7 +44,7 @@ type streamBody struct {
 	eof   error      // what the source ended in
 	err   error      // what the caller gets after out
 	open  bool       // what has been handed over ends within a block of lines
-	frame []byte     // the error event it ended in, if a rescuer is to tell it
+	frame []byte     // the host's error event that it ended in
 	done  bool       // the terminator came
 	keeps *recorder
 	leave func() bool // stops watching for the caller's cancel
@@ -196,6 +196,8 @@ func (b *streamBody) advance() {
 	case err != nil:
 		b.breaks(err)
 		return
+	case was && says == wire.Failure: // passed on as it came, to whom it was said to
+		b.keeps.narrow(itsOwn)
 	case was:
 		b.done = b.done || says == wire.Done
 	case says == wire.Malformed:
@@ -206,11 +208,7 @@ func (b *streamBody) advance() {
 		return
 	case says == wire.Failure:
 		// SDKs that know error frames show its message; the others get the error behind it.
-		if b.rescuable {
-			b.frame = bytes.Clone(ev.Raw)
-		} else {
-			b.out = ev.Raw
-		}
+		b.frame = bytes.Clone(ev.Raw)
 		b.finish(ClassBadResponse, fmt.Errorf("%w: error inside the stream", ErrBadResponse))
 		return
 	case says == wire.Done:
@@ -251,8 +249,12 @@ func (b *streamBody) breaks(err error) {
 // finish ends the exchange and sets what the caller reads after out.
 func (b *streamBody) finish(class Class, err error) {
 	b.err = err
-	if c := b.attempt.call; c.t.config.stream.ErrorFrames && !b.rescuable && len(b.out) == 0 && broke(err) {
-		b.out = c.errorFrame(err, b.open)
+	switch {
+	case b.rescuable || !broke(err):
+	case b.keeps != nil: // a flight tells it to each of its sharers
+		b.keeps.fails(b.frame)
+	default:
+		b.out = b.attempt.call.lastEvent(b.frame, err, b.open)
 	}
 	if err == io.EOF {
 		err = nil

@@ -78,17 +78,17 @@ type cache struct {
 	store  *stockroom
 	counts struct{ hits, misses, stale, shared, stores atomic.Int64 }
 
-	mu       sync.Mutex              // guards what follows
-	flights  map[flightKey][]*flight // the youngest last
-	renewals int                     // under way
-	probing  *flight                 // the latest renewal that looks whether an endpoint is back
-	probed   time.Time               // when it began
-	lookIn   time.Duration           // another may look, if that one hangs
+	mu       sync.Mutex // guards what follows
+	flights  map[key.Key]*underWay
+	renewals int           // under way
+	probing  *flight       // the latest renewal that looks whether an endpoint is back
+	probed   time.Time     // when it began
+	lookIn   time.Duration // another may look, if that one hangs
 }
 
 func newCache(t *Transport, p CachePolicy) *cache {
 	return &cache{
-		t: t, policy: p, store: newStockroom(t, p.Store), flights: make(map[flightKey][]*flight),
+		t: t, policy: p, store: newStockroom(t, p.Store), flights: make(map[key.Key]*underWay),
 		kept: shelf.New[key.Key, *entry, *look](p.MaxEntries, p.MaxBytes),
 	}
 }
@@ -176,22 +176,21 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 	}
 	p := &passage{cache: k, call: c, wish: w, seen: e, next: next}
 	defer p.leave()
-	if !p.board(c.NoShare || w.noCache || c.nested) { // who waits for itself waits for ever
-		return nil, nil, false
-	}
-	if p.in[0].flight.renews && c.spare { // what is renewed is good enough meanwhile
-		if resp := standIn(); resp != nil {
-			return resp, nil, true
+	p.alone = c.NoShare || w.noCache || c.nested // who waits for itself waits for ever
+	var resp *http.Response
+	var err error
+	for ok := false; !ok; {
+		if !p.board() {
+			return nil, nil, false
 		}
-	}
-	resp, err, ok := p.await()
-	if !ok && !p.kept { // what came was others': this one asks by itself
-		p.late = nil
-		p.lead(k.newFlight(c, p.until, false).leader)
-		resp, err, ok = p.await()
-	}
-	if !ok {
-		return nil, nil, false
+		if p.in[0].flight.renews && c.spare { // what is renewed is good enough meanwhile
+			if resp := standIn(); resp != nil {
+				return resp, nil, true
+			}
+		}
+		if resp, err, ok = p.await(); !ok && p.kept {
+			return nil, nil, false
+		}
 	}
 	if p.shares() {
 		if !p.asked {

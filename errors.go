@@ -256,6 +256,21 @@ func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.
 	return resp
 }
 
+// lastEvent is what a caller's stream that broke off in err ends with: what the
+// host said of it or, where ErrorFrames is on, an event of ours; open: behind what
+// ends within a block of lines.
+func (c *call) lastEvent(said []byte, err error, open bool) []byte {
+	switch {
+	case len(said) > 0 && open:
+		return append([]byte("\n\n"), said...)
+	case len(said) > 0:
+		return said
+	case c.t.config.stream.ErrorFrames && broke(err):
+		return c.errorFrame(err, open)
+	}
+	return nil
+}
+
 // errorFrame is the event that tells what a stream broke off in; open: behind
 // what ends within a block of lines.
 func (c *call) errorFrame(err error, open bool) []byte {

@@ -34,13 +34,13 @@ type flight struct {
 	flown  atomic.Bool // somebody makes the call, or has made known that nobody will
 
 	// Guarded by the cache's mu.
-	closed bool          // nobody joins it any more
-	passed chan struct{} // closed, and made anew, when another for the same has more to give
+	closed bool      // nobody joins it any more
+	among  *underWay // the flights it is listed with; nil: it is listed nowhere
 
 	answered chan struct{} // closed when what follows is known
 	resp     *http.Response
 	streams  bool // what came is a stream
-	judged   bool // it is an answer
+	judged   bool // it is an answer: else it may be what was said to one credential
 	whole    bool // the answer came in one piece, into data
 	err      error
 	panicked any
@@ -65,6 +65,14 @@ type flight struct {
 	complete int64 // how many bytes the whole answer has; 0: not known yet
 	over     bool  // too large to be kept from its beginning
 	end      error // what the body ended in
+	reach    reach // how far it may go, as known when the latest of data came
+}
+
+// An underWay is what is under way for the same: the flights, and how those who
+// wait in them hear of others than their own.
+type underWay struct {
+	flights []*flight     // the youngest last
+	news    chan struct{} // closed when one has more to give; nil: nobody waits for that
 }
 
 // A form is how a call wants its answer.
@@ -112,13 +120,6 @@ func (f form) given(streamed bool) bool {
 	return f != formJSON
 }
 
-type flightKey struct {
-	key  key.Key
-	form form
-}
-
-func (f *flight) id() flightKey { return flightKey{f.key, f.form} }
-
 // sharedBytes bounds what is held of one answer, for those who share it or to
 // be kept.
 func (k *cache) sharedBytes() int64 {
@@ -136,8 +137,25 @@ const (
 // leadLocked readies a flight of the caller's that others may join.
 func (p *passage) leadLocked() *sharer {
 	f := p.cache.newFlight(p.call, p.until, false)
-	p.cache.flights[f.id()] = append(p.cache.flights[f.id()], f)
+	p.cache.listLocked(f)
 	return f.leader
+}
+
+// listLocked has others find the flight.
+func (k *cache) listLocked(f *flight) {
+	if k.flights[f.key] == nil {
+		k.flights[f.key] = &underWay{}
+	}
+	f.among = k.flights[f.key]
+	f.among.flights = append(f.among.flights, f)
+}
+
+// flightsLocked are the listed flights for the same.
+func (k *cache) flightsLocked(key key.Key) []*flight {
+	if all := k.flights[key]; all != nil {
+		return all.flights
+	}
+	return nil
 }
 
 // joinLocked has the call share a flight for the same, if there is one that it
@@ -145,10 +163,11 @@ func (p *passage) leadLocked() *sharer {
 // youngest that has answered, or the youngest that has not.
 func (p *passage) joinLocked(answered bool) *sharer {
 	c, now := p.call, time.Now()
+	flights := p.cache.flightsLocked(c.sought.key)
 	for _, form := range c.sharedForms() {
-		for _, f := range slices.Backward(p.cache.flights[flightKey{c.sought.key, form}]) {
+		for _, f := range slices.Backward(flights) {
 			isIn := slices.ContainsFunc(p.in, func(s *sharer) bool { return s.flight == f })
-			if f.closed || isIn || f.isAnswered() != answered || f.quiet(now) >= p.lockAgeLocked(f) {
+			if f.form != form || f.closed || isIn || f.isAnswered() != answered || !p.mayHave(f) || f.quiet(now) >= p.lockAgeLocked(f) {
 				continue
 			}
 			if s := f.join(c, p.until); s != nil {
@@ -159,14 +178,30 @@ func (p *passage) joinLocked(answered bool) *sharer {
 	return nil
 }
 
+// mayHave reports whether what comes in f may be the caller's, as far as that is
+// known. Who has waited in vain waits once more, where others of its kind do: a
+// failure will be its own, too, so that a host that is down gets one call of
+// each kind, and nobody waits for one after the other.
+func (p *passage) mayHave(f *flight) bool {
+	c := p.call
+	switch {
+	case slices.Contains(p.vain, f), f.isAnswered() && !f.suits(c):
+		return false
+	case p.again:
+		return f.form == c.form() && f.call.attempts() >= c.attempts() && f.isOf(c)
+	}
+	return true
+}
+
 // oldestLocked has the call share the oldest flight for the same that has not
 // answered, beside its own. What takes longer than any who ask have time for is
 // so kept up by all of them in turn, for as long as it may show nothing.
 func (p *passage) oldestLocked(own *flight) *sharer {
 	now := time.Now()
+	flights := p.cache.flightsLocked(p.call.sought.key)
 	for _, form := range p.call.sharedForms() {
-		for _, f := range p.cache.flights[flightKey{p.call.sought.key, form}] {
-			if f != own && !f.closed && !f.isAnswered() && f.quiet(now) < f.patience() {
+		for _, f := range flights {
+			if f.form == form && f != own && !f.closed && !f.isAnswered() && p.mayHave(f) && f.quiet(now) < f.patience() {
 				return f.join(p.call, p.until)
 			}
 		}
@@ -179,7 +214,7 @@ const (
 	// little time who comes has left: a host that is down gets no more of a
 	// question than one call in that time.
 	minLockAge = time.Second
-	// maxHurried is how many flights for the same there may be at once for the
+	// maxHurried is how many flights for the same may be unanswered at once for the
 	// sake of callers with little time. Beyond that, only the clocks count.
 	maxHurried = 6
 )
@@ -190,7 +225,16 @@ const (
 // proxy_cache_lock_timeout.
 func (p *passage) lockAgeLocked(f *flight) time.Duration {
 	age := f.patience()
-	if !p.until.IsZero() && len(p.cache.flights[f.id()]) < maxHurried {
+	if p.until.IsZero() {
+		return age
+	}
+	open := 0
+	for _, other := range p.cache.flightsLocked(f.key) {
+		if other.form == f.form && !other.closed && !other.isAnswered() && !other.isEmpty() {
+			open++
+		}
+	}
+	if open < maxHurried {
 		age = min(age, max(p.until.Sub(p.began)/2, minLockAge))
 	}
 	return age
@@ -249,28 +293,26 @@ func (k *cache) remove(f *flight) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	f.closed = true
-	list := k.flights[f.id()]
-	if i := slices.Index(list, f); i >= 0 {
-		if list = slices.Delete(list, i, i+1); len(list) == 0 {
-			delete(k.flights, f.id())
-		} else {
-			k.flights[f.id()] = list
-		}
+	all := f.among
+	if all == nil {
+		return
+	}
+	if i := slices.Index(all.flights, f); i >= 0 {
+		all.flights = slices.Delete(all.flights, i, i+1)
+	}
+	if len(all.flights) == 0 && k.flights[f.key] == all {
+		delete(k.flights, f.key)
 	}
 }
 
-// overtakes tells who waits in other flights for the same, which have shown
-// nothing yet, that f has: its beginning, or all of it in memory.
+// overtakes tells all who wait for the same that f has more to give: its
+// beginning, or all of it in memory. Those who wait in f can take it by then.
 func (k *cache) overtakes(f *flight) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, form := range [...]form{formJSON, formStream, formStreamUsage, formUnclear} {
-		for _, other := range k.flights[flightKey{f.key, form}] {
-			if other != f && !other.isAnswered() {
-				close(other.passed)
-				other.passed = make(chan struct{})
-			}
-		}
+	if all := k.flights[f.key]; all != nil && all.news != nil {
+		close(all.news)
+		all.news = nil
 	}
 }
 
@@ -278,7 +320,7 @@ func (k *cache) overtakes(f *flight) {
 func (k *cache) newFlight(c *call, until time.Time, renews bool) *flight {
 	f := &flight{
 		cache: k, key: c.sought.key, form: c.form(), renews: renews, began: time.Now(),
-		answered: make(chan struct{}), passed: make(chan struct{}), sharers: make(map[*sharer]struct{}, 1),
+		answered: make(chan struct{}), sharers: make(map[*sharer]struct{}, 1),
 	}
 	f.more.L, f.want.L = &f.mu, &f.mu
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(c.Context))
@@ -387,7 +429,7 @@ func (f *flight) land(resp *http.Response, err error) {
 		f.mu.Unlock()
 		f.record.begin(f.call, resp)
 		f.streams = mediaType(resp.Header) == "text/event-stream" // as it says, where nobody looked
-		if f.record.goes() == nowhereElse {
+		if f.reach = f.record.goes(); f.reach == nowhereElse {
 			f.cache.forget(f)
 		}
 		switch b := resp.Body.(type) {
@@ -431,7 +473,7 @@ func (f *flight) settleLocked() {
 }
 
 func (f *flight) isSettledLocked() bool {
-	return f.over || f.complete > 0 || f.end != nil || !f.judged && f.isAnswered()
+	return f.over || f.complete > 0 || f.end != nil || f.reach == nowhereElse || !f.judged && f.isAnswered()
 }
 
 // pump brings in the rest of the body, as fast as somebody reads.
@@ -466,19 +508,27 @@ func (f *flight) wanted() bool {
 // take takes in n more bytes of the body, and what it ended in.
 func (f *flight) take(n int, err error) {
 	data := f.data[:len(f.data)+n] // nobody else writes it
+	kept := false
 	size, said, limit := f.record.size(), f.record.said(), f.cache.sharedBytes()
 	if size > f.base+int64(len(data)) {
 		size = 0 // its last bytes are still to come
 	}
 	if size > 0 && f.complete == 0 && f.base == 0 {
-		f.keep(data[:size])
+		kept = f.keep(data[:size])
 	}
+	reach := f.record.goes()
 	slides := f.complete == 0 && size == 0 && int64(len(data)) > limit
-	if slides {
+	if slides || reach > f.reach {
 		f.cache.forget(f)
+	}
+	if kept {
+		defer f.cache.overtakes(f)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if reach > f.reach {
+		f.narrowLocked(reach)
+	}
 	before := f.base + int64(len(f.data))
 	f.data, f.end, f.wanting = data, err, false
 	if said != f.said || !f.judged && n > 0 {
@@ -499,6 +549,18 @@ func (f *flight) take(n int, err error) {
 	f.more.Broadcast()
 }
 
+// narrowLocked has those who may have no more of the answer, by the word of
+// what it goes on with, read what came before that, and then an error.
+func (f *flight) narrowLocked(reach reach) {
+	f.reach = reach
+	for s := range f.sharers {
+		if s != f.leader && !f.suits(s.call) {
+			f.dropLocked(s, &brokenError{ErrTruncated, errNotShared}, f.data[s.from():])
+		}
+	}
+	f.empty = f.empty || len(f.sharers) == 0
+}
+
 // maxTail is how much may follow an answer before it is let go of.
 const maxTail = 64 << 10
 
@@ -512,7 +574,7 @@ func (f *flight) slideLocked(before, limit int64) {
 	alone := true // who is slow, for nobody keeps up
 	for s := range f.sharers {
 		if s.all {
-			f.dropLocked(s, &brokenError{ErrTruncated, errBehind})
+			f.dropLocked(s, &brokenError{ErrTruncated, errBehind}, nil)
 			continue
 		}
 		alone = alone && behind(s)
@@ -520,7 +582,7 @@ func (f *flight) slideLocked(before, limit int64) {
 	slowest := total
 	for s := range f.sharers {
 		if !alone && behind(s) {
-			f.dropLocked(s, &brokenError{ErrTruncated, errBehind})
+			f.dropLocked(s, &brokenError{ErrTruncated, errBehind}, s.restOfEvent())
 			continue
 		}
 		slowest = min(slowest, s.at)
@@ -532,19 +594,19 @@ func (f *flight) slideLocked(before, limit int64) {
 	}
 }
 
-// keep keeps the answer, if it is one to be kept.
-func (f *flight) keep(body []byte) {
+// keep keeps the answer, if it is one to be kept, and reports whether it did.
+func (f *flight) keep(body []byte) bool {
 	r := &f.record
 	if limit := f.cache.policy.MaxEntryBytes; !r.keepable() || limit > 0 && int64(len(body)) > limit {
-		return
+		return false
 	}
 	if !f.call.sound(body, f.streams) {
-		return
+		return false
 	}
 	e := f.entry(bytes.Clone(body))
 	e.Stored, e.Header, e.Endpoint = time.Now(), r.header, r.endpoint
 	f.cache.put(f.call, e)
-	f.cache.overtakes(f)
+	return true
 }
 
 // entry is the whole answer, to be given in either form.

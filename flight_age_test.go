@@ -512,3 +512,130 @@ func TestSharing_TheFirstAnswerIsEverybodys(t *testing.T) {
 		})
 	}
 }
+
+// Callers who may not have an answer share the next one, each kind its own, as
+// they shared the first: a host that is down gets no herd, and nobody waits for
+// one call after the other.
+func TestSharing_NoHerdBehindAFailure(t *testing.T) {
+	const callers = 200
+	usage := strings.Replace(chatStream, "{", `{"stream_options":{"include_usage":true},`, 1)
+	breaks := func(*http.Request) (*http.Response, error) {
+		return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event("1")), readerFunc(func([]byte) (int, error) {
+			elapse(time.Second)
+			return 0, errors.New("reset")
+		}))), nil
+	}
+	bearer := func(key string) func(*http.Request) { return with("Authorization", "Bearer "+key) }
+	hasOne := func(req *http.Request) { *req = *req.WithContext(WithCall(req.Context(), Call{Attempts: 1})) }
+	anybody := func(int) func(*http.Request) { return func(*http.Request) {} }
+	for _, tt := range []struct {
+		name        string
+		leads, asks string
+		leader      func(*http.Request)
+		follower    func(int) func(*http.Request)
+		first       handler // what the first request gets
+		status      int     // of the followers
+		most        int     // requests
+	}{
+		{"the leader's Attempts", chatJSON, chatJSON, hasOne, anybody, failing503, 503, 1 + 3},
+		{"the leader's credential", chatJSON, chatJSON, bearer("sk-alice"), func(int) func(*http.Request) { return bearer("sk-bob") }, failing503, 503, 3 + 3},
+		{"five credentials", chatJSON, chatJSON, bearer("sk-alice"), func(n int) func(*http.Request) { return bearer(fmt.Sprint("sk-", n%5)) }, failing503, 503, 3 + 5*3},
+		{"the leader's error in a stream", chatStream, chatStream, bearer("sk-alice"), func(int) func(*http.Request) { return bearer("sk-bob") },
+			gives(200, asStream, `data: {"error":{"code":401,"message":"no"}}`+"\n\n"), 503, 3 + 3},
+		{"JSON of a stream that breaks", usage, chatJSON, anybody(0), anybody, breaks, 503, 1 + 3},
+		{"JSON of a stream without usage", usage, chatJSON, anybody(0), anybody, gives(200, asStream, wholeStream), 200, 1 + 3}, // what is kept stands in,
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var sent atomic.Int32
+				base := newHosts(func(req *http.Request) (*http.Response, error) {
+					elapse(time.Second)
+					if sent.Add(1) == 1 {
+						return tt.first(req)
+					}
+					return failing503(req)
+				})
+				rt := over(t, base, noBreaker, WithRetry(RetryPolicy{Budget: 1000}), WithCache(teamPolicy()))
+				began := time.Now()
+				leader := calls(t, rt, tt.leads, tt.leader)
+				var all sync.WaitGroup
+				for n := range callers {
+					all.Go(func() {
+						if got := asks(t.Context(), rt, tt.asks, tt.follower(n)); got.status() != tt.status {
+							t.Errorf("a follower got %v, want %d", got, tt.status)
+						}
+					})
+				}
+				all.Wait()
+				if got, took := int(sent.Load()), time.Since(began); got > tt.most || took > 30*time.Second {
+					t.Errorf("the host got %d requests for %d callers, the last of whom heard after %v; want at most %d, and one wait behind the other", got, callers, took, tt.most)
+				}
+				leader.cancel()
+				synctest.Wait()
+				if left := stillHeld(rt); left != "" {
+					t.Errorf("got %s left, want nothing", left)
+				}
+			})
+		})
+	}
+}
+
+// Who waits in two calls that hang, one of them an answered stream, hears of a
+// third that has answered.
+func TestSharing_AThirdAnswerIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, opened := streams(t)
+		rt := over(t, base, noBreaker, WithCache(CachePolicy{TTL: time.Hour}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Stall: Off, Rescue: RescueOff}))
+		leader := calls(t, rt, chatStream)
+		f := <-opened
+		f.events <- event("1")
+		synctest.Wait()
+		waiting := calls(t, rt, chatJSON) // for all of it, without a deadline
+		base.set("a", hanging)
+		elapse(2 * time.Minute)
+		synctest.Wait()
+		if n := base.count(""); n != 2 {
+			t.Fatalf("%d requests: nothing is tested", n)
+		}
+		base.set("a", gives(200, asJSON, goodJSON))
+		elapse(10 * time.Minute)
+		third := calls(t, rt, chatJSON)
+		synctest.Wait()
+		if third.read.String() != goodJSON || waiting.read.String() != goodJSON {
+			t.Errorf("the third call read %q, who waits for the same %q, want the answer", third.read.String(), waiting.read.String())
+		}
+		leader.cancel()
+		waiting.cancel()
+		close(f.events)
+		synctest.Wait()
+		if left := stillHeld(rt); left != "" {
+			t.Errorf("got %s left, want nothing", left)
+		}
+	})
+}
+
+// Streams that have answered, and that nobody new joins, do not count among the
+// calls that are made for the sake of callers with little time.
+func TestSharing_StalledStreamsAreNotCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, opened := streams(t)
+		rt := over(t, base, noBreaker, WithCache(CachePolicy{TTL: time.Hour}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Stall: Off, Rescue: RescueOff}))
+		var patient []*caller
+		for range maxHurried {
+			patient = append(patient, calls(t, rt, chatStream))
+			f := <-opened
+			f.events <- event("1")
+			elapse(61 * time.Second)
+		}
+		host := &losing{lost: func(n int) bool { return n == 1 }}
+		base.set("a", host.do)
+		answered, slowest := crowd{bodies: []string{chatStream}, deadline: 5 * time.Second, callers: 60, every: time.Second}.ask(t, rt)
+		if answered < 60 || host.counts().sent > 2 {
+			t.Errorf("%d of 60 were answered, the slowest after %v, by %d more requests, want all, by 2", answered, slowest, host.counts().sent)
+		}
+		for _, c := range patient {
+			c.cancel()
+		}
+		synctest.Wait()
+	})
+}

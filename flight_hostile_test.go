@@ -581,3 +581,38 @@ func TestMiddlewareMayAskTwiceAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// A base whose body panics ends a shared stream for one reader in that panic,
+// and for the others in an error that is told in an event, too.
+func TestSharing_ErrorEventBehindAPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		base := newHosts(func(*http.Request) (*http.Response, error) {
+			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event("1")), readerFunc(func([]byte) (int, error) {
+				<-gate
+				panic("the body's")
+			}))), nil
+		})
+		rt := over(t, base, WithCache(CachePolicy{}), WithStream(StreamPolicy{ErrorFrames: true}))
+		var panics, told atomic.Int32
+		for range 3 {
+			go func() {
+				defer func() {
+					if recover() != nil {
+						panics.Add(1)
+					}
+				}()
+				got := asks(t.Context(), rt, chatStream)
+				if errors.Is(got.err, ErrTruncated) && got.body == event("1")+frameOf(opChat, "truncated") {
+					told.Add(1)
+				}
+			}()
+		}
+		synctest.Wait()
+		close(gate)
+		synctest.Wait()
+		if panics.Load() != 1 || told.Load() != 2 {
+			t.Errorf("%d of 3 readers panicked and %d were told, want 1 and 2", panics.Load(), told.Load())
+		}
+	})
+}

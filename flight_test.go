@@ -419,7 +419,7 @@ func TestSharingDeclined(t *testing.T) {
 }
 
 // What was said to one credential is not another's, though they share a scope:
-// an error, that is. It is asked again by who got none.
+// an error, that is. It is asked again for those who got none, once for each credential.
 func TestAnErrorOfOnesOwnIsNotShared(t *testing.T) {
 	refused := func(req *http.Request) (*http.Response, error) {
 		elapse(time.Second)
@@ -436,7 +436,7 @@ func TestAnErrorOfOnesOwnIsNotShared(t *testing.T) {
 		asked    int
 		opts     []Option
 	}{
-		{"a rejected key", refused, []string{"sk-bad", "sk-good", "sk-good"}, []int{401, 200, 200}, 3, nil},
+		{"a rejected key", refused, []string{"sk-bad", "sk-good", "sk-good"}, []int{401, 200, 200}, 2, nil},
 		{"a rejected key, the same", refused, []string{"sk-bad", "sk-bad"}, []int{401, 401}, 1, nil},
 		{"a refusal, the same caller", func(*http.Request) (*http.Response, error) {
 			elapse(time.Second)
@@ -937,5 +937,222 @@ func TestSharing_AttemptsAreEachCallersOwn(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// teamPolicy is a cache whose scope is several credentials'.
+func teamPolicy() CachePolicy {
+	return CachePolicy{TTL: time.Hour, Scope: func(*http.Request) string { return "team" }}
+}
+
+// Only what is judged an answer is everybody's in a scope. All else that comes
+// with a 200 may be an error that was said to one credential: it is shared by
+// callers of that one, and the others ask with their own.
+func TestSharing_OnlyAnswersAreTheScopes(t *testing.T) {
+	for _, tt := range []struct{ name, ask, contentType, text, packed string }{
+		{"a rejected key in a stream", chatStream, asStream, `data: {"error":{"type":"authentication_error","message":"no key of org-SECRET"}}` + "\n\n", ""},
+		{"a refusal in a stream", chatStream, asStream, `data: {"error":{"code":400,"message":"org-SECRET may not use this model"}}` + "\n\n", ""},
+		{"a refusal behind the role", chatStream, asStream, `data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}` + "\n\n" + `data: {"error":{"code":400,"message":"org-SECRET"}}` + "\n\n", ""},
+		{"an encoding that nobody asked for", chatJSON, asJSON, "packed org-SECRET", "br"},
+		{"the same, a stream", chatStream, asStream, "packed org-SECRET", "br"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(func(req *http.Request) (*http.Response, error) {
+					elapse(time.Second)
+					if req.Header.Get("Authorization") == "Bearer sk-alice" {
+						return gives(200, tt.contentType, tt.text, "Content-Encoding", tt.packed)(req)
+					}
+					if callOf(req.Context()).look.stream {
+						return answer(200, asStream, wholeStream), nil
+					}
+					return answer(200, asJSON, goodJSON), nil
+				})
+				rt := over(t, base, noBreaker, once, WithCache(teamPolicy()))
+				alice := calls(t, rt, tt.ask, with("Authorization", "Bearer sk-alice"))
+				same := calls(t, rt, tt.ask, with("Authorization", "Bearer sk-alice"))
+				bob := calls(t, rt, tt.ask, with("Authorization", "Bearer sk-bob"))
+				elapse(time.Minute)
+				synctest.Wait()
+				if !strings.Contains(alice.read.String(), "SECRET") || same.read.String() != alice.read.String() {
+					t.Errorf("who was told it read %q, another of its credential %q, want the host's words", alice.read.String(), same.read.String())
+				}
+				if got := bob.read.String(); strings.Contains(got, "SECRET") || !strings.Contains(got, "hi") || bob.ended != io.EOF || base.count("") != 2 {
+					t.Errorf("another credential read %q, %v, after %d attempts, want an answer of its own, by 2", got, bob.ended, base.count(""))
+				}
+			})
+		})
+	}
+}
+
+// The event that a host ends a shared stream with is for the credential that it
+// was said to. The others get the error and, with ErrorFrames, an event of ours.
+func TestSharing_ErrorEventsAreTheirCredentials(t *testing.T) {
+	for op, tt := range map[operation][2]string{
+		opChat:      {event("1"), `data: {"error":{"type":"rate_limit_error","message":"limit of org-SECRET"}}` + "\n\n"},
+		opMessages:  {pieces[13] + pieces[14], "event: error\n" + `data: {"type":"error","error":{"type":"rate_limit_error","message":"limit of org-SECRET"}}` + "\n\n"},
+		opResponses: {pieces[17] + pieces[18], "event: error\n" + `data: {"type":"error","code":"rate_limit_exceeded","message":"limit of org-SECRET","param":null}` + "\n\n"},
+	} {
+		for _, frames := range []bool{false, true} {
+			for _, rescue := range []Rescue{RescueOff, RescueContinue, RescueRestart} {
+				t.Run(fmt.Sprintf("%s/%v/%d", op, frames, rescue), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						base, opened := streams(t)
+						rt := over(t, base, noBreaker, once, WithCache(teamPolicy()), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{ErrorFrames: frames, Rescue: rescue}))
+						ask := func(key string) *caller {
+							return calls(t, rt, `{"model":"m","stream":true,"max_tokens":9,"messages":[{"role":"user","content":"a"}],"input":"a"}`, func(req *http.Request) {
+								req.URL.Path = "/v1" + string(op)
+								req.Header.Set("Authorization", "Bearer "+key)
+							})
+						}
+						alice := ask("sk-alice")
+						f := <-opened
+						f.events <- tt[0]
+						synctest.Wait()
+						same, bob := ask("sk-alice"), ask("sk-bob")
+						base.set("a", failing503)
+						f.events <- tt[1]
+						close(f.events)
+						elapse(time.Minute)
+						synctest.Wait()
+						ours := ""
+						if frames {
+							ours = frameOf(op, "bad_response")
+						}
+						for name, want := range map[*caller]string{alice: tt[0] + tt[1], same: tt[0] + tt[1], bob: tt[0] + ours} {
+							if got := name.read.String(); got != want || !errors.Is(name.ended, ErrBadResponse) {
+								t.Errorf("read %q, %v, want %q", got, name.ended, want)
+							}
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// Nor is an error event behind the last choice's end another's, and what it
+// stands in is not kept.
+func TestSharing_AnErrorEventBehindTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, opened := streams(t)
+		rt := over(t, base, WithCache(teamPolicy()))
+		alice := calls(t, rt, chatStream, with("Authorization", "Bearer sk-alice"))
+		bob := calls(t, rt, chatStream, with("Authorization", "Bearer sk-bob"))
+		f := <-opened
+		f.events <- event("1") + finishEvent
+		synctest.Wait()
+		f.events <- `data: {"error":{"message":"limit of org-SECRET"}}` + "\n\n" + doneEvent
+		close(f.events)
+		synctest.Wait()
+		if got := alice.read.String(); !strings.Contains(got, "SECRET") {
+			t.Errorf("who was told it read %q", got)
+		}
+		if got := bob.read.String(); got != event("1")+finishEvent {
+			t.Errorf("another credential read %q", got)
+		}
+		if n := rt.Status().Cache.Entries; n != 0 {
+			t.Errorf("%d are kept, want none", n)
+		}
+	})
+}
+
+// What a stream goes on with after a rescue goes as far as the rescue's answer
+// says: who may not have it reads what came before, and then an error.
+func TestSharing_ARescueThatIsNotToBeShared(t *testing.T) {
+	text := strings.Repeat("abcdefgh", 6)
+	for _, tt := range []struct {
+		control           string
+		same, other, JSON bool // may have it: one of the same credential, of another, who waits to have all of it as JSON
+	}{
+		{"", true, true, true}, {"no-store", false, false, false}, {"private", true, false, true},
+	} {
+		for _, frames := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/%v", tt.control, frames), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					gate := make(chan struct{})
+					base := newHosts(func(req *http.Request) (*http.Response, error) {
+						if !callOf(req.Context()).look.stream {
+							return answer(200, asJSON, goodJSON), nil
+						}
+						if req.URL.Host == "a" {
+							return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event(text)), readerFunc(func([]byte) (int, error) {
+								<-gate
+								return 0, errors.New("reset")
+							}))), nil
+						}
+						return gives(200, asStream, event("more words")+finishEvent+doneEvent, "Cache-Control", tt.control)(req)
+					})
+					rt := over(t, base, WithCache(teamPolicy()), WithEndpoints(deepSeekAt("a")), WithBackup(deepSeekAt("b")), WithStream(StreamPolicy{ErrorFrames: frames}))
+					alice := with("Authorization", "Bearer sk-alice")
+					leader, same, json := calls(t, rt, chatStream, alice), calls(t, rt, chatStream, alice), calls(t, rt, chatJSON, alice)
+					other := calls(t, rt, chatStream, with("Authorization", "Bearer sk-bob"))
+					close(gate)
+					elapse(time.Second)
+					synctest.Wait()
+					check := func(name string, c *caller, may bool) {
+						got := c.read.String()
+						ours := ""
+						if frames {
+							ours = frameOf(opChat, "truncated")
+						}
+						switch {
+						case may && (!strings.Contains(got, "more words") || c.ended != io.EOF):
+							t.Errorf("the %s read %q, %v, want all", name, got, c.ended)
+						case !may && (got != event(text)+ours || !errors.Is(c.ended, ErrTruncated)):
+							t.Errorf("the %s read %q, %v, want what came before, and ErrTruncated", name, got, c.ended)
+						}
+					}
+					check("leader", leader, true)
+					check("same", same, tt.same)
+					check("other", other, tt.other)
+					if got := json.read.String(); strings.Contains(got, "more words") != tt.JSON || json.ended != io.EOF {
+						t.Errorf("JSON: %q, %v", got, json.ended)
+					}
+					if left := stillHeld(rt); left != "" {
+						t.Errorf("got %s left, want nothing", left)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Who is cut off from a shared stream for being too far behind reads the rest of
+// the event it is in and, with ErrorFrames, the one that tells of it.
+func TestSharing_ErrorEventForWhoIsTooFarBehind(t *testing.T) {
+	for _, frames := range []bool{false, true} {
+		for _, read := range []int{10, len(event("1"))} {
+			synctest.Test(t, func(t *testing.T) {
+				base, opened := streams(t)
+				rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: 64 << 10}), WithStream(StreamPolicy{ErrorFrames: frames}))
+				fast := calls(t, rt, chatStream)
+				f := <-opened
+				f.events <- event("1")
+				synctest.Wait()
+				req, _ := post(t.Context(), "https://a", chatStream)
+				slow, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := make([]byte, read)
+				io.ReadFull(slow.Body, got)
+				for range 10 {
+					f.events <- event(strings.Repeat("x", 32<<10))
+					synctest.Wait()
+				}
+				rest, err := io.ReadAll(slow.Body)
+				want := event("1")
+				if frames {
+					want += frameOf(opChat, "truncated")
+				}
+				if got = append(got, rest...); string(got) != want || !errors.Is(err, ErrTruncated) || !errors.Is(err, errBehind) {
+					t.Errorf("the slow one read %q, %v, want %q and a typed error", got, err, want)
+				}
+				slow.Body.Close()
+				fast.cancel()
+				synctest.Wait()
+			})
+		}
 	}
 }

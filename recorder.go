@@ -18,6 +18,7 @@ type recorder struct {
 	whole    bool // and it is one to keep
 	endpoint string
 	usage    bool
+	failed   []byte // the host's event that the stream broke off in; nil: none
 }
 
 // A recorded body is a stream that has a recorder follow what its caller gets.
@@ -36,8 +37,16 @@ func (r *recorder) begin(c *call, resp *http.Response) {
 func (r *recorder) heed(h http.Header) {
 	if r != nil {
 		now, _ := reachOf(h, r.shared)
+		r.narrow(now)
+	}
+}
+
+// narrow notes that what comes, or what the answer goes on with, goes no further
+// than that.
+func (r *recorder) narrow(to reach) {
+	if r != nil {
 		r.mu.Lock()
-		r.reach = max(r.reach, now)
+		r.reach = max(r.reach, to)
 		r.mu.Unlock()
 	}
 }
@@ -82,6 +91,19 @@ func (r *recorder) keep(a *attempt) {
 	defer r.mu.Unlock()
 	r.done, r.endpoint, r.usage = true, a.endpoint.Name, a.answer.Usage.TotalTokens > 0
 	r.whole = a.answer.Finished() && !a.answer.Partial && a.answer.Spoke && r.header != nil && r.reach == everywhere
+}
+
+// fails notes the host's event that the stream breaks off in, for those whom it concerns.
+func (r *recorder) fails(event []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = event
+}
+
+func (r *recorder) failure() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed
 }
 
 func (r *recorder) keepable() bool {

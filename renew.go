@@ -26,13 +26,13 @@ const (
 func (k *cache) renew(c *call, next http.RoundTripper) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	id, now := flightKey{c.sought.key, c.form()}, time.Now()
-	underWay := func(f *flight) bool { return !f.closed && f.quiet(now) < f.patience() }
-	if k.renewals >= maxRenewals || slices.ContainsFunc(k.flights[id], underWay) {
+	form, now := c.form(), time.Now()
+	underWay := func(f *flight) bool { return f.form == form && !f.closed && f.quiet(now) < f.patience() }
+	if k.renewals >= maxRenewals || slices.ContainsFunc(k.flightsLocked(c.sought.key), underWay) {
 		return
 	}
 	if f := k.renewLocked(c, next); f != nil {
-		k.flights[id] = append(k.flights[id], f)
+		k.listLocked(f)
 	}
 }
 
@@ -74,7 +74,8 @@ func (k *cache) renewLocked(c *call, next http.RoundTripper) *flight {
 		defer time.AfterFunc(maxLook, over).Stop()
 		p := &passage{cache: k, call: again, gives: true, late: time.NewTimer(f.patience())}
 		defer p.leave()
-		p.enter(f.leader)
+		p.in = append(p.in, f.leader)
+		p.watch()
 		k.t.emit(again, Event{Kind: KindCacheRenew, Model: c.look.model})
 		go f.fly(next)
 		if resp, err, ok := p.await(); ok && err == nil {

@@ -296,12 +296,10 @@ func (r *rescuer) mend(err error) {
 	case c.Err() != nil:
 		r.out, r.err = nil, context.Cause(c)
 		return
-	case len(broken.frame) > 0:
-		if r.out = broken.frame; r.open {
-			r.out = append([]byte("\n\n"), r.out...)
-		}
-	case c.t.config.stream.ErrorFrames:
-		r.out = c.errorFrame(r.cause, r.open)
+	case r.keeps != nil: // a flight tells it to each of its sharers
+		r.keeps.fails(broken.frame)
+	default:
+		r.out = append(r.out, c.lastEvent(broken.frame, r.cause, r.open)...)
 	}
 }
 

@@ -1,12 +1,15 @@
 package breakwater
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/sse"
 )
 
 // A sharer is one caller of a flight, and the body of its response.
@@ -19,10 +22,15 @@ type sharer struct {
 	at   int64
 	all  bool // it waits for the whole answer
 	gone bool
-	err  error // what it reads from now on
+	open bool   // what it has read ends within a block of lines
+	last []byte // what it reads from now on
+	err  error  // behind that
 }
 
-var errBehind = errors.New("breakwater: too far behind the others who share the answer")
+var (
+	errBehind    = errors.New("breakwater: too far behind the others who share the answer")
+	errNotShared = errors.New("breakwater: what the answer goes on with is not to be shared")
+)
 
 func (f *flight) isAnswered() bool {
 	select {
@@ -45,12 +53,15 @@ type passage struct {
 	began time.Time
 	until time.Time // the caller's deadline; zero: there is none
 
-	room   [3]*sharer
-	in     []*sharer       // where it waits
-	passed <-chan struct{} // closed when another flight for the same has more to give
-	late   *time.Timer     // runs out when it may ask anew; nil: it may not
-	gives  bool            // up, where it could ask anew or go on elsewhere: a renewal, for which nobody waits
+	room  [3]*sharer
+	in    []*sharer       // where it waits
+	vain  []*flight       // where it has waited in vain: what came was others'
+	alone bool            // it shares nothing
+	news  <-chan struct{} // closed when another flight for the same has more to give
+	late  *time.Timer     // runs out when it may ask anew; nil: it may not
+	gives bool            // up, where it could ask anew or go on elsewhere: a renewal, for which nobody waits
 
+	again bool    // it has boarded after it had waited in vain
 	asked bool    // a call was made for it
 	kept  bool    // an answer has been kept that will do
 	taken *sharer // whose answer it has
@@ -58,13 +69,19 @@ type passage struct {
 }
 
 // board has the passage begin in a flight that is under way or in one of its
-// own; a private one, others do not join. It reports false if an answer has come
-// since the call looked.
-func (p *passage) board(private bool) bool {
+// own, which nobody joins if it is to be alone. It reports false if an answer
+// has come since the call looked.
+func (p *passage) board() bool {
 	k, c := p.cache, p.call
 	p.began, p.until = time.Now(), c.until() // the caller's own code, which must not run under a lock
-	if private {
-		p.lead(k.newFlight(c, p.until, false).leader)
+	p.stopTimer()
+	p.again = len(p.vain) > 0
+	if p.alone {
+		s := k.newFlight(c, p.until, false).leader
+		k.mu.Lock()
+		p.enterLocked(s)
+		k.mu.Unlock()
+		p.lead(s)
 		return true
 	}
 	k.mu.Lock()
@@ -73,10 +90,9 @@ func (p *passage) board(private bool) bool {
 		s = p.joinLocked(false)
 	}
 	if s != nil {
-		wait := p.lockAgeLocked(s.flight)
+		p.late = time.NewTimer(p.lockAgeLocked(s.flight))
+		p.enterLocked(s)
 		k.mu.Unlock()
-		p.enter(s)
-		p.late = time.NewTimer(wait)
 		return true
 	}
 	if e, ok := k.kept.Get(c.sought.key); ok && e != p.seen {
@@ -84,34 +100,43 @@ func (p *passage) board(private bool) bool {
 		return false
 	}
 	s = p.leadLocked()
-	oldest := p.oldestLocked(s.flight)
-	k.mu.Unlock()
-	if oldest != nil {
-		p.enter(oldest)
+	if oldest := p.oldestLocked(s.flight); oldest != nil {
+		p.enterLocked(oldest)
 	}
+	p.enterLocked(s)
+	k.mu.Unlock()
 	p.lead(s)
 	return true
 }
 
-// enter has the passage wait in one more flight.
-func (p *passage) enter(s *sharer) {
+// enterLocked has the passage wait in one more flight.
+func (p *passage) enterLocked(s *sharer) {
 	if p.in == nil {
 		p.in = p.room[:0]
 	}
 	p.in = append(p.in, s)
-	p.watch()
+	p.watchLocked()
 }
 
-// watch looks out for other flights that have more to give.
+// watchLocked looks out for other flights that have more to give.
+func (p *passage) watchLocked() {
+	p.news = nil
+	if all := p.in[0].flight.among; all != nil {
+		if all.news == nil {
+			all.news = make(chan struct{})
+		}
+		p.news = all.news
+	}
+}
+
 func (p *passage) watch() {
 	p.cache.mu.Lock()
-	p.passed = p.in[0].flight.passed
-	p.cache.mu.Unlock()
+	defer p.cache.mu.Unlock()
+	p.watchLocked()
 }
 
-// lead has the passage wait in a flight of its own, and makes the call.
+// lead makes the call of a flight of the passage's own, where it waits.
 func (p *passage) lead(s *sharer) {
-	p.enter(s)
 	p.asked = true
 	flies := false
 	defer func() {
@@ -130,12 +155,17 @@ func (p *passage) shares() bool { return p.taken != nil && p.taken != p.taken.fl
 // leave takes the caller out of all it is still in, and out of what it has taken
 // if that does not reach it, for its own code has panicked.
 func (p *passage) leave() {
-	if p.late != nil {
-		p.late.Stop()
-	}
+	p.stopTimer()
 	p.end(nil, nil)
 	if p.taken != nil && !p.done {
 		p.taken.Close()
+	}
+}
+
+func (p *passage) stopTimer() {
+	if p.late != nil {
+		p.late.Stop()
+		p.late = nil
 	}
 }
 
@@ -154,7 +184,7 @@ func (p *passage) await() (resp *http.Response, err error, ok bool) {
 			resp, err, ok = p.take(1)
 		case <-p.ready(2):
 			resp, err, ok = p.take(2)
-		case <-p.passed:
+		case <-p.news:
 			p.overtaken()
 		case <-late:
 			p.askAnew()
@@ -189,15 +219,20 @@ func (p *passage) take(i int) (resp *http.Response, err error, ok bool) {
 		p.taken = s
 	} else {
 		s.Close()
+		// Who waits for what is not to be shared, or in vain again, had better ask by itself.
+		p.alone = p.alone || f.record.goes() == nowhereElse || p.again
+		p.vain = append(p.vain, f)
 	}
-	if p.in = slices.Delete(p.in, i, i+1); len(p.in) > 0 {
-		p.watch()
-	}
+	p.in = slices.Delete(p.in, i, i+1)
 	return resp, err, ok
 }
 
 // overtaken has the passage go on where another flight has more to give.
 func (p *passage) overtaken() {
+	if p.isReady() {
+		p.watch()
+		return
+	}
 	if p.gives {
 		p.end(context.Canceled, errClosed)
 		return
@@ -207,11 +242,22 @@ func (p *passage) overtaken() {
 		return
 	}
 	p.cache.mu.Lock()
-	s := p.joinLocked(true)
-	p.cache.mu.Unlock()
-	if s != nil {
-		p.enter(s)
+	defer p.cache.mu.Unlock()
+	if s := p.joinLocked(true); s != nil {
+		p.enterLocked(s)
 	}
+}
+
+// isReady reports whether there is an answer in one of its flights.
+func (p *passage) isReady() bool {
+	for i := range p.in {
+		select {
+		case <-p.ready(i):
+			return true
+		default:
+		}
+	}
+	return false
 }
 
 // askAnew has the passage wait in a second flight, if the first has been quiet
@@ -235,14 +281,15 @@ func (p *passage) askAnew() {
 	}
 	p.late = nil
 	s := p.joinLocked(false)
-	if s != nil {
-		k.mu.Unlock()
-		p.enter(s)
-		return
+	leads := s == nil
+	if leads {
+		s = p.leadLocked()
 	}
-	s = p.leadLocked()
+	p.enterLocked(s)
 	k.mu.Unlock()
-	p.lead(s)
+	if leads {
+		p.lead(s)
+	}
 }
 
 // isKept looks whether an answer has been kept meanwhile that will do.
@@ -336,8 +383,12 @@ func (s *sharer) answer() (resp *http.Response, err error, ok bool) {
 	return resp, nil, true
 }
 
+// isOf reports whether the call is in the name of that caller's credential.
+func (f *flight) isOf(c *call) bool { return f.call.credential() == c.credential() }
+
 // suits reports whether what came is this caller's, too. What was said to one
-// credential is nobody else's, but for answers: they are the scope's. What is
+// credential is nobody else's, but for what is judged an answer: that is the
+// scope's. What came otherwise may be an error, whatever its status. What is
 // not to be stored is not to be used for another call at all: RFC 9111,
 // section 5.2.2.5.
 func (f *flight) suits(c *call) bool {
@@ -347,8 +398,8 @@ func (f *flight) suits(c *call) bool {
 		return false
 	case f.call.exhausted && f.call.attempts() < c.attempts(): // more might have helped
 		return false
-	case f.err != nil, f.call.exhausted, f.resp.StatusCode != http.StatusOK, goes == itsOwn:
-		return f.call.credential() == c.credential()
+	case !f.judged, f.call.exhausted, goes == itsOwn:
+		return f.isOf(c)
 	}
 	return true
 }
@@ -438,12 +489,18 @@ func (s *sharer) Read(p []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
-		switch rest := f.data[min(max(s.at-f.base, 0), int64(len(f.data))):]; {
+		from := s.from()
+		switch rest := f.data[from:]; {
+		case len(s.last) > 0:
+			n := copy(p, s.last)
+			s.last = s.last[n:]
+			return n, nil
 		case s.err != nil:
 			return 0, s.err
 		case len(rest) > 0:
 			n := copy(p, rest)
 			s.at += int64(n)
+			s.open = !sse.EndsBlock(f.data[:from+n])
 			return n, nil
 		case f.end != nil:
 			if p := f.panicked; p != nil { // of an Observer, say: somebody has to hear of it
@@ -453,7 +510,8 @@ func (s *sharer) Read(p []byte) (int, error) {
 			if s.stop != nil {
 				s.stop()
 			}
-			return 0, f.end
+			s.endLocked(f.end, nil)
+			continue
 		}
 		f.waitLocked()
 	}
@@ -478,11 +536,13 @@ func (s *sharer) Close() error {
 func (s *sharer) leave(err, cause error) (last bool) {
 	f := s.flight
 	f.mu.Lock()
+	s.last = nil
 	if s.gone {
 		f.mu.Unlock()
 		return false
 	}
-	f.dropLocked(s, cause)
+	f.takeOutLocked(s)
+	s.err = cause
 	last = len(f.sharers) == 0
 	var body io.Closer
 	if last {
@@ -509,12 +569,62 @@ func (f *flight) isEmpty() bool {
 	return f.empty
 }
 
-func (f *flight) dropLocked(s *sharer, err error) {
+// dropLocked takes a sharer out that reads what is left for it, and then err.
+func (f *flight) dropLocked(s *sharer, err error, left []byte) {
+	f.takeOutLocked(s)
+	if s.all {
+		left = nil
+	}
+	s.endLocked(err, bytes.Clone(left))
+}
+
+func (f *flight) takeOutLocked(s *sharer) {
 	if s.all && !s.gone {
 		f.wholes--
 	}
-	s.gone, s.err = true, err
+	s.gone = true
 	delete(f.sharers, s)
+}
+
+// endLocked has the sharer read what is left for it, the event that tells what
+// its stream broke off in, if there is to be one, and then err. What the host
+// has said of that is for the credential it said it to.
+func (s *sharer) endLocked(err error, left []byte) {
+	f := s.flight
+	s.last, s.err = left, err
+	if !f.judged || !f.streams || !broke(err) {
+		return
+	}
+	var said []byte
+	if err == f.end && f.isOf(s.call) {
+		said = f.record.failure()
+	}
+	open := s.open
+	if len(left) > 0 {
+		open = !sse.EndsBlock(left)
+	}
+	s.last = append(s.last, s.call.lastEvent(said, err, open)...)
+}
+
+// from is where in the flight's data the sharer reads on.
+func (s *sharer) from() int {
+	f := s.flight
+	return int(min(max(s.at-f.base, 0), int64(len(f.data))))
+}
+
+// restOfEvent is what is missing of the event that the sharer has read a part of.
+func (s *sharer) restOfEvent() []byte {
+	from := s.from()
+	if !s.open {
+		return nil
+	}
+	data := s.flight.data
+	for to := from; to < len(data); to++ {
+		if data[to] == '\n' && sse.EndsBlock(data[:to+1]) {
+			return data[from : to+1]
+		}
+	}
+	return nil
 }
 
 // bodyOf is a body from memory that ends in end.
