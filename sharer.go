@@ -453,6 +453,8 @@ func (s *sharer) Read(p []byte) (int, error) {
 			if s.stop != nil {
 				s.stop()
 			}
+			delete(f.sharers, s)
+			f.letGoLocked()
 			return 0, f.end
 		}
 		f.waitLocked()
@@ -483,6 +485,7 @@ func (s *sharer) leave(err, cause error) (last bool) {
 		return false
 	}
 	f.dropLocked(s, cause)
+	f.letGoLocked()
 	last = len(f.sharers) == 0
 	var body io.Closer
 	if last {
