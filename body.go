@@ -162,6 +162,7 @@ func (b *streamBody) Read(p []byte) (int, error) {
 	defer b.unlock()
 	for len(b.out) == 0 {
 		if b.err != nil {
+			b.out = nil // which may lead to a buffer
 			return 0, b.err
 		}
 		b.advance()
@@ -279,9 +280,10 @@ func (b *streamBody) end(class Class, err error) {
 	}
 }
 
-// release lets go of the connection.
+// release lets go of the connection, and of what was read ahead.
 func (b *streamBody) release() {
 	defer b.attempt.cancel(errClosed) // also if the body panics
+	b.scan = nil
 	if b.leave != nil {
 		b.leave()
 		b.leave = nil

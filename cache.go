@@ -48,8 +48,9 @@ type CachePolicy struct {
 	// Deterministic keeps only the answers of calls with temperature 0.
 	Deterministic bool
 
-	// Scope says who may share answers, and sees their headers but for those that
-	// speak of the first caller's account. What has an empty scope is neither kept
+	// Scope says who may share answers. They see of an answer's headers those that
+	// describe it and the ids to ask its host by; where Scope is not set, all but
+	// those that speak of the first call. What has an empty scope is neither kept
 	// nor answered from what is. Default: the caller's credential.
 	Scope func(*http.Request) string
 

@@ -201,11 +201,16 @@ func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*
 }
 
 // ownRequest is a copy of the caller's request that goes on being what it is
-// when the caller, whose exchange may be over, makes another of it.
+// when the caller, whose exchange may be over, makes another of it. The body was
+// read: who keeps the copy is not to hold that.
 func ownRequest(req *http.Request, ctx context.Context) *http.Request {
 	req = req.WithContext(ctx)
 	u := *req.URL
 	req.URL, req.Header = &u, req.Header.Clone()
+	req.GetBody = nil
+	if req.Body != nil {
+		req.Body = http.NoBody
+	}
 	return req
 }
 
@@ -273,19 +278,22 @@ func (c *call) body() []byte {
 	return c.room.text
 }
 
-// settles lets go of the request's body where the answer's is in memory: the
-// call, which a kept response leads to, holds no prompt then.
+// settles lets go of what the call was made with, now that its answer is known:
+// the call, which a kept response leads to, holds neither the prompt nor what
+// endpoints refused. Who may still look into them has a hold of its own: a base
+// that reads, a flight, a renewal, a rescuer.
 func (c *call) settles(answer io.Reader) {
-	switch answer.(type) {
-	case *streamBody, *rescuer, *unjudgedBody, *sharer: // it may be asked for again
-	case *wholeBody:
-		if c.t.cache == nil {
-			c.vacate()
-		}
-		c.room = nil
-	default: // a flight or a renewal may still look into it
-		c.room = nil
+	if _, whole := answer.(*wholeBody); whole && c.t.cache == nil {
+		c.vacate()
 	}
+	c.letGo()
+}
+
+func (c *call) letGo() {
+	c.room = nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.visits, c.unsuited = nil, nil
 }
 
 // vacate makes the room of the call's body over to another call: nobody looks

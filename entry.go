@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,8 +42,10 @@ var ofTheFirst = []string{
 	"organization", "project", "account", "tenant", "customer",
 }
 
-// keptHeader is what others than its first caller see of an answer's header, in
-// a scope of one credential or one that is shared.
+// keptHeader is what others than its first caller see of an answer's header. In
+// a scope of one credential that is all but what speaks of the first call; in one
+// that is shared, only what passes from another origin, too: who else asked is as
+// foreign, and a list of what stays out would miss the headers of tomorrow.
 func keptHeader(h http.Header, shared bool) http.Header {
 	_, own := reachOf(h, shared)
 	for _, line := range h["Connection"] {
@@ -52,7 +55,10 @@ func keptHeader(h http.Header, shared bool) http.Header {
 	for name, values := range h {
 		lower := strings.ToLower(name)
 		isPart := func(part string) bool { return strings.Contains(lower, part) }
-		if !slices.Contains(notKept, lower) && !slices.Contains(own, lower) && !slices.ContainsFunc(ofTheFirst, isPart) {
+		if slices.Contains(notKept, lower) || slices.Contains(own, lower) || slices.ContainsFunc(ofTheFirst, isPart) {
+			continue
+		}
+		if canonical := textproto.CanonicalMIMEHeaderKey(name); !shared || passes(canonical) || canonical == headerEndpoint {
 			kept[name] = slices.Clone(values)
 		}
 	}

@@ -539,6 +539,80 @@ func TestTrail_OfAResponseKeepsNoPrompt(t *testing.T) {
 	}
 }
 
+// Nor does who keeps the response of a stream that is over, read to its end or
+// closed, alone or sharing it: neither the prompt, nor what came of the answer, nor
+// what endpoints refused before.
+func TestTrail_OfAStreamThatIsOverHoldsNothing(t *testing.T) {
+	each, most := ifFull(8, 3), 64<<10
+	text, pad := strings.Repeat("x", 300<<10), strings.Repeat("p", 300<<10)
+	said := event(text)
+	stream := gives(200, asStream, said+finishEvent+doneEvent)
+	more := gives(200, asStream, event("more")+finishEvent+doneEvent)
+	breaks, refuses := breaks(asStream, said), gives(503, asJSON, `{"error":"`+text+`"}`)
+	fails := gives(200, asStream, said+`data: {"error":{"message":"`+text+`"}}`+"\n\n")
+	restart, hedged := WithStream(StreamPolicy{Rescue: RescueRestart}), WithStream(StreamPolicy{Hedge: 2 * time.Second})
+	for _, tt := range []struct {
+		name string
+		a, b handler // at the endpoint and its backup
+		opts []Option
+	}{
+		{"whole", stream, nil, nil},
+		{"rescued", breaks, stream, []Option{restart}},
+		{"continued", breaks, more, nil},
+		{"rescued in vain", breaks, breaks, []Option{restart}},
+		{"an error inside", fails, fails, nil},
+		{"an error inside, no rescue", fails, nil, []Option{WithStream(StreamPolicy{Rescue: RescueOff})}},
+		{"hedged", answersAfter(time.Minute, stream), stream, []Option{hedged}},
+		{"refused before", refuses, stream, nil},
+	} {
+		for setup, opts := range map[string][]Option{"alone": nil, "shared": {WithCache(CachePolicy{MaxBytes: 1 << 10})}} {
+			for _, closes := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%s/closes=%v", tt.name, setup, closes), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						base := newHosts(nil)
+						base.set("a", answersAfter(time.Second, tt.a))
+						base.set("b", tt.b)
+						rt := over(t, base, append(append(opts, noBreaker, once, WithEndpoints(deepSeekAt("a")), WithBackup(deepSeekAt("b"))), tt.opts...)...)
+						var mu sync.Mutex
+						var kept []*http.Response
+						ask := func(n int) {
+							body := fmt.Sprintf(`{"model":"m","stream":true,"messages":[{"role":"user","content":"%d %s"}]}`, n, pad)
+							req, _ := post(t.Context(), "https://a", body)
+							resp, err := rt.RoundTrip(req)
+							if err != nil || resp.StatusCode != 200 {
+								t.Error(resp, err)
+								return
+							}
+							if closes {
+								io.ReadFull(resp.Body, make([]byte, 100))
+								resp.Body.Close()
+							} else {
+								io.Copy(io.Discard, resp.Body)
+							}
+							resp.Request.Body, resp.Request.GetBody = nil, nil // the caller's own
+							mu.Lock()
+							defer mu.Unlock()
+							kept = append(kept, resp)
+						}
+						before := heap()
+						for n := range each {
+							go ask(n)
+							go ask(n) // who follows, where calls are shared
+							elapse(time.Hour)
+							synctest.Wait()
+						}
+						heap() // what a pool holds goes with the second
+						if got := int(heap()) - int(before); got > each*most || len(kept) != 2*each {
+							t.Errorf("%d KiB are held by %d responses", got>>10, len(kept))
+						}
+						runtime.KeepAlive(kept)
+					})
+				})
+			}
+		}
+	}
+}
+
 // What Call overrides for one call, and for that one only.
 func TestWithCall(t *testing.T) {
 	t.Run("NoCache", func(t *testing.T) {

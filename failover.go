@@ -103,6 +103,7 @@ func (r *run) now() time.Time {
 // begin makes the step's attempt.
 func (r *run) begin(s step) *attempt {
 	c := r.call
+	c.conversation() // for the attempt's end, when the body may be gone
 	ctx, cancel := context.WithCancelCause(c)
 	r.begun++
 	start := r.at

@@ -65,6 +65,7 @@ type flight struct {
 	complete int64 // how many bytes the whole answer has; 0: not known yet
 	over     bool  // too large to be kept from its beginning
 	end      error // what the body ended in
+	down     bool  // nothing more is done for it
 	reach    reach // how far it may go, as known when the latest of data came
 }
 
@@ -629,6 +630,9 @@ func (f *flight) ended(panicked any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.panicked = panicked
+	f.down = true
+	f.call.letGo()
+	f.letGoLocked()
 	if f.end == nil {
 		f.end = &brokenError{ErrTruncated, errPanic} // if anybody is left to see it
 	}
@@ -639,6 +643,14 @@ func (f *flight) ended(panicked any) {
 	default:
 		f.err = errPanic
 		close(f.answered)
+	}
+}
+
+// letGoLocked lets go of the answer where nobody is left to read it: a kept
+// response of a stream that is over leads here.
+func (f *flight) letGoLocked() {
+	if f.down && len(f.sharers) == 0 {
+		f.data = nil
 	}
 }
 

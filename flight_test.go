@@ -736,14 +736,14 @@ func TestWhatSharersDoNotShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(func(req *http.Request) (*http.Response, error) {
 			elapse(time.Second)
-			return gives(200, asJSON, goodJSON, "Set-Cookie", "session=1", "X-Id", "7")(req)
+			return gives(200, asJSON, goodJSON, "Set-Cookie", "session=1", "X-Request-Id", "7")(req)
 		})
 		rt := over(t, base, WithCache(CachePolicy{Scope: func(*http.Request) string { return "team" }}))
 		leader := calls(t, rt, chatJSON)
 		follower := calls(t, rt, chatJSON, with("Authorization", "Bearer sk-other"))
 		elapse(time.Minute)
 		synctest.Wait()
-		if leader.resp.Header.Get("Set-Cookie") == "" || follower.resp.Header.Get("Set-Cookie") != "" || follower.resp.Header.Get("X-Id") != "7" || base.count("") != 1 {
+		if leader.resp.Header.Get("Set-Cookie") == "" || follower.resp.Header.Get("Set-Cookie") != "" || follower.resp.Header.Get("X-Request-Id") != "7" || base.count("") != 1 {
 			t.Errorf("the leader's header is %v, the follower's %v", leader.resp.Header, follower.resp.Header)
 		}
 	})
@@ -758,8 +758,9 @@ func TestSharing_FollowersSeeWhatAHitShows(t *testing.T) {
 		"X-Should-Retry", "false", "Retry-After", "5", "Retry-After-Ms", "5000", "Www-Authenticate", "Bearer", "Authentication-Info", "x", "Proxy-Authenticate", "x",
 		"X-Litellm-Key-Spend", "0.1", "X-Quota-Remaining", "3", "X-Credits-Remaining", "4", "X-Account-Balance", "5",
 		"Keep-Alive", "timeout=5", "Connection", "close, x-hop", "X-Hop", "1", "Trailer", "X-Trailer", "Age", "7", "Content-Length", "100",
+		"X-User-Id", "u-1", "X-Litellm-Key-Alias", "alice", "X-Anything", "else",
 	}
-	shown := []string{"X-Id", "7", "X-Ds-Trace-Id", "8"}
+	shown := []string{"X-Request-Id", "7", "X-Ds-Trace-Id", "8"}
 	team := CachePolicy{Scope: func(*http.Request) string { return "team" }}
 	for _, tt := range []struct{ name, leads, contentType, text, follows string }{
 		{"JSON", chatJSON, asJSON, goodJSON, chatJSON},

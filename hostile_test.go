@@ -106,6 +106,14 @@ func TestChoicesOfHosts(t *testing.T) {
 		{"chunks are counted, more than there can be choices", ask(""), says("0", "a") + says("128", "b") + end("1e9") + doneEvent, true, true},
 		{"chunks are counted, two choices asked for", ask(`"n":2,`), counted + doneEvent, true, false},
 		{"chunks are counted, cut", ask(""), says("0", "a") + says("1", "b"), false, false},
+		{"chunks are counted, usage behind", ask(""), counted + usageEvent + doneEvent, true, true},
+		{"two choices where one is asked for, one cut", ask(""), says("0", "a") + says("1", "b") + says("0", "c") + end("1"), false, false},
+		{"two choices where one is asked for, one cut, with a terminator", ask(""), says("0", "a") + says("1", "b") + says("0", "c") + end("1") + doneEvent, false, false},
+		{"two choices from 1", ask(`"n":2,`), says("1", "a") + says("2", "b") + end("1") + end("2") + doneEvent, true, true},
+		{"two choices from 1, one cut", ask(`"n":2,`), says("1", "a") + says("2", "b") + end("2"), false, false},
+		{"two choices from 1, the other cut", ask(`"n":2,`), says("1", "a") + says("2", "b") + end("1"), false, false},
+		{"three choices, two cut behind a chunk each", ask(`"n":3,`), says("0", "a") + says("1", "b") + end("2") + doneEvent, false, false},
+		{"FIM of one prompt, two choices, one cut", `{"model":"m","stream":true,"prompt":"a"}`, fim("0", "null") + fim("1", "null") + fim("0", "null") + fim("1", `"stop"`) + doneEvent, false, false},
 		{"no index", ask(""), strings.ReplaceAll(one, `"index":0,`, "") + doneEvent, true, true},
 		{"index null", ask(""), strings.ReplaceAll(one, `"index":0`, `"index":null`) + doneEvent, true, true},
 		{"index below 0", ask(""), strings.ReplaceAll(one, `"index":0`, `"index":-1`) + doneEvent, true, true},
@@ -514,7 +522,7 @@ func TestReplaysDrawOnTheBudget(t *testing.T) {
 	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		io.Copy(io.Discard, req.Body)
 		wire++
-		body, err := req.GetBody() // as net/http does into a connection that turned out closed
+		body, err := asNetHTTP(req) // as it does into a connection that turned out closed
 		if err != nil {
 			return nil, err
 		}

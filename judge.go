@@ -366,10 +366,14 @@ func afterWork(status int) bool {
 
 // refusal is what the trouble said, to say again to those whom a pause keeps away.
 func (t *trouble) refusal() *refusal {
-	if t.resp == nil || len(t.body) > maxKeptRefusal {
+	if t.resp == nil {
 		return nil
 	}
-	return &refusal{status: t.status, contentType: first(t.resp.Header, "Content-Type"), body: t.body}
+	contentType := first(t.resp.Header, "Content-Type")
+	if len(t.body)+len(contentType) > maxKeptRefusal {
+		return nil
+	}
+	return &refusal{status: t.status, contentType: contentType, body: t.body}
 }
 
 // setWhole gives resp a body from memory.

@@ -1,6 +1,8 @@
 package breakwater
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,8 +13,9 @@ import (
 type pauses struct {
 	kept atomic.Int32 // len(all), for a look without the lock
 
-	mu  sync.Mutex // guards all
-	all map[pauseKey]pause
+	mu   sync.Mutex // guards what follows
+	all  map[pauseKey]pause
+	held int // bytes of refusals
 }
 
 // A pauseKey says what rests: an endpoint, an account, one model of an account
@@ -42,9 +45,18 @@ type refusal struct {
 	body        []byte
 }
 
+// size is about how many bytes it takes to keep the refusal.
+func (r *refusal) size() int {
+	if r == nil {
+		return 0
+	}
+	return len(r.contentType) + cap(r.body)
+}
+
 const (
 	maxPauses      = 4096
-	maxKeptRefusal = 16 << 10
+	maxKeptRefusal = 16 << 10         // bytes
+	maxRefusals    = 4 << 20          // bytes of all that are kept
 	keyPause       = 10 * time.Minute // of an endpoint or account whose key does not work
 	modelPause     = time.Minute      // of a model that an endpoint does not have
 )
@@ -94,6 +106,14 @@ func (ps *pauses) setLocked(key pauseKey, p pause, now time.Time, r *refusal) {
 	if _, known := ps.all[key]; !known && len(ps.all) >= maxPauses {
 		ps.sweepLocked(now)
 	}
+	ps.putLocked(key, p)
+	if ps.held > maxRefusals {
+		ps.hushLocked()
+	}
+}
+
+func (ps *pauses) putLocked(key pauseKey, p pause) {
+	ps.held += p.refusal.size() - ps.all[key].refusal.size()
 	ps.all[key] = p
 	ps.kept.Store(int32(len(ps.all)))
 }
@@ -114,6 +134,7 @@ func (ps *pauses) recovered(key pauseKey, now time.Time) {
 	switch {
 	case !ok:
 	case !p.asked.After(now):
+		ps.held -= p.refusal.size()
 		delete(ps.all, key)
 		ps.kept.Store(int32(len(ps.all)))
 	default:
@@ -125,19 +146,35 @@ func (ps *pauses) recovered(key pauseKey, now time.Time) {
 // sweepLocked makes room: first what is over, then, should all last, what is
 // of our own making before what a server asked for, and the soonest to end.
 func (ps *pauses) sweepLocked(now time.Time) {
-	var soonest pauseKey
-	var at time.Time
-	asked := true
+	makeRoom(ps.all, maxPauses, func(p pause) worth {
+		return worth{known: p.asked.After(now), used: p.until.Unix()}
+	})
+	ps.held = 0
+	for _, p := range ps.all {
+		ps.held += p.refusal.size()
+	}
+}
+
+// hushLocked makes room for refusals: those of the pauses that end soonest go,
+// an eighth at once, so that not each one costs a look at all. The pauses stay,
+// and whom they keep away hears of them in our own words.
+func (ps *pauses) hushLocked() {
+	var keys []pauseKey
 	for key, p := range ps.all {
-		switch lasts := p.asked.After(now); {
-		case !p.until.After(now):
-			delete(ps.all, key)
-		case at.IsZero() || asked && !lasts || asked == lasts && p.until.Before(at):
-			soonest, at, asked = key, p.until, lasts
+		if p.refusal != nil {
+			keys = append(keys, key)
 		}
 	}
-	if len(ps.all) >= maxPauses {
-		delete(ps.all, soonest)
+	slices.SortFunc(keys, func(a, b pauseKey) int {
+		return cmp.Compare(ps.all[a].until.Unix(), ps.all[b].until.Unix())
+	})
+	for _, key := range keys {
+		if ps.held <= maxRefusals*7/8 {
+			return
+		}
+		p := ps.all[key]
+		p.refusal = nil
+		ps.putLocked(key, p)
 	}
 }
 

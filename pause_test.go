@@ -134,6 +134,84 @@ func TestPausesAreBounded(t *testing.T) {
 	}
 }
 
+// What hosts said is kept within a bound of all of it, however many rest and
+// however it came; the pauses themselves stay, and those that last longest go on
+// saying what their host said.
+func TestPausesHoldFewRefusals(t *testing.T) {
+	ps := newPauses()
+	now := time.Unix(1e9, 0)
+	key := func(n int) pauseKey { return pauseKey{account: fmt.Sprint(n)} }
+	long := &refusal{status: 429, body: make([]byte, maxKeptRefusal)}
+	held := func() (bytes int) {
+		for _, p := range ps.all {
+			bytes += p.refusal.size()
+		}
+		return bytes
+	}
+	const all = maxPauses / 2
+	for n := range all {
+		ps.ask(key(n), now, time.Hour+time.Duration(n)*time.Second, long)
+		if n%100 == 0 && held() > maxRefusals {
+			t.Fatalf("%d bytes of refusals are kept, want at most %d", held(), maxRefusals)
+		}
+	}
+	if p, ok := ps.of(key(0), now); !ok || p.refusal != nil || len(ps.all) != all {
+		t.Errorf("the first pause: %v, refusal %v, %d pauses in all; want all, and its words gone", ok, p.refusal != nil, len(ps.all))
+	}
+	if p, _ := ps.of(key(all-1), now); p.refusal != long {
+		t.Error("the words of the longest pause are gone")
+	}
+	for n := range all { // longer, over, recovered, given up: what is counted is what is kept
+		switch n % 4 {
+		case 0:
+			ps.ask(key(n), now, 2*time.Hour, &refusal{body: make([]byte, n)})
+		case 1:
+			ps.recovered(key(n), now.Add(12*time.Hour))
+		case 2:
+			ps.recovered(key(n), now)
+		}
+	}
+	for n := range 2 * maxPauses {
+		ps.earn(key(-n), now, time.Minute, time.Hour, &refusal{body: make([]byte, n%100)})
+	}
+	if ps.held != held() || ps.held > maxRefusals || len(ps.all) > maxPauses {
+		t.Errorf("%d bytes are counted, %d kept, by %d pauses", ps.held, held(), len(ps.all))
+	}
+}
+
+// Where all last, room for a flood of new ones is made for many at once: a look
+// at all of them for each would cost more than the calls.
+func TestPausesMakeRoomForMany(t *testing.T) {
+	ps := newPauses()
+	now := time.Unix(1e9, 0)
+	sweeps := 0
+	for n := range 3 * maxPauses {
+		before := len(ps.all)
+		ps.ask(pauseKey{account: fmt.Sprint(n)}, now, time.Hour+time.Duration(n)*time.Second, nil)
+		if len(ps.all) <= before {
+			sweeps++
+		}
+	}
+	if sweeps > 2*8+1 {
+		t.Errorf("%d times room was made for %d pauses above the bound", sweeps, 2*maxPauses)
+	}
+}
+
+// A refusal is kept by all that it takes: a type of media may be as long as a body.
+func TestPausesKeepNoLongRefusal(t *testing.T) {
+	rt := over(t, newHosts(gives(429, "text/plain; x="+strings.Repeat("x", maxKeptRefusal), "slow down", "Retry-After", "60")), once)
+	asks(t.Context(), rt, chatJSON)
+	pauses := rt.pauses.list(time.Now())
+	if len(pauses) == 0 {
+		t.Fatal("nothing rests")
+	}
+	for key, p := range pauses {
+		if p.refusal != nil {
+			t.Errorf("%s keeps a refusal of %d bytes", name(key), p.refusal.size())
+		}
+	}
+}
+
 // A row of strikes outlasts the pause itself, or no pause would ever grow: but
 // lengthening one that is there needs no room.
 func TestPausesKeepTheirOwnWhenFull(t *testing.T) {

@@ -50,6 +50,7 @@ const (
 // A rescuer is a stream as its caller reads it, whatever attempts it takes.
 type rescuer struct {
 	call  *call
+	room  *room                                   // of its body, until nothing more can be asked for
 	id    []byte                                  // of the answer, as JSON has it; nil: unknown
 	inner atomic.Pointer[streamBody]              // the latest attempt's
 	over  atomic.Bool                             // the caller has closed it
@@ -111,7 +112,7 @@ func (c *call) rescuable(resp *http.Response) *http.Response {
 	if !ok || b.attempt.answer.Tape == nil {
 		return resp
 	}
-	r := &rescuer{call: c, id: idOf(b.out)}
+	r := &rescuer{call: c, room: c.room, id: idOf(b.out)}
 	r.inner.Store(b)
 	resp.Body = r
 	return resp
@@ -153,6 +154,7 @@ func (r *rescuer) Read(p []byte) (int, error) {
 			r.out = r.out[n:]
 			return n, nil
 		case r.err != nil:
+			r.out = nil
 			return 0, r.err
 		case r.splice != nil:
 			r.advance()
@@ -163,6 +165,9 @@ func (r *rescuer) Read(p []byte) (int, error) {
 			r.open = !sse.EndsBlock(p[:n])
 		}
 		if n > 0 || err == nil || !broke(err) {
+			if err != nil {
+				r.letGo()
+			}
 			return n, err
 		}
 		r.takeOver(&r.inner.Load().tape)
@@ -255,6 +260,12 @@ func (r *rescuer) shut() {
 	if r.err == nil {
 		r.err = http.ErrBodyReadAfterClose
 	}
+	r.letGo()
+}
+
+// letGo lets go of what it takes to ask for more.
+func (r *rescuer) letGo() {
+	r.room, r.req, r.splice, r.told = nil, nil, nil, told{other: true}
 }
 
 // mend looks for a stream that goes on where the latest one broke; if there is
@@ -290,7 +301,7 @@ func (r *rescuer) mend(err error) {
 		r.anew = true
 	}
 	r.end()
-	r.told = told{other: true}
+	r.letGo()
 	c := r.call
 	switch {
 	case c.Err() != nil:
@@ -344,9 +355,9 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 		stop(errClosed)
 		return nil
 	}
-	in := r.call.room
+	in := r.room
 	if how == rescueContinues {
-		in = r.call.continued(r.told.text)
+		in = r.call.continued(in.text, r.told.text)
 	}
 	var visits []*visit
 	for _, avoid := range [...]string{broken.endpoint.Account, ""} {
@@ -359,6 +370,7 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 		loop := &run{t: c.t, call: c, begun: begun, broken: broken}
 		resp, err := loop.loop()
 		visits = c.visits
+		c.letGo()
 		if err != nil {
 			continue
 		}
@@ -400,15 +412,15 @@ func (c *call) again(ctx context.Context, how rescueKind, req *http.Request, in 
 // continued is the call's body with the text delivered as the beginning of the
 // answer, and no more room than is left. API:
 // https://api-docs.deepseek.com/guides/chat_prefix_completion.
-func (c *call) continued(text []byte) *room {
+func (c *call) continued(body, text []byte) *room {
 	message := append([]byte(`,{"role":"assistant","content":`), gjson.AppendJSONString(nil, string(text))...)
 	edits := []edit{{span{c.look.messagesEnd, c.look.messagesEnd}, string(message) + `,"prefix":true}`}}
 	if c.look.maxTokens > 0 && c.look.maxTokensAt.to > 0 {
 		left := max(1, c.look.maxTokens-estimate(text))
 		edits = append(edits, edit{c.look.maxTokensAt, strconv.Itoa(left)})
 	}
-	in := roomFor(int64(len(c.body()) + len(text)))
-	in.text = withEdits(in.text, c.body(), edits)
+	in := roomFor(int64(len(body) + len(text)))
+	in.text = withEdits(in.text, body, edits)
 	return in
 }
 
@@ -457,8 +469,8 @@ func (r *rescuer) finish(err error) {
 	if err == io.EOF {
 		r.keep()
 	}
-	r.told = told{other: true}
 	r.err = err
+	r.letGo()
 	r.end()
 }
 
@@ -494,7 +506,7 @@ func (r *rescuer) take(data []byte) {
 		if r.flush() {
 			r.give([]byte("data: [DONE]\n\n"))
 			r.keep()
-			r.told = told{other: true}
+			r.room, r.told = nil, told{other: true}
 		}
 		return
 	}

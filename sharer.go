@@ -511,6 +511,8 @@ func (s *sharer) Read(p []byte) (int, error) {
 				s.stop()
 			}
 			s.endLocked(f.end, nil)
+			delete(f.sharers, s)
+			f.letGoLocked()
 			continue
 		}
 		f.waitLocked()
@@ -543,6 +545,7 @@ func (s *sharer) leave(err, cause error) (last bool) {
 	}
 	f.takeOutLocked(s)
 	s.err = cause
+	f.letGoLocked()
 	last = len(f.sharers) == 0
 	var body io.Closer
 	if last {

@@ -67,6 +67,7 @@ func (s *stockroom) get(c *call, key string) *entry {
 	if err != nil {
 		return s.failed(c, err)
 	}
+	e.Header = keptHeader(e.Header, c.sought.scope.Shared()) // an older version may have kept more
 	return e
 }
 

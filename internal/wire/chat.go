@@ -11,9 +11,11 @@ func (a *Answer) chat(c *cursor, event bool) Says {
 		case "choices":
 			if c.enter('[') {
 				choices, a.begun = true, true
-				for c.more(']') {
-					says = max(says, a.choice(c, event))
+				n := 0
+				for ; c.more(']'); n++ {
+					says = max(says, a.choice(c))
 				}
+				a.indexed = a.indexed || !event || n > 1
 			}
 		case "error":
 			failed = c.value().isError() || failed
@@ -34,7 +36,7 @@ func (a *Answer) chat(c *cursor, event bool) Says {
 	return says
 }
 
-func (a *Answer) choice(c *cursor, event bool) Says {
+func (a *Answer) choice(c *cursor) Says {
 	says, index, finish, parts := Nothing, 0, value(nil), 0
 	if c.enter('{') {
 		for c.more('}') {
@@ -65,22 +67,18 @@ func (a *Answer) choice(c *cursor, event bool) Says {
 	if a.Tape != nil && (index != 0 || parts > 1) {
 		a.Tape.Other = true
 	}
-	index = a.chosen(index, event)
-	a.seen.add(index)
+	ends := true
 	switch string(finish.text()) {
 	case "", "null": // null as a text, too
-		if a.one && says == Payload { // so the last reason was not the last word
-			a.finished = set{}
-		}
+		ends = false
 	case "insufficient_system_resource":
-		return OutOfResources
+		says, ends = OutOfResources, false
 	case "error": // OpenRouter: the host behind it broke off
-		return Failure
+		says, ends = Failure, false
 	case "stop", "tool_calls", "function_call", "eos", "stop_sequence", "end_turn":
-		a.finished.add(index)
 	default: // length, content_filter, a host's own
 		a.Partial = true
-		a.finished.add(index)
 	}
+	a.takeIndex(index, ends, says == Payload)
 	return says
 }

@@ -392,8 +392,9 @@ func plainChat(a *Answer, n node, event bool) Says {
 			l, ok := m.value.(list)
 			choices = choices || ok
 			for _, choice := range l {
-				says = max(says, plainChoice(a, choice, event))
+				says = max(says, plainChoice(a, choice))
 			}
+			a.indexed = a.indexed || ok && !event || len(l) > 1
 		}
 	}
 	a.begun = a.begun || choices
@@ -403,7 +404,7 @@ func plainChat(a *Answer, n node, event bool) Says {
 	return says
 }
 
-func plainChoice(a *Answer, n node, event bool) Says {
+func plainChoice(a *Answer, n node) Says {
 	says, index, finish := Nothing, 0, ""
 	o, _ := n.(object)
 	for _, m := range o {
@@ -422,18 +423,17 @@ func plainChoice(a *Answer, n node, event bool) Says {
 			says = max(says, Payload)
 		}
 	}
-	if int(a.next) == index {
-		a.next++
-	} else {
-		a.next = -1
+	if last := int(a.last); a.chunks > 0 && index != last {
+		a.indexed = a.indexed || index < last
+		a.mixed = a.mixed || index >= maxChoices || last >= maxChoices
+	} else if a.chunks > 0 {
+		a.indexed = true
 	}
-	if event && index > 0 && !a.one { // one choice is asked for
-		a.one, a.seen, a.finished = true, set{}, set{}
-	}
-	if a.one {
-		index = 0
-	}
+	a.chunks, a.last = a.chunks+1, int32(index)
 	a.seen.add(index)
+	if says == Payload {
+		a.stopped = false
+	}
 	switch {
 	case finish == "insufficient_system_resource":
 		return OutOfResources
@@ -441,9 +441,8 @@ func plainChoice(a *Answer, n node, event bool) Says {
 		return Failure
 	case finish != "" && finish != "null":
 		a.finished.add(index)
+		a.stopped = true
 		a.Partial = a.Partial || !slices.Contains([]string{"stop", "tool_calls", "function_call", "eos", "stop_sequence", "end_turn"}, finish)
-	case a.one && says == Payload:
-		a.finished = set{}
 	}
 	return says
 }

@@ -47,13 +47,15 @@ type Answer struct {
 	Wire    Wire
 	Choices int // choices asked for; 0 means 1; Unknown
 	Usage   Usage
+	Tape    *Tape // of a streamed chat; nil: none is kept
 	Partial bool  // a choice ended before it had said all: for want of room, or against a filter
 	Spoke   bool  // there was payload
-	Tape    *Tape // of a streamed chat; nil: none is kept
 
 	begun          bool  // there was the frame of an answer: a list of choices, a response, a message
-	one            bool  // indices are no choices: what comes is one choice
-	next           int32 // the next index of a host that counts its chunks by it; -1: this one does not
+	indexed        bool  // indices name choices: one came again or out of turn, or two came at once
+	mixed          bool  // several choices came that cannot be told apart
+	stopped        bool  // a reason was the last word, whatever choice it was of
+	chunks, last   int32 // how many had an index, and the latest's
 	seen, finished set   // choices by index
 }
 
@@ -84,11 +86,31 @@ const Unknown = -1
 
 // Finished reports whether every choice that was asked for has said why it
 // ended. Where their number is not known, there may always be one more.
-func (a *Answer) Finished() bool { return a.finished.len() >= a.asked() && a.Ended() }
+func (a *Answer) Finished() bool {
+	n := a.finished.len()
+	if a.one() {
+		n = 1
+	}
+	return n >= a.asked() && a.Ended()
+}
 
 // Ended reports whether the answer is whole if nothing more comes: every choice
 // that was begun has said why it ended. Hosts give fewer than were asked for.
-func (a *Answer) Ended() bool { return a.finished.len() > 0 && a.finished == a.seen }
+func (a *Answer) Ended() bool {
+	if a.one() {
+		return a.stopped
+	}
+	return a.finished.len() > 0 && a.finished == a.seen && !a.mixed
+}
+
+// cut reports whether some choices have said why they ended and some have not.
+func (a *Answer) cut() bool {
+	some := a.finished.len() > 0
+	if a.one() {
+		some = a.stopped
+	}
+	return some && !a.Ended()
+}
 
 // asked is how many choices were asked for, more than can be where that is not
 // known. Only chats and prompts have several.
@@ -102,20 +124,29 @@ func (a *Answer) asked() int {
 	return min(max(a.Choices, 1), maxChoices)
 }
 
-// chosen takes in an index of a choice and returns which choice it means. Some
-// hosts count their chunks by it: one beyond the choices asked for shows that
-// indices are no choices, and all is one. A whole answer is not in chunks.
-func (a *Answer) chosen(index int, event bool) int {
-	if a.next++; index != int(a.next)-1 {
-		a.next = -1
+// takeIndex takes in the index of a choice and whether that says why it ended,
+// or carries anything.
+func (a *Answer) takeIndex(index int, ends, payload bool) {
+	i := int32(index) // maxIndex at most
+	if a.chunks > 0 {
+		a.indexed = a.indexed || i <= a.last
+		a.mixed = a.mixed || i != a.last && max(i, a.last) >= maxChoices
 	}
-	if n := a.asked(); event && !a.one && index >= n && n < maxChoices {
-		a.one, a.seen, a.finished = true, set{}, set{}
+	a.chunks, a.last = a.chunks+1, i
+	a.seen.add(index)
+	if ends {
+		a.finished.add(index)
 	}
-	if a.one {
-		return 0
-	}
-	return index
+	a.stopped = ends || a.stopped && !payload
+}
+
+// one reports whether all is one choice, its index being a count of chunks, as
+// some hosts have it: each came once and in turn, and there are more than
+// choices asked for. An index that comes again shows that they name choices
+// after all.
+func (a *Answer) one() bool {
+	n := a.asked()
+	return !a.indexed && n < maxChoices && int(a.chunks) > n
 }
 
 // counted reports whether indices look like a count of chunks where nobody
@@ -123,8 +154,8 @@ func (a *Answer) chosen(index int, event bool) int {
 // the last said why it ended.
 func (a *Answer) counted() bool {
 	var last set
-	last.add(int(a.next) - 1)
-	return a.Choices == Unknown && a.next > 1 && a.finished == last
+	last.add(int(a.last))
+	return a.Choices == Unknown && !a.indexed && a.chunks > 1 && a.last == a.chunks-1 && a.finished == last
 }
 
 // Begun reports whether the frame of an answer was seen at all.
@@ -141,7 +172,7 @@ func (a *Answer) Event(data []byte) Says {
 	if string(data) == "[DONE]" {
 		// It is no terminator of other wires; nor of an answer of which some
 		// choices have ended and some have not. Hosts do leave all reasons out.
-		if a.Wire != Chat && !a.Finished() || a.finished.len() > 0 && !a.Ended() && !a.counted() {
+		if a.Wire != Chat && !a.Finished() || a.cut() && !a.counted() {
 			return Nothing
 		}
 		return Done

@@ -188,7 +188,7 @@ func TestTerminator(t *testing.T) {
 
 // What hosts write as the index of a choice: each letter of a stream is an event
 // of a choice by that index, "." behind it with a reason for its end, "-" without
-// a text. The terminator ends it, or not.
+// a text; what a comma joins comes in one event. The terminator ends it, or not.
 func TestIndices(t *testing.T) {
 	for _, tt := range []struct {
 		name            string
@@ -216,7 +216,21 @@ func TestIndices(t *testing.T) {
 		{"one of two cut", 2, "0 1 0.", false, false, false},
 		{"the first of two cut", 2, "0 1 1.", false, false, false},
 		{"all choices", 2, "0 1 1. 0.", true, true, true},
-		{"more choices than asked for, one cut", 2, "0 1 0. 1. 2", true, false, false},
+		{"more choices than asked for, one cut", 2, "0 1 0. 1. 2", false, false, false},
+		{"more choices than asked for, in turn", 1, "0 0 1 1.", false, false, false},
+		{"two choices where one is asked for, one cut", 1, "0 1 0 1.", false, false, false},
+		{"two choices where one is asked for, whole", 1, "0 1 0. 1.", true, true, true},
+		{"an index comes again behind a reason", 1, "0 1. 0", false, false, false},
+		{"choices from 1, one cut", 2, "1 2 2.", false, false, false},
+		{"choices from 1, the other cut", 2, "1 2 1.", false, false, false},
+		{"choices from 1, of a chunk each, one cut", 2, "1 2.", false, false, false},
+		{"choices from 1", 2, "1 2 1. 2.", true, true, true},
+		{"three choices of a chunk each, two cut", 3, "0 1 2.", false, false, false},
+		{"choices that cannot be told apart, one cut", 1, "200 300 200 300.", false, false, false},
+		{"choices that cannot be told apart", 1, "200 300 200. 300.", false, false, false},
+		{"the last that can be told apart, and one beyond, cut", 1, "128 127 127.", false, false, false},
+		{"the only choice is far off", 1, "200 200 200.", true, true, true},
+		{"two choices at once, one cut", 1, "0,1 2.", false, false, false},
 		{"nobody knows how many", Unknown, "0 0.", true, true, false},
 		{"nobody knows how many, chunks are counted", Unknown, "0 1 2 3.", true, false, false},
 		{"nobody knows how many, more chunks than can be told apart", Unknown, "0 1 2 " + counting(3, 300) + "300.", true, false, false},
@@ -226,16 +240,20 @@ func TestIndices(t *testing.T) {
 	} {
 		a := Answer{Choices: tt.choices}
 		for event := range strings.FieldsSeq(tt.events) {
-			event, ends := strings.CutSuffix(event, ".")
-			event, empty := strings.CutSuffix(event, "-")
-			content, reason := "a", "null"
-			if empty {
-				content = ""
+			var list []string
+			for choice := range strings.SplitSeq(event, ",") {
+				choice, ends := strings.CutSuffix(choice, ".")
+				choice, empty := strings.CutSuffix(choice, "-")
+				content, reason := "a", "null"
+				if empty {
+					content = ""
+				}
+				if ends {
+					reason = `"stop"`
+				}
+				list = append(list, fmt.Sprintf(`{"index":%s,"delta":{"content":%q},"finish_reason":%s}`, choice, content, reason))
 			}
-			if ends {
-				reason = `"stop"`
-			}
-			a.Event(fmt.Appendf(nil, `{"choices":[{"index":%s,"delta":{"content":%q},"finish_reason":%s}]}`, event, content, reason))
+			a.Event(fmt.Appendf(nil, `{"choices":[%s]}`, strings.Join(list, ",")))
 		}
 		ended, is := a.Ended(), a.Finished()
 		if done := a.Event([]byte("[DONE]")) == Done; done != tt.done || ended != tt.ended || is != tt.is {
