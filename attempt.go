@@ -41,7 +41,7 @@ type attempt struct {
 
 	mu       sync.Mutex // guards what follows
 	repeats  *repeated  // what middleware has sent, the latest first
-	second   *sentBody  // the latest that the base got in the place of what it had read
+	second   *sentBody  // the latest that the base got in the place of the first
 	replayed bool       // what was read of one is sent in another
 	over     bool
 	counted  bool    // among those sent to the endpoint

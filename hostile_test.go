@@ -522,7 +522,7 @@ func TestReplaysDrawOnTheBudget(t *testing.T) {
 	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		io.Copy(io.Discard, req.Body)
 		wire++
-		body, err := asNetHTTP(req) // as it does into a connection that turned out closed
+		body, err := req.GetBody() // as net/http does into a connection that turned out closed
 		if err != nil {
 			return nil, err
 		}

@@ -790,103 +790,6 @@ func (refusingUnread) RoundTrip(req *http.Request) (*http.Response, error) {
 	return nil, errors.New("refused")
 }
 
-// asNetHTTP asks for a copy of a request's body from within net/http.
-func asNetHTTP(req *http.Request) (body io.ReadCloser, err error) {
-	http.HandlerFunc(func(http.ResponseWriter, *http.Request) { body, err = req.GetBody() }).ServeHTTP(nil, req)
-	return body, err
-}
-
-// A base of the user's may sign by the body itself, and then send a copy, or the
-// other way round. That is no resend, call by call; what net/http sends again below
-// it is one, and so is what it sends again and again by itself.
-func TestResend_ABaseThatSigns(t *testing.T) {
-	read := func(body io.ReadCloser, err error) (io.ReadCloser, error) {
-		if err != nil {
-			return nil, err
-		}
-		if text, _ := io.ReadAll(body); string(text) != chatJSON {
-			return nil, fmt.Errorf("read %q", text)
-		}
-		return nil, body.Close()
-	}
-	for name, signs := range map[string]func(*http.Request) error{
-		"the body, then a copy": func(req *http.Request) (err error) {
-			if _, err = read(req.Body, nil); err == nil {
-				req.Body, err = req.GetBody()
-			}
-			return err
-		},
-		"a copy, then the body": func(req *http.Request) error {
-			_, err := read(req.GetBody())
-			return err
-		},
-		"signed and logged, each by what it was handed": func(req *http.Request) (err error) {
-			for range 2 {
-				if _, err = read(req.Body, nil); err == nil {
-					req.Body, err = req.GetBody()
-				}
-			}
-			return err
-		},
-		"closed unread, then two copies": func(req *http.Request) (err error) {
-			req.Body.Close()
-			if _, err = read(req.GetBody()); err == nil {
-				req.Body, err = req.GetBody()
-			}
-			return err
-		},
-	} {
-		for again, want := range map[string]int{"once": 1, "sent again by net/http": 2, "sent again by net/http, without a budget": 1} {
-			t.Run(name+"/"+again, func(t *testing.T) {
-				for range 50 {
-					sent := 0
-					rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-						req = req.Clone(req.Context())
-						if err := signs(req); err != nil {
-							return nil, err
-						}
-						for body := req.Body; ; sent++ {
-							if _, err := read(body, nil); err != nil {
-								return nil, err
-							}
-							if again == "once" {
-								break
-							}
-							next, err := asNetHTTP(req)
-							if err != nil {
-								break
-							}
-							body = next
-						}
-						sent++
-						return answer(200, asJSON, goodJSON), nil
-					}), once, WithRetry(RetryPolicy{Attempts: 1, Budget: map[bool]float64{true: 0.2, false: Off}[again == "sent again by net/http"]}))
-					got := asks(t.Context(), rt, chatJSON)
-					if trail := TrailOf(got.resp); got.status() != 200 || sent != want || trail[0].MayBeBilled != (want > 1) {
-						t.Fatalf("the caller got %v; sent %d times, want %d, trail %+v", got, sent, want, trail)
-					}
-				}
-			})
-		}
-	}
-	t.Run("a base that goes on and on", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			copies := 0
-			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-				for body, err := req.Body, error(nil); err == nil; copies++ {
-					read(body, nil)
-					body, err = req.GetBody()
-				}
-				return answer(200, asJSON, goodJSON), nil
-			}), once)
-			got := asks(t.Context(), rt, chatJSON)
-			if trail := TrailOf(got.resp); copies != 1+maxSigned+1 || !trail[0].MayBeBilled {
-				t.Errorf("it had the body %d times, want %d, and the last one noted: %+v", copies, 1+maxSigned+1, trail)
-			}
-		})
-	})
-}
-
 // A base that sends again what it has sent, as net/http may, draws on the
 // budget, once an attempt and within a second of when it got the request,
 // whoever has read or replaced the body above it.
@@ -918,7 +821,7 @@ func TestResend_TheBaseIsCounted(t *testing.T) {
 								if req.GetBody == nil {
 									break
 								}
-								again, err := asNetHTTP(req)
+								again, err := req.GetBody()
 								if err != nil {
 									break
 								}
@@ -1039,7 +942,7 @@ func TestResend_BehindAQueue(t *testing.T) {
 		rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 			io.Copy(io.Discard, req.Body)
 			req.Body.Close()
-			body, err := asNetHTTP(req)
+			body, err := req.GetBody()
 			if err != nil {
 				return nil, err
 			}

@@ -3,8 +3,6 @@ package breakwater
 import (
 	"io"
 	"net/http"
-	"runtime"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -19,8 +17,7 @@ type sending struct {
 	body    sentBody
 	again   func() (io.ReadCloser, error) // the request's own GetBody; nil: the attempt's
 
-	signed  atomic.Int32 // copies that went to who may sign, once the body was read
-	sent    atomic.Bool  // the base began to read the body, or a copy
+	sent    atomic.Bool // the base began to read the body, or a copy
 	over    atomic.Bool
 	refused atomic.Bool // by a status that costs nothing
 }
@@ -71,9 +68,7 @@ func (a *attempt) copyBody() (io.ReadCloser, error) {
 // a stream that was refused (HTTP/2's REFUSED_STREAM and GOAWAY). Left alone,
 // net/http does that for a minute; to try again later is the loop's office.
 // Before the base reads or closes the body itself, it sends nothing: it may sign
-// what it is to send, and gets as many copies as it likes. One that signs by the
-// body itself sends a copy: for a moment, and a few times, who is not net/http is
-// taken for such a one.
+// what it is to send, and gets as many copies as it likes.
 func (s *sending) replay() (io.ReadCloser, error) {
 	again := s.again
 	if again == nil {
@@ -84,42 +79,11 @@ func (s *sending) replay() (io.ReadCloser, error) {
 		return nil, err
 	}
 	b := &sentBody{ReadCloser: body, of: s}
-	if (s.body.read.Load() || s.body.closed.Load()) && !s.signs(b) && !s.attempt.replays(b) {
+	if (s.body.read.Load() || s.body.closed.Load()) && !s.attempt.replays(b) {
 		body.Close()
 		return nil, errNotTaken
 	}
 	return b, nil
-}
-
-// signs reports whether b, a copy of a body that was read, may be for who signs by
-// it, or sends it once signed. What cannot be told from a resend is bounded.
-func (s *sending) signs(b *sentBody) bool {
-	a := s.attempt
-	if time.Since(a.start)-s.start > replayWithin || askedByNetHTTP() || s.signed.Add(1) > maxSigned {
-		return false
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.second = b
-	return true
-}
-
-// askedByNetHTTP reports whether it is net/http, below an attempt's gate, that
-// asks for a copy: it does so only to send again. No other trace of it is free
-// for those that are not sent again.
-func askedByNetHTTP() bool {
-	var callers [32]uintptr
-	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers[:])])
-	for {
-		frame, more := frames.Next()
-		name := frame.Function
-		switch {
-		case strings.HasPrefix(name, "net/http."), strings.HasPrefix(name, "net/http/internal/"), strings.HasPrefix(name, "golang.org/x/net/http2."):
-			return true
-		case !more, strings.Contains(name, "/breakwater.gate."):
-			return false
-		}
-	}
 }
 
 // replays reports whether the base may send b in the place of what it had.
@@ -147,10 +111,6 @@ const (
 	// replayWithin is how soon a connection that was idle turns out closed; after
 	// that, the host may have worked on the request.
 	replayWithin = time.Second
-
-	// maxSigned is how many copies of a body that was read may be signers', and
-	// loggers', of one sending.
-	maxSigned = 4
 
 	// errNotTaken is an attempt that the host turned away twice, unread.
 	errNotTaken = ownError("the host did not take the request in")

@@ -310,7 +310,7 @@ func TestTheBaseReplaysOnce(t *testing.T) {
 	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		io.Copy(io.Discard, req.Body)
 		for range 3 {
-			body, err := asNetHTTP(req)
+			body, err := req.GetBody()
 			replays = append(replays, err)
 			if err != nil {
 				return nil, err
@@ -388,7 +388,7 @@ func TestNoBudgetNoReplay(t *testing.T) {
 	var err error
 	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		io.Copy(io.Discard, req.Body)
-		_, err = asNetHTTP(req)
+		_, err = req.GetBody()
 		return answer(200, asJSON, goodJSON), nil
 	}), WithRetry(RetryPolicy{Budget: Off}))
 	if asks(t.Context(), rt, chatJSON); !errors.Is(err, errNotTaken) {
