@@ -168,9 +168,17 @@ func (b *streamBody) Read(p []byte) (int, error) {
 		b.advance()
 	}
 	n := copy(p, b.out)
-	b.out = b.out[n:]
+	b.out = behind(b.out, n)
 	b.read.Add(int64(n))
 	return n, nil
+}
+
+// behind is what follows the first n bytes; it holds nothing where that is nothing.
+func behind(text []byte, n int) []byte {
+	if n == len(text) {
+		return nil
+	}
+	return text[n:]
 }
 
 // whole reports whether nothing of the answer is missing. What follows then
@@ -254,8 +262,10 @@ func (b *streamBody) finish(class Class, err error) {
 	case b.rescuable || !broke(err):
 	case b.keeps != nil: // a flight tells it to each of its sharers
 		b.keeps.fails(b.frame)
+		b.frame = nil
 	default:
 		b.out = b.attempt.call.lastEvent(b.frame, err, b.open)
+		b.frame = nil
 	}
 	if err == io.EOF {
 		err = nil

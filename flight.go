@@ -651,6 +651,7 @@ func (f *flight) ended(panicked any) {
 func (f *flight) letGoLocked() {
 	if f.down && len(f.sharers) == 0 {
 		f.data = nil
+		f.record.fails(nil)
 	}
 }
 

@@ -151,7 +151,7 @@ func (r *rescuer) Read(p []byte) (int, error) {
 			return 0, http.ErrBodyReadAfterClose
 		case len(r.out) > 0:
 			n := copy(p, r.out)
-			r.out = r.out[n:]
+			r.out = behind(r.out, n)
 			return n, nil
 		case r.err != nil:
 			r.out = nil
@@ -312,6 +312,7 @@ func (r *rescuer) mend(err error) {
 	default:
 		r.out = append(r.out, c.lastEvent(broken.frame, r.cause, r.open)...)
 	}
+	broken.frame = nil
 }
 
 // end lets go of the latest rescue.

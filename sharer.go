@@ -493,7 +493,7 @@ func (s *sharer) Read(p []byte) (int, error) {
 		switch rest := f.data[from:]; {
 		case len(s.last) > 0:
 			n := copy(p, s.last)
-			s.last = s.last[n:]
+			s.last = behind(s.last, n)
 			return n, nil
 		case s.err != nil:
 			return 0, s.err
