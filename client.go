@@ -175,7 +175,8 @@ func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *endpoint {
 // RoundTrip answers one call. Inference is judged, tried again and failed
 // over; all else goes through once, as it is.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Cancel == nil { //lint:ignore SA1019 see untilCancel
+	//lint:ignore SA1019 see untilCancel
+	if req.Cancel == nil {
 		return t.outer.RoundTrip(req)
 	}
 	req, done := untilCancel(req)

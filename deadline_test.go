@@ -278,9 +278,7 @@ func TestDeadline_EndsEverything(t *testing.T) {
 					opts = append(opts, o)
 				}
 			}
-			for _, o := range layerings()[[]string{"default", "gate alone", "breaker", "limit", "all", "as Go errors", "no clocks"}[random.IntN(7)]] {
-				opts = append(opts, o)
-			}
+			opts = append(opts, layerings()[[]string{"default", "gate alone", "breaker", "limit", "all", "as Go errors", "no clocks"}[random.IntN(7)]]...)
 			pick(WithCache(CachePolicy{StaleWhileRevalidate: time.Hour}))
 			pick(WithStream(StreamPolicy{Hedge: time.Second, Rescue: RescueRestart, ErrorFrames: true}))
 			switch random.IntN(3) {
