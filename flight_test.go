@@ -736,14 +736,14 @@ func TestWhatSharersDoNotShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(func(req *http.Request) (*http.Response, error) {
 			elapse(time.Second)
-			return gives(200, asJSON, goodJSON, "Set-Cookie", "session=1", "X-Id", "7")(req)
+			return gives(200, asJSON, goodJSON, "Set-Cookie", "session=1", "X-Request-Id", "7")(req)
 		})
 		rt := over(t, base, WithCache(CachePolicy{Scope: func(*http.Request) string { return "team" }}))
 		leader := calls(t, rt, chatJSON)
 		follower := calls(t, rt, chatJSON, with("Authorization", "Bearer sk-other"))
 		elapse(time.Minute)
 		synctest.Wait()
-		if leader.resp.Header.Get("Set-Cookie") == "" || follower.resp.Header.Get("Set-Cookie") != "" || follower.resp.Header.Get("X-Id") != "7" || base.count("") != 1 {
+		if leader.resp.Header.Get("Set-Cookie") == "" || follower.resp.Header.Get("Set-Cookie") != "" || follower.resp.Header.Get("X-Request-Id") != "7" || base.count("") != 1 {
 			t.Errorf("the leader's header is %v, the follower's %v", leader.resp.Header, follower.resp.Header)
 		}
 	})
