@@ -179,7 +179,7 @@ func TestPanics_OfObserversHoldNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			told := panicked(t, &outcry{}, opts)
-			for n := range told {
+			for n := 0; n < len(told); n += ifFull(1, 3) { // each kind is played below, whatever is left out here
 				panicked(t, &outcry{at: n + 1}, opts)
 			}
 			slices.Sort(told)

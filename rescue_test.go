@@ -678,6 +678,7 @@ func TestRescue_HoldsWithinBounds(t *testing.T) {
 	tool := `data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"` + strings.Repeat("x", 4000) + `"}}]}}]}` + "\n\n"
 	text := says("content", strings.Repeat("x", 4000))
 	tail := says("content", "tail") + endEvent + doneEvent
+	endless := ifFull(64, 12) << 20
 	for _, tt := range []struct {
 		name        string
 		policy      Rescue
@@ -687,12 +688,12 @@ func TestRescue_HoldsWithinBounds(t *testing.T) {
 		asked       int
 		reads       bool // the caller reads what the rescue says
 	}{
-		{"a text without an end", RescueContinue, "", text, 64 << 20, maxTold * 3 / 2, 2, true},
-		{"a text without an end, told again first", RescueRestart, first, text, 64 << 20, maxTold * 3 / 2, 2, true},
+		{"a text without an end", RescueContinue, "", text, endless, maxTold * 3 / 2, 2, true},
+		{"a text without an end, told again first", RescueRestart, first, text, endless, maxTold * 3 / 2, 2, true},
 		{"a long text", RescueContinue, "", text, maxTold / 2, maxTold, 3, true},
-		{"tool calls without an end", RescueContinue, "", tool, 64 << 20, maxTold * 3 / 2, 2, false},
-		{"tool calls without an end, anew", RescueRestart, "", tool, 64 << 20, maxTold * 3 / 2, 3, false},
-		{"empty events without an end", RescueContinue, tool, strings.Repeat("data: {}\n\n", 400), 64 << 20, maxTold * 3 / 2, 2, false},
+		{"tool calls without an end", RescueContinue, "", tool, endless, maxTold * 3 / 2, 2, false},
+		{"tool calls without an end, anew", RescueRestart, "", tool, endless, maxTold * 3 / 2, 3, false},
+		{"empty events without an end", RescueContinue, tool, strings.Repeat("data: {}\n\n", 400), endless, maxTold * 3 / 2, 2, false},
 		{"tool calls, then a text", RescueContinue, strings.Repeat(tool, maxTold/2/len(tool)), text, 8 << 20, maxTold * 3 / 2, 2, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
