@@ -17,10 +17,10 @@ import (
 )
 
 // BreakerPolicy says when the circuit of a model at an endpoint opens, and
-// for how long. Caller's cancels, 429s and refused keys count for nothing; nor
-// does a caller's deadline, unless the host was asked and had the time that the
-// model usually takes there to its first payload (until that is known, as long
-// as StreamPolicy has it).
+// for how long. Caller's cancels, 429s and refused keys count for nothing. A
+// caller's deadline counts as a failure if the host was asked and had the time
+// that the model usually takes there to its first payload. Until that is known,
+// it is the time that StreamPolicy gives.
 type BreakerPolicy struct {
 	// FailureRate of at least MinRequests results within Window opens the
 	// circuit. Defaults 0.5, 20, 60s. FailureRate Off: rates never open it.
