@@ -89,6 +89,9 @@ func (p *passage) board() bool {
 	if s == nil {
 		s = p.joinLocked(false)
 	}
+	if s == nil { // it may have answered between the two
+		s = p.joinLocked(true)
+	}
 	if s != nil {
 		p.late = time.NewTimer(p.lockAgeLocked(s.flight))
 		p.enterLocked(s)
