@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/breakwater-go/breakwater/internal/growth"
+	"github.com/breakwater-go/breakwater/internal/test/growth"
 	"github.com/tidwall/gjson"
 )
 

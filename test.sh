@@ -80,17 +80,17 @@ root_raced() { show=telling raced -v .; }
 
 # The simulation has more goroutines than the detector bears, and counts, it
 # does not share.
-others_raced() { raced $(go list ./... | grep -vE '/breakwater$|/internal/sim$'); }
+others_raced() { raced $(go list ./... | grep -vE '/breakwater$|/internal/test/sim$'); }
 
 # Campaigns and bounds in full, which the detector would make ten times as long.
-in_full() { both "go test $limit -v . 2>&1 | telling" "go test $limit ./internal/sim"; }
+in_full() { both "go test $limit -v . 2>&1 | telling" "go test $limit ./internal/test/sim"; }
 
 # An int may have 32 bits. Where such programs run, the tests do, too.
 on_32_bits() {
 	export GOARCH=386 CGO_ENABLED=0
 	local runs=true
 	case $(go env GOHOSTOS)/$(go env GOHOSTARCH) in
-	linux/amd64 | windows/amd64) runs="go test $limit -short -skip ^TestCampaign . $(go list ./internal/... | grep -v '/internal/sim$' | xargs)" ;;
+	linux/amd64 | windows/amd64) runs="go test $limit -short -skip ^TestCampaign . $(go list ./internal/... | grep -v '/internal/test/sim$' | xargs)" ;;
 	esac
 	both "go vet ./..." "$runs"
 }

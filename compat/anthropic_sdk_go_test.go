@@ -15,7 +15,7 @@ import (
 
 	"github.com/breakwater-go/breakwater"
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
-	"github.com/breakwater-go/breakwater/internal/sdktest"
+	"github.com/breakwater-go/breakwater/internal/test/sdktest"
 )
 
 // anthropicSDKGo is github.com/anthropics/anthropic-sdk-go, which tries again

@@ -12,7 +12,7 @@ import (
 	"github.com/cohesion-org/deepseek-go"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
-	"github.com/breakwater-go/breakwater/internal/sdktest"
+	"github.com/breakwater-go/breakwater/internal/test/sdktest"
 )
 
 // cohesion is github.com/cohesion-org/deepseek-go, which never tries again and

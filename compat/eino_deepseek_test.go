@@ -9,7 +9,7 @@ import (
 	"github.com/cloudwego/eino-ext/components/model/deepseek"
 	client "github.com/cohesion-org/deepseek-go"
 
-	"github.com/breakwater-go/breakwater/internal/sdktest"
+	"github.com/breakwater-go/breakwater/internal/test/sdktest"
 )
 
 // einoDeepSeek is github.com/cloudwego/eino-ext's model for DeepSeek, which is

@@ -9,7 +9,7 @@ import (
 	"github.com/cloudwego/eino-ext/components/model/openai"
 	client "github.com/meguminnnnnnnnn/go-openai"
 
-	"github.com/breakwater-go/breakwater/internal/sdktest"
+	"github.com/breakwater-go/breakwater/internal/test/sdktest"
 )
 
 // einoOpenAI is github.com/cloudwego/eino-ext's model for OpenAI, which is made

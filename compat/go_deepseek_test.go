@@ -15,7 +15,7 @@ import (
 
 	"github.com/breakwater-go/breakwater"
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
-	"github.com/breakwater-go/breakwater/internal/sdktest"
+	"github.com/breakwater-go/breakwater/internal/test/sdktest"
 )
 
 // goDeepSeek is github.com/go-deepseek/deepseek, whose host and models are

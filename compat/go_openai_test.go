@@ -5,7 +5,7 @@ import (
 
 	"context"
 	"errors"
-	"github.com/breakwater-go/breakwater/internal/sdktest"
+	"github.com/breakwater-go/breakwater/internal/test/sdktest"
 	"io"
 	"net/http"
 

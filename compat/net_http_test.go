@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/breakwater-go/breakwater/internal/sdktest"
+	"github.com/breakwater-go/breakwater/internal/test/sdktest"
 )
 
 // netHTTP is net/http and encoding/json as a careful user writes them.

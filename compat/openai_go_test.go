@@ -13,7 +13,7 @@ import (
 	"github.com/openai/openai-go/v3/packages/respjson"
 
 	"github.com/breakwater-go/breakwater"
-	"github.com/breakwater-go/breakwater/internal/sdktest"
+	"github.com/breakwater-go/breakwater/internal/test/sdktest"
 )
 
 // openAIGo is github.com/openai/openai-go, which tries again by itself: its

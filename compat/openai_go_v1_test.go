@@ -11,7 +11,7 @@ import (
 	"github.com/openai/openai-go/option"
 	"github.com/openai/openai-go/packages/respjson"
 
-	"github.com/breakwater-go/breakwater/internal/sdktest"
+	"github.com/breakwater-go/breakwater/internal/test/sdktest"
 )
 
 // openAIGoV1 is github.com/openai/openai-go, which tries again by itself: its

@@ -3,8 +3,8 @@ package storetest_test
 import (
 	"testing"
 
-	"github.com/breakwater-go/breakwater/internal/leaks"
+	"github.com/breakwater-go/breakwater/internal/test/leaktest"
 )
 
 // TestMain fails the run if a check leaves goroutines behind.
-func TestMain(m *testing.M) { leaks.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

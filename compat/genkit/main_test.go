@@ -5,7 +5,7 @@ import (
 	"os/signal"
 	"testing"
 
-	"github.com/breakwater-go/breakwater/internal/leaks"
+	"github.com/breakwater-go/breakwater/internal/test/leaktest"
 )
 
 // TestMain fails the run if goroutines are left behind by it: an SDK that
@@ -16,5 +16,5 @@ func TestMain(m *testing.M) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, os.Interrupt)
 	signal.Stop(c)
-	leaks.Main(m)
+	leaktest.Main(m)
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/breakwater-go/breakwater/internal/growth"
 	"github.com/breakwater-go/breakwater/internal/sse"
+	"github.com/breakwater-go/breakwater/internal/test/growth"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 

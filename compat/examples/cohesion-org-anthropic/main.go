@@ -9,11 +9,11 @@ import (
 	"github.com/cohesion-org/deepseek-go"
 
 	"github.com/breakwater-go/breakwater"
-	"github.com/breakwater-go/breakwater/internal/sea"
+	"github.com/breakwater-go/breakwater/internal/test/exampleenv"
 )
 
 func main() {
-	hc, key, done := sea.Client()
+	hc, key, done := exampleenv.Client()
 	defer done()
 
 	client := deepseek.NewAnthropicClient(key)
@@ -22,11 +22,11 @@ func main() {
 	var trail breakwater.Trail
 	ctx := breakwater.WithCall(context.Background(), breakwater.Call{Trail: &trail})
 	resp, err := client.CreateAnthropicMessage(ctx, &deepseek.AnthropicRequest{
-		Model: sea.Model, MaxTokens: 1000,
+		Model: exampleenv.Model, MaxTokens: 1000,
 		Messages: []deepseek.AnthropicMessage{{Role: "user", Content: []any{map[string]string{"type": "text", "text": "what is a breakwater?"}}}},
 	})
 	if err != nil {
-		sea.Print("", err, &trail)
+		exampleenv.Print("", err, &trail)
 	}
 	var text string
 	for _, content := range resp.Content {
@@ -34,5 +34,5 @@ func main() {
 			text += fmt.Sprint(block["text"])
 		}
 	}
-	sea.Print(text, nil, &trail)
+	exampleenv.Print(text, nil, &trail)
 }

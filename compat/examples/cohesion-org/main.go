@@ -7,16 +7,16 @@ import (
 	"github.com/cohesion-org/deepseek-go"
 
 	"github.com/breakwater-go/breakwater"
-	"github.com/breakwater-go/breakwater/internal/sea"
+	"github.com/breakwater-go/breakwater/internal/test/exampleenv"
 )
 
 func main() {
-	hc, key, done := sea.Client()
+	hc, key, done := exampleenv.Client()
 	defer done()
 
 	// The base URL ends in a slash. The SDK bounds each call, with all its tries
 	// and a stream's reading, by 5 minutes: deepseek.WithTimeout changes that.
-	client, err := deepseek.NewClientWithOptions(key, deepseek.WithBaseURL(sea.BaseURL+"/"), deepseek.WithHTTPClient(hc))
+	client, err := deepseek.NewClientWithOptions(key, deepseek.WithBaseURL(exampleenv.BaseURL+"/"), deepseek.WithHTTPClient(hc))
 	if err != nil {
 		panic(err)
 	}
@@ -24,10 +24,10 @@ func main() {
 	var trail breakwater.Trail
 	ctx := breakwater.WithCall(context.Background(), breakwater.Call{Trail: &trail})
 	resp, err := client.CreateChatCompletion(ctx, &deepseek.ChatCompletionRequest{
-		Model: sea.Model, Messages: []deepseek.ChatCompletionMessage{{Role: "user", Content: "what is a breakwater?"}},
+		Model: exampleenv.Model, Messages: []deepseek.ChatCompletionMessage{{Role: "user", Content: "what is a breakwater?"}},
 	})
 	if err != nil {
-		sea.Print("", err, &trail)
+		exampleenv.Print("", err, &trail)
 	}
-	sea.Print(resp.Choices[0].Message.Content, nil, &trail)
+	exampleenv.Print(resp.Choices[0].Message.Content, nil, &trail)
 }

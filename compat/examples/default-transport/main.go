@@ -10,11 +10,11 @@ import (
 	"github.com/sashabaranov/go-openai"
 
 	"github.com/breakwater-go/breakwater"
-	"github.com/breakwater-go/breakwater/internal/sea"
+	"github.com/breakwater-go/breakwater/internal/test/exampleenv"
 )
 
 func main() {
-	hc, key, done := sea.Client()
+	hc, key, done := exampleenv.Client()
 	defer done()
 
 	// First of all: some clients look it up when they are made, not at each call.
@@ -26,15 +26,15 @@ func main() {
 	var trail breakwater.Trail
 	ctx := breakwater.WithCall(context.Background(), breakwater.Call{Trail: &trail})
 	answer, err := ask(ctx, key, "what is a breakwater?")
-	sea.Print(answer, err, &trail)
+	exampleenv.Print(answer, err, &trail)
 }
 
 // ask is the code that cannot be changed: it knows of no transport.
 func ask(ctx context.Context, key, question string) (string, error) {
 	config := openai.DefaultConfig(key)
-	config.BaseURL = sea.BaseURL
+	config.BaseURL = exampleenv.BaseURL
 	resp, err := openai.NewClientWithConfig(config).CreateChatCompletion(ctx, openai.ChatCompletionRequest{
-		Model: sea.Model, Messages: []openai.ChatCompletionMessage{{Role: openai.ChatMessageRoleUser, Content: question}},
+		Model: exampleenv.Model, Messages: []openai.ChatCompletionMessage{{Role: openai.ChatMessageRoleUser, Content: question}},
 	})
 	if err != nil {
 		return "", err

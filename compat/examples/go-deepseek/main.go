@@ -9,11 +9,11 @@ import (
 	"github.com/go-deepseek/deepseek/request"
 
 	"github.com/breakwater-go/breakwater"
-	"github.com/breakwater-go/breakwater/internal/sea"
+	"github.com/breakwater-go/breakwater/internal/test/exampleenv"
 )
 
 func main() {
-	hc, key, done := sea.Client()
+	hc, key, done := exampleenv.Client()
 	defer done()
 
 	// Its host is fixed, and its models are the names that DeepSeek has retired:
@@ -30,7 +30,7 @@ func main() {
 		Model: "deepseek-chat", Messages: []*request.Message{{Role: "user", Content: "what is a breakwater?"}},
 	})
 	if err != nil {
-		sea.Print("", err, &trail)
+		exampleenv.Print("", err, &trail)
 	}
-	sea.Print(resp.Choices[0].Message.Content, nil, &trail)
+	exampleenv.Print(resp.Choices[0].Message.Content, nil, &trail)
 }

@@ -8,24 +8,24 @@ import (
 	"github.com/openai/openai-go/option"
 
 	"github.com/breakwater-go/breakwater"
-	"github.com/breakwater-go/breakwater/internal/sea"
+	"github.com/breakwater-go/breakwater/internal/test/exampleenv"
 )
 
 func main() {
-	hc, key, done := sea.Client()
+	hc, key, done := exampleenv.Client()
 	defer done()
 
 	// option.WithMaxRetries(0) is unnecessary: once breakwater's own tries are
 	// spent, the answer tells the SDK not to try again.
-	client := openai.NewClient(option.WithBaseURL(sea.BaseURL), option.WithAPIKey(key), option.WithHTTPClient(hc))
+	client := openai.NewClient(option.WithBaseURL(exampleenv.BaseURL), option.WithAPIKey(key), option.WithHTTPClient(hc))
 
 	var trail breakwater.Trail
 	ctx := breakwater.WithCall(context.Background(), breakwater.Call{Trail: &trail})
 	resp, err := client.Chat.Completions.New(ctx, openai.ChatCompletionNewParams{
-		Model: sea.Model, Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage("what is a breakwater?")},
+		Model: exampleenv.Model, Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage("what is a breakwater?")},
 	})
 	if err != nil {
-		sea.Print("", err, &trail)
+		exampleenv.Print("", err, &trail)
 	}
-	sea.Print(resp.Choices[0].Message.Content, nil, &trail)
+	exampleenv.Print(resp.Choices[0].Message.Content, nil, &trail)
 }

@@ -10,21 +10,21 @@ import (
 	"github.com/openai/openai-go/option"
 
 	"github.com/breakwater-go/breakwater"
-	"github.com/breakwater-go/breakwater/internal/sea"
+	"github.com/breakwater-go/breakwater/internal/test/exampleenv"
 )
 
 func main() {
-	hc, key, done := sea.Client()
+	hc, key, done := exampleenv.Client()
 	defer done()
 
 	// option.WithMaxRetries(0) is unnecessary: once breakwater's own tries are
 	// spent, the answer tells the SDK beneath the plugin not to try again.
 	app := genkit.Init(context.Background(), genkit.WithPlugins(&compat_oai.OpenAICompatible{
-		Provider: "deepseek", APIKey: key, BaseURL: sea.BaseURL, Opts: []option.RequestOption{option.WithHTTPClient(hc)},
+		Provider: "deepseek", APIKey: key, BaseURL: exampleenv.BaseURL, Opts: []option.RequestOption{option.WithHTTPClient(hc)},
 	}))
 
 	var trail breakwater.Trail
 	ctx := breakwater.WithCall(context.Background(), breakwater.Call{Trail: &trail})
-	answer, err := genkit.GenerateText(ctx, app, ai.WithModelName("deepseek/"+sea.Model), ai.WithPrompt("what is a breakwater?"))
-	sea.Print(answer, err, &trail)
+	answer, err := genkit.GenerateText(ctx, app, ai.WithModelName("deepseek/"+exampleenv.Model), ai.WithPrompt("what is a breakwater?"))
+	exampleenv.Print(answer, err, &trail)
 }

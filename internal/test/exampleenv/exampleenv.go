@@ -1,7 +1,7 @@
-// Package sea is what the examples sail on: breakwater over DeepSeek and a
-// backup. With DEEPSEEK_API_KEY set it is the real API, with no backup. Without,
-// both are fakes on loopback, and DeepSeek is down.
-package sea
+// Package exampleenv is the environment of the examples: breakwater over
+// DeepSeek and a backup. With DEEPSEEK_API_KEY set it is the real API, with no
+// backup. Without it, both are fakes on loopback, and DeepSeek is down.
+package exampleenv
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 	"github.com/breakwater-go/breakwater/breakwatertest"
 )
 
-// BaseURL is DeepSeek's, whichever sea it is.
+// BaseURL is DeepSeek's, in either environment.
 const BaseURL = "https://api.deepseek.com"
 
 // Model is the model that the examples ask for, in DeepSeek's words.

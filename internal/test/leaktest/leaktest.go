@@ -1,5 +1,5 @@
-// Package leaks fails a run of tests that leaves goroutines behind.
-package leaks
+// Package leaktest fails a run of tests that leaves goroutines behind.
+package leaktest
 
 import (
 	"flag"

@@ -7,7 +7,7 @@
 // It is run by its tests, in a bubble of testing/synctest. The table of
 // ARCHITECTURE.md is theirs:
 //
-//	go test -run TestScenarios -v ./internal/sim
+//	go test -run TestScenarios -v ./internal/test/sim
 package sim
 
 import (
