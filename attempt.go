@@ -18,7 +18,7 @@ type attempt struct {
 	cancel          context.CancelCauseFunc
 
 	call      *call
-	endpoint  *endpoint
+	endpoint  *upstream
 	model     string // by the endpoint's name
 	n         int
 	place     int // in the trail
@@ -113,7 +113,7 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	a.watch.settle()
 	a.giveBack(class)
 	accepted := false
-	a.call.book.amend(a.place, func(t *Attempt) {
+	a.call.log.amend(a.place, func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, used, bytes
 		t.Elapsed = time.Since(a.start)
 		accepted = t.Verdict == VerdictAccept
@@ -132,8 +132,8 @@ func (a *attempt) endNow(class Class, err error, used Usage, cause error) {
 // giveBack gives back what the attempt holds.
 func (a *attempt) giveBack(class Class) {
 	defer a.tell(class)
-	if a.call.streamed != nil && !class.local() { // what was not sent may still be
-		a.call.streamed.Close()
+	if a.call.upload != nil && !class.local() { // what was not sent may still be
+		a.call.upload.Close()
 	}
 }
 
@@ -164,14 +164,14 @@ func (a *attempt) tell(class Class) {
 // emit tells observers what the trail says of the attempt.
 func (a *attempt) emit(kind Kind) {
 	if c := a.call; c.t.observed() {
-		c.t.emit(c, c.book.at(a.place).event(kind))
+		c.t.emit(c, c.log.at(a.place).event(kind))
 	}
 }
 
 // watchCaller has the caller's cancel end an answer that it has read so much of,
 // until the function returned is called.
 func (a *attempt) watchCaller(read *atomic.Int64) (stop func() bool) {
-	return context.AfterFunc(a.call, apart(func() { a.end(ClassCanceled, context.Cause(a.call), Usage{}, read.Load()) }))
+	return context.AfterFunc(a.call, recovered(func() { a.end(ClassCanceled, context.Cause(a.call), Usage{}, read.Load()) }))
 }
 
 // A sent is what an attempt on its way came to.
@@ -260,7 +260,7 @@ func gate(next http.RoundTripper) http.RoundTripper {
 			if own := a.failed.Load(); own != nil { // the host was sent a part of the request
 				err = &trouble{class: ClassCanceled, err: own.error}
 			}
-			a.call.book.amend(a.place, func(t *Attempt) { t.Status = status })
+			a.call.log.amend(a.place, func(t *Attempt) { t.Status = status })
 		}
 		return resp, err
 	})
@@ -351,13 +351,13 @@ func carriesKey(req *http.Request) bool {
 }
 
 // goesTo reports whether e is of the origin that the caller meant.
-func (c *call) goesTo(e *endpoint) bool { return c.meant.origin == e.origin }
+func (c *call) goesTo(e *upstream) bool { return c.target.origin == e.origin }
 
 func (a *attempt) setBody(req *http.Request) {
 	c := a.call
 	req.GetBody = nil
-	if c.streamed != nil {
-		req.Body = &streamedBody{upload: c.streamed, attempt: a}
+	if c.upload != nil {
+		req.Body = &streamedBody{upload: c.upload, attempt: a}
 		return
 	}
 	text := a.splice()

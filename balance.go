@@ -67,7 +67,7 @@ const (
 
 // An option is an endpoint that could take the call, by the model's name there.
 type option struct {
-	endpoint *endpoint
+	endpoint *upstream
 	model    string
 }
 
@@ -154,7 +154,7 @@ type conversations struct {
 	policy BalancePolicy
 
 	mu     sync.Mutex // guards what follows
-	served *simplelru.LRU[uint64, *endpoint]
+	served *simplelru.LRU[uint64, *upstream]
 }
 
 // maxConversations bounds the conversations remembered; one that is forgotten goes
@@ -165,7 +165,7 @@ func newConversations(p BalancePolicy) *conversations {
 	if p.Affinity == 0 {
 		return nil
 	}
-	served, _ := simplelru.NewLRU[uint64, *endpoint](maxConversations, nil) // fails on sizes below 1 only
+	served, _ := simplelru.NewLRU[uint64, *upstream](maxConversations, nil) // fails on sizes below 1 only
 	return &conversations{policy: p, served: served}
 }
 

@@ -189,7 +189,7 @@ func (b *streamBody) whole() bool { return b.done || b.attempt.answer.Finished()
 func (b *streamBody) advance() {
 	if b.done {
 		// Nothing is missing but the end of the connection, which a host may keep.
-		timer := time.AfterFunc(drainWait, apart(b.hangUp))
+		timer := time.AfterFunc(drainWait, recovered(b.hangUp))
 		defer timer.Stop()
 	}
 	was, terminated, told := b.whole(), b.done, b.tape
@@ -356,7 +356,7 @@ const (
 // drain reads the little that may be left behind the terminator, so that the
 // connection can be used again.
 func (b *streamBody) drain() {
-	timer := time.AfterFunc(drainWait, apart(b.hangUp))
+	timer := time.AfterFunc(drainWait, recovered(b.hangUp))
 	io.CopyN(io.Discard, &b.in, maxDrain)
 	timer.Stop()
 }

@@ -498,7 +498,7 @@ func TestBounds_Origins(t *testing.T) {
 		ask := func(host string) seen {
 			return asks(t.Context(), rt, chatJSON, func(req *http.Request) { req.URL.Host = host })
 		}
-		of := func(host string) *endpoint { return rt.meant(mustURL(t, "https://"+host), true) }
+		of := func(host string) *upstream { return rt.targetOf(mustURL(t, "https://"+host), true) }
 		h := piped.hold(t, rt)
 		ask("sick")
 		ask("well")

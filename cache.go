@@ -123,8 +123,8 @@ func (k *cache) middleware(next http.RoundTripper) http.RoundTripper {
 
 // refuse answers a call that wants a kept answer only.
 func (k *cache) refuse(c *call) *http.Response {
-	if c.streamed != nil {
-		c.streamed.Close()
+	if c.upload != nil {
+		c.upload.Close()
 	}
 	c.fails(&Error{})
 	return noteCache(c.ownAnswer(ClassNotCached, "nothing is kept that would answer this call", 0), "detail=only-if-cached")
@@ -132,7 +132,7 @@ func (k *cache) refuse(c *call) *http.Response {
 
 // covers reports whether a call's answer may be kept at all, and finds its key.
 func (k *cache) covers(c *call) bool {
-	if c.NoCache || c.body() == nil || c.packed || c.look.stateful || len(c.req.Header["Upgrade"]) > 0 || k.policy.Deterministic && !(c.look.hasTemperature && c.look.temperature == 0) {
+	if c.NoCache || c.body() == nil || c.encoded || c.look.stateful || len(c.req.Header["Upgrade"]) > 0 || k.policy.Deterministic && !(c.look.hasTemperature && c.look.temperature == 0) {
 		return false
 	}
 	return c.sought.key != key.Key{} || k.canonical(c)
@@ -170,7 +170,7 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 		}
 		return nil
 	}
-	c.spare = e != nil && k.policy.freshness(e.age(time.Now()), w) >= spare && e.can(c)
+	c.fallback = e != nil && k.policy.freshness(e.age(time.Now()), w) >= spare && e.can(c)
 	how := forwards(e, w, k.policy)
 	if c.Err() != nil {
 		return nil, context.Cause(c), true
@@ -184,7 +184,7 @@ func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*htt
 		if !p.board() {
 			return nil, nil, false
 		}
-		if p.in[0].flight.renews && c.spare { // what is renewed is good enough meanwhile
+		if p.in[0].flight.renews && c.fallback { // what is renewed is good enough meanwhile
 			if resp := standIn(); resp != nil {
 				return resp, nil, true
 			}

@@ -118,19 +118,19 @@ type call struct {
 	t               *Transport
 	req             *http.Request // the caller's, its context being this call
 	op              operation
-	meant           *endpoint   // whose API the caller asked
-	candidates      []*endpoint // that could serve it, best tier first
+	target          *upstream   // whose API the caller asked
+	candidates      []*upstream // that could serve it, best tier first
 	look            look
 	room            *room   // its body, whole; nil: it has none, or that is streamed
-	streamed        *upload // its body, too large to be kept: sent once
+	upload          *upload // its body, too large to be kept: sent once
 	start           time.Time
 	caller          atomic.Pointer[credential] // nil: nobody asked yet
 	sought          *sought                    // nil: nothing is kept of such calls
 	conversationKey uint64
 
-	packed    bool // the body has a coding: nobody can look into it
+	encoded   bool // the body has a coding: nobody can look into it
 	nested    bool // made from within another call: by an Observer, say
-	spare     bool // an answer is kept that would do instead of a failure
+	fallback  bool // an answer is kept that would do instead of a failure
 	exhausted bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
 	unprobed  bool // nor did it see to the end whether all are still down
 	conversed bool // conversationKey is known
@@ -143,12 +143,12 @@ type call struct {
 	mu       sync.Mutex // guards what follows
 	visits   []*visit
 	unsuited []option     // whose limits the call exceeds
-	racing   [2]*endpoint // asked at the same time: see StreamPolicy.Hedge
+	racing   [2]*upstream // asked at the same time: see StreamPolicy.Hedge
 	failure  *Error       // behind an answer that breakwater wrote itself
 
-	book   *book // its trail: its own, or that of the call it is made for
-	own    book
-	single [1]*endpoint
+	log    *attemptLog // its trail: its own, or that of the call it is made for
+	own    attemptLog
+	single [1]*upstream
 }
 
 type callKey struct{}
@@ -167,17 +167,17 @@ func callOf(ctx context.Context) *call {
 }
 
 // newCall reads the request's body, whole if it may be kept, and looks into it.
-func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*call, error) {
+func (t *Transport) newCall(req *http.Request, op operation, meant *upstream) (*call, error) {
 	if ctx := req.Context(); ctx.Err() != nil { // it is over before it has begun
 		if req.Body != nil {
 			closeWithin(ctx, req.Body)
 		}
 		return nil, context.Cause(ctx)
 	}
-	c := &call{Context: req.Context(), Call: callOptions(req.Context()), t: t, op: op, meant: meant, start: time.Now()}
-	c.book = &c.own
+	c := &call{Context: req.Context(), Call: callOptions(req.Context()), t: t, op: op, target: meant, start: time.Now()}
+	c.log = &c.own
 	if c.Trail != nil { // which outlives the call
-		c.book = c.Trail.begin()
+		c.log = c.Trail.begin()
 	}
 	c.candidates = t.candidates(c.single[:0], meant)
 	c.nested = callOf(req.Context()) != nil
@@ -188,7 +188,7 @@ func (t *Transport) newCall(req *http.Request, op operation, meant *endpoint) (*
 	if err := c.readBody(req, t.config.retry.MaxReplay); err != nil {
 		return nil, err
 	}
-	c.packed = len(req.Header["Content-Encoding"]) > 0
+	c.encoded = len(req.Header["Content-Encoding"]) > 0
 	if t.cache.recall(c) {
 		return c, nil
 	}
@@ -218,15 +218,15 @@ func ownRequest(req *http.Request, ctx context.Context) *http.Request {
 // the endpoint was given or its host is known; elsewhere, paths like these may
 // belong to anybody, and the body has to name a model.
 func (c *call) isInference() bool {
-	return c.op == opChat || len(c.t.tiers) > 0 || c.meant.row.host != HostOpenAI || c.look.model != ""
+	return c.op == opChat || len(c.t.tiers) > 0 || c.target.row.host != HostOpenAI || c.look.model != ""
 }
 
 // restored is the caller's request with its body back.
 func (c *call) restored(req *http.Request) *http.Request {
 	req = req.WithContext(req.Context())
 	switch {
-	case c.streamed != nil:
-		req.Body = c.streamed
+	case c.upload != nil:
+		req.Body = c.upload
 	case c.body() != nil:
 		req.Body = io.NopCloser(bytes.NewReader(c.body()))
 	}
@@ -240,7 +240,7 @@ func (c *call) readBody(req *http.Request, limit int64) error {
 		return nil
 	}
 	if req.ContentLength > limit {
-		c.streamed = newUpload(c, nil, req.Body, req.ContentLength)
+		c.upload = newUpload(c, nil, req.Body, req.ContentLength)
 		return nil
 	}
 	room := roomFor(req.ContentLength)
@@ -249,7 +249,7 @@ func (c *call) readBody(req *http.Request, limit int64) error {
 		c.room = room
 		return nil
 	case errTooLarge:
-		c.streamed = newUpload(c, room.text, req.Body, req.ContentLength)
+		c.upload = newUpload(c, room.text, req.Body, req.ContentLength)
 		return nil
 	default:
 		return err
@@ -258,14 +258,14 @@ func (c *call) readBody(req *http.Request, limit int64) error {
 
 // choices is how many the answer is to have.
 func (c *call) choices() int {
-	if c.streamed != nil || c.packed {
+	if c.upload != nil || c.encoded {
 		return wire.Unknown
 	}
 	return c.look.choices
 }
 
 // thinking reports whether e is expected to think before it answers.
-func (c *call) thinking(e *endpoint) bool {
+func (c *call) thinking(e *upstream) bool {
 	model, _ := e.serves(c)
 	return c.look.thinking || e.row.thinks(c.look.model) || e.row.thinks(model)
 }

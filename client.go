@@ -37,7 +37,7 @@ func Chain(base http.RoundTripper, mws ...Middleware) http.RoundTripper {
 // is made by New and safe for concurrent use.
 type Transport struct {
 	config    *config
-	tiers     [][]*endpoint
+	tiers     [][]*upstream
 	endpoints int     // in all tiers
 	keyless   bool    // one of several endpoints has no key of its own
 	origins   origins // the endpoints, where none are given
@@ -83,7 +83,7 @@ func New(opts ...Option) (*Transport, error) {
 	t.limitedBase = limitsConnections(c.base)
 	t.below = c.base
 	if len(c.perAttempt) > 0 {
-		t.below = Chain(RoundTripperFunc(t.lowest), c.perAttempt...)
+		t.below = Chain(RoundTripperFunc(t.markBase), c.perAttempt...)
 	}
 	for i, tier := range c.tiers {
 		t.tiers = append(t.tiers, nil)
@@ -154,9 +154,9 @@ func newBase() *http.Transport {
 }
 
 // newEndpoint puts an endpoint to work: its circuits, its limits, its pipeline.
-func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *endpoint {
+func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
 	at, _ := originOf(base)
-	return &endpoint{
+	return &upstream{
 		Endpoint: e,
 		tier:     tier,
 		base:     base,
@@ -199,7 +199,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	req = withASCIIHost(req)
 	op, inference := operationOf(req)
-	meant := t.meant(req.URL, inference)
+	meant := t.targetOf(req.URL, inference)
 	if !inference || meant == nil {
 		return t.passThrough(req, meant)
 	}
@@ -211,11 +211,11 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 		return t.passThrough(c.restored(req), meant)
 	}
 	t.counts.calls.Add(1)
-	if c.streamed != nil {
+	if c.upload != nil {
 		sends := false
 		defer func() {
 			if !sends { // an Observer panics
-				c.streamed.Close()
+				c.upload.Close()
 			}
 		}()
 		t.emit(c, Event{Kind: KindUnbuffered, Endpoint: meant.Name, Bytes: max(req.ContentLength, 0)})
@@ -236,9 +236,9 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// lowest is the base below middleware of the user's, whose own errors are none
-// of the network's.
-func (t *Transport) lowest(req *http.Request) (*http.Response, error) {
+// markBase marks errors of the base transport, so that errors of user middleware
+// are not taken for network failures.
+func (t *Transport) markBase(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
 	if a == nil {
 		return t.config.base.RoundTrip(req)
@@ -268,7 +268,7 @@ func (t *Transport) finished(c *call, resp *http.Response, err error) {
 	if !t.observed() {
 		return
 	}
-	sent, class := c.book.sum()
+	sent, class := c.log.sum()
 	e := Event{Kind: KindCall, Attempt: sent, Class: class, Elapsed: time.Since(c.start), Err: err}
 	if resp != nil {
 		e.Status, e.Endpoint = resp.StatusCode, first(resp.Header, headerEndpoint)
@@ -278,7 +278,7 @@ func (t *Transport) finished(c *call, resp *http.Response, err error) {
 
 // passThrough sends what is no inference once: to the endpoint it was meant
 // for, with that endpoint's key, or, if it is none's, untouched.
-func (t *Transport) passThrough(req *http.Request, meant *endpoint) (*http.Response, error) {
+func (t *Transport) passThrough(req *http.Request, meant *upstream) (*http.Response, error) {
 	if meant == nil || !meant.keyed && len(meant.Header) == 0 && meant.Rewrite == nil {
 		return t.below.RoundTrip(req)
 	}
@@ -298,9 +298,9 @@ func (t *Transport) passThrough(req *http.Request, meant *endpoint) (*http.Respo
 	return t.below.RoundTrip(req)
 }
 
-// meant returns the endpoint whose API u asks, nil if it is none's. Where no
+// targetOf returns the endpoint whose API u asks, nil if it is none's. Where no
 // endpoints are given, every origin asked for inference is one.
-func (t *Transport) meant(u *url.URL, inference bool) *endpoint {
+func (t *Transport) targetOf(u *url.URL, inference bool) *upstream {
 	if u == nil || len(t.tiers) == 0 && !inference {
 		return nil
 	}
@@ -311,7 +311,7 @@ func (t *Transport) meant(u *url.URL, inference bool) *endpoint {
 	if len(t.tiers) == 0 {
 		return t.origins.of(t, asked)
 	}
-	var best *endpoint
+	var best *upstream
 	for _, tier := range t.tiers {
 		for _, e := range tier {
 			if e.origin == asked && e.covers(u.Path) && (best == nil || e.closer(best, u.Path)) {
@@ -324,7 +324,7 @@ func (t *Transport) meant(u *url.URL, inference bool) *endpoint {
 
 // candidates appends the endpoints to consider for a call, best tier first,
 // each tier turned by one from call to call so that its endpoints share the load.
-func (t *Transport) candidates(all []*endpoint, meant *endpoint) []*endpoint {
+func (t *Transport) candidates(all []*upstream, meant *upstream) []*upstream {
 	if len(t.tiers) == 0 {
 		return append(all, meant)
 	}
@@ -341,18 +341,18 @@ func (t *Transport) candidates(all []*endpoint, meant *endpoint) []*endpoint {
 // origins are the endpoints of a Transport that was given none, one for each
 // origin asked: a bounded number, since callers name them.
 type origins struct {
-	all  cow.Map[origin, *endpoint]
+	all  cow.Map[origin, *upstream]
 	uses atomic.Int64
 }
 
 const maxOrigins = 256
 
-func (o *origins) of(t *Transport, at origin) *endpoint {
+func (o *origins) of(t *Transport, at origin) *upstream {
 	if e, ok := o.all.Get(at); ok {
 		return e
 	}
-	return o.all.Update(at, func(all map[origin]*endpoint) *endpoint {
-		makeRoom(all, maxOrigins, (*endpoint).worth)
+	return o.all.Update(at, func(all map[origin]*upstream) *upstream {
+		makeRoom(all, maxOrigins, (*upstream).worth)
 		base := at.url()
 		name := base.String()
 		e := t.newEndpoint(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.host)}, base, 0)
@@ -400,13 +400,13 @@ func (b *background) Go(task func(context.Context)) bool {
 		b.ctx, b.cancel = context.WithCancel(context.Background())
 	}
 	ctx := b.ctx
-	b.tasks.Go(apart(func() { task(ctx) }))
+	b.tasks.Go(recovered(func() { task(ctx) }))
 	return true
 }
 
-// apart is what runs on a goroutine of ours: a panic of the user's code there, an
-// Observer's or a body's, would end the process, and there is no caller to tell.
-func apart(do func()) func() {
+// recovered wraps do for a goroutine that has no caller: a panic in user code
+// there, an Observer's or a body's, must not crash the process.
+func recovered(do func()) func() {
 	return func() {
 		defer func() { _ = recover() }()
 		do()

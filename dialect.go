@@ -103,7 +103,7 @@ func (row *hostRow) mountOf(base *url.URL) string {
 
 // rootOf returns what precedes op's path at the endpoint, or false if its host
 // does not serve op.
-func (e *endpoint) rootOf(op operation) (string, bool) {
+func (e *upstream) rootOf(op operation) (string, bool) {
 	base := e.base.Path
 	if e.row.operations == nil {
 		if op == opMessages && !strings.HasSuffix(base, "/v1") {

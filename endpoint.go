@@ -180,8 +180,8 @@ func onlyVersion(u *url.URL) bool {
 	return err == nil && (len(query) == 0 || len(query) == 1 && len(query["api-version"]) == 1)
 }
 
-// An endpoint is an Endpoint at work.
-type endpoint struct {
+// An upstream is an Endpoint at work.
+type upstream struct {
 	Endpoint
 	tier     int
 	base     *url.URL
@@ -202,13 +202,13 @@ type endpoint struct {
 
 // resort reports whether an endpoint that rests for a rejected key, or the
 // like, may be asked all the same: once in a while, one call may find out.
-func (e *endpoint) resort(now time.Time) bool {
+func (e *upstream) resort(now time.Time) bool {
 	last := e.resorted.Load()
 	return now.UnixNano()-last >= int64(forcedEvery) && e.resorted.CompareAndSwap(last, now.UnixNano())
 }
 
 // worth is what would be lost with an endpoint that a call's URL has made.
-func (e *endpoint) worth() worth {
+func (e *upstream) worth() worth {
 	w := worth{busy: e.load.open.Load() > 0, known: e.load.served.Load(), used: e.load.used.Load()}
 	for _, c := range e.circuits.all.All() {
 		w.open = w.open || c.worth().open
@@ -229,23 +229,23 @@ func aliasesOf(models map[string]string) map[string][]string {
 
 // serves returns the name under which e serves the call's model, if it does.
 // What was meant for e goes to it under any name.
-func (e *endpoint) serves(c *call) (string, bool) {
+func (e *upstream) serves(c *call) (string, bool) {
 	model := c.look.model
 	name, ok := e.Models[model]
 	switch {
 	case ok:
 		return name, true
-	case e == c.meant:
+	case e == c.target:
 		return e.row.today(model), true
 	case c.op == opEmbeddings:
 		return "", false // vectors of two models have nothing in common: a name must be vouched for
 	case len(e.Models) == 0 && e.row.host != HostDeepSeek:
 		return model, true
 	}
-	if name, ok := e.Models[c.meant.row.today(model)]; ok {
+	if name, ok := e.Models[c.target.row.today(model)]; ok {
 		return name, true
 	}
-	for _, alias := range c.meant.aliases[model] {
+	for _, alias := range c.target.aliases[model] {
 		if len(e.Models) == 0 {
 			return alias, true // the names of old and new are DeepSeek's own
 		}
@@ -274,7 +274,7 @@ func (row *hostRow) today(model string) string {
 
 // covers reports whether a path on e's origin lies under e's base path or one
 // of its host's known roots: whether it is e's API.
-func (e *endpoint) covers(path string) bool {
+func (e *upstream) covers(path string) bool {
 	if under(path, e.base.Path) {
 		return true
 	}
@@ -288,7 +288,7 @@ func (e *endpoint) covers(path string) bool {
 
 // closer reports whether a path that both cover lies closer to e than to other:
 // under its base, and that the longer one, before any root of its host.
-func (e *endpoint) closer(other *endpoint, path string) bool {
+func (e *upstream) closer(other *upstream, path string) bool {
 	if !under(path, e.base.Path) {
 		return false
 	}
@@ -339,8 +339,8 @@ func under(path, root string) bool {
 // goes to the very path it asked for: /beta stays /beta. Elsewhere the
 // operation moves to e's own root, and the query, which may hold another
 // host's key, stays behind.
-func (e *endpoint) urlFor(c *call) *url.URL {
-	if (e == c.meant || e.URL == c.meant.URL) && c.rescue != rescueContinues {
+func (e *upstream) urlFor(c *call) *url.URL {
+	if (e == c.target || e.URL == c.target.URL) && c.rescue != rescueContinues {
 		return c.req.URL
 	}
 	u := *e.base
@@ -360,7 +360,7 @@ func (e *endpoint) urlFor(c *call) *url.URL {
 
 // authorize puts the endpoint's key, if it has one, in the place of the
 // caller's, and its headers over the caller's.
-func (e *endpoint) authorize(req *http.Request, op operation) {
+func (e *upstream) authorize(req *http.Request, op operation) {
 	if e.keyed {
 		anthropic := op == opMessages || req.Header["X-Api-Key"] != nil
 		for name := range req.Header {

@@ -19,7 +19,7 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 		return nil, context.Cause(r.call) // a call that is over is nobody's failure
 	}
 	t.budget.Call(r.call.start)
-	if r.call.streamed != nil {
+	if r.call.upload != nil {
 		defer r.closeUnsent()
 	}
 	resp, err := r.loop()
@@ -80,7 +80,7 @@ type run struct {
 	begun     int           // those under way included
 	patience  time.Duration // left
 	forced    int           // open circuits probed
-	probed    []*endpoint   // by others, whom the call waited for
+	probed    []*upstream   // by others, whom the call waited for
 	watched   int           // times a probe, or leave to probe, was waited for
 	watchedAt time.Time     // for the first time
 	outwaited int           // pauses that began while the call waited for another to end
@@ -119,7 +119,7 @@ func (r *run) begin(s step) *attempt {
 	if len(r.t.tiers) == 0 {
 		s.endpoint.load.used.Store(r.t.origins.uses.Add(1))
 	}
-	a.place = c.book.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
+	a.place = c.log.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
 	if s.forced {
 		r.forced++
 	}
@@ -128,15 +128,15 @@ func (r *run) begin(s step) *attempt {
 
 // closeUnsent closes a streamed body that no attempt's end has closed, nor will.
 func (r *run) closeUnsent() {
-	if r.n == 0 && r.call.streamed != nil {
-		r.call.streamed.Close()
+	if r.n == 0 && r.call.upload != nil {
+		r.call.upload.Close()
 	}
 }
 
 // A visit is what the call knows of an endpoint it has been to.
 type visit struct {
 	account  string    // never changes: the attempts' clocks read it
-	endpoint *endpoint // of the account, the one asked last
+	endpoint *upstream // of the account, the one asked last
 	model    string
 	tries    int // 0: refused locally
 	trouble  *trouble
@@ -147,7 +147,7 @@ type visit struct {
 
 // A step is what the loop does next: an endpoint to try after a wait, or none.
 type step struct {
-	endpoint *endpoint
+	endpoint *upstream
 	model    string
 	wait     time.Duration
 	forced   bool
@@ -225,7 +225,7 @@ func (r *run) accept(a *attempt, resp *http.Response) {
 	now := time.Now()
 	took := now.Sub(a.start)
 	over := false // the caller has left meanwhile
-	r.call.book.amend(a.place, func(t *Attempt) {
+	r.call.log.amend(a.place, func(t *Attempt) {
 		t.Verdict, t.Status, t.FirstToken = VerdictAccept, resp.StatusCode, took
 		if over = t.Class != ""; !over {
 			t.Class = ClassOK
@@ -254,7 +254,7 @@ func (r *run) accept(a *attempt, resp *http.Response) {
 }
 
 // sign says in the headers who answered after how many attempts.
-func (r *run) sign(e *endpoint, resp *http.Response) {
+func (r *run) sign(e *upstream, resp *http.Response) {
 	values := [2]string{e.Name, "1"}
 	if r.n != 1 {
 		values[1] = strconv.Itoa(r.n)
@@ -268,7 +268,7 @@ func (r *run) sign(e *endpoint, resp *http.Response) {
 
 // report tells of a failed attempt, now that it is known what follows.
 func (a *attempt) report(s step) {
-	a.call.book.amend(a.place, func(t *Attempt) {
+	a.call.log.amend(a.place, func(t *Attempt) {
 		switch {
 		case s.endpoint == nil:
 			t.Verdict = VerdictStop
@@ -296,7 +296,7 @@ func (r *run) giveUp(s step) (*http.Response, error) {
 	c.exhausted = !s.asCame && (r.shown == nil || r.shown.class.ofTheFleet())
 	c.unprobed = c.exhausted && (r.first == nil || r.leftOpen || r.last != nil && r.last.trouble.class == ClassNoFirstToken)
 	if c.exhausted && r.t.config.asErrors {
-		return nil, &Error{Attempts: c.book.list()}
+		return nil, &Error{Attempts: c.log.list()}
 	}
 	if r.shown != nil {
 		resp := r.shown.resp
@@ -304,7 +304,7 @@ func (r *run) giveUp(s step) (*http.Response, error) {
 			resp.Header = make(http.Header)
 		}
 		if r.shown.empty {
-			c.fails(&Error{Attempts: c.book.list()})
+			c.fails(&Error{Attempts: c.log.list()})
 			resp.Header.Set(headerError, string(r.shown.class))
 		}
 		if retriedBySDKs(resp.StatusCode) {
@@ -313,7 +313,7 @@ func (r *run) giveUp(s step) (*http.Response, error) {
 		r.sign(r.shown.endpoint, resp)
 		return resp, nil
 	}
-	failure := &Error{Attempts: c.book.list()}
+	failure := &Error{Attempts: c.log.list()}
 	c.fails(failure)
 	if s.pause.refusal != nil && len(c.visits) == 0 {
 		return c.pausedAnswer(s.pause, s.retry), nil
@@ -342,7 +342,7 @@ func (r *run) blocked(s step) {
 		case !st.resting.until.IsZero():
 			class, err = ClassPaused, errPaused
 		}
-		r.call.book.record(Attempt{Endpoint: e.Name, Model: st.model, Start: now, Class: class, Verdict: VerdictStop, Err: err})
+		r.call.log.record(Attempt{Endpoint: e.Name, Model: st.model, Start: now, Class: class, Verdict: VerdictStop, Err: err})
 	}
 }
 

@@ -248,7 +248,7 @@ func (f *flight) patience() time.Duration {
 	if f.isAnswered() {
 		return cmp.Or(own.Stall, defaultClocks.Stall)
 	}
-	return cmp.Or(c.firstClock(c.meant, own), c.firstClock(c.meant, defaultClocks))
+	return cmp.Or(c.firstClock(c.target, own), c.firstClock(c.target, defaultClocks))
 }
 
 var defaultClocks, _ = StreamPolicy{}.resolve() // the zero policy is valid
@@ -276,7 +276,7 @@ func (c *call) sharedForms() []form {
 		return []form{own}
 	case own != formJSON:
 		return []form{own, formJSON}
-	case c.op == opChat && c.meant.row.usageInStreams, c.op == opMessages, c.op == opResponses:
+	case c.op == opChat && c.target.row.usageInStreams, c.op == opMessages, c.op == opResponses:
 		return []form{formJSON, formStreamUsage, formStream}
 	}
 	return []form{formJSON, formStreamUsage}
@@ -344,8 +344,8 @@ func (c *call) until() time.Time {
 // with c.
 func (c *call) inName(ctx context.Context) *call {
 	other := &call{
-		Context: ctx, Call: c.untold(), t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, look: c.look, room: c.room.share(),
-		start: c.start, spare: c.spare, book: c.book,
+		Context: ctx, Call: c.untold(), t: c.t, op: c.op, target: c.target, candidates: c.candidates, look: c.look, room: c.room.share(),
+		start: c.start, fallback: c.fallback, log: c.log,
 	}
 	sought, caller := *c.sought, c.credential()
 	other.sought = &sought
@@ -392,7 +392,7 @@ func (c *flightContext) Err() error {
 func (f *flight) join(c *call, until time.Time) *sharer {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.empty || f.over || f.end != nil || f.call.spare && !c.spare { // it may give up early, for those who have a spare answer
+	if f.empty || f.over || f.end != nil || f.call.fallback && !c.fallback { // it may give up early, for those who have a spare answer
 		return nil
 	}
 	s := &sharer{flight: f, call: c}

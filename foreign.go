@@ -56,7 +56,7 @@ func passes(name string) bool {
 // endpoint says of a redirect never reaches the caller: it would be followed
 // from where that endpoint is not.
 func (a *attempt) redirected(t *trouble) {
-	if a.endpoint.URL != a.call.meant.URL {
+	if a.endpoint.URL != a.call.target.URL {
 		t.resp = nil
 		return
 	}

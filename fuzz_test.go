@@ -182,8 +182,8 @@ func FuzzSplice(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte, name string, from, to uint, messages bool) {
 		before := bytes.Clone(body)
-		row := func(i uint) *endpoint { return &endpoint{row: &hostTable[i%uint(len(hostTable))]} }
-		c := &call{op: opChat, meant: row(from), look: lookInto(body)}
+		row := func(i uint) *upstream { return &upstream{row: &hostTable[i%uint(len(hostTable))]} }
+		c := &call{op: opChat, target: row(from), look: lookInto(body)}
 		if messages {
 			c.op = opMessages
 		}

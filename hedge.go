@@ -11,7 +11,7 @@ import (
 // the first payload wins, and the other attempt is cancelled.
 func (r *run) race(s step) (*attempt, *http.Response, *trouble) {
 	hedge := r.t.config.stream.Hedge
-	if hedge == 0 || r.broken != nil || r.call.streamed != nil || len(r.call.candidates) < 2 || r.t.config.retry.SendOnce {
+	if hedge == 0 || r.broken != nil || r.call.upload != nil || len(r.call.candidates) < 2 || r.t.config.retry.SendOnce {
 		return r.settle(r.begin(s).send())
 	}
 	if r.begun == 0 { // who is outrun may go on when the caller has its request back
@@ -93,7 +93,7 @@ func (l *lane) done(got sent) sent {
 // outrun ends the lane's attempt, if that is under way, because the endpoint by
 // was faster. What it has shown by then is learnt; what may still come of it is
 // thrown away, but for a word on a key.
-func (l *lane) outrun(r *run, by *endpoint) {
+func (l *lane) outrun(r *run, by *upstream) {
 	a, came := l.attempt, l.came
 	if a == nil {
 		return
@@ -108,9 +108,9 @@ func (l *lane) outrun(r *run, by *endpoint) {
 		came = nil
 	default: // or it has not started
 	}
-	a.call.book.amend(a.place, func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
+	a.call.log.amend(a.place, func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
 	defer func() { // once it has ended: to close an answer is an end, too
-		go apart(func() {
+		go recovered(func() {
 			if came != nil {
 				late = <-came
 			}
@@ -129,7 +129,7 @@ func (l *lane) outrun(r *run, by *endpoint) {
 
 // loses learns from an attempt that failed while another one answered, and
 // reports whether it did.
-func (r *run) loses(late sent, by *endpoint) bool {
+func (r *run) loses(late sent, by *upstream) bool {
 	if late.err == nil || late.panic != nil || by == nil {
 		return false
 	}
@@ -160,7 +160,7 @@ func (r *run) beside(first *attempt) (step, bool) {
 	}
 	o := r.t.choose(r.call, options, now)
 	r.call.mu.Lock()
-	r.call.racing = [2]*endpoint{first.endpoint, o.endpoint}
+	r.call.racing = [2]*upstream{first.endpoint, o.endpoint}
 	r.call.mu.Unlock()
 	return step{endpoint: o.endpoint, model: o.model}, true
 }

@@ -422,7 +422,7 @@ func TestTheClosestEndpointIsMeant(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if meant := rt.meant(req.URL, true); meant == nil || meant.Name != tt.key {
+		if meant := rt.targetOf(req.URL, true); meant == nil || meant.Name != tt.key {
 			t.Errorf("%s is meant for %v, want %s", tt.path, meant, tt.key)
 		}
 		if resp, err := rt.RoundTrip(req); err != nil {

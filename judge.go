@@ -137,7 +137,7 @@ func (a *attempt) refusal(resp *http.Response) *trouble {
 // not mean lacks the very path says nothing about the call.
 func (a *attempt) classify(status int, body []byte, asked bool) Class {
 	class := a.endpoint.row.classify(status, body, asked)
-	if class == ClassRefused && a.endpoint != a.call.meant && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed) {
+	if class == ClassRefused && a.endpoint != a.call.target && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed) {
 		return ClassNoModel
 	}
 	return class
@@ -335,7 +335,7 @@ func (b *streamBody) fails(t *trouble, resp *http.Response, last []byte, tells b
 // layers to the loop.
 type trouble struct {
 	class      Class
-	endpoint   *endpoint
+	endpoint   *upstream
 	status     int
 	retryAfter time.Duration  // 0: none asked for
 	asked      bool           // for retryAfter

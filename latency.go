@@ -47,7 +47,7 @@ func (a *attempt) firstPayloadWithin() time.Duration {
 }
 
 // firstClock is that of an attempt of the call's at e, by a policy.
-func (c *call) firstClock(e *endpoint, p StreamPolicy) time.Duration {
+func (c *call) firstClock(e *upstream, p StreamPolicy) time.Duration {
 	switch {
 	case !c.look.stream && e.row.queuesInside:
 		return p.Queued

@@ -18,7 +18,7 @@ func (r *run) after(a *attempt, tr *trouble) step {
 		r.raced = true
 		return r.next(now)
 	}
-	if r.call.streamed == nil && !(r.t.config.retry.SendOnce && tr.mayBeBilled(a.sent.Load())) {
+	if r.call.upload == nil && !(r.t.config.retry.SendOnce && tr.mayBeBilled(a.sent.Load())) {
 		s = r.next(now)
 	}
 	a.distrust(tr, s, now)
@@ -29,7 +29,7 @@ func (r *run) after(a *attempt, tr *trouble) step {
 // step it returns says whether the call ends with it.
 func (r *run) learn(a *attempt, tr *trouble, now time.Time) step {
 	mayBeBilled := tr.mayBeBilled(a.sent.Load())
-	r.call.book.amend(a.place, func(t *Attempt) {
+	r.call.log.amend(a.place, func(t *Attempt) {
 		t.MayBeBilled = t.MayBeBilled || mayBeBilled
 		if tr.class.local() {
 			t.N = 0
@@ -52,7 +52,7 @@ func (r *run) learn(a *attempt, tr *trouble, now time.Time) step {
 		r.shown = tr
 		return step{asCame: true}
 	case ClassRefused:
-		if !masks || a.endpoint == r.call.meant {
+		if !masks || a.endpoint == r.call.target {
 			r.shown = tr // who was asked says that the call is at fault
 			return step{asCame: true}
 		}

@@ -69,7 +69,7 @@ func (r *run) next(now time.Time) step {
 	if fresh.endpoint != nil {
 		return r.patient(fresh, soonest, now)
 	}
-	if r.call.spare {
+	if r.call.fallback {
 		return r.spared(soonest, now)
 	}
 	if probe.endpoint != nil && r.forced < maxForced {
@@ -173,7 +173,7 @@ func (r *run) again(soonest step, now time.Time) step {
 // back returns the step that goes back to v after its backoff and its pauses,
 // if it is allowed and ends in time.
 func (r *run) back(v *visit, now time.Time) (step, bool) {
-	if v.tries == 0 || v.tries >= r.attempts() || r.call.streamed != nil {
+	if v.tries == 0 || v.tries >= r.attempts() || r.call.upload != nil {
 		return step{}, false
 	}
 	s, ok := r.call.stands(v.endpoint, now)
@@ -209,16 +209,16 @@ func (r *run) inTime(wait time.Duration, now time.Time, bound time.Duration) boo
 }
 
 // afford takes an extra attempt out of the budget.
-func (r *run) afford(now time.Time, e *endpoint, model string) bool {
+func (r *run) afford(now time.Time, e *upstream, model string) bool {
 	if r.t.budget.Take(now) {
 		return true
 	}
 	denied := func(t *Attempt) { t.Denied = true }
 	switch {
 	case r.last != nil:
-		r.call.book.amend(r.last.place, denied)
+		r.call.log.amend(r.last.place, denied)
 	case r.broken != nil:
-		r.call.book.amend(r.broken.place, denied)
+		r.call.log.amend(r.broken.place, denied)
 	}
 	r.t.emit(r.call, Event{Kind: KindBudget, Endpoint: e.Name, Model: model})
 	return false

@@ -62,7 +62,7 @@ func (k *cache) probe(c *call, next http.RoundTripper) {
 func (k *cache) renewLocked(c *call, next http.RoundTripper) *flight {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), renewWait)
 	again := c.inName(ctx)
-	again.book, again.start, again.spare = &again.own, time.Now(), false
+	again.log, again.start, again.fallback = &again.own, time.Now(), false
 	f := k.newFlight(again, again.until(), true)
 	begun := k.t.background.Go(func(closed context.Context) {
 		defer context.AfterFunc(closed, cancel)()

@@ -222,7 +222,7 @@ type edit struct {
 // where e's host has other fields for them than the caller's, the mode of
 // thinking and the caller's user. Every other byte stays as it was: the host's
 // prefix cache depends on it.
-func (c *call) editsFor(e *endpoint, model string) []edit {
+func (c *call) editsFor(e *upstream, model string) []edit {
 	var edits []edit
 	l := &c.look
 	renamed := l.modelAt.to != 0 && model != l.model
@@ -247,11 +247,11 @@ func (c *call) editsFor(e *endpoint, model string) []edit {
 			edits = append(edits, edit{after, `,"` + field.name() + `":` + field.value(think)})
 		}
 	}
-	if c.op == opChat && e.row != c.meant.row {
+	if c.op == opChat && e.row != c.target.row {
 		if to := e.row.thinking; l.thinkingAt.to != 0 && to != thinkingUnknown && l.saysThinking&(1<<to) == 0 {
 			edits = append(edits, edit{l.thinkingAt, `"` + to.name() + `":` + to.value(l.thinking)})
 		}
-		if to := e.row.userField(); l.userAt.to != 0 && l.userField == c.meant.row.userField() && to != l.userField {
+		if to := e.row.userField(); l.userAt.to != 0 && l.userField == c.target.row.userField() && to != l.userField {
 			edits = append(edits, edit{l.userAt, `"` + to + `"`})
 		}
 	}

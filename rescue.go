@@ -80,7 +80,7 @@ type told struct {
 // mayBeRescued reports whether the call is of a kind that can be rescued at all.
 func (c *call) mayBeRescued() bool {
 	policy := c.t.config.stream.Rescue
-	if policy == RescueOff || c.t.config.retry.SendOnce || c.op != opChat || c.packed || !c.look.stream || c.look.choices != 1 || c.look.logprobs {
+	if policy == RescueOff || c.t.config.retry.SendOnce || c.op != opChat || c.encoded || !c.look.stream || c.look.choices != 1 || c.look.logprobs {
 		return false
 	}
 	return policy == RescueRestart || c.canContinue()
@@ -367,7 +367,7 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 		}
 		c := r.call.again(ctx, how, r.req, in, avoid)
 		c.visits = visits
-		begun, _ := c.book.sum()
+		begun, _ := c.log.sum()
 		loop := &run{t: c.t, call: c, begun: begun, broken: broken}
 		resp, err := loop.loop()
 		visits = c.visits
@@ -400,8 +400,8 @@ func (r *rescuer) takeRequest() bool {
 // stand in this one's trail.
 func (c *call) again(ctx context.Context, how rescueKind, req *http.Request, in *room, avoid string) *call {
 	again := &call{
-		Context: ctx, Call: c.untold(), t: c.t, op: c.op, meant: c.meant, candidates: c.candidates, room: in,
-		start: time.Now(), conversed: true, conversationKey: c.conversation(), parent: c, book: c.book, rescue: how, avoid: avoid,
+		Context: ctx, Call: c.untold(), t: c.t, op: c.op, target: c.target, candidates: c.candidates, room: in,
+		start: time.Now(), conversed: true, conversationKey: c.conversation(), parent: c, log: c.log, rescue: how, avoid: avoid,
 	}
 	again.req = req.WithContext(again)
 	again.look = lookInto(in.text)

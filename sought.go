@@ -20,7 +20,7 @@ type sought struct {
 // recall finds what is known of a call whose very bytes were seen before, and
 // spares it the look into its body. It reports false if nothing is.
 func (k *cache) recall(c *call) bool {
-	if k == nil || c.NoCache || c.body() == nil || c.packed {
+	if k == nil || c.NoCache || c.body() == nil || c.encoded {
 		return false
 	}
 	s := &sought{}

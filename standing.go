@@ -14,7 +14,7 @@ type standing struct {
 }
 
 // stands tells how e stands; false if it does not serve the call at all.
-func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
+func (c *call) stands(e *upstream, now time.Time) (standing, bool) {
 	model, ok := c.canGoTo(e)
 	if !ok {
 		return standing{}, false
@@ -36,7 +36,7 @@ func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
 		return s, true
 	}
 	switch circuit := e.circuits.known(model).stands(now, e.load.open.Load()); {
-	case !circuit.ready, c.spare && circuit.tripped:
+	case !circuit.ready, c.fallback && circuit.tripped:
 		s.open = true
 	case !e.limits.of(model).free(now):
 		s.busy = true
@@ -50,12 +50,12 @@ func (c *call) stands(e *endpoint, now time.Time) (standing, bool) {
 
 // canGoTo returns the name under which e serves the call's model, or false if
 // the call has no business there.
-func (c *call) canGoTo(e *endpoint) (string, bool) {
+func (c *call) canGoTo(e *upstream) (string, bool) {
 	if c.Endpoint != "" && c.Endpoint != e.Name || c.avoid != "" && c.avoid == e.Account || c.rescue == rescueContinues && e.row.prefix == "" {
 		return "", false
 	}
-	if e != c.meant {
-		if c.streamed != nil || c.packed || c.look.stateful || c.look.prefix && e.row.prefix == "" {
+	if e != c.target {
+		if c.upload != nil || c.encoded || c.look.stateful || c.look.prefix && e.row.prefix == "" {
 			return "", false
 		}
 		if _, ok := e.rootOf(c.op); !ok {
@@ -68,7 +68,7 @@ func (c *call) canGoTo(e *endpoint) (string, bool) {
 
 // differs reports whether e may do what none of the endpoints visited could
 // for their limits: one of the same host with the same model has the same.
-func (c *call) differs(e *endpoint, model string) bool {
+func (c *call) differs(e *upstream, model string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, o := range c.unsuited {
@@ -87,7 +87,7 @@ const (
 	ofModel // of the endpoint, for the operation and the credential
 )
 
-func (c *call) pauseKeys(e *endpoint, model string) [4]pauseKey {
+func (c *call) pauseKeys(e *upstream, model string) [4]pauseKey {
 	var asker credential // what a host says to one credential concerns no other
 	if !e.keyed {
 		asker = c.credential()

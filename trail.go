@@ -123,14 +123,14 @@ type Attempt struct {
 // response, as users of SDKs do: see [Call]. Its zero value is ready; it may
 // be read at any time from any goroutine.
 type Trail struct {
-	mu   sync.Mutex // guards book
-	book *book      // not the call, which holds the request
+	mu  sync.Mutex  // guards book
+	log *attemptLog // not the call, which holds the request
 }
 
 // Attempts returns the attempts of the latest call made with this Trail, in order.
 func (t *Trail) Attempts() []Attempt {
 	t.mu.Lock()
-	b := t.book
+	b := t.log
 	t.mu.Unlock()
 	if b == nil {
 		return nil
@@ -139,10 +139,10 @@ func (t *Trail) Attempts() []Attempt {
 }
 
 // begin returns the book of another call, which the Trail is to tell from now on.
-func (t *Trail) begin() *book {
-	b := &book{}
+func (t *Trail) begin() *attemptLog {
+	b := &attemptLog{}
 	t.mu.Lock()
-	t.book = b
+	t.log = b
 	t.mu.Unlock()
 	return b
 }
@@ -157,18 +157,18 @@ func TrailOf(resp *http.Response) []Attempt {
 	if c == nil {
 		return nil
 	}
-	return c.book.list()
+	return c.log.list()
 }
 
-// A book is a trail as it is written.
-type book struct {
+// A attemptLog is a trail as it is written.
+type attemptLog struct {
 	mu       sync.Mutex // guards what follows
 	attempts []Attempt
 	first    [1]Attempt // most trails need no more
 }
 
 // record appends to the trail and returns where.
-func (b *book) record(a Attempt) int {
+func (b *attemptLog) record(a Attempt) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.attempts == nil {
@@ -179,21 +179,21 @@ func (b *book) record(a Attempt) int {
 }
 
 // amend changes what the trail says of one attempt.
-func (b *book) amend(i int, change func(*Attempt)) {
+func (b *attemptLog) amend(i int, change func(*Attempt)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	change(&b.attempts[i])
 }
 
 // at returns what the trail says of one attempt.
-func (b *book) at(i int) Attempt {
+func (b *attemptLog) at(i int) Attempt {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.attempts[i]
 }
 
 // list returns a copy of the trail, nil if there is none.
-func (b *book) list() []Attempt {
+func (b *attemptLog) list() []Attempt {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]Attempt(nil), b.attempts...)
@@ -201,7 +201,7 @@ func (b *book) list() []Attempt {
 
 // sum returns how many attempts were sent, and what became of the call: the
 // class of its last attempt, or of the first that was well.
-func (b *book) sum() (sent int, class Class) {
+func (b *attemptLog) sum() (sent int, class Class) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, a := range b.attempts {

@@ -48,7 +48,7 @@ func (r *room) fillUntil(ctx context.Context, body io.ReadCloser, size, limit in
 		r.text = own.text
 		return e.err
 	case <-ctx.Done():
-		go apart(func() { body.Close() })() // which ends most reads
+		go recovered(func() { body.Close() })() // which ends most reads
 		return context.Cause(ctx)
 	}
 }
@@ -139,7 +139,7 @@ func newReads(ctx context.Context, src io.Reader) *reads {
 func (r *reads) Read(p []byte) (int, error) {
 	r.start.Do(func() {
 		r.busy.Store(true)
-		go apart(func() {
+		go recovered(func() {
 			err := error(errPanic)
 			defer func() {
 				r.busy.Store(false) // before anybody sees the end
@@ -165,7 +165,7 @@ func (u *upload) Close() error {
 	}
 	u.reads.stop()
 	if u.reads.busy.Load() {
-		go apart(func() { u.body.Close() })()
+		go recovered(func() { u.body.Close() })()
 		return nil
 	}
 	return closeWithin(u.ctx, u.body)
@@ -178,7 +178,7 @@ func closeWithin(ctx context.Context, body io.ReadCloser) error {
 		return body.Close()
 	}
 	done := make(chan error, 1)
-	go apart(func() { done <- body.Close() })()
+	go recovered(func() { done <- body.Close() })()
 	select {
 	case err := <-done:
 		return err

@@ -29,7 +29,7 @@ const lookAround = time.Second
 
 // begin starts the clock of an attempt: it covers all from DNS to the first payload.
 func (w *watch) begin(a *attempt) {
-	if len(a.call.candidates) < 2 && a.call.parent == nil && !a.call.spare {
+	if len(a.call.candidates) < 2 && a.call.parent == nil && !a.call.fallback {
 		return // nobody else could ever serve
 	}
 	w.attempt, w.half, w.last = a, unlimited, unlimited
@@ -73,7 +73,7 @@ func (w *watch) expire() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	wait := lookAround
-	if a.call.spare && !elsewhere { // the cache alone could take over: that has time
+	if a.call.fallback && !elsewhere { // the cache alone could take over: that has time
 		wait = min(wait, w.untilSpareLocked())
 		elsewhere = wait <= 0
 	}
