@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/progress"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -29,7 +30,7 @@ type wholeBody struct {
 type streamBody struct {
 	attempt *attempt
 	src     io.Closer
-	in      progress // what src says
+	in      progress.Reader // what src says
 	scan    *sse.Scanner
 	tape    wire.Tape // of the answer, if it may be rescued
 	stall   stall
@@ -81,7 +82,7 @@ func (b *streamBody) unlock() {
 
 func newStreamBody(a *attempt, src io.ReadCloser) *streamBody {
 	keep := a.call.t.config.stream.KeepComments
-	return &streamBody{attempt: a, src: src, in: progress{Reader: src}, scan: sse.New(maxEvent, keep), keepAlives: keep}
+	return &streamBody{attempt: a, src: src, in: progress.Reader{Reader: src}, scan: sse.New(maxEvent, keep), keepAlives: keep}
 }
 
 // next takes the next event and says what it amounts to.

@@ -12,8 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/breakwater-go/breakwater/internal/test/growth"
 	"github.com/tidwall/gjson"
+
+	"github.com/breakwater-go/breakwater/internal/progress"
+	"github.com/breakwater-go/breakwater/internal/test/growth"
 )
 
 // What hosts, gateways and callers do that is hard to tell from what is right.
@@ -257,7 +259,7 @@ func (s *stuck) Read(p []byte) (int, error) {
 	if s.text.Len() > 0 {
 		return s.text.Read(p)
 	}
-	if s.spun.Add(1) > 10*maxIdleReads {
+	if s.spun.Add(1) > 10*progress.MaxEmptyReads {
 		return 0, errors.New("spun")
 	}
 	return 0, nil
@@ -321,7 +323,7 @@ func TestNoProgress_OfHosts(t *testing.T) {
 					t.Errorf("%s: the caller saw %d and %v, want %d and a typed error, or a clean end: %v", name, resp.StatusCode, err, tt.sees, ends)
 				}
 				for _, body := range bodies {
-					if n := body.spun.Load(); n > maxIdleReads+1 {
+					if n := body.spun.Load(); n > progress.MaxEmptyReads+1 {
 						t.Errorf("%s: %d reads brought nothing", name, n)
 					}
 				}
@@ -357,7 +359,7 @@ func TestNoProgress_OfCallers(t *testing.T) {
 			req, _ := post(t.Context(), "https://a", "")
 			req.Body, req.ContentLength = body, length
 			resp, err := rt.RoundTrip(req)
-			if resp != nil || !errors.Is(err, io.ErrNoProgress) || body.spun.Load() > maxIdleReads+1 {
+			if resp != nil || !errors.Is(err, io.ErrNoProgress) || body.spun.Load() > progress.MaxEmptyReads+1 {
 				t.Errorf("%s, %s: %v after %d reads, want io.ErrNoProgress", name, setup, err, body.spun.Load())
 			}
 			for _, e := range rt.Status().Endpoints {

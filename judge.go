@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/progress"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -108,7 +109,7 @@ const (
 func (a *attempt) refusal(resp *http.Response) *trouble {
 	a.watch.settle()
 	timer := time.AfterFunc(refusalWait, func() { a.cancel(errSlowRefusal) })
-	body, err := io.ReadAll(io.LimitReader(&progress{Reader: resp.Body}, maxRefusal+1))
+	body, err := io.ReadAll(io.LimitReader(&progress.Reader{Reader: resp.Body}, maxRefusal+1))
 	timer.Stop()
 	resp.Body.Close()
 	if a.call.Err() != nil {
@@ -219,7 +220,7 @@ func (a *attempt) readJSON(resp *http.Response) (body []byte, whole bool, err er
 		size = bytes.MinRead
 	}
 	body = make([]byte, 0, size)
-	in, queued := progress{Reader: resp.Body}, false
+	in, queued := progress.Reader{Reader: resp.Body}, false
 	for {
 		if int64(len(body)) > p.MaxBuffer {
 			return body, false, nil

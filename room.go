@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+
+	"github.com/breakwater-go/breakwater/internal/progress"
 )
 
 // A room is what a request's body is kept in. Its users are counted: the call,
@@ -64,7 +66,7 @@ func (r *room) fill(src io.Reader, size, limit int64) error {
 	if size = min(size, 1<<20); int64(cap(body)) < size {
 		body = make([]byte, 0, size)
 	}
-	in := progress{Reader: src}
+	in := progress.Reader{Reader: src}
 	for {
 		n, err := in.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"sync/atomic"
+
+	"github.com/breakwater-go/breakwater/internal/progress"
 )
 
 // unjudged hands over what cannot be judged: an encoding nobody asked for, or
@@ -16,7 +18,7 @@ func (a *attempt) unjudged(resp *http.Response, begun []byte, object bool) (*htt
 		resp.Body.Close()
 		return nil, a.broken(nil, ClassNoFirstToken)
 	}
-	b := &unjudgedBody{attempt: a, src: resp.Body, in: progress{Reader: resp.Body}, object: object}
+	b := &unjudgedBody{attempt: a, src: resp.Body, in: progress.Reader{Reader: resp.Body}, object: object}
 	if begun != nil {
 		b.in.Reader = io.MultiReader(bytes.NewReader(begun), resp.Body)
 		lengthUnknown(resp) // blank lines before the JSON were left out
@@ -29,9 +31,9 @@ func (a *attempt) unjudged(resp *http.Response, begun []byte, object bool) (*htt
 type unjudgedBody struct {
 	attempt *attempt
 	src     io.Closer
-	in      progress // what is to be read of it
-	object  bool     // JSON: must end in a brace
-	last    byte     // that is not blank
+	in      progress.Reader // what is to be read of it
+	object  bool            // JSON: must end in a brace
+	last    byte            // that is not blank
 	read    atomic.Int64
 	err     error // it ended in
 	leave   func() bool

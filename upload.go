@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/progress"
 )
 
 // This file reads the caller's own request body, which is the caller's code: it
@@ -107,7 +109,7 @@ type upload struct {
 // newUpload streams on a body, of which begun was read before. Its reads end
 // with ctx at the latest.
 func newUpload(ctx context.Context, begun []byte, body io.ReadCloser, size int64) *upload {
-	u := &upload{Reader: &progress{Reader: body}, size: size, body: &onceCloser{ReadCloser: body}, ctx: ctx}
+	u := &upload{Reader: &progress.Reader{Reader: body}, size: size, body: &onceCloser{ReadCloser: body}, ctx: ctx}
 	if ctx.Done() != nil && !inMemory(body) {
 		u.reads = newReads(ctx, u.Reader)
 		u.Reader = u.reads
