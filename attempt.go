@@ -25,34 +25,34 @@ type attempt struct {
 	queued    time.Duration // for a permit and the buckets
 	watch     watch
 	answer    wire.Answer
-	layers    [3]ender  // room for those of our own layers
-	pass      pass      // of the breaker
-	status    int32     // of a refusal; of an error inside a 200, what that stands for
-	limitSaid int32     // the number a host that refuses may give for its limit
-	body      roomBody  // of the request, unless that is streamed
-	sending   sending   // of the request, if there is no middleware to make its own
-	whole     wholeBody // of the response, if it is JSON
+	layers    [3]finisher // room for those of our own layers
+	pass      pass        // of the breaker
+	status    int32       // of a refusal; of an error inside a 200, what that stands for
+	limitSaid int32       // the number a host that refuses may give for its limit
+	body      roomBody    // of the request, unless that is streamed
+	sending   sending     // of the request, if there is no middleware to make its own
+	whole     wholeBody   // of the response, if it is JSON
 
 	forced    bool                         // may pass an open circuit: nobody else could serve
 	blameless bool                         // it ends in no failure of the host's, whatever its class
 	sent      atomic.Bool                  // the base began to read the request's body
 	failed    atomic.Pointer[callersError] // that body did
 
-	mu       sync.Mutex // guards what follows
-	repeats  *repeated  // what middleware has sent, the latest first
-	second   *sentBody  // the latest that the base got in the place of the first
-	replayed bool       // what was read of one is sent in another
-	over     bool
-	counted  bool    // among those sent to the endpoint
-	room     *room   // of the request's body, while the attempt is sent; nil: it has none
-	enders   []ender // told at the end, from the last to the first
-	class    Class   // it ended in
-	used     Usage   // set before the enders are told
+	mu        sync.Mutex // guards what follows
+	repeats   *repeated  // what middleware has sent, the latest first
+	second    *sentBody  // the latest that the base got in the place of the first
+	replayed  bool       // what was read of one is sent in another
+	over      bool
+	counted   bool       // among those sent to the endpoint
+	room      *room      // of the request's body, while the attempt is sent; nil: it has none
+	finishers []finisher // told at the end, from the last to the first
+	class     Class      // it ended in
+	used      Usage      // set before the enders are told
 }
 
-// An ender is told, exactly once, how an exchange ended.
-type ender interface {
-	ended(*attempt, Class)
+// An finisher is told, exactly once, how an exchange ended.
+type finisher interface {
+	finish(*attempt, Class)
 }
 
 type attemptKey struct{}
@@ -84,18 +84,18 @@ func (a *attempt) begunToSend() {
 	}
 }
 
-// atEnd has e told of the end; the last one registered is told first. It
+// onFinish has e told of the end; the last one registered is told first. It
 // reports false if the attempt, outrun by another, has ended meanwhile: e has
 // been told then.
-func (a *attempt) atEnd(e ender) bool {
+func (a *attempt) onFinish(e finisher) bool {
 	a.mu.Lock()
 	over, class := a.over, a.class
 	if !over {
-		a.enders = append(a.enders, e)
+		a.finishers = append(a.finishers, e)
 	}
 	a.mu.Unlock()
 	if over {
-		e.ended(a, class)
+		e.finish(a, class)
 	}
 	return !over
 }
@@ -130,7 +130,7 @@ func (a *attempt) endNow(class Class, err error, used Usage, cause error) {
 
 // giveBack gives back what the attempt holds.
 func (a *attempt) giveBack(class Class) {
-	defer a.tell(class)
+	defer a.runFinishers(class)
 	if a.call.upload != nil && !class.local() { // what was not sent may still be
 		a.call.upload.Close()
 	}
@@ -145,18 +145,18 @@ func (a *attempt) outcome(class Class) outcome {
 	return class.outcome()
 }
 
-// tell tells the enders, from the last to the first: all of them, even if the
+// runFinishers tells the enders, from the last to the first: all of them, even if the
 // user's code panics behind one.
-func (a *attempt) tell(class Class) {
+func (a *attempt) runFinishers(class Class) {
 	defer func() {
-		if len(a.enders) > 0 { // a panic passes
-			a.tell(class)
+		if len(a.finishers) > 0 { // a panic passes
+			a.runFinishers(class)
 		}
 	}()
-	for n := len(a.enders); n > 0; n = len(a.enders) {
-		e := a.enders[n-1]
-		a.enders = a.enders[:n-1]
-		e.ended(a, class)
+	for n := len(a.finishers); n > 0; n = len(a.finishers) {
+		e := a.finishers[n-1]
+		a.finishers = a.finishers[:n-1]
+		e.finish(a, class)
 	}
 }
 

@@ -65,14 +65,14 @@ const (
 	clearlyBetter = 0.75
 )
 
-// An option is an endpoint that could take the call, by the model's name there.
-type option struct {
+// An candidate is an endpoint that could take the call, by the model's name there.
+type candidate struct {
 	endpoint *upstream
 	model    string
 }
 
 // choose returns which of a tier's options gets the call; they are in turn.
-func (t *Transport) choose(c *call, options []option, now time.Time) option {
+func (t *Transport) choose(c *call, options []candidate, now time.Time) candidate {
 	if len(options) == 1 {
 		return options[0]
 	}
@@ -132,8 +132,8 @@ func (l *load) failed(d time.Duration, now time.Time) {
 	l.sample(max(d, failedWait, ofSeconds(2*l.waitAt(now))), now)
 }
 
-// ended implements ender.
-func (l *load) ended(a *attempt, class Class) {
+// finish implements ender.
+func (l *load) finish(a *attempt, class Class) {
 	l.open.Add(-1)
 	if a.counted {
 		l.sent.Add(-1)
@@ -172,9 +172,9 @@ func newConversations(p BalancePolicy) *conversations {
 // choose returns the option that has the call's prefix in its cache, or, for a
 // new conversation, the one that is to have it. False: there is no prefix to
 // speak of, or it is not worth it.
-func (ps *conversations) choose(c *call, options []option, now time.Time) (option, bool) {
+func (ps *conversations) choose(c *call, options []candidate, now time.Time) (candidate, bool) {
 	if ps == nil || c.conversation() == 0 {
-		return option{}, false
+		return candidate{}, false
 	}
 	key := c.conversation()
 	ps.mu.Lock()
@@ -187,7 +187,7 @@ func (ps *conversations) choose(c *call, options []option, now time.Time) (optio
 		best = min(best, o.endpoint.load.cost(now))
 	}
 	bound := math.Ceil(ps.policy.Overload * float64(open+1) / float64(len(options)))
-	var chosen option
+	var chosen candidate
 	var rank uint64
 	for _, o := range options {
 		e := o.endpoint

@@ -371,7 +371,7 @@ func layersAlone(b testing.TB) func() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := &run{t: rt, call: c}
+	r := &failoverRun{t: rt, call: c}
 	a := &attempt{}
 	return func() {
 		s := r.next(time.Now())
@@ -382,8 +382,8 @@ func layersAlone(b testing.TB) func() {
 			b.Fatal("refused")
 		}
 		e.load.open.Add(1)
-		a.pass.ended(a, ClassOK)
-		held.ended(a, ClassOK)
-		e.load.ended(a, ClassOK)
+		a.pass.finish(a, ClassOK)
+		held.finish(a, ClassOK)
+		e.load.finish(a, ClassOK)
 	}
 }

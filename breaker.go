@@ -82,7 +82,7 @@ func breaker(next http.RoundTripper) http.RoundTripper {
 			return next.RoundTrip(req)
 		}
 		allowed := c.allow(&a.pass, a.start.Add(a.queued), a.forced)
-		registered := allowed && a.atEnd(&a.pass)
+		registered := allowed && a.onFinish(&a.pass)
 		c.flush() // only now: should an Observer panic, the attempt's end gives the place back
 		switch {
 		case !allowed:
@@ -524,8 +524,8 @@ func (p *pass) report(o outcome) {
 	}
 }
 
-// ended implements ender.
-func (p *pass) ended(a *attempt, class Class) {
+// finish implements ender.
+func (p *pass) finish(a *attempt, class Class) {
 	o := a.outcome(class)
 	if a.blameless && p.probes() {
 		// A probe is to tell whether the host is well, which a redirect does. One that

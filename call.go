@@ -140,11 +140,11 @@ type call struct {
 	parent *call  // whose stream that was; nil: none's
 	avoid  string // the account where it broke, if there is another
 
-	mu       sync.Mutex // guards what follows
-	visits   []*visit
-	unsuited []option     // whose limits the call exceeds
-	racing   [2]*upstream // asked at the same time: see StreamPolicy.Hedge
-	failure  *Error       // behind an answer that breakwater wrote itself
+	mu            sync.Mutex // guards what follows
+	triedAccounts []*triedAccount
+	unsuited      []candidate  // whose limits the call exceeds
+	racing        [2]*upstream // asked at the same time: see StreamPolicy.Hedge
+	failure       *Error       // behind an answer that breakwater wrote itself
 
 	log    *attemptLog // its trail: its own, or that of the call it is made for
 	own    attemptLog
@@ -293,7 +293,7 @@ func (c *call) letGo() {
 	c.room = nil
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.visits, c.unsuited = nil, nil
+	c.triedAccounts, c.unsuited = nil, nil
 }
 
 // vacate makes the room of the call's body over to another call: nobody looks

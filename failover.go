@@ -13,7 +13,7 @@ import (
 // failover is the innermost layer of a call: the one loop of attempts, with
 // one budget for retry and failover alike.
 func (t *Transport) failover(req *http.Request) (*http.Response, error) {
-	r := &run{t: t, call: callOf(req.Context()), patience: t.config.retry.Patience}
+	r := &failoverRun{t: t, call: callOf(req.Context()), patience: t.config.retry.Patience}
 	if r.call.Err() != nil {
 		r.closeUnsent()
 		return nil, context.Cause(r.call) // a call that is over is nobody's failure
@@ -30,7 +30,7 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 }
 
 // loop makes attempts until one answers, or none is left to be made.
-func (r *run) loop() (*http.Response, error) {
+func (r *failoverRun) loop() (*http.Response, error) {
 	s := r.next(r.now())
 	for {
 		if s.endpoint == nil {
@@ -56,14 +56,14 @@ func (r *run) loop() (*http.Response, error) {
 				continue
 			}
 		}
-		if r.broken != nil && !r.afford(time.Now(), s.endpoint, s.model) {
+		if r.resumes != nil && !r.afford(time.Now(), s.endpoint, s.model) {
 			return r.giveUp(step{})
 		}
 		a, resp, tr := r.race(s)
 		if tr == nil {
 			return resp, nil
 		}
-		s = r.after(a, tr)
+		s = r.decide(a, tr)
 		a.report(s)
 		if s.err != nil {
 			return nil, s.err
@@ -71,37 +71,37 @@ func (r *run) loop() (*http.Response, error) {
 	}
 }
 
-// A run is the state of one call's loop.
-type run struct {
-	t         *Transport
-	call      *call
-	at        time.Time     // of the latest decision
-	n         int           // attempts so far
-	begun     int           // those under way included
-	patience  time.Duration // left
-	forced    int           // open circuits probed
-	probed    []*upstream   // by others, whom the call waited for
-	watched   int           // times a probe, or leave to probe, was waited for
-	watchedAt time.Time     // for the first time
-	outwaited int           // pauses that began while the call waited for another to end
-	over      *step         // how the call ends, known before the loop came to it
-	broken    *attempt      // whose stream it goes on from, so that every attempt is an extra one; nil: no rescue
-	leftOpen  bool          // it left an open circuit alone
-	raced     bool          // somebody else took the probe between look and leap
-	options   [4]option     // room for those of next
-	last      *visit
-	first     *trouble // what went wrong first
-	shown     *trouble // the one whose response the caller gets if all fails
+// A failoverRun is the state of one call's loop.
+type failoverRun struct {
+	t              *Transport
+	call           *call
+	at             time.Time     // of the latest decision
+	n              int           // attempts so far
+	begun          int           // those under way included
+	patience       time.Duration // left
+	forced         int           // open circuits probed
+	probed         []*upstream   // by others, whom the call waited for
+	probeWaits     int           // times a probe, or leave to probe, was waited for
+	firstProbeWait time.Time     // for the first time
+	replans        int           // pauses that began while the call waited for another to end
+	final          *step         // how the call ends, known before the loop came to it
+	resumes        *attempt      // whose stream it goes on from, so that every attempt is an extra one; nil: no rescue
+	skippedOpen    bool          // it left an open circuit alone
+	lostProbe      bool          // somebody else took the probe between look and leap
+	candidates     [4]candidate  // room for those of next
+	last           *triedAccount
+	firstFailure   *trouble // what went wrong first
+	shownFailure   *trouble // the one whose response the caller gets if all fails
 }
 
 // now is the time of a decision.
-func (r *run) now() time.Time {
+func (r *failoverRun) now() time.Time {
 	r.at = time.Now()
 	return r.at
 }
 
 // begin makes the step's attempt.
-func (r *run) begin(s step) *attempt {
+func (r *failoverRun) begin(s step) *attempt {
 	c := r.call
 	c.conversation() // for the attempt's end, when the body may be gone
 	ctx, cancel := context.WithCancelCause(c)
@@ -114,7 +114,7 @@ func (r *run) begin(s step) *attempt {
 		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.forced,
 		n: r.begun, start: start, room: c.room.share(),
 	}
-	a.enders = append(a.layers[:0], &s.endpoint.load)
+	a.finishers = append(a.layers[:0], &s.endpoint.load)
 	s.endpoint.load.open.Add(1)
 	if len(r.t.tiers) == 0 {
 		s.endpoint.load.used.Store(r.t.origins.uses.Add(1))
@@ -127,14 +127,14 @@ func (r *run) begin(s step) *attempt {
 }
 
 // closeUnsent closes a streamed body that no attempt's end has closed, nor will.
-func (r *run) closeUnsent() {
+func (r *failoverRun) closeUnsent() {
 	if r.n == 0 && r.call.upload != nil {
 		r.call.upload.Close()
 	}
 }
 
-// A visit is what the call knows of an endpoint it has been to.
-type visit struct {
+// A triedAccount is what the call knows of an endpoint it has been to.
+type triedAccount struct {
 	account  string    // never changes: the attempts' clocks read it
 	endpoint *upstream // of the account, the one asked last
 	model    string
@@ -161,7 +161,7 @@ type step struct {
 }
 
 // wait waits as the step says; it returns an error only when the caller leaves.
-func (r *run) wait(s step) error {
+func (r *failoverRun) wait(s step) error {
 	if s.wait <= 0 {
 		return nil
 	}
@@ -176,23 +176,23 @@ func (r *run) wait(s step) error {
 }
 
 // resting returns the pause that keeps the call from the step's endpoint now.
-func (r *run) resting(s step) pause {
-	now, _ := r.call.stands(s.endpoint, time.Now())
-	return now.resting
+func (r *failoverRun) resting(s step) pause {
+	now, _ := r.call.availability(s.endpoint, time.Now())
+	return now.paused
 }
 
 // waitOn decides anew, for an endpoint earned another pause while the call
 // waited for it: as often as it may be tried.
-func (r *run) waitOn(rest pause) step {
+func (r *failoverRun) waitOn(rest pause) step {
 	now := r.now()
-	if r.outwaited++; r.outwaited < r.attempts() {
+	if r.replans++; r.replans < r.attempts() {
 		return r.next(now)
 	}
 	return step{pause: rest, blocked: ClassPaused, retry: rest.until.Sub(now)}
 }
 
 // settle hands an answer over, or says what went wrong.
-func (r *run) settle(got sent) (*attempt, *http.Response, *trouble) {
+func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *trouble) {
 	a := got.a
 	if got.panic != nil {
 		panic(got.panic)
@@ -221,7 +221,7 @@ func (r *run) settle(got sent) (*attempt, *http.Response, *trouble) {
 }
 
 // accept hands the response over.
-func (r *run) accept(a *attempt, resp *http.Response) {
+func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	now := time.Now()
 	took := now.Sub(a.start)
 	over := false // the caller has left meanwhile
@@ -254,7 +254,7 @@ func (r *run) accept(a *attempt, resp *http.Response) {
 }
 
 // sign says in the headers who answered after how many attempts.
-func (r *run) sign(e *upstream, resp *http.Response) {
+func (r *failoverRun) sign(e *upstream, resp *http.Response) {
 	values := [2]string{e.Name, "1"}
 	if r.n != 1 {
 		values[1] = strconv.Itoa(r.n)
@@ -282,45 +282,45 @@ func (a *attempt) report(s step) {
 }
 
 // giveUp is the end of a call that no endpoint answered.
-func (r *run) giveUp(s step) (*http.Response, error) {
+func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	c := r.call
-	if r.broken != nil { // its caller hears what the stream ended in
+	if r.resumes != nil { // its caller hears what the stream ended in
 		return nil, errNoRescue
 	}
-	if len(c.visits) == 0 {
+	if len(c.triedAccounts) == 0 {
 		if s.blocked == "" {
 			s.blocked = ClassUnserved
 		}
 		r.blocked(s)
 	}
-	c.exhausted = !s.asCame && (r.shown == nil || r.shown.class.ofTheFleet())
-	c.unprobed = c.exhausted && (r.first == nil || r.leftOpen || r.last != nil && r.last.trouble.class == ClassNoFirstToken)
+	c.exhausted = !s.asCame && (r.shownFailure == nil || r.shownFailure.class.ofTheFleet())
+	c.unprobed = c.exhausted && (r.firstFailure == nil || r.skippedOpen || r.last != nil && r.last.trouble.class == ClassNoFirstToken)
 	if c.exhausted && r.t.config.asErrors {
 		return nil, &Error{Attempts: c.log.list()}
 	}
-	if r.shown != nil {
-		resp := r.shown.resp
+	if r.shownFailure != nil {
+		resp := r.shownFailure.resp
 		if resp.Header == nil {
 			resp.Header = make(http.Header)
 		}
-		if r.shown.empty {
+		if r.shownFailure.empty {
 			c.fails(&Error{Attempts: c.log.list()})
-			resp.Header.Set(headerError, string(r.shown.class))
+			resp.Header.Set(headerError, string(r.shownFailure.class))
 		}
 		if retriedBySDKs(resp.StatusCode) {
 			resp.Header.Set(headerRetry, "false")
 		}
-		r.sign(r.shown.endpoint, resp)
+		r.sign(r.shownFailure.endpoint, resp)
 		return resp, nil
 	}
 	failure := &Error{Attempts: c.log.list()}
 	c.fails(failure)
-	if s.pause.refusal != nil && len(c.visits) == 0 {
+	if s.pause.refusal != nil && len(c.triedAccounts) == 0 {
 		return c.pausedAnswer(s.pause, s.retry), nil
 	}
 	class := s.blocked
-	if r.first != nil {
-		class = r.first.class
+	if r.firstFailure != nil {
+		class = r.firstFailure.class
 	}
 	return c.ownAnswer(class, failure.summary(), s.retry), nil
 }
@@ -328,18 +328,18 @@ func (r *run) giveUp(s step) (*http.Response, error) {
 const errNoRescue = ownError("no rescue")
 
 // blocked records that nothing was tried, and why.
-func (r *run) blocked(s step) {
+func (r *failoverRun) blocked(s step) {
 	now := time.Now()
 	for _, e := range r.call.candidates {
-		st, ok := r.call.stands(e, now)
+		st, ok := r.call.availability(e, now)
 		if !ok {
 			continue
 		}
 		class, err := s.blocked, error(nil)
 		switch {
-		case st.open:
+		case st.circuitOpen:
 			class, err = ClassCircuitOpen, ErrCircuitOpen
-		case !st.resting.until.IsZero():
+		case !st.paused.until.IsZero():
 			class, err = ClassPaused, errPaused
 		}
 		r.call.log.record(Attempt{Endpoint: e.Name, Model: st.model, Start: now, Class: class, Verdict: VerdictStop, Err: err})

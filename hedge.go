@@ -9,9 +9,9 @@ import (
 // race makes the step's attempt, and, should it show no payload for Hedge, one
 // more at another account beside it. The first keeps its place in the queue;
 // the first payload wins, and the other attempt is cancelled.
-func (r *run) race(s step) (*attempt, *http.Response, *trouble) {
+func (r *failoverRun) race(s step) (*attempt, *http.Response, *trouble) {
 	hedge := r.t.config.stream.Hedge
-	if hedge == 0 || r.broken != nil || r.call.upload != nil || len(r.call.candidates) < 2 || r.t.config.retry.SendOnce {
+	if hedge == 0 || r.resumes != nil || r.call.upload != nil || len(r.call.candidates) < 2 || r.t.config.retry.SendOnce {
 		return r.settle(r.begin(s).send())
 	}
 	if r.begun == 0 { // who is outrun may go on when the caller has its request back
@@ -29,7 +29,7 @@ func (r *run) race(s step) (*attempt, *http.Response, *trouble) {
 		return r.settle(first.done(got))
 	case <-timer.C:
 	}
-	beside, ok := r.beside(first.attempt)
+	beside, ok := r.hedgeTarget(first.attempt)
 	if !ok {
 		return r.settle(first.done(<-first.came))
 	}
@@ -45,7 +45,7 @@ func (r *run) race(s step) (*attempt, *http.Response, *trouble) {
 }
 
 // wins takes what came first, while another attempt is under way beside it.
-func (r *run) wins(got sent, other *lane) (*attempt, *http.Response, *trouble) {
+func (r *failoverRun) wins(got sent, other *lane) (*attempt, *http.Response, *trouble) {
 	if got.err == nil || got.panic != nil {
 		dropped := true
 		defer func() {
@@ -59,14 +59,14 @@ func (r *run) wins(got sent, other *lane) (*attempt, *http.Response, *trouble) {
 	}
 	a, _, tr := r.settle(got)
 	now := time.Now()
-	end := r.learn(a, tr, now)
+	end := r.observe(a, tr, now)
 	if end.err == nil && !end.asCame { // the other may still answer
 		s := step{endpoint: other.attempt.endpoint}
-		a.distrust(tr, s, now)
+		a.quarantine(tr, s, now)
 		a.report(s)
 		return r.settle(other.done(<-other.came))
 	}
-	r.over = &end
+	r.final = &end
 	other.outrun(r, a.endpoint)
 	return a, nil, tr
 }
@@ -77,7 +77,7 @@ type lane struct {
 	came    chan sent // nil: it has not started
 }
 
-func (l *lane) begins(r *run, s step) { l.attempt = r.begin(s) }
+func (l *lane) begins(r *failoverRun, s step) { l.attempt = r.begin(s) }
 
 func (l *lane) starts() {
 	came, a := make(chan sent, 1), l.attempt // so that a loser need not wait for a reader
@@ -93,7 +93,7 @@ func (l *lane) done(got sent) sent {
 // outrun ends the lane's attempt, if that is under way, because the endpoint by
 // was faster. What it has shown by then is learnt; what may still come of it is
 // thrown away, but for a word on a key.
-func (l *lane) outrun(r *run, by *upstream) {
+func (l *lane) outrun(r *failoverRun, by *upstream) {
 	a, came := l.attempt, l.came
 	if a == nil {
 		return
@@ -119,7 +119,7 @@ func (l *lane) outrun(r *run, by *upstream) {
 			}
 			var tr *trouble
 			if errors.As(late.err, &tr) && tr.refused {
-				a.distrust(tr, step{endpoint: by}, time.Now())
+				a.quarantine(tr, step{endpoint: by}, time.Now())
 			}
 		})()
 	}()
@@ -129,30 +129,30 @@ func (l *lane) outrun(r *run, by *upstream) {
 
 // loses learns from an attempt that failed while another one answered, and
 // reports whether it did.
-func (r *run) loses(late sent, by *upstream) bool {
+func (r *failoverRun) loses(late sent, by *upstream) bool {
 	if late.err == nil || late.panic != nil || by == nil {
 		return false
 	}
-	defer func(shown *trouble) { r.shown = shown }(r.shown) // the call has its answer
+	defer func(shown *trouble) { r.shownFailure = shown }(r.shownFailure) // the call has its answer
 	a, _, tr := r.settle(late)
 	now := time.Now()
-	r.learn(a, tr, now)
-	a.distrust(tr, step{endpoint: by}, now)
+	r.observe(a, tr, now)
+	a.quarantine(tr, step{endpoint: by}, now)
 	a.report(step{})
 	return true
 }
 
-// beside returns a step to an account that could take the call at once, beside
+// hedgeTarget returns a step to an account that could take the call at once, hedgeTarget
 // the attempt that is slow, if the budget allows it.
-func (r *run) beside(first *attempt) (step, bool) {
+func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 	now := r.now()
-	options := r.options[:0]
+	options := r.candidates[:0]
 	for _, e := range r.call.candidates {
-		if e.Account == first.endpoint.Account || r.call.visited(e.Account) != nil {
+		if e.Account == first.endpoint.Account || r.call.tried(e.Account) != nil {
 			continue
 		}
-		if s, ok := r.call.stands(e, now); ok && s.ready && (len(options) == 0 || e.tier == options[0].endpoint.tier) {
-			options = append(options, option{e, s.model})
+		if s, ok := r.call.availability(e, now); ok && s.ready && (len(options) == 0 || e.tier == options[0].endpoint.tier) {
+			options = append(options, candidate{e, s.model})
 		}
 	}
 	if len(options) == 0 || !r.afford(now, first.endpoint, first.model) {

@@ -63,13 +63,13 @@ func TestAMillionExchangesLeakNothing(t *testing.T) {
 					}
 					open.Add(-1)
 					if passed {
-						a.pass.ended(a, class)
+						a.pass.finish(a, class)
 					}
 					if random.IntN(50) == 0 {
 						lease.cancel() // it was never sent
 						continue
 					}
-					lease.ended(a, class)
+					lease.finish(a, class)
 					spent.Add(int64(spentBy(a, class, tokens)))
 				}
 			})

@@ -4,30 +4,30 @@ import (
 	"time"
 )
 
-// after learns from an attempt that gave no answer and decides what to do next.
-func (r *run) after(a *attempt, tr *trouble) step {
-	if r.over != nil {
-		return *r.over
+// decide learns from an attempt that gave no answer and decides what to do next.
+func (r *failoverRun) decide(a *attempt, tr *trouble) step {
+	if r.final != nil {
+		return *r.final
 	}
 	now := r.now()
-	s := r.learn(a, tr, now)
+	s := r.observe(a, tr, now)
 	if s.err != nil || s.asCame {
 		return s
 	}
-	if tr.class == ClassCircuitOpen && !r.raced {
-		r.raced = true
+	if tr.class == ClassCircuitOpen && !r.lostProbe {
+		r.lostProbe = true
 		return r.next(now)
 	}
 	if r.call.upload == nil && !(r.t.config.retry.SendOnce && tr.mayBeBilled(a.sent.Load())) {
 		s = r.next(now)
 	}
-	a.distrust(tr, s, now)
+	a.quarantine(tr, s, now)
 	return s
 }
 
-// learn ends an attempt that gave no answer, and remembers what it showed. The
+// observe ends an attempt that gave no answer, and remembers what it showed. The
 // step it returns says whether the call ends with it.
-func (r *run) learn(a *attempt, tr *trouble, now time.Time) step {
+func (r *failoverRun) observe(a *attempt, tr *trouble, now time.Time) step {
 	mayBeBilled := tr.mayBeBilled(a.sent.Load())
 	r.call.log.amend(a.place, func(t *Attempt) {
 		t.MayBeBilled = t.MayBeBilled || mayBeBilled
@@ -37,23 +37,23 @@ func (r *run) learn(a *attempt, tr *trouble, now time.Time) step {
 	})
 	a.blameless = tr.blameless
 	a.endNow(tr.class, tr.err, usageOf(a.answer.Usage), errClosed)
-	if tr.class == ClassCircuitOpen && !r.raced {
+	if tr.class == ClassCircuitOpen && !r.lostProbe {
 		return step{} // somebody else took the probe between look and leap
 	}
-	masks := r.remember(a, tr, now)
+	masks := r.recordFailure(a, tr, now)
 	if tr.asCame {
-		r.shown = tr
+		r.shownFailure = tr
 		return step{asCame: true}
 	}
 	switch tr.class {
 	case ClassCanceled, ClassDeadline:
 		return step{err: tr.err}
 	case ClassFiltered:
-		r.shown = tr
+		r.shownFailure = tr
 		return step{asCame: true}
 	case ClassRefused:
 		if !masks || a.endpoint == r.call.target {
-			r.shown = tr // who was asked says that the call is at fault
+			r.shownFailure = tr // who was asked says that the call is at fault
 			return step{asCame: true}
 		}
 	case ClassKeyRejected, ClassNoFunds:
@@ -61,18 +61,18 @@ func (r *run) learn(a *attempt, tr *trouble, now time.Time) step {
 			return step{asCame: true}
 		}
 	}
-	r.rest(a, tr, now)
+	r.applyRetryAfter(a, tr, now)
 	return step{}
 }
 
-// remember keeps the visit and decides whose response the caller would see.
+// recordFailure keeps the visit and decides whose response the caller would see.
 // It reports whether tr would mask an earlier trouble.
-func (r *run) remember(a *attempt, tr *trouble, now time.Time) (masks bool) {
-	v := r.call.visited(a.endpoint.Account)
+func (r *failoverRun) recordFailure(a *attempt, tr *trouble, now time.Time) (masks bool) {
+	v := r.call.tried(a.endpoint.Account)
 	if v == nil {
-		v = &visit{account: a.endpoint.Account}
+		v = &triedAccount{account: a.endpoint.Account}
 		r.call.mu.Lock()
-		r.call.visits = append(r.call.visits, v)
+		r.call.triedAccounts = append(r.call.triedAccounts, v)
 		r.call.mu.Unlock()
 	}
 	v.endpoint, v.model, v.trouble, v.place = a.endpoint, a.model, tr, a.place
@@ -86,25 +86,25 @@ func (r *run) remember(a *attempt, tr *trouble, now time.Time) (masks bool) {
 	v.due = now.Add(v.delays.NextBackOff())
 	if tr.class == ClassUnsuited {
 		r.call.mu.Lock()
-		r.call.unsuited = append(r.call.unsuited, option{a.endpoint, a.model})
+		r.call.unsuited = append(r.call.unsuited, candidate{a.endpoint, a.model})
 		r.call.mu.Unlock()
 	}
 	r.last = v
-	masks = r.first != nil
-	if r.first == nil {
-		r.first = tr
+	masks = r.firstFailure != nil
+	if r.firstFailure == nil {
+		r.firstFailure = tr
 	}
 	// The first trouble is never masked: a later response shows only if the
 	// first had none and it is the same kind of failure, of the fleet.
 	distrusted := tr.class == ClassKeyRejected || tr.class == ClassNoFunds // of a key that is not the caller's
-	if tr.resp != nil && r.shown == nil && (!masks || tr.class.ofTheFleet() && !distrusted) {
-		r.shown = tr
+	if tr.resp != nil && r.shownFailure == nil && (!masks || tr.class.ofTheFleet() && !distrusted) {
+		r.shownFailure = tr
 	}
 	return masks
 }
 
-// rest has the endpoint or the account's limit rest if it asked for that or earned it.
-func (r *run) rest(a *attempt, tr *trouble, now time.Time) {
+// applyRetryAfter has the endpoint or the account's limit applyRetryAfter if it asked for that or earned it.
+func (r *failoverRun) applyRetryAfter(a *attempt, tr *trouble, now time.Time) {
 	keys := r.call.pauseKeys(a.endpoint, a.model)
 	wait := tr.retryAfter
 	switch {
@@ -129,12 +129,12 @@ func (r *run) rest(a *attempt, tr *trouble, now time.Time) {
 	r.t.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: tr.class, Wait: wait})
 }
 
-// distrust has rest for long what will not get better by itself: an endpoint
+// quarantine has rest for long what will not get better by itself: an endpoint
 // whose key was rejected, an account without funds, a model that an endpoint
 // does not have. It says so loudly, for a person has to look at it. Where
 // nobody else could serve, nothing rests: what was mended works at once. The
 // caller's own key makes nobody rest.
-func (a *attempt) distrust(tr *trouble, s step, now time.Time) {
+func (a *attempt) quarantine(tr *trouble, s step, now time.Time) {
 	c := a.call
 	e := Event{
 		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, Status: tr.status, Class: tr.class,

@@ -6,28 +6,28 @@ import (
 )
 
 // next decides what to do, knowing the visits so far and who could serve now.
-func (r *run) next(now time.Time) step {
+func (r *failoverRun) next(now time.Time) step {
 	var fresh, ramp, queue, probe, watched, soonest, shunned step
 	var rest pause
-	options := r.options[:0] // of the best tier that is ready
+	options := r.candidates[:0] // of the best tier that is ready
 	for _, e := range r.call.candidates {
-		if r.call.visited(e.Account) != nil {
+		if r.call.tried(e.Account) != nil {
 			continue
 		}
-		s, ok := r.call.stands(e, now)
+		s, ok := r.call.availability(e, now)
 		here := step{endpoint: e, model: s.model}
 		switch {
 		case !ok:
 		case s.ready:
 			if len(options) == 0 || e.tier == options[0].endpoint.tier {
-				options = append(options, option{e, s.model})
+				options = append(options, candidate{e, s.model})
 			}
-		case s.ramping && here.above(ramp):
+		case s.slowStart && here.above(ramp):
 			ramp = here
-		case s.busy && here.above(queue):
+		case s.atLimit && here.above(queue):
 			queue = here
-		case s.open:
-			r.leftOpen = true
+		case s.circuitOpen:
+			r.skippedOpen = true
 			if soonest.endpoint == nil {
 				soonest.blocked = ClassCircuitOpen
 			}
@@ -45,12 +45,12 @@ func (r *run) next(now time.Time) step {
 				watched = here
 				watched.watch, watched.probe, watched.wait = true, under, wait
 			}
-		case !s.resting.until.IsZero():
-			if s.shunned && here.above(shunned) {
+		case !s.paused.until.IsZero():
+			if s.quarantined && here.above(shunned) {
 				shunned = here
 			}
-			if soonest.endpoint == nil || s.resting.until.Before(rest.until) {
-				rest = s.resting
+			if soonest.endpoint == nil || s.paused.until.Before(rest.until) {
+				rest = s.paused
 				here.wait, here.pause, here.blocked = rest.until.Sub(now), rest, ClassPaused
 				soonest = here
 			}
@@ -67,18 +67,18 @@ func (r *run) next(now time.Time) step {
 		fresh = queue
 	}
 	if fresh.endpoint != nil {
-		return r.patient(fresh, soonest, now)
+		return r.waitOrDescend(fresh, soonest, now)
 	}
 	if r.call.fallback {
-		return r.spared(soonest, now)
+		return r.withFallback(soonest, now)
 	}
 	if probe.endpoint != nil && r.forced < maxForced {
 		return probe
 	}
-	s := r.again(soonest, now)
-	if s.endpoint == nil && watched.endpoint != nil && r.forced < maxForced && (r.watched < maxWatches || now.Sub(r.watchedAt) < minWatch) && r.inTime(watched.wait, now, watched.wait) {
-		if r.watched++; r.watched == 1 {
-			r.watchedAt = now
+	s := r.retryStep(soonest, now)
+	if s.endpoint == nil && watched.endpoint != nil && r.forced < maxForced && (r.probeWaits < maxWatches || now.Sub(r.firstProbeWait) < minWatch) && r.inTime(watched.wait, now, watched.wait) {
+		if r.probeWaits++; r.probeWaits == 1 {
+			r.firstProbeWait = now
 		}
 		return watched
 	}
@@ -101,10 +101,10 @@ func (s step) above(other step) bool {
 	return s.endpoint != nil && (other.endpoint == nil || s.endpoint.tier < other.endpoint.tier)
 }
 
-// patient decides between going to a lower tier and waiting for a better one.
-func (r *run) patient(fresh, soonest step, now time.Time) step {
+// waitOrDescend decides between going to a lower tier and waiting for a better one.
+func (r *failoverRun) waitOrDescend(fresh, soonest step, now time.Time) step {
 	if r.last != nil && r.last.endpoint.tier < fresh.endpoint.tier {
-		if s, ok := r.onceMore(now); ok {
+		if s, ok := r.retryLast(now); ok {
 			return s
 		}
 	}
@@ -114,21 +114,21 @@ func (r *run) patient(fresh, soonest step, now time.Time) step {
 	return fresh
 }
 
-// spared decides where nobody untried could serve and a kept answer will do:
+// withFallback decides where nobody untried could serve and a kept answer will do:
 // nobody waits then but for one more try where the last one failed, and probes
 // are left to the one who renews.
-func (r *run) spared(soonest step, now time.Time) step {
+func (r *failoverRun) withFallback(soonest step, now time.Time) step {
 	if r.last != nil {
-		if s, ok := r.onceMore(now); ok {
+		if s, ok := r.retryLast(now); ok {
 			return s
 		}
 	}
-	return soonest.instead()
+	return soonest.giveUp()
 }
 
-// onceMore is one more try where the last one failed, within the call's
+// retryLast is one more try where the last one failed, within the call's
 // patience: behind a server error once, behind a rate limit as long as that lasts.
-func (r *run) onceMore(now time.Time) (step, bool) {
+func (r *failoverRun) retryLast(now time.Time) (step, bool) {
 	switch v := r.last; v.trouble.class {
 	case ClassUnavailable, ClassBadResponse:
 		if v.tries != 1 {
@@ -138,56 +138,56 @@ func (r *run) onceMore(now time.Time) (step, bool) {
 	default:
 		return step{}, false
 	}
-	s, ok := r.back(r.last, now)
+	s, ok := r.retryOf(r.last, now)
 	return s, ok && s.wait <= r.patience && r.afford(now, s.endpoint, s.model)
 }
 
-// instead is the step of a call that is not to wait for s: it says what for, and how long.
-func (s step) instead() step {
+// giveUp is the step of a call that is not to wait for s: it says what for, and how long.
+func (s step) giveUp() step {
 	return step{pause: s.pause, blocked: s.blocked, retry: s.wait}
 }
 
-// again decides when nobody untried could serve: the visited endpoint that
-// can be asked again first, or the untried one whose pause ends first.
-func (r *run) again(soonest step, now time.Time) step {
+// retryStep decides when nobody untried could serve: the visited endpoint that
+// can be asked retryStep first, or the untried one whose pause ends first.
+func (r *failoverRun) retryStep(soonest step, now time.Time) step {
 	best := step{}
 	if soonest.endpoint != nil && r.inTime(soonest.wait, now, r.t.config.retry.MaxRetryAfter) {
 		best = soonest
 	}
 	returning := false
-	for _, v := range r.call.visits {
+	for _, v := range r.call.triedAccounts {
 		if !v.trouble.class.passing() {
 			continue
 		}
-		s, ok := r.back(v, now)
+		s, ok := r.retryOf(v, now)
 		if ok && (best.endpoint == nil || s.wait < best.wait || !returning && s.wait == best.wait) {
 			best, returning = s, true
 		}
 	}
 	if best.endpoint == nil || returning && !r.afford(now, best.endpoint, best.model) {
-		return soonest.instead()
+		return soonest.giveUp()
 	}
 	return best
 }
 
-// back returns the step that goes back to v after its backoff and its pauses,
+// retryOf returns the step that goes retryOf to v after its backoff and its pauses,
 // if it is allowed and ends in time.
-func (r *run) back(v *visit, now time.Time) (step, bool) {
+func (r *failoverRun) retryOf(v *triedAccount, now time.Time) (step, bool) {
 	if v.tries == 0 || v.tries >= r.attempts() || r.call.upload != nil {
 		return step{}, false
 	}
-	s, ok := r.call.stands(v.endpoint, now)
-	if !ok || s.open {
+	s, ok := r.call.availability(v.endpoint, now)
+	if !ok || s.circuitOpen {
 		return step{}, false
 	}
-	wait := max(v.due.Sub(now), s.resting.until.Sub(now), 0)
+	wait := max(v.due.Sub(now), s.paused.until.Sub(now), 0)
 	return step{endpoint: v.endpoint, model: v.model, wait: wait},
-		r.inTime(s.resting.until.Sub(now), now, r.t.config.retry.MaxRetryAfter) && r.inTime(wait, now, wait)
+		r.inTime(s.paused.until.Sub(now), now, r.t.config.retry.MaxRetryAfter) && r.inTime(wait, now, wait)
 }
 
 // attempts is how often the call may try one account.
-func (r *run) attempts() int {
-	if r.broken != nil {
+func (r *failoverRun) attempts() int {
+	if r.resumes != nil {
 		return 1 // the caller waits in the middle of an answer
 	}
 	return r.call.attempts()
@@ -203,13 +203,13 @@ func (c *call) attempts() int {
 
 // inTime reports whether a wait is within a bound and ends before the
 // caller's deadline: one that cannot is not begun.
-func (r *run) inTime(wait time.Duration, now time.Time, bound time.Duration) bool {
+func (r *failoverRun) inTime(wait time.Duration, now time.Time, bound time.Duration) bool {
 	deadline, ok := r.call.Deadline()
 	return wait <= bound && (!ok || now.Add(wait).Before(deadline))
 }
 
 // afford takes an extra attempt out of the budget.
-func (r *run) afford(now time.Time, e *upstream, model string) bool {
+func (r *failoverRun) afford(now time.Time, e *upstream, model string) bool {
 	if r.t.budget.Take(now) {
 		return true
 	}
@@ -217,8 +217,8 @@ func (r *run) afford(now time.Time, e *upstream, model string) bool {
 	switch {
 	case r.last != nil:
 		r.call.log.amend(r.last.place, denied)
-	case r.broken != nil:
-		r.call.log.amend(r.broken.place, denied)
+	case r.resumes != nil:
+		r.call.log.amend(r.resumes.place, denied)
 	}
 	r.t.emit(r.call, Event{Kind: KindBudget, Endpoint: e.Name, Model: model})
 	return false

@@ -75,7 +75,7 @@ func limit(next http.RoundTripper) http.RoundTripper {
 		case err != nil:
 			return nil, err
 		}
-		if !a.atEnd(held) {
+		if !a.onFinish(held) {
 			return nil, errOutrun
 		}
 		a.queued = time.Since(a.start)
@@ -299,9 +299,9 @@ func (h *lease) release() {
 	}
 }
 
-// ended implements ender: the permit comes back, and the tokens reserved are
+// finish implements ender: the permit comes back, and the tokens reserved are
 // settled with what was used.
-func (h *lease) ended(a *attempt, class Class) {
+func (h *lease) finish(a *attempt, class Class) {
 	h.learn(a, class)
 	h.release()
 	if h.tokens == 0 {

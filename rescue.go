@@ -92,7 +92,7 @@ func (c *call) canContinue() bool {
 		return false
 	}
 	for _, e := range c.candidates {
-		if _, ok := c.canGoTo(e); ok && e.row.prefix != "" {
+		if _, ok := c.eligible(e); ok && e.row.prefix != "" {
 			return true
 		}
 	}
@@ -360,17 +360,17 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 	if how == rescueContinues {
 		in = r.call.continued(in.text, r.told.text)
 	}
-	var visits []*visit
+	var visits []*triedAccount
 	for _, avoid := range [...]string{broken.endpoint.Account, ""} {
 		if ctx.Err() != nil {
 			break
 		}
 		c := r.call.again(ctx, how, r.req, in, avoid)
-		c.visits = visits
+		c.triedAccounts = visits
 		begun, _ := c.log.sum()
-		loop := &run{t: c.t, call: c, begun: begun, broken: broken}
+		loop := &failoverRun{t: c.t, call: c, begun: begun, resumes: broken}
 		resp, err := loop.loop()
-		visits = c.visits
+		visits = c.triedAccounts
 		c.letGo()
 		if err != nil {
 			continue

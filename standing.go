@@ -2,55 +2,55 @@ package breakwater
 
 import "time"
 
-// A standing is how an endpoint stands towards a call at one moment.
-type standing struct {
-	ready   bool // could take it at once
-	ramping bool // could, but is to be spared: its circuit has just closed
-	busy    bool // could take it after a wait for a permit or token
-	resting pause
-	shunned bool // by us alone, for a key or a model: it may have been mended
-	open    bool // its circuit alone keeps it; who has a spare answer leaves probes to others
-	model   string
+// A availability is how an endpoint stands towards a call at one moment.
+type availability struct {
+	ready       bool // could take it at once
+	slowStart   bool // could, but is to be spared: its circuit has just closed
+	atLimit     bool // could take it after a wait for a permit or token
+	paused      pause
+	quarantined bool // by us alone, for a key or a model: it may have been mended
+	circuitOpen bool // its circuit alone keeps it; who has a spare answer leaves probes to others
+	model       string
 }
 
-// stands tells how e stands; false if it does not serve the call at all.
-func (c *call) stands(e *upstream, now time.Time) (standing, bool) {
-	model, ok := c.canGoTo(e)
+// availability tells how e availability; false if it does not serve the call at all.
+func (c *call) availability(e *upstream, now time.Time) (availability, bool) {
+	model, ok := c.eligible(e)
 	if !ok {
-		return standing{}, false
+		return availability{}, false
 	}
-	s := standing{model: model}
+	s := availability{model: model}
 	if c.t.pauses.any() {
-		s.shunned = true
+		s.quarantined = true
 		for of, key := range c.pauseKeys(e, model) {
 			p, ok := c.t.pauses.of(key, now)
 			if ok && (of == ofLimit || p.asked.After(now)) {
-				s.shunned = false
+				s.quarantined = false
 			}
-			if ok && p.until.After(s.resting.until) {
-				s.resting = p
+			if ok && p.until.After(s.paused.until) {
+				s.paused = p
 			}
 		}
 	}
-	if !s.resting.until.IsZero() {
+	if !s.paused.until.IsZero() {
 		return s, true
 	}
 	switch circuit := e.circuits.known(model).stands(now, e.load.open.Load()); {
 	case !circuit.ready, c.fallback && circuit.tripped:
-		s.open = true
+		s.circuitOpen = true
 	case !e.limits.of(model).free(now):
-		s.busy = true
+		s.atLimit = true
 	case circuit.ramping:
-		s.ramping = true
+		s.slowStart = true
 	default:
 		s.ready = true
 	}
 	return s, true
 }
 
-// canGoTo returns the name under which e serves the call's model, or false if
+// eligible returns the name under which e serves the call's model, or false if
 // the call has no business there.
-func (c *call) canGoTo(e *upstream) (string, bool) {
+func (c *call) eligible(e *upstream) (string, bool) {
 	if c.Endpoint != "" && c.Endpoint != e.Name || c.avoid != "" && c.avoid == e.Account || c.rescue == rescueContinues && e.row.prefix == "" {
 		return "", false
 	}
@@ -63,12 +63,12 @@ func (c *call) canGoTo(e *upstream) (string, bool) {
 		}
 	}
 	model, ok := e.serves(c)
-	return model, ok && c.differs(e, model)
+	return model, ok && c.worthTrying(e, model)
 }
 
-// differs reports whether e may do what none of the endpoints visited could
+// worthTrying reports whether e may do what none of the endpoints visited could
 // for their limits: one of the same host with the same model has the same.
-func (c *call) differs(e *upstream, model string) bool {
+func (c *call) worthTrying(e *upstream, model string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, o := range c.unsuited {
@@ -100,12 +100,12 @@ func (c *call) pauseKeys(e *upstream, model string) [4]pauseKey {
 	}
 }
 
-// visited returns what the call knows of an account's endpoint, if it has
+// tried returns what the call knows of an account's endpoint, if it has
 // been there. Endpoints of one account count as one.
-func (c *call) visited(account string) *visit {
+func (c *call) tried(account string) *triedAccount {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, v := range c.visits {
+	for _, v := range c.triedAccounts {
 		if v.account == account {
 			return v
 		}
@@ -113,23 +113,23 @@ func (c *call) visited(account string) *visit {
 	return nil
 }
 
-// races reports whether the account is being asked beside another.
-func (c *call) races(account string) bool {
+// isRacing reports whether the account is being asked beside another.
+func (c *call) isRacing(account string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.racing[0] != nil && (c.racing[0].Account == account || c.racing[1].Account == account)
 }
 
-// elsewhere reports whether an endpoint the call has not been to could serve
+// hasAlternative reports whether an endpoint the call has not been to could serve
 // it now.
-func (t *Transport) elsewhere(a *attempt) bool {
+func (t *Transport) hasAlternative(a *attempt) bool {
 	now := time.Now()
 	for _, e := range a.call.candidates {
-		if e.Account == a.endpoint.Account || a.call.visited(e.Account) != nil || a.call.races(e.Account) {
+		if e.Account == a.endpoint.Account || a.call.tried(e.Account) != nil || a.call.isRacing(e.Account) {
 			continue
 		}
-		s, ok := a.call.stands(e, now)
-		if ok && (s.ready || s.ramping || s.busy && e.limits.of(s.model).bears(now)) {
+		s, ok := a.call.availability(e, now)
+		if ok && (s.ready || s.slowStart || s.atLimit && e.limits.of(s.model).bears(now)) {
 			return true
 		}
 	}

@@ -69,7 +69,7 @@ func (w *watch) expire() {
 	a := w.attempt
 	sentOnce := a.call.t.config.retry.SendOnce && a.sent.Load() // nobody may take over
 	// A caller who has half an answer is not kept waiting for what may never come.
-	elsewhere := a.call.parent != nil || !sentOnce && a.call.t.elsewhere(a)
+	elsewhere := a.call.parent != nil || !sentOnce && a.call.t.hasAlternative(a)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	wait := lookAround
