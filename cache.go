@@ -10,6 +10,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/shelf"
+	"github.com/breakwater-go/breakwater/internal/store"
 )
 
 // CachePolicy says what is kept for how long. Only complete answers are kept,
@@ -63,21 +64,27 @@ func (p CachePolicy) resolve() (CachePolicy, error) {
 	resolveField(&f, "TTL", &p.TTL, 5*time.Minute)
 	resolveField(&f, "StaleIfError", &p.StaleIfError, time.Hour)
 	resolveField(&f, "StaleWhileRevalidate", &p.StaleWhileRevalidate, 0)
-	f.check(p.keep() > 0, "TTL, StaleIfError and StaleWhileRevalidate are all Off: nothing would ever be served")
+	f.check(p.lifetime().Total() > 0, "TTL, StaleIfError and StaleWhileRevalidate are all Off: nothing would ever be served")
 	resolveField(&f, "MaxEntries", &p.MaxEntries, 1000)
 	resolveField(&f, "MaxBytes", &p.MaxBytes, 64<<20)
 	resolveField(&f, "MaxEntryBytes", &p.MaxEntryBytes, 1<<20)
 	return p, f.err()
 }
 
+// lifetime is how long answers are good for what.
+func (p CachePolicy) lifetime() store.Lifetime {
+	return store.Lifetime{TTL: p.TTL, StaleIfError: p.StaleIfError, StaleWhileRevalidate: p.StaleWhileRevalidate}
+}
+
 // A cache is the middleware that answers from what is kept, and has calls for
 // the same share one attempt.
 type cache struct {
-	t      *Transport
-	policy CachePolicy
-	kept   *shelf.Shelf[key.Key, *entry, *look]
-	store  *stockroom
-	counts struct{ hits, misses, stale, shared, stores atomic.Int64 }
+	t        *Transport
+	policy   CachePolicy
+	lifetime store.Lifetime
+	kept     *shelf.Shelf[key.Key, *entry, *look]
+	store    *stockroom
+	counts   struct{ hits, misses, stale, shared, stores atomic.Int64 }
 
 	mu       sync.Mutex // guards what follows
 	flights  map[key.Key]*underWay
@@ -89,7 +96,7 @@ type cache struct {
 
 func newCache(t *Transport, p CachePolicy) *cache {
 	return &cache{
-		t: t, policy: p, store: newStockroom(t, p.Store), flights: make(map[key.Key]*underWay),
+		t: t, policy: p, lifetime: p.lifetime(), store: newStockroom(t, p.Store), flights: make(map[key.Key]*underWay),
 		kept: shelf.New[key.Key, *entry, *look](p.MaxEntries, p.MaxBytes),
 	}
 }
@@ -98,9 +105,9 @@ func newCache(t *Transport, p CachePolicy) *cache {
 func (k *cache) middleware(next http.RoundTripper) http.RoundTripper {
 	return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		c := callOf(req.Context())
-		w := readWish(req.Header, c.CacheControl, c.form() != formJSON)
-		if w.noStore || !k.covers(c) {
-			if w.onlyIfCached {
+		w := store.ParseControl(req.Header, c.CacheControl, c.form() != formJSON)
+		if w.NoStore || !k.covers(c) {
+			if w.OnlyIfCached {
 				return k.refuse(c), nil
 			}
 			resp, err := next.RoundTrip(req)
@@ -111,7 +118,7 @@ func (k *cache) middleware(next http.RoundTripper) http.RoundTripper {
 			if resp := k.atOnce(c, e, w, next); resp != nil {
 				return resp, nil
 			}
-			if w.onlyIfCached {
+			if w.OnlyIfCached {
 				return k.refuse(c), nil
 			}
 			if resp, err, ok := k.forward(c, e, w, next); ok {
@@ -139,19 +146,19 @@ func (k *cache) covers(c *call) bool {
 }
 
 // atOnce answers with what is kept, if that will do.
-func (k *cache) atOnce(c *call, e *entry, w wish, next http.RoundTripper) *http.Response {
+func (k *cache) atOnce(c *call, e *entry, w store.Control, next http.RoundTripper) *http.Response {
 	if e == nil {
 		return nil
 	}
 	age := e.age(time.Now())
-	fresh := k.policy.freshness(age, w)
-	if fresh < renewing {
+	fresh := k.lifetime.Freshness(age, w)
+	if fresh < store.StaleWhileRevalidate {
 		return nil
 	}
 	resp := k.answer(c, e, age, fresh)
 	switch {
 	case resp == nil:
-	case fresh == renewing:
+	case fresh == store.StaleWhileRevalidate:
 		k.renew(c, next)
 	default:
 		c.vacate()
@@ -161,23 +168,23 @@ func (k *cache) atOnce(c *call, e *entry, w wish, next http.RoundTripper) *http.
 
 // forward has the call share one that is under way, or makes it. It reports
 // false if an answer has come meanwhile.
-func (k *cache) forward(c *call, e *entry, w wish, next http.RoundTripper) (*http.Response, error, bool) {
+func (k *cache) forward(c *call, e *entry, w store.Control, next http.RoundTripper) (*http.Response, error, bool) {
 	standIn := func() *http.Response {
 		if e != nil {
-			if age := e.age(time.Now()); k.policy.freshness(age, w) >= spare {
-				return k.answer(c, e, age, spare)
+			if age := e.age(time.Now()); k.lifetime.Freshness(age, w) >= store.StaleIfError {
+				return k.answer(c, e, age, store.StaleIfError)
 			}
 		}
 		return nil
 	}
-	c.fallback = e != nil && k.policy.freshness(e.age(time.Now()), w) >= spare && e.can(c)
+	c.fallback = e != nil && k.lifetime.Freshness(e.age(time.Now()), w) >= store.StaleIfError && e.can(c)
 	how := forwards(e, w, k.policy)
 	if c.Err() != nil {
 		return nil, context.Cause(c), true
 	}
 	p := &passage{cache: k, call: c, wish: w, seen: e, next: next}
 	defer p.leave()
-	p.alone = c.NoShare || w.noCache || c.nested // who waits for itself waits for ever
+	p.alone = c.NoShare || w.NoCache || c.nested // who waits for itself waits for ever
 	var resp *http.Response
 	var err error
 	for ok := false; !ok; {
@@ -245,24 +252,24 @@ func (k *cache) put(c *call, e *entry) {
 	k.spell(c)
 	k.counts.stores.Add(1)
 	k.t.emit(c, Event{Kind: KindCacheStore, Endpoint: e.Endpoint, Model: c.look.model, Bytes: int64(len(e.body))})
-	k.store.set(c, c.sought.key.String(), e, k.policy.keep())
+	k.store.set(c, c.sought.key.String(), e, k.lifetime.Total())
 }
 
 // answer answers with what is kept, nil if that cannot be had as the call wants it.
-func (k *cache) answer(c *call, e *entry, age time.Duration, fresh freshness) *http.Response {
+func (k *cache) answer(c *call, e *entry, age time.Duration, fresh store.Freshness) *http.Response {
 	ttl := int64((k.policy.TTL - age) / time.Second)
 	how, kind, from, count := "breakwater; hit; ttl="+strconv.FormatInt(ttl, 10), KindCacheHit, "", &k.counts.hits
 	switch {
-	case fresh == usable && age >= k.policy.TTL:
+	case fresh == store.Fresh && age >= k.policy.TTL:
 		kind, from, count = KindCacheStale, "max-stale", &k.counts.stale
-	case fresh == renewing:
+	case fresh == store.StaleWhileRevalidate:
 		kind, from, count = KindCacheStale, "revalidate", &k.counts.stale
 		how += "; detail=stale-while-revalidate"
-	case fresh == spare:
+	case fresh == store.StaleIfError:
 		kind, from, count = KindCacheStale, "error", &k.counts.stale
 		how += "; detail=stale-if-error"
 	}
-	resp := e.replay(c, age, how, fresh < usable)
+	resp := e.replay(c, age, how, fresh < store.Fresh)
 	if resp != nil {
 		count.Add(1)
 		k.t.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.look.model, Bytes: int64(len(e.body)), From: from})
@@ -283,11 +290,11 @@ func (k *cache) status() CacheStatus {
 }
 
 // forwards says why a call goes on to the endpoints, as RFC 9211 has it.
-func forwards(e *entry, w wish, p CachePolicy) string {
+func forwards(e *entry, w store.Control, p CachePolicy) string {
 	switch {
 	case e == nil:
 		return "fwd=uri-miss"
-	case w.noCache, e.age(time.Now()) < p.TTL:
+	case w.NoCache, e.age(time.Now()) < p.TTL:
 		return "fwd=request"
 	}
 	return "fwd=stale"

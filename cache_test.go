@@ -1199,46 +1199,6 @@ func TestNoAnswerCrossesScopes(t *testing.T) {
 	}
 }
 
-func TestReadWish(t *testing.T) {
-	nothing := wish{maxAge: unlimited, staleIfError: unlimited}
-	asking := func(change func(*wish)) wish { w := nothing; change(&w); return w }
-	habit := http.Header{"Cache-Control": {"no-cache"}}
-	if got := readWish(habit, "", true); got != nothing {
-		t.Errorf("readWish(%v) of a stream = %+v, want %+v", habit, got, nothing)
-	}
-	if got := readWish(habit, "no-cache", true); !got.noCache {
-		t.Errorf("readWish(%v, no-cache) of a stream = %+v, want no-cache", habit, got)
-	}
-	for _, tt := range []struct {
-		in   []string
-		over string
-		want wish
-	}{
-		{nil, "", nothing},
-		{[]string{""}, "", nothing},
-		{[]string{"no-cache, no-store"}, "", asking(func(w *wish) { w.noCache, w.noStore = true, true })},
-		{[]string{"no-cache", "no-store"}, "", asking(func(w *wish) { w.noCache, w.noStore = true, true })},
-		{[]string{"no-cache"}, "no-store", asking(func(w *wish) { w.noCache, w.noStore = true, true })},
-		{[]string{"NO-CACHE"}, "", asking(func(w *wish) { w.noCache = true })},
-		{[]string{"no-cachex"}, "", nothing},
-		{[]string{"only-if-cached"}, "", asking(func(w *wish) { w.onlyIfCached = true })},
-		{[]string{" max-age=5 ,stale-if-error=\"7\""}, "", asking(func(w *wish) { w.maxAge, w.staleIfError = 5*time.Second, 7*time.Second })},
-		{[]string{"max-age=5, min-fresh=3"}, "max-age=6", asking(func(w *wish) { w.maxAge, w.minFresh = 6*time.Second, 3*time.Second })},
-		{[]string{"max-stale"}, "", asking(func(w *wish) { w.maxStale = unlimited })},
-		{[]string{"max-stale=9"}, "", asking(func(w *wish) { w.maxStale = 9 * time.Second })},
-		{[]string{"max-stale=x"}, "", nothing},
-		{[]string{"max-age"}, "", nothing},
-		{[]string{"max-age=-1"}, "", nothing},
-		{[]string{"max-age=1e9"}, "", nothing},
-		{[]string{"max-age=2147483647"}, "", asking(func(w *wish) { w.maxAge = 2147483647 * time.Second })},
-		{[]string{"max-age=99999999999999999999"}, "", asking(func(w *wish) { w.maxAge = (1<<31 - 1) * time.Second })},
-	} {
-		if got := readWish(http.Header{"Cache-Control": tt.in}, tt.over, false); got != tt.want {
-			t.Errorf("readWish(%q, %q) = %+v, want %+v", tt.in, tt.over, got, tt.want)
-		}
-	}
-}
-
 // adding sets a header's lines, each as it is, on each response.
 func adding(base handler, name string, lines ...string) handler {
 	return func(req *http.Request) (*http.Response, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/breakwater-go/breakwater/internal/recast"
+	"github.com/breakwater-go/breakwater/internal/store"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -47,7 +48,7 @@ var ofTheFirst = []string{
 // that is shared, only what passes from another origin, too: who else asked is as
 // foreign, and a list of what stays out would miss the headers of tomorrow.
 func keptHeader(h http.Header, shared bool) http.Header {
-	_, own := reachOf(h, shared)
+	own := store.RestrictionOf(h, shared).Fields
 	for _, line := range h["Connection"] {
 		own = append(own, listed(line)...) // RFC 9110, section 7.6.1
 	}
@@ -65,11 +66,15 @@ func keptHeader(h http.Header, shared bool) http.Header {
 	return kept
 }
 
+// listed are the members of a list, in lower case.
+func listed(list string) []string {
+	return strings.FieldsFunc(strings.ToLower(list), func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+}
+
 // mayBeGiven reports whether the answer's own word allows it to be given to a
 // call: what another process keeps may be an older version's.
 func (e *entry) mayBeGiven(c *call) bool {
-	r, _ := reachOf(e.Header, c.sought.scope.Shared())
-	return r == everywhere
+	return reachOf(e.Header, c.sought.scope.Shared()) == everywhere
 }
 
 // size is about what the entry takes of memory.

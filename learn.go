@@ -116,7 +116,7 @@ func (r *failoverRun) applyRetryAfter(a *attempt, tr *trouble, now time.Time) {
 			return
 		}
 		if !tr.asked || wait > 0 {
-			wait = max(wait, r.t.pauses.earn(keys[ofLimit], now, r.t.config.retry.MinDelay, together(r.t.config.retry.MaxDelay, r.t.config.retry.MaxDelay), tr.refusal()))
+			wait = max(wait, r.t.pauses.earn(keys[ofLimit], now, r.t.config.retry.MinDelay, 2*min(r.t.config.retry.MaxDelay, unlimited/2), tr.refusal()))
 		}
 		if tr.asked {
 			r.t.pauses.ask(keys[ofLimit], now, tr.retryAfter, tr.refusal())

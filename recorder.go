@@ -3,7 +3,30 @@ package breakwater
 import (
 	"net/http"
 	"sync"
+
+	"github.com/breakwater-go/breakwater/internal/store"
 )
+
+// A reach says how far an answer may go, by its own Cache-Control.
+type reach int
+
+const (
+	everywhere  reach = iota // in its scope
+	itsOwn                   // to callers of the credential that it was asked for with
+	nowhereElse              // to its one caller
+)
+
+// reachOf says how far an answer of that header may go in its scope, which is
+// shared if it is several credentials'.
+func reachOf(h http.Header, shared bool) reach {
+	switch r := store.RestrictionOf(h, shared); {
+	case r.NoStore:
+		return nowhereElse
+	case r.Private:
+		return itsOwn
+	}
+	return everywhere
+}
 
 // A recorder notes when the answer that goes through a body is whole.
 type recorder struct {
@@ -36,8 +59,7 @@ func (r *recorder) begin(c *call, resp *http.Response) {
 // heed notes how far what comes, or what the answer goes on with, may go.
 func (r *recorder) heed(h http.Header) {
 	if r != nil {
-		now, _ := reachOf(h, r.shared)
-		r.narrow(now)
+		r.narrow(reachOf(h, r.shared))
 	}
 }
 

@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -167,6 +168,9 @@ func hostileNumber(s string) (float64, bool) {
 func boundedPause(n float64, unit time.Duration) time.Duration {
 	return time.Duration(min(n*float64(unit), float64(longestPause)))
 }
+
+// unlimited is a time that never passes.
+const unlimited = time.Duration(math.MaxInt64)
 
 // ofSeconds is a wait of so many seconds, up to the longest there is.
 func ofSeconds(n float64) time.Duration {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/sse"
+	"github.com/breakwater-go/breakwater/internal/store"
 )
 
 // A sharer is one caller of a flight, and the body of its response.
@@ -47,7 +48,7 @@ func (f *flight) isAnswered() bool {
 type passage struct {
 	cache *cache
 	call  *call
-	wish  wish
+	wish  store.Control
 	seen  *entry // what was kept when it began
 	next  http.RoundTripper
 	began time.Time
@@ -298,7 +299,7 @@ func (p *passage) askAnew() {
 // isKept looks whether an answer has been kept meanwhile that will do.
 func (p *passage) isKept() bool {
 	e, ok := p.cache.kept.Get(p.call.sought.key)
-	if ok && e != p.seen && p.cache.policy.freshness(e.age(time.Now()), p.wish) == usable {
+	if ok && e != p.seen && p.cache.lifetime.Freshness(e.age(time.Now()), p.wish) == store.Fresh {
 		_, p.kept = e.in(p.call, false)
 	}
 	return p.kept

@@ -1,0 +1,216 @@
+package store
+
+import (
+	"errors"
+	"iter"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Control is what a request's Cache-Control asks of the cache: RFC 9111,
+// section 5.2.1; stale-if-error: RFC 5861. A bound that is not given is
+// Unlimited where that asks for nothing, else 0.
+type Control struct {
+	NoStore, NoCache, OnlyIfCached bool
+	MaxAge, MinFresh               time.Duration
+	MaxStale, StaleIfError         time.Duration
+}
+
+// Unlimited is a time that never passes.
+const Unlimited = time.Duration(math.MaxInt64)
+
+// ParseControl reads the Cache-Control of a request's header, and then override,
+// the directives of the same kind that the application gives. stream says that
+// the request asks for a stream.
+func ParseControl(h http.Header, override string, stream bool) Control {
+	c := Control{MaxAge: Unlimited, StaleIfError: Unlimited}
+	values := h["Cache-Control"]
+	if stream && len(values) == 1 && values[0] == "no-cache" {
+		// Several SDKs send exactly this with every stream, a habit that comes from
+		// browsers: https://html.spec.whatwg.org/multipage/server-sent-events.html.
+		// No caller means it. A caller who does sends max-age=0, or uses override.
+		values = nil
+	}
+	for _, value := range values {
+		c.read(value)
+	}
+	if override != "" {
+		c.read(override)
+	}
+	return c
+}
+
+func (c *Control) read(line string) {
+	for d := range directives(line) {
+		switch d.name {
+		case "no-store":
+			c.NoStore = true
+		case "no-cache":
+			c.NoCache = true
+		case "only-if-cached":
+			c.OnlyIfCached = true
+		case "max-age":
+			c.MaxAge = deltaSeconds(d.arg, c.MaxAge)
+		case "min-fresh":
+			c.MinFresh = deltaSeconds(d.arg, c.MinFresh)
+		case "max-stale":
+			if !d.hasArg { // any age will do
+				c.MaxStale = Unlimited
+			} else {
+				c.MaxStale = deltaSeconds(d.arg, c.MaxStale)
+			}
+		case "stale-if-error":
+			c.StaleIfError = deltaSeconds(d.arg, c.StaleIfError)
+		}
+	}
+}
+
+// Freshness says what an answer of some age is good for.
+type Freshness int
+
+const (
+	Unusable             Freshness = iota
+	StaleIfError                   // only in the place of a failure
+	StaleWhileRevalidate           // at once, while it is renewed
+	Fresh                          // at once
+)
+
+// A Lifetime is how long answers are good for what: the fields of the root's
+// CachePolicy. 0 stands for none.
+type Lifetime struct {
+	TTL, StaleIfError, StaleWhileRevalidate time.Duration
+}
+
+// Freshness says what an answer of that age is good for, by the policy and by
+// what the request asks.
+func (l Lifetime) Freshness(age time.Duration, c Control) Freshness {
+	switch {
+	case c.NoCache:
+		return Unusable
+	case age < c.MaxAge && age < l.TTL-min(c.MinFresh, l.TTL):
+		return Fresh
+	case age < c.MaxAge && c.MaxStale > 0 && c.MinFresh == 0 && age-l.TTL < c.MaxStale && age < l.Total():
+		return Fresh
+	case age < c.MaxAge && c.MinFresh == 0 && age < saturatingAdd(l.TTL, l.StaleWhileRevalidate):
+		return StaleWhileRevalidate
+	case age < saturatingAdd(l.TTL, min(l.StaleIfError, c.StaleIfError)):
+		return StaleIfError
+	}
+	return Unusable
+}
+
+// Total is how long an answer is good for anything.
+func (l Lifetime) Total() time.Duration {
+	return saturatingAdd(l.TTL, max(l.StaleIfError, l.StaleWhileRevalidate))
+}
+
+// saturatingAdd adds durations that are not negative. The sum is at most Unlimited.
+func saturatingAdd(a, b time.Duration) time.Duration {
+	if a > Unlimited-b {
+		return Unlimited
+	}
+	return a + b
+}
+
+// A Restriction is what an answer's own Cache-Control says against giving the
+// answer to other callers: RFC 9111, sections 3 and 5.2.2. The zero Restriction
+// says nothing against it.
+type Restriction struct {
+	NoStore bool     // only its own caller may have it
+	Private bool     // only callers of the same credential may have it
+	Fields  []string // headers that only its own caller may have, in lower case
+}
+
+// RestrictionOf reads the Cache-Control of an answer's header, however the name
+// is spelt. shared says that the answer's scope is several credentials'. The
+// directive private counts there only: a scope of one credential is a private cache.
+func RestrictionOf(h http.Header, shared bool) Restriction {
+	var r Restriction
+	for name, lines := range h {
+		if !strings.EqualFold(name, "Cache-Control") {
+			continue
+		}
+		for _, line := range lines {
+			for d := range directives(line) {
+				private := d.name == "private" && shared
+				switch {
+				case d.name == "no-store":
+					r.NoStore = true
+				case private && d.arg == "":
+					r.Private = true
+				case private, d.name == "no-cache":
+					r.Fields = append(r.Fields, list(d.arg)...)
+				}
+			}
+		}
+	}
+	return r
+}
+
+// list returns the members of a comma-separated list, in lower case.
+func list(text string) []string {
+	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+}
+
+// A directive is one part of a Cache-Control: its name in lower case, and its
+// argument without quotes.
+type directive struct {
+	name, arg string
+	hasArg    bool // it has an argument, which may be empty
+}
+
+// directives reads a line of Cache-Control: RFC 9111, section 5.2.
+func directives(line string) iter.Seq[directive] {
+	return func(yield func(directive) bool) {
+		for line != "" {
+			end := directiveEnd(line)
+			name, arg, hasArg := strings.Cut(line[:end], "=")
+			line = line[min(end+1, len(line)):]
+			d := directive{strings.ToLower(strings.Trim(name, " \t")), strings.Trim(arg, "\" \t"), hasArg}
+			if d.name != "" && !yield(d) {
+				return
+			}
+		}
+	}
+}
+
+// directiveEnd returns where the first directive of a line ends: at a comma
+// outside quotes. A quote without a second one is an ordinary byte.
+func directiveEnd(line string) int {
+	for i := 0; i < len(line); i++ {
+		switch line[i] {
+		case ',':
+			return i
+		case '"':
+			i += quotedLength(line[i:])
+		}
+	}
+	return len(line)
+}
+
+// quotedLength returns how far the closing quote of text is behind its first
+// byte, which is the opening one; 0 if there is no closing quote.
+func quotedLength(text string) int {
+	for i := 1; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i
+		}
+	}
+	return 0
+}
+
+// deltaSeconds reads a directive's number of seconds. What is no number leaves def.
+func deltaSeconds(arg string, def time.Duration) time.Duration {
+	n, err := strconv.ParseUint(arg, 10, 31)
+	// A number that is out of range counts as the largest one: RFC 9111, section 1.2.2.
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return def
+	}
+	return time.Duration(n) * time.Second
+}
