@@ -14,6 +14,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/cow"
+	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
 // A Middleware wraps a RoundTripper into another.
@@ -127,7 +128,7 @@ func limitsConnections(base http.RoundTripper) bool {
 // names: keys go there over plain http. Go's own spares it by some.
 func butForLoopback(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
 	return func(req *http.Request) (*url.URL, error) {
-		if isLoopback(req.URL.Hostname()) {
+		if origin.IsLoopback(req.URL.Hostname()) {
 			return nil, nil
 		}
 		return proxy(req)
@@ -155,7 +156,7 @@ func newBase() *http.Transport {
 
 // newEndpoint puts an endpoint to work: its circuits, its limits, its pipeline.
 func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
-	at, _ := originOf(base)
+	at, _ := origin.Of(base)
 	return &upstream{
 		Endpoint: e,
 		tier:     tier,
@@ -236,6 +237,23 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
+// withASCIIHost returns a request for the server that net/http would dial for
+// req, by a name in ASCII: whatever is compared from here on is what is dialed.
+// It returns req itself if the name is in ASCII, or has no such form: then it is
+// no endpoint's.
+func withASCIIHost(req *http.Request) *http.Request {
+	if req.URL == nil {
+		return req
+	}
+	u := origin.InASCII(req.URL)
+	if u == req.URL {
+		return req
+	}
+	req = req.WithContext(req.Context())
+	req.URL = u
+	return req
+}
+
 // markBase marks errors of the base transport, so that errors of user middleware
 // are not taken for network failures.
 func (t *Transport) markBase(req *http.Request) (*http.Response, error) {
@@ -304,7 +322,7 @@ func (t *Transport) targetOf(u *url.URL, inference bool) *upstream {
 	if u == nil || len(t.tiers) == 0 && !inference {
 		return nil
 	}
-	asked, ok := originOf(u)
+	asked, ok := origin.Of(u)
 	if !ok {
 		return nil
 	}
@@ -341,21 +359,21 @@ func (t *Transport) candidates(all []*upstream, meant *upstream) []*upstream {
 // origins are the endpoints of a Transport that was given none, one for each
 // origin asked: a bounded number, since callers name them.
 type origins struct {
-	all  cow.Map[origin, *upstream]
+	all  cow.Map[origin.Origin, *upstream]
 	uses atomic.Int64
 }
 
 const maxOrigins = 256
 
-func (o *origins) of(t *Transport, at origin) *upstream {
+func (o *origins) of(t *Transport, at origin.Origin) *upstream {
 	if e, ok := o.all.Get(at); ok {
 		return e
 	}
-	return o.all.Update(at, func(all map[origin]*upstream) *upstream {
+	return o.all.Update(at, func(all map[origin.Origin]*upstream) *upstream {
 		makeRoom(all, maxOrigins, (*upstream).worth)
-		base := at.url()
+		base := at.URL()
 		name := base.String()
-		e := t.newEndpoint(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.host)}, base, 0)
+		e := t.newEndpoint(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.Host)}, base, 0)
 		e.load.used.Store(o.uses.Add(1))
 		all[at] = e
 		return e

@@ -11,9 +11,11 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
-	"time"
+
+	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
 // An Endpoint is one base URL with one key.
@@ -122,15 +124,13 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 		return e, f.err()
 	}
 	f.check(u.Scheme == "http" || u.Scheme == "https", "URL has scheme %q: want an absolute http or https URL", u.Scheme)
-	host, ok := asciiHost(u.Hostname())
+	host, ok := origin.ASCIIHost(u.Hostname())
 	f.check(ok, "URL has host %q, which has no ASCII form (RFC 5891)", u.Hostname())
 	f.check(host != "" || !ok, "URL has no host: want an absolute http or https URL")
-	if ok && !isASCII(u.Host) { // what is dialed is what is compared
-		u.Host = hostPort(host, u.Port())
-	}
+	u = origin.InASCII(u) // what is dialed is what is compared
 	f.check(u.User == nil && onlyVersion(u) && u.Fragment == "", "URL has a user, a fragment, or a query other than api-version: give keys as APIKey or Header")
 	e.Header = canonical(e.Header)
-	f.check(e.APIKey == "" && !mayHaveKey(e.Header) || u.Scheme != "http" || isLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
+	f.check(e.APIKey == "" && !mayHaveKey(e.Header) || u.Scheme != "http" || origin.IsLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
 	f.check(httpguts.ValidHeaderFieldValue(e.APIKey), "APIKey has a line break or control character in it")
 	f.check(e.APIKey == "" || strings.TrimSpace(e.APIKey) != "", "APIKey is blank")
 	for _, name := range credentialHeaders {
@@ -185,7 +185,7 @@ type upstream struct {
 	Endpoint
 	tier     int
 	base     *url.URL
-	origin   origin
+	origin   origin.Origin
 	row      *hostRow
 	keyed    bool                // it has a credential of its own
 	mount    string              // what precedes the host's roots: a gateway's path

@@ -64,7 +64,7 @@ func (a *attempt) redirected(t *trouble) {
 	if location := first(t.resp.Header, "Location"); location != "" {
 		asked := a.endpoint.urlFor(a.call)
 		u, err := asked.Parse(location)
-		t.asCame = err == nil && a.endpoint.origin.has(u) && u.String() != asked.String()
+		t.asCame = err == nil && a.endpoint.origin.Has(u) && u.String() != asked.String()
 	}
 }
 

@@ -1,6 +1,11 @@
 package breakwater
 
-import "maps"
+import (
+	"maps"
+	"strings"
+
+	"github.com/breakwater-go/breakwater/internal/origin"
+)
 
 // This file is what is known of the hosts. It is data: the only file to edit
 // when the world changes. What a row does not say follows the generic rules
@@ -448,4 +453,21 @@ func (h Host) row() *hostRow {
 		}
 	}
 	return &hostTable[len(hostTable)-1]
+}
+
+// hostOf returns the host that a server of that name belongs to; HostOpenAI if it
+// is none that is known.
+func hostOf(domain string) Host {
+	domain, ok := origin.ASCIIHost(domain)
+	if !ok {
+		return HostOpenAI
+	}
+	for _, row := range hostTable {
+		for _, d := range row.domains {
+			if domain == d || strings.HasSuffix(domain, "."+d) {
+				return row.host
+			}
+		}
+	}
+	return HostOpenAI
 }

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
+
+	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
 func presets() []Endpoint {
@@ -31,7 +33,7 @@ func TestPresets(t *testing.T) {
 		}
 		seen[e.Host] = true
 		at := rt.tiers[0][0]
-		if known := hostOf(at.base.Hostname()); known != e.Host && !isLoopback(at.base.Hostname()) {
+		if known := hostOf(at.base.Hostname()); known != e.Host && !origin.IsLoopback(at.base.Hostname()) {
 			t.Errorf("%v is told to be %q from its URL, want %q", e, known, e.Host)
 		}
 		for op, roots := range at.row.operations {
@@ -73,10 +75,10 @@ type routed struct{ url, body, header string }
 func route(t *testing.T, from, to Endpoint, url, body string, edit ...func(*http.Request)) routed {
 	t.Helper()
 	var got routed
-	down, _ := originOf(mustURL(t, from.URL))
+	down, _ := origin.Of(mustURL(t, from.URL))
 	rt, err := New(steady(), once, noBreaker, WithEndpoints(from), WithBackup(to), WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		text, _ := io.ReadAll(req.Body)
-		if down.has(req.URL) && from.URL != to.URL {
+		if down.Has(req.URL) && from.URL != to.URL {
 			return answer(503, asJSON, "{}"), nil
 		}
 		got.url, got.body = req.URL.String(), string(text)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+
+	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
 // Off switches a policy's field off. One rule holds for all of them: zero
@@ -94,7 +96,7 @@ func (c *config) keysMissing() (errs []error) {
 	if len(c.perAttempt) > 0 { // which may sign
 		return nil
 	}
-	asked := make(map[origin]bool) // by callers
+	asked := make(map[origin.Origin]bool) // by callers
 	for i, tier := range c.tiers {
 		option := "WithEndpoints"
 		if i > 0 {
@@ -102,7 +104,7 @@ func (c *config) keysMissing() (errs []error) {
 		}
 		for j, e := range tier {
 			u, _ := url.Parse(e.URL)
-			at, _ := originOf(u)
+			at, _ := origin.Of(u)
 			first := i == 0 && j == 0
 			if !first && !asked[at] && !e.Keyless && e.Rewrite == nil && e.APIKey == "" && !mayHaveKey(e.Header) {
 				errs = append(errs, fmt.Errorf("breakwater: %s: endpoint %q has no APIKey, and nobody else's key may go there: set APIKey or Header, or Keyless for a host that wants none", option, e.Name))

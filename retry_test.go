@@ -17,6 +17,8 @@ import (
 	"time"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
+
+	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
 // A ledger writes down which calls came to whom and when.
@@ -501,7 +503,7 @@ func TestStreamedBodyIsClosedOnce(t *testing.T) {
 		{"base does not close it", failing503, nil, nil},
 		{"failing Rewrite", closing(refusing), []Option{WithEndpoints(Endpoint{Name: "r", URL: "https://a", Rewrite: func(*http.Request) error { return errors.New("no") }})}, nil},
 		{"no permit", closing(refusing), []Option{WithRateLimit(RatePolicy{InFlight: 1, MaxWait: Off})}, func(t *testing.T, rt *Transport) {
-			rt.origins.of(rt, origin{"https", "a", "443"}).limits.of("").permits.Acquire(t.Context(), 0)
+			rt.origins.of(rt, origin.Origin{Scheme: "https", Host: "a", Port: "443"}).limits.of("").permits.Acquire(t.Context(), 0)
 		}},
 		{"no such endpoint", closing(refusing), nil, nil},
 		{"circuit open", closing(refusing), nil, func(t *testing.T, rt *Transport) {
