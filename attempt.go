@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -131,18 +132,18 @@ func (a *attempt) endNow(class Class, err error, used Usage, cause error) {
 // giveBack gives back what the attempt holds.
 func (a *attempt) giveBack(class Class) {
 	defer a.runFinishers(class)
-	if a.call.upload != nil && !class.local() { // what was not sent may still be
+	if a.call.upload != nil && !outcome.Of(class).Local { // what was not sent may still be
 		a.call.upload.Close()
 	}
 }
 
 // outcome is what its circuit and its endpoint's load hear of an attempt that
 // ended in class.
-func (a *attempt) outcome(class Class) outcome {
+func (a *attempt) outcome(class Class) outcome.Outcome {
 	if a.blameless {
-		return neutral
+		return outcome.Neutral
 	}
-	return class.outcome()
+	return outcome.Of(class).Outcome
 }
 
 // runFinishers tells the enders, from the last to the first: all of them, even if the
@@ -186,7 +187,7 @@ func (s sent) drop() {
 	if s.resp != nil {
 		defer s.resp.Body.Close()
 	}
-	s.a.endNow(ClassRewrite, errPanic, Usage{}, errPanic)
+	s.a.endNow(ClassRewrite, outcome.ErrPanic, Usage{}, outcome.ErrPanic)
 }
 
 // orClose does what may run an Observer, and closes the response if that panics.
@@ -207,7 +208,7 @@ func (a *attempt) send() sent {
 	defer func() {
 		if !returned { // a panic below: nothing may be held for good
 			a.moveTo(nil)
-			a.endNow(ClassRewrite, errPanic, Usage{}, errPanic)
+			a.endNow(ClassRewrite, outcome.ErrPanic, Usage{}, outcome.ErrPanic)
 		}
 	}()
 	resp, err := a.endpoint.pipeline.RoundTrip(a.call.req.WithContext(a))

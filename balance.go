@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/tidwall/gjson"
 
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -142,7 +143,7 @@ func (l *load) finish(a *attempt, class Class) {
 	case class == ClassOK:
 		l.served.Store(true)
 		a.call.t.conversations.note(a)
-	case a.outcome(class) == failure:
+	case a.outcome(class) == outcome.Failure:
 		now := time.Now()
 		l.failed(now.Sub(a.start), now)
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -252,7 +253,7 @@ func (b *streamBody) breaks(err error) {
 	case errors.Is(err, ErrBadResponse):
 		b.finish(ClassBadResponse, err)
 	default:
-		b.finish(ClassTruncated, truncated(err))
+		b.finish(ClassTruncated, outcome.TruncatedBy(err))
 	}
 }
 
@@ -260,7 +261,7 @@ func (b *streamBody) breaks(err error) {
 func (b *streamBody) finish(class Class, err error) {
 	b.err = err
 	switch {
-	case b.rescuable || !broke(err):
+	case b.rescuable || !outcome.Broke(err):
 	case b.keeps != nil: // a flight tells it to each of its sharers
 		b.keeps.fails(b.frame)
 		b.frame = nil
@@ -283,7 +284,7 @@ func (b *streamBody) end(class Class, err error) {
 		b.keeps.keep(b.attempt)
 	}
 	b.keeps = nil
-	if !broke(err) { // nobody is to go on from it
+	if !outcome.Broke(err) { // nobody is to go on from it
 		b.tape, b.attempt.answer.Tape = wire.Tape{}, nil
 	}
 	if !b.owes.due {
@@ -293,7 +294,7 @@ func (b *streamBody) end(class Class, err error) {
 
 // release lets go of the connection, and of what was read ahead.
 func (b *streamBody) release() {
-	defer b.attempt.cancel(errClosed) // also if the body panics
+	defer b.attempt.cancel(outcome.ErrClosed) // also if the body panics
 	b.scan = nil
 	if b.leave != nil {
 		b.leave()
@@ -304,7 +305,7 @@ func (b *streamBody) release() {
 
 // hangUp ends a read of the source that is under way.
 func (b *streamBody) hangUp() {
-	b.attempt.cancel(errClosed)
+	b.attempt.cancel(outcome.ErrClosed)
 	b.src.Close() // a body may not heed the context
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/breakwater-go/breakwater/internal/cow"
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // BreakerPolicy says when the circuit of a model at an endpoint opens, and
@@ -88,7 +89,7 @@ func breaker(next http.RoundTripper) http.RoundTripper {
 		case !allowed:
 			return nil, &trouble{class: ClassCircuitOpen, err: ErrCircuitOpen}
 		case !registered:
-			return nil, errOutrun
+			return nil, outcome.ErrOutrun
 		}
 		resp, err := next.RoundTrip(req)
 		if err == nil {
@@ -398,9 +399,9 @@ type slot struct {
 
 // leaveLocked returns how to tell gobreaker the outcome, nil if that is done or
 // left to those who still share the slot.
-func (s *slot) leaveLocked(o outcome) func(error) {
+func (s *slot) leaveLocked(o outcome.Outcome) func(error) {
 	s.holders--
-	if s.done == nil || o == neutral && s.holders > 0 {
+	if s.done == nil || o == outcome.Neutral && s.holders > 0 {
 		return nil
 	}
 	done := s.done
@@ -460,14 +461,14 @@ func (p *pass) commits() {
 	c.served = true
 	c.mu.Unlock()
 	if p.probes() {
-		p.report(success)
+		p.report(outcome.Success)
 	}
 	c.answered.Add(1)
 }
 
 // report tells the outcome. The first call counts; of later ones only a
 // failure, as one failure more: a stream that broke behind the commit.
-func (p *pass) report(o outcome) {
+func (p *pass) report(o outcome.Outcome) {
 	c := p.circuit
 	defer c.flush()
 	c.mu.Lock()
@@ -479,7 +480,7 @@ func (p *pass) report(o outcome) {
 	switch {
 	case !again:
 		c.streak.ends(p, o)
-	case o == failure:
+	case o == outcome.Failure:
 		c.streak.fails(p)
 	default:
 		c.mu.Unlock()
@@ -493,14 +494,14 @@ func (p *pass) report(o outcome) {
 	c.mu.Unlock()
 	// gobreaker drops a result older than its window, and a slot given back is
 	// gone: such results are reported as those of an exchange begun now.
-	if done != nil && o != neutral && c.owner.policy.Window > 0 && time.Since(p.since) > c.owner.policy.Window/2 {
+	if done != nil && o != outcome.Neutral && c.owner.policy.Window > 0 && time.Since(p.since) > c.owner.policy.Window/2 {
 		if c.gb.State() == gobreaker.StateClosed {
 			done(errNeutral)
 			done = nil
 		}
 	}
 	if done == nil {
-		if o == neutral {
+		if o == outcome.Neutral {
 			return
 		}
 		var err error
@@ -509,9 +510,9 @@ func (p *pass) report(o outcome) {
 		}
 	}
 	switch o {
-	case success:
+	case outcome.Success:
 		done(nil)
-	case failure:
+	case outcome.Failure:
 		// A probe closed the circuit at its commit, and broke then: as long as
 		// nobody else has succeeded since, nothing shows that the host is well.
 		if again && probed && c.gb.Counts().TotalSuccesses == 0 {
@@ -531,7 +532,7 @@ func (p *pass) finish(a *attempt, class Class) {
 		// A probe is to tell whether the host is well, which a redirect does. One that
 		// had too little time to show anything leaves the question open, and the circuit.
 		if class == ClassRedirected {
-			o = success
+			o = outcome.Success
 		} else {
 			p.circuit.rest()
 		}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // This file is about Request.Cancel, which is deprecated and still in use:
@@ -33,7 +35,7 @@ func untilCancel(req *http.Request) (bridged *http.Request, done func()) {
 	}
 	req = req.WithContext(ctx)
 	req.Cancel = nil //lint:ignore SA1019 see above
-	return req, func() { cancel(errClosed) }
+	return req, func() { cancel(outcome.ErrClosed) }
 }
 
 // awaitDeadline waits for a context to end whose deadline has passed:

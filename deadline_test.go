@@ -23,7 +23,7 @@ import (
 // An error of a clock of ours is a timeout for who asks as net.Error has it.
 func TestTimeoutsAreNetErrors(t *testing.T) {
 	for _, err := range []error{
-		ErrNoFirstToken, ErrStalled, &brokenError{ErrStalled, io.EOF}, fmt.Errorf("wrapped: %w", ErrStalled),
+		ErrNoFirstToken, ErrStalled,
 		&Error{Attempts: []Attempt{{Class: ClassUnreachable, Err: io.EOF}, {Class: ClassNoFirstToken, Err: ErrNoFirstToken}}},
 	} {
 		var timeout net.Error

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/recast"
 	"github.com/breakwater-go/breakwater/internal/store"
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -231,7 +232,7 @@ func checksum(key string, rest []byte) (sum [sha256.Size]byte) {
 	return sum
 }
 
-var errCorrupt = ownError("stored entry is not whole, or another's")
+var errCorrupt = outcome.Error("stored entry is not whole, or another's")
 
 // maxSkew is how far another process's clock may be ahead of ours.
 const maxSkew = time.Minute

@@ -2,62 +2,36 @@ package breakwater
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // What an attempt can end in, besides the errors of the network. Test with
 // errors.Is. ErrRateLimited is a limit of our own, [ClassLimited], not a host's 429.
 var (
-	ErrCircuitOpen  error = ownError("circuit open")
-	ErrRateLimited  error = ownError("local rate limit")
-	ErrNoFirstToken error = timeoutError("no first token in time") // a net.Error, whose Timeout is true
-	ErrStalled      error = timeoutError("stream stalled")         // as well
-	ErrBadResponse  error = ownError("bad response")
+	ErrCircuitOpen  error = outcome.ErrCircuitOpen
+	ErrRateLimited  error = outcome.ErrRateLimited
+	ErrNoFirstToken error = outcome.ErrNoFirstToken // a net.Error, whose Timeout is true
+	ErrStalled      error = outcome.ErrStalled      // as well
+	ErrBadResponse  error = outcome.ErrBadResponse
 
 	// ErrTruncated is an io.ErrUnexpectedEOF, too.
-	ErrTruncated error = truncatedError{}
+	ErrTruncated = outcome.ErrTruncated
 
 	// ErrNoKey is no attempt's end, but a warning in an Event of [KindKey]: an
 	// endpoint that is not Keyless was asked without a key. It is told once of each.
-	ErrNoKey error = ownError("neither the call nor its endpoint has a key")
+	ErrNoKey error = outcome.ErrNoKey
 )
-
-const (
-	errOutrun = ownError("another attempt was faster")
-	errPaused = ownError("endpoint paused")
-	errPanic  = ownError("panic below")
-	errClosed = ownError("exchange over")
-)
-
-// An ownError is breakwater's own, and quotes nothing.
-type ownError string
-
-func (e ownError) Error() string { return "breakwater: " + string(e) }
-
-// A timeoutError is one of breakwater's own that is a timeout, as net.Error has it.
-type timeoutError string
-
-func (e timeoutError) Error() string   { return ownError(e).Error() }
-func (e timeoutError) Timeout() bool   { return true }
-func (e timeoutError) Temporary() bool { return true } // net.Error wants it
-
-type truncatedError struct{}
-
-func (truncatedError) Error() string { return "breakwater: answer truncated" }
-func (truncatedError) Unwrap() error { return io.ErrUnexpectedEOF }
 
 // An Error is a call that no endpoint answered, with every attempt made; none
 // if the endpoint that Call names does not exist or does not have the model.
@@ -82,7 +56,7 @@ func (e *Error) summary() string {
 		fmt.Fprintf(&b, "%s: %s", a.Endpoint, a.Class)
 		if a.Status != 0 {
 			fmt.Fprintf(&b, " (%d)", a.Status)
-		} else if text := describe(a.Err); text != "" {
+		} else if text := outcome.Describe(a.Err); text != "" {
 			fmt.Fprintf(&b, " (%s)", text)
 		}
 	}
@@ -107,88 +81,11 @@ func (e *Error) Timeout() bool {
 	}
 	last := e.Attempts[len(e.Attempts)-1]
 	var t interface{ Timeout() bool }
-	return last.Class == ClassNoFirstToken || last.Class == ClassStalled || last.Class == ClassDeadline ||
-		errors.As(last.Err, &t) && t.Timeout()
+	return outcome.Of(last.Class).TimedOut || errors.As(last.Err, &t) && t.Timeout()
 }
 
 // Temporary is Timeout: with both, an Error is a net.Error.
 func (e *Error) Temporary() bool { return e.Timeout() }
-
-// describe tells an error of the network without what it may quote: a URL's
-// user and query, a proxy's password.
-func describe(err error) string {
-	var dns *net.DNSError
-	var op *net.OpError
-	var cert *tls.CertificateVerificationError
-	switch {
-	case err == nil:
-		return ""
-	case errors.As(err, &dns):
-		return "DNS: " + dns.Err
-	case errors.As(err, &cert):
-		return "TLS: certificate not verified"
-	case errors.As(err, &op) && op.Err == nil:
-		return op.Op
-	case op != nil && op.Op == "proxyconnect": // what the proxy said, or its URL
-		return strings.TrimSuffix("proxyconnect: "+describe(op.Err), ": ")
-	case op != nil:
-		return strings.TrimSuffix(op.Op+": "+plain(op.Err), ": ")
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return "connection closed"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "deadline exceeded"
-	}
-	return ""
-}
-
-// plain is the text of an error that the system made, which quotes nothing.
-func plain(err error) string {
-	var number syscall.Errno
-	var alert tls.AlertError
-	switch {
-	case errors.As(err, &number):
-		return number.Error()
-	case errors.As(err, &alert):
-		return alert.Error()
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return "timeout"
-	case errors.Is(err, net.ErrClosed):
-		return "closed"
-	}
-	return describe(err)
-}
-
-// A brokenError is one of our own errors with the network's behind it.
-type brokenError struct {
-	error
-	cause error
-}
-
-func (e *brokenError) Unwrap() []error { return []error{e.error, e.cause} }
-
-// truncated is what an answer ends in whose source ended in cause; nil or
-// io.EOF: as if it were whole.
-func truncated(cause error) error {
-	if cause == nil || cause == io.EOF {
-		return ErrTruncated
-	}
-	return &brokenError{ErrTruncated, cause}
-}
-
-// A quietError is an error of the network, or of the user's own code, that
-// does not say what it may quote. What it is can be asked with errors.Is and
-// errors.As.
-type quietError struct{ cause error }
-
-func (e *quietError) Error() string {
-	text := describe(e.cause)
-	if text == "" {
-		text = fmt.Sprintf("error of type %T", e.cause)
-	}
-	return "breakwater: " + text
-}
-
-func (e *quietError) Unwrap() error { return e.cause }
 
 // ErrorOf returns the *Error behind an answer that breakwater wrote itself, be
 // it an empty 502 where a 200 brought nothing; else nil.
@@ -265,7 +162,7 @@ func (c *call) lastEvent(said []byte, err error, open bool) []byte {
 		return append([]byte("\n\n"), said...)
 	case len(said) > 0:
 		return said
-	case c.t.config.stream.ErrorFrames && broke(err):
+	case c.t.config.stream.ErrorFrames && outcome.Broke(err):
 		return c.errorFrame(err, open)
 	}
 	return nil
@@ -274,13 +171,7 @@ func (c *call) lastEvent(said []byte, err error, open bool) []byte {
 // errorFrame is the event that tells what a stream broke off in; open: behind
 // what ends within a block of lines.
 func (c *call) errorFrame(err error, open bool) []byte {
-	code := "truncated"
-	switch {
-	case errors.Is(err, ErrStalled):
-		code = "stalled"
-	case errors.Is(err, ErrBadResponse):
-		code = "bad_response"
-	}
+	code := string(cmp.Or(outcome.BreakOf(err), ClassTruncated))
 	before := ""
 	if open {
 		before = "\n\n"

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // failover is the innermost layer of a call: the one loop of attempts, with
@@ -213,7 +215,7 @@ func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *trouble) {
 	if !errors.As(got.err, &tr) {
 		tr = a.broken(got.err, ClassUnreachable)
 	}
-	if tr.class.local() && a.n == r.begun { // its number is the next one's
+	if outcome.Of(tr.class).Local && a.n == r.begun { // its number is the next one's
 		r.begun--
 	}
 	r.n = r.begun
@@ -249,7 +251,7 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	}
 	if whole, ok := resp.Body.(*wholeBody); ok {
 		a.end(ClassOK, nil, usageOf(a.answer.Usage), int64(len(whole.bytes)))
-		a.cancel(errClosed)
+		a.cancel(outcome.ErrClosed)
 	}
 }
 
@@ -293,7 +295,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 		}
 		r.blocked(s)
 	}
-	c.exhausted = !s.asCame && (r.shownFailure == nil || r.shownFailure.class.ofTheFleet())
+	c.exhausted = !s.asCame && (r.shownFailure == nil || outcome.Of(r.shownFailure.class).OfFleet)
 	c.unprobed = c.exhausted && (r.firstFailure == nil || r.skippedOpen || r.last != nil && r.last.trouble.class == ClassNoFirstToken)
 	if c.exhausted && r.t.config.asErrors {
 		return nil, &Error{Attempts: c.log.list()}
@@ -325,7 +327,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	return c.ownAnswer(class, failure.summary(), s.retry), nil
 }
 
-const errNoRescue = ownError("no rescue")
+const errNoRescue = outcome.Error("no rescue")
 
 // blocked records that nothing was tried, and why.
 func (r *failoverRun) blocked(s step) {
@@ -340,7 +342,7 @@ func (r *failoverRun) blocked(s step) {
 		case st.circuitOpen:
 			class, err = ClassCircuitOpen, ErrCircuitOpen
 		case !st.paused.until.IsZero():
-			class, err = ClassPaused, errPaused
+			class, err = ClassPaused, outcome.ErrPaused
 		}
 		r.call.log.record(Attempt{Endpoint: e.Name, Model: st.model, Start: now, Class: class, Verdict: VerdictStop, Err: err})
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/key"
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // A flight is one call that several callers share while it is under way. It
@@ -556,7 +557,7 @@ func (f *flight) narrowLocked(reach reach) {
 	f.reach = reach
 	for s := range f.sharers {
 		if s != f.leader && !f.suits(s.call) {
-			f.dropLocked(s, &brokenError{ErrTruncated, errNotShared}, f.data[s.from():])
+			f.dropLocked(s, outcome.Broken(ErrTruncated, errNotShared), f.data[s.from():])
 		}
 	}
 	f.empty = f.empty || len(f.sharers) == 0
@@ -575,7 +576,7 @@ func (f *flight) slideLocked(before, limit int64) {
 	alone := true // who is slow, for nobody keeps up
 	for s := range f.sharers {
 		if s.all {
-			f.dropLocked(s, &brokenError{ErrTruncated, errBehind}, nil)
+			f.dropLocked(s, outcome.Broken(ErrTruncated, errBehind), nil)
 			continue
 		}
 		alone = alone && behind(s)
@@ -583,7 +584,7 @@ func (f *flight) slideLocked(before, limit int64) {
 	slowest := total
 	for s := range f.sharers {
 		if !alone && behind(s) {
-			f.dropLocked(s, &brokenError{ErrTruncated, errBehind}, s.restOfEvent())
+			f.dropLocked(s, outcome.Broken(ErrTruncated, errBehind), s.restOfEvent())
 			continue
 		}
 		slowest = min(slowest, s.at)
@@ -626,7 +627,7 @@ func (f *flight) ended(panicked any) {
 		}()
 		f.closeBody()
 	}()
-	f.cancel(errClosed)
+	f.cancel(outcome.ErrClosed)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.panicked = panicked
@@ -634,14 +635,14 @@ func (f *flight) ended(panicked any) {
 	f.call.letGo()
 	f.letGoLocked()
 	if f.end == nil {
-		f.end = &brokenError{ErrTruncated, errPanic} // if anybody is left to see it
+		f.end = outcome.Broken(ErrTruncated, outcome.ErrPanic) // if anybody is left to see it
 	}
 	f.settleLocked()
 	f.more.Broadcast()
 	select {
 	case <-f.answered:
 	default:
-		f.err = errPanic
+		f.err = outcome.ErrPanic
 		close(f.answered)
 	}
 }

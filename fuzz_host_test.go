@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // A fuzzedHost is a host that the fuzzer drives: any status, any headers, any
@@ -241,7 +243,7 @@ func judge(t *testing.T, op operation, resp *http.Response, got string, err erro
 	if resp.StatusCode == 200 && last.Endpoint == "a" && !fromOne(got, host.sent) {
 		t.Errorf("%q came, which no attempt sent: %q", got, host.sent)
 	}
-	if backup && err == nil && last.Class.passing() {
+	if backup && err == nil && outcome.Of(last.Class).Passing {
 		t.Errorf("the caller got %d in the end, and the backup was well", resp.StatusCode)
 	}
 }

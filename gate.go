@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // gate is the middleware that sends and judges: it makes the attempt's own
@@ -12,7 +14,7 @@ func gate(next http.RoundTripper) http.RoundTripper {
 	return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		a := attemptOf(req.Context())
 		if err := a.shape(req); err != nil {
-			return nil, &trouble{class: ClassRewrite, err: &quietError{err}}
+			return nil, &trouble{class: ClassRewrite, err: outcome.Quiet(err)}
 		}
 		a.watch.begin(a)
 		a.call.t.counts.attempts.Add(1)

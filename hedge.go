@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // race makes the step's attempt, and, should it show no payload for Hedge, one
@@ -123,7 +125,7 @@ func (l *lane) outrun(r *failoverRun, by *upstream) {
 			}
 		})()
 	}()
-	a.endNow(ClassOutrun, errOutrun, Usage{}, errOutrun)
+	a.endNow(ClassOutrun, outcome.ErrOutrun, Usage{}, outcome.ErrOutrun)
 	a.report(step{})
 }
 

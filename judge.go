@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -48,7 +49,7 @@ func mediaType(h http.Header) string {
 
 // broken says what an error of the base, or of a body before commit, means.
 func (a *attempt) broken(err error, class Class) *trouble {
-	if expired, early := a.watch.expired(); expired == ErrStalled {
+	if expired, early := a.watch.expired(); errors.Is(expired, ErrStalled) {
 		return &trouble{class: ClassStalled, err: expired}
 	} else if expired != nil {
 		return &trouble{class: ClassNoFirstToken, err: expired, blameless: early && !a.hadTime()}
@@ -66,7 +67,7 @@ func (a *attempt) broken(err error, class Class) *trouble {
 		class = ClassRewrite // of the user's middleware
 	}
 	if err != nil && err != errNoResponse && !errors.Is(err, ErrBadResponse) && !errors.Is(err, ErrTruncated) {
-		err = &quietError{err}
+		err = outcome.Quiet(err)
 	}
 	return &trouble{class: class, err: err}
 }
@@ -78,7 +79,8 @@ func (a *attempt) heedLimits(h http.Header) {
 		return
 	}
 	t := a.call.t
-	t.pauses.ask(a.call.pauseKeys(a.endpoint, a.model)[ofLimit], time.Now(), wait, nil)
+	keys := a.call.pauseKeys(a.endpoint, a.model)
+	t.pauses.ask(keys.of(outcome.ScopeLimit), time.Now(), wait, nil)
 	t.emit(a.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: ClassRateLimited, Wait: wait})
 }
 
@@ -127,7 +129,7 @@ func (a *attempt) refusal(resp *http.Response) *trouble {
 		if a.Err() != nil { // the timer's doing, not the caller's
 			err = errSlowRefusal
 		}
-		resp.Body = failing(body[:min(len(body), maxRefusal)], truncated(err))
+		resp.Body = failing(body[:min(len(body), maxRefusal)], outcome.TruncatedBy(err))
 		return t
 	}
 	setWhole(resp, body)
@@ -157,7 +159,7 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 	if err != nil {
 		t := a.broken(err, ClassBadResponse)
 		if t.class == ClassBadResponse {
-			t.err = truncated(err)
+			t.err = outcome.TruncatedBy(err)
 			t.standFor(resp, http.StatusBadGateway, body)
 		}
 		return nil, t
@@ -274,8 +276,8 @@ func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
 				b.abandon()
 				return nil, t
 			}
-			if !broke(err) {
-				t.err = truncated(err)
+			if !outcome.Broke(err) {
+				t.err = outcome.TruncatedBy(err)
 			}
 			return nil, b.fails(t, resp, nil, false)
 		}

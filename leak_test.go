@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // A million exchanges with random ends: of permits, tokens and circuit slots
@@ -53,7 +55,7 @@ func TestAMillionExchangesLeakNothing(t *testing.T) {
 						a.used.TotalTokens = random.IntN(2000)
 					}
 					if passed && class == ClassOK && random.IntN(2) == 0 {
-						a.pass.report(success) // committed; it may still break
+						a.pass.report(outcome.Success) // committed; it may still break
 						if random.IntN(3) == 0 {
 							class = ClassTruncated
 						}
@@ -89,7 +91,7 @@ func TestAMillionExchangesLeakNothing(t *testing.T) {
 		if !c.allow(&p, time.Now(), true) {
 			t.Error("the circuit lets nobody probe any more")
 		}
-		p.report(success)
+		p.report(outcome.Success)
 		if got.Load() < workers*each/100 || refused.Load() == 0 {
 			t.Errorf("%d exchanges, %d refused: nothing was tested", got.Load(), refused.Load())
 		}

@@ -2,6 +2,8 @@ package breakwater
 
 import (
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // decide learns from an attempt that gave no answer and decides what to do next.
@@ -31,12 +33,12 @@ func (r *failoverRun) observe(a *attempt, tr *trouble, now time.Time) step {
 	mayBeBilled := tr.mayBeBilled(a.sent.Load())
 	r.call.log.amend(a.place, func(t *Attempt) {
 		t.MayBeBilled = t.MayBeBilled || mayBeBilled
-		if tr.class.local() {
+		if outcome.Of(tr.class).Local {
 			t.N = 0
 		}
 	})
 	a.blameless = tr.blameless
-	a.endNow(tr.class, tr.err, usageOf(a.answer.Usage), errClosed)
+	a.endNow(tr.class, tr.err, usageOf(a.answer.Usage), outcome.ErrClosed)
 	if tr.class == ClassCircuitOpen && !r.lostProbe {
 		return step{} // somebody else took the probe between look and leap
 	}
@@ -45,18 +47,18 @@ func (r *failoverRun) observe(a *attempt, tr *trouble, now time.Time) step {
 		r.shownFailure = tr
 		return step{asCame: true}
 	}
-	switch tr.class {
-	case ClassCanceled, ClassDeadline:
+	switch outcome.Of(tr.class).Fault {
+	case outcome.FaultCaller:
 		return step{err: tr.err}
-	case ClassFiltered:
+	case outcome.FaultContent:
 		r.shownFailure = tr
 		return step{asCame: true}
-	case ClassRefused:
+	case outcome.FaultRequest:
 		if !masks || a.endpoint == r.call.target {
 			r.shownFailure = tr // who was asked says that the call is at fault
 			return step{asCame: true}
 		}
-	case ClassKeyRejected, ClassNoFunds:
+	case outcome.FaultKey:
 		if !a.endpoint.keyed && r.call.goesTo(a.endpoint) && !masks {
 			return step{asCame: true}
 		}
@@ -77,7 +79,7 @@ func (r *failoverRun) recordFailure(a *attempt, tr *trouble, now time.Time) (mas
 	}
 	v.endpoint, v.model, v.trouble, v.place = a.endpoint, a.model, tr, a.place
 	tr.endpoint = a.endpoint
-	if !tr.class.local() {
+	if !outcome.Of(tr.class).Local {
 		v.tries++
 	}
 	if v.delays == nil {
@@ -96,19 +98,24 @@ func (r *failoverRun) recordFailure(a *attempt, tr *trouble, now time.Time) (mas
 	}
 	// The first trouble is never masked: a later response shows only if the
 	// first had none and it is the same kind of failure, of the fleet.
-	distrusted := tr.class == ClassKeyRejected || tr.class == ClassNoFunds // of a key that is not the caller's
-	if tr.resp != nil && r.shownFailure == nil && (!masks || tr.class.ofTheFleet() && !distrusted) {
+	traits := outcome.Of(tr.class)
+	distrusted := traits.Fault == outcome.FaultKey // of a key that is not the caller's
+	if tr.resp != nil && r.shownFailure == nil && (!masks || traits.OfFleet && !distrusted) {
 		r.shownFailure = tr
 	}
 	return masks
 }
 
-// applyRetryAfter has the endpoint or the account's limit applyRetryAfter if it asked for that or earned it.
+// applyRetryAfter pauses what the failure concerns, if the host asked for a
+// pause or the failure earns one.
 func (r *failoverRun) applyRetryAfter(a *attempt, tr *trouble, now time.Time) {
+	traits, wait := outcome.Of(tr.class), tr.retryAfter
+	if traits.Pause == outcome.ScopeNone || !tr.asked && !traits.EarnsPause {
+		return
+	}
 	keys := r.call.pauseKeys(a.endpoint, a.model)
-	wait := tr.retryAfter
-	switch {
-	case tr.class == ClassRateLimited:
+	key := keys.of(traits.Pause)
+	if traits.EarnsPause {
 		// A host that asks for a second each time is not asked each second. One
 		// try speaks for all callers, so the pause may grow beyond one call's backoff.
 		// Nor where the number of permits adapts: that is rest enough.
@@ -116,15 +123,11 @@ func (r *failoverRun) applyRetryAfter(a *attempt, tr *trouble, now time.Time) {
 			return
 		}
 		if !tr.asked || wait > 0 {
-			wait = max(wait, r.t.pauses.earn(keys[ofLimit], now, r.t.config.retry.MinDelay, 2*min(r.t.config.retry.MaxDelay, unlimited/2), tr.refusal()))
+			wait = max(wait, r.t.pauses.earn(key, now, r.t.config.retry.MinDelay, 2*min(r.t.config.retry.MaxDelay, unlimited/2), tr.refusal()))
 		}
-		if tr.asked {
-			r.t.pauses.ask(keys[ofLimit], now, tr.retryAfter, tr.refusal())
-		}
-	case tr.class == ClassUnavailable && tr.asked:
-		r.t.pauses.ask(keys[ofModel], now, wait, tr.refusal())
-	default:
-		return
+	}
+	if tr.asked {
+		r.t.pauses.ask(key, now, tr.retryAfter, tr.refusal())
 	}
 	r.t.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: tr.class, Wait: wait})
 }
@@ -139,23 +142,21 @@ func (a *attempt) quarantine(tr *trouble, s step, now time.Time) {
 	e := Event{
 		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, Status: tr.status, Class: tr.class,
 	}
-	of, wait := ofEndpoint, keyPause
-	switch tr.class {
-	case ClassKeyRejected:
-	case ClassNoFunds:
-		of = ofAccount
-	case ClassNoModel:
-		of, wait, e.Kind = ofModel, modelPause, KindPause
-	default:
+	of, wait := outcome.Of(tr.class).Quarantine, keyPause
+	switch of {
+	case outcome.ScopeNone:
 		return
+	case outcome.ScopeModel:
+		wait, e.Kind = modelPause, KindPause
 	}
 	if !a.endpoint.keyed && c.goesTo(a.endpoint) {
 		return
 	}
 	if s.endpoint != nil {
 		e.Wait = wait
-		c.t.pauses.earn(c.pauseKeys(a.endpoint, a.model)[of], now, wait, wait, tr.refusal())
-	} else if of == ofModel {
+		keys := c.pauseKeys(a.endpoint, a.model)
+		c.t.pauses.earn(keys.of(of), now, wait, wait, tr.refusal())
+	} else if of == outcome.ScopeModel {
 		return
 	}
 	c.t.emit(c, e)

@@ -3,6 +3,8 @@ package breakwater
 import (
 	"slices"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // next decides what to do, knowing the visits so far and who could serve now.
@@ -129,14 +131,13 @@ func (r *failoverRun) withFallback(soonest step, now time.Time) step {
 // retryLast is one more try where the last one failed, within the call's
 // patience: behind a server error once, behind a rate limit as long as that lasts.
 func (r *failoverRun) retryLast(now time.Time) (step, bool) {
-	switch v := r.last; v.trouble.class {
-	case ClassUnavailable, ClassBadResponse:
-		if v.tries != 1 {
+	switch outcome.Of(r.last.trouble.class).RetryLast {
+	case outcome.RetryNever:
+		return step{}, false
+	case outcome.RetryOnce:
+		if r.last.tries != 1 {
 			return step{}, false
 		}
-	case ClassRateLimited:
-	default:
-		return step{}, false
 	}
 	s, ok := r.retryOf(r.last, now)
 	return s, ok && s.wait <= r.patience && r.afford(now, s.endpoint, s.model)
@@ -156,7 +157,7 @@ func (r *failoverRun) retryStep(soonest step, now time.Time) step {
 	}
 	returning := false
 	for _, v := range r.call.triedAccounts {
-		if !v.trouble.class.passing() {
+		if !outcome.Of(v.trouble.class).Passing {
 			continue
 		}
 		s, ok := r.retryOf(v, now)

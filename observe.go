@@ -2,8 +2,11 @@ package breakwater
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // A Kind says what an Event tells.
@@ -81,11 +84,11 @@ func Log(l *slog.Logger) Observer {
 		level := slog.LevelDebug
 		switch e.Kind {
 		case KindKey:
-			if level = slog.LevelError; e.Err == ErrNoKey {
+			if level = slog.LevelError; errors.Is(e.Err, ErrNoKey) {
 				level = slog.LevelWarn
 			}
 		case KindAttempt:
-			if e.Class.outcome() == failure {
+			if outcome.Of(e.Class).Outcome == outcome.Failure {
 				level = slog.LevelWarn
 			}
 		case KindPause, KindBudget, KindCacheError:
@@ -118,13 +121,7 @@ func Log(l *slog.Logger) Observer {
 		add(e.Usage.TotalTokens != 0, slog.Int("tokens", e.Usage.TotalTokens))
 		add(e.From != "", slog.String("from", e.From))
 		add(e.To != "", slog.String("to", e.To))
-		why := describe(e.Err)
-		switch own := e.Err.(type) {
-		case ownError:
-			why = string(own)
-		case timeoutError:
-			why = string(own)
-		}
+		why := outcome.LogText(e.Err)
 		add(why != "", slog.String("err", why))
 		l.LogAttrs(ctx, level, "breakwater: "+string(e.Kind), attrs...)
 	}

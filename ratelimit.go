@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/breakwater-go/breakwater/internal/aimd"
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/permits"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -76,7 +77,7 @@ func limit(next http.RoundTripper) http.RoundTripper {
 			return nil, err
 		}
 		if !a.onFinish(held) {
-			return nil, errOutrun
+			return nil, outcome.ErrOutrun
 		}
 		a.queued = time.Since(a.start)
 		return next.RoundTrip(req)
@@ -216,7 +217,7 @@ func (l *limiter) acquire(ctx context.Context, got *lease, tokens int) error {
 	got.limiter = l
 	if l.permits != nil {
 		switch err := l.permits.Acquire(ctx, l.policy.MaxWait); {
-		case err == permits.ErrFull:
+		case errors.Is(err, permits.ErrFull):
 			return ErrRateLimited
 		case err != nil:
 			return err
@@ -308,8 +309,8 @@ func (h *lease) finish(a *attempt, class Class) {
 		return
 	}
 	used := a.used.TotalTokens
-	if used <= 0 && (class == ClassOK || class == ClassTruncated || class == ClassStalled) {
-		used = h.tokens // there was an answer, whole or not: the estimate stands
+	if used <= 0 && outcome.Of(class).Answered {
+		used = h.tokens // the host did not say: the estimate stands
 	}
 	h.limiter.settle(used - h.tokens)
 }
@@ -324,13 +325,10 @@ func (h *lease) learn(a *attempt, class Class) {
 	switch {
 	case class == ClassOK:
 		l.permits.Resize(l.adaptive.Served(time.Now(), open))
-	case class == ClassRateLimited, class == ClassUnavailable && (a.status == http.StatusServiceUnavailable || a.status == statusOverloaded):
+	case outcome.Overloaded(class, int(a.status)):
 		l.permits.Resize(l.adaptive.Refused(time.Now(), a.start, open, int(a.limitSaid)))
 	}
 }
-
-// statusOverloaded is what Anthropic's wire says instead of 503.
-const statusOverloaded = 529
 
 // settle takes more tokens, or gives back where more is negative. A
 // reservation can only be cancelled before its time, but the bucket takes a

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -164,7 +164,7 @@ func (r *rescuer) Read(p []byte) (int, error) {
 		if n > 0 {
 			r.open = !sse.EndsBlock(p[:n])
 		}
-		if n > 0 || err == nil || !broke(err) {
+		if n > 0 || err == nil || !outcome.Broke(err) {
 			if err != nil {
 				r.letGo()
 			}
@@ -230,11 +230,6 @@ func torn(inside []byte, text string) bool {
 func unescaped(inside []byte) (text string) {
 	_ = json.Unmarshal(append(append([]byte{'"'}, inside...), '"'), &text) // it was valid when it came
 	return text
-}
-
-// broke reports whether a stream ended before its answer, by its own fault.
-func broke(err error) bool {
-	return errors.Is(err, ErrTruncated) || errors.Is(err, ErrStalled) || errors.Is(err, ErrBadResponse)
 }
 
 // Close ends the exchange, a rescue under way included.
@@ -318,7 +313,7 @@ func (r *rescuer) mend(err error) {
 // end lets go of the latest rescue.
 func (r *rescuer) end() {
 	if stop := r.stop.Load(); stop != nil {
-		(*stop)(errClosed)
+		(*stop)(outcome.ErrClosed)
 	}
 }
 
@@ -350,10 +345,10 @@ func (r *rescuer) way() rescueKind {
 func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 	ctx, stop := context.WithCancelCause(r.call.Context)
 	if last := r.stop.Swap(&stop); last != nil {
-		(*last)(errClosed)
+		(*last)(outcome.ErrClosed)
 	}
 	if !r.takeRequest() {
-		stop(errClosed)
+		stop(outcome.ErrClosed)
 		return nil
 	}
 	in := r.room
@@ -381,7 +376,7 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 		}
 		resp.Body.Close()
 	}
-	stop(errClosed)
+	stop(outcome.ErrClosed)
 	return nil
 }
 
@@ -452,7 +447,7 @@ func (r *rescuer) advance() {
 		r.event(ev)
 	case s.eof == nil:
 		_, s.eof = s.scan.Fill(r.inner.Load())
-	case broke(s.eof):
+	case outcome.Broke(s.eof):
 		r.mend(s.eof)
 	case s.eof == io.EOF:
 		if ev, ok := s.scan.Rest(); ok {

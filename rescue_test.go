@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // A teller is a host that tells a given answer in random events, chunks and
@@ -204,7 +206,7 @@ func TestRescuedOrTyped(t *testing.T) {
 			if again := asks(t.Context(), rt, `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}],"max_tokens":1000}`); strings.Contains(again.header("Cache-Status"), "hit") && !strings.HasPrefix(got.body, again.body) {
 				t.Fatalf("%s\nthe cache gave %q", name, again.body)
 			}
-		case !broke(got.err):
+		case !outcome.Broke(got.err):
 			t.Fatalf("%s\nended in %v, want a typed error", name, got.err)
 		default:
 			cut++
@@ -479,7 +481,7 @@ func TestErrorFrames_BeforePayload(t *testing.T) {
 								}
 								want += frameOf(tt.op, map[error]string{ErrTruncated: "truncated", ErrBadResponse: "bad_response"}[tt.is])
 							}
-							if got.status() != 200 || got.body != want || !errors.Is(got.err, tt.is) || !broke(got.err) {
+							if got.status() != 200 || got.body != want || !errors.Is(got.err, tt.is) || !outcome.Broke(got.err) {
 								t.Errorf("%s: the caller got %v, want %q and %v", name, got, want, tt.is)
 							}
 						}
@@ -845,7 +847,7 @@ func TestRescueOfOddStreams(t *testing.T) {
 			}), WithStream(tt.policy), noBreaker, WithCache(CachePolicy{}), WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk", Host: HostDeepSeek}))
 			const body = `{"model":"m","stream":true,"max_tokens":1000,"messages":[{"role":"user","content":"q"}]}`
 			got := asks(t.Context(), rt, body)
-			if got.body != tt.want || (got.err == nil) != tt.whole || got.err != nil && !broke(got.err) {
+			if got.body != tt.want || (got.err == nil) != tt.whole || got.err != nil && !outcome.Broke(got.err) {
 				t.Errorf("read\n%s%v, want\n%swhole: %v", got.body, got.err, tt.want, tt.whole)
 			}
 			told := ""

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // A sending is a request on its way through the base. Above the base, a body
@@ -58,7 +60,7 @@ func (a *attempt) copyBody() (io.ReadCloser, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.room == nil {
-		return nil, errClosed
+		return nil, outcome.ErrClosed
 	}
 	return &roomBody{room: a.room.share()}, nil
 }
@@ -113,9 +115,9 @@ const (
 	replayWithin = time.Second
 
 	// errNotTaken is an attempt that the host turned away twice, unread.
-	errNotTaken = ownError("the host did not take the request in")
+	errNotTaken = outcome.Error("the host did not take the request in")
 	// errSentAgain is what middleware gets that sends again what it may not.
-	errSentAgain = ownError("sent before, and RetryPolicy does not let it be sent again")
+	errSentAgain = outcome.Error("sent before, and RetryPolicy does not let it be sent again")
 )
 
 // goesDown returns what middleware sends as the base is to have it: a copy, for

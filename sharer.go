@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/store"
 )
@@ -238,7 +239,7 @@ func (p *passage) overtaken() {
 		return
 	}
 	if p.gives {
-		p.end(context.Canceled, errClosed)
+		p.end(context.Canceled, outcome.ErrClosed)
 		return
 	}
 	p.watch()
@@ -531,7 +532,7 @@ func (s *sharer) Close() error {
 	s.leave(nil, http.ErrBodyReadAfterClose)
 	if f := s.flight; f.isEmpty() { // if by a cancel: a body need not heed that
 		f.closeBody()
-		f.cancel(errClosed)
+		f.cancel(outcome.ErrClosed)
 	}
 	return nil
 }
@@ -599,7 +600,7 @@ func (f *flight) takeOutLocked(s *sharer) {
 func (s *sharer) endLocked(err error, left []byte) {
 	f := s.flight
 	s.last, s.err = left, err
-	if !f.judged || !f.streams || !broke(err) {
+	if !f.judged || !f.streams || !outcome.Broke(err) {
 		return
 	}
 	var said []byte

@@ -1,6 +1,10 @@
 package breakwater
 
-import "time"
+import (
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
+)
 
 // A availability is how an endpoint stands towards a call at one moment.
 type availability struct {
@@ -22,9 +26,10 @@ func (c *call) availability(e *upstream, now time.Time) (availability, bool) {
 	s := availability{model: model}
 	if c.t.pauses.any() {
 		s.quarantined = true
-		for of, key := range c.pauseKeys(e, model) {
-			p, ok := c.t.pauses.of(key, now)
-			if ok && (of == ofLimit || p.asked.After(now)) {
+		keys := c.pauseKeys(e, model)
+		for scope := outcome.ScopeEndpoint; scope <= outcome.ScopeModel; scope++ {
+			p, ok := c.t.pauses.of(keys.of(scope), now)
+			if ok && (scope == outcome.ScopeLimit || p.asked.After(now)) {
 				s.quarantined = false
 			}
 			if ok && p.until.After(s.paused.until) {
@@ -79,24 +84,23 @@ func (c *call) worthTrying(e *upstream, model string) bool {
 	return true
 }
 
-// The pauses that concern a call at an endpoint.
-const (
-	ofEndpoint = iota
-	ofAccount
-	ofLimit // of the account, for the model and the credential
-	ofModel // of the endpoint, for the operation and the credential
-)
+// pauseKeys are the keys of the pauses that concern a call at an endpoint, one
+// for each scope.
+type pauseKeys [4]pauseKey
 
-func (c *call) pauseKeys(e *upstream, model string) [4]pauseKey {
+// of returns the key of a scope.
+func (k *pauseKeys) of(s outcome.Scope) pauseKey { return k[s-1] }
+
+func (c *call) pauseKeys(e *upstream, model string) pauseKeys {
 	var asker credential // what a host says to one credential concerns no other
 	if !e.keyed {
 		asker = c.credential()
 	}
-	return [...]pauseKey{
-		ofEndpoint: {endpoint: e.Name},
-		ofAccount:  {account: e.Account},
-		ofLimit:    {account: e.Account, model: model, credential: asker},
-		ofModel:    {endpoint: e.Name, model: model, op: c.op, credential: asker},
+	return pauseKeys{ // a rate limit and a missing model depend on the credential
+		outcome.ScopeEndpoint - 1: {endpoint: e.Name},
+		outcome.ScopeAccount - 1:  {account: e.Account},
+		outcome.ScopeLimit - 1:    {account: e.Account, model: model, credential: asker},
+		outcome.ScopeModel - 1:    {endpoint: e.Name, model: model, op: c.op, credential: asker},
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // A Store keeps entries for several processes. What it returns is checked: an
@@ -24,9 +26,9 @@ const (
 )
 
 const (
-	errStoreSlow  = ownError("the Store did not answer in time")
-	errStoreBusy  = ownError("too many calls of the Store are under way")
-	errStoreRests = ownError("the Store rests")
+	errStoreSlow  = outcome.Error("the Store did not answer in time")
+	errStoreBusy  = outcome.Error("too many calls of the Store are under way")
+	errStoreRests = outcome.Error("the Store rests")
 )
 
 // A stockroom is a Store as the cache uses it: one that does not answer keeps
@@ -91,8 +93,8 @@ func (s *stockroom) failed(c *call, err error) *entry {
 	if err == errStoreRests || err == context.Cause(c) {
 		return nil
 	}
-	if _, own := err.(ownError); !own {
-		err = &quietError{err}
+	if _, own := err.(outcome.Error); !own {
+		err = outcome.Quiet(err)
 	}
 	s.t.emit(c, Event{Kind: KindCacheError, Err: err})
 	return nil
@@ -115,7 +117,7 @@ func (s *stockroom) do(ctx context.Context, call func(context.Context) error) er
 		defer func() {
 			<-s.underWay
 			if p := recover(); p != nil {
-				done <- errPanic
+				done <- outcome.ErrPanic
 			}
 		}()
 		done <- call(ctx)

@@ -1,5 +1,7 @@
 package breakwater
 
+import "github.com/breakwater-go/breakwater/internal/outcome"
+
 // A streak follows the attempts at a circuit in the order in which they began.
 // Results come in another order: a host that is overloaded refuses at once and
 // answers late, so that its refusals seem to come in a row, and alone. What
@@ -35,7 +37,7 @@ func (s *streak) begins(p *pass) {
 }
 
 // ends takes in the attempt's first result.
-func (s *streak) ends(p *pass, o outcome) {
+func (s *streak) ends(p *pass, o outcome.Outcome) {
 	if p.older == nil {
 		s.first = p.newer
 	} else {
@@ -49,9 +51,9 @@ func (s *streak) ends(p *pass, o outcome) {
 	p.older, p.newer = nil, nil
 	s.open--
 	switch o {
-	case success:
+	case outcome.Success:
 		s.good = max(s.good, p.seq)
-	case failure:
+	case outcome.Failure:
 		s.fails(p)
 	}
 }

@@ -5,11 +5,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// A Class says what became of an attempt.
-type Class string
+// A Class is a string that says what became of an attempt.
+type Class = outcome.Class
 
 const (
 	ClassOK           Class = "ok"             // a whole answer, or one well begun
@@ -37,47 +38,6 @@ const (
 	ClassNotCached    Class = "not_cached"     // not sent: the call wanted a kept answer only
 	ClassUnserved     Class = "unserved"       // not sent: the endpoint that Call names does not exist or does not have the model
 )
-
-// local reports whether the attempt was refused before it was sent.
-func (c Class) local() bool {
-	return c == ClassCircuitOpen || c == ClassLimited || c == ClassPaused
-}
-
-// passing reports whether the same endpoint may do better after a while.
-func (c Class) passing() bool {
-	switch c {
-	case ClassUnreachable, ClassUnavailable, ClassRateLimited, ClassBadResponse,
-		ClassNoFirstToken, ClassStalled, ClassTruncated:
-		return true
-	}
-	return false
-}
-
-// ofTheFleet reports whether it is a failure of endpoints, and not of the
-// request: an answer from the cache, past its time, would do instead.
-func (c Class) ofTheFleet() bool {
-	return c.passing() || c.local() || c == ClassKeyRejected || c == ClassNoFunds || c == ClassRewrite
-}
-
-// outcome is what a breaker hears of an attempt.
-type outcome int
-
-const (
-	neutral outcome = iota
-	success
-	failure
-)
-
-func (c Class) outcome() outcome {
-	switch c {
-	case ClassOK, ClassFiltered, ClassRefused:
-		return success
-	case ClassDeadline, ClassUnreachable, ClassUnavailable, ClassRedirected, ClassBadResponse,
-		ClassNoFirstToken, ClassStalled, ClassTruncated:
-		return failure
-	}
-	return neutral
-}
 
 // A Verdict is what the loop does after an attempt.
 type Verdict string

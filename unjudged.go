@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
 )
 
@@ -58,7 +59,7 @@ func (b *unjudgedBody) Read(p []byte) (int, error) {
 	case b.attempt.call.Err() != nil:
 		class, why = ClassCanceled, context.Cause(b.attempt.call)
 	default:
-		class, why = ClassTruncated, truncated(err)
+		class, why = ClassTruncated, outcome.TruncatedBy(err)
 	}
 	if b.err = err; why != nil {
 		b.err = why
@@ -76,7 +77,7 @@ func (b *unjudgedBody) Close() (err error) {
 
 // release lets go of the connection.
 func (b *unjudgedBody) release() error {
-	defer b.attempt.cancel(errClosed)
+	defer b.attempt.cancel(outcome.ErrClosed)
 	b.leave()
 	return b.src.Close()
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // unsendable returns what keeps any transport from sending a request, nil if
@@ -22,13 +24,13 @@ func unsendable(req *http.Request, err error) error {
 	case scheme != "http" && scheme != "https" && strings.Contains(text, "scheme"):
 		return fmt.Errorf("breakwater: the base cannot send to a URL of scheme %q", scheme)
 	case !validHost(req.Host):
-		return ownError("the request's Host is no valid host")
+		return outcome.Error("the request's Host is no valid host")
 	case strings.ContainsFunc(req.URL.RequestURI(), isControl):
-		return ownError("the request's URL has a control character in it")
+		return outcome.Error("the request's URL has a control character in it")
 	case strings.Contains(text, "invalid request :path"):
-		return ownError("the request's path does not begin with a slash")
+		return outcome.Error("the request's path does not begin with a slash")
 	case strings.Contains(text, "header list larger"): // RFC 9113, 6.5.2, SETTINGS_MAX_HEADER_LIST_SIZE
-		return ownError("the request's headers are larger than the host takes")
+		return outcome.Error("the request's headers are larger than the host takes")
 	}
 	// RFC 9113, section 8.2.2: HTTP/2 has no such fields.
 	for _, name := range [...]string{"Upgrade", "Connection", "Transfer-Encoding", "Trailer"} {

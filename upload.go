@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
 )
 
@@ -32,9 +33,9 @@ func (r *room) fillUntil(ctx context.Context, body io.ReadCloser, size, limit in
 	own := &room{text: r.text}
 	ended := make(chan end, 1)
 	go func() {
-		e := end{err: errPanic}
+		e := end{err: outcome.ErrPanic}
 		defer func() {
-			if e.err == errPanic {
+			if e.err == outcome.ErrPanic {
 				e.panic = recover()
 			}
 			ended <- e
@@ -142,7 +143,7 @@ func (r *reads) Read(p []byte) (int, error) {
 	r.start.Do(func() {
 		r.busy.Store(true)
 		go recovered(func() {
-			err := error(errPanic)
+			err := error(outcome.ErrPanic)
 			defer func() {
 				r.busy.Store(false) // before anybody sees the end
 				r.write.CloseWithError(err)

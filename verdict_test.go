@@ -13,6 +13,7 @@ import (
 	"time"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
+	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // The verdict table: what each host's refusals mean, in the words it really
@@ -196,7 +197,7 @@ func TestVerdicts(t *testing.T) {
 					t.Errorf("the caller got %v, want %d %s", got, tt.status, tt.body)
 				}
 				attempts := trail.Attempts()
-				if tries := map[bool]int{false: 1, true: 3}[tt.class.passing()]; tt.header == "" && len(attempts) != tries {
+				if tries := map[bool]int{false: 1, true: 3}[outcome.Of(tt.class).Passing]; tt.header == "" && len(attempts) != tries {
 					t.Errorf("%d attempts of class %s, want %d", len(attempts), tt.class, tries)
 				}
 				if rests := rests(rt); rests == "endpoint" && tt.class == ClassKeyRejected || rests == "account" || rests == "model of the endpoint" && tt.class != ClassUnavailable {
@@ -236,23 +237,6 @@ func rests(rt *Transport) string {
 	}
 	slices.Sort(who)
 	return strings.Join(who, " ")
-}
-
-// Rows of the verdict table that no host's words make: what the circuit hears
-// of every class.
-func TestOutcomes(t *testing.T) {
-	want := map[Class]outcome{
-		ClassOK: success, ClassFiltered: success, ClassRefused: success,
-		ClassDeadline: failure, ClassUnreachable: failure, ClassUnavailable: failure, ClassRedirected: failure, ClassBadResponse: failure,
-		ClassNoFirstToken: failure, ClassStalled: failure, ClassTruncated: failure,
-		ClassCanceled: neutral, ClassRateLimited: neutral, ClassKeyRejected: neutral, ClassNoFunds: neutral, ClassUnsuited: neutral, ClassNoModel: neutral,
-		ClassOutrun: neutral, ClassRewrite: neutral, ClassCircuitOpen: neutral, ClassLimited: neutral, ClassPaused: neutral, ClassNotCached: neutral, ClassUnserved: neutral,
-	}
-	for class, o := range want {
-		if got := class.outcome(); got != o {
-			t.Errorf("%s counts as %d, want %d", class, got, o)
-		}
-	}
 }
 
 // A limit of the model goes elsewhere only where another host or model has

@@ -1,0 +1,166 @@
+package outcome
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// The errors that the root package documents for users.
+const (
+	ErrCircuitOpen  = Error("circuit open")
+	ErrRateLimited  = Error("local rate limit")
+	ErrNoFirstToken = timeoutError("no first token in time")
+	ErrStalled      = timeoutError("stream stalled")
+	ErrBadResponse  = Error("bad response")
+	ErrNoKey        = Error("neither the call nor its endpoint has a key")
+)
+
+// ErrTruncated is an io.ErrUnexpectedEOF, too.
+var ErrTruncated error = truncatedError{}
+
+// Errors that users see only as a text.
+const (
+	ErrOutrun = Error("another attempt was faster")
+	ErrPaused = Error("endpoint paused")
+	ErrPanic  = Error("panic below")
+	ErrClosed = Error("exchange over") // the cause with which a finished exchange cancels its context
+)
+
+// An Error is breakwater's own. It quotes nothing, so that it may be shown.
+type Error string
+
+func (e Error) Error() string { return "breakwater: " + string(e) }
+
+// A timeoutError is one of breakwater's own that is a timeout, as net.Error has it.
+type timeoutError string
+
+func (e timeoutError) Error() string   { return Error(e).Error() }
+func (e timeoutError) Timeout() bool   { return true }
+func (e timeoutError) Temporary() bool { return true } // net.Error wants it
+
+type truncatedError struct{}
+
+func (truncatedError) Error() string { return "breakwater: answer truncated" }
+func (truncatedError) Unwrap() error { return io.ErrUnexpectedEOF }
+
+// A brokenError is one of our own errors with its cause behind it.
+type brokenError struct {
+	error
+	cause error
+}
+
+func (e *brokenError) Unwrap() []error { return []error{e.error, e.cause} }
+
+// Broken returns one of our own errors with its cause behind it. The text does
+// not mention the cause.
+func Broken(own, cause error) error { return &brokenError{own, cause} }
+
+// TruncatedBy returns what an answer ends in whose source ended in cause before
+// the answer did. A cause of nil or io.EOF says nothing and is left out.
+func TruncatedBy(cause error) error {
+	if cause == nil || cause == io.EOF {
+		return ErrTruncated
+	}
+	return Broken(ErrTruncated, cause)
+}
+
+// Broke reports whether a stream that ended in err broke off through its own
+// fault, and not because the caller left.
+func Broke(err error) bool { return BreakOf(err) != "" }
+
+// BreakOf returns the class of a stream that broke off in err, empty if it did
+// not break off.
+func BreakOf(err error) Class {
+	switch {
+	case errors.Is(err, ErrStalled):
+		return Stalled
+	case errors.Is(err, ErrBadResponse):
+		return BadResponse
+	case errors.Is(err, ErrTruncated):
+		return Truncated
+	}
+	return ""
+}
+
+// A quietError hides the text of an error that may quote secrets.
+type quietError struct{ cause error }
+
+// Quiet returns an error whose text does not quote err, which may hold a URL, a
+// key or a body: an error of the network or of user code. errors.Is and
+// errors.As still find err.
+func Quiet(err error) error { return &quietError{err} }
+
+func (e *quietError) Error() string {
+	text := Describe(e.cause)
+	if text == "" {
+		text = fmt.Sprintf("error of type %T", e.cause)
+	}
+	return "breakwater: " + text
+}
+
+func (e *quietError) Unwrap() error { return e.cause }
+
+// Describe says what an error of the network is without what it may quote: the
+// user and query of a URL, the password of a proxy. It is empty for an error
+// of another kind.
+func Describe(err error) string {
+	var dns *net.DNSError
+	var op *net.OpError
+	var cert *tls.CertificateVerificationError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &dns):
+		return "DNS: " + dns.Err
+	case errors.As(err, &cert):
+		return "TLS: certificate not verified"
+	case errors.As(err, &op) && op.Err == nil:
+		return op.Op
+	case op != nil && op.Op == "proxyconnect": // op.Err holds the proxy's words or its URL
+		return strings.TrimSuffix("proxyconnect: "+Describe(op.Err), ": ")
+	case op != nil:
+		return strings.TrimSuffix(op.Op+": "+describeSystem(op.Err), ": ")
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return "connection closed"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "deadline exceeded"
+	}
+	return ""
+}
+
+// describeSystem is Describe for the error inside a net.OpError. The texts of
+// the operating system and of TLS alerts quote nothing.
+func describeSystem(err error) string {
+	var number syscall.Errno
+	var alert tls.AlertError
+	switch {
+	case errors.As(err, &number):
+		return number.Error()
+	case errors.As(err, &alert):
+		return alert.Error()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, net.ErrClosed):
+		return "closed"
+	}
+	return Describe(err)
+}
+
+// LogText says what err is for a log: the text of an error of our own without
+// its prefix, otherwise as Describe does.
+func LogText(err error) string {
+	switch own := err.(type) {
+	case Error:
+		return string(own)
+	case timeoutError:
+		return string(own)
+	}
+	return Describe(err)
+}
