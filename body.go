@@ -17,6 +17,13 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
+// maxEvent bounds one event of a stream, in bytes.
+const maxEvent = 16 << 20
+
+// keepAliveStalls is how many times Stall a stream may live on keep-alives
+// alone, while nobody else could serve.
+const keepAliveStalls = 5
+
 // A wholeBody is a JSON answer that was read and checked before the caller
 // got it: its exchange is over.
 type wholeBody struct {

@@ -14,10 +14,6 @@ import (
 	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
-// Off switches a policy's field off. One rule holds for all of them: zero
-// means the documented default, Off means none, other negatives are errors.
-const Off = -1
-
 // An Option configures a Transport. New applies options in order and joins
 // the errors of all.
 type Option func(*config) error
@@ -261,29 +257,3 @@ func WithBase(base http.RoundTripper) Option {
 		return nil
 	}
 }
-
-// fields resolves the fields of one policy: zero to its default, Off to 0,
-// other negatives to an error that names the option and the field.
-type fields struct {
-	option string
-	errs   []error
-}
-
-func resolveField[T int | int64 | float64 | time.Duration](f *fields, name string, v *T, def T) {
-	switch {
-	case *v == 0:
-		*v = def
-	case *v == Off:
-		*v = 0
-	case *v < 0, *v != *v: // negative, or not a number
-		f.errs = append(f.errs, fmt.Errorf("breakwater: %s: %s is %v: want zero for the default, a positive value, or Off", f.option, name, *v))
-	}
-}
-
-func (f *fields) check(ok bool, format string, args ...any) {
-	if !ok {
-		f.errs = append(f.errs, fmt.Errorf("breakwater: "+f.option+": "+format, args...))
-	}
-}
-
-func (f *fields) err() error { return errors.Join(f.errs...) }

@@ -20,22 +20,6 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// Rescue says how a streamed chat that broke behind the commit goes on: while
-// it is text or reasoning, with one choice, and never behind a tool call or
-// with RetryPolicy.SendOnce.
-type Rescue int
-
-const (
-	// RescueContinue has a host go on from the text delivered, where its API can:
-	// by prefix completion. Reasoning cannot be gone on from.
-	RescueContinue Rescue = iota
-	// RescueRestart continues where it can; else it asks anew, and lets pass what
-	// follows the part delivered, if the new answer begins with that, byte by byte.
-	RescueRestart
-	// RescueOff ends the stream in its typed error.
-	RescueOff Rescue = Off
-)
-
 const (
 	maxRescues = 3  // of one stream
 	telling    = 32 // bytes of a text that tell whether a host goes on from it or begins anew

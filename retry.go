@@ -1,92 +1,12 @@
 package breakwater
 
 import (
-	"context"
 	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/cenkalti/backoff/v4"
-
-	"github.com/breakwater-go/breakwater/internal/budget"
 )
-
-// RetryPolicy says how often and how patiently a call is tried. An account
-// not yet tried may always be tried once; the policy bounds what comes after.
-type RetryPolicy struct {
-	// Attempts is how many tries one account gets in one call. Default 3;
-	// 1 or Off: never twice.
-	Attempts int
-
-	// MinDelay and MaxDelay bound the exponential backoff, with full jitter,
-	// before the same account is tried again. Default 500ms and 8s.
-	MinDelay, MaxDelay time.Duration
-
-	// Patience is how long one call waits, in all, for an endpoint of a better
-	// tier while one of a lower tier could serve. Default 2s.
-	Patience time.Duration
-
-	// MaxRetryAfter is the longest Retry-After a call waits for while no other
-	// endpoint could serve. Default 60s.
-	MaxRetryAfter time.Duration
-
-	// Budget bounds what is sent beyond each account's first try, hedges, rescues
-	// and what the base or middleware sends again included: over a sliding minute, to this share of
-	// the calls, but not below ten. Default 0.2; Off: nothing is.
-	Budget float64
-
-	// SendOnce never sends again what may already have been billed: an attempt
-	// that reached the host and ended without an answer is the last.
-	SendOnce bool
-
-	// MaxReplay is the largest request body, in bytes, kept to be sent again.
-	// A larger one is sent once, streamed, to the endpoint it was meant for.
-	// Default 32 MiB.
-	MaxReplay int64
-}
-
-// budgetFloor is how many extra attempts a minute are always allowed.
-const budgetFloor = 10
-
-// newBudget is a budget of extra attempts; Off, there are none at all.
-func (p RetryPolicy) newBudget() *budget.Budget {
-	if p.Budget == 0 {
-		return budget.New(0, 0)
-	}
-	return budget.New(p.Budget, budgetFloor)
-}
-
-func (p RetryPolicy) resolve() (RetryPolicy, error) {
-	f := fields{option: "WithRetry"}
-	resolveField(&f, "Attempts", &p.Attempts, 3)
-	p.Attempts = max(p.Attempts, 1)
-	resolveField(&f, "MinDelay", &p.MinDelay, 500*time.Millisecond)
-	resolveField(&f, "MaxDelay", &p.MaxDelay, max(8*time.Second, p.MinDelay))
-	f.check(p.MinDelay <= p.MaxDelay, "MinDelay %v is above MaxDelay %v", p.MinDelay, p.MaxDelay)
-	resolveField(&f, "Patience", &p.Patience, 2*time.Second)
-	resolveField(&f, "MaxRetryAfter", &p.MaxRetryAfter, time.Minute)
-	resolveField(&f, "Budget", &p.Budget, 0.2)
-	resolveField(&f, "MaxReplay", &p.MaxReplay, 32<<20)
-	return p, f.err()
-}
-
-// newBackOff returns the delays of one call: uniform between 0 and an
-// interval that doubles from MinDelay to MaxDelay. The library's generator
-// jitters around its interval, hence the halves.
-func (p RetryPolicy) newBackOff() backoff.BackOff {
-	if p.MinDelay == 0 {
-		return &backoff.ZeroBackOff{}
-	}
-	return backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(p.MinDelay/2),
-		backoff.WithMaxInterval(p.MaxDelay/2),
-		backoff.WithMultiplier(2),
-		backoff.WithRandomizationFactor(1),
-		backoff.WithMaxElapsedTime(0),
-	)
-}
 
 // longestPause bounds what a server may ask for: an absurd Retry-After must
 // not take an endpoint out for good.
@@ -178,19 +98,4 @@ func ofSeconds(n float64) time.Duration {
 		return unlimited
 	}
 	return time.Duration(n * float64(time.Second))
-}
-
-// sleep waits for d, or returns the cause of ctx's end.
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -1,0 +1,196 @@
+package breakwater
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/breakwater-go/breakwater/internal/budget"
+)
+
+// Off switches a policy's field off. One rule holds for all of them: zero
+// means the documented default, Off means none, other negatives are errors.
+const Off = -1
+
+// RetryPolicy says how often and how patiently a call is tried. An account
+// not yet tried may always be tried once; the policy bounds what comes after.
+type RetryPolicy struct {
+	// Attempts is how many tries one account gets in one call. Default 3;
+	// 1 or Off: never twice.
+	Attempts int
+
+	// MinDelay and MaxDelay bound the exponential backoff, with full jitter,
+	// before the same account is tried again. Default 500ms and 8s.
+	MinDelay, MaxDelay time.Duration
+
+	// Patience is how long one call waits, in all, for an endpoint of a better
+	// tier while one of a lower tier could serve. Default 2s.
+	Patience time.Duration
+
+	// MaxRetryAfter is the longest Retry-After a call waits for while no other
+	// endpoint could serve. Default 60s.
+	MaxRetryAfter time.Duration
+
+	// Budget bounds what is sent beyond each account's first try, hedges, rescues
+	// and what the base or middleware sends again included: over a sliding minute, to this share of
+	// the calls, but not below ten. Default 0.2; Off: nothing is.
+	Budget float64
+
+	// SendOnce never sends again what may already have been billed: an attempt
+	// that reached the host and ended without an answer is the last.
+	SendOnce bool
+
+	// MaxReplay is the largest request body, in bytes, kept to be sent again.
+	// A larger one is sent once, streamed, to the endpoint it was meant for.
+	// Default 32 MiB.
+	MaxReplay int64
+}
+
+// budgetFloor is how many extra attempts a minute are always allowed.
+const budgetFloor = 10
+
+// newBudget is a budget of extra attempts; Off, there are none at all.
+func (p RetryPolicy) newBudget() *budget.Budget {
+	if p.Budget == 0 {
+		return budget.New(0, 0)
+	}
+	return budget.New(p.Budget, budgetFloor)
+}
+
+func (p RetryPolicy) resolve() (RetryPolicy, error) {
+	f := fields{option: "WithRetry"}
+	resolveField(&f, "Attempts", &p.Attempts, 3)
+	p.Attempts = max(p.Attempts, 1)
+	resolveField(&f, "MinDelay", &p.MinDelay, 500*time.Millisecond)
+	resolveField(&f, "MaxDelay", &p.MaxDelay, max(8*time.Second, p.MinDelay))
+	f.check(p.MinDelay <= p.MaxDelay, "MinDelay %v is above MaxDelay %v", p.MinDelay, p.MaxDelay)
+	resolveField(&f, "Patience", &p.Patience, 2*time.Second)
+	resolveField(&f, "MaxRetryAfter", &p.MaxRetryAfter, time.Minute)
+	resolveField(&f, "Budget", &p.Budget, 0.2)
+	resolveField(&f, "MaxReplay", &p.MaxReplay, 32<<20)
+	return p, f.err()
+}
+
+// newBackOff returns the delays of one call: uniform between 0 and an
+// interval that doubles from MinDelay to MaxDelay. The library's generator
+// jitters around its interval, hence the halves.
+func (p RetryPolicy) newBackOff() backoff.BackOff {
+	if p.MinDelay == 0 {
+		return &backoff.ZeroBackOff{}
+	}
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(p.MinDelay/2),
+		backoff.WithMaxInterval(p.MaxDelay/2),
+		backoff.WithMultiplier(2),
+		backoff.WithRandomizationFactor(1),
+		backoff.WithMaxElapsedTime(0),
+	)
+}
+
+// StreamPolicy sets the clocks and bounds of an answer on its way. Headers
+// prove nothing here: DeepSeek answers 200 first and queues then, so all
+// clocks look at payload, the bytes that carry an answer.
+type StreamPolicy struct {
+	// FirstToken is how long an attempt at a stream may show no payload, from
+	// its start, while another endpoint could serve: the call goes there then.
+	// It is at most half of what is left of the caller's deadline. Default 30s.
+	FirstToken time.Duration
+
+	// Thinking takes FirstToken's place where the call asks the model to think
+	// or the model's name says that it does. It also bounds the silence of a
+	// JSON call while another endpoint could serve. Default 5min.
+	Thinking time.Duration
+
+	// Queued is how long a JSON answer may consist of blank lines only, while
+	// another endpoint could serve; where the host is known to answer before
+	// it queues, also how long it may take to do so. Default 60s.
+	Queued time.Duration
+
+	// Stall is how long a stream may bring no payload behind the commit before
+	// it ends in ErrStalled; five times that while keep-alives come and no other
+	// endpoint could serve. Before the commit it bounds a pause within a JSON
+	// answer while another endpoint could serve. Default 60s.
+	Stall time.Duration
+
+	// Hedge is how long an attempt may show no payload before another account is
+	// asked beside it. The first payload wins; the other attempt is cancelled,
+	// and may have been billed. Hedges draw on RetryPolicy.Budget. Default off.
+	Hedge time.Duration
+
+	// Rescue is how a streamed chat goes on that breaks behind its first payload.
+	// Rescues draw on RetryPolicy.Budget. For them, what an answer says is kept
+	// while it can be gone on from, up to 4 MiB as it stands in JSON: more than the
+	// 384K tokens of DeepSeek's longest answers. Beyond that, none is tried.
+	// Default RescueContinue.
+	Rescue Rescue
+
+	// ErrorFrames has a stream that ends in a typed error tell it in an event of
+	// its wire's own shape before that, for clients in other languages that see
+	// the stream but not the error. Where the host's own event tells of an error,
+	// there is no second.
+	ErrorFrames bool
+
+	// KeepComments passes SSE comments on. By default they are stripped: several
+	// parsers trip over them.
+	KeepComments bool
+
+	// MaxBuffer is the size, in bytes, up to which a JSON answer is checked
+	// whole before it is handed over. Default 8 MiB.
+	MaxBuffer int64
+}
+
+func (p StreamPolicy) resolve() (StreamPolicy, error) {
+	f := fields{option: "WithStream"}
+	resolveField(&f, "FirstToken", &p.FirstToken, 30*time.Second)
+	resolveField(&f, "Thinking", &p.Thinking, 5*time.Minute)
+	resolveField(&f, "Queued", &p.Queued, time.Minute)
+	resolveField(&f, "Stall", &p.Stall, time.Minute)
+	resolveField(&f, "MaxBuffer", &p.MaxBuffer, 8<<20)
+	resolveField(&f, "Hedge", &p.Hedge, 0)
+	f.check(p.Rescue >= RescueOff && p.Rescue <= RescueRestart, "Rescue is %d: want RescueContinue, RescueRestart or RescueOff", p.Rescue)
+	return p, f.err()
+}
+
+// Rescue says how a streamed chat that broke behind the commit goes on: while
+// it is text or reasoning, with one choice, and never behind a tool call or
+// with RetryPolicy.SendOnce.
+type Rescue int
+
+const (
+	// RescueContinue has a host go on from the text delivered, where its API can:
+	// by prefix completion. Reasoning cannot be gone on from.
+	RescueContinue Rescue = iota
+	// RescueRestart continues where it can; else it asks anew, and lets pass what
+	// follows the part delivered, if the new answer begins with that, byte by byte.
+	RescueRestart
+	// RescueOff ends the stream in its typed error.
+	RescueOff Rescue = Off
+)
+
+// fields resolves the fields of one policy: zero to its default, Off to 0,
+// other negatives to an error that names the option and the field.
+type fields struct {
+	option string
+	errs   []error
+}
+
+func resolveField[T int | int64 | float64 | time.Duration](f *fields, name string, v *T, def T) {
+	switch {
+	case *v == 0:
+		*v = def
+	case *v == Off:
+		*v = 0
+	case *v < 0, *v != *v: // negative, or not a number
+		f.errs = append(f.errs, fmt.Errorf("breakwater: %s: %s is %v: want zero for the default, a positive value, or Off", f.option, name, *v))
+	}
+}
+
+func (f *fields) check(ok bool, format string, args ...any) {
+	if !ok {
+		f.errs = append(f.errs, fmt.Errorf("breakwater: "+f.option+": "+format, args...))
+	}
+}
+
+func (f *fields) err() error { return errors.Join(f.errs...) }
