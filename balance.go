@@ -92,7 +92,7 @@ func (t *Transport) choose(c *call, options []candidate, now time.Time) candidat
 type load struct {
 	open   atomic.Int64
 	sent   atomic.Int64 // of those, whose request the base has begun to send
-	used   atomic.Int64 // by the count of all origins' uses, where none are given
+	used   atomic.Int64 // see bounded.Map; where no endpoints are given
 	served atomic.Bool  // an answer, ever
 
 	mu   sync.Mutex // guards what follows

@@ -476,7 +476,7 @@ func TestBounds_LimitsHold(t *testing.T) {
 				if got := asks(t.Context(), rt, chatJSON); !refused(got) {
 					t.Errorf("a second call got %v, want the limit's refusal", got)
 				}
-				if n := len(rt.limiters.all); n > maxLimiters {
+				if n := len(rt.limiters.All()); n > maxLimiters {
 					t.Errorf("%d limiters, want at most %d", n, maxLimiters)
 				}
 				h.leave()
@@ -525,7 +525,7 @@ func TestBounds_Origins(t *testing.T) {
 		if of("a") != busy || of("well") != well {
 			t.Errorf("kept: the busy origin %v, the well one %v, want both", of("a") == busy, of("well") == well)
 		}
-		if n := len(rt.limiters.all); n > maxLimiters {
+		if n := len(rt.limiters.All()); n > maxLimiters {
 			t.Errorf("%d limiters, want at most %d", n, maxLimiters)
 		}
 		h.leave()
@@ -534,7 +534,7 @@ func TestBounds_Origins(t *testing.T) {
 
 // Names are kept for calls to come: those made up do not keep others out.
 func TestBounds_Names(t *testing.T) {
-	var n names
+	n := &over(t, newHosts(refusing)).names
 	for i := range 3 * maxNames {
 		n.intern(fmt.Sprint(i))
 		if all := len(n.all.All()); all > maxNames {

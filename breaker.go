@@ -13,7 +13,7 @@ import (
 
 	"github.com/sony/gobreaker/v2"
 
-	"github.com/breakwater-go/breakwater/internal/cow"
+	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
@@ -106,12 +106,14 @@ type circuits struct {
 	jitter   func(time.Duration) time.Duration
 	tell     func(context.Context, Event)
 	endpoint string
-	all      cow.Map[string, *circuit]
-	uses     atomic.Int64
+	all      bounded.Map[string, *circuit]
 }
 
 func newCircuits(t *Transport, endpoint string) *circuits {
-	return &circuits{policy: t.config.breaker, ramp: t.config.balance.Ramp, jitter: t.config.jitter, tell: t.emit, endpoint: endpoint}
+	return &circuits{
+		policy: t.config.breaker, ramp: t.config.balance.Ramp, jitter: t.config.jitter, tell: t.emit, endpoint: endpoint,
+		all: bounded.Map[string, *circuit]{Max: maxCircuits, WorthOf: (*circuit).worth},
+	}
 }
 
 // of returns model's circuit; nil where there are none.
@@ -119,15 +121,7 @@ func (cs *circuits) of(model string) *circuit {
 	if cs.policy.off() {
 		return nil
 	}
-	if c, ok := cs.all.Get(model); ok {
-		return c
-	}
-	return cs.all.Update(model, func(all map[string]*circuit) *circuit {
-		makeRoom(all, maxCircuits, (*circuit).worth)
-		c := newCircuit(cs, model)
-		all[model] = c
-		return c
-	})
+	return cs.all.GetOrAdd(model, func() *circuit { return newCircuit(cs, model) })
 }
 
 // known returns model's circuit, nil where it has none yet: to look makes none.
@@ -148,6 +142,7 @@ type circuit struct {
 	relapse  atomic.Bool  // the next failure opens it: what closed it broke
 	changed  atomic.Bool  // there are changes to be told
 	answered atomic.Int64 // attempts since it closed
+	used     atomic.Int64 // see bounded.Map
 
 	latencies [2][3]latency // of JSON answers, which come whole, and of streams; by thinkingMode
 
@@ -159,14 +154,14 @@ type circuit struct {
 	closedAt  time.Time     // zero: it never opened
 	streak    streak
 	served    bool      // an answer, ever
-	used      int64     // by the count of all circuits' uses
 	probes    []*slot   // of probes under way, the latest last
 	probedAt  time.Time // when the latest probe began, or the latest to follow it
 	changes   []Event
 }
 
 func newCircuit(owner *circuits, model string) *circuit {
-	c := &circuit{owner: owner, model: model, openFor: owner.policy.OpenFor, used: owner.uses.Add(1)}
+	c := &circuit{owner: owner, model: model, openFor: owner.policy.OpenFor}
+	owner.all.Touch(&c.used)
 	p := owner.policy
 	c.gb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		MaxRequests:   uint32(min(uint64(p.Probes), math.MaxUint32)),
@@ -320,10 +315,10 @@ func (c *circuit) status(now time.Time) CircuitStatus {
 
 // worth is what would be lost with the circuit. A refusal, whatever it hears of
 // it as a circuit, shows no model.
-func (c *circuit) worth() worth {
+func (c *circuit) worth() bounded.Worth {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return worth{busy: c.streak.open > 0, open: time.Now().Before(c.openUntil), known: c.served, used: c.used}
+	return bounded.Worth{Busy: c.streak.open > 0, Open: time.Now().Before(c.openUntil), Known: c.served, Used: c.used.Load()}
 }
 
 // probe tells a caller with nowhere else to go how long it has to wait before
@@ -344,8 +339,8 @@ func (c *circuit) probe(now time.Time) (*slot, time.Duration) {
 // circuit as a probe. What changes is for the caller to flush.
 func (c *circuit) allow(p *pass, now time.Time, forced bool) bool {
 	p.circuit, p.since = c, now
+	c.owner.all.Touch(&c.used)
 	c.mu.Lock()
-	c.used = c.owner.uses.Add(1)
 	refused := !forced && p.since.Before(c.openUntil)
 	if !refused {
 		if p.slot = c.followLocked(p.since); p.slot != nil {

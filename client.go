@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/budget"
-	"github.com/breakwater-go/breakwater/internal/cow"
 	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
@@ -61,7 +61,9 @@ func New(opts ...Option) (*Transport, error) {
 		config:        c,
 		budget:        c.retry.newBudget(),
 		pauses:        newPauses(),
-		limiters:      &limiters{all: make(map[limiterKey]*limiter)},
+		origins:       origins{bounded.Map[origin.Origin, *upstream]{Max: maxOrigins, WorthOf: (*upstream).worth}},
+		names:         names{bounded.Map[string, string]{Max: maxNames}},
+		limiters:      &limiters{Max: maxLimiters, WorthOf: (*limiter).worth},
 		conversations: newConversations(c.balance),
 	}
 	t.limitedBase = limitsConnections(c.base)
@@ -342,23 +344,17 @@ func (t *Transport) candidates(all []*upstream, meant *upstream) []*upstream {
 // origins are the endpoints of a Transport that was given none, one for each
 // origin asked: a bounded number, since callers name them.
 type origins struct {
-	all  cow.Map[origin.Origin, *upstream]
-	uses atomic.Int64
+	all bounded.Map[origin.Origin, *upstream]
 }
 
 const maxOrigins = 256
 
 func (o *origins) of(t *Transport, at origin.Origin) *upstream {
-	if e, ok := o.all.Get(at); ok {
-		return e
-	}
-	return o.all.Update(at, func(all map[origin.Origin]*upstream) *upstream {
-		makeRoom(all, maxOrigins, (*upstream).worth)
+	return o.all.GetOrAdd(at, func() *upstream {
 		base := at.URL()
 		name := base.String()
 		e := t.newEndpoint(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.Host)}, base, 0)
-		e.load.used.Store(o.uses.Add(1))
-		all[at] = e
+		o.all.Touch(&e.load.used)
 		return e
 	})
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
@@ -208,10 +209,10 @@ func (e *upstream) resort(now time.Time) bool {
 }
 
 // worth is what would be lost with an endpoint that a call's URL has made.
-func (e *upstream) worth() worth {
-	w := worth{busy: e.load.open.Load() > 0, known: e.load.served.Load(), used: e.load.used.Load()}
+func (e *upstream) worth() bounded.Worth {
+	w := bounded.Worth{Busy: e.load.open.Load() > 0, Known: e.load.served.Load(), Used: e.load.used.Load()}
 	for _, c := range e.circuits.all.All() {
-		w.open = w.open || c.worth().open
+		w.Open = w.Open || c.worth().Open
 	}
 	return w
 }

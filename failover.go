@@ -119,7 +119,7 @@ func (r *failoverRun) begin(s step) *attempt {
 	a.finishers = append(a.layers[:0], &s.endpoint.load)
 	s.endpoint.load.open.Add(1)
 	if len(r.t.tiers) == 0 {
-		s.endpoint.load.used.Store(r.t.origins.uses.Add(1))
+		r.t.origins.all.Touch(&s.endpoint.load.used)
 	}
 	a.place = c.log.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
 	if s.forced {

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/bounded"
 )
 
 // pauses keeps who rests until when. A pause is never shortened: a later
@@ -146,8 +148,8 @@ func (ps *pauses) recovered(key pauseKey, now time.Time) {
 // sweepLocked makes room: first what is over, then, should all last, what is
 // of our own making before what a server asked for, and the soonest to end.
 func (ps *pauses) sweepLocked(now time.Time) {
-	makeRoom(ps.all, maxPauses, func(p pause) worth {
-		return worth{known: p.asked.After(now), used: p.until.Unix()}
+	bounded.MakeRoom(ps.all, maxPauses, func(p pause) bounded.Worth {
+		return bounded.Worth{Known: p.asked.After(now), Used: p.until.Unix()}
 	})
 	ps.held = 0
 	for _, p := range ps.all {

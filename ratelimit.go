@@ -5,12 +5,13 @@ import (
 	"errors"
 	"math"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/breakwater-go/breakwater/internal/aimd"
+	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/permits"
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -94,11 +95,7 @@ type limits struct {
 }
 
 // limiters are all limiters of a Transport.
-type limiters struct {
-	mu   sync.Mutex // guards what follows
-	all  map[limiterKey]*limiter
-	uses int64
-}
+type limiters = bounded.Map[limiterKey, *limiter]
 
 type limiterKey struct{ account, model string }
 
@@ -117,17 +114,8 @@ func (ls *limits) of(model string) *limiter {
 	if p.off() {
 		return nil
 	}
-	ls.all.mu.Lock()
-	defer ls.all.mu.Unlock()
-	key := limiterKey{ls.account, model}
-	l := ls.all.all[key]
-	if l == nil {
-		makeRoom(ls.all.all, maxLimiters, (*limiter).worth)
-		l = newLimiter(p)
-		ls.all.all[key] = l
-	}
-	ls.all.uses++
-	l.used = ls.all.uses
+	l := ls.all.GetOrAdd(limiterKey{ls.account, model}, func() *limiter { return newLimiter(p) })
+	ls.all.Touch(&l.used)
 	return l
 }
 
@@ -138,7 +126,7 @@ type limiter struct {
 	adaptive *aimd.Limit   // of permits; nil: it does not change
 	attempts *rate.Limiter
 	tokens   *rate.Limiter
-	used     int64 // by the count of all limiters' uses, which guards it
+	used     atomic.Int64 // see bounded.Map
 }
 
 func newLimiter(p RatePolicy) *limiter {
@@ -160,16 +148,16 @@ func newLimiter(p RatePolicy) *limiter {
 
 // worth is what would be lost with the limiter. One that nobody uses, whose
 // buckets are full and that has learnt nothing is as good as a new one.
-func (l *limiter) worth() worth {
-	w := worth{used: l.used}
+func (l *limiter) worth() bounded.Worth {
+	w := bounded.Worth{Used: l.used.Load()}
 	if l.permits != nil {
 		out, waiting := l.permits.InUse()
-		w.busy = out > 0 || waiting > 0
+		w.Busy = out > 0 || waiting > 0
 	}
 	for _, bucket := range [...]*rate.Limiter{l.attempts, l.tokens} {
-		w.known = w.known || bucket != nil && bucket.Tokens() < float64(bucket.Burst())
+		w.Known = w.Known || bucket != nil && bucket.Tokens() < float64(bucket.Burst())
 	}
-	w.known = w.known || l.adaptive != nil && l.adaptive.Size() != l.policy.InFlight
+	w.Known = w.Known || l.adaptive != nil && l.adaptive.Size() != l.policy.InFlight
 	return w
 }
 

@@ -520,7 +520,7 @@ func TestLeavingGivesBackBothBuckets(t *testing.T) {
 			WithRateLimit(RatePolicy{PerSecond: 0.01, Burst: 2, TokensPerMinute: 600, MaxWait: time.Minute}))
 		large := `{"model":"m","max_tokens":600}`
 		asks(t.Context(), rt, large) // takes the minute's tokens, and settles: 3 used
-		l := rt.limiters.all[limiterKey{"https://a", "m"}]
+		l := rt.limiters.All()[limiterKey{"https://a", "m"}]
 		l.tokens.ReserveN(time.Now(), 597)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
@@ -587,7 +587,7 @@ func TestTokensAreSettled(t *testing.T) {
 				var reserved float64
 				var rt *Transport
 				rt = over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-					l = rt.limiters.all[limiterKey{"https://a", "m"}]
+					l = rt.limiters.All()[limiterKey{"https://a", "m"}]
 					reserved = perMinute - l.tokens.TokensAt(time.Now())
 					return tt.base(req)
 				}), WithRateLimit(RatePolicy{TokensPerMinute: perMinute}), WithRetry(RetryPolicy{Attempts: 1}))
@@ -634,7 +634,7 @@ func TestLargestLimits(t *testing.T) {
 				if got := asks(t.Context(), rt, chatJSON); got.status() != 200 {
 					t.Fatalf("%d tokens a minute: %v, want an answer", perMinute, got)
 				}
-				l := rt.limiters.all[limiterKey{"https://a", "m"}]
+				l := rt.limiters.All()[limiterKey{"https://a", "m"}]
 				n, _ := strconv.ParseFloat(used, 64)
 				reserved := float64(min(estimate([]byte(chatJSON)), perMinute))
 				want := reserved + min(min(n, wire.MaxTokens)-reserved, 10*float64(perMinute))
@@ -861,7 +861,7 @@ func TestLimitersAreBounded(t *testing.T) {
 			t.Fatal(got)
 		}
 	}
-	if n := len(rt.limiters.all); n > maxLimiters {
+	if n := len(rt.limiters.All()); n > maxLimiters {
 		t.Errorf("%d limiters, want at most %d", n, maxLimiters)
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/breakwater-go/breakwater/internal/cow"
+	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -55,7 +55,9 @@ type span struct{ from, to int }
 
 // names keeps model names, so that those of calls need not be copied out of
 // their bodies each time: a bounded number, since they come from callers.
-type names struct{ all cow.Map[string, string] }
+type names struct {
+	all bounded.Map[string, string]
+}
 
 const (
 	maxNames = 1024
@@ -67,13 +69,7 @@ func (n *names) intern(name string) string {
 		return known
 	}
 	name = strings.Clone(name)
-	return n.all.Update(name, func(all map[string]string) string {
-		if len(all) >= maxNames { // those of use come back with the next call
-			clear(all)
-		}
-		all[name] = name
-		return name
-	})
+	return n.all.GetOrAdd(name, func() string { return name })
 }
 
 // lookInto reads the fields breakwater needs in one pass. The model's name is

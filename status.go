@@ -94,10 +94,8 @@ func (cs *circuits) status(now time.Time) []CircuitStatus {
 }
 
 func (ls *limits) status() []LimitStatus {
-	ls.all.mu.Lock()
-	defer ls.all.mu.Unlock()
 	var list []LimitStatus
-	for key, l := range ls.all.all {
+	for key, l := range ls.all.All() {
 		if key.account != ls.account {
 			continue
 		}
