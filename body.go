@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
 	"github.com/breakwater-go/breakwater/internal/sse"
@@ -27,9 +28,29 @@ const keepAliveStalls = 5
 // A wholeBody is a JSON answer that was read and checked before the caller
 // got it: its exchange is over.
 type wholeBody struct {
-	bytesBody
+	exchange.Memory
 	bytes   []byte
 	attempt *attempt
+}
+
+// Kind says that the answer was checked.
+func (b *wholeBody) Kind() exchange.Kind { return exchange.KindWhole }
+
+// Bytes is all of the answer.
+func (b *wholeBody) Bytes() []byte { return b.bytes }
+
+// Observe tells c at once that nothing is missing.
+func (b *wholeBody) Observe(c exchange.Completion) {
+	c.Pass(len(b.bytes), true)
+	b.attempt.completes(c)
+}
+
+// completes tells c, if there is one, that nothing is missing of the answer.
+func (a *attempt) completes(c exchange.Completion) {
+	if c != nil {
+		keepable := a.answer.Finished() && !a.answer.Partial && a.answer.Spoke
+		c.Complete(a.endpoint.Name, keepable, a.answer.Usage.TotalTokens > 0)
+	}
 }
 
 // A streamBody is what the caller reads behind the commit: the events as they
@@ -48,16 +69,16 @@ type streamBody struct {
 	keepAlives bool // pass them on before the commit, too
 	rescuable  bool // or a rescue itself: a rescuer tells what it ended in
 
-	mu    sync.Mutex // guards what follows; held while the caller waits for the host
-	out   []byte     // ready for the caller; from the scanner's buffer once committed
-	eof   error      // what the source ended in
-	err   error      // what the caller gets after out
-	open  bool       // what has been handed over ends within a block of lines
-	frame []byte     // the host's error event that it ended in
-	done  bool       // the terminator came
-	keeps *recorder
-	leave func() bool // stops watching for the caller's cancel
-	owes  ending      // what is to be told of the end, once mu is free
+	mu         sync.Mutex          // guards what follows; held while the caller waits for the host
+	out        []byte              // ready for the caller; from the scanner's buffer once committed
+	eof        error               // what the source ended in
+	err        error               // what the caller gets after out
+	open       bool                // what has been handed over ends within a block of lines
+	frame      []byte              // the host's error event that it ended in
+	done       bool                // the terminator came
+	completion exchange.Completion // nil: nobody asks
+	leave      func() bool         // stops watching for the caller's cancel
+	owes       ending              // what is to be told of the end, once mu is free
 }
 
 // An ending is how an exchange ended.
@@ -154,12 +175,15 @@ func (b *streamBody) forget() {
 	}
 }
 
-// record has r follow what goes to the caller, from the first byte on.
-func (b *streamBody) record(r *recorder) {
+// Kind says that the answer is checked as it is read.
+func (b *streamBody) Kind() exchange.Kind { return exchange.KindStream }
+
+// Observe has c follow what goes to the caller, from the first byte on.
+func (b *streamBody) Observe(c exchange.Completion) {
 	b.mu.Lock()
 	defer b.unlock()
-	r.write(b.out)
-	b.keeps = r
+	c.Pass(len(b.out), false)
+	b.completion = c
 	if b.done {
 		b.end(ClassOK, nil)
 	}
@@ -215,7 +239,9 @@ func (b *streamBody) advance() {
 		b.breaks(err)
 		return
 	case was && says == wire.Failure: // passed on as it came, to whom it was said to
-		b.keeps.narrow(itsOwn)
+		if b.completion != nil {
+			b.completion.Private()
+		}
 	case was:
 		b.done = b.done || says == wire.Done
 	case says == wire.Malformed:
@@ -232,16 +258,18 @@ func (b *streamBody) advance() {
 	case says == wire.Done:
 		b.done = true
 	}
+	payload := says == wire.Payload || b.whole() && !was
 	switch {
-	case says == wire.Payload, b.whole() && !was:
+	case payload:
 		b.stall.payload()
-		b.keeps.payload()
 	case was: // only the terminator may still be missing: signs of life buy no time
 	case ev.Kind == sse.Comment, says == wire.Alive:
 		b.stall.comment()
 	}
 	b.out, b.open = ev.Raw, !sse.EndsBlock(ev.Raw)
-	b.keeps.write(ev.Raw)
+	if b.completion != nil {
+		b.completion.Pass(len(ev.Raw), payload)
+	}
 	if b.done && !terminated {
 		b.end(ClassOK, nil) // most SDKs stop here, and some never close
 	}
@@ -269,8 +297,8 @@ func (b *streamBody) finish(class Class, err error) {
 	b.err = err
 	switch {
 	case b.rescuable || !outcome.Broke(err):
-	case b.keeps != nil: // a flight tells it to each of its sharers
-		b.keeps.fails(b.frame)
+	case b.completion != nil: // a flight tells it to each of its sharers
+		b.completion.Break(b.frame)
 		b.frame = nil
 	default:
 		b.out = b.attempt.call.lastEvent(b.frame, err, b.open)
@@ -288,9 +316,9 @@ func (b *streamBody) finish(class Class, err error) {
 func (b *streamBody) end(class Class, err error) {
 	b.stall.end()
 	if b.done || b.whole() && b.eof == io.EOF {
-		b.keeps.keep(b.attempt)
+		b.attempt.completes(b.completion)
 	}
-	b.keeps = nil
+	b.completion = nil
 	if !outcome.Broke(err) { // nobody is to go on from it
 		b.tape, b.attempt.answer.Tape = wire.Tape{}, nil
 	}

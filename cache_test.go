@@ -83,7 +83,7 @@ func gives(status int, contentType, body string, header ...string) handler {
 // breaks answers with a stream or JSON that ends in an error after text.
 func breaks(contentType, text string) handler {
 	return func(*http.Request) (*http.Response, error) {
-		return answerFrom(200, contentType, io.MultiReader(strings.NewReader(text), errorReader{errors.New("reset")})), nil
+		return answerFrom(200, contentType, io.MultiReader(strings.NewReader(text), iotest.ErrReader(errors.New("reset")))), nil
 	}
 }
 

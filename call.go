@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -283,7 +284,7 @@ func (c *call) body() []byte {
 // endpoints refused. Who may still look into them has a hold of its own: a base
 // that reads, a flight, a renewal, a rescuer.
 func (c *call) settles(answer io.Reader) {
-	if _, whole := answer.(*wholeBody); whole && c.t.cache == nil {
+	if exchange.KindOf(answer) == exchange.KindWhole && c.t.cache == nil {
 		c.vacate()
 	}
 	c.letGo()

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
@@ -78,8 +79,8 @@ func (b *bridgedBody) Close() error {
 
 // bridge has the response's end end the bridge.
 func bridge(resp *http.Response, done func()) {
-	switch resp.Body.(type) {
-	case *wholeBody, *bytesBody, *failingBody:
+	switch exchange.KindOf(resp.Body) {
+	case exchange.KindWhole, exchange.KindMemory:
 		done() // what is in memory need not be read, nor closed
 		return
 	}

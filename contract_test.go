@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 )
@@ -69,7 +70,7 @@ func post(ctx context.Context, url, body string) (*http.Request, *trackedBody) {
 // hostileBases are what a base may do to an attempt, right or wrong.
 func hostileBases() map[string]func(*http.Request) (*http.Response, error) {
 	cut := func(after string, err error) io.Reader {
-		return io.MultiReader(strings.NewReader(after), errorReader{err})
+		return io.MultiReader(strings.NewReader(after), iotest.ErrReader(err))
 	}
 	idle := readerFunc(func([]byte) (int, error) { return 0, nil })
 	return map[string]func(*http.Request) (*http.Response, error){

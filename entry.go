@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/recast"
 	"github.com/breakwater-go/breakwater/internal/store"
@@ -173,14 +174,9 @@ func (c *call) sound(body []byte, streamed bool) bool {
 // A replayed is a response from memory, with what belongs to it.
 type replayed struct {
 	resp   http.Response
-	body   bytesBody
+	body   exchange.Memory
 	values [16]string // most headers need no more
 }
-
-// A bytesBody is a body from memory.
-type bytesBody struct{ bytes.Reader }
-
-func (*bytesBody) Close() error { return nil }
 
 // replay answers from an entry, nil where it does not hold what the call wants.
 func (e *entry) replay(c *call, age time.Duration, how string, standsIn bool) *http.Response {

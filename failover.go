@@ -9,6 +9,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
@@ -249,8 +250,8 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	if over {
 		a.emit(KindAttempt)
 	}
-	if whole, ok := resp.Body.(*wholeBody); ok {
-		a.end(ClassOK, nil, usageOf(a.answer.Usage), int64(len(whole.bytes)))
+	if exchange.KindOf(resp.Body) == exchange.KindWhole {
+		a.end(ClassOK, nil, usageOf(a.answer.Usage), int64(len(a.whole.bytes)))
 		a.cancel(outcome.ErrClosed)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
@@ -434,19 +435,19 @@ func (f *flight) land(resp *http.Response, err error) {
 		if f.reach = f.record.goes(); f.reach == nowhereElse {
 			f.cache.forget(f)
 		}
-		switch b := resp.Body.(type) {
-		case recorded:
+		switch exchange.KindOf(resp.Body) {
+		case exchange.KindStream:
 			f.streams, f.judged = true, true
-			b.record(&f.record)
-		case *unjudgedBody:
-		case *wholeBody:
+			resp.Body.(exchange.Body).Observe(&f.record)
+		case exchange.KindOpaque:
+		case exchange.KindWhole:
 			f.streams, f.judged = false, true
-			f.record.write(b.bytes)
-			f.record.keep(b.attempt)
-			f.keep(b.bytes)
-			f.inOnePiece(b.bytes, nil)
+			resp.Body.(exchange.Body).Observe(&f.record)
+			body, err := exchange.ReadAll(resp.Body)
+			f.keep(body)
+			f.inOnePiece(body, err)
 		default:
-			f.inOnePiece(io.ReadAll(b)) // from memory
+			f.inOnePiece(exchange.ReadAll(resp.Body)) // from memory
 		}
 	} else {
 		f.inOnePiece(nil, err)
@@ -652,7 +653,7 @@ func (f *flight) ended(panicked any) {
 func (f *flight) letGoLocked() {
 	if f.down && len(f.sharers) == 0 {
 		f.data = nil
-		f.record.fails(nil)
+		f.record.Break(nil)
 	}
 }
 

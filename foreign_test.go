@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 )
@@ -412,7 +413,7 @@ func TestRedirect_BesideARescue(t *testing.T) {
 			if len(asked) > 1 {
 				return refusing(req)
 			}
-			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), errorReader{io.ErrUnexpectedEOF})), nil
+			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), iotest.ErrReader(io.ErrUnexpectedEOF))), nil
 		})
 		rt := over(t, base, WithStream(StreamPolicy{Rescue: RescueRestart}),
 			WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk-a"}),

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -473,7 +474,7 @@ func TestTheCallersFaultsAreTheCallers(t *testing.T) {
 		{"a key with its line break", nil, t.Context(), with("Authorization", "Bearer sk-from-a-file\n"), 0, func(s seen) bool { return s.err != nil && !strings.Contains(s.err.Error(), "sk-") }},
 		{"a deadline that has passed", nil, dead, func(*http.Request) {}, 0, func(s seen) bool { return errors.Is(s.err, context.DeadlineExceeded) }},
 		{"a large body that fails", []Option{WithRetry(RetryPolicy{MaxReplay: 1})}, t.Context(), func(req *http.Request) {
-			req.Body, req.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader(chatJSON), errorReader{own})), -1
+			req.Body, req.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader(chatJSON), iotest.ErrReader(own))), -1
 		}, 1, func(s seen) bool { return errors.Is(s.err, own) }},
 		{"middleware that refuses", []Option{WithAttemptMiddleware(func(http.RoundTripper) http.RoundTripper {
 			return RoundTripperFunc(func(*http.Request) (*http.Response, error) { return nil, own })

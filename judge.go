@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
 	"github.com/breakwater-go/breakwater/internal/sse"
@@ -129,7 +130,7 @@ func (a *attempt) refusal(resp *http.Response) *trouble {
 		if a.Err() != nil { // the timer's doing, not the caller's
 			err = errSlowRefusal
 		}
-		resp.Body = failing(body[:min(len(body), maxRefusal)], outcome.TruncatedBy(err))
+		resp.Body = exchange.InMemory(body[:min(len(body), maxRefusal)], outcome.TruncatedBy(err))
 		return t
 	}
 	setWhole(resp, body)
@@ -329,7 +330,7 @@ func (b *streamBody) fails(t *trouble, resp *http.Response, last []byte, tells b
 	}
 	b.out = append(b.out, last...)
 	t.resp = resp
-	resp.Body = failing(b.out, t.err)
+	resp.Body = exchange.InMemory(b.out, t.err)
 	lengthUnknown(resp)
 	return t
 }
@@ -392,20 +393,6 @@ func setBody(resp *http.Response, body io.ReadCloser, length int) {
 		resp.Header.Set("Content-Length", strconv.Itoa(length))
 	}
 }
-
-// failing is a body that ends in err.
-func failing(body []byte, err error) io.ReadCloser {
-	return &failingBody{io.MultiReader(bytes.NewReader(body), errorReader{err})}
-}
-
-// A failingBody is a body from memory that ends in an error.
-type failingBody struct{ io.Reader }
-
-func (*failingBody) Close() error { return nil }
-
-type errorReader struct{ err error }
-
-func (r errorReader) Read([]byte) (int, error) { return 0, r.err }
 
 // first is the first value of a header by its canonical name, as Header.Get
 // returns it for any spelling.

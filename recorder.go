@@ -44,33 +44,28 @@ type recorder struct {
 	failed   []byte // the host's event that the stream broke off in; nil: none
 }
 
-// A recorded body is a stream that has a recorder follow what its caller gets.
-type recorded interface{ record(*recorder) }
-
 // begin notes what comes for a call.
 func (r *recorder) begin(c *call, resp *http.Response) {
 	r.shared = c.sought.scope.Shared()
-	r.heed(resp.Header)
+	r.Continue(resp.Header)
 	if resp.StatusCode == http.StatusOK {
 		r.header = keptHeader(resp.Header, r.shared)
 	}
 }
 
-// heed notes how far what comes, or what the answer goes on with, may go.
-func (r *recorder) heed(h http.Header) {
-	if r != nil {
-		r.narrow(reachOf(h, r.shared))
-	}
+// Continue notes how far a response may go by its headers.
+func (r *recorder) Continue(h http.Header) {
+	r.narrow(reachOf(h, r.shared))
 }
 
-// narrow notes that what comes, or what the answer goes on with, goes no further
-// than that.
+// Private notes that what follows is for the caller alone.
+func (r *recorder) Private() { r.narrow(itsOwn) }
+
+// narrow notes that the answer goes no further than that.
 func (r *recorder) narrow(to reach) {
-	if r != nil {
-		r.mu.Lock()
-		r.reach = max(r.reach, to)
-		r.mu.Unlock()
-	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reach = max(r.reach, to)
 }
 
 // goes says how far the answer may go.
@@ -80,20 +75,13 @@ func (r *recorder) goes() reach {
 	return r.reach
 }
 
-func (r *recorder) write(p []byte) {
-	if r != nil {
-		r.mu.Lock()
-		r.written += int64(len(p))
-		r.mu.Unlock()
-	}
-}
-
-// payload notes that what was written last carries some.
-func (r *recorder) payload() {
-	if r != nil {
-		r.mu.Lock()
+// Pass notes n more bytes, and whether they carry payload.
+func (r *recorder) Pass(n int, payload bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.written += int64(n)
+	if payload {
 		r.payloads++
-		r.mu.Unlock()
 	}
 }
 
@@ -104,19 +92,16 @@ func (r *recorder) said() int {
 	return r.payloads
 }
 
-// keep notes that nothing is missing of the answer, and whether it is one to keep.
-func (r *recorder) keep(a *attempt) {
-	if r == nil {
-		return
-	}
+// Complete notes that nothing is missing of the answer, and whether it is one to keep.
+func (r *recorder) Complete(endpoint string, keepable, usage bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.done, r.endpoint, r.usage = true, a.endpoint.Name, a.answer.Usage.TotalTokens > 0
-	r.whole = a.answer.Finished() && !a.answer.Partial && a.answer.Spoke && r.header != nil && r.reach == everywhere
+	r.done, r.endpoint, r.usage = true, endpoint, usage
+	r.whole = keepable && r.header != nil && r.reach == everywhere
 }
 
-// fails notes the host's event that the stream breaks off in, for those whom it concerns.
-func (r *recorder) fails(event []byte) {
+// Break notes the host's event that the stream breaks off in, for those whom it concerns.
+func (r *recorder) Break(event []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failed = event

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -43,16 +44,16 @@ type rescuer struct {
 	back sync.Mutex    // held while the caller gets its request back, by Close, or req is made of it
 	req  *http.Request // the caller's, as it was when the stream first broke
 
-	mu      sync.Mutex // guards what follows; held while the caller waits
-	out     []byte     // ready for the caller, in the latest rescue
-	err     error      // what the caller gets behind out
-	open    bool       // what the caller has read so far ends within a block of lines
-	told    told       // by attempts that broke, and by the latest rescue
-	splice  *splice    // nil: nothing broke yet
-	cause   error      // what the first attempt ended in
-	rescues int
-	anew    bool // no host goes on from the text
-	keeps   *recorder
+	mu         sync.Mutex // guards what follows; held while the caller waits
+	out        []byte     // ready for the caller, in the latest rescue
+	err        error      // what the caller gets behind out
+	open       bool       // what the caller has read so far ends within a block of lines
+	told       told       // by attempts that broke, and by the latest rescue
+	splice     *splice    // nil: nothing broke yet
+	cause      error      // what the first attempt ended in
+	rescues    int
+	anew       bool                // no host goes on from the text
+	completion exchange.Completion // nil: nobody asks
 }
 
 // told is what of an answer has been delivered.
@@ -114,10 +115,13 @@ func idOf(events []byte) []byte {
 	return nil
 }
 
-// record has rec follow what goes to the caller.
-func (r *rescuer) record(rec *recorder) {
-	r.keeps = rec
-	r.inner.Load().record(rec)
+// Kind says that the answer is checked as it is read.
+func (r *rescuer) Kind() exchange.Kind { return exchange.KindStream }
+
+// Observe has c follow what goes to the caller.
+func (r *rescuer) Observe(c exchange.Completion) {
+	r.completion = c
+	r.inner.Load().Observe(c)
 }
 
 // Read gives the caller the next bytes.
@@ -286,8 +290,8 @@ func (r *rescuer) mend(err error) {
 	case c.Err() != nil:
 		r.out, r.err = nil, context.Cause(c)
 		return
-	case r.keeps != nil: // a flight tells it to each of its sharers
-		r.keeps.fails(broken.frame)
+	case r.completion != nil: // a flight tells it to each of its sharers
+		r.completion.Break(broken.frame)
 	default:
 		r.out = append(r.out, c.lastEvent(broken.frame, r.cause, r.open)...)
 	}
@@ -355,7 +359,9 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 			continue
 		}
 		if next, ok := resp.Body.(*streamBody); ok {
-			r.keeps.heed(resp.Header)
+			if r.completion != nil {
+				r.completion.Continue(resp.Header)
+			}
 			return next
 		}
 		resp.Body.Close()
@@ -456,8 +462,8 @@ func (r *rescuer) finish(err error) {
 
 // keep puts a whole answer into the cache.
 func (r *rescuer) keep() {
-	r.keeps.keep(r.inner.Load().attempt)
-	r.keeps = nil
+	r.inner.Load().attempt.completes(r.completion)
+	r.completion = nil
 }
 
 // event takes in one event of the rescue.
@@ -656,7 +662,8 @@ func (r *rescuer) pass(event said, moreText, moreReasoning string) {
 
 // give has the caller read an event.
 func (r *rescuer) give(event []byte) {
-	r.keeps.write(event)
-	r.keeps.payload()
+	if r.completion != nil {
+		r.completion.Pass(len(event), true)
+	}
 	r.out = append(r.out, event...)
 }

@@ -63,7 +63,7 @@ func (h *teller) RoundTrip(req *http.Request) (*http.Response, error) {
 		case 1:
 			text = text[:cut] + "\n\ndata: {\"choices\":[\n\n"
 		case 2:
-			return h.send(io.MultiReader(strings.NewReader(text[:cut]), errorReader{errors.New("reset")})), nil
+			return h.send(io.MultiReader(strings.NewReader(text[:cut]), iotest.ErrReader(errors.New("reset")))), nil
 		default:
 			text = text[:cut]
 		}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
 	"golang.org/x/net/http/httpproxy"
@@ -174,21 +175,21 @@ func TestNetworkErrorsAreNotQuoted(t *testing.T) {
 	for name, base := range map[string]handler{
 		"round trip": func(*http.Request) (*http.Response, error) { return nil, reset },
 		"JSON": func(*http.Request) (*http.Response, error) {
-			return answerFrom(200, asJSON, errorReader{reset}), nil
+			return answerFrom(200, asJSON, iotest.ErrReader(reset)), nil
 		},
 		"stream": func(*http.Request) (*http.Response, error) {
-			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), errorReader{reset})), nil
+			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), iotest.ErrReader(reset))), nil
 		},
 		"stream before payload": func(*http.Request) (*http.Response, error) {
-			return answerFrom(200, asStream, errorReader{reset}), nil
+			return answerFrom(200, asStream, iotest.ErrReader(reset)), nil
 		},
 		"packed": func(*http.Request) (*http.Response, error) {
-			resp := answerFrom(200, asStream, errorReader{reset})
+			resp := answerFrom(200, asStream, iotest.ErrReader(reset))
 			resp.Header.Set("Content-Encoding", "br")
 			return resp, nil
 		},
 		"refusal": func(*http.Request) (*http.Response, error) {
-			return answerFrom(503, asJSON, errorReader{reset}), nil
+			return answerFrom(503, asJSON, iotest.ErrReader(reset)), nil
 		},
 	} {
 		for _, asErrors := range []bool{false, true} {

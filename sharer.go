@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/store"
@@ -380,7 +381,7 @@ func (s *sharer) answer() (resp *http.Response, err error, ok bool) {
 	}
 	resp = s.response()
 	if f.whole {
-		resp.Body = bodyOf(f.data, f.end)
+		resp.Body = exchange.InMemory(f.data, f.end)
 	} else {
 		resp.Body = s
 		s.watch()
@@ -469,7 +470,7 @@ func (s *sharer) recast() *http.Response {
 	if gives := c.form().given(e.Streamed); gives != e.Streamed {
 		recastHeader(resp.Header, gives)
 	}
-	resp.Body, resp.ContentLength, resp.TransferEncoding = bodyOf(body, io.EOF), int64(len(body)), nil
+	resp.Body, resp.ContentLength, resp.TransferEncoding = exchange.InMemory(body, io.EOF), int64(len(body)), nil
 	return resp
 }
 
@@ -633,14 +634,4 @@ func (s *sharer) restOfEvent() []byte {
 		}
 	}
 	return nil
-}
-
-// bodyOf is a body from memory that ends in end.
-func bodyOf(data []byte, end error) io.ReadCloser {
-	if end != io.EOF {
-		return failing(data, end)
-	}
-	b := &bytesBody{}
-	b.Reset(data)
-	return b
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
 )
@@ -39,6 +40,12 @@ type unjudgedBody struct {
 	err     error // it ended in
 	leave   func() bool
 }
+
+// Kind says that nobody can look into the body.
+func (b *unjudgedBody) Kind() exchange.Kind { return exchange.KindOpaque }
+
+// Observe tells nothing: nobody knows when such an answer is whole.
+func (b *unjudgedBody) Observe(exchange.Completion) {}
 
 func (b *unjudgedBody) Read(p []byte) (int, error) {
 	if b.err != nil {

@@ -1,0 +1,34 @@
+package exchange
+
+import (
+	"bytes"
+	"io"
+)
+
+// A Memory is a body that is in memory. Its Reset says what it reads.
+type Memory struct{ bytes.Reader }
+
+func (*Memory) Kind() Kind         { return KindMemory }
+func (*Memory) Observe(Completion) {}
+func (*Memory) Close() error       { return nil }
+
+// InMemory returns a body that reads data and ends in end.
+func InMemory(data []byte, end error) Body {
+	if end != io.EOF {
+		return &failing{io.MultiReader(bytes.NewReader(data), errorReader{end})}
+	}
+	m := &Memory{}
+	m.Reset(data)
+	return m
+}
+
+// A failing body is in memory and ends in an error.
+type failing struct{ io.Reader }
+
+func (*failing) Kind() Kind         { return KindMemory }
+func (*failing) Observe(Completion) {}
+func (*failing) Close() error       { return nil }
+
+type errorReader struct{ err error }
+
+func (r errorReader) Read([]byte) (int, error) { return 0, r.err }
