@@ -3,17 +3,15 @@ package breakwater
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"io"
 	"net/http"
-	"net/textproto"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -125,8 +123,8 @@ type call struct {
 	room            *room   // its body, whole; nil: it has none, or that is streamed
 	upload          *upload // its body, too large to be kept: sent once
 	start           time.Time
-	caller          atomic.Pointer[credential] // nil: nobody asked yet
-	sought          *sought                    // nil: nothing is kept of such calls
+	caller          atomic.Pointer[header.Credential] // nil: nobody asked yet
+	sought          *sought                           // nil: nothing is kept of such calls
 	conversationKey uint64
 
 	encoded   bool // the body has a coding: nobody can look into it
@@ -304,59 +302,12 @@ func (c *call) vacate() {
 	c.room = nil
 }
 
-// A credential stands for the caller's own, without being it.
-type credential [sha256.Size]byte
-
-// credentialHeaders are the headers that say who a caller is.
-var credentialHeaders = []string{"Authorization", "X-Api-Key", "Api-Key"}
-
-// identityHeaders are those and others by which some hosts and gateways tell
-// callers apart.
-var identityHeaders = append(slices.Clip(credentialHeaders), "X-Goog-Api-Key", "Ocp-Apim-Subscription-Key", "X-Auth-Token", "Cookie", "Proxy-Authorization")
-
-// isCredential reports whether a header says who a caller is, however it is
-// spelt: a header map may hold names that are not canonical.
-func isCredential(name string) bool {
-	return slices.ContainsFunc(credentialHeaders, func(c string) bool { return len(c) == len(name) && strings.EqualFold(c, name) })
-}
-
-// credential is who the call's caller is.
-func (c *call) credential() credential {
+// credential returns who the caller of c is.
+func (c *call) credential() header.Credential {
 	if known := c.caller.Load(); known != nil {
 		return *known
 	}
-	known := credentialOf(c.req)
+	known := header.CredentialOf(c.req)
 	c.caller.Store(&known)
 	return known
-}
-
-// credentialOf takes in all by which a host or gateway may tell callers apart:
-// the query and the URL's user, too.
-func credentialOf(req *http.Request) credential {
-	var sum [512]byte
-	text := sum[:0]
-	add := func(name string, values []string) {
-		for _, v := range values {
-			text = append(append(append(text, name...), 0), v...)
-			text = append(text, 0)
-		}
-	}
-	for _, name := range identityHeaders {
-		add(name, req.Header[name])
-	}
-	var odd []string // spellings
-	for name := range req.Header {
-		if canonical := textproto.CanonicalMIMEHeaderKey(name); canonical != name && slices.Contains(identityHeaders, canonical) {
-			odd = append(odd, name)
-		}
-	}
-	slices.Sort(odd)
-	for _, name := range odd {
-		add(strings.ToLower(name), req.Header[name])
-	}
-	if u := req.URL; u.RawQuery != "" || u.User != nil {
-		add("query", []string{u.RawQuery})
-		add("user", []string{u.User.String()})
-	}
-	return sha256.Sum256(text)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/budget"
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
@@ -148,7 +149,7 @@ func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
 		base:     base,
 		origin:   at,
 		row:      e.Host.row(),
-		keyed:    e.APIKey != "" || hasCredential(e.Header),
+		keyed:    e.APIKey != "" || header.HasCredential(e.Header),
 		mount:    e.Host.row().mountOf(base),
 		aliases:  aliasesOf(e.Models),
 		seed:     mix(uint64(crc32.ChecksumIEEE([]byte(e.Account + "\x00" + e.URL)))),
@@ -274,7 +275,7 @@ func (t *Transport) finished(c *call, resp *http.Response, err error) {
 	sent, class := c.log.sum()
 	e := Event{Kind: KindCall, Attempt: sent, Class: class, Elapsed: time.Since(c.start), Err: err}
 	if resp != nil {
-		e.Status, e.Endpoint = resp.StatusCode, first(resp.Header, headerEndpoint)
+		e.Status, e.Endpoint = resp.StatusCode, header.First(resp.Header, header.Endpoint)
 	}
 	t.emit(c, e)
 }

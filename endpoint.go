@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/breakwater-go/breakwater/internal/bounded"
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
@@ -130,15 +131,15 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	f.check(host != "" || !ok, "URL has no host: want an absolute http or https URL")
 	u = origin.InASCII(u) // what is dialed is what is compared
 	f.check(u.User == nil && onlyVersion(u) && u.Fragment == "", "URL has a user, a fragment, or a query other than api-version: give keys as APIKey or Header")
-	e.Header = canonical(e.Header)
-	f.check(e.APIKey == "" && !mayHaveKey(e.Header) || u.Scheme != "http" || origin.IsLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
+	e.Header = header.Canonical(e.Header)
+	f.check(e.APIKey == "" && !header.HasIdentity(e.Header) || u.Scheme != "http" || origin.IsLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
 	f.check(httpguts.ValidHeaderFieldValue(e.APIKey), "APIKey has a line break or control character in it")
 	f.check(e.APIKey == "" || strings.TrimSpace(e.APIKey) != "", "APIKey is blank")
-	for _, name := range credentialHeaders {
-		f.check(len(e.Header[name]) == 0 || holdsKey(e.Header[name]), "Header has %s, and no key in it", name)
+	for _, name := range header.Credentials {
+		f.check(len(e.Header[name]) == 0 || header.HoldsKey(e.Header[name]), "Header has %s, and no key in it", name)
 	}
-	f.check(!e.Keyless || e.APIKey == "" && !hasCredential(e.Header), "Keyless is set, and so is a key: want one of them")
-	if err := checkHeader(e.Header); err != nil {
+	f.check(!e.Keyless || e.APIKey == "" && !header.HasCredential(e.Header), "Keyless is set, and so is a key: want one of them")
+	if err := header.Check(e.Header); err != nil {
 		f.errs = append(f.errs, fmt.Errorf("%w, at %s", err, where))
 	}
 	if e.Name == "" {
@@ -296,41 +297,6 @@ func (e *upstream) closer(other *upstream, path string) bool {
 	return !under(path, other.base.Path) || len(e.base.Path) > len(other.base.Path)
 }
 
-// canonical copies a header with its names as net/http has them.
-func canonical(h http.Header) http.Header {
-	c := make(http.Header, len(h))
-	for name, values := range h {
-		for _, v := range values {
-			c.Add(name, v)
-		}
-	}
-	return c
-}
-
-// holdsKey reports whether a header's values hold a key, and not just the scheme
-// before one that is missing.
-func holdsKey(values []string) bool {
-	for _, v := range values {
-		switch strings.ToLower(strings.TrimSpace(v)) {
-		case "", "bearer", "basic":
-		default:
-			return true
-		}
-	}
-	return false
-}
-
-// hasCredential reports whether a header has a key in the place of the caller's.
-func hasCredential(h http.Header) bool { return hasAny(h, credentialHeaders) }
-
-// mayHaveKey reports whether a header has a key, in the place of the caller's or
-// beside it.
-func mayHaveKey(h http.Header) bool { return hasAny(h, identityHeaders) }
-
-func hasAny(h http.Header, names []string) bool {
-	return slices.ContainsFunc(names, func(name string) bool { return len(h[name]) > 0 })
-}
-
 func under(path, root string) bool {
 	rest, ok := strings.CutPrefix(path, root)
 	return ok && (rest == "" || rest[0] == '/')
@@ -364,11 +330,7 @@ func (e *upstream) urlFor(c *call) *url.URL {
 func (e *upstream) authorize(req *http.Request, op operation) {
 	if e.keyed {
 		anthropic := op == opMessages || req.Header["X-Api-Key"] != nil
-		for name := range req.Header {
-			if isCredential(name) {
-				delete(req.Header, name)
-			}
-		}
+		header.RemoveCredentials(req.Header)
 		switch {
 		case e.APIKey == "": // it is in Header
 		case e.row.keyHeader != "":

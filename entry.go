@@ -15,6 +15,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/recast"
 	"github.com/breakwater-go/breakwater/internal/store"
@@ -35,7 +36,7 @@ type entry struct {
 // notKept are the headers of an answer that speak of its way, in lower case.
 var notKept = []string{
 	"date", "content-length", "connection", "keep-alive", "proxy-connection", "transfer-encoding", "trailer", "age", "cache-status", "openai-processing-ms",
-	strings.ToLower(headerAttempts),
+	strings.ToLower(header.Attempts),
 }
 
 // ofTheFirst are parts of the names of headers that speak of its first caller:
@@ -61,7 +62,7 @@ func keptHeader(h http.Header, shared bool) http.Header {
 		if slices.Contains(notKept, lower) || slices.Contains(own, lower) || slices.ContainsFunc(ofTheFirst, isPart) {
 			continue
 		}
-		if canonical := textproto.CanonicalMIMEHeaderKey(name); !shared || passes(canonical) || canonical == headerEndpoint {
+		if !shared || header.IsSafelisted(name) || textproto.CanonicalMIMEHeaderKey(name) == header.Endpoint {
 			kept[name] = slices.Clone(values)
 		}
 	}

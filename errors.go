@@ -13,6 +13,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
@@ -90,7 +91,7 @@ func (e *Error) Temporary() bool { return e.Timeout() }
 // ErrorOf returns the *Error behind an answer that breakwater wrote itself, be
 // it an empty 502 where a 200 brought nothing; else nil.
 func ErrorOf(resp *http.Response) error {
-	if resp == nil || resp.Request == nil || resp.Header.Get(headerError) == "" {
+	if resp == nil || resp.Request == nil || resp.Header.Get(header.Error) == "" {
 		return nil
 	}
 	c := callOf(resp.Request.Context())
@@ -116,16 +117,6 @@ func (c *call) failed() *Error {
 	return c.failure
 }
 
-const (
-	headerEndpoint = "Breakwater-Endpoint"
-	headerAttempts = "Breakwater-Attempts"
-	// headerError tells the class of an answer of our own; a local limit is
-	// rate_limited there, as its status 429 is.
-	headerError = "Breakwater-Error"
-	// headerRetry tells the SDKs of OpenAI and Anthropic whether to try again.
-	headerRetry = "X-Should-Retry"
-)
-
 // ownAnswer is the response breakwater writes where no host gave one: the
 // OpenAI error shape, which every SDK surfaces with status and message, or
 // Anthropic's on its own wire.
@@ -145,8 +136,8 @@ func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.
 	body = fmt.Appendf(body, `,"type":%q,"param":null,"code":%q}}`, kind, code)
 	resp := c.response(status, body)
 	resp.Header.Set("Content-Type", "application/json")
-	resp.Header.Set(headerError, code)
-	resp.Header.Set(headerRetry, "false")
+	resp.Header.Set(header.Error, code)
+	resp.Header.Set(header.ShouldRetry, "false")
 	if wait > 0 {
 		resp.Header.Set("Retry-After", seconds(wait))
 	}
@@ -192,8 +183,8 @@ func (c *call) pausedAnswer(p pause, wait time.Duration) *http.Response {
 	if p.refusal.contentType != "" {
 		resp.Header.Set("Content-Type", p.refusal.contentType)
 	}
-	resp.Header.Set(headerError, string(ClassPaused))
-	resp.Header.Set(headerRetry, "false")
+	resp.Header.Set(header.Error, string(ClassPaused))
+	resp.Header.Set(header.ShouldRetry, "false")
 	resp.Header.Set("Retry-After", seconds(wait))
 	return resp
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
@@ -265,8 +266,8 @@ func (r *failoverRun) sign(e *upstream, resp *http.Response) {
 	if resp.Header == nil {
 		resp.Header = make(http.Header, 2)
 	}
-	resp.Header[headerEndpoint] = values[:1:1]
-	resp.Header[headerAttempts] = values[1:]
+	resp.Header[header.Endpoint] = values[:1:1]
+	resp.Header[header.Attempts] = values[1:]
 }
 
 // report tells of a failed attempt, now that it is known what follows.
@@ -308,10 +309,10 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 		}
 		if r.shownFailure.empty {
 			c.fails(&Error{Attempts: c.log.list()})
-			resp.Header.Set(headerError, string(r.shownFailure.class))
+			resp.Header.Set(header.Error, string(r.shownFailure.class))
 		}
 		if retriedBySDKs(resp.StatusCode) {
-			resp.Header.Set(headerRetry, "false")
+			resp.Header.Set(header.ShouldRetry, "false")
 		}
 		r.sign(r.shownFailure.endpoint, resp)
 		return resp, nil

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
@@ -431,7 +432,7 @@ func (f *flight) land(resp *http.Response, err error) {
 		f.body = resp.Body
 		f.mu.Unlock()
 		f.record.begin(f.call, resp)
-		f.streams = mediaType(resp.Header) == "text/event-stream" // as it says, where nobody looked
+		f.streams = header.MediaType(resp.Header) == "text/event-stream" // as it says, where nobody looked
 		if f.reach = f.record.goes(); f.reach == nowhereElse {
 			f.cache.forget(f)
 		}

@@ -4,18 +4,14 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"net/textproto"
-	"strings"
+
+	"github.com/breakwater-go/breakwater/internal/header"
 )
 
-// This file is about what a server may tell a caller who addressed another
-// one. http.Client, SDKs and browsers act on many headers, and would act on the
-// origin that was addressed: they would follow a Location with the caller's own
-// headers, or keep a cookie for that origin.
-
-// dropForeign takes out of a response of another origin than the caller's its
-// trailers and what does not pass. A transport adds trailers to its own response
-// at the body's end; so what is returned for a body still to be read is a copy.
+// dropForeign removes what a server may not tell a caller who addressed another
+// origin: the trailers, and all headers that are not safelisted. A transport adds
+// trailers to its own response at the end of the body, so for a body that is
+// still to be read (read is false) it returns a copy of the response.
 func (a *attempt) dropForeign(resp *http.Response, read bool) *http.Response {
 	if a.call.goesTo(a.endpoint) {
 		return resp
@@ -24,29 +20,9 @@ func (a *attempt) dropForeign(resp *http.Response, read bool) *http.Response {
 		own := *resp
 		resp = &own
 	}
-	for name := range resp.Header {
-		if !passes(textproto.CanonicalMIMEHeaderKey(name)) {
-			delete(resp.Header, name)
-		}
-	}
+	header.RemoveForeign(resp.Header)
 	resp.Trailer = nil
 	return resp
-}
-
-// passes reports whether a response header passes from another origin: what
-// describes the body, when it was made, how long to wait, and by what id to ask
-// the host about it. All others stay out, those that nobody has thought of
-// included. What is left of a limit is left of another account than the
-// caller's.
-func passes(name string) bool {
-	switch name {
-	case "Content-Type", "Content-Length", "Content-Encoding", "Content-Language",
-		"Cache-Control", "Date", "Expires", "Pragma",
-		"Retry-After", "Retry-After-Ms",
-		"Cf-Ray", "Openai-Processing-Ms", "X-Tt-Logid":
-		return true
-	}
-	return strings.HasSuffix(name, "Request-Id") || strings.HasSuffix(name, "Requestid") || strings.HasSuffix(name, "Trace-Id")
 }
 
 // redirected decides whose a redirect is to follow. What the endpoint says that
@@ -61,7 +37,7 @@ func (a *attempt) redirected(t *trouble) {
 		return
 	}
 	t.blameless = true
-	if location := first(t.resp.Header, "Location"); location != "" {
+	if location := header.First(t.resp.Header, "Location"); location != "" {
 		asked := a.endpoint.urlFor(a.call)
 		u, err := asked.Parse(location)
 		t.asCame = err == nil && a.endpoint.origin.Has(u) && u.String() != asked.String()

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
@@ -64,28 +65,17 @@ func (a *attempt) reshaped() bool {
 
 var errNoResponse = errors.New("breakwater: the base returned neither response nor error")
 
-// neededHeaders are all that goes to another origin than the caller meant.
-var neededHeaders = []string{"Accept", "Content-Type", "User-Agent", "Anthropic-Version", "Anthropic-Beta"}
-
 // shape makes req, so far a copy of the caller's request, this endpoint's: its
 // URL, key and model name.
 func (a *attempt) shape(req *http.Request) error {
 	c, e := a.call, a.endpoint
 	req.URL = e.urlFor(c)
 	if c.goesTo(e) {
-		req.Header = make(http.Header, len(c.req.Header)+2)
-		for name, v := range c.req.Header {
-			req.Header[name] = v[:len(v):len(v)]
-		}
+		req.Header = header.ShallowCopy(c.req.Header, 2)
 	} else {
 		req.Host = ""
 		req.Trailer = nil
-		req.Header = make(http.Header, len(neededHeaders)+2)
-		for _, name := range neededHeaders {
-			if v := c.req.Header[name]; v != nil {
-				req.Header[name] = v[:len(v):len(v)]
-			}
-		}
+		req.Header = header.ForAnotherOrigin(c.req.Header, 2)
 	}
 	// The base asks for gzip by itself and undoes it: what it did not ask for
 	// it would hand on packed, and nobody could judge it.
@@ -134,7 +124,7 @@ func carriesKey(req *http.Request) bool {
 		return true
 	}
 	for name, values := range req.Header {
-		if isCredential(name) && holdsKey(values) {
+		if header.IsCredential(name) && header.HoldsKey(values) {
 			return true
 		}
 	}

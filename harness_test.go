@@ -20,11 +20,20 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/test/leaktest"
 )
 
 // TestMain fails the run if goroutines are left behind by it.
 func TestMain(m *testing.M) { leaktest.Main(m) }
+
+// The headers that breakwater adds to a response.
+const (
+	headerEndpoint = header.Endpoint
+	headerAttempts = header.Attempts
+	headerError    = header.Error
+	headerRetry    = header.ShouldRetry
+)
 
 // inFull reports whether campaigns are played, and bounds looked for, in full.
 // The race detector makes them ten times as long, and what it is there for

@@ -9,10 +9,10 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
 	"github.com/breakwater-go/breakwater/internal/sse"
@@ -31,21 +31,15 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	if len(a.endpoint.row.limits) > 0 {
 		a.heedLimits(resp.Header)
 	}
-	kind := mediaType(resp.Header)
+	kind := header.MediaType(resp.Header)
 	switch {
-	case isPacked(first(resp.Header, "Content-Encoding")):
+	case header.IsEncoded(resp.Header):
 		return a.unjudged(a.dropForeign(resp, false), nil, false)
 	case kind == "text/event-stream",
 		a.call.look.stream && kind != "application/json" && kind != "text/html":
 		return a.judgeStream(a.dropForeign(resp, false))
 	}
 	return a.judgeJSON(resp)
-}
-
-// mediaType is the type that a header says its body is of.
-func mediaType(h http.Header) string {
-	kind, _, _ := strings.Cut(first(h, "Content-Type"), ";")
-	return strings.ToLower(strings.TrimSpace(kind))
 }
 
 // broken says what an error of the base, or of a body before commit, means.
@@ -83,21 +77,6 @@ func (a *attempt) heedLimits(h http.Header) {
 	keys := a.call.pauseKeys(a.endpoint, a.model)
 	t.pauses.ask(keys.of(outcome.ScopeLimit), time.Now(), wait, nil)
 	t.emit(a.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: ClassRateLimited, Wait: wait})
-}
-
-// isPacked reports whether a body has a coding that hides what it says. The
-// base has undone what it asked for; what is no known coding hides nothing.
-func isPacked(codings string) bool {
-	if codings == "" {
-		return false
-	}
-	for coding := range strings.SplitSeq(codings, ",") {
-		switch strings.ToLower(strings.TrimSpace(coding)) {
-		case "gzip", "x-gzip", "br", "zstd", "deflate", "compress", "x-compress", "dcb", "dcz":
-			return true
-		}
-	}
-	return false
 }
 
 const (
@@ -373,7 +352,7 @@ func (t *trouble) refusal() *refusal {
 	if t.resp == nil {
 		return nil
 	}
-	contentType := first(t.resp.Header, "Content-Type")
+	contentType := header.First(t.resp.Header, "Content-Type")
 	if len(t.body)+len(contentType) > maxKeptRefusal {
 		return nil
 	}
@@ -389,18 +368,9 @@ func setBody(resp *http.Response, body io.ReadCloser, length int) {
 	resp.Body = body
 	resp.ContentLength = int64(length)
 	resp.TransferEncoding = nil
-	if first(resp.Header, "Content-Length") != "" {
+	if header.First(resp.Header, "Content-Length") != "" {
 		resp.Header.Set("Content-Length", strconv.Itoa(length))
 	}
-}
-
-// first is the first value of a header by its canonical name, as Header.Get
-// returns it for any spelling.
-func first(h http.Header, name string) string {
-	if values := h[name]; len(values) > 0 {
-		return values[0]
-	}
-	return ""
 }
 
 // lengthUnknown takes back what a response says of its length.

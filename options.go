@@ -11,6 +11,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
@@ -102,7 +103,7 @@ func (c *config) keysMissing() (errs []error) {
 			u, _ := url.Parse(e.URL)
 			at, _ := origin.Of(u)
 			first := i == 0 && j == 0
-			if !first && !asked[at] && !e.Keyless && e.Rewrite == nil && e.APIKey == "" && !mayHaveKey(e.Header) {
+			if !first && !asked[at] && !e.Keyless && e.Rewrite == nil && e.APIKey == "" && !header.HasIdentity(e.Header) {
 				errs = append(errs, fmt.Errorf("breakwater: %s: endpoint %q has no APIKey, and nobody else's key may go there: set APIKey or Header, or Keyless for a host that wants none", option, e.Name))
 			}
 			if i == 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/bounded"
+	"github.com/breakwater-go/breakwater/internal/header"
 )
 
 // pauses keeps who rests until when. A pause is never shortened: a later
@@ -28,7 +29,7 @@ type pauseKey struct {
 	account    string
 	model      string
 	op         operation
-	credential credential
+	credential header.Credential
 }
 
 type pause struct {

@@ -3,9 +3,10 @@ package breakwater
 import (
 	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/header"
 )
 
 // longestPause bounds what a server may ask for: an absurd Retry-After must
@@ -17,11 +18,11 @@ const longestPause = 10 * time.Minute
 // Numbers of a server are hostile: what is no such time is none, and what is
 // above longestPause is longestPause.
 func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
-	if ms, ok := hostileNumber(h.Get("Retry-After-Ms")); ok {
+	if ms, ok := header.Number(h.Get("Retry-After-Ms")); ok {
 		return boundedPause(ms, time.Millisecond), true
 	}
 	value := strings.TrimSpace(h.Get("Retry-After"))
-	if s, ok := hostileNumber(value); ok {
+	if s, ok := header.Number(value); ok {
 		return boundedPause(s, time.Second), true
 	}
 	if at, err := http.ParseTime(value); err == nil {
@@ -63,26 +64,17 @@ const longestSpent = time.Minute
 
 // left reports whether the headers say that something is left.
 func (l limitHeaders) left(h http.Header) bool {
-	n, ok := hostileNumber(h.Get(l.remaining))
+	n, ok := header.Number(h.Get(l.remaining))
 	return ok && n >= 1
 }
 
 // resetAfter reads when a limit is whole again.
 func resetAfter(value string) (time.Duration, bool) {
-	if s, ok := hostileNumber(value); ok {
+	if s, ok := header.Number(value); ok {
 		return boundedPause(s, time.Second), true
 	}
 	d, err := time.ParseDuration(value)
 	return min(max(d, 0), longestPause), err == nil
-}
-
-// hostileNumber reads a non-negative number, decimals allowed.
-func hostileNumber(s string) (float64, bool) {
-	n, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
-	if err != nil || !(n >= 0) {
-		return 0, false
-	}
-	return n, true
 }
 
 func boundedPause(n float64, unit time.Duration) time.Duration {

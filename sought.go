@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -103,7 +104,7 @@ func (c *call) about(text []byte) []byte {
 	var room [16]string
 	names := room[:0]
 	for name := range c.req.Header {
-		if !isIndifferent(name) && !isCredential(name) {
+		if !isIndifferent(name) && !header.IsCredential(name) {
 			names = append(names, name)
 		}
 	}

@@ -3,6 +3,7 @@ package breakwater
 import (
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
@@ -92,7 +93,7 @@ type pauseKeys [4]pauseKey
 func (k *pauseKeys) of(s outcome.Scope) pauseKey { return k[s-1] }
 
 func (c *call) pauseKeys(e *upstream, model string) pauseKeys {
-	var asker credential // what a host says to one credential concerns no other
+	var asker header.Credential // what a host says to one credential concerns no other
 	if !e.keyed {
 		asker = c.credential()
 	}

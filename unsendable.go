@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
@@ -16,7 +17,7 @@ import (
 // caller's to mend, and no host's failure. Where it depends on the protocol
 // whether a request can be sent, err has to say so, too.
 func unsendable(req *http.Request, err error) error {
-	if own := errors.Join(checkHeader(req.Header), checkTrailer(req.Trailer)); own != nil {
+	if own := errors.Join(header.Check(req.Header), header.CheckTrailer(req.Trailer)); own != nil {
 		return own
 	}
 	text := err.Error()
@@ -45,33 +46,6 @@ func unsendable(req *http.Request, err error) error {
 func validHost(host string) bool {
 	host, err := httpguts.PunycodeHostPort(host)
 	return err == nil && httpguts.ValidHostHeader(host)
-}
-
-// checkHeader reports what keeps any transport from sending a header: a name
-// with a blank in it, or a key read from a file with its line break.
-func checkHeader(h http.Header) error {
-	for name, values := range h {
-		if !httpguts.ValidHeaderFieldName(name) {
-			good := strings.IndexFunc(name, func(r rune) bool { return !httpguts.IsTokenRune(r) })
-			return fmt.Errorf("breakwater: the header name that begins with %q has a character in it that no name may have (RFC 9110, section 5.1)", name[:max(good, 0)])
-		}
-		for _, v := range values {
-			if !httpguts.ValidHeaderFieldValue(v) {
-				return fmt.Errorf("breakwater: the value of header %q has a line break or control character in it", name)
-			}
-		}
-	}
-	return nil
-}
-
-// checkTrailer is checkHeader for trailers, which have fewer names.
-func checkTrailer(h http.Header) error {
-	for name := range h {
-		if httpguts.ValidHeaderFieldName(name) && !httpguts.ValidTrailerHeader(name) {
-			return fmt.Errorf("breakwater: %q cannot be a trailer (RFC 9110, section 6.5.1)", name)
-		}
-	}
-	return checkHeader(h)
 }
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7F }

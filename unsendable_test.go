@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+
+	"github.com/breakwater-go/breakwater/internal/header"
 )
 
 // What no transport can send is the caller's error, told once: no try more, no
@@ -160,7 +162,7 @@ func TestUnsendable_ByRewrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newHosts(gives(200, asJSON, goodJSON))
 		base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-			if err := checkHeader(req.Header); err != nil { // as net/http
+			if err := header.Check(req.Header); err != nil { // as net/http
 				return nil, fmt.Errorf("net/http: invalid header field value for %q", "Authorization")
 			}
 			return server.RoundTrip(req)
@@ -182,7 +184,7 @@ func TestUnsendable_Keys(t *testing.T) {
 		rt, err := New(WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: key}), WithBackup(at("b")...), WithBase(&http.Transport{}))
 		if err == nil {
 			t.Errorf("New takes the key %q", key)
-			if err := checkHeader(http.Header{"Authorization": {"Bearer " + key}}); err != nil {
+			if err := header.Check(http.Header{"Authorization": {"Bearer " + key}}); err != nil {
 				t.Log("and every call will end in:", err)
 			}
 			rt.Close()

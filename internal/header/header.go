@@ -1,0 +1,87 @@
+// Package header knows the HTTP headers that breakwater reads and writes: who a
+// caller is by them, what may cross from one origin to another, what they say of
+// a body, and what no transport can send. It keeps no state and trusts no value.
+// Every layer may ask it.
+//
+// Names are compared in their canonical form unless a function says otherwise:
+// that is how net/http has them.
+package header
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// What breakwater adds to a response.
+const (
+	Endpoint = "Breakwater-Endpoint" // who answered
+	Attempts = "Breakwater-Attempts" // after how many attempts
+	// Error is the class of an answer of our own. A local limit is rate_limited
+	// there, as its status 429 is.
+	Error = "Breakwater-Error"
+	// ShouldRetry tells the SDKs of OpenAI and Anthropic whether to try again.
+	ShouldRetry = "X-Should-Retry"
+)
+
+// First returns the first value of a header, by its canonical name. It is
+// Header.Get without the search for the canonical form.
+func First(h http.Header, name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// Canonical returns a copy of h with its names in canonical form.
+func Canonical(h http.Header) http.Header {
+	c := make(http.Header, len(h))
+	for name, values := range h {
+		for _, v := range values {
+			c.Add(name, v)
+		}
+	}
+	return c
+}
+
+// ShallowCopy returns a copy of h with room for some more headers. It shares the
+// values, which must not be changed; appending to them copies them.
+func ShallowCopy(h http.Header, more int) http.Header {
+	c := make(http.Header, len(h)+more)
+	for name, v := range h {
+		c[name] = v[:len(v):len(v)]
+	}
+	return c
+}
+
+// MediaType returns the type of a body, in lower case and without parameters.
+func MediaType(h http.Header) string {
+	kind, _, _ := strings.Cut(First(h, "Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(kind))
+}
+
+// IsEncoded reports whether a body has a coding that hides what it says, such as
+// gzip. A coding that is not known hides nothing: hosts write "utf-8" there.
+func IsEncoded(h http.Header) bool {
+	codings := First(h, "Content-Encoding")
+	if codings == "" {
+		return false
+	}
+	for coding := range strings.SplitSeq(codings, ",") {
+		switch strings.ToLower(strings.TrimSpace(coding)) {
+		case "gzip", "x-gzip", "br", "zstd", "deflate", "compress", "x-compress", "dcb", "dcz":
+			return true
+		}
+	}
+	return false
+}
+
+// Number reads a non-negative number, decimals allowed. Servers write anything
+// into headers: what is no such number is none, but it may be infinite.
+func Number(s string) (float64, bool) {
+	n, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
+	if err != nil || !(n >= 0) {
+		return 0, false
+	}
+	return n, true
+}
