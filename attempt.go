@@ -81,7 +81,7 @@ func (a *attempt) begunToSend() {
 	defer a.mu.Unlock()
 	if a.sent.CompareAndSwap(false, true) && !a.over {
 		a.counted = true
-		a.endpoint.load.sent.Add(1)
+		a.endpoint.Load.Send()
 	}
 }
 

@@ -2,13 +2,9 @@ package breakwater
 
 import (
 	"hash/crc32"
-	"math"
 	"math/bits"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/tidwall/gjson"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
@@ -52,203 +48,35 @@ func (p BalancePolicy) resolve() (BalancePolicy, error) {
 	return p, f.err()
 }
 
-const (
-	// memory is how long a time to the first payload counts: after that much
-	// time, a third of it is left. A slow endpoint is tried again by and by.
-	memory = 10 * time.Second
-	// quickWait is the time to the first payload below which endpoints are equally quick.
-	quickWait = 0.1
-	// failedWait is what the first failure counts as; further ones double it.
-	failedWait = time.Second
-	// muchSlower is from when on a cached prefix is not worth the wait.
-	muchSlower = 4
-	// clearlyBetter is what one endpoint must be for the turn to pass to it.
-	clearlyBetter = 0.75
-)
-
-// An candidate is an endpoint that could take the call, by the model's name there.
+// A candidate is an endpoint that could take the call, by the model's name there.
 type candidate struct {
 	endpoint *upstream
 	model    string
 }
 
-// choose returns which of a tier's options gets the call; they are in turn.
-func (t *Transport) choose(c *call, options []candidate, now time.Time) candidate {
-	if len(options) == 1 {
-		return options[0]
+// choose returns which of a tier's candidates gets the call. They are in turn.
+func (r *failoverRun) choose(candidates []candidate, now time.Time) candidate {
+	if len(candidates) == 1 {
+		return candidates[0]
 	}
-	if o, ok := t.conversations.choose(c, options, now); ok {
-		return o
+	targets := r.targets[:0]
+	for _, c := range candidates {
+		targets = append(targets, &c.endpoint.Target)
 	}
-	first, other := options[0], options[1+t.config.random(len(options)-1)]
-	if other.endpoint.load.cost(now) < clearlyBetter*first.endpoint.load.cost(now) {
-		return other
-	}
-	return first
+	return candidates[r.t.balance.Pick(now, r.call.conversation(), targets)]
 }
 
-// A load is how an endpoint does: attempts that are open, to the end of their
-// bodies, and the time to the first payload.
-type load struct {
-	open   atomic.Int64
-	sent   atomic.Int64 // of those, whose request the base has begun to send
-	used   atomic.Int64 // see bounded.Map; where no endpoints are given
-	served atomic.Bool  // an answer, ever
-
-	mu   sync.Mutex // guards what follows
-	wait float64    // to the first payload, in seconds: at its peaks at once, down from them over memory
-	at   time.Time  // of the latest sample
-}
-
-// cost is what one more attempt would cost, relative to other endpoints'.
-func (l *load) cost(now time.Time) float64 {
-	return float64(l.open.Load()+1) * max(l.waitAt(now), quickWait)
-}
-
-func (l *load) waitAt(now time.Time) float64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.wait * fading(now.Sub(l.at))
-}
-
-// fading is what is left of a sample after d.
-func fading(d time.Duration) float64 {
-	if d <= 0 {
-		return 1
-	}
-	return math.Exp(-float64(d) / float64(memory))
-}
-
-// sample takes in the time one attempt took to its first payload.
-func (l *load) sample(d time.Duration, now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	left := fading(now.Sub(l.at))
-	l.wait = max(d.Seconds(), l.wait*left+d.Seconds()*(1-left))
-	l.at = now
-}
-
-// failed takes in an attempt that brought nothing: to fail fast is not to be fast.
-func (l *load) failed(d time.Duration, now time.Time) {
-	l.sample(max(d, failedWait, ofSeconds(2*l.waitAt(now))), now)
-}
-
-// finish implements ender.
-func (l *load) finish(a *attempt, class Class) {
-	l.open.Add(-1)
-	if a.counted {
-		l.sent.Add(-1)
-	}
+// finish tells the endpoint's load, and the conversation, how an attempt ended.
+func (e *upstream) finish(a *attempt, class Class) {
+	e.Load.End(a.counted)
 	switch {
 	case class == ClassOK:
-		l.served.Store(true)
-		a.call.t.conversations.note(a)
+		e.answered.Store(true)
+		a.call.t.affinity.Remember(time.Now(), a.call.conversation(), &e.Target, a.used.PromptTokens, a.used.CachedTokens)
 	case a.outcome(class) == outcome.Failure:
 		now := time.Now()
-		l.failed(now.Sub(a.start), now)
+		e.Load.Fail(now.Sub(a.start), now)
 	}
-}
-
-// conversations remember where those of late were served. Nil: none are
-// kept together.
-type conversations struct {
-	policy BalancePolicy
-
-	mu     sync.Mutex // guards what follows
-	served *simplelru.LRU[uint64, *upstream]
-}
-
-// maxConversations bounds the conversations remembered; one that is forgotten goes
-// where its hash says, as a new one does.
-const maxConversations = 4096
-
-func newConversations(p BalancePolicy) *conversations {
-	if p.Affinity == 0 {
-		return nil
-	}
-	served, _ := simplelru.NewLRU[uint64, *upstream](maxConversations, nil) // fails on sizes below 1 only
-	return &conversations{policy: p, served: served}
-}
-
-// choose returns the option that has the call's prefix in its cache, or, for a
-// new conversation, the one that is to have it. False: there is no prefix to
-// speak of, or it is not worth it.
-func (ps *conversations) choose(c *call, options []candidate, now time.Time) (candidate, bool) {
-	if ps == nil || c.conversation() == 0 {
-		return candidate{}, false
-	}
-	key := c.conversation()
-	ps.mu.Lock()
-	last, _ := ps.served.Get(key)
-	ps.mu.Unlock()
-	var open int64
-	best := math.Inf(1)
-	for _, o := range options {
-		open += o.endpoint.load.open.Load()
-		best = min(best, o.endpoint.load.cost(now))
-	}
-	bound := math.Ceil(ps.policy.Overload * float64(open+1) / float64(len(options)))
-	var chosen candidate
-	var rank uint64
-	for _, o := range options {
-		e := o.endpoint
-		switch {
-		case float64(e.load.open.Load()) >= bound, e.hits.useless(now), e.load.cost(now) > muchSlower*best:
-			continue
-		case e == last:
-			return o, true
-		}
-		if r := mix(key ^ e.seed); chosen.endpoint == nil || r > rank {
-			chosen, rank = o, r
-		}
-	}
-	return chosen, chosen.endpoint != nil
-}
-
-// note remembers where a conversation was served, and what it had there in the
-// host's cache.
-func (ps *conversations) note(a *attempt) {
-	key := a.call.conversation()
-	if ps == nil || key == 0 {
-		return
-	}
-	ps.mu.Lock()
-	last, known := ps.served.Get(key)
-	ps.served.Add(key, a.endpoint)
-	ps.mu.Unlock()
-	if known && last == a.endpoint && a.used.PromptTokens >= cacheableTokens {
-		a.endpoint.hits.add(a.used.CachedTokens > 0)
-	}
-}
-
-// A hitCount watches whether a host caches prefixes at all.
-type hitCount struct {
-	mu     sync.Mutex // guards what follows
-	misses int        // in a row
-	until  time.Time  // how long that is believed
-}
-
-const (
-	cacheableTokens = 1024 // shorter prompts prove nothing: hosts cache in units of that order
-	uselessMisses   = 10
-	uselessFor      = 10 * time.Minute
-)
-
-func (h *hitCount) add(hit bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.misses++; hit {
-		h.misses = 0
-	}
-	if h.misses >= uselessMisses {
-		h.misses, h.until = 0, time.Now().Add(uselessFor)
-	}
-}
-
-func (h *hitCount) useless(now time.Time) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return now.Before(h.until)
 }
 
 // conversation stands for the one the call belongs to; 0: none, or too

@@ -162,7 +162,7 @@ func TestAffinityHasItsLimits(t *testing.T) {
 			base := newHosts(gives(200, asJSON, uncachedJSON))
 			rt := over(t, base, WithEndpoints(at("a", "b")...))
 			at := home(t, rt)
-			for turns := range uselessMisses + 1 {
+			for turns := range 11 {
 				asks(t.Context(), rt, conversation("x", turns))
 			}
 			where := make(map[string]int)

@@ -381,9 +381,9 @@ func layersAlone(b testing.TB) func() {
 		if e.limits.of(s.model).acquire(c, &held, 1000) != nil || !e.circuits.of(s.model).allow(&a.pass, time.Now(), false) {
 			b.Fatal("refused")
 		}
-		e.load.open.Add(1)
+		e.Load.Begin()
 		a.pass.finish(a, ClassOK)
 		held.finish(a, ClassOK)
-		e.load.finish(a, ClassOK)
+		e.finish(a, ClassOK)
 	}
 }

@@ -3,7 +3,6 @@ package breakwater
 import (
 	"context"
 	"fmt"
-	"hash/crc32"
 	"net"
 	"net/http"
 	"net/url"
@@ -12,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/balance"
 	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/header"
@@ -32,14 +32,15 @@ type Transport struct {
 	calls http.RoundTripper // cache, failover
 	below http.RoundTripper // the user's attempt middleware, then the base
 
-	cache         *cache // nil: none
-	budget        *budget.Budget
-	names         names
-	pauses        *pauses
-	limiters      *limiters
-	limitedBase   bool           // the base may keep an attempt waiting for a connection
-	conversations *conversations // nil: conversations are not kept together
-	counts        counts
+	cache       *cache // nil: none
+	budget      *budget.Budget
+	names       names
+	pauses      *pauses
+	limiters    *limiters
+	limitedBase bool // the base may keep an attempt waiting for a connection
+	balance     balance.Strategy
+	affinity    *balance.Affinity // nil: conversations are not kept together
+	counts      counts
 
 	background background
 }
@@ -59,13 +60,17 @@ func New(opts ...Option) (*Transport, error) {
 		c.base = newBase()
 	}
 	t := &Transport{
-		config:        c,
-		budget:        c.retry.newBudget(),
-		pauses:        newPauses(),
-		origins:       origins{bounded.Map[origin.Origin, *upstream]{Max: maxOrigins, WorthOf: (*upstream).worth}},
-		names:         names{bounded.Map[string, string]{Max: maxNames}},
-		limiters:      &limiters{Max: maxLimiters, WorthOf: (*limiter).worth},
-		conversations: newConversations(c.balance),
+		config:   c,
+		budget:   c.retry.newBudget(),
+		pauses:   newPauses(),
+		origins:  origins{bounded.Map[origin.Origin, *upstream]{Max: maxOrigins, WorthOf: (*upstream).worth}},
+		names:    names{bounded.Map[string, string]{Max: maxNames}},
+		limiters: &limiters{Max: maxLimiters, WorthOf: (*limiter).worth},
+		balance:  balance.TwoChoices{Random: c.random},
+	}
+	if c.balance.Affinity > 0 {
+		t.affinity = balance.NewAffinity(c.balance.Overload, t.balance)
+		t.balance = t.affinity
 	}
 	t.limitedBase = limitsConnections(c.base)
 	t.below = c.base
@@ -145,6 +150,7 @@ func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
 	at, _ := origin.Of(base)
 	return &upstream{
 		Endpoint: e,
+		Target:   balance.Target{Seed: balance.SeedOf(e.Account + "\x00" + e.URL)},
 		tier:     tier,
 		base:     base,
 		origin:   at,
@@ -152,7 +158,6 @@ func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
 		keyed:    e.APIKey != "" || header.HasCredential(e.Header),
 		mount:    e.Host.row().mountOf(base),
 		aliases:  aliasesOf(e.Models),
-		seed:     mix(uint64(crc32.ChecksumIEEE([]byte(e.Account + "\x00" + e.URL)))),
 		circuits: newCircuits(t, e.Name),
 		limits:   &limits{policies: e.Limits, rest: t.config.rate, account: e.Account, all: t.limiters},
 		pipeline: Chain(t.below, limit, breaker, gate),
@@ -355,7 +360,7 @@ func (o *origins) of(t *Transport, at origin.Origin) *upstream {
 		base := at.URL()
 		name := base.String()
 		e := t.newEndpoint(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.Host)}, base, 0)
-		o.all.Touch(&e.load.used)
+		o.all.Touch(&e.used)
 		return e
 	})
 }

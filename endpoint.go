@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/breakwater-go/breakwater/internal/balance"
 	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/origin"
@@ -185,6 +186,7 @@ func onlyVersion(u *url.URL) bool {
 // An upstream is an Endpoint at work.
 type upstream struct {
 	Endpoint
+	balance.Target
 	tier     int
 	base     *url.URL
 	origin   origin.Origin
@@ -194,11 +196,10 @@ type upstream struct {
 	aliases  map[string][]string // the names that Models maps to one, those not retired first
 	circuits *circuits
 	limits   *limits
-	load     load
-	hits     hitCount
+	answered atomic.Bool       // a call, ever
+	used     atomic.Int64      // see bounded.Map; where no endpoints are given
 	resorted atomic.Int64      // when it was last asked though it rests, from the first on
 	unkeyed  atomic.Bool       // it was said that neither it nor a call has a key
-	seed     uint64            // ranks it among others for a prefix
 	pipeline http.RoundTripper // limit, breaker, gate, the user's middleware, the base
 }
 
@@ -211,7 +212,7 @@ func (e *upstream) resort(now time.Time) bool {
 
 // worth is what would be lost with an endpoint that a call's URL has made.
 func (e *upstream) worth() bounded.Worth {
-	w := bounded.Worth{Busy: e.load.open.Load() > 0, Known: e.load.served.Load(), Used: e.load.used.Load()}
+	w := bounded.Worth{Busy: e.Load.Open() > 0, Known: e.answered.Load(), Used: e.used.Load()}
 	for _, c := range e.circuits.all.All() {
 		w.Open = w.Open || c.worth().Open
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/breakwater-go/breakwater/internal/balance"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
@@ -79,20 +80,21 @@ func (r *failoverRun) loop() (*http.Response, error) {
 type failoverRun struct {
 	t              *Transport
 	call           *call
-	at             time.Time     // of the latest decision
-	n              int           // attempts so far
-	begun          int           // those under way included
-	patience       time.Duration // left
-	forced         int           // open circuits probed
-	probed         []*upstream   // by others, whom the call waited for
-	probeWaits     int           // times a probe, or leave to probe, was waited for
-	firstProbeWait time.Time     // for the first time
-	replans        int           // pauses that began while the call waited for another to end
-	final          *step         // how the call ends, known before the loop came to it
-	resumes        *attempt      // whose stream it goes on from, so that every attempt is an extra one; nil: no rescue
-	skippedOpen    bool          // it left an open circuit alone
-	lostProbe      bool          // somebody else took the probe between look and leap
-	candidates     [4]candidate  // room for those of next
+	at             time.Time          // of the latest decision
+	n              int                // attempts so far
+	begun          int                // those under way included
+	patience       time.Duration      // left
+	forced         int                // open circuits probed
+	probed         []*upstream        // by others, whom the call waited for
+	probeWaits     int                // times a probe, or leave to probe, was waited for
+	firstProbeWait time.Time          // for the first time
+	replans        int                // pauses that began while the call waited for another to end
+	final          *step              // how the call ends, known before the loop came to it
+	resumes        *attempt           // whose stream it goes on from, so that every attempt is an extra one; nil: no rescue
+	skippedOpen    bool               // it left an open circuit alone
+	lostProbe      bool               // somebody else took the probe between look and leap
+	candidates     [4]candidate       // room for those of next
+	targets        [4]*balance.Target // and for what their load is
 	last           *triedAccount
 	firstFailure   *trouble // what went wrong first
 	shownFailure   *trouble // the one whose response the caller gets if all fails
@@ -118,10 +120,10 @@ func (r *failoverRun) begin(s step) *attempt {
 		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.forced,
 		n: r.begun, start: start, room: c.room.share(),
 	}
-	a.finishers = append(a.layers[:0], &s.endpoint.load)
-	s.endpoint.load.open.Add(1)
+	a.finishers = append(a.layers[:0], s.endpoint)
+	s.endpoint.Load.Begin()
 	if len(r.t.tiers) == 0 {
-		r.t.origins.all.Touch(&s.endpoint.load.used)
+		r.t.origins.all.Touch(&s.endpoint.used)
 	}
 	a.place = c.log.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
 	if s.forced {
@@ -236,7 +238,7 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 		}
 	})
 	if len(r.call.candidates) > 1 {
-		a.endpoint.load.sample(took, now)
+		a.endpoint.Load.Sample(took, now)
 	}
 	if c := a.pass.circuit; c != nil {
 		c.latency(&r.call.look).add(took - a.queued)

@@ -110,7 +110,7 @@ func stillHeld(rt *Transport) string {
 		}
 	}
 	for _, e := range slices.Concat(slices.Collect(maps.Values(rt.origins.all.All())), slices.Concat(rt.tiers...)) {
-		attempts += int(e.load.open.Load())
+		attempts += int(e.Load.Open())
 		for _, c := range e.circuits.all.All() {
 			c.mu.Lock()
 			streaks += c.streak.open

@@ -160,7 +160,7 @@ func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 	if len(options) == 0 || !r.afford(now, first.endpoint, first.model) {
 		return step{}, false
 	}
-	o := r.t.choose(r.call, options, now)
+	o := r.choose(options, now)
 	r.call.mu.Lock()
 	r.call.racing = [2]*upstream{first.endpoint, o.endpoint}
 	r.call.mu.Unlock()

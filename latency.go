@@ -60,7 +60,7 @@ func (c *call) firstClock(e *upstream, p StreamPolicy) time.Duration {
 // hadTime reports whether the host was asked, and had the time that the model
 // usually takes there: if it had not, that it showed nothing says nothing of it.
 func (a *attempt) hadTime() bool {
-	if a.call.t.limitedBase && !a.sent.Load() && a.endpoint.load.sent.Load() > 0 {
+	if a.call.t.limitedBase && !a.sent.Load() && a.endpoint.Load.Sent() > 0 {
 		return false // the host has taken others in: this one waited for a connection of the base's
 	}
 	usual := a.firstPayloadWithin()

@@ -59,7 +59,7 @@ func (r *failoverRun) next(now time.Time) step {
 		}
 	}
 	if len(options) > 0 {
-		chosen := r.t.choose(r.call, options, now)
+		chosen := r.choose(options, now)
 		fresh.endpoint, fresh.model = chosen.endpoint, chosen.model
 	}
 	if fresh.endpoint == nil {

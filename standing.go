@@ -41,7 +41,7 @@ func (c *call) availability(e *upstream, now time.Time) (availability, bool) {
 	if !s.paused.until.IsZero() {
 		return s, true
 	}
-	switch circuit := e.circuits.known(model).stands(now, e.load.open.Load()); {
+	switch circuit := e.circuits.known(model).stands(now, e.Load.Open()); {
 	case !circuit.ready, c.fallback && circuit.tripped:
 		s.circuitOpen = true
 	case !e.limits.of(model).free(now):
