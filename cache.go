@@ -82,8 +82,8 @@ type cache struct {
 	t        *Transport
 	policy   CachePolicy
 	lifetime store.Lifetime
-	kept     *shelf.Shelf[key.Key, *entry, *look]
-	store    *stockroom
+	kept     *shelf.Shelf[key.Key, *store.Entry, *look]
+	store    *store.Guard
 	counts   struct{ hits, misses, stale, shared, stores atomic.Int64 }
 
 	mu       sync.Mutex // guards what follows
@@ -96,8 +96,11 @@ type cache struct {
 
 func newCache(t *Transport, p CachePolicy) *cache {
 	return &cache{
-		t: t, policy: p, lifetime: p.lifetime(), store: newStockroom(t, p.Store), flights: make(map[key.Key]*underWay),
-		kept: shelf.New[key.Key, *entry, *look](p.MaxEntries, p.MaxBytes),
+		t: t, policy: p, lifetime: p.lifetime(), store: store.NewGuard(p.Store, store.Hooks{
+			Go:      t.background.Go,
+			OnError: func(ctx context.Context, err error) { t.emit(ctx, Event{Kind: KindCacheError, Err: err}) },
+		}), flights: make(map[key.Key]*underWay),
+		kept: shelf.New[key.Key, *store.Entry, *look](p.MaxEntries, p.MaxBytes),
 	}
 }
 
@@ -105,7 +108,7 @@ func newCache(t *Transport, p CachePolicy) *cache {
 func (k *cache) middleware(next http.RoundTripper) http.RoundTripper {
 	return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		c := callOf(req.Context())
-		w := store.ParseControl(req.Header, c.CacheControl, c.form() != formJSON)
+		w := store.ParseControl(req.Header, c.CacheControl, c.format() != store.JSON)
 		if w.NoStore || !k.covers(c) {
 			if w.OnlyIfCached {
 				return k.refuse(c), nil
@@ -146,11 +149,11 @@ func (k *cache) covers(c *call) bool {
 }
 
 // atOnce answers with what is kept, if that will do.
-func (k *cache) atOnce(c *call, e *entry, w store.Control, next http.RoundTripper) *http.Response {
+func (k *cache) atOnce(c *call, e *store.Entry, w store.Control, next http.RoundTripper) *http.Response {
 	if e == nil {
 		return nil
 	}
-	age := e.age(time.Now())
+	age := e.Age(time.Now())
 	fresh := k.lifetime.Freshness(age, w)
 	if fresh < store.StaleWhileRevalidate {
 		return nil
@@ -168,16 +171,16 @@ func (k *cache) atOnce(c *call, e *entry, w store.Control, next http.RoundTrippe
 
 // forward has the call share one that is under way, or makes it. It reports
 // false if an answer has come meanwhile.
-func (k *cache) forward(c *call, e *entry, w store.Control, next http.RoundTripper) (*http.Response, error, bool) {
+func (k *cache) forward(c *call, e *store.Entry, w store.Control, next http.RoundTripper) (*http.Response, error, bool) {
 	standIn := func() *http.Response {
 		if e != nil {
-			if age := e.age(time.Now()); k.lifetime.Freshness(age, w) >= store.StaleIfError {
+			if age := e.Age(time.Now()); k.lifetime.Freshness(age, w) >= store.StaleIfError {
 				return k.answer(c, e, age, store.StaleIfError)
 			}
 		}
 		return nil
 	}
-	c.fallback = e != nil && k.lifetime.Freshness(e.age(time.Now()), w) >= store.StaleIfError && e.can(c)
+	c.fallback = e != nil && k.lifetime.Freshness(e.Age(time.Now()), w) >= store.StaleIfError && c.can(e)
 	how := forwards(e, w, k.policy)
 	if c.Err() != nil {
 		return nil, context.Cause(c), true
@@ -225,7 +228,7 @@ func (k *cache) forward(c *call, e *entry, w store.Control, next http.RoundTripp
 }
 
 // lookUp looks into the memory, then into the Store.
-func (k *cache) lookUp(c *call) *entry {
+func (k *cache) lookUp(c *call) *store.Entry {
 	e := c.sought.entry
 	c.sought.entry = nil
 	if e == nil {
@@ -234,29 +237,33 @@ func (k *cache) lookUp(c *call) *entry {
 			k.spell(c)
 		}
 	}
-	if k.store == nil || e != nil && e.age(time.Now()) < k.policy.TTL {
+	if k.store == nil || e != nil && e.Age(time.Now()) < k.policy.TTL {
 		return e
 	}
 	// Another process may have what is not here, or a newer one.
-	if other := k.store.get(c, c.sought.key.String()); other != nil && other.mayBeGiven(c) && (e == nil || other.Stored.After(e.Stored)) {
+	// What it keeps may be an older version's, which heeded less of what an answer
+	// says against being kept.
+	other, shared := k.store.Get(c, c.sought.key.String()), c.sought.scope.Shared()
+	if other != nil && reachOf(other.Header, shared) == everywhere && (e == nil || other.Stored.After(e.Stored)) {
+		other.Header = store.KeptHeader(other.Header, shared)
 		e = other
-		k.kept.Put(c.sought.key, e, e.size())
+		k.kept.Put(c.sought.key, e, e.Size())
 		k.spell(c)
 	}
 	return e
 }
 
 // put keeps e in memory and in the Store.
-func (k *cache) put(c *call, e *entry) {
-	k.kept.Put(c.sought.key, e, e.size())
+func (k *cache) put(c *call, e *store.Entry) {
+	k.kept.Put(c.sought.key, e, e.Size())
 	k.spell(c)
 	k.counts.stores.Add(1)
-	k.t.emit(c, Event{Kind: KindCacheStore, Endpoint: e.Endpoint, Model: c.look.model, Bytes: int64(len(e.body))})
-	k.store.set(c, c.sought.key.String(), e, k.lifetime.Total())
+	k.t.emit(c, Event{Kind: KindCacheStore, Endpoint: e.Endpoint, Model: c.look.model, Bytes: int64(len(e.Body))})
+	k.store.Set(c, c.sought.key.String(), e, k.lifetime.Total())
 }
 
 // answer answers with what is kept, nil if that cannot be had as the call wants it.
-func (k *cache) answer(c *call, e *entry, age time.Duration, fresh store.Freshness) *http.Response {
+func (k *cache) answer(c *call, e *store.Entry, age time.Duration, fresh store.Freshness) *http.Response {
 	ttl := int64((k.policy.TTL - age) / time.Second)
 	how, kind, from, count := "breakwater; hit; ttl="+strconv.FormatInt(ttl, 10), KindCacheHit, "", &k.counts.hits
 	switch {
@@ -269,10 +276,10 @@ func (k *cache) answer(c *call, e *entry, age time.Duration, fresh store.Freshne
 		kind, from, count = KindCacheStale, "error", &k.counts.stale
 		how += "; detail=stale-if-error"
 	}
-	resp := e.replay(c, age, how, fresh < store.Fresh)
+	resp := c.replay(e, age, how, fresh < store.Fresh)
 	if resp != nil {
 		count.Add(1)
-		k.t.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.look.model, Bytes: int64(len(e.body)), From: from})
+		k.t.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.look.model, Bytes: int64(len(e.Body)), From: from})
 	}
 	return resp
 }
@@ -290,11 +297,11 @@ func (k *cache) status() CacheStatus {
 }
 
 // forwards says why a call goes on to the endpoints, as RFC 9211 has it.
-func forwards(e *entry, w store.Control, p CachePolicy) string {
+func forwards(e *store.Entry, w store.Control, p CachePolicy) string {
 	switch {
 	case e == nil:
 		return "fwd=uri-miss"
-	case w.NoCache, e.age(time.Now()) < p.TTL:
+	case w.NoCache, e.Age(time.Now()) < p.TTL:
 		return "fwd=request"
 	}
 	return "fwd=stale"

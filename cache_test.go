@@ -18,6 +18,8 @@ import (
 	"testing/iotest"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/store"
 )
 
 // hosts is a base for the tests of single layers: it answers by the name of
@@ -975,7 +977,7 @@ var asking = []struct {
 // an event of its own if he asks for that, from the cache as live.
 func TestCache_TheFormAskedForIsGiven(t *testing.T) {
 	streamed := func(req *http.Request) string {
-		if callOf(req.Context()).form() == formStream {
+		if callOf(req.Context()).format() == store.Stream {
 			return goodEvent + finishEvent + doneEvent
 		}
 		return goodEvent + endEvent + usageEvent + doneEvent
@@ -1295,8 +1297,8 @@ func TestCache_HeadersOfTheFirstCaller(t *testing.T) {
 	for _, scope := range []string{"team", ""} {
 		for _, older := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%q/older=%v", scope, older), func(t *testing.T) {
-				store := &memoryStore{}
-				policy := CachePolicy{Store: store}
+				kept := &memoryStore{}
+				policy := CachePolicy{Store: kept}
 				bob := func(*http.Request) {}
 				if scope != "" {
 					policy.Scope = func(*http.Request) string { return scope }
@@ -1306,15 +1308,15 @@ func TestCache_HeadersOfTheFirstCaller(t *testing.T) {
 				asks(t.Context(), rt, chatJSON)
 				if older {
 					rt.Close()
-					for key, stored := range store.all {
-						e, err := decodeEntry(key, stored, time.Now())
+					for key, stored := range kept.all {
+						e, err := store.Decode(key, stored, time.Now())
 						if err != nil {
 							t.Fatal(err)
 						}
 						for i := 0; i < len(header); i += 2 {
 							e.Header.Set(header[i], header[i+1])
 						}
-						store.all[key] = e.encode(key)
+						kept.all[key] = e.Encode(key)
 					}
 					rt = over(t, newHosts(refusing), WithCache(policy), WithEndpoints(at("a")...))
 				}
@@ -1356,18 +1358,18 @@ func TestCache_MiddlewareMayTakeNoStoreOut(t *testing.T) {
 // this one say, is not given.
 func TestCache_StoredAgainstTheAnswersWord(t *testing.T) {
 	for _, control := range []string{"no-store", "private"} {
-		store := &memoryStore{}
-		policy := CachePolicy{Store: store, Scope: func(*http.Request) string { return "team" }}
+		kept := &memoryStore{}
+		policy := CachePolicy{Store: kept, Scope: func(*http.Request) string { return "team" }}
 		keeps := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(policy))
 		asks(t.Context(), keeps, chatJSON)
 		keeps.Close()
-		for key, stored := range store.all {
-			e, err := decodeEntry(key, stored, time.Now())
+		for key, stored := range kept.all {
+			e, err := store.Decode(key, stored, time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
 			e.Header.Set("Cache-Control", control)
-			store.all[key] = e.encode(key)
+			kept.all[key] = e.Encode(key)
 		}
 		base := newHosts(gives(200, asJSON, goodJSON))
 		if got := asks(t.Context(), over(t, base, WithCache(policy)), chatJSON); base.count("") != 1 || strings.Contains(got.header("Cache-Status"), "hit") {
@@ -1512,62 +1514,34 @@ func TestTheStoreMayHaveANewerAnswer(t *testing.T) {
 	})
 }
 
-// What a Store returns is checked: an entry that is not whole, or of another
-// version, is a miss and an event, never an answer.
-func TestStoreLies(t *testing.T) {
-	store := &memoryStore{}
-	keeps := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(CachePolicy{Store: store}))
+// What a Store returns is checked: an entry that is not whole is a miss and an
+// event, never an answer. TestEntry_Codec knows more lies.
+func TestCache_StoreLies(t *testing.T) {
+	kept := &memoryStore{}
+	keeps := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(CachePolicy{Store: kept}))
 	asks(t.Context(), keeps, chatJSON)
 	keeps.Close()
-	key, whole := slices.Collect(maps.Keys(store.all))[0], slices.Collect(maps.Values(store.all))[0]
-	asked, _ := decodeEntry(key, whole, time.Now())
-	lies := map[string][]byte{
-		"empty":           {},
-		"text":            []byte("hello"),
-		"another version": append([]byte("breakwater 2\n"), whole[len(entryFormat):]...),
-		"format alone":    []byte(entryFormat),
-		"trailing byte":   append(bytes.Clone(whole), 0),
-		"twice":           append(bytes.Clone(whole), whole...),
-		"null":            seal(key, []byte("null\n")),
-		"no header":       seal(key, []byte("{}\n"+goodJSON)),
-		"no metadata":     seal(key, []byte(goodJSON)),
-		"another key's":   asked.encode(strings.Repeat("0", len(key))),
-		"from tomorrow":   (&entry{Stored: time.Now().Add(24 * time.Hour), Header: asked.Header, body: asked.body}).encode(key),
-	}
-	for i := range whole {
-		lies[fmt.Sprintf("cut at %d", i)] = whole[:i]
-		flipped := bytes.Clone(whole)
-		flipped[i] ^= 1
-		lies[fmt.Sprintf("bit flipped at %d", i)] = flipped
-	}
+	whole := slices.Collect(maps.Values(kept.all))[0]
 	other := strings.Replace(goodJSON, "hi", "from the host", 1)
-	for name, lie := range lies {
+	for _, lie := range [][]byte{{}, []byte("hello"), whole[:len(whole)-1], append(bytes.Clone(whole), 0)} {
 		var failed int
 		told := WithObserver(func(_ context.Context, e Event) {
 			if e.Kind == KindCacheError && e.Err != nil {
 				failed++
 			}
 		})
-		store := &memoryStore{get: func(context.Context, string) ([]byte, error) { return lie, nil }}
+		lies := &memoryStore{get: func(context.Context, string) ([]byte, error) { return lie, nil }}
 		base := newHosts(gives(200, asJSON, other))
-		got := asks(t.Context(), over(t, base, told, WithCache(CachePolicy{Store: store})), chatJSON)
+		got := asks(t.Context(), over(t, base, told, WithCache(CachePolicy{Store: lies})), chatJSON)
 		if got.body != other || base.count("") != 1 || failed != 1 {
-			t.Errorf("%s: %v, %d attempts, %d events of the cache's errors, want the host's answer and one event", name, got, base.count(""), failed)
+			t.Errorf("%q: %v, %d attempts, %d events of the cache's errors, want the host's answer and one event", lie, got, base.count(""), failed)
 		}
 	}
-	if e, err := decodeEntry(key, whole, time.Now()); err != nil || string(e.body) != goodJSON {
-		t.Errorf("decodeEntry(whole) = %v, %v: nothing was tested", e, err)
-	}
 }
 
-// seal makes a stored entry of rest with a right checksum.
-func seal(key string, rest []byte) []byte {
-	sum := checksum(key, rest)
-	return append(append([]byte(entryFormat), sum[:]...), rest...)
-}
-
-// An error or a delay of the Store costs an event, never the call.
-func TestStoreFails(t *testing.T) {
+// An error or a delay of the Store costs an event, never the call. TestGuard_StoreFails
+// knows more of them.
+func TestCache_StoreFails(t *testing.T) {
 	broken := errors.New("broken")
 	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 	for _, tt := range []struct {
@@ -1578,10 +1552,7 @@ func TestStoreFails(t *testing.T) {
 		told int           // events
 	}{
 		{"errors", func(context.Context, string) ([]byte, error) { return nil, broken }, func(context.Context, string, []byte) error { return broken }, 0, 2},
-		{"error with an entry", func(context.Context, string) ([]byte, error) { return []byte("x"), broken }, func(context.Context, string, []byte) error { return broken }, 0, 2},
 		{"hangs", func(ctx context.Context, _ string) ([]byte, error) { return nil, hang(ctx) }, func(ctx context.Context, _ string, _ []byte) error { return hang(ctx) }, 250 * time.Millisecond, 1}, // it rests then
-		{"hangs whatever its context says", func(ctx context.Context, _ string) ([]byte, error) { elapse(time.Minute); return nil, nil }, nil, 250 * time.Millisecond, 1},
-		{"panics", func(context.Context, string) ([]byte, error) { panic("get") }, func(context.Context, string, []byte) error { panic("set") }, 0, 2},
 	} {
 		for _, ask := range []string{chatJSON, chatStream} {
 			t.Run(fmt.Sprintf("%s/%d", tt.name, len(ask)), func(t *testing.T) {

@@ -434,5 +434,5 @@ func (b *background) close() {
 	}
 }
 
-// closeWait bounds the wait of Close; a Store may take storeWait.
+// closeWait bounds the wait of Close; a Store may take 250 ms.
 const closeWait = time.Second

@@ -16,6 +16,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/store"
 )
 
 // A flight is one call that several callers share while it is under way. It
@@ -27,7 +28,7 @@ import (
 type flight struct {
 	cache  *cache
 	key    key.Key
-	form   form
+	form   store.Format
 	call   *call // in whose name it is asked
 	leader *sharer
 	renews bool // behind everybody's back
@@ -79,29 +80,19 @@ type underWay struct {
 	news    chan struct{} // closed when one has more to give; nil: nobody waits for that
 }
 
-// A form is how a call wants its answer.
-type form int
-
-const (
-	formJSON form = iota
-	formStream
-	formStreamUsage // in an event of its own
-	formUnclear     // hosts may differ: as it comes
-)
-
-// form is how the call wants its answer, as its body and its Accept say.
-func (c *call) form() form {
+// format is how the call wants its answer, as its body and its Accept say.
+func (c *call) format() store.Format {
 	switch l := &c.look; {
 	case c.op == opEmbeddings: // they are never streamed
-		return formJSON
+		return store.JSON
 	case l.oddForm, !l.stream && acceptsEvents(c.req.Header):
-		return formUnclear
+		return store.Unclear
 	case !l.stream:
-		return formJSON
+		return store.JSON
 	case l.extraUsage:
-		return formStreamUsage
+		return store.StreamWithUsage
 	}
-	return formStream
+	return store.Stream
 }
 
 // acceptsEvents reports whether a header's Accept names events, which some hosts
@@ -113,15 +104,6 @@ func acceptsEvents(h http.Header) bool {
 		}
 	}
 	return false
-}
-
-// given reports whether a call that wants its answer in that form is to be given
-// a stream, where the answer came as one or did not.
-func (f form) given(streamed bool) bool {
-	if f == formUnclear {
-		return streamed
-	}
-	return f != formJSON
 }
 
 // sharedBytes bounds what is held of one answer, for those who share it or to
@@ -192,7 +174,7 @@ func (p *passage) mayHave(f *flight) bool {
 	case slices.Contains(p.vain, f), f.isAnswered() && !f.suits(c):
 		return false
 	case p.again:
-		return f.form == c.form() && f.call.attempts() >= c.attempts() && f.isOf(c)
+		return f.form == c.format() && f.call.attempts() >= c.attempts() && f.isOf(c)
 	}
 	return true
 }
@@ -272,17 +254,17 @@ func (f *flight) quiet(now time.Time) time.Duration {
 // sharedForms are the forms of a call that another may share, that of its own
 // first. Who wants JSON has to hear what it took, which not every host's
 // streams say unasked. What is unclear is shared with who says the very same.
-func (c *call) sharedForms() []form {
-	own := c.form()
+func (c *call) sharedForms() []store.Format {
+	own := c.format()
 	switch {
-	case own == formUnclear:
-		return []form{own}
-	case own != formJSON:
-		return []form{own, formJSON}
+	case own == store.Unclear:
+		return []store.Format{own}
+	case own != store.JSON:
+		return []store.Format{own, store.JSON}
 	case c.op == opChat && c.target.row.usageInStreams, c.op == opMessages, c.op == opResponses:
-		return []form{formJSON, formStreamUsage, formStream}
+		return []store.Format{store.JSON, store.StreamWithUsage, store.Stream}
 	}
-	return []form{formJSON, formStreamUsage}
+	return []store.Format{store.JSON, store.StreamWithUsage}
 }
 
 // forget has nobody join the flight any more.
@@ -323,7 +305,7 @@ func (k *cache) overtakes(f *flight) {
 // newFlight readies a flight in the name of c.
 func (k *cache) newFlight(c *call, until time.Time, renews bool) *flight {
 	f := &flight{
-		cache: k, key: c.sought.key, form: c.form(), renews: renews, began: time.Now(),
+		cache: k, key: c.sought.key, form: c.format(), renews: renews, began: time.Now(),
 		answered: make(chan struct{}), sharers: make(map[*sharer]struct{}, 1),
 	}
 	f.more.L, f.want.L = &f.mu, &f.mu
@@ -604,7 +586,7 @@ func (f *flight) keep(body []byte) bool {
 	if limit := f.cache.policy.MaxEntryBytes; !r.keepable() || limit > 0 && int64(len(body)) > limit {
 		return false
 	}
-	if !f.call.sound(body, f.streams) {
+	if !store.Sound(f.call.op.wire(), f.call.inputs(), body, f.streams) {
 		return false
 	}
 	e := f.entry(bytes.Clone(body))
@@ -614,8 +596,8 @@ func (f *flight) keep(body []byte) bool {
 }
 
 // entry is the whole answer, to be given in either form.
-func (f *flight) entry(body []byte) *entry {
-	return &entry{body: body, Asked: f.form, Streamed: f.streams, Usage: f.record.saysUsage()}
+func (f *flight) entry(body []byte) *store.Entry {
+	return &store.Entry{Body: body, Asked: f.form, Streamed: f.streams, Usage: f.record.saysUsage()}
 }
 
 // ended is the end of the flight: of its body, or of the call before there was one.

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/store"
 )
 
 // A callerBack is user code that calls the Transport it runs inside of.
@@ -354,7 +356,7 @@ func TestLog(t *testing.T) {
 		{Event{Kind: KindCacheStale, From: "revalidate"}, "DEBUG cache_stale from=revalidate"},
 		{Event{Kind: KindCacheError, Err: io.ErrUnexpectedEOF}, "WARN cache_error err=\"connection closed\""},
 		{Event{Kind: KindCacheError, Err: errors.New("redis://user:secret@host")}, "WARN cache_error"},
-		{Event{Kind: KindCacheError, Err: errStoreSlow}, "WARN cache_error err=\"the Store did not answer in time\""},
+		{Event{Kind: KindCacheError, Err: store.ErrSlow}, "WARN cache_error err=\"the Store did not answer in time\""},
 		{Event{Kind: KindCircuit, From: "closed", To: "open"}, "INFO circuit from=closed to=open"},
 		{Event{Kind: KindUnbuffered, Bytes: 9}, "INFO unbuffered bytes=9"},
 		{Event{Kind: KindCacheHit}, "DEBUG cache_hit"},

@@ -49,7 +49,7 @@ func (r *recorder) begin(c *call, resp *http.Response) {
 	r.shared = c.sought.scope.Shared()
 	r.Continue(resp.Header)
 	if resp.StatusCode == http.StatusOK {
-		r.header = keptHeader(resp.Header, r.shared)
+		r.header = store.KeptHeader(resp.Header, r.shared)
 	}
 }
 

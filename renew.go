@@ -26,7 +26,7 @@ const (
 func (k *cache) renew(c *call, next http.RoundTripper) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	form, now := c.form(), time.Now()
+	form, now := c.format(), time.Now()
 	underWay := func(f *flight) bool { return f.form == form && !f.closed && f.quiet(now) < f.patience() }
 	if k.renewals >= maxRenewals || slices.ContainsFunc(k.flightsLocked(c.sought.key), underWay) {
 		return

@@ -51,7 +51,7 @@ type passage struct {
 	cache *cache
 	call  *call
 	wish  store.Control
-	seen  *entry // what was kept when it began
+	seen  *store.Entry // what was kept when it began
 	next  http.RoundTripper
 	began time.Time
 	until time.Time // the caller's deadline; zero: there is none
@@ -215,7 +215,7 @@ func (p *passage) take(i int) (resp *http.Response, err error, ok bool) {
 	switch {
 	case !leads && !f.suits(p.call):
 	case len(p.in) > 1 && (f.err != nil || f.call.exhausted): // the other may be well
-	case !leads && !s.all && f.err == nil && f.resp.StatusCode == http.StatusOK && !f.cameFor(p.call.form()):
+	case !leads && !s.all && f.err == nil && f.resp.StatusCode == http.StatusOK && !f.cameFor(p.call.format()):
 		s.waitForAll()
 		return nil, nil, false
 	default:
@@ -301,8 +301,8 @@ func (p *passage) askAnew() {
 // isKept looks whether an answer has been kept meanwhile that will do.
 func (p *passage) isKept() bool {
 	e, ok := p.cache.kept.Get(p.call.sought.key)
-	if ok && e != p.seen && p.cache.lifetime.Freshness(e.age(time.Now()), p.wish) == store.Fresh {
-		_, p.kept = e.in(p.call, false)
+	if ok && e != p.seen && p.cache.lifetime.Freshness(e.Age(time.Now()), p.wish) == store.Fresh {
+		_, p.kept = e.As(p.call.format(), p.call.op.wire(), false)
 	}
 	return p.kept
 }
@@ -412,8 +412,8 @@ func (f *flight) suits(c *call) bool {
 
 // cameFor reports whether a call that wants that form can have the answer as it
 // comes.
-func (f *flight) cameFor(wants form) bool {
-	return wants == f.form && wants.given(f.streams) == f.streams
+func (f *flight) cameFor(wants store.Format) bool {
+	return wants == f.form && wants.IsStream(f.streams) == f.streams
 }
 
 func (f *flight) takePanic() any {
@@ -462,13 +462,13 @@ func (s *sharer) recast() *http.Response {
 	data := f.data[:f.complete:f.complete]
 	f.mu.Unlock()
 	e := f.entry(data)
-	body, ok := e.in(c, false)
+	body, ok := e.As(c.format(), c.op.wire(), false)
 	if !ok {
 		return nil
 	}
 	resp := s.response()
-	if gives := c.form().given(e.Streamed); gives != e.Streamed {
-		recastHeader(resp.Header, gives)
+	if gives := c.format().IsStream(e.Streamed); gives != e.Streamed {
+		store.SetFormat(resp.Header, gives)
 	}
 	resp.Body, resp.ContentLength, resp.TransferEncoding = exchange.InMemory(body, io.EOF), int64(len(body)), nil
 	return resp

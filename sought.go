@@ -7,15 +7,16 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/key"
+	"github.com/breakwater-go/breakwater/internal/store"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // A sought is what a call looks for in the cache.
 type sought struct {
 	scope key.Scope
-	exact key.Key // of the body as it came
-	key   key.Key // of what it says; zero: not known yet
-	entry *entry  // found by its exact key
+	exact key.Key      // of the body as it came
+	key   key.Key      // of what it says; zero: not known yet
+	entry *store.Entry // found by its exact key
 }
 
 // recall finds what is known of a call whose very bytes were seen before, and
@@ -54,7 +55,7 @@ func (k *cache) recall(c *call) bool {
 // One whose form is unclear is kept by its very bytes.
 func (k *cache) canonical(c *call) bool {
 	s := c.sought
-	if c.form() == formUnclear {
+	if c.format() == store.Unclear {
 		s.key = s.exact
 		return s.key != key.Key{}
 	}
@@ -79,7 +80,7 @@ func (k *cache) spell(c *call) {
 	if l.stream {
 		number = 1
 	}
-	k.kept.Spell(c.sought.key, number, c.sought.exact, &l, spellingSize)
+	k.kept.Spell(c.sought.key, number, c.sought.exact, &l, aliasSize)
 }
 
 // about appends what besides scope and body makes calls differ: the operation,

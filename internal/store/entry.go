@@ -1,0 +1,131 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/recast"
+	"github.com/breakwater-go/breakwater/internal/wire"
+)
+
+// A Format is how a request wants its answer.
+type Format int
+
+// Stored entries hold these numbers.
+const (
+	JSON            Format = iota
+	Stream                 // as events
+	StreamWithUsage        // as events, one of which says the usage
+	Unclear                // hosts may read the request in either way: as the answer comes
+)
+
+// IsStream reports whether a request that wants its answer so is given a
+// stream. streamed says whether the answer came as one.
+func (f Format) IsStream(streamed bool) bool {
+	if f == Unclear {
+		return streamed
+	}
+	return f != JSON
+}
+
+// An Entry is an answer as it is kept. Nobody changes it once it is kept.
+type Entry struct {
+	Stored   time.Time
+	Header   http.Header
+	Endpoint string // which gave the answer
+	Asked    Format // how it was asked for
+	Streamed bool   // it came as events, else as JSON
+	Usage    bool   // it says how many tokens it took
+	Body     []byte `json:"-"`
+}
+
+// Age returns how old the answer is. One from the future is as good as new.
+func (e *Entry) Age(now time.Time) time.Duration { return max(now.Sub(e.Stored), 0) }
+
+// Size returns about how many bytes of memory the entry takes.
+func (e *Entry) Size() int64 {
+	n := len(e.Body) + len(e.Endpoint) + 512
+	for name, values := range e.Header {
+		n += len(name) + 64
+		for _, v := range values {
+			n += len(v) + 16
+		}
+	}
+	return int64(n)
+}
+
+// As returns the answer in the format that a request wants, whatever it came in.
+// It reports false where the answer cannot be turned into that. It also does
+// where the usage is missing and the request has a right to it; an answer that
+// stands in for a failure may lack it.
+func (e *Entry) As(f Format, w wire.Wire, standsIn bool) (body []byte, ok bool) {
+	switch {
+	case f.IsStream(e.Streamed) == e.Streamed && (f == e.Asked || !e.Streamed):
+		return e.Body, true // as it came
+	case f == Stream && e.Streamed:
+		return recast.DropUsageEvents(e.Body), true
+	case f == StreamWithUsage && e.Streamed:
+		return e.Body, e.Usage || standsIn
+	case f == JSON && (e.Usage || standsIn):
+		return recast.ToJSON(w, e.Body)
+	case f == Stream, f == StreamWithUsage:
+		return recast.ToStream(w, e.Body)
+	}
+	return nil, false
+}
+
+// entryFormat begins every stored entry. An entry of another version is a miss.
+const entryFormat = "breakwater 3\n"
+
+// Encode writes an entry for a Store: the version, a checksum, the metadata as
+// one line of JSON, the body. The checksum covers the key and all that follows
+// the checksum, so that no other key's entry passes for this one's.
+func (e *Entry) Encode(key string) []byte {
+	meta, _ := json.Marshal(e) // cannot fail: times, strings, numbers and flags
+	rest := append(append(meta, '\n'), e.Body...)
+	sum := checksum(key, rest)
+	return append(append([]byte(entryFormat), sum[:]...), rest...)
+}
+
+func checksum(key string, rest []byte) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	io.WriteString(h, key) // all keys have the same length
+	h.Write(rest)
+	h.Sum(sum[:0])
+	return sum
+}
+
+const errCorrupt = outcome.Error("stored entry is not whole, or another's")
+
+// maxSkew is how far the clock of another process may be ahead of ours.
+const maxSkew = time.Minute
+
+// Decode reads the entry that a Store holds under key. An entry from the near
+// future is as good as new: the clock of who kept it may be ahead of ours.
+func Decode(key string, stored []byte, now time.Time) (*Entry, error) {
+	rest, ok := bytes.CutPrefix(stored, []byte(entryFormat))
+	if !ok || len(rest) < sha256.Size {
+		return nil, errCorrupt
+	}
+	sum, rest := rest[:sha256.Size], rest[sha256.Size:]
+	if got := checksum(key, rest); !bytes.Equal(got[:], sum) {
+		return nil, errCorrupt
+	}
+	meta, body, ok := bytes.Cut(rest, []byte("\n"))
+	e := &Entry{Body: bytes.Clone(body)}
+	if !ok || json.Unmarshal(meta, e) != nil || e.Header == nil {
+		return nil, errCorrupt
+	}
+	if e.Stored.After(now) {
+		if e.Stored.Sub(now) > maxSkew {
+			return nil, errCorrupt
+		}
+		e.Stored = now
+	}
+	return e, nil
+}
