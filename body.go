@@ -315,7 +315,7 @@ func (b *streamBody) finish(class Class, err error) {
 // end: behind the last finish_reason there may still be its usage.
 func (b *streamBody) end(class Class, err error) {
 	b.stall.end()
-	if b.done || b.whole() && b.eof == io.EOF {
+	if class == ClassOK && (b.done || b.whole() && b.eof == io.EOF) { // an error may stand beside the last finish_reason
 		b.attempt.completes(b.completion)
 	}
 	b.completion = nil

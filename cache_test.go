@@ -89,6 +89,13 @@ func breaks(contentType, text string) handler {
 	}
 }
 
+// endsAtOnce answers with a stream whose last read brings its last bytes and its end.
+func endsAtOnce(text string) handler {
+	return func(*http.Request) (*http.Response, error) {
+		return answerFrom(200, asStream, iotest.DataErrReader(strings.NewReader(text))), nil
+	}
+}
+
 func failing503(*http.Request) (*http.Response, error) {
 	return answer(503, asJSON, `{"error":{"message":"busy"}}`), nil
 }
@@ -365,6 +372,7 @@ func TestCacheKeepsOnlyWholeAnswers(t *testing.T) {
 		{"stream reset", chatStream, breaks(asStream, goodEvent), all, false},
 		{"stream malformed", chatStream, gives(200, asStream, goodEvent+"data: {\n\n"+endEvent+doneEvent), all, false},
 		{"stream with an error frame", chatStream, gives(200, asStream, goodEvent+errorEvent+endEvent+doneEvent), all, false},
+		{"stream whose last event ends it and tells of an error", chatStream, endsAtOnce(goodEvent + strings.Replace(endEvent, `{"choices"`, `{"error":{"message":"no"},"choices"`, 1)), all, false},
 		{"stream out of resources", chatStream, gives(200, asStream, goodEvent+outOfResources+doneEvent), all, false},
 		{"stream packed", chatStream, gives(200, asStream, wholeStream, "Content-Encoding", "br"), all, false},
 	} {
