@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -336,6 +337,63 @@ func TestObserverSeesTheCallersContext(t *testing.T) {
 	asks(context.WithValue(t.Context(), key{}, "mine"), rt, chatJSON)
 	if seen != 3 {
 		t.Errorf("%d of 3 events came with the caller's context", seen)
+	}
+}
+
+// An event tells all that the trail knows of an attempt and an event has a field for.
+func TestObserve_EventsCarryTheAttempt(t *testing.T) {
+	var a Attempt
+	from := reflect.ValueOf(&a).Elem()
+	for i := range from.NumField() {
+		fill(from.Field(i))
+	}
+	event := reflect.ValueOf(a.event(KindAttempt))
+	for i := range event.NumField() {
+		name := event.Type().Field(i).Name
+		source := from.FieldByName(map[string]string{"Attempt": "N"}[name])
+		if !source.IsValid() {
+			source = from.FieldByName(name)
+		}
+		if source.IsValid() && !source.Equal(event.Field(i)) {
+			t.Errorf("%s = %v, want %v", name, event.Field(i), source)
+		}
+	}
+}
+
+// fill gives v some value that is not zero.
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Interface:
+		v.Set(reflect.ValueOf(ErrStalled))
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Field(i).CanSet() {
+				fill(v.Field(i))
+			}
+		}
+	}
+}
+
+// Log leaves no field of an event out; the time is the record's own.
+func TestLog_WritesEachField(t *testing.T) {
+	write := func(e Event) string {
+		var b strings.Builder
+		Log(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug})))(t.Context(), e)
+		_, text, _ := strings.Cut(b.String(), "level=")
+		return text
+	}
+	for i := range reflect.TypeFor[Event]().NumField() {
+		var e Event
+		field := reflect.ValueOf(&e).Elem().Field(i)
+		if fill(field); reflect.TypeFor[Event]().Field(i).Name != "Time" && write(e) == write(Event{}) {
+			t.Errorf("%s is not written", reflect.TypeFor[Event]().Field(i).Name)
+		}
 	}
 }
 
