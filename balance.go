@@ -59,7 +59,7 @@ func (r *failoverRun) choose(candidates []candidate, now time.Time) candidate {
 	if len(candidates) == 1 {
 		return candidates[0]
 	}
-	targets := r.targets[:0]
+	targets := r.room.targets[:0]
 	for _, c := range candidates {
 		targets = append(targets, &c.endpoint.Target)
 	}

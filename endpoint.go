@@ -203,11 +203,16 @@ type upstream struct {
 	pipeline http.RoundTripper // limit, breaker, gate, the user's middleware, the base
 }
 
-// resort reports whether an endpoint that rests for a rejected key, or the
-// like, may be asked all the same: once in a while, one call may find out.
+// mayResort reports whether one call may try an endpoint that only we keep out of
+// use, for a rejected key or the like: once in a while, one may find out.
+func (e *upstream) mayResort(now time.Time) bool {
+	return now.UnixNano()-e.resorted.Load() >= int64(forcedEvery)
+}
+
+// resort reports whether the call is the one that may.
 func (e *upstream) resort(now time.Time) bool {
 	last := e.resorted.Load()
-	return now.UnixNano()-last >= int64(forcedEvery) && e.resorted.CompareAndSwap(last, now.UnixNano())
+	return e.mayResort(now) && e.resorted.CompareAndSwap(last, now.UnixNano())
 }
 
 // worth is what would be lost with an endpoint that a call's URL has made.

@@ -13,6 +13,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/plan"
 )
 
 // failover is the innermost layer of a call: the one loop of attempts, with
@@ -38,8 +39,11 @@ func (t *Transport) failover(req *http.Request) (*http.Response, error) {
 func (r *failoverRun) loop() (*http.Response, error) {
 	s := r.next(r.now())
 	for {
-		if s.endpoint == nil {
+		switch s.action {
+		case exhausted, showRefusal:
 			return r.giveUp(s)
+		case abort:
+			return nil, s.err
 		}
 		if s.wait > 0 && r.call.avoid != "" { // for a preference, nobody waits
 			return r.giveUp(step{})
@@ -47,7 +51,7 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		if err := r.wait(s); err != nil {
 			return nil, err
 		}
-		if s.watch {
+		if s.action == awaitProbe {
 			// A slow probe lets others follow, a failed one spares them the try there.
 			if s.probe != nil && s.probe.known() {
 				r.probed = append(r.probed, s.endpoint)
@@ -56,8 +60,8 @@ func (r *failoverRun) loop() (*http.Response, error) {
 			continue
 		}
 		if s.wait > 0 {
-			if rest := r.resting(s); !rest.until.IsZero() {
-				s = r.waitOn(rest)
+			if p := r.call.availability(s.endpoint, time.Now()).pause; !p.until.IsZero() {
+				s = r.waitOn(p)
 				continue
 			}
 		}
@@ -70,9 +74,6 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		}
 		s = r.decide(a, tr)
 		a.report(s)
-		if s.err != nil {
-			return nil, s.err
-		}
 	}
 }
 
@@ -80,24 +81,29 @@ func (r *failoverRun) loop() (*http.Response, error) {
 type failoverRun struct {
 	t              *Transport
 	call           *call
-	at             time.Time          // of the latest decision
-	n              int                // attempts so far
-	begun          int                // those under way included
-	patience       time.Duration      // left
-	forced         int                // open circuits probed
-	probed         []*upstream        // by others, whom the call waited for
-	probeWaits     int                // times a probe, or leave to probe, was waited for
-	firstProbeWait time.Time          // for the first time
-	replans        int                // pauses that began while the call waited for another to end
-	final          *step              // how the call ends, known before the loop came to it
-	resumes        *attempt           // whose stream it goes on from, so that every attempt is an extra one; nil: no rescue
-	skippedOpen    bool               // it left an open circuit alone
-	lostProbe      bool               // somebody else took the probe between look and leap
-	candidates     [4]candidate       // room for those of next
-	targets        [4]*balance.Target // and for what their load is
-	last           *triedAccount
-	firstFailure   *trouble // what went wrong first
-	shownFailure   *trouble // the one whose response the caller gets if all fails
+	at             time.Time        // of the latest decision
+	n              int              // attempts so far
+	begun          int              // those under way included
+	patience       time.Duration    // left
+	probes         int              // attempts at open circuits
+	probed         []*upstream      // by others, whom the call waited for
+	probeWaits     int              // times a probe, or leave to probe, was waited for
+	firstProbeWait time.Time        // for the first time
+	replans        int              // pauses that began while the call waited for another to end
+	final          *step            // how the call ends, known before the loop came to it
+	resumes        *attempt         // whose stream it goes on from, so that every attempt is an extra one; nil: no rescue
+	skippedOpen    bool             // it left an open circuit alone
+	lostProbe      bool             // somebody else took the probe between look and leap
+	candidates     []candidate      // that the latest plan saw
+	states         []plan.Candidate // the same ones, as it saw them
+	room           struct {         // for both, as most calls need it
+		candidates [4]candidate
+		states     [4]plan.Candidate
+		targets    [4]*balance.Target
+	}
+	last         *triedAccount
+	firstFailure *trouble // what went wrong first
+	shownFailure *trouble // the one whose response the caller gets if all fails
 }
 
 // now is the time of a decision.
@@ -117,7 +123,7 @@ func (r *failoverRun) begin(s step) *attempt {
 		start = time.Now()
 	}
 	a := &attempt{
-		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.forced,
+		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
 		n: r.begun, start: start, room: c.room.share(),
 	}
 	a.finishers = append(a.layers[:0], s.endpoint)
@@ -126,8 +132,8 @@ func (r *failoverRun) begin(s step) *attempt {
 		r.t.origins.all.Touch(&s.endpoint.used)
 	}
 	a.place = c.log.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
-	if s.forced {
-		r.forced++
+	if a.forced {
+		r.probes++
 	}
 	return a
 }
@@ -151,21 +157,6 @@ type triedAccount struct {
 	due      time.Time       // when its backoff is over
 }
 
-// A step is what the loop does next: an endpoint to try after a wait, or none.
-type step struct {
-	endpoint *upstream
-	model    string
-	wait     time.Duration
-	forced   bool
-	watch    bool          // wait, and decide anew
-	probe    *slot         // somebody else's, to wait for; nil: wait for leave to probe
-	asCame   bool          // the answer is the caller's to see, not a failure of the fleet
-	pause    pause         // what keeps the call from the endpoint that would be back first
-	blocked  Class         // what keeps the call from all endpoints, if nothing was tried
-	retry    time.Duration // when it could be worth coming back
-	err      error         // the call ends in this
-}
-
 // wait waits as the step says; it returns an error only when the caller leaves.
 func (r *failoverRun) wait(s step) error {
 	if s.wait <= 0 {
@@ -181,12 +172,6 @@ func (r *failoverRun) wait(s step) error {
 	return sleep(r.call, s.wait)
 }
 
-// resting returns the pause that keeps the call from the step's endpoint now.
-func (r *failoverRun) resting(s step) pause {
-	now, _ := r.call.availability(s.endpoint, time.Now())
-	return now.paused
-}
-
 // waitOn decides anew, for an endpoint earned another pause while the call
 // waited for it: as often as it may be tried.
 func (r *failoverRun) waitOn(rest pause) step {
@@ -194,7 +179,7 @@ func (r *failoverRun) waitOn(rest pause) step {
 	if r.replans++; r.replans < r.attempts() {
 		return r.next(now)
 	}
-	return step{pause: rest, blocked: ClassPaused, retry: rest.until.Sub(now)}
+	return step{pause: rest, blocked: ClassPaused, retryAfter: rest.until.Sub(now)}
 }
 
 // settle hands an answer over, or says what went wrong.
@@ -299,7 +284,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 		}
 		r.blocked(s)
 	}
-	c.exhausted = !s.asCame && (r.shownFailure == nil || outcome.Of(r.shownFailure.class).OfFleet)
+	c.exhausted = s.action != showRefusal && (r.shownFailure == nil || outcome.Of(r.shownFailure.class).OfFleet)
 	c.unprobed = c.exhausted && (r.firstFailure == nil || r.skippedOpen || r.last != nil && r.last.trouble.class == ClassNoFirstToken)
 	if c.exhausted && r.t.config.asErrors {
 		return nil, &Error{Attempts: c.log.list()}
@@ -322,13 +307,13 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	failure := &Error{Attempts: c.log.list()}
 	c.fails(failure)
 	if s.pause.refusal != nil && len(c.triedAccounts) == 0 {
-		return c.pausedAnswer(s.pause, s.retry), nil
+		return c.pausedAnswer(s.pause, s.retryAfter), nil
 	}
 	class := s.blocked
 	if r.firstFailure != nil {
 		class = r.firstFailure.class
 	}
-	return c.ownAnswer(class, failure.summary(), s.retry), nil
+	return c.ownAnswer(class, failure.summary(), s.retryAfter), nil
 }
 
 const errNoRescue = outcome.Error("no rescue")
@@ -337,18 +322,17 @@ const errNoRescue = outcome.Error("no rescue")
 func (r *failoverRun) blocked(s step) {
 	now := time.Now()
 	for _, e := range r.call.candidates {
-		st, ok := r.call.availability(e, now)
-		if !ok {
-			continue
-		}
+		at := r.call.availability(e, now)
 		class, err := s.blocked, error(nil)
-		switch {
-		case st.circuitOpen:
+		switch at.state {
+		case plan.Unserved:
+			continue
+		case plan.CircuitOpen:
 			class, err = ClassCircuitOpen, ErrCircuitOpen
-		case !st.paused.until.IsZero():
+		case plan.Paused:
 			class, err = ClassPaused, outcome.ErrPaused
 		}
-		r.call.log.record(Attempt{Endpoint: e.Name, Model: st.model, Start: now, Class: class, Verdict: VerdictStop, Err: err})
+		r.call.log.record(Attempt{Endpoint: e.Name, Model: at.model, Start: now, Class: class, Verdict: VerdictStop, Err: err})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/plan"
 )
 
 // race makes the step's attempt, and, should it show no payload for Hedge, one
@@ -61,9 +62,9 @@ func (r *failoverRun) wins(got sent, other *lane) (*attempt, *http.Response, *tr
 	}
 	a, _, tr := r.settle(got)
 	now := time.Now()
-	end := r.observe(a, tr, now)
-	if end.err == nil && !end.asCame { // the other may still answer
-		s := step{endpoint: other.attempt.endpoint}
+	end, ends := r.observe(a, tr, now)
+	if !ends { // the other may still answer
+		s := step{action: try, endpoint: other.attempt.endpoint}
 		a.quarantine(tr, s, now)
 		a.report(s)
 		return r.settle(other.done(<-other.came))
@@ -121,7 +122,7 @@ func (l *lane) outrun(r *failoverRun, by *upstream) {
 			}
 			var tr *trouble
 			if errors.As(late.err, &tr) && tr.refused {
-				a.quarantine(tr, step{endpoint: by}, time.Now())
+				a.quarantine(tr, step{action: try, endpoint: by}, time.Now())
 			}
 		})()
 	}()
@@ -139,7 +140,7 @@ func (r *failoverRun) loses(late sent, by *upstream) bool {
 	a, _, tr := r.settle(late)
 	now := time.Now()
 	r.observe(a, tr, now)
-	a.quarantine(tr, step{endpoint: by}, now)
+	a.quarantine(tr, step{action: try, endpoint: by}, now)
 	a.report(step{})
 	return true
 }
@@ -148,13 +149,13 @@ func (r *failoverRun) loses(late sent, by *upstream) bool {
 // the attempt that is slow, if the budget allows it.
 func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 	now := r.now()
-	options := r.candidates[:0]
+	options := r.room.candidates[:0]
 	for _, e := range r.call.candidates {
 		if e.Account == first.endpoint.Account || r.call.tried(e.Account) != nil {
 			continue
 		}
-		if s, ok := r.call.availability(e, now); ok && s.ready && (len(options) == 0 || e.tier == options[0].endpoint.tier) {
-			options = append(options, candidate{e, s.model})
+		if at := r.call.availability(e, now); at.state == plan.Ready && (len(options) == 0 || e.tier == options[0].endpoint.tier) {
+			options = append(options, candidate{e, at.model})
 		}
 	}
 	if len(options) == 0 || !r.afford(now, first.endpoint, first.model) {
@@ -164,7 +165,7 @@ func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 	r.call.mu.Lock()
 	r.call.racing = [2]*upstream{first.endpoint, o.endpoint}
 	r.call.mu.Unlock()
-	return step{endpoint: o.endpoint, model: o.model}, true
+	return step{action: try, endpoint: o.endpoint, model: o.model}, true
 }
 
 // sendApart sends on a goroutine of its own; the user's panics go back to the call's.

@@ -12,8 +12,9 @@ import (
 	"testing"
 	"testing/iotest"
 
-	kit "github.com/breakwater-go/breakwater/breakwatertest"
 	"golang.org/x/net/http/httpproxy"
+
+	kit "github.com/breakwater-go/breakwater/breakwatertest"
 )
 
 // Invariant 8: a key reaches its own endpoint's origin only, whatever the

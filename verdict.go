@@ -12,8 +12,8 @@ func (r *failoverRun) decide(a *attempt, tr *trouble) step {
 		return *r.final
 	}
 	now := r.now()
-	s := r.observe(a, tr, now)
-	if s.err != nil || s.asCame {
+	s, ends := r.observe(a, tr, now)
+	if ends {
 		return s
 	}
 	if tr.class == ClassCircuitOpen && !r.lostProbe {
@@ -27,9 +27,9 @@ func (r *failoverRun) decide(a *attempt, tr *trouble) step {
 	return s
 }
 
-// observe ends an attempt that gave no answer, and remembers what it showed. The
-// step it returns says whether the call ends with it.
-func (r *failoverRun) observe(a *attempt, tr *trouble, now time.Time) step {
+// observe ends an attempt that gave no answer, and remembers what it showed. If
+// the call ends with it, ends is true and the step says how.
+func (r *failoverRun) observe(a *attempt, tr *trouble, now time.Time) (s step, ends bool) {
 	mayBeBilled := tr.mayBeBilled(a.sent.Load())
 	r.call.log.amend(a.place, func(t *Attempt) {
 		t.MayBeBilled = t.MayBeBilled || mayBeBilled
@@ -40,31 +40,31 @@ func (r *failoverRun) observe(a *attempt, tr *trouble, now time.Time) step {
 	a.blameless = tr.blameless
 	a.endNow(tr.class, tr.err, usageOf(a.answer.Usage), outcome.ErrClosed)
 	if tr.class == ClassCircuitOpen && !r.lostProbe {
-		return step{} // somebody else took the probe between look and leap
+		return step{}, false // lostProbe: another call took the probe between planning and Allow
 	}
 	masks := r.recordFailure(a, tr, now)
 	if tr.asCame {
 		r.shownFailure = tr
-		return step{asCame: true}
+		return step{action: showRefusal}, true
 	}
 	switch outcome.Of(tr.class).Fault {
 	case outcome.FaultCaller:
-		return step{err: tr.err}
+		return step{action: abort, err: tr.err}, true
 	case outcome.FaultContent:
 		r.shownFailure = tr
-		return step{asCame: true}
+		return step{action: showRefusal}, true
 	case outcome.FaultRequest:
 		if !masks || a.endpoint == r.call.target {
 			r.shownFailure = tr // who was asked says that the call is at fault
-			return step{asCame: true}
+			return step{action: showRefusal}, true
 		}
 	case outcome.FaultKey:
 		if !a.endpoint.keyed && r.call.goesTo(a.endpoint) && !masks {
-			return step{asCame: true}
+			return step{action: showRefusal}, true
 		}
 	}
 	r.applyRetryAfter(a, tr, now)
-	return step{}
+	return step{}, false
 }
 
 // recordFailure keeps the visit and decides whose response the caller would see.

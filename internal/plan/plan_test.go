@@ -1,0 +1,120 @@
+package plan
+
+import (
+	"math"
+	"testing"
+	"time"
+)
+
+const s = time.Second
+
+// Candidates in one state each.
+func ready(tier int) Candidate     { return Candidate{Tier: tier, Availability: Ready} }
+func slowStart(tier int) Candidate { return Candidate{Tier: tier, Availability: SlowStart} }
+func atLimit(tier int, wait time.Duration) Candidate {
+	return Candidate{Tier: tier, Availability: AtLimit, Wait: wait}
+}
+func paused(tier int, wait time.Duration) Candidate {
+	return Candidate{Tier: tier, Availability: Paused, Wait: wait}
+}
+func open(tier int, wait time.Duration) Candidate {
+	return Candidate{Tier: tier, Availability: CircuitOpen, Wait: wait}
+}
+
+// untried is the history of a call that has tried nothing; its bounds are the
+// defaults of RetryPolicy.
+var (
+	untried = History{Last: -1, Patience: 2 * s}
+	bounds  = Bounds{Attempts: 3, MaxRetryAfter: 60 * s, Left: NoDeadline}
+)
+
+// tried is a history with one account, at the best tier, that failed.
+func tried(a Account) History {
+	h := untried
+	h.Tried, h.Last = []Account{a}, 0
+	return h
+}
+
+// failedOnce is an account that answered with a server error once.
+var failedOnce = Account{Availability: Ready, Backoff: s, Tries: 1, Passing: true, Insist: 1}
+
+func with[T any](v T, change func(*T)) T {
+	change(&v)
+	return v
+}
+
+func TestNext(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		candidates []Candidate
+		history    History
+		bounds     Bounds
+		want       Step
+	}{
+		{"nobody serves such a call", nil, untried, bounds, Step{Action: GiveUp, Soonest: none}},
+		{"one that is ready", []Candidate{ready(0)}, untried, bounds, Step{Action: Try, Index: 0, Fresh: true}},
+		{"the better tier first", []Candidate{ready(0), ready(1)}, untried, bounds, Step{Action: Try, Index: 0, Fresh: true}},
+		{"ready before slow start, though that is a better tier", []Candidate{slowStart(0), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
+		{"slow start where nobody is ready", []Candidate{slowStart(0), open(1, 0)}, untried, bounds, Step{Action: Try, Index: 0}},
+
+		{"a queue of a better tier within patience", []Candidate{atLimit(0, s), ready(1)}, untried, bounds, Step{Action: Try, Index: 0}},
+		{"a queue of a better tier beyond patience", []Candidate{atLimit(0, 3*s), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
+		{"a queue of the same tier", []Candidate{atLimit(0, 0), ready(0)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
+		{"a long queue where nobody else serves", []Candidate{atLimit(0, time.Hour)}, untried, bounds, Step{Action: Try, Index: 0}},
+
+		{"a pause of a better tier within patience", []Candidate{paused(0, s), ready(1)}, untried, bounds, Step{Action: Try, Index: 0, Wait: s}},
+		{"a pause of a better tier beyond patience", []Candidate{paused(0, 3*s), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
+		{"a pause of a better tier beyond the deadline", []Candidate{paused(0, s), ready(1)}, untried, with(bounds, func(b *Bounds) { b.Left = s }), Step{Action: Try, Index: 1, Fresh: true}},
+		{"the pause that ends first", []Candidate{paused(0, 9*s), paused(0, 5*s), paused(1, 7*s)}, untried, bounds, Step{Action: Try, Index: 1, Wait: 5 * s}},
+		{"no pause longer than MaxRetryAfter", []Candidate{paused(0, 61*s)}, untried, bounds, Step{Action: GiveUp, Blocked: Paused, RetryAfter: 61 * s}},
+		{"no pause until the deadline", []Candidate{paused(0, 5*s)}, untried, with(bounds, func(b *Bounds) { b.Left = 5 * s }), Step{Action: GiveUp, Blocked: Paused, RetryAfter: 5 * s}},
+
+		{"a probe where all circuits are open", []Candidate{open(0, 5*s), open(1, 0)}, untried, bounds, Step{Action: TryProbe, Index: 1}},
+		{"the probe of the better tier", []Candidate{open(1, 0), open(0, 0)}, untried, bounds, Step{Action: TryProbe, Index: 1}},
+		{"two probes at most", []Candidate{open(0, 0)}, with(untried, func(h *History) { h.Probes = 2 }), bounds, Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none}},
+		{"another call's probe", []Candidate{open(0, 3*s), open(1, 2*s)}, untried, bounds, Step{Action: AwaitProbe, Index: 1, Wait: 2 * s}},
+		{"no probe that failed a moment ago", []Candidate{with(open(0, 0), func(c *Candidate) { c.ProbeFailed = true })}, untried, bounds, Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none}},
+		{"no probe beyond the deadline", []Candidate{open(0, 3*s)}, untried, with(bounds, func(b *Bounds) { b.Left = 3 * s }), Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none}},
+		{"no fifth wait for a probe", []Candidate{open(0, s)}, with(untried, func(h *History) { h.ProbeWaits, h.ProbeWaited = 4, 2*s }), bounds, Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none}},
+		{"a fifth wait soon after the first", []Candidate{open(0, s)}, with(untried, func(h *History) { h.ProbeWaits, h.ProbeWaited = 4, s }), bounds, Step{Action: AwaitProbe, Index: 0, Wait: s}},
+
+		{"what is quarantined, where nobody else is left", []Candidate{with(paused(0, time.Hour), func(c *Candidate) { c.Quarantined, c.MayResort = true, true })}, untried, bounds, Step{Action: TryQuarantined, Index: 0}},
+		{"not so soon after another call tried it", []Candidate{with(paused(0, time.Hour), func(c *Candidate) { c.Quarantined = true })}, untried, bounds, Step{Action: GiveUp, Blocked: Paused, RetryAfter: time.Hour}},
+		{"nor while somebody is ready", []Candidate{with(paused(0, time.Hour), func(c *Candidate) { c.Quarantined, c.MayResort = true, true }), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
+		{"a pause is named before a circuit", []Candidate{open(0, time.Hour), paused(0, time.Hour)}, untried, with(bounds, func(b *Bounds) { b.Left = s }), Step{Action: GiveUp, Blocked: Paused, Soonest: 1, RetryAfter: time.Hour}},
+
+		{"again after the backoff", nil, tried(failedOnce), bounds, Step{Action: Retry, Wait: s, Extra: true}},
+		{"again after its pause", nil, tried(with(failedOnce, func(a *Account) { a.Availability, a.Pause = Paused, 5*s })), bounds, Step{Action: Retry, Wait: 5 * s, Extra: true}},
+		{"not beyond MaxRetryAfter", nil, tried(with(failedOnce, func(a *Account) { a.Availability, a.Pause = Paused, 61*s })), bounds, Step{Action: GiveUp, Soonest: none}},
+		{"not beyond the deadline", nil, tried(failedOnce), with(bounds, func(b *Bounds) { b.Left = s }), Step{Action: GiveUp, Soonest: none}},
+		{"not more often than it may", nil, tried(with(failedOnce, func(a *Account) { a.Tries = 3 })), bounds, Step{Action: GiveUp, Soonest: none}},
+		{"not what does not pass", nil, tried(with(failedOnce, func(a *Account) { a.Passing = false })), bounds, Step{Action: GiveUp, Soonest: none}},
+		{"not what was never sent", nil, tried(with(failedOnce, func(a *Account) { a.Tries = 0 })), bounds, Step{Action: GiveUp, Soonest: none}},
+		{"not where its circuit is open", nil, tried(with(failedOnce, func(a *Account) { a.Availability = CircuitOpen })), bounds, Step{Action: GiveUp, Soonest: none}},
+		{"not where it no longer serves the call", nil, tried(with(failedOnce, func(a *Account) { a.Availability = Unserved })), bounds, Step{Action: GiveUp, Soonest: none}},
+		{"not what can be sent once only", nil, tried(failedOnce), with(bounds, func(b *Bounds) { b.Once = true }), Step{Action: GiveUp, Soonest: none}},
+		{"not without a budget", nil, with(tried(failedOnce), func(h *History) { h.BudgetSpent = true }), bounds, Step{Action: GiveUp, Soonest: none}},
+		{"somebody untried first", []Candidate{ready(0)}, tried(failedOnce), bounds, Step{Action: Try, Index: 0, Fresh: true}},
+		{"the shorter of a backoff and a pause", []Candidate{paused(0, 3*s)}, tried(failedOnce), bounds, Step{Action: Retry, Wait: s, Extra: true}},
+		{"the shorter of a pause and a backoff", []Candidate{paused(0, s/2)}, tried(failedOnce), bounds, Step{Action: Try, Index: 0, Wait: s / 2}},
+		{"the account before the pause, if both take as long", []Candidate{paused(0, s)}, tried(failedOnce), bounds, Step{Action: Retry, Wait: s, Extra: true}},
+		{"the account that is free first", nil, with(tried(failedOnce), func(h *History) {
+			h.Tried = append(h.Tried, with(failedOnce, func(a *Account) { a.Backoff = s / 2 }))
+			h.Last = 1
+		}), bounds, Step{Action: Retry, Index: 1, Wait: s / 2, Extra: true}},
+
+		{"once more before a lower tier", []Candidate{ready(1)}, tried(failedOnce), bounds, Step{Action: Retry, Wait: s, Extra: true}},
+		{"once only", []Candidate{ready(1)}, tried(with(failedOnce, func(a *Account) { a.Tries = 2 })), bounds, Step{Action: Try, Index: 0, Fresh: true}},
+		{"as long as a rate limit lasts", []Candidate{ready(1)}, tried(with(failedOnce, func(a *Account) { a.Tries, a.Insist = 2, math.MaxInt })), bounds, Step{Action: Retry, Wait: s, Extra: true}},
+		{"not beyond patience", []Candidate{ready(1)}, tried(with(failedOnce, func(a *Account) { a.Backoff = 3 * s })), bounds, Step{Action: Try, Index: 0, Fresh: true}},
+		{"not without a budget, before a lower tier", []Candidate{ready(1)}, with(tried(failedOnce), func(h *History) { h.BudgetSpent = true }), bounds, Step{Action: Try, Index: 0, Fresh: true}},
+
+		{"once more before a kept answer", nil, tried(failedOnce), with(bounds, func(b *Bounds) { b.Fallback = true }), Step{Action: Retry, Wait: s, Extra: true}},
+		{"a kept answer instead of a pause", []Candidate{paused(0, s)}, untried, with(bounds, func(b *Bounds) { b.Fallback = true }), Step{Action: GiveUp, Blocked: Paused, RetryAfter: s}},
+		{"a kept answer instead of a probe", []Candidate{open(0, 0)}, untried, with(bounds, func(b *Bounds) { b.Fallback = true }), Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none}},
+	} {
+		if got := Next(test.candidates, test.history, test.bounds); got != test.want {
+			t.Errorf("%s: got %+v, want %+v", test.name, got, test.want)
+		}
+	}
+}

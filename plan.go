@@ -1,0 +1,355 @@
+package breakwater
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/plan"
+)
+
+// A step is what the loop does next.
+type step struct {
+	action   action
+	endpoint *upstream // to try, or whose probe to await
+	model    string
+	wait     time.Duration // before that
+	probe    *slot         // another call's, to await; nil: the time when this call may probe
+
+	// Of a call that nobody answered.
+	pause      pause         // what keeps it from the endpoint that would be back first
+	blocked    Class         // what keeps it from all endpoints, if nothing was tried
+	retryAfter time.Duration // when it could be worth coming back
+
+	err error // that the call ends in
+}
+
+// An action is what a step does.
+type action uint8
+
+const (
+	exhausted   action = iota // end the call: no endpoint can answer it in time
+	try                       // make an attempt
+	tryProbe                  // make an attempt though the circuit is open
+	awaitProbe                // wait for a probe, and plan again
+	showRefusal               // end the call with an answer that is the caller's to act on
+	abort                     // end the call in an error
+)
+
+// next plans the next step: from what the call has tried and from who could
+// serve it now.
+func (r *failoverRun) next(now time.Time) step {
+	r.survey(now)
+	history, bounds := r.history(now), r.bounds(now)
+	p := plan.Next(r.states, history, bounds)
+	if p.Extra {
+		if last := r.call.triedAccounts[p.Index]; !r.afford(now, last.endpoint, last.model) {
+			history.BudgetSpent = true
+			p = plan.Next(r.states, history, bounds)
+		}
+	}
+	return r.stepOf(p, now)
+}
+
+// survey looks at every endpoint whose account the call has not tried.
+func (r *failoverRun) survey(now time.Time) {
+	r.candidates, r.states = r.room.candidates[:0], r.room.states[:0]
+	for _, e := range r.call.candidates {
+		if r.call.tried(e.Account) != nil {
+			continue
+		}
+		at := r.call.availability(e, now)
+		if at.state == plan.Unserved {
+			continue
+		}
+		c := plan.Candidate{Tier: e.tier, Availability: at.state}
+		switch at.state {
+		case plan.AtLimit:
+			c.Wait = e.limits.of(at.model).expected(now)
+		case plan.CircuitOpen:
+			r.skippedOpen = true
+			c.ProbeFailed = slices.Contains(r.probed, e)
+			c.Wait = r.waitForProbe(e, at.model, now)
+		case plan.Paused:
+			c.Wait = at.pause.until.Sub(now)
+			c.Quarantined, c.MayResort = at.quarantined, at.quarantined && e.mayResort(now)
+		}
+		r.candidates = append(r.candidates, candidate{e, at.model})
+		r.states = append(r.states, c)
+	}
+}
+
+// waitForProbe is how long it takes until the call may probe an open circuit, or
+// until the outcome of another's probe may be known.
+func (r *failoverRun) waitForProbe(e *upstream, model string, now time.Time) time.Duration {
+	under, wait := e.circuits.of(model).probe(now)
+	if deadline, ok := r.call.Deadline(); ok && under != nil {
+		wait = min(wait, deadline.Sub(now)/2)
+	}
+	return wait
+}
+
+// history is what the call has done so far.
+func (r *failoverRun) history(now time.Time) plan.History {
+	h := plan.History{Last: -1, Patience: r.patience, Probes: r.probes, ProbeWaits: r.probeWaits, ProbeWaited: now.Sub(r.firstProbeWait)}
+	for i, v := range r.call.triedAccounts {
+		at := r.call.availability(v.endpoint, now)
+		traits := outcome.Of(v.trouble.class)
+		h.Tried = append(h.Tried, plan.Account{
+			Tier: v.endpoint.tier, Availability: at.state, Pause: at.pause.until.Sub(now), Backoff: v.due.Sub(now),
+			Tries: v.tries, Passing: traits.Passing, Insist: insistence(traits.RetryLast),
+		})
+		if v == r.last {
+			h.Last = i
+		}
+	}
+	return h
+}
+
+// insistence is the number of tries up to which an endpoint that failed so is
+// tried again before the call makes do with less.
+func insistence(r outcome.RetryLast) int {
+	switch r {
+	case outcome.RetryOnce:
+		return 1
+	case outcome.RetryAlways:
+		return math.MaxInt
+	}
+	return 0
+}
+
+// bounds are what the call may do.
+func (r *failoverRun) bounds(now time.Time) plan.Bounds {
+	b := plan.Bounds{
+		Attempts: r.attempts(), MaxRetryAfter: r.t.config.retry.MaxRetryAfter, Left: plan.NoDeadline,
+		Fallback: r.call.fallback, Once: r.call.upload != nil,
+	}
+	if deadline, ok := r.call.Deadline(); ok {
+		b.Left = deadline.Sub(now)
+	}
+	return b
+}
+
+// stepOf is a planned step with the endpoint that it concerns.
+func (r *failoverRun) stepOf(p plan.Step, now time.Time) step {
+	var s step
+	var at candidate
+	switch p.Action {
+	case plan.GiveUp:
+		s.retryAfter = p.RetryAfter
+	case plan.Retry:
+		tried := r.call.triedAccounts[p.Index]
+		s.action, at = try, candidate{tried.endpoint, tried.model}
+	default:
+		s.action, at = try, r.candidates[p.Index]
+	}
+	switch p.Action {
+	case plan.Try:
+		if p.Fresh {
+			at = r.chooseReady(p.Index, now)
+		}
+	case plan.TryProbe:
+		s.action = tryProbe
+	case plan.TryQuarantined:
+		if !at.endpoint.resort(now) { // another call has just tried it
+			return r.next(now)
+		}
+	case plan.AwaitProbe:
+		s.action = awaitProbe
+		if s.probe, _ = at.endpoint.circuits.of(at.model).probe(now); r.probeWaits == 0 {
+			r.firstProbeWait = now
+		}
+		r.probeWaits++
+	}
+	s.endpoint, s.model, s.wait = at.endpoint, at.model, p.Wait
+	switch p.Blocked {
+	case plan.CircuitOpen:
+		s.blocked = ClassCircuitOpen
+	case plan.Paused:
+		s.blocked = ClassPaused
+		s.pause = r.call.availability(r.candidates[p.Soonest].endpoint, now).pause
+	}
+	return s
+}
+
+// chooseReady returns which of the ready candidates of a tier gets the call, of
+// which first is the first.
+func (r *failoverRun) chooseReady(first int, now time.Time) candidate {
+	ready := r.candidates[:0]
+	for i, c := range r.candidates {
+		if r.states[i].Availability == plan.Ready && r.states[i].Tier == r.states[first].Tier {
+			ready = append(ready, c)
+		}
+	}
+	return r.choose(ready, now)
+}
+
+// attempts is how often the call may try one account.
+func (r *failoverRun) attempts() int {
+	if r.resumes != nil {
+		return 1 // the caller waits in the middle of an answer
+	}
+	return r.call.attempts()
+}
+
+// attempts is how often the call may try one account.
+func (c *call) attempts() int {
+	if c.Attempts != 0 {
+		return max(c.Attempts, 1)
+	}
+	return c.t.config.retry.Attempts
+}
+
+// afford takes an extra attempt out of the budget.
+func (r *failoverRun) afford(now time.Time, e *upstream, model string) bool {
+	if r.t.budget.Take(now) {
+		return true
+	}
+	denied := func(t *Attempt) { t.Denied = true }
+	switch {
+	case r.last != nil:
+		r.call.log.amend(r.last.place, denied)
+	case r.resumes != nil:
+		r.call.log.amend(r.resumes.place, denied)
+	}
+	r.t.emit(r.call, Event{Kind: KindBudget, Endpoint: e.Name, Model: model})
+	return false
+}
+
+// An availability is how an endpoint could take a call at one moment.
+type availability struct {
+	state       plan.Availability
+	model       string // the endpoint's name for the call's
+	pause       pause  // what it is Paused for
+	quarantined bool   // it is Paused by us alone, and a person may have mended it
+}
+
+// availability reports how e could take the call now.
+func (c *call) availability(e *upstream, now time.Time) availability {
+	model, ok := c.eligible(e)
+	if !ok {
+		return availability{}
+	}
+	at := availability{model: model}
+	if c.t.pauses.any() {
+		at.quarantined = true
+		keys := c.pauseKeys(e, model)
+		for scope := outcome.ScopeEndpoint; scope <= outcome.ScopeModel; scope++ {
+			p, ok := c.t.pauses.of(keys.of(scope), now)
+			if ok && (scope == outcome.ScopeLimit || p.asked.After(now)) {
+				at.quarantined = false
+			}
+			if ok && p.until.After(at.pause.until) {
+				at.pause = p
+			}
+		}
+	}
+	if !at.pause.until.IsZero() {
+		at.state = plan.Paused
+		return at
+	}
+	switch circuit := e.circuits.known(model).stands(now, e.Load.Open()); {
+	case !circuit.ready, c.fallback && circuit.tripped: // a call with a fallback leaves probes to others
+		at.state = plan.CircuitOpen
+	case !e.limits.of(model).free(now):
+		at.state = plan.AtLimit
+	case circuit.ramping:
+		at.state = plan.SlowStart
+	default:
+		at.state = plan.Ready
+	}
+	return at
+}
+
+// eligible returns the name under which e serves the call's model, or false if
+// the call has no business there.
+func (c *call) eligible(e *upstream) (string, bool) {
+	if c.Endpoint != "" && c.Endpoint != e.Name || c.avoid != "" && c.avoid == e.Account || c.rescue == rescueContinues && e.row.prefix == "" {
+		return "", false
+	}
+	if e != c.target {
+		if c.upload != nil || c.encoded || c.look.stateful || c.look.prefix && e.row.prefix == "" {
+			return "", false
+		}
+		if _, ok := e.rootOf(c.op); !ok {
+			return "", false
+		}
+	}
+	model, ok := e.serves(c)
+	return model, ok && c.worthTrying(e, model)
+}
+
+// worthTrying reports whether e may do what none of the endpoints visited could
+// for their limits: one of the same host with the same model has the same.
+func (c *call) worthTrying(e *upstream, model string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range c.unsuited {
+		if o.endpoint != e && o.model == model && o.endpoint.row == e.row && (e.row.host != HostOpenAI || o.endpoint.origin == e.origin) {
+			return false
+		}
+	}
+	return true
+}
+
+// pauseKeys are the keys of the pauses that concern a call at an endpoint, one
+// for each scope.
+type pauseKeys [4]pauseKey
+
+// of returns the key of a scope.
+func (k *pauseKeys) of(s outcome.Scope) pauseKey { return k[s-1] }
+
+func (c *call) pauseKeys(e *upstream, model string) pauseKeys {
+	var asker header.Credential // what a host says to one credential concerns no other
+	if !e.keyed {
+		asker = c.credential()
+	}
+	return pauseKeys{ // a rate limit and a missing model depend on the credential
+		outcome.ScopeEndpoint - 1: {endpoint: e.Name},
+		outcome.ScopeAccount - 1:  {account: e.Account},
+		outcome.ScopeLimit - 1:    {account: e.Account, model: model, credential: asker},
+		outcome.ScopeModel - 1:    {endpoint: e.Name, model: model, op: c.op, credential: asker},
+	}
+}
+
+// tried returns what the call knows of an account's endpoint, if it has
+// been there. Endpoints of one account count as one.
+func (c *call) tried(account string) *triedAccount {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range c.triedAccounts {
+		if v.account == account {
+			return v
+		}
+	}
+	return nil
+}
+
+// isRacing reports whether the account is being asked beside another.
+func (c *call) isRacing(account string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.racing[0] != nil && (c.racing[0].Account == account || c.racing[1].Account == account)
+}
+
+// hasAlternative reports whether an endpoint the call has not been to could serve
+// it now.
+func (t *Transport) hasAlternative(a *attempt) bool {
+	now := time.Now()
+	for _, e := range a.call.candidates {
+		if e.Account == a.endpoint.Account || a.call.tried(e.Account) != nil || a.call.isRacing(e.Account) {
+			continue
+		}
+		switch at := a.call.availability(e, now); at.state {
+		case plan.Ready, plan.SlowStart:
+			return true
+		case plan.AtLimit:
+			if e.limits.of(at.model).bears(now) {
+				return true
+			}
+		}
+	}
+	return false
+}
