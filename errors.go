@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
@@ -117,24 +115,16 @@ func (c *call) failed() *Error {
 	return c.failure
 }
 
-// ownAnswer is the response breakwater writes where no host gave one: the
-// OpenAI error shape, which every SDK surfaces with status and message, or
-// Anthropic's on its own wire.
+// ownAnswer is the response breakwater writes where no host gave one.
 func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.Response {
-	status, code, kind := http.StatusServiceUnavailable, string(class), "overloaded_error"
+	status, code := http.StatusServiceUnavailable, string(class)
 	switch class {
 	case ClassLimited:
-		status, code, kind = http.StatusTooManyRequests, "rate_limited", "rate_limit_error"
+		status, code = http.StatusTooManyRequests, "rate_limited"
 	case ClassNotCached:
-		status, kind = http.StatusGatewayTimeout, "timeout_error"
+		status = http.StatusGatewayTimeout
 	}
-	before := `{"type":"error","error":{"message":`
-	if c.op != opMessages {
-		kind, before = "breakwater_error", `{"error":{"message":`
-	}
-	body := gjson.AppendJSONString([]byte(before), "breakwater: "+message)
-	body = fmt.Appendf(body, `,"type":%q,"param":null,"code":%q}}`, kind, code)
-	resp := c.response(status, body)
+	resp := c.response(status, c.op.wire().ErrorBody(status, code, "breakwater: "+message))
 	resp.Header.Set("Content-Type", "application/json")
 	resp.Header.Set(header.Error, code)
 	resp.Header.Set(header.ShouldRetry, "false")
@@ -154,27 +144,20 @@ func (c *call) lastEvent(said []byte, err error, open bool) []byte {
 	case len(said) > 0:
 		return said
 	case c.t.config.stream.ErrorFrames && outcome.Broke(err):
-		return c.errorFrame(err, open)
+		return c.errorEvent(err, open)
 	}
 	return nil
 }
 
-// errorFrame is the event that tells what a stream broke off in; open: behind
+// errorEvent is the event that tells what a stream broke off in; open: behind
 // what ends within a block of lines.
-func (c *call) errorFrame(err error, open bool) []byte {
+func (c *call) errorEvent(err error, open bool) []byte {
 	code := string(cmp.Or(outcome.BreakOf(err), ClassTruncated))
-	before := ""
+	event := c.op.wire().ErrorEvent(code, "breakwater: the stream broke off: "+code)
 	if open {
-		before = "\n\n"
+		event = append([]byte("\n\n"), event...)
 	}
-	message := string(gjson.AppendJSONString(nil, "breakwater: the stream broke off: "+code))
-	switch c.op {
-	case opMessages:
-		return []byte(before + "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":" + message + "}}\n\n")
-	case opResponses:
-		return []byte(before + "event: error\ndata: {\"type\":\"error\",\"code\":\"" + code + "\",\"message\":" + message + ",\"param\":null}\n\n")
-	}
-	return []byte(before + "data: {\"error\":{\"message\":" + message + ",\"type\":\"breakwater_error\",\"param\":null,\"code\":\"" + code + "\"}}\n\n")
+	return event
 }
 
 // pausedAnswer says again what the endpoint said when it earned its pause.

@@ -305,7 +305,7 @@ func (b *streamBody) fails(t *trouble, resp *http.Response, last []byte, tells b
 		return t
 	}
 	if c := b.attempt.call; c.t.config.stream.ErrorFrames && !tells {
-		last = c.errorFrame(t.err, len(b.out) > 0 && !sse.EndsBlock(b.out))
+		last = c.errorEvent(t.err, len(b.out) > 0 && !sse.EndsBlock(b.out))
 	}
 	b.out = append(b.out, last...)
 	t.resp = resp

@@ -1,5 +1,6 @@
 // Package wire reads what the bodies of inference APIs say, without decoding
-// them: is it an answer, is it whole, what did it cost. It knows no HTTP.
+// them: is it an answer, is it whole, what did it cost. It writes errors in the
+// same formats. It knows no HTTP.
 package wire
 
 import (
