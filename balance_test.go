@@ -9,13 +9,15 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // shares makes calls, one a tenth of a second, and returns how many each host got.
-func shares(t *testing.T, rt *Transport, base *hosts, calls int, ask func(n int) string, names ...string) map[string]int {
+func shares(t *testing.T, rt *Transport, base *fakehost.Base, calls int, ask func(n int) string, names ...string) map[string]int {
 	before := make(map[string]int)
 	for _, name := range names {
-		before[name] = base.count(name)
+		before[name] = base.Count(name)
 	}
 	var callers sync.WaitGroup
 	for n := range calls {
@@ -25,7 +27,7 @@ func shares(t *testing.T, rt *Transport, base *hosts, calls int, ask func(n int)
 	callers.Wait()
 	got := make(map[string]int)
 	for _, name := range names {
-		got[name] = base.count(name) - before[name]
+		got[name] = base.Count(name) - before[name]
 	}
 	return got
 }
@@ -35,7 +37,7 @@ func same(int) string { return chatJSON }
 // Who is slower to the first payload, or has more attempts open, gets less; to
 // fail fast is not to be fast; and a host that was slow is tried again.
 func TestCallsGoWhereTheyAreServedSooner(t *testing.T) {
-	quick := answersAfter(300*time.Millisecond, gives(200, asJSON, goodJSON))
+	quick := fakehost.After(300*time.Millisecond, gives(200, asJSON, goodJSON))
 	for _, tt := range []struct {
 		name string
 		a    handler
@@ -43,19 +45,19 @@ func TestCallsGoWhereTheyAreServedSooner(t *testing.T) {
 		opts []Option
 	}{
 		{"as quick", quick, 60, nil},
-		{"ten times slower", answersAfter(3*time.Second, gives(200, asJSON, goodJSON)), 25, nil},
+		{"ten times slower", fakehost.After(3*time.Second, gives(200, asJSON, goodJSON)), 25, nil},
 		{"fails fast", failing503, 30, []Option{noBreaker}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				base := newHosts(quick)
-				base.set("a", tt.a)
+				base.Set("a", tt.a)
 				rt := over(t, base, append(tt.opts, WithEndpoints(at("a", "b")...))...)
 				got := shares(t, rt, base, 100, same, "a", "b")
 				if got["a"] > tt.most || got["a"] == 0 {
 					t.Errorf("a got %d of 100 calls, want some, at most %d", got["a"], tt.most)
 				}
-				base.set("a", quick)
+				base.Set("a", quick)
 				elapse(time.Minute)
 				if got := shares(t, rt, base, 100, same, "a", "b"); got["a"] < 40 {
 					t.Errorf("well again, a got %d of 100 calls, want about half", got["a"])
@@ -122,7 +124,7 @@ func TestAffinityHasItsLimits(t *testing.T) {
 			base := newHosts(gives(200, asJSON, cachedJSON))
 			rt := over(t, base, once, WithEndpoints(at("a", "b")...))
 			at := home(t, rt)
-			base.set(at, failing503)
+			base.Set(at, failing503)
 			for turns := range 20 {
 				if got := asks(t.Context(), rt, conversation("x", turns)); got.status() != 200 || got.header(headerEndpoint) == at {
 					t.Fatalf("with its home sick the conversation got %v", got)
@@ -132,7 +134,7 @@ func TestAffinityHasItsLimits(t *testing.T) {
 	})
 	t.Run("full", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			base := newHosts(answersAfter(time.Minute, gives(200, asJSON, cachedJSON)))
+			base := newHosts(fakehost.After(time.Minute, gives(200, asJSON, cachedJSON)))
 			rt := over(t, base, WithEndpoints(at("a", "b")...))
 			var callers sync.WaitGroup
 			for turns := range 40 {
@@ -140,7 +142,7 @@ func TestAffinityHasItsLimits(t *testing.T) {
 				synctest.Wait()
 			}
 			callers.Wait()
-			if a, b := base.count("a"), base.count("b"); min(a, b) < 14 {
+			if a, b := base.Count("a"), base.Count("b"); min(a, b) < 14 {
 				t.Errorf("of 40 calls at once, a got %d and b %d: want neither more than 1.25 of its share", a, b)
 			}
 		})
@@ -150,7 +152,7 @@ func TestAffinityHasItsLimits(t *testing.T) {
 			base := newHosts(gives(200, asJSON, cachedJSON))
 			rt := over(t, base, WithEndpoints(at("a", "b")...))
 			at := home(t, rt)
-			base.set(at, answersAfter(20*time.Second, gives(200, asJSON, cachedJSON)))
+			base.Set(at, fakehost.After(20*time.Second, gives(200, asJSON, cachedJSON)))
 			asks(t.Context(), rt, conversation("x", 1))
 			if got := asks(t.Context(), rt, conversation("x", 2)); got.header(headerEndpoint) == at {
 				t.Error("a home that is slow keeps its conversation")
@@ -200,8 +202,8 @@ func TestAffinityHasItsLimits(t *testing.T) {
 				for range 20 {
 					asks(t.Context(), rt, ask)
 				}
-				if base.count("a") != 10 || base.count("b") != 10 {
-					t.Errorf("a got %d and b %d of 20 calls, want turns", base.count("a"), base.count("b"))
+				if base.Count("a") != 10 || base.Count("b") != 10 {
+					t.Errorf("a got %d and b %d of 20 calls, want turns", base.Count("a"), base.Count("b"))
 				}
 			})
 		})
@@ -213,8 +215,8 @@ func TestAffinityHasItsLimits(t *testing.T) {
 func TestWhoComesBackIsSpared(t *testing.T) {
 	for _, alone := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			base := newHosts(answersAfter(time.Second, gives(200, asJSON, goodJSON)))
-			base.set("a", failing503)
+			base := newHosts(fakehost.After(time.Second, gives(200, asJSON, goodJSON)))
+			base.Set("a", failing503)
 			opts := []Option{once, WithEndpoints(at("a")...)}
 			if !alone {
 				opts = append(opts, WithBackup(at("b")...))
@@ -225,7 +227,7 @@ func TestWhoComesBackIsSpared(t *testing.T) {
 			}
 			var mu sync.Mutex
 			open, most, began := 0, []int{}, time.Time{}
-			base.set("a", func(req *http.Request) (*http.Response, error) {
+			base.Set("a", func(req *http.Request) (*http.Response, error) {
 				mu.Lock()
 				open++
 				for len(most) == 0 || len(most) <= int(time.Since(began)/time.Second) {
@@ -233,7 +235,7 @@ func TestWhoComesBackIsSpared(t *testing.T) {
 				}
 				most[len(most)-1] = max(most[len(most)-1], open)
 				mu.Unlock()
-				resp, err := answersAfter(time.Second, gives(200, asJSON, goodJSON))(req)
+				resp, err := fakehost.After(time.Second, gives(200, asJSON, goodJSON))(req)
 				mu.Lock()
 				open--
 				mu.Unlock()

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // go test -bench . -run ^$
@@ -343,7 +345,7 @@ func (w *waitingBase) RoundTrip(req *http.Request) (*http.Response, error) {
 		req.Body.Close()
 	}
 	rest := strings.NewReader(endEvent + doneEvent)
-	body := io.MultiReader(strings.NewReader(goodEvent), readerFunc(func(p []byte) (int, error) {
+	body := io.MultiReader(strings.NewReader(goodEvent), fakehost.ReaderFunc(func(p []byte) (int, error) {
 		<-w.release
 		return rest.Read(p)
 	}))

@@ -16,6 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 	"unsafe"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // A flood gives out the same text over and over, and looks at its end at how
@@ -287,7 +289,7 @@ func TestClocksThatAreOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := over(t, newHosts(func(*http.Request) (*http.Response, error) {
 			first, rest := strings.NewReader("{"), strings.NewReader(goodJSON[1:])
-			later := readerFunc(func([]byte) (int, error) { elapse(time.Second); return 0, io.EOF })
+			later := fakehost.ReaderFunc(func([]byte) (int, error) { elapse(time.Second); return 0, io.EOF })
 			resp := answer(200, asJSON, "")
 			resp.Body, resp.ContentLength = io.NopCloser(io.MultiReader(first, later, rest)), -1
 			return resp, nil
@@ -396,7 +398,7 @@ func TestBounds_WhatIsInUseStays(t *testing.T) {
 		asks(t.Context(), rt, naming("sick"))
 		ask := func() *http.Response {
 			req, _ := post(t.Context(), "https://a", strings.Replace(naming("held"), "{", `{"stream":true,`, 1))
-			go func() { io.WriteString(<-piped.pipes, goodEvent) }()
+			go func() { (<-piped.opened).Send(goodEvent) }()
 			resp, err := rt.RoundTrip(req)
 			if err != nil {
 				t.Fatal(err)
@@ -427,7 +429,7 @@ func TestBounds_AllInUse(t *testing.T) {
 		var open []*http.Response
 		for n := range maxCircuits + 20 {
 			req, _ := post(t.Context(), "https://a", strings.Replace(chatStream, `"m"`, fmt.Sprintf(`"m%d"`, n), 1))
-			go func() { io.WriteString(<-piped.pipes, goodEvent) }()
+			go func() { (<-piped.opened).Send(goodEvent) }()
 			resp, err := rt.RoundTrip(req)
 			if err != nil || resp.StatusCode != 200 {
 				t.Fatal(resp, err)
@@ -491,9 +493,9 @@ func TestBounds_Origins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		piped := newPiped()
 		base := newHosts(gives(404, asJSON, `{"error":{"code":"model_not_found"}}`))
-		base.set("a", piped.RoundTrip)
-		base.set("sick", failing503)
-		base.set("well", gives(200, asJSON, goodJSON))
+		base.Set("a", piped.RoundTrip)
+		base.Set("sick", failing503)
+		base.Set("well", gives(200, asJSON, goodJSON))
 		rt := over(t, base, once, WithRateLimit(RatePolicy{InFlight: 10}), WithBreaker(BreakerPolicy{Consecutive: 1}))
 		ask := func(host string) seen {
 			return asks(t.Context(), rt, chatJSON, func(req *http.Request) { req.URL.Host = host })
@@ -512,13 +514,13 @@ func TestBounds_Origins(t *testing.T) {
 		if of("a") != busy || of("sick") != sick || of("well") != well {
 			t.Errorf("kept: the busy origin %v, the sick one %v, the well one %v, want all", of("a") == busy, of("sick") == sick, of("well") == well)
 		}
-		before := base.count("sick")
-		if got := ask("sick"); got.header(headerError) != string(ClassCircuitOpen) || base.count("sick") != before {
+		before := base.Count("sick")
+		if got := ask("sick"); got.header(headerError) != string(ClassCircuitOpen) || base.Count("sick") != before {
 			t.Errorf("the sick origin was asked again: %v", got)
 		}
 		for n := range 12 * maxOrigins { // now they answer, too
 			host := fmt.Sprintf("other-%d", n)
-			base.set(host, gives(200, asJSON, goodJSON))
+			base.Set(host, gives(200, asJSON, goodJSON))
 			ask(host)
 			ask("well")
 		}

@@ -13,17 +13,17 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // A circuitWorld has one endpoint, a, whose circuit is looked at, and a
 // backup, b, that keeps callers from having to probe.
 type circuitWorld struct {
 	t    *testing.T
-	base *hosts
+	base *fakehost.Base
 	rt   *Transport
 }
-
-var once = WithRetry(RetryPolicy{Attempts: 1})
 
 func inCircuitWorld(t *testing.T, p BreakerPolicy, f func(*testing.T, *circuitWorld), opts ...Option) {
 	t.Helper()
@@ -88,7 +88,7 @@ func (w *circuitWorld) plays(letters string) {
 			w.leaves(letter == 'X')
 			continue
 		}
-		w.base.set("a", do)
+		w.base.Set("a", do)
 		asks(ctx, w.rt, ask)
 		cancel()
 	}
@@ -97,7 +97,7 @@ func (w *circuitWorld) plays(letters string) {
 // leaves makes a call that leaves a's stream behind its first event.
 func (w *circuitWorld) leaves(cancels bool) {
 	piped := newPiped()
-	w.base.set("a", piped.RoundTrip)
+	w.base.Set("a", piped.RoundTrip)
 	h := piped.hold(w.t, w.rt)
 	if cancels {
 		h.cancel()
@@ -122,9 +122,9 @@ func (w *circuitWorld) circuit(model string) CircuitStatus {
 
 // reaches reports whether the next call goes to a.
 func (w *circuitWorld) reaches() bool {
-	before := w.base.count("a")
+	before := w.base.Count("a")
 	asks(w.t.Context(), w.rt, chatJSON)
-	return w.base.count("a") > before
+	return w.base.Count("a") > before
 }
 
 // Which outcomes open a circuit: failures in a row, or their share of enough
@@ -196,7 +196,7 @@ func TestCircuitOpens(t *testing.T) {
 						t.Errorf("%s: open = %v, want %v", tt.plays, open, tt.open)
 					}
 				}
-				w.base.set("a", outcomes['S'])
+				w.base.Set("a", outcomes['S'])
 				if reaches := w.reaches(); reaches == tt.open {
 					t.Errorf("%s: the next call goes there: %v, want %v", tt.plays, reaches, !tt.open)
 				}
@@ -215,7 +215,7 @@ func TestCircuitWindow(t *testing.T) {
 	// Breaks behind the commit after d.
 	late := func(d time.Duration) handler {
 		return func(*http.Request) (*http.Response, error) {
-			rest := readerFunc(func([]byte) (int, error) { elapse(d); return 0, errors.New("reset") })
+			rest := fakehost.ReaderFunc(func([]byte) (int, error) { elapse(d); return 0, errors.New("reset") })
 			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), rest)), nil
 		}
 	}
@@ -233,20 +233,20 @@ func TestCircuitWindow(t *testing.T) {
 			}
 		}, false},
 		{"slow failures, each longer than the window", func(w *circuitWorld) {
-			w.base.set("a", slowly(failing503, 70*time.Second))
+			w.base.Set("a", slowly(failing503, 70*time.Second))
 			w.together(4, chatJSON)
 		}, true},
 		{"slow successes, each longer than the window", func(w *circuitWorld) {
-			w.base.set("a", slowly(outcomes['S'], 70*time.Second))
+			w.base.Set("a", slowly(outcomes['S'], 70*time.Second))
 			w.together(4, chatJSON)
 			w.plays("FFF")
 		}, false},
 		{"streams that break late, each longer than the window", func(w *circuitWorld) {
-			w.base.set("a", late(70*time.Second))
+			w.base.Set("a", late(70*time.Second))
 			w.together(4, chatStream)
 		}, true},
 		{"streams that break late, each longer than half of it", func(w *circuitWorld) {
-			w.base.set("a", late(40*time.Second))
+			w.base.Set("a", late(40*time.Second))
 			w.together(4, chatStream)
 		}, true},
 	} {
@@ -287,7 +287,7 @@ func TestPausesOfACircuitDouble(t *testing.T) {
 			inCircuitWorld(t, tt.policy, func(t *testing.T, w *circuitWorld) {
 				start := time.Now()
 				var times []int
-				w.base.set("a", func(req *http.Request) (*http.Response, error) {
+				w.base.Set("a", func(req *http.Request) (*http.Response, error) {
 					times = append(times, int(time.Since(start).Seconds()))
 					return failing503(req)
 				})
@@ -372,8 +372,8 @@ func TestProbeProvesAtCommit(t *testing.T) {
 		w.plays("F")
 		elapse(5 * time.Second)
 		broken := make(chan struct{})
-		w.base.set("a", func(*http.Request) (*http.Response, error) {
-			rest := readerFunc(func([]byte) (int, error) { <-broken; return 0, errors.New("reset") })
+		w.base.Set("a", func(*http.Request) (*http.Response, error) {
+			rest := fakehost.ReaderFunc(func([]byte) (int, error) { <-broken; return 0, errors.New("reset") })
 			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), rest)), nil
 		})
 		req, _ := post(t.Context(), "https://a", chatStream)
@@ -402,12 +402,13 @@ func TestLateEndsLeaveThePauseAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inCircuitWorld(t, BreakerPolicy{}, func(t *testing.T, w *circuitWorld) {
 				piped := newPiped()
-				w.base.set("a", piped.RoundTrip)
+				w.base.Set("a", piped.RoundTrip)
 				h := piped.hold(t, w.rt)
 				w.plays("FFFFF")
 				until := w.circuit("m").Until
 				elapse(2 * time.Second)
-				go func() { io.WriteString(h.pipe, end); h.pipe.CloseWithError(errors.New("reset")) }()
+				h.Send(end)
+				h.Break(errors.New("reset"))
 				h.readAll()
 				h.leave()
 				if s := w.circuit("m"); s.State != "open" || !s.Until.Equal(until) {
@@ -436,14 +437,14 @@ func TestProbes(t *testing.T) {
 				inCircuitWorld(t, BreakerPolicy{Probes: probes}, func(t *testing.T, w *circuitWorld) {
 					w.plays("FFFFF")
 					elapse(5 * time.Second)
-					before := w.base.count("a")
-					w.base.set("a", answersAfter(time.Second, gives(200, asJSON, goodJSON)))
+					before := w.base.Count("a")
+					w.base.Set("a", fakehost.After(time.Second, gives(200, asJSON, goodJSON)))
 					for range 5 {
 						go asks(t.Context(), w.rt, chatJSON)
 						synctest.Wait()
 					}
 					elapse(2 * time.Second)
-					if got := w.base.count("a") - before; got != 5 {
+					if got := w.base.Count("a") - before; got != 5 {
 						t.Errorf("%d probes at once, want 5", got)
 					}
 				})
@@ -452,8 +453,8 @@ func TestProbes(t *testing.T) {
 			inCircuitWorld(t, BreakerPolicy{Probes: probes}, func(t *testing.T, w *circuitWorld) {
 				w.plays("FFFFF")
 				elapse(5 * time.Second)
-				before := w.base.count("a")
-				w.base.set("a", func(*http.Request) (*http.Response, error) {
+				before := w.base.Count("a")
+				w.base.Set("a", func(*http.Request) (*http.Response, error) {
 					elapse(time.Second)
 					return answer(200, asJSON, goodJSON), nil
 				})
@@ -462,7 +463,7 @@ func TestProbes(t *testing.T) {
 					synctest.Wait()
 				}
 				elapse(2 * time.Second)
-				if got := w.base.count("a") - before; got != probes {
+				if got := w.base.Count("a") - before; got != probes {
 					t.Errorf("%d probes at once, want %d", got, probes)
 				}
 				if s := w.circuit("m"); s.State != "closed" {
@@ -504,7 +505,7 @@ func TestSlowProbeLetsOthersFollow(t *testing.T) {
 				start := time.Now()
 				var mu sync.Mutex
 				var times []time.Duration
-				base.set("a", func(*http.Request) (*http.Response, error) {
+				base.Set("a", func(*http.Request) (*http.Response, error) {
 					mu.Lock()
 					times = append(times, time.Since(start))
 					mu.Unlock()
@@ -558,14 +559,14 @@ func TestTheLastEndpointIsProbed(t *testing.T) {
 		for range 5 {
 			asks(t.Context(), rt, chatJSON)
 		}
-		before, start := base.count("a"), time.Now()
+		before, start := base.Count("a"), time.Now()
 		for range 4 {
 			elapse(time.Millisecond)
 			if got := asks(t.Context(), rt, chatJSON); got.status() != 503 {
 				t.Errorf("a probe gave %v, want the host's 503", got)
 			}
 		}
-		if n, took := base.count("a")-before, time.Since(start); n != 4 || took != 3001*time.Millisecond {
+		if n, took := base.Count("a")-before, time.Since(start); n != 4 || took != 3001*time.Millisecond {
 			t.Errorf("4 callers made %d probes in %v, want 4, the first at once and then one a second", n, took)
 		}
 		w := &circuitWorld{t, base, rt}
@@ -577,7 +578,7 @@ func TestTheLastEndpointIsProbed(t *testing.T) {
 		if s := w.circuit("m"); s.State != "open" || time.Until(s.Until) != 10*time.Second {
 			t.Errorf("behind the pause a probe failed: %+v, want open for twice as long, 10s", s)
 		}
-		base.set("a", gives(200, asJSON, goodJSON))
+		base.Set("a", gives(200, asJSON, goodJSON))
 		elapse(time.Millisecond)
 		if got := asks(t.Context(), rt, chatJSON); got.status() != 200 || w.circuit("m").State != "closed" {
 			t.Errorf("recovered: %v and %+v, want an answer and a closed circuit", got, w.circuit("m"))
@@ -594,13 +595,13 @@ func TestCircuitOpenAnswer(t *testing.T) {
 		for range 5 {
 			asks(t.Context(), rt, chatJSON)
 		}
-		base.set("a", func(req *http.Request) (*http.Response, error) { elapse(time.Second); return failing503(req) })
-		before := base.count("a")
+		base.Set("a", func(req *http.Request) (*http.Response, error) { elapse(time.Second); return failing503(req) })
+		before := base.Count("a")
 		elapse(time.Millisecond)
 		go asks(t.Context(), rt, chatJSON)
 		synctest.Wait()
 		got := asks(t.Context(), rt, chatJSON)
-		if n := base.count("a") - before; n != 1 {
+		if n := base.Count("a") - before; n != 1 {
 			t.Errorf("%d attempts, want the one probe", n)
 		}
 		if got.status() != 503 || got.header(headerError) != "circuit_open" || got.header(headerRetry) != "false" ||
@@ -618,11 +619,11 @@ func TestCircuitsByModelAndEndpoint(t *testing.T) {
 		ends := at("a", "b")
 		ends[0].Models = map[string]string{"m": "x", "n": "y", "o": "x"}
 		rt := over(t, base, once, WithEndpoints(ends[0]), WithBackup(ends[1]))
-		base.set("a", failing503)
+		base.Set("a", failing503)
 		for range 5 {
 			asks(t.Context(), rt, chatJSON)
 		}
-		base.set("a", gives(200, asJSON, goodJSON))
+		base.Set("a", gives(200, asJSON, goodJSON))
 		for _, tt := range []struct{ model, by string }{{"m", "b"}, {"n", "a"}, {"o", "b"}} { // o is m there
 			got := asks(t.Context(), rt, strings.Replace(chatJSON, `"m"`, `"`+tt.model+`"`, 1))
 			if got.header(headerEndpoint) != tt.by {
@@ -652,7 +653,7 @@ func TestPanicFreesTheProbe(t *testing.T) {
 		w.plays("FFFFF")
 		elapse(5 * time.Second)
 		for range 3 {
-			w.base.set("a", func(*http.Request) (*http.Response, error) { panic("boom") })
+			w.base.Set("a", func(*http.Request) (*http.Response, error) { panic("boom") })
 			func() {
 				defer func() {
 					if recover() == nil {

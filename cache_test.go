@@ -20,174 +20,8 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/store"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
-
-// hosts is a base for the tests of single layers: it answers by the name of
-// the host asked, "" standing for all others, and counts what it was sent.
-type hosts struct {
-	mu    sync.Mutex
-	do    map[string]handler
-	asked map[string]int
-}
-
-type handler func(*http.Request) (*http.Response, error)
-
-func newHosts(others handler) *hosts {
-	return &hosts{do: map[string]handler{"": others}, asked: make(map[string]int)}
-}
-
-func (h *hosts) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Body != nil {
-		io.Copy(io.Discard, req.Body)
-		req.Body.Close()
-	}
-	h.mu.Lock()
-	h.asked[req.URL.Host]++
-	do, ok := h.do[req.URL.Host]
-	if !ok {
-		do = h.do[""]
-	}
-	h.mu.Unlock()
-	return do(req)
-}
-
-func (h *hosts) set(host string, do handler) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.do[host] = do
-}
-
-// count is how many attempts host got, "" for all together.
-func (h *hosts) count(host string) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if host != "" {
-		return h.asked[host]
-	}
-	n := 0
-	for _, asked := range h.asked {
-		n += asked
-	}
-	return n
-}
-
-// gives answers with one response, its header given as names and values by turns.
-func gives(status int, contentType, body string, header ...string) handler {
-	return func(*http.Request) (*http.Response, error) {
-		resp := answer(status, contentType, body)
-		for i := 0; i+1 < len(header); i += 2 {
-			resp.Header.Set(header[i], header[i+1])
-		}
-		return resp, nil
-	}
-}
-
-// breaks answers with a stream or JSON that ends in an error after text.
-func breaks(contentType, text string) handler {
-	return func(*http.Request) (*http.Response, error) {
-		return answerFrom(200, contentType, io.MultiReader(strings.NewReader(text), iotest.ErrReader(errors.New("reset")))), nil
-	}
-}
-
-// endsAtOnce answers with a stream whose last read brings its last bytes and its end.
-func endsAtOnce(text string) handler {
-	return func(*http.Request) (*http.Response, error) {
-		return answerFrom(200, asStream, iotest.DataErrReader(strings.NewReader(text))), nil
-	}
-}
-
-func failing503(*http.Request) (*http.Response, error) {
-	return answer(503, asJSON, `{"error":{"message":"busy"}}`), nil
-}
-
-func refusing(*http.Request) (*http.Response, error) { return nil, errors.New("refused") }
-
-// hanging answers nothing until its attempt ends.
-func hanging(req *http.Request) (*http.Response, error) {
-	<-req.Context().Done()
-	return nil, req.Context().Err()
-}
-
-// over returns a Transport over base, with the chance taken out.
-func over(t *testing.T, base http.RoundTripper, opts ...Option) *Transport {
-	t.Helper()
-	rt, err := New(append([]Option{steady(), WithBase(base)}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { rt.Close() }) // a renewal may be under way
-	return rt
-}
-
-// at returns the endpoints of those names, each with a key of its own.
-func at(names ...string) []Endpoint {
-	var list []Endpoint
-	for _, name := range names {
-		list = append(list, Endpoint{Name: name, URL: "https://" + name, APIKey: "sk-" + name})
-	}
-	return list
-}
-
-// seen is what a caller saw of one call.
-type seen struct {
-	resp *http.Response // nil: err is RoundTrip's
-	body string
-	err  error
-}
-
-func (s seen) status() int {
-	if s.resp == nil {
-		return 0
-	}
-	return s.resp.StatusCode
-}
-
-func (s seen) header(name string) string {
-	if s.resp == nil {
-		return ""
-	}
-	return strings.Join(s.resp.Header.Values(name), ", ")
-}
-
-func (s seen) String() string {
-	if s.resp == nil {
-		return fmt.Sprintf("error %v", s.err)
-	}
-	return fmt.Sprintf("%d%s %q, %v", s.status(), callerHeaders(s.resp.Header), s.body, s.err)
-}
-
-// asks makes one call to the host named "a" and reads its answer to the end.
-func asks(ctx context.Context, rt http.RoundTripper, body string, edit ...func(*http.Request)) seen {
-	req, _ := post(ctx, "https://a", body)
-	for _, e := range edit {
-		e(req)
-	}
-	resp, err := rt.RoundTrip(req)
-	if err != nil {
-		return seen{err: err}
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	return seen{resp, string(text), err}
-}
-
-// with sets a header of the call.
-func with(name, value string) func(*http.Request) {
-	return func(req *http.Request) { req.Header.Set(name, value) }
-}
-
-// question is a JSON question of its own for every n.
-func question(n int) string {
-	return fmt.Sprintf(`{"model":"m","messages":[{"role":"user","content":"%d"}]}`, n)
-}
-
-const (
-	wholeStream = goodEvent + endEvent + doneEvent
-	usageEvent  = "data: {\"choices\":[],\"usage\":{\"total_tokens\":3}}\n\n"
-)
-
-// elapse lets virtual time pass.
-func elapse(d time.Duration) { <-time.After(d) }
 
 // What comes out of the cache is what the first caller read, byte for byte.
 func TestCacheReplaysByteForByte(t *testing.T) {
@@ -221,8 +55,8 @@ func TestCacheReplaysByteForByte(t *testing.T) {
 				if first.err != nil || first.body == "" {
 					t.Fatalf("first call: %v, want an answer", first)
 				}
-				if base.count("") != 1 {
-					t.Fatalf("the base was asked %d times, want 1", base.count(""))
+				if base.Count("") != 1 {
+					t.Fatalf("the base was asked %d times, want 1", base.Count(""))
 				}
 				if second.err != nil || second.status() != 200 || second.body != first.body {
 					t.Errorf("second call: %v, want %v", second, first)
@@ -291,7 +125,7 @@ func TestCacheScope(t *testing.T) {
 			rt := over(t, base, WithCache(tt.policy))
 			asks(t.Context(), rt, chatJSON, tt.first)
 			asks(t.Context(), rt, chatJSON, tt.second)
-			if shared := base.count("") == 1; shared != tt.shared {
+			if shared := base.Count("") == 1; shared != tt.shared {
 				t.Errorf("shared = %v, want %v", shared, tt.shared)
 			}
 		})
@@ -324,7 +158,7 @@ func TestCacheKeepsOnlyWholeAnswers(t *testing.T) {
 		all(resp, nil)
 	}
 	hanging := func(req *http.Request) (*http.Response, error) {
-		rest := readerFunc(func([]byte) (int, error) { <-req.Context().Done(); return 0, req.Context().Err() })
+		rest := fakehost.ReaderFunc(func([]byte) (int, error) { <-req.Context().Done(); return 0, req.Context().Err() })
 		return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), rest)), nil
 	}
 	for _, tt := range []struct {
@@ -372,7 +206,7 @@ func TestCacheKeepsOnlyWholeAnswers(t *testing.T) {
 		{"stream reset", chatStream, breaks(asStream, goodEvent), all, false},
 		{"stream malformed", chatStream, gives(200, asStream, goodEvent+"data: {\n\n"+endEvent+doneEvent), all, false},
 		{"stream with an error frame", chatStream, gives(200, asStream, goodEvent+errorEvent+endEvent+doneEvent), all, false},
-		{"stream whose last event ends it and tells of an error", chatStream, endsAtOnce(goodEvent + strings.Replace(endEvent, `{"choices"`, `{"error":{"message":"no"},"choices"`, 1)), all, false},
+		{"stream whose last event ends it and tells of an error", chatStream, fakehost.EndsAtOnce(goodEvent + strings.Replace(endEvent, `{"choices"`, `{"error":{"message":"no"},"choices"`, 1)), all, false},
 		{"stream out of resources", chatStream, gives(200, asStream, goodEvent+outOfResources+doneEvent), all, false},
 		{"stream packed", chatStream, gives(200, asStream, wholeStream, "Content-Encoding", "br"), all, false},
 	} {
@@ -392,10 +226,10 @@ func TestCacheKeepsOnlyWholeAnswers(t *testing.T) {
 				if kept := rt.Status().Cache.Entries == 1; kept != tt.kept {
 					t.Errorf("kept = %v, want %v", kept, tt.kept)
 				}
-				base.set("", gives(200, asStream, wholeStream))
-				before := base.count("")
+				base.Set("", gives(200, asStream, wholeStream))
+				before := base.Count("")
 				asks(t.Context(), rt, tt.ask)
-				if hit := base.count("") == before; hit != tt.kept {
+				if hit := base.Count("") == before; hit != tt.kept {
 					t.Errorf("the next call was a hit: %v, want %v", hit, tt.kept)
 				}
 			})
@@ -428,9 +262,9 @@ func TestCacheBoundsEntries(t *testing.T) {
 		{1, true}, {3, true}, // both still there
 		{2, false}, {1, false}, // 2 pushed 1 out
 	} {
-		before := base.count("")
+		before := base.Count("")
 		asks(t.Context(), rt, question(step.question))
-		if hit := base.count("") == before; hit != step.hit {
+		if hit := base.Count("") == before; hit != step.hit {
 			t.Errorf("question %d: hit = %v, want %v", step.question, hit, step.hit)
 		}
 		if n := rt.Status().Cache.Entries; n > 2 {
@@ -631,17 +465,17 @@ func TestCacheTimeline(t *testing.T) {
 					for i, s := range tt.steps {
 						elapse(s.after)
 						if s.base != nil {
-							base.set("", s.base)
+							base.Set("", s.base)
 						}
-						before := base.count("")
+						before := base.Count("")
 						got := asks(t.Context(), rt, chatJSON, with("Cache-Control", s.control))
 						synctest.Wait() // for what is done behind the caller's back
 						if asErrors && got.resp == nil && !strings.Contains(s.want, "hit") {
 							continue // the same, as a Go error: it has no headers
 						}
-						if got.header("Cache-Status") != s.want || got.header("Age") != s.age || base.count("")-before != s.asked {
+						if got.header("Cache-Status") != s.want || got.header("Age") != s.age || base.Count("")-before != s.asked {
 							t.Errorf("step %d: Cache-Status %q, Age %q, %d attempts, want %q, %q, %d", i+1,
-								got.header("Cache-Status"), got.header("Age"), base.count("")-before, s.want, s.age, s.asked)
+								got.header("Cache-Status"), got.header("Age"), base.Count("")-before, s.want, s.age, s.asked)
 						}
 						if hit := strings.Contains(s.want, "hit"); hit && (got.status() != 200 || got.body != goodJSON || got.err != nil) {
 							t.Errorf("step %d: a hit gave %v", i+1, got)
@@ -675,7 +509,7 @@ func TestStaleAndTheCallersEnd(t *testing.T) {
 		rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}))
 		asks(t.Context(), rt, chatJSON)
 		elapse(2 * time.Minute)
-		base.set("", hanging)
+		base.Set("", hanging)
 		start := time.Now()
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
@@ -700,7 +534,7 @@ func TestStaleAtOnceWhileAllCircuitsAreOpen(t *testing.T) {
 		defer rt.Close()
 		asks(t.Context(), rt, chatJSON)
 		elapse(2 * time.Minute)
-		base.set("", func(*http.Request) (*http.Response, error) {
+		base.Set("", func(*http.Request) (*http.Response, error) {
 			elapse(2 * time.Second)
 			return nil, errors.New("refused")
 		})
@@ -719,7 +553,7 @@ func TestStaleAtOnceWhileAllCircuitsAreOpen(t *testing.T) {
 			}
 			elapse(time.Second)
 		}
-		base.set("", gives(200, asJSON, goodJSON))
+		base.Set("", gives(200, asJSON, goodJSON))
 		for range 2 * 60 {
 			asks(t.Context(), rt, chatJSON)
 			elapse(time.Second)
@@ -751,8 +585,8 @@ func TestASpareAnswerHurtsNobody(t *testing.T) {
 		fresh  bool
 	}{
 		{"that cannot be had as the call wants it", chatStream, odd, failing(2), 0, true},
-		{"while the host takes 6 s of 10", chatJSON, goodJSON, answersAfter(6*time.Second, gives(200, asJSON, goodJSON)), 10 * time.Second, true},
-		{"while the host takes all the time there is", chatJSON, goodJSON, answersAfter(time.Minute, gives(200, asJSON, goodJSON)), 10 * time.Second, false},
+		{"while the host takes 6 s of 10", chatJSON, goodJSON, fakehost.After(6*time.Second, gives(200, asJSON, goodJSON)), 10 * time.Second, true},
+		{"while the host takes all the time there is", chatJSON, goodJSON, fakehost.After(time.Minute, gives(200, asJSON, goodJSON)), 10 * time.Second, false},
 		{"while the host fails once", chatJSON, goodJSON, failing(1), 0, true},
 		{"while the host fails for good", chatJSON, goodJSON, failing(100), 0, false},
 	} {
@@ -769,7 +603,7 @@ func TestASpareAnswerHurtsNobody(t *testing.T) {
 					t.Fatal("nothing was kept: nothing is tested")
 				}
 				elapse(2 * time.Minute)
-				base.set("", tt.then)
+				base.Set("", tt.then)
 				ctx := t.Context()
 				if tt.within > 0 {
 					var cancel context.CancelFunc
@@ -793,9 +627,9 @@ func TestASpareAnswerDoesNotHurryAStream(t *testing.T) {
 		rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}), WithEndpoints(at("a")...))
 		asks(t.Context(), rt, chatStream)
 		elapse(2 * time.Minute)
-		base.set("", func(*http.Request) (*http.Response, error) {
+		base.Set("", func(*http.Request) (*http.Response, error) {
 			beats := 0
-			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), readerFunc(func(p []byte) (int, error) {
+			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), fakehost.ReaderFunc(func(p []byte) (int, error) {
 				elapse(10 * time.Second)
 				if beats++; beats > 10 {
 					return 0, io.EOF
@@ -820,7 +654,7 @@ func TestRecoveryWhileAllHaveSpareAnswers(t *testing.T) {
 				asks(t.Context(), rt, question(n))
 			}
 			elapse(2 * time.Minute)
-			base.set("", hanging)
+			base.Set("", hanging)
 			ask := func(n int) seen {
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				defer cancel()
@@ -832,7 +666,7 @@ func TestRecoveryWhileAllHaveSpareAnswers(t *testing.T) {
 				}
 				elapse(time.Second)
 			}
-			base.set("", gives(200, asJSON, goodJSON))
+			base.Set("", gives(200, asJSON, goodJSON))
 			back := time.Now()
 			for n := 0; ; n++ {
 				if got := ask(n); !strings.Contains(got.header("Cache-Status"), "stale-if-error") {
@@ -861,19 +695,19 @@ func TestRenewals(t *testing.T) {
 			asks(t.Context(), rt, question(n))
 		}
 		elapse(2 * time.Minute)
-		base.set("", func(req *http.Request) (*http.Response, error) {
+		base.Set("", func(req *http.Request) (*http.Response, error) {
 			renewing.Add(1)
 			defer renewing.Add(-1)
 			return hanging(req)
 		})
-		before := base.count("")
+		before := base.Count("")
 		for range 3 {
 			if got := asks(t.Context(), rt, question(0)); got.body != goodJSON {
 				t.Fatalf("while it is renewed: %v", got)
 			}
 		}
 		synctest.Wait()
-		if n := base.count("") - before; n != 1 {
+		if n := base.Count("") - before; n != 1 {
 			t.Errorf("%d renewals of one question, want 1", n)
 		}
 		for n := range 50 {
@@ -937,10 +771,10 @@ func TestCacheAnswersInEitherForm(t *testing.T) {
 				if got := asks(t.Context(), rt, tt.first); got.body != tt.text {
 					t.Fatalf("the first got %v", got)
 				}
-				base.set("", gives(200, typeOf(tt.second), map[string]string{asStream: goodEvent + endEvent + usageEvent + doneEvent, asJSON: goodJSON}[typeOf(tt.second)]))
+				base.Set("", gives(200, typeOf(tt.second), map[string]string{asStream: goodEvent + endEvent + usageEvent + doneEvent, asJSON: goodJSON}[typeOf(tt.second)]))
 				elapse(3 * time.Second)
 				got := asks(t.Context(), rt, tt.second)
-				if hit := base.count("") == 1; hit != tt.hit || hit != (got.header("Age") == "3") || hit != strings.Contains(got.header("Cache-Status"), "hit") {
+				if hit := base.Count("") == 1; hit != tt.hit || hit != (got.header("Age") == "3") || hit != strings.Contains(got.header("Cache-Status"), "hit") {
 					t.Fatalf("hit = %v, want %v: %v", hit, tt.hit, got)
 				}
 				if got.header("Content-Type") != typeOf(tt.second) || got.err != nil || got.status() != 200 {
@@ -1027,8 +861,8 @@ func TestCache_TheFormAskedForIsGiven(t *testing.T) {
 							if second.stream && (kind != asStream || !strings.Contains(text, "hi") || !strings.HasSuffix(text, doneEvent) || usages > 0 && !strings.Contains(second.members, `:{"include_usage":true}`)) {
 								t.Errorf("the second got %s of type %s", text, kind)
 							}
-							if !first.clear && base.count("") != 2 {
-								t.Errorf("%d attempts, want 2: what the first asked for is anybody's guess", base.count(""))
+							if !first.clear && base.Count("") != 2 {
+								t.Errorf("%d attempts, want 2: what the first asked for is anybody's guess", base.Count(""))
 							}
 						})
 					})
@@ -1061,7 +895,7 @@ func TestCache_FormsThatAreUnclear(t *testing.T) {
 					t.Errorf("%s, %s: got %v of type %s, want it as it came", ask.members, ask.accept, got, got.header("Content-Type"))
 				}
 			}
-			if n := base.count(""); n != 1 {
+			if n := base.Count(""); n != 1 {
 				t.Errorf("%s, %s: %d attempts, want 1", ask.members, ask.accept, n)
 			}
 		}
@@ -1095,13 +929,13 @@ func TestCache_TheHostsFormIsNotTheCallers(t *testing.T) {
 			if got := ask(); got.err != nil || rt.Status().Cache.Entries != 1 {
 				t.Errorf("%s: got %v, %d kept: nothing is tested", op, got, rt.Status().Cache.Entries)
 			}
-			base.set("", gives(200, kinds[stream], texts[stream]))
+			base.Set("", gives(200, kinds[stream], texts[stream]))
 			got := ask()
 			if isJSON := json.Valid([]byte(got.body)); got.err != nil || isJSON != (kinds[stream] == asJSON) || got.header("Content-Type") != kinds[stream] {
 				t.Errorf("%s, stream %v: got %v of type %s", op, stream, got, got.header("Content-Type"))
 			}
-			if op == opEmbeddings && base.count("") != 1 {
-				t.Errorf("%s, stream %v: %d attempts, want a hit", op, stream, base.count(""))
+			if op == opEmbeddings && base.Count("") != 1 {
+				t.Errorf("%s, stream %v: %d attempts, want a hit", op, stream, base.Count(""))
 			}
 		}
 	}
@@ -1114,7 +948,7 @@ func TestStaleInTheOtherForm(t *testing.T) {
 		base := newHosts(gives(200, asStream, wholeStream))
 		rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}), WithRetry(RetryPolicy{Attempts: 1}))
 		asks(t.Context(), rt, chatStream)
-		base.set("", refusing)
+		base.Set("", refusing)
 		if got := asks(t.Context(), rt, chatJSON); !strings.Contains(got.body, `"content":"hi"`) || !strings.Contains(got.header("Cache-Status"), "stale-if-error") {
 			t.Errorf("got %v, want the answer kept from a stream", got)
 		}
@@ -1209,17 +1043,6 @@ func TestNoAnswerCrossesScopes(t *testing.T) {
 	}
 }
 
-// adding sets a header's lines, each as it is, on each response.
-func adding(base handler, name string, lines ...string) handler {
-	return func(req *http.Request) (*http.Response, error) {
-		resp, err := base(req)
-		if resp != nil && len(lines) > 0 {
-			resp.Header[name] = lines
-		}
-		return resp, err
-	}
-}
-
 // What an answer says of itself is heeded: RFC 9111, sections 3 and 5.2.2.
 func TestCache_AnswersThatAreNotToBeKept(t *testing.T) {
 	team := func(*http.Request) string { return "team" }
@@ -1254,7 +1077,7 @@ func TestCache_AnswersThatAreNotToBeKept(t *testing.T) {
 					if scoped {
 						policy.Scope, kept = team, tt.shared
 					}
-					base := newHosts(adding(gives(200, form.contentType, form.text), "Cache-Control", tt.lines...))
+					base := newHosts(fakehost.Adding(gives(200, form.contentType, form.text), "Cache-Control", tt.lines...))
 					rt := over(t, base, WithCache(policy))
 					for range 2 {
 						if got := asks(t.Context(), rt, form.ask); got.body != form.text || got.err != nil {
@@ -1262,7 +1085,7 @@ func TestCache_AnswersThatAreNotToBeKept(t *testing.T) {
 						}
 					}
 					rt.Close()
-					if got := base.count("") == 1; got != kept {
+					if got := base.Count("") == 1; got != kept {
 						t.Errorf("the second was a hit: %v, want %v", got, kept)
 					}
 					if got := len(policy.Store.(*memoryStore).all) == 1; got != kept || got != (rt.Status().Cache.Entries == 1) {
@@ -1357,7 +1180,7 @@ func TestCache_MiddlewareMayTakeNoStoreOut(t *testing.T) {
 	for range 2 {
 		asks(t.Context(), rt, chatJSON)
 	}
-	if n := base.count(""); n != 1 {
+	if n := base.Count(""); n != 1 {
 		t.Errorf("%d attempts, want 1", n)
 	}
 }
@@ -1380,7 +1203,7 @@ func TestCache_StoredAgainstTheAnswersWord(t *testing.T) {
 			kept.all[key] = e.Encode(key)
 		}
 		base := newHosts(gives(200, asJSON, goodJSON))
-		if got := asks(t.Context(), over(t, base, WithCache(policy)), chatJSON); base.count("") != 1 || strings.Contains(got.header("Cache-Status"), "hit") {
+		if got := asks(t.Context(), over(t, base, WithCache(policy)), chatJSON); base.Count("") != 1 || strings.Contains(got.header("Cache-Status"), "hit") {
 			t.Errorf("%s: got %v, want the host's", control, got)
 		}
 	}
@@ -1390,11 +1213,11 @@ func TestCache_StoredAgainstTheAnswersWord(t *testing.T) {
 func TestCache_RescuedBehindNoStore(t *testing.T) {
 	for _, control := range []string{"", "no-store"} {
 		base := newHosts(nil)
-		base.set("a", breaks(asStream, goodEvent))
-		base.set("b", gives(200, asStream, goodEvent+endEvent+doneEvent, "Cache-Control", control))
+		base.Set("a", breaks(asStream, goodEvent))
+		base.Set("b", gives(200, asStream, goodEvent+endEvent+doneEvent, "Cache-Control", control))
 		rt := over(t, base, WithCache(CachePolicy{}), WithEndpoints(at("a")...), WithBackup(at("b")...), WithStream(StreamPolicy{Rescue: RescueRestart}))
-		if got := asks(t.Context(), rt, chatStream); got.err != nil || base.count("b") != 1 {
-			t.Fatalf("got %v, %d attempts at the backup, want a rescue", got, base.count("b"))
+		if got := asks(t.Context(), rt, chatStream); got.err != nil || base.Count("b") != 1 {
+			t.Fatalf("got %v, %d attempts at the backup, want a rescue", got, base.Count("b"))
 		}
 		if kept := rt.Status().Cache.Entries == 1; kept != (control == "") {
 			t.Errorf("with %q kept: %v", control, kept)
@@ -1416,7 +1239,7 @@ func TestCacheDeterministic(t *testing.T) {
 		for range 2 {
 			got = asks(t.Context(), rt, `{"model":"m"`+tt.temperature+`}`)
 		}
-		if kept := base.count("") == 1; kept != tt.kept {
+		if kept := base.Count("") == 1; kept != tt.kept {
 			t.Errorf("with %q kept = %v, want %v", tt.temperature, kept, tt.kept)
 		}
 		if bypass := got.header("Cache-Status") == "breakwater; fwd=bypass"; bypass == tt.kept {
@@ -1487,8 +1310,8 @@ func TestStoreIsShared(t *testing.T) {
 				other := over(t, base, WithCache(policy), WithRetry(RetryPolicy{Attempts: 1}))
 				for range 2 {
 					got := asks(t.Context(), other, tt.ask)
-					if got.body != tt.text || got.header("Age") != "60" || got.header("Content-Type") != tt.contentType || base.count("") != 0 {
-						t.Errorf("from the Store: %v, %d attempts, want the answer kept a minute ago", got, base.count(""))
+					if got.body != tt.text || got.header("Age") != "60" || got.header("Content-Type") != tt.contentType || base.Count("") != 0 {
+						t.Errorf("from the Store: %v, %d attempts, want the answer kept a minute ago", got, base.Count(""))
 					}
 				}
 				if store.gets != 2 {
@@ -1541,8 +1364,8 @@ func TestCache_StoreLies(t *testing.T) {
 		lies := &memoryStore{get: func(context.Context, string) ([]byte, error) { return lie, nil }}
 		base := newHosts(gives(200, asJSON, other))
 		got := asks(t.Context(), over(t, base, told, WithCache(CachePolicy{Store: lies})), chatJSON)
-		if got.body != other || base.count("") != 1 || failed != 1 {
-			t.Errorf("%q: %v, %d attempts, %d events of the cache's errors, want the host's answer and one event", lie, got, base.count(""), failed)
+		if got.body != other || base.Count("") != 1 || failed != 1 {
+			t.Errorf("%q: %v, %d attempts, %d events of the cache's errors, want the host's answer and one event", lie, got, base.Count(""), failed)
 		}
 	}
 }
@@ -1644,7 +1467,7 @@ func TestOnlyIfCachedClosesTheBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if n := tracked.closed.Load(); resp.StatusCode != 504 || n != 1 {
+	if n := tracked.Closed(); resp.StatusCode != 504 || n != 1 {
 		t.Errorf("status %d, the body closed %d times, want 504 and once", resp.StatusCode, n)
 	}
 }

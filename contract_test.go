@@ -2,77 +2,27 @@ package breakwater
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/iotest"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // The contract of http.RoundTripper and the invariants of DESIGN, against
 // bases that do what bases should not.
 
-const (
-	goodJSON   = `{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"total_tokens":3}}`
-	goodEvent  = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n"
-	endEvent   = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
-	doneEvent  = "data: [DONE]\n\n"
-	chatJSON   = `{"model":"m","messages":[{"role":"user","content":"q"}]}`
-	chatStream = `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}]}`
-)
-
-// A trackedBody counts how often it is closed and notes reads after that.
-type trackedBody struct {
-	io.Reader
-	closed atomic.Int32
-}
-
-func (b *trackedBody) Read(p []byte) (int, error) {
-	if b.closed.Load() > 0 {
-		return 0, http.ErrBodyReadAfterClose
-	}
-	return b.Reader.Read(p)
-}
-
-func (b *trackedBody) Close() error { b.closed.Add(1); return nil }
-
-func answer(status int, contentType, body string) *http.Response {
-	return answerFrom(status, contentType, strings.NewReader(body))
-}
-
-func answerFrom(status int, contentType string, body io.Reader) *http.Response {
-	return &http.Response{
-		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"Content-Type": {contentType}}, Body: &trackedBody{Reader: body}, ContentLength: -1,
-	}
-}
-
-const (
-	asJSON   = "application/json"
-	asStream = "text/event-stream"
-)
-
-func post(ctx context.Context, url, body string) (*http.Request, *trackedBody) {
-	tracked := &trackedBody{Reader: strings.NewReader(body)}
-	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, url+"/chat/completions", tracked)
-	req.ContentLength = int64(len(body))
-	req.Header.Set("Authorization", "Bearer sk-caller")
-	req.Header.Set("Content-Type", asJSON)
-	return req, tracked
-}
-
 // hostileBases are what a base may do to an attempt, right or wrong.
 func hostileBases() map[string]func(*http.Request) (*http.Response, error) {
 	cut := func(after string, err error) io.Reader {
-		return io.MultiReader(strings.NewReader(after), iotest.ErrReader(err))
+		return fakehost.Cut(after, err)
 	}
-	idle := readerFunc(func([]byte) (int, error) { return 0, nil })
+	idle := fakehost.ReaderFunc(func([]byte) (int, error) { return 0, nil })
 	return map[string]func(*http.Request) (*http.Response, error){
 		"neither": func(*http.Request) (*http.Response, error) { return nil, nil },
 		"both":    func(*http.Request) (*http.Response, error) { return answer(200, asJSON, goodJSON), errors.New("x") },
@@ -118,10 +68,6 @@ func hostileBases() map[string]func(*http.Request) (*http.Response, error) {
 	}
 }
 
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
 // layerings are the layers alone and together.
 func layerings() map[string][]Option {
 	noBreaker := WithBreaker(BreakerPolicy{FailureRate: Off, Consecutive: Off})
@@ -157,7 +103,7 @@ func TestContract(t *testing.T) {
 }
 
 func contract(t *testing.T, opts []Option, hostile string, base func(*http.Request) (*http.Response, error), body string, reads int) {
-	var given []*trackedBody
+	var given []*fakehost.Body
 	rt, err := New(append([]Option{steady(), WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		if req.Body != nil {
 			io.Copy(io.Discard, req.Body)
@@ -165,7 +111,7 @@ func contract(t *testing.T, opts []Option, hostile string, base func(*http.Reque
 		}
 		resp, err := base(req)
 		if resp != nil {
-			if b, ok := resp.Body.(*trackedBody); ok {
+			if b, ok := resp.Body.(*fakehost.Body); ok {
 				given = append(given, b)
 			}
 		}
@@ -200,11 +146,11 @@ func contract(t *testing.T, opts []Option, hostile string, base func(*http.Reque
 	if req.URL.String() != before.URL.String() || req.Method != before.Method || fmt.Sprint(req.Header) != fmt.Sprint(header) || req.Body != before.Body || req.ContentLength != before.ContentLength {
 		t.Errorf("the caller's request was changed: %+v", req)
 	}
-	if n := asked.closed.Load(); n != 1 {
+	if n := asked.Closed(); n != 1 {
 		t.Errorf("the caller's body was closed %d times, want 1", n)
 	}
 	for i, b := range given {
-		if b.closed.Load() == 0 {
+		if b.Closed() == 0 {
 			t.Errorf("response body %d of %d was not closed", i+1, len(given))
 		}
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // What becomes of calls that end with their caller's deadline, timeout or
@@ -135,7 +137,7 @@ func TestRequestCancel(t *testing.T) {
 	stages := map[string]func(*http.Request) (*http.Response, error){
 		"headers": hanging,
 		"answer": func(req *http.Request) (*http.Response, error) {
-			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), readerFunc(func([]byte) (int, error) {
+			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), fakehost.ReaderFunc(func([]byte) (int, error) {
 				<-req.Context().Done()
 				return 0, req.Context().Err()
 			}))), nil
@@ -383,7 +385,7 @@ func (b *whimsical) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	then := func(text string, end error) io.Reader { // byte for byte or so, then for good or to its end
 		parts := strings.NewReader(text)
-		return readerFunc(func(p []byte) (int, error) {
+		return fakehost.ReaderFunc(func(p []byte) (int, error) {
 			if err := sleep(ctx, step); err != nil {
 				return 0, err
 			}
@@ -425,9 +427,9 @@ func (b *whimsical) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body = &blockingBody{text: strings.NewReader(""), block: make(chan struct{}), end: b.end}
 		return resp, nil
 	case 11:
-		return answerFrom(200, asStream, readerFunc(func([]byte) (int, error) { return 0, nil })), nil
+		return answerFrom(200, asStream, fakehost.ReaderFunc(func([]byte) (int, error) { return 0, nil })), nil
 	case 12:
-		return answerFrom(503, asJSON, readerFunc(func([]byte) (int, error) { return 0, nil })), nil
+		return answerFrom(503, asJSON, fakehost.ReaderFunc(func([]byte) (int, error) { return 0, nil })), nil
 	case 13:
 		return answerFrom(200, asStream, then(goodEvent+goodEvent+endEvent+doneEvent, io.EOF)), nil
 	case 14:
@@ -581,7 +583,7 @@ func TestRequestCancel_ClosedBefore(t *testing.T) {
 		if resp, err := rt.RoundTrip(req); err == nil {
 			resp.Body.Close()
 		}
-		asked += base.count("a")
+		asked += base.Count("a")
 	}
 	if asked > 0 {
 		t.Errorf("of 200 calls canceled before they began, %d reached the host", asked)

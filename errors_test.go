@@ -22,6 +22,7 @@ import (
 	"weak"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // What a caller gets where no endpoint answered: breakwater's own answer with
@@ -325,7 +326,7 @@ func TestSecondsSaturate(t *testing.T) {
 func TestTrailOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
-		base.set("a", func(req *http.Request) (*http.Response, error) { elapse(time.Second); return failing503(req) })
+		base.Set("a", func(req *http.Request) (*http.Response, error) { elapse(time.Second); return failing503(req) })
 		rt := over(t, base, WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", Keyless: true, Models: map[string]string{"m": "theirs"}}))
 		req, _ := post(t.Context(), "https://a", chatJSON)
 		begin := time.Now()
@@ -393,7 +394,7 @@ func TestCallTrail(t *testing.T) {
 		if got := trail.Attempts(); len(got) != 2 || got[1].N != 2 || got[1].Status != 503 || got[1].Verdict != VerdictStop {
 			t.Errorf("behind the call: %+v, want two attempts", got)
 		}
-		base.set("a", gives(200, asJSON, goodJSON))
+		base.Set("a", gives(200, asJSON, goodJSON))
 		asks(ctx, rt, chatJSON)
 		if got := trail.Attempts(); len(got) != 1 || got[0].Class != ClassOK {
 			t.Errorf("behind another call: %+v, want its one attempt", got)
@@ -428,7 +429,7 @@ func TestTrail_KeepsTheBookOnly(t *testing.T) {
 		{"refused", chatJSON, gives(400, asJSON, "{}"), 1, nil},
 		{"failed", chatJSON, failing503, 1, nil},
 		{"failed, as an error", chatJSON, refusing, 1, []Option{WithErrors()}},
-		{"hedged", chatJSON, first(answersAfter(time.Minute, whole), whole), 1, []Option{hedged}},
+		{"hedged", chatJSON, first(fakehost.After(time.Minute, whole), whole), 1, []Option{hedged}},
 		{"rescued", chatStream, first(breaks(asStream, goodEvent), stream), 1, []Option{WithStream(StreamPolicy{Rescue: RescueRestart})}},
 		{"broken", chatStream, breaks(asStream, goodEvent), 1, nil},
 		{"cached", chatJSON, whole, 2, []Option{cached}},
@@ -556,7 +557,7 @@ func TestTrail_OfAStreamThatIsOverHoldsNothing(t *testing.T) {
 		{"rescued in vain", breaks, breaks, []Option{restart}},
 		{"an error inside", fails, fails, nil},
 		{"an error inside, no rescue", fails, nil, []Option{WithStream(StreamPolicy{Rescue: RescueOff})}},
-		{"hedged", answersAfter(time.Minute, stream), stream, []Option{hedged}},
+		{"hedged", fakehost.After(time.Minute, stream), stream, []Option{hedged}},
 		{"refused before", refuses, stream, nil},
 	} {
 		for setup, opts := range map[string][]Option{"alone": nil, "shared": {WithCache(CachePolicy{MaxBytes: 1 << 10})}} {
@@ -564,8 +565,8 @@ func TestTrail_OfAStreamThatIsOverHoldsNothing(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%s/closes=%v", tt.name, setup, closes), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						base := newHosts(nil)
-						base.set("a", answersAfter(time.Second, tt.a))
-						base.set("b", tt.b)
+						base.Set("a", fakehost.After(time.Second, tt.a))
+						base.Set("b", tt.b)
 						rt := over(t, base, append(append(opts, noBreaker, once, WithEndpoints(deepSeekAt("a")), WithBackup(deepSeekAt("b"))), tt.opts...)...)
 						var mu sync.Mutex
 						var kept []*http.Response
@@ -623,8 +624,8 @@ func TestWithCall(t *testing.T) {
 				{none, 3, "breakwater; fwd=bypass"}, {t.Context(), 3, "breakwater; hit; ttl=300"},
 			} {
 				got := asks(tt.ctx, rt, chatJSON)
-				if said := got.header("Cache-Status"); base.count("") != tt.asked || said != tt.said {
-					t.Errorf("call %d: %d attempts so far, Cache-Status %q, want %d and %q", i+1, base.count(""), said, tt.asked, tt.said)
+				if said := got.header("Cache-Status"); base.Count("") != tt.asked || said != tt.said {
+					t.Errorf("call %d: %d attempts so far, Cache-Status %q, want %d and %q", i+1, base.Count(""), said, tt.asked, tt.said)
 				}
 			}
 		})
@@ -634,7 +635,7 @@ func TestWithCall(t *testing.T) {
 			base := newHosts(gives(200, asJSON, goodJSON))
 			rt := over(t, base, once, WithCache(CachePolicy{TTL: time.Minute}))
 			asks(t.Context(), rt, chatJSON)
-			base.set("a", failing503)
+			base.Set("a", failing503)
 			if got := asks(WithCall(t.Context(), Call{NoCache: true}), rt, chatJSON); got.status() != 503 {
 				t.Errorf("the call gave %v, want the host's 503", got)
 			}
@@ -648,10 +649,10 @@ func TestWithCall(t *testing.T) {
 				t.Errorf("Endpoint %s: %v", name, got)
 			}
 		}
-		base.set("b", failing503)
-		before := base.count("")
-		if got := asks(WithCall(t.Context(), Call{Endpoint: "b"}), rt, chatJSON); got.status() != 503 || base.count("")-before != 1 {
-			t.Errorf("Endpoint b, failing: %v after %d attempts, want its 503 after one", got, base.count("")-before)
+		base.Set("b", failing503)
+		before := base.Count("")
+		if got := asks(WithCall(t.Context(), Call{Endpoint: "b"}), rt, chatJSON); got.status() != 503 || base.Count("")-before != 1 {
+			t.Errorf("Endpoint b, failing: %v after %d attempts, want its 503 after one", got, base.Count("")-before)
 		}
 		for range 4 {
 			if got := asks(t.Context(), rt, chatJSON); got.status() != 200 {
@@ -667,7 +668,7 @@ func TestWithCall(t *testing.T) {
 			asked int
 		}{{"team", 1}, {"team", 1}, {"other", 2}, {"", 3}, {"team", 3}, {"", 3}} {
 			asks(WithCall(t.Context(), Call{Scope: tt.scope}), rt, chatJSON)
-			if n := base.count(""); n != tt.asked {
+			if n := base.Count(""); n != tt.asked {
 				t.Errorf("call %d, scope %q: %d attempts so far, want %d", i+1, tt.scope, n, tt.asked)
 			}
 		}
@@ -705,8 +706,8 @@ func TestUnserved(t *testing.T) {
 					}
 				}
 				var own *Error
-				if !errors.As(err, &own) || len(own.Attempts) != 0 || base.count("") != 0 || asErrors != (got.resp == nil) {
-					t.Errorf("got %v, %v after %d requests, want an *Error without attempts after none", got, err, base.count(""))
+				if !errors.As(err, &own) || len(own.Attempts) != 0 || base.Count("") != 0 || asErrors != (got.resp == nil) {
+					t.Errorf("got %v, %v after %d requests, want an *Error without attempts after none", got, err, base.Count(""))
 				}
 			})
 		}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // Invariant 14: callers who come while the last endpoint's open circuit is
@@ -106,15 +108,15 @@ func TestNoPlaceIsGivenUpForNothing(t *testing.T) {
 		{"one with a permit left", full, false, "b"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			base := newHosts(answersAfter(2*time.Minute, gives(200, asStream, wholeStream)))
-			base.set("b", gives(200, asStream, wholeStream))
+			base := newHosts(fakehost.After(2*time.Minute, gives(200, asStream, wholeStream)))
+			base.Set("b", gives(200, asStream, wholeStream))
 			rt := over(t, base, WithEndpoints(tt.endpoints[:1]...), WithBackup(tt.endpoints[1]))
 			if tt.holds {
 				rt.tiers[1][0].limits.of("m").permits.Acquire(t.Context(), 0)
 			}
 			got := asks(t.Context(), rt, chatStream)
-			if got.header("Breakwater-Endpoint") != tt.want || got.body != wholeStream || base.count("a") != 1 {
-				t.Errorf("%s: %v after %d requests to a, want %s to answer, and one request", tt.name, got, base.count("a"), tt.want)
+			if got.header("Breakwater-Endpoint") != tt.want || got.body != wholeStream || base.Count("a") != 1 {
+				t.Errorf("%s: %v after %d requests to a, want %s to answer, and one request", tt.name, got, base.Count("a"), tt.want)
 			}
 		})
 	}
@@ -124,7 +126,7 @@ func TestNoPlaceIsGivenUpForNothing(t *testing.T) {
 func TestTrailOfACallThatNobodyCouldTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(refusing)
-		base.set("b", gives(429, asJSON, "{}", "Retry-After", "600"))
+		base.Set("b", gives(429, asJSON, "{}", "Retry-After", "600"))
 		rt := over(t, base, WithEndpoints(at("a", "b")...), WithBreaker(BreakerPolicy{Consecutive: 1, OpenFor: time.Hour, MaxOpenFor: time.Hour}), WithRetry(RetryPolicy{Attempts: 1}))
 		asks(t.Context(), rt, chatJSON)
 		c := rt.tiers[0][0].circuits.of("m")

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // losing is a host that never answers what lost names, by number from 1, and
@@ -240,20 +242,20 @@ func TestSharing_LockAgeOfAStreamThatStalls(t *testing.T) {
 		for _, early := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/early=%v", tt.name, early), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					base, opened := streams(t)
+					base, opened := fakehost.Faucets("")
 					rt := over(t, base, WithCache(CachePolicy{}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Stall: tt.stall, Rescue: RescueOff}))
 					leader := calls(t, rt, chatStream)
 					f := <-opened
-					f.events <- event("1")
+					f.Send(event("1"))
 					synctest.Wait()
-					base.set("a", gives(200, asStream, event("hi")+finishEvent+doneEvent))
+					base.Set("a", gives(200, asStream, event("hi")+finishEvent+doneEvent))
 					wait := tt.from
 					if early {
 						wait -= time.Second / 2
 					}
 					for ; tt.beat != "" && wait > time.Second; wait -= time.Second {
 						elapse(time.Second)
-						f.events <- tt.beat
+						f.Send(tt.beat)
 					}
 					elapse(wait)
 					edit := func(*http.Request) {}
@@ -263,11 +265,11 @@ func TestSharing_LockAgeOfAStreamThatStalls(t *testing.T) {
 						edit = func(req *http.Request) { *req = *req.WithContext(ctx) }
 					}
 					calls(t, rt, tt.ask, edit)
-					if asked := base.count("") == 2; asked == early {
+					if asked := base.Count("") == 2; asked == early {
 						t.Errorf("who comes asks anew: %v, want %v", asked, !early)
 					}
-					f.events <- event("2") + finishEvent + doneEvent
-					close(f.events)
+					f.Send(event("2") + finishEvent + doneEvent)
+					f.End()
 					synctest.Wait()
 					if got := leader.read.String(); leader.ended != io.EOF || !strings.Contains(got, `"2"`) {
 						t.Errorf("the leader read %q, %v, want all of its stream", got, leader.ended)
@@ -283,36 +285,36 @@ func TestSharing_LockAgeOfAStreamThatStalls(t *testing.T) {
 func TestSharing_JSONOfAStreamThatStalls(t *testing.T) {
 	for _, goesOn := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			base, opened := streams(t)
+			base, opened := fakehost.Faucets("")
 			rt := over(t, base, WithCache(CachePolicy{}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Stall: Off}))
 			leader := calls(t, rt, chatStream)
 			f := <-opened
-			f.events <- event("1")
+			f.Send(event("1"))
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			json := calls(t, rt, chatJSON, func(req *http.Request) { *req = *req.WithContext(ctx) })
 			for range 4 {
 				elapse(time.Second)
-				f.events <- event("2")
+				f.Send(event("2"))
 			}
 			synctest.Wait()
-			if n := base.count(""); n != 1 {
+			if n := base.Count(""); n != 1 {
 				t.Fatalf("%d attempts while the stream goes on, want 1", n)
 			}
 			release := make(chan struct{})
-			base.set("a", func(req *http.Request) (*http.Response, error) {
+			base.Set("a", func(req *http.Request) (*http.Response, error) {
 				<-release
 				return answer(200, asJSON, goodJSON), nil
 			})
 			elapse(5 * time.Second)
 			synctest.Wait()
-			if n := base.count(""); n != 2 {
+			if n := base.Count(""); n != 2 {
 				t.Errorf("%d attempts 5 s after the stream stalled, want 2", n)
 			}
 			want := "hi"
 			if goesOn {
 				want = "122221"
-				f.events <- event("1") + finishEvent + doneEvent
+				f.Send(event("1") + finishEvent + doneEvent)
 				synctest.Wait()
 			}
 			close(release)
@@ -321,7 +323,7 @@ func TestSharing_JSONOfAStreamThatStalls(t *testing.T) {
 				t.Errorf("JSON: %q, %v, want %q", json.read.String(), errors.Join(json.err, json.ended), want)
 			}
 			leader.cancel()
-			close(f.events)
+			f.End()
 			synctest.Wait()
 			if left := stillHeld(rt); left != "" {
 				t.Errorf("got %s left, want nothing", left)
@@ -424,7 +426,7 @@ func TestSharing_DeadlinesHold(t *testing.T) {
 							return nil, req.Context().Err()
 						}
 						if callOf(req.Context()).look.stream {
-							stalls := readerFunc(func([]byte) (int, error) { <-req.Context().Done(); return 0, req.Context().Err() })
+							stalls := fakehost.ReaderFunc(func([]byte) (int, error) { <-req.Context().Done(); return 0, req.Context().Err() })
 							return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event("1")), stalls)), nil
 						}
 						return answer(200, asJSON, goodJSON), nil
@@ -520,7 +522,7 @@ func TestSharing_NoHerdBehindAFailure(t *testing.T) {
 	const callers = 200
 	usage := strings.Replace(chatStream, "{", `{"stream_options":{"include_usage":true},`, 1)
 	breaks := func(*http.Request) (*http.Response, error) {
-		return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event("1")), readerFunc(func([]byte) (int, error) {
+		return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event("1")), fakehost.ReaderFunc(func([]byte) (int, error) {
 			elapse(time.Second)
 			return 0, errors.New("reset")
 		}))), nil
@@ -584,20 +586,20 @@ func TestSharing_NoHerdBehindAFailure(t *testing.T) {
 // third that has answered.
 func TestSharing_AThirdAnswerIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, opened := streams(t)
+		base, opened := fakehost.Faucets("")
 		rt := over(t, base, noBreaker, WithCache(CachePolicy{TTL: time.Hour}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Stall: Off, Rescue: RescueOff}))
 		leader := calls(t, rt, chatStream)
 		f := <-opened
-		f.events <- event("1")
+		f.Send(event("1"))
 		synctest.Wait()
 		waiting := calls(t, rt, chatJSON) // for all of it, without a deadline
-		base.set("a", hanging)
+		base.Set("a", hanging)
 		elapse(2 * time.Minute)
 		synctest.Wait()
-		if n := base.count(""); n != 2 {
+		if n := base.Count(""); n != 2 {
 			t.Fatalf("%d requests: nothing is tested", n)
 		}
-		base.set("a", gives(200, asJSON, goodJSON))
+		base.Set("a", gives(200, asJSON, goodJSON))
 		elapse(10 * time.Minute)
 		third := calls(t, rt, chatJSON)
 		synctest.Wait()
@@ -606,7 +608,7 @@ func TestSharing_AThirdAnswerIsTold(t *testing.T) {
 		}
 		leader.cancel()
 		waiting.cancel()
-		close(f.events)
+		f.End()
 		synctest.Wait()
 		if left := stillHeld(rt); left != "" {
 			t.Errorf("got %s left, want nothing", left)
@@ -618,17 +620,17 @@ func TestSharing_AThirdAnswerIsTold(t *testing.T) {
 // calls that are made for the sake of callers with little time.
 func TestSharing_StalledStreamsAreNotCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, opened := streams(t)
+		base, opened := fakehost.Faucets("")
 		rt := over(t, base, noBreaker, WithCache(CachePolicy{TTL: time.Hour}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Stall: Off, Rescue: RescueOff}))
 		var patient []*caller
 		for range maxHurried {
 			patient = append(patient, calls(t, rt, chatStream))
 			f := <-opened
-			f.events <- event("1")
+			f.Send(event("1"))
 			elapse(61 * time.Second)
 		}
 		host := &losing{lost: func(n int) bool { return n == 1 }}
-		base.set("a", host.do)
+		base.Set("a", host.do)
 		answered, slowest := crowd{bodies: []string{chatStream}, deadline: 5 * time.Second, callers: 60, every: time.Second}.ask(t, rt)
 		if answered < 60 || host.counts().sent > 2 {
 			t.Errorf("%d of 60 were answered, the slowest after %v, by %d more requests, want all, by 2", answered, slowest, host.counts().sent)

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // What callers, their code and hosts do to a call that others share: nobody is
@@ -34,7 +36,7 @@ func TestTheLeadersClientTimeoutIsItsOwn(t *testing.T) {
 							return errors.New("the request's Cancel")
 						}
 					}
-					late := readerFunc(func([]byte) (int, error) {
+					late := fakehost.ReaderFunc(func([]byte) (int, error) {
 						if err := wait(); err != nil {
 							return 0, err
 						}
@@ -57,8 +59,8 @@ func TestTheLeadersClientTimeoutIsItsOwn(t *testing.T) {
 				if err := errors.Join(leader.err, leader.ended); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("the leader got %v, want its deadline's error", err)
 				}
-				if got, want := other.read.String(), event("1")+finishEvent+doneEvent; got != want || other.ended != io.EOF || base.count("") != 1 {
-					t.Errorf("the other got %q, %v after %d attempts, want %q after one", got, errors.Join(other.err, other.ended), base.count(""), want)
+				if got, want := other.read.String(), event("1")+finishEvent+doneEvent; got != want || other.ended != io.EOF || base.Count("") != 1 {
+					t.Errorf("the other got %q, %v after %d attempts, want %q after one", got, errors.Join(other.err, other.ended), base.Count(""), want)
 				}
 			})
 		})
@@ -94,12 +96,12 @@ func TestASoleCallerIsNeverBehind(t *testing.T) {
 // However little of an answer may be kept, who shares it may be some way behind.
 func TestSmallEntriesCutOffNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, opened := streams(t)
+		base, opened := fakehost.Faucets("")
 		rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: 100}))
 		fast := calls(t, rt, chatStream)
 		f := <-opened
 		want := event("1")
-		f.events <- want
+		f.Send(want)
 		req, _ := post(t.Context(), "https://a", chatStream)
 		slow, err := rt.RoundTrip(req)
 		if err != nil {
@@ -108,12 +110,12 @@ func TestSmallEntriesCutOffNobody(t *testing.T) {
 		defer slow.Body.Close()
 		for n := range 100 {
 			want += event(fmt.Sprint(n))
-			f.events <- event(fmt.Sprint(n))
+			f.Send(event(fmt.Sprint(n)))
 			synctest.Wait()
 		}
 		want += finishEvent + doneEvent
-		f.events <- finishEvent + doneEvent
-		close(f.events)
+		f.Send(finishEvent + doneEvent)
+		f.End()
 		synctest.Wait()
 		if got := fast.read.String(); got != want || fast.ended != io.EOF {
 			t.Errorf("the fast reader got %d bytes, %v, want %d", len(got), fast.ended, len(want))
@@ -240,7 +242,7 @@ func TestAfterAnObserversPanicOthersAreAnswered(t *testing.T) {
 // A follower whose Observer panics has left: the flight ends when the others have.
 func TestAFollowerThatPanicsKeepsNoFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, opened := streams(t)
+		base, opened := fakehost.Faucets("")
 		rt := over(t, base, WithCache(CachePolicy{}), WithRateLimit(RatePolicy{InFlight: 1}), WithStream(StreamPolicy{Stall: Off}), WithObserver(func(_ context.Context, e Event) {
 			if e.Kind == KindCacheShared {
 				panic("observer")
@@ -248,7 +250,7 @@ func TestAFollowerThatPanicsKeepsNoFlight(t *testing.T) {
 		}))
 		leader := calls(t, rt, chatStream)
 		f := <-opened
-		f.events <- event("1")
+		f.Send(event("1"))
 		synctest.Wait()
 		func() {
 			defer func() {
@@ -261,9 +263,9 @@ func TestAFollowerThatPanicsKeepsNoFlight(t *testing.T) {
 		leader.cancel()
 		elapse(time.Minute)
 		synctest.Wait()
-		if left := stillHeld(rt); left != "" || !f.closed.Load() {
-			t.Errorf("a minute after the last has left: got %s, body closed %v, want nothing held and a closed body", left, f.closed.Load())
-			close(f.events)
+		if left := stillHeld(rt); left != "" || !f.Closed() {
+			t.Errorf("a minute after the last has left: got %s, body closed %v, want nothing held and a closed body", left, f.Closed())
+			f.End()
 		}
 	})
 }
@@ -283,7 +285,7 @@ func TestACallThatIsOverIsNotSent(t *testing.T) {
 					}
 				}
 				synctest.Wait()
-				if n, misses := base.count(""), rt.Status().Cache.Misses; n != 0 || misses != 0 {
+				if n, misses := base.Count(""), rt.Status().Cache.Misses; n != 0 || misses != 0 {
 					t.Errorf("of 500 calls that were over, got %d sent, %d misses, want none", n, misses)
 				}
 			})
@@ -425,12 +427,12 @@ func TestAnswersThatLandAsTheLastOneLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 200 {
 			var hang, slow atomic.Bool
-			release, landed := make(chan struct{}), make(chan *trackedBody, 2)
+			release, landed := make(chan struct{}), make(chan *fakehost.Body, 2)
 			base := newHosts(func(req *http.Request) (*http.Response, error) {
 				resp := answer(200, asStream, wholeStream)
 				if hang.Load() {
 					<-release
-					landed <- resp.Body.(*trackedBody)
+					landed <- resp.Body.(*fakehost.Body)
 				}
 				return resp, nil
 			})
@@ -462,7 +464,7 @@ func TestAnswersThatLandAsTheLastOneLeaves(t *testing.T) {
 			}
 			close(landed)
 			for body := range landed {
-				if body.closed.Load() == 0 {
+				if body.Closed() == 0 {
 					t.Fatal("got an open body, want it closed")
 				}
 			}
@@ -497,7 +499,7 @@ func TestJSONOfAStreamWithATail(t *testing.T) {
 				})
 			}
 			callers.Wait()
-			if n := base.count(""); n != 1 {
+			if n := base.Count(""); n != 1 {
 				t.Errorf("got %d attempts, want 1", n)
 			}
 		})
@@ -508,25 +510,25 @@ func TestJSONOfAStreamWithATail(t *testing.T) {
 // before it, and is let go of, though somebody reads on.
 func TestATailIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, opened := streams(t)
+		base, opened := fakehost.Faucets("")
 		rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: 2000}))
 		fast := calls(t, rt, chatStream)
 		f := <-opened
-		f.events <- event("1")
+		f.Send(event("1"))
 		req, _ := post(t.Context(), "https://a", chatStream)
 		slow, err := rt.RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer slow.Body.Close()
-		f.events <- finishEvent + doneEvent
+		f.Send(finishEvent + doneEvent)
 		for range 100 {
-			f.events <- strings.Repeat(event("y"), 100)
+			f.Send(strings.Repeat(event("y"), 100))
 		}
 		elapse(time.Minute)
 		synctest.Wait()
-		if !f.closed.Load() || fast.ended != io.EOF {
-			t.Errorf("a minute behind the terminator: got a closed body: %v, and the fast reader's end %v, want both", f.closed.Load(), fast.ended)
+		if !f.Closed() || fast.ended != io.EOF {
+			t.Errorf("a minute behind the terminator: got a closed body: %v, and the fast reader's end %v, want both", f.Closed(), fast.ended)
 		}
 		want := event("1") + finishEvent + doneEvent
 		got, err := io.ReadAll(slow.Body)
@@ -561,18 +563,18 @@ func TestMiddlewareMayAskTwiceAtOnce(t *testing.T) {
 	}
 	for range 50 {
 		synctest.Test(t, func(t *testing.T) {
-			base, opened := streams(t)
+			base, opened := fakehost.Faucets("")
 			rt := over(t, base, WithCache(CachePolicy{}), WithMiddleware(twice), WithRateLimit(RatePolicy{InFlight: 3}))
 			go func() {
 				f := <-opened
-				f.events <- event("1")
+				f.Send(event("1"))
 				elapse(time.Second)
-				f.events <- finishEvent + doneEvent
-				close(f.events)
+				f.Send(finishEvent + doneEvent)
+				f.End()
 			}()
 			got := asks(t.Context(), rt, chatStream)
-			if want := event("1") + finishEvent + doneEvent; got.err != nil || got.body != want || base.count("") != 1 {
-				t.Errorf("got %v after %d attempts, want %q after one", got, base.count(""), want)
+			if want := event("1") + finishEvent + doneEvent; got.err != nil || got.body != want || base.Count("") != 1 {
+				t.Errorf("got %v after %d attempts, want %q after one", got, base.Count(""), want)
 			}
 			synctest.Wait()
 			if left := stillHeld(rt); left != "" {
@@ -588,7 +590,7 @@ func TestSharing_ErrorEventBehindAPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		base := newHosts(func(*http.Request) (*http.Response, error) {
-			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event("1")), readerFunc(func([]byte) (int, error) {
+			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event("1")), fakehost.ReaderFunc(func([]byte) (int, error) {
 				<-gate
 				panic("the body's")
 			}))), nil

@@ -14,120 +14,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
-
-// A faucet is the body of a stream that comes event by event, as a test lets it.
-type faucet struct {
-	ctx    context.Context
-	events chan string // closed: the end
-	rest   string
-	closed atomic.Bool
-}
-
-func (f *faucet) Read(p []byte) (int, error) {
-	if f.rest == "" {
-		select {
-		case ev, ok := <-f.events:
-			if !ok {
-				return 0, io.EOF
-			}
-			f.rest = ev
-		case <-f.ctx.Done():
-			return 0, f.ctx.Err()
-		}
-	}
-	n := copy(p, f.rest)
-	f.rest = f.rest[n:]
-	return n, nil
-}
-
-func (f *faucet) Close() error { f.closed.Store(true); return nil }
-
-// streams is a base whose answers are faucets, handed over on a channel.
-func streams(t *testing.T) (*hosts, chan *faucet) {
-	opened := make(chan *faucet, 100)
-	return newHosts(func(req *http.Request) (*http.Response, error) {
-		f := &faucet{ctx: req.Context(), events: make(chan string, 1000)}
-		opened <- f
-		resp := answer(200, asStream, "")
-		resp.Body = f
-		return resp, nil
-	}), opened
-}
-
-// event is one event with a text.
-func event(text string) string { return strings.Replace(goodEvent, "hi", text, 1) }
-
-const finishEvent = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"total_tokens\":3}}\n\n"
-
-// A caller follows one stream, in a goroutine of its own.
-type caller struct {
-	cancel context.CancelFunc
-	resp   *http.Response
-	err    error
-	read   strings.Builder
-	ended  error
-	done   bool
-}
-
-// calls begins a call that reads on by itself.
-func calls(t *testing.T, rt http.RoundTripper, body string, edit ...func(*http.Request)) *caller {
-	c := &caller{}
-	var ctx context.Context
-	ctx, c.cancel = context.WithCancel(t.Context())
-	go func() {
-		defer func() { c.done = true }()
-		req, _ := post(ctx, "https://a", body)
-		for _, e := range edit {
-			e(req)
-		}
-		if c.resp, c.err = rt.RoundTrip(req); c.err != nil {
-			return
-		}
-		defer c.resp.Body.Close()
-		buf := make([]byte, 4096)
-		for c.ended == nil {
-			var n int
-			n, c.ended = c.resp.Body.Read(buf)
-			c.read.Write(buf[:n])
-		}
-	}()
-	synctest.Wait()
-	return c
-}
-
-func deepSeekAt(name string) Endpoint {
-	return Endpoint{Name: name, URL: "https://" + name, APIKey: "sk-" + name, Host: HostDeepSeek}
-}
-
-// stillHeld is what rt still holds of calls: permits, places in circuits, open
-// attempts and flights; "": nothing, as it must be once all calls are over.
-func stillHeld(rt *Transport) string {
-	var permits, streaks, attempts int
-	for _, e := range rt.Status().Endpoints {
-		for _, l := range e.Limits {
-			permits += l.InFlight
-		}
-	}
-	for _, e := range slices.Concat(slices.Collect(maps.Values(rt.origins.all.All())), slices.Concat(rt.tiers...)) {
-		attempts += int(e.Load.Open())
-		for _, c := range e.circuits.all.All() {
-			c.mu.Lock()
-			streaks += c.streak.open
-			c.mu.Unlock()
-		}
-	}
-	flights := 0
-	if k := rt.cache; k != nil {
-		k.mu.Lock()
-		flights = len(k.flights) + k.renewals
-		k.mu.Unlock()
-	}
-	if permits == 0 && streaks == 0 && attempts == 0 && flights == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%d permits, %d attempts, %d of them in circuits, %d flights", permits, attempts, streaks, flights)
-}
 
 // A thousand calls for the same at once, half of them for a stream: one
 // attempt, and a thousand right answers.
@@ -139,7 +28,7 @@ func TestAThousandCallsShareOneAttempt(t *testing.T) {
 				if first == chatJSON {
 					return answer(200, asJSON, goodJSON), nil
 				}
-				return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event("h")), readerFunc(func([]byte) (int, error) { elapse(time.Second); return 0, io.EOF }),
+				return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event("h")), fakehost.ReaderFunc(func([]byte) (int, error) { elapse(time.Second); return 0, io.EOF }),
 					strings.NewReader(event("i")+finishEvent+doneEvent))), nil
 			})
 			rt := over(t, base, WithCache(CachePolicy{}), WithEndpoints(deepSeekAt("a")))
@@ -166,7 +55,7 @@ func TestAThousandCallsShareOneAttempt(t *testing.T) {
 			}
 			callers.Wait()
 			s := rt.Status().Cache
-			if n := base.count(""); n != 1 || wrong.Load() > 0 || s.Shared != 999 || s.Misses != 1 || s.Stores != 1 {
+			if n := base.Count(""); n != 1 || wrong.Load() > 0 || s.Shared != 999 || s.Misses != 1 || s.Stores != 1 {
 				t.Errorf("%d attempts, %d wrong answers, %+v, want one attempt, shared by 999", n, wrong.Load(), s)
 			}
 		})
@@ -176,12 +65,12 @@ func TestAThousandCallsShareOneAttempt(t *testing.T) {
 // Who comes late gets what has come so far at once, and then follows live.
 func TestLateJoinersFollowLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, opened := streams(t)
+		base, opened := fakehost.Faucets("")
 		rt := over(t, base, WithCache(CachePolicy{}))
 		leader := calls(t, rt, chatStream)
 		f := <-opened
-		f.events <- event("1")
-		f.events <- event("2")
+		f.Send(event("1"))
+		f.Send(event("2"))
 		synctest.Wait()
 		late := calls(t, rt, `{"messages":[{"role":"user","content":"q"}], "stream":true, "model":"m"}`)
 		if got := late.read.String(); got != event("1")+event("2") {
@@ -190,27 +79,27 @@ func TestLateJoinersFollowLive(t *testing.T) {
 		if got := late.resp.Header.Get("Cache-Status"); got != "breakwater; fwd=uri-miss; collapsed" {
 			t.Errorf("its Cache-Status is %q", got)
 		}
-		f.events <- event("3")
+		f.Send(event("3"))
 		synctest.Wait()
 		if late.read.String() != leader.read.String() || !strings.HasSuffix(late.read.String(), event("3")) {
 			t.Errorf("the leader has %q, the late joiner %q", leader.read.String(), late.read.String())
 		}
-		f.events <- finishEvent
-		f.events <- doneEvent
+		f.Send(finishEvent)
+		f.Send(doneEvent)
 		synctest.Wait()
 		after := asks(t.Context(), rt, chatStream)
 		if !strings.Contains(after.header("Cache-Status"), "hit") || after.body != leader.read.String() {
 			t.Errorf("behind the terminator another got %v", after)
 		}
-		close(f.events)
+		f.End()
 		synctest.Wait()
 		for name, c := range map[string]*caller{"leader": leader, "late joiner": late} {
 			if c.ended != io.EOF || !strings.HasSuffix(c.read.String(), doneEvent) {
 				t.Errorf("the %s ended in %v behind %q", name, c.ended, c.read.String())
 			}
 		}
-		if len(TrailOf(leader.resp)) != 1 || len(TrailOf(late.resp)) != 0 || base.count("") != 1 {
-			t.Errorf("trails of %d and %d attempts, %d were made", len(TrailOf(leader.resp)), len(TrailOf(late.resp)), base.count(""))
+		if len(TrailOf(leader.resp)) != 1 || len(TrailOf(late.resp)) != 0 || base.Count("") != 1 {
+			t.Errorf("trails of %d and %d attempts, %d were made", len(TrailOf(leader.resp)), len(TrailOf(late.resp)), base.Count(""))
 		}
 	})
 }
@@ -218,13 +107,13 @@ func TestLateJoinersFollowLive(t *testing.T) {
 // A call is read no faster than the fastest of its callers reads.
 func TestASoleSlowReaderSlowsTheHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, opened := streams(t)
+		base, opened := fakehost.Faucets("")
 		rt := over(t, base, WithCache(CachePolicy{}))
 		req, _ := post(t.Context(), "https://a", chatStream)
 		go func() {
 			f := <-opened
 			for range 100 {
-				f.events <- event("x")
+				f.Send(event("x"))
 			}
 		}()
 		resp, err := rt.RoundTrip(req)
@@ -246,13 +135,13 @@ func TestTheLeaderLeaves(t *testing.T) {
 	for name, before := range map[string]bool{"before the answer": true, "within the answer": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				base, opened := streams(t)
+				base, opened := fakehost.Faucets("")
 				rt := over(t, base, WithCache(CachePolicy{}), WithRateLimit(RatePolicy{InFlight: 1}))
 				leader := calls(t, rt, chatStream)
 				other := calls(t, rt, chatStream)
 				f := <-opened
 				if !before {
-					f.events <- event("1")
+					f.Send(event("1"))
 					synctest.Wait()
 				}
 				leader.cancel()
@@ -261,11 +150,11 @@ func TestTheLeaderLeaves(t *testing.T) {
 					t.Errorf("the leader is done: %v, in %v, %v", leader.done, leader.err, leader.ended)
 				}
 				if before {
-					f.events <- event("1")
+					f.Send(event("1"))
 				}
-				f.events <- finishEvent
-				f.events <- doneEvent
-				close(f.events)
+				f.Send(finishEvent)
+				f.Send(doneEvent)
+				f.End()
 				synctest.Wait()
 				if got := other.read.String(); got != event("1")+finishEvent+doneEvent || other.ended != io.EOF {
 					t.Errorf("the other has %q, %v", got, other.ended)
@@ -288,23 +177,23 @@ func TestTheLastOneLeavingCancels(t *testing.T) {
 			}
 			t.Run(name+"/"+when, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					base, opened := streams(t)
+					base, opened := fakehost.Faucets("")
 					rt := over(t, base, WithCache(CachePolicy{}), WithRateLimit(RatePolicy{InFlight: 1}))
 					one, two := calls(t, rt, chatStream), calls(t, rt, chatStream)
 					f := <-opened
 					if when == "answering" {
-						f.events <- event("1")
+						f.Send(event("1"))
 						synctest.Wait()
 					}
 					end(one)
 					synctest.Wait()
-					if f.ctx.Err() != nil || f.closed.Load() || !one.done {
-						t.Fatalf("with one left: context %v, closed %v, done %v", f.ctx.Err(), f.closed.Load(), one.done)
+					if f.Context().Err() != nil || f.Closed() || !one.done {
+						t.Fatalf("with one left: context %v, closed %v, done %v", f.Context().Err(), f.Closed(), one.done)
 					}
 					end(two)
 					synctest.Wait()
-					if f.ctx.Err() == nil || !two.done || when == "answering" && !f.closed.Load() {
-						t.Errorf("with none left: context %v, closed %v, done %v", f.ctx.Err(), f.closed.Load(), two.done)
+					if f.Context().Err() == nil || !two.done || when == "answering" && !f.Closed() {
+						t.Errorf("with none left: context %v, closed %v, done %v", f.Context().Err(), f.Closed(), two.done)
 					}
 					s := rt.Status()
 					if s.Endpoints[0].Limits[0].InFlight != 0 || s.Cache.Entries != 0 || len(rt.cache.flights) != 0 {
@@ -325,7 +214,7 @@ func TestTheLastOneLeavingCancels(t *testing.T) {
 // The deadline of what is shared is the latest of its callers'.
 func TestDeadlinesOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, opened := streams(t)
+		base, opened := fakehost.Faucets("")
 		rt := over(t, base, WithCache(CachePolicy{}))
 		within := func(d time.Duration) func(*http.Request) {
 			ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -337,13 +226,13 @@ func TestDeadlinesOfOthers(t *testing.T) {
 		f := <-opened
 		elapse(2 * time.Second)
 		synctest.Wait()
-		if !errors.Is(short.err, context.DeadlineExceeded) || f.ctx.Err() != nil {
-			t.Errorf("past its deadline one got %v; the attempt: %v", short.err, f.ctx.Err())
+		if !errors.Is(short.err, context.DeadlineExceeded) || f.Context().Err() != nil {
+			t.Errorf("past its deadline one got %v; the attempt: %v", short.err, f.Context().Err())
 		}
 		elapse(time.Minute)
 		synctest.Wait()
-		if !errors.Is(long.err, context.DeadlineExceeded) || f.ctx.Err() == nil || base.count("") != 2 { // it has asked anew, too
-			t.Errorf("past its deadline the other got %v; the attempt: %v, of %d", long.err, f.ctx.Err(), base.count(""))
+		if !errors.Is(long.err, context.DeadlineExceeded) || f.Context().Err() == nil || base.Count("") != 2 { // it has asked anew, too
+			t.Errorf("past its deadline the other got %v; the attempt: %v, of %d", long.err, f.Context().Err(), base.Count(""))
 		}
 	})
 }
@@ -352,7 +241,7 @@ func TestDeadlinesOfOthers(t *testing.T) {
 func TestASlowFollower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 100_000
-		base, opened := streams(t)
+		base, opened := fakehost.Faucets("")
 		rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: limit}))
 		fast := calls(t, rt, chatStream)
 		req, _ := post(t.Context(), "https://a", chatStream)
@@ -362,27 +251,27 @@ func TestASlowFollower(t *testing.T) {
 			answered <- resp
 		}()
 		f := <-opened
-		f.events <- event("1")
+		f.Send(event("1"))
 		slow := <-answered
 		first := make([]byte, len(event("1")))
 		io.ReadFull(slow.Body, first)
-		f.events <- event(strings.Repeat("x", limit/2))
+		f.Send(event(strings.Repeat("x", limit/2)))
 		synctest.Wait()
 		half := make([]byte, len(event(strings.Repeat("x", limit/2))))
 		if n, err := io.ReadFull(slow.Body, half); err != nil {
 			t.Fatalf("half the limit behind, it reads %d bytes, %v", n, err)
 		}
 		for range 10 {
-			f.events <- event(strings.Repeat("y", limit/2))
+			f.Send(event(strings.Repeat("y", limit/2)))
 			synctest.Wait()
 		}
 		flight := slow.Body.(*sharer).flight
 		if n := cap(flight.data); n > 4*limit {
 			t.Errorf("%d bytes are held, want a few times the limit of %d", n, limit)
 		}
-		f.events <- finishEvent
-		f.events <- doneEvent
-		close(f.events)
+		f.Send(finishEvent)
+		f.Send(doneEvent)
+		f.End()
 		synctest.Wait()
 		if fast.ended != io.EOF || !strings.HasSuffix(fast.read.String(), doneEvent) {
 			t.Errorf("the fast one ended in %v", fast.ended)
@@ -400,7 +289,7 @@ func TestASlowFollower(t *testing.T) {
 // Who wants to is alone.
 func TestSharingDeclined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, opened := streams(t)
+		base, opened := fakehost.Faucets("")
 		rt := over(t, base, WithCache(CachePolicy{}))
 		alone := func(req *http.Request) { *req = *req.WithContext(WithCall(req.Context(), Call{NoShare: true})) }
 		for _, edit := range []func(*http.Request){alone, alone, with("Cache-Control", "no-cache, no-transform"), func(*http.Request) {}, with("Cache-Control", "no-store"), func(*http.Request) {}} {
@@ -411,8 +300,8 @@ func TestSharingDeclined(t *testing.T) {
 		}
 		for range len(opened) {
 			f := <-opened
-			f.events <- event("1") + finishEvent + doneEvent
-			close(f.events)
+			f.Send(event("1") + finishEvent + doneEvent)
+			f.End()
 		}
 		synctest.Wait()
 	})
@@ -470,7 +359,7 @@ func TestAnErrorOfOnesOwnIsNotShared(t *testing.T) {
 						t.Errorf("caller %d got %d, %v, want %d", i+1, status, c.err, tt.statuses[i])
 					}
 				}
-				if n := base.count(""); n != tt.asked {
+				if n := base.Count(""); n != tt.asked {
 					t.Errorf("%d attempts, want %d", n, tt.asked)
 				}
 			})
@@ -503,16 +392,14 @@ func TestJSONOfASharedStream(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				opened := make(chan *faucet, 10)
+				opened := make(chan *fakehost.Faucet, 10)
 				jsons := 0
 				base := newHosts(func(req *http.Request) (*http.Response, error) {
 					resp := answer(200, asJSON, goodJSON)
 					if len(opened) == 0 && jsons == 0 {
-						f := &faucet{ctx: req.Context(), events: make(chan string, 10)}
+						f := fakehost.NewFaucet(req, "")
 						opened <- f
-						resp = answer(200, asStream, "")
-						resp.Body = f
-						return resp, nil
+						return f.Answer(), nil
 					}
 					jsons++
 					return resp, nil
@@ -523,9 +410,9 @@ func TestJSONOfASharedStream(t *testing.T) {
 				f := <-opened
 				opened <- nil
 				for _, ev := range tt.events {
-					f.events <- ev
+					f.Send(ev)
 				}
-				close(f.events)
+				f.End()
 				synctest.Wait()
 				if json.err != nil || json.ended != io.EOF || !strings.Contains(json.read.String(), `"content":"hi"`) || !strings.Contains(json.read.String(), `"total_tokens":3`) ||
 					json.resp.Header.Get("Content-Type") != asJSON {
@@ -548,7 +435,7 @@ func TestJSONOfASharedStream(t *testing.T) {
 func TestAStreamTooLargeForJSON(t *testing.T) {
 	for _, leaves := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			base, opened := streams(t)
+			base, opened := fakehost.Faucets("")
 			rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: 1000}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Rescue: RescueOff}), WithRateLimit(RatePolicy{InFlight: 10}))
 			leads := make(chan *http.Response, 1)
 			go func() {
@@ -561,9 +448,9 @@ func TestAStreamTooLargeForJSON(t *testing.T) {
 			}()
 			f := <-opened
 			text := event("hi")
-			f.events <- text
+			f.Send(text)
 			leader := <-leads
-			base.set("a", gives(200, asJSON, goodJSON))
+			base.Set("a", gives(200, asJSON, goodJSON))
 			json := calls(t, rt, chatJSON)
 			if leaves {
 				leader.Body.Close()
@@ -571,9 +458,9 @@ func TestAStreamTooLargeForJSON(t *testing.T) {
 			for range 100 {
 				ev := event(strings.Repeat("x", 2000))
 				text += ev
-				f.events <- ev
+				f.Send(ev)
 			}
-			close(f.events)
+			f.End()
 			synctest.Wait()
 			if json.read.String() != goodJSON {
 				t.Errorf("leaves %v: JSON: %q, %v", leaves, json.read.String(), json.err)
@@ -585,8 +472,8 @@ func TestAStreamTooLargeForJSON(t *testing.T) {
 				leader.Body.Close()
 			}
 			synctest.Wait()
-			if !f.closed.Load() || stillHeld(rt) != "" {
-				t.Errorf("leaves %v: closed: %v; held: %s", leaves, f.closed.Load(), stillHeld(rt))
+			if !f.Closed() || stillHeld(rt) != "" {
+				t.Errorf("leaves %v: closed: %v; held: %s", leaves, f.Closed(), stillHeld(rt))
 			}
 		})
 	}
@@ -634,12 +521,12 @@ func TestNobodyClosesASharedStream(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				base, opened := streams(t)
+				base, opened := fakehost.Faucets("")
 				rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: tt.limit}))
 				req, _ := post(t.Context(), "https://a", chatStream)
 				go func() {
 					f := <-opened
-					f.events <- tt.text
+					f.Send(tt.text)
 					opened <- f
 				}()
 				resp, err := rt.RoundTrip(req)
@@ -648,7 +535,7 @@ func TestNobodyClosesASharedStream(t *testing.T) {
 				}
 				io.ReadFull(resp.Body, make([]byte, len(tt.text)))
 				elapse(time.Second)
-				if f := <-opened; !f.closed.Load() {
+				if f := <-opened; !f.Closed() {
 					t.Error("the body is still open a second behind the terminator")
 				}
 			})
@@ -659,7 +546,7 @@ func TestNobodyClosesASharedStream(t *testing.T) {
 // What is shared and kept is the same whatever the pace and the sizes of reads.
 func TestSharedBytesAreTheHosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, opened := streams(t)
+		base, opened := fakehost.Faucets("")
 		rt := over(t, base, WithCache(CachePolicy{}))
 		var callers sync.WaitGroup
 		got := make([]string, 50)
@@ -689,21 +576,21 @@ func TestSharedBytesAreTheHosts(t *testing.T) {
 		}
 		f := <-opened
 		want := ""
-		send := func(ev string) { want += ev; f.events <- ev; elapse(10 * time.Millisecond) }
+		send := func(ev string) { want += ev; f.Send(ev); elapse(10 * time.Millisecond) }
 		for i := range 40 {
 			send(event(fmt.Sprint(i)))
 		}
 		send(finishEvent)
 		send(doneEvent)
-		close(f.events)
+		f.End()
 		callers.Wait()
 		for i, text := range got {
 			if text != want {
 				t.Errorf("caller %d read %d bytes, want %d", i, len(text), len(want))
 			}
 		}
-		if base.count("") != 1 {
-			t.Errorf("%d attempts, want 1", base.count(""))
+		if base.Count("") != 1 {
+			t.Errorf("%d attempts, want 1", base.Count(""))
 		}
 	})
 }
@@ -717,7 +604,7 @@ func TestWhatSharersDoNotShare(t *testing.T) {
 		asks(t.Context(), rt, chatJSON)
 		elapse(2 * time.Minute)
 		var asked atomic.Int32
-		base.set("", func(req *http.Request) (*http.Response, error) {
+		base.Set("", func(req *http.Request) (*http.Response, error) {
 			n := asked.Add(1)
 			elapse(time.Second)
 			if n > 4 {
@@ -743,7 +630,7 @@ func TestWhatSharersDoNotShare(t *testing.T) {
 		follower := calls(t, rt, chatJSON, with("Authorization", "Bearer sk-other"))
 		elapse(time.Minute)
 		synctest.Wait()
-		if leader.resp.Header.Get("Set-Cookie") == "" || follower.resp.Header.Get("Set-Cookie") != "" || follower.resp.Header.Get("X-Request-Id") != "7" || base.count("") != 1 {
+		if leader.resp.Header.Get("Set-Cookie") == "" || follower.resp.Header.Get("Set-Cookie") != "" || follower.resp.Header.Get("X-Request-Id") != "7" || base.Count("") != 1 {
 			t.Errorf("the leader's header is %v, the follower's %v", leader.resp.Header, follower.resp.Header)
 		}
 	})
@@ -782,8 +669,8 @@ func TestSharing_FollowersSeeWhatAHitShows(t *testing.T) {
 				elapse(time.Minute)
 				synctest.Wait()
 				hit := calls(t, rt, tt.follows, with("Authorization", "Bearer sk-third"))
-				if base.count("") != 1 || follower.ended != io.EOF || hit.read.String() != follower.read.String() {
-					t.Fatalf("%d attempts; the follower read %q, %v, a hit %q", base.count(""), follower.read.String(), follower.ended, hit.read.String())
+				if base.Count("") != 1 || follower.ended != io.EOF || hit.read.String() != follower.read.String() {
+					t.Fatalf("%d attempts; the follower read %q, %v, a hit %q", base.Count(""), follower.read.String(), follower.ended, hit.read.String())
 				}
 				got, want := follower.resp.Header.Clone(), hit.resp.Header.Clone()
 				for _, name := range []string{"Age", "Cache-Status"} { // of the hit itself
@@ -841,8 +728,8 @@ func TestSharing_AnswersThatAreNotToBeShared(t *testing.T) {
 					follower := calls(t, rt, ask[1], with("Authorization", key))
 					elapse(time.Minute)
 					synctest.Wait()
-					if !strings.Contains(follower.read.String(), "hi") || follower.ended != io.EOF || base.count("") != tt.asked {
-						t.Errorf("the follower read %q, %v; %d attempts, want %d", follower.read.String(), follower.ended, base.count(""), tt.asked)
+					if !strings.Contains(follower.read.String(), "hi") || follower.ended != io.EOF || base.Count("") != tt.asked {
+						t.Errorf("the follower read %q, %v; %d attempts, want %d", follower.read.String(), follower.ended, base.Count(""), tt.asked)
 					}
 				})
 			})
@@ -853,19 +740,19 @@ func TestSharing_AnswersThatAreNotToBeShared(t *testing.T) {
 // A stream that is not to be stored is joined by nobody, however long it lasts.
 func TestSharing_NobodyJoinsWhatIsNotToBeStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, opened := streams(t)
-		rt := over(t, RoundTripperFunc(adding(base.RoundTrip, "Cache-Control", "no-store")), WithCache(CachePolicy{}))
+		base, opened := fakehost.Faucets("")
+		rt := over(t, RoundTripperFunc(fakehost.Adding(base.RoundTrip, "Cache-Control", "no-store")), WithCache(CachePolicy{}))
 		calls(t, rt, chatStream)
 		f := <-opened
-		f.events <- event("1")
+		f.Send(event("1"))
 		synctest.Wait()
 		calls(t, rt, chatStream)
 		if len(opened) != 1 {
 			t.Errorf("%d more attempts for another caller, want 1", len(opened))
 		}
-		close(f.events)
+		f.End()
 		if len(opened) == 1 {
-			close((<-opened).events)
+			(<-opened).End()
 		}
 		synctest.Wait()
 	})
@@ -887,8 +774,8 @@ func TestSharing_AnErrorInsideAStreamIsItsCallers(t *testing.T) {
 		other := calls(t, rt, chatStream, with("Authorization", "Bearer sk-good"))
 		elapse(time.Minute)
 		synctest.Wait()
-		if !strings.Contains(leader.read.String(), "busy") || same.read.String() != leader.read.String() || other.read.String() != wholeStream || base.count("") != 2 {
-			t.Errorf("the leader got %q, one of its credential %q, another %q; %d attempts, want 2", leader.read.String(), same.read.String(), other.read.String(), base.count(""))
+		if !strings.Contains(leader.read.String(), "busy") || same.read.String() != leader.read.String() || other.read.String() != wholeStream || base.Count("") != 2 {
+			t.Errorf("the leader got %q, one of its credential %q, another %q; %d attempts, want 2", leader.read.String(), same.read.String(), other.read.String(), base.Count(""))
 		}
 	})
 }
@@ -978,8 +865,8 @@ func TestSharing_OnlyAnswersAreTheScopes(t *testing.T) {
 				if !strings.Contains(alice.read.String(), "SECRET") || same.read.String() != alice.read.String() {
 					t.Errorf("who was told it read %q, another of its credential %q, want the host's words", alice.read.String(), same.read.String())
 				}
-				if got := bob.read.String(); strings.Contains(got, "SECRET") || !strings.Contains(got, "hi") || bob.ended != io.EOF || base.count("") != 2 {
-					t.Errorf("another credential read %q, %v, after %d attempts, want an answer of its own, by 2", got, bob.ended, base.count(""))
+				if got := bob.read.String(); strings.Contains(got, "SECRET") || !strings.Contains(got, "hi") || bob.ended != io.EOF || base.Count("") != 2 {
+					t.Errorf("another credential read %q, %v, after %d attempts, want an answer of its own, by 2", got, bob.ended, base.Count(""))
 				}
 			})
 		})
@@ -998,7 +885,7 @@ func TestSharing_ErrorEventsAreTheirCredentials(t *testing.T) {
 			for _, rescue := range []Rescue{RescueOff, RescueContinue, RescueRestart} {
 				t.Run(fmt.Sprintf("%s/%v/%d", op, frames, rescue), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
-						base, opened := streams(t)
+						base, opened := fakehost.Faucets("")
 						rt := over(t, base, noBreaker, once, WithCache(teamPolicy()), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{ErrorFrames: frames, Rescue: rescue}))
 						ask := func(key string) *caller {
 							return calls(t, rt, `{"model":"m","stream":true,"max_tokens":9,"messages":[{"role":"user","content":"a"}],"input":"a"}`, func(req *http.Request) {
@@ -1008,12 +895,12 @@ func TestSharing_ErrorEventsAreTheirCredentials(t *testing.T) {
 						}
 						alice := ask("sk-alice")
 						f := <-opened
-						f.events <- tt[0]
+						f.Send(tt[0])
 						synctest.Wait()
 						same, bob := ask("sk-alice"), ask("sk-bob")
-						base.set("a", failing503)
-						f.events <- tt[1]
-						close(f.events)
+						base.Set("a", failing503)
+						f.Send(tt[1])
+						f.End()
 						elapse(time.Minute)
 						synctest.Wait()
 						ours := ""
@@ -1036,15 +923,15 @@ func TestSharing_ErrorEventsAreTheirCredentials(t *testing.T) {
 // stands in is not kept.
 func TestSharing_AnErrorEventBehindTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, opened := streams(t)
+		base, opened := fakehost.Faucets("")
 		rt := over(t, base, WithCache(teamPolicy()))
 		alice := calls(t, rt, chatStream, with("Authorization", "Bearer sk-alice"))
 		bob := calls(t, rt, chatStream, with("Authorization", "Bearer sk-bob"))
 		f := <-opened
-		f.events <- event("1") + finishEvent
+		f.Send(event("1") + finishEvent)
 		synctest.Wait()
-		f.events <- `data: {"error":{"message":"limit of org-SECRET"}}` + "\n\n" + doneEvent
-		close(f.events)
+		f.Send(`data: {"error":{"message":"limit of org-SECRET"}}` + "\n\n" + doneEvent)
+		f.End()
 		synctest.Wait()
 		if got := alice.read.String(); !strings.Contains(got, "SECRET") {
 			t.Errorf("who was told it read %q", got)
@@ -1077,7 +964,7 @@ func TestSharing_ARescueThatIsNotToBeShared(t *testing.T) {
 							return answer(200, asJSON, goodJSON), nil
 						}
 						if req.URL.Host == "a" {
-							return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event(text)), readerFunc(func([]byte) (int, error) {
+							return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event(text)), fakehost.ReaderFunc(func([]byte) (int, error) {
 								<-gate
 								return 0, errors.New("reset")
 							}))), nil
@@ -1125,11 +1012,11 @@ func TestSharing_ErrorEventForWhoIsTooFarBehind(t *testing.T) {
 	for _, frames := range []bool{false, true} {
 		for _, read := range []int{10, len(event("1"))} {
 			synctest.Test(t, func(t *testing.T) {
-				base, opened := streams(t)
+				base, opened := fakehost.Faucets("")
 				rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: 64 << 10}), WithStream(StreamPolicy{ErrorFrames: frames}))
 				fast := calls(t, rt, chatStream)
 				f := <-opened
-				f.events <- event("1")
+				f.Send(event("1"))
 				synctest.Wait()
 				req, _ := post(t.Context(), "https://a", chatStream)
 				slow, err := rt.RoundTrip(req)
@@ -1139,7 +1026,7 @@ func TestSharing_ErrorEventForWhoIsTooFarBehind(t *testing.T) {
 				got := make([]byte, read)
 				io.ReadFull(slow.Body, got)
 				for range 10 {
-					f.events <- event(strings.Repeat("x", 32<<10))
+					f.Send(event(strings.Repeat("x", 32<<10)))
 					synctest.Wait()
 				}
 				rest, err := io.ReadAll(slow.Body)

@@ -12,42 +12,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/iotest"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // What servers may tell a caller who addressed another one, and whose their
 // redirects are to follow.
-
-// posts sends body to a URL with an http.Client on rt, as users do.
-func posts(t *testing.T, rt http.RoundTripper, url, body string) seen {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range map[string]string{"Authorization": "Bearer sk-caller", "X-Api-Key": "sk-caller", "X-Tenant": "secret", "Content-Type": asJSON} {
-		req.Header.Set(name, value)
-	}
-	resp, err := (&http.Client{Transport: rt}).Do(req)
-	if err != nil {
-		return seen{err: err}
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	return seen{resp, string(text), err}
-}
-
-// redirects answers with a redirect, unless the path has moved already.
-func redirects(status int, location string, then handler) handler {
-	return func(req *http.Request) (*http.Response, error) {
-		if strings.Contains(req.URL.Path, "/moved/") {
-			return then(req)
-		}
-		return gives(status, "text/html", "<a>moved</a>", "Location", location)(req)
-	}
-}
 
 // A redirect within the origin that the caller addressed is the caller's to
 // follow, at once, and no failure of the host: twenty of twenty are answered,
@@ -67,8 +39,8 @@ func TestRedirect_WithinTheOriginIsTheCallers(t *testing.T) {
 						case opEmbeddings:
 							answers = gives(200, asJSON, `{"data":[{"index":0,"embedding":[1]}]}`)
 						}
-						base.set("a", redirects(status, location, answers))
-						base.set("A:443", answers)
+						base.Set("a", fakehost.Redirects(status, location, answers))
+						base.Set("A:443", answers)
 						var opts []Option
 						if backed {
 							opts = append(opts, WithEndpoints(Endpoint{Name: "a", URL: "https://a/v1", APIKey: "sk-a"}), WithEndpoints(Endpoint{Name: "moved", URL: "https://a/moved/v1", APIKey: "sk-a"}), WithBackup(at("b")...))
@@ -79,7 +51,7 @@ func TestRedirect_WithinTheOriginIsTheCallers(t *testing.T) {
 								t.Fatalf("%s to %s, backed %v: call %d got %v, want an answer", path, location, backed, n, got)
 							}
 						}
-						if asked := base.count("b"); asked != 0 {
+						if asked := base.Count("b"); asked != 0 {
 							t.Errorf("%s to %s: the backup was asked %d times", path, location, asked)
 						}
 					})
@@ -96,7 +68,7 @@ func TestRedirect_ToAnotherOrigin(t *testing.T) {
 	for _, location := range []string{"https://stranger.example/v1/chat/completions", "//stranger.example/x", "http://a/chat/completions", "https://a:8443/chat/completions", "https://\u00e4/", "%zz", ""} {
 		synctest.Test(t, func(t *testing.T) {
 			base := newHosts(gives(200, asJSON, goodJSON))
-			base.set("a", redirects(307, location, nil))
+			base.Set("a", fakehost.Redirects(307, location, nil))
 			backed := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...))
 			for range 20 {
 				if got := asks(t.Context(), backed, chatJSON); got.status() != 200 || got.header(headerEndpoint) != "b" {
@@ -110,7 +82,7 @@ func TestRedirect_ToAnotherOrigin(t *testing.T) {
 					t.Fatalf("to %q: alone, the caller got %v, want what came", location, got)
 				}
 			}
-			if asked := base.count("a"); asked != 40 {
+			if asked := base.Count("a"); asked != 40 {
 				t.Errorf("to %q: the host was asked %d times for 40 calls: its circuit learnt from redirects, or it was asked twice", location, asked)
 			}
 		})
@@ -126,16 +98,16 @@ func TestRedirect_OfABackupStaysOut(t *testing.T) {
 			for _, status := range []int{300, 301, 302, 303, 304, 305, 307, 308} {
 				synctest.Test(t, func(t *testing.T) {
 					base := newHosts(gives(200, asJSON, goodJSON))
-					base.set("a", primary)
-					base.set("b", redirects(status, location, nil))
+					base.Set("a", primary)
+					base.Set("b", fakehost.Redirects(status, location, nil))
 					rt := over(t, base, impatient, WithEndpoints(at("a")...), WithBackup(at("b")...))
 					for range 3 { // the third finds pauses and circuits in place
-						before := base.count("a") + base.count("b")
+						before := base.Count("a") + base.Count("b")
 						got := posts(t, rt, "https://a/chat/completions?key=secret", chatStream)
 						if got.err != nil || got.status() < 400 || got.header("Location") != "" {
 							t.Errorf("%d to %q while the primary is %s: the caller got %v, %v", status, location, name, got, got.resp)
 						}
-						if asked := base.count("") - before; asked > 2 || base.count("stranger.example") > 0 {
+						if asked := base.Count("") - before; asked > 2 || base.Count("stranger.example") > 0 {
 							t.Errorf("%d to %q while the primary is %s: %d requests for one call", status, location, name, asked)
 						}
 					}
@@ -193,7 +165,7 @@ func TestForeign_Headers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				base := newHosts(answers)
 				if !own {
-					base.set("a", refusing)
+					base.Set("a", refusing)
 				}
 				rt := over(t, base, impatient, WithEndpoints(at("a")...), WithBackup(at("b")...), WithStream(StreamPolicy{MaxBuffer: 1024}))
 				got := asks(t.Context(), rt, tt.ask)
@@ -361,7 +333,7 @@ func TestRedirect_ClosesAHalfOpenCircuit(t *testing.T) {
 			for range 6 {
 				ask()
 			}
-			base.set("a", func(req *http.Request) (*http.Response, error) {
+			base.Set("a", func(req *http.Request) (*http.Response, error) {
 				elapse(slow)
 				return gives(307, asJSON, "", "Location", "/v2/chat/completions")(req)
 			})
@@ -389,10 +361,10 @@ func TestRedirect_ClosesAHalfOpenCircuit(t *testing.T) {
 func TestRedirect_ToTheVeryURL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
-		base.set("a", gives(307, asJSON, "", "Location", "https://a/v1/chat/completions"))
+		base.Set("a", gives(307, asJSON, "", "Location", "https://a/v1/chat/completions"))
 		rt := over(t, base, WithEndpoints(Endpoint{Name: "a", URL: "https://a/v1", APIKey: "sk-a"}), WithBackup(at("b")...))
 		if got := posts(t, rt, "https://a/v1/chat/completions", chatJSON); got.status() != 200 {
-			t.Errorf("got %v after %d requests to the host and %d to the backup", got, base.count("a"), base.count("b"))
+			t.Errorf("got %v after %d requests to the host and %d to the backup", got, base.Count("a"), base.Count("b"))
 		}
 	})
 }
@@ -413,7 +385,7 @@ func TestRedirect_BesideARescue(t *testing.T) {
 			if len(asked) > 1 {
 				return refusing(req)
 			}
-			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), iotest.ErrReader(io.ErrUnexpectedEOF))), nil
+			return answerFrom(200, asStream, fakehost.Cut(goodEvent, io.ErrUnexpectedEOF)), nil
 		})
 		rt := over(t, base, WithStream(StreamPolicy{Rescue: RescueRestart}),
 			WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk-a"}),

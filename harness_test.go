@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 	"github.com/breakwater-go/breakwater/internal/test/leaktest"
 )
 
@@ -52,6 +54,30 @@ func ifFull(full, part int) int {
 	}
 	return part
 }
+
+// What the tests say most often, for short.
+const (
+	asJSON, asStream     = fakehost.JSON, fakehost.Stream
+	chatJSON, chatStream = fakehost.AskJSON, fakehost.AskStream
+	goodJSON, goodEvent  = fakehost.GoodJSON, fakehost.GoodEvent
+	endEvent, doneEvent  = fakehost.EndEvent, fakehost.DoneEvent
+	finishEvent          = fakehost.FinishEvent
+	usageEvent           = fakehost.UsageEvent
+	wholeStream          = fakehost.WholeStream
+)
+
+type handler = fakehost.Handler
+
+var (
+	answer, answerFrom = fakehost.Answer, fakehost.AnswerFrom
+	post, event        = fakehost.Post, fakehost.Event
+	newHosts           = fakehost.New
+	gives, breaks      = fakehost.Gives, fakehost.Breaks
+	failing503         = handler(fakehost.Busy)
+	refusing           = handler(fakehost.Refuses)
+	hanging            = handler(fakehost.Hangs)
+	elapse             = fakehost.Elapse
+)
 
 // steady takes the chance out of delays: 500ms, 1s, 2s … by default; and out of
 // who of a tier is compared with whose turn it is: the next in turn.
@@ -294,3 +320,218 @@ func ownText(err error) string {
 func bubble(t *testing.T, name string, f func(*testing.T)) {
 	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
 }
+
+// over returns a Transport over base, with the chance taken out.
+func over(t *testing.T, base http.RoundTripper, opts ...Option) *Transport {
+	t.Helper()
+	rt, err := New(append([]Option{steady(), WithBase(base)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rt.Close() }) // a renewal may be under way
+	return rt
+}
+
+// at returns the endpoints of those names, each with a key of its own.
+func at(names ...string) []Endpoint {
+	var list []Endpoint
+	for _, name := range names {
+		list = append(list, Endpoint{Name: name, URL: "https://" + name, APIKey: "sk-" + name})
+	}
+	return list
+}
+
+// seen is what a caller saw of one call.
+type seen struct {
+	resp *http.Response // nil: err is RoundTrip's
+	body string
+	err  error
+}
+
+func (s seen) status() int {
+	if s.resp == nil {
+		return 0
+	}
+	return s.resp.StatusCode
+}
+
+func (s seen) header(name string) string {
+	if s.resp == nil {
+		return ""
+	}
+	return strings.Join(s.resp.Header.Values(name), ", ")
+}
+
+func (s seen) String() string {
+	if s.resp == nil {
+		return fmt.Sprintf("error %v", s.err)
+	}
+	return fmt.Sprintf("%d%s %q, %v", s.status(), callerHeaders(s.resp.Header), s.body, s.err)
+}
+
+// asks makes one call to the host named "a" and reads its answer to the end.
+func asks(ctx context.Context, rt http.RoundTripper, body string, edit ...func(*http.Request)) seen {
+	req, _ := post(ctx, "https://a", body)
+	for _, e := range edit {
+		e(req)
+	}
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		return seen{err: err}
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return seen{resp, string(text), err}
+}
+
+// with sets a header of the call.
+func with(name, value string) func(*http.Request) {
+	return func(req *http.Request) { req.Header.Set(name, value) }
+}
+
+// question is a JSON question of its own for every n.
+func question(n int) string {
+	return fmt.Sprintf(`{"model":"m","messages":[{"role":"user","content":"%d"}]}`, n)
+}
+
+// A caller follows one stream, in a goroutine of its own.
+type caller struct {
+	cancel context.CancelFunc
+	resp   *http.Response
+	err    error
+	read   strings.Builder
+	ended  error
+	done   bool
+}
+
+// calls begins a call that reads on by itself.
+func calls(t *testing.T, rt http.RoundTripper, body string, edit ...func(*http.Request)) *caller {
+	c := &caller{}
+	var ctx context.Context
+	ctx, c.cancel = context.WithCancel(t.Context())
+	go func() {
+		defer func() { c.done = true }()
+		req, _ := post(ctx, "https://a", body)
+		for _, e := range edit {
+			e(req)
+		}
+		if c.resp, c.err = rt.RoundTrip(req); c.err != nil {
+			return
+		}
+		defer c.resp.Body.Close()
+		buf := make([]byte, 4096)
+		for c.ended == nil {
+			var n int
+			n, c.ended = c.resp.Body.Read(buf)
+			c.read.Write(buf[:n])
+		}
+	}()
+	synctest.Wait()
+	return c
+}
+
+func deepSeekAt(name string) Endpoint {
+	return Endpoint{Name: name, URL: "https://" + name, APIKey: "sk-" + name, Host: HostDeepSeek}
+}
+
+// stillHeld is what rt still holds of calls: permits, places in circuits, open
+// attempts and flights; "": nothing, as it must be once all calls are over.
+func stillHeld(rt *Transport) string {
+	var permits, streaks, attempts int
+	for _, e := range rt.Status().Endpoints {
+		for _, l := range e.Limits {
+			permits += l.InFlight
+		}
+	}
+	for _, e := range slices.Concat(slices.Collect(maps.Values(rt.origins.all.All())), slices.Concat(rt.tiers...)) {
+		attempts += int(e.Load.Open())
+		for _, c := range e.circuits.all.All() {
+			c.mu.Lock()
+			streaks += c.streak.open
+			c.mu.Unlock()
+		}
+	}
+	flights := 0
+	if k := rt.cache; k != nil {
+		k.mu.Lock()
+		flights = len(k.flights) + k.renewals
+		k.mu.Unlock()
+	}
+	if permits == 0 && streaks == 0 && attempts == 0 && flights == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d permits, %d attempts, %d of them in circuits, %d flights", permits, attempts, streaks, flights)
+}
+
+// posts sends body to a URL with an http.Client on rt, as users do.
+func posts(t *testing.T, rt http.RoundTripper, url, body string) seen {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"Authorization": "Bearer sk-caller", "X-Api-Key": "sk-caller", "X-Tenant": "secret", "Content-Type": asJSON} {
+		req.Header.Set(name, value)
+	}
+	resp, err := (&http.Client{Transport: rt}).Do(req)
+	if err != nil {
+		return seen{err: err}
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return seen{resp, string(text), err}
+}
+
+var once = WithRetry(RetryPolicy{Attempts: 1})
+
+// A held is a call whose stream is open. Its Faucet is what the host sends on.
+type held struct {
+	*fakehost.Faucet
+	resp   *http.Response
+	cancel context.CancelFunc
+}
+
+// piped is a base whose answers are streams that begin with one event and go
+// on as the test says.
+type piped struct {
+	*fakehost.Base
+	opened chan *fakehost.Faucet
+}
+
+func newPiped() *piped {
+	base, opened := fakehost.Faucets(goodEvent)
+	return &piped{base, opened}
+}
+
+// hold makes a streaming call and leaves it open behind its first event.
+func (p *piped) hold(t *testing.T, rt http.RoundTripper) *held {
+	t.Helper()
+	return p.holdIn(t.Context(), t, rt)
+}
+
+func (p *piped) holdIn(ctx context.Context, t *testing.T, rt http.RoundTripper) *held {
+	t.Helper()
+	ctx, cancel := context.WithCancel(ctx)
+	t.Cleanup(cancel)
+	req, _ := post(ctx, "https://a", chatStream)
+	resp, err := rt.RoundTrip(req)
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatalf("RoundTrip = %v, %v, want a stream", resp, err)
+	}
+	if _, err := io.ReadFull(resp.Body, make([]byte, len(goodEvent))); err != nil {
+		t.Fatal(err)
+	}
+	return &held{<-p.opened, resp, cancel}
+}
+
+func (h *held) readAll() { io.Copy(io.Discard, h.resp.Body) }
+
+// leave ends the call.
+func (h *held) leave() { h.resp.Body.Close(); h.cancel() }
+
+// refused reports whether a call was refused for a local limit.
+func refused(s seen) bool {
+	return s.status() == 429 && s.header(headerError) == "rate_limited"
+}
+
+var noBreaker = WithBreaker(BreakerPolicy{FailureRate: Off, Consecutive: Off})

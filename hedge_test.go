@@ -10,17 +10,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-)
 
-// answersAfter answers a stream or JSON after d, as long as it is wanted.
-func answersAfter(d time.Duration, do handler) handler {
-	return func(req *http.Request) (*http.Response, error) {
-		if err := sleep(req.Context(), d); err != nil {
-			return nil, err
-		}
-		return do(req)
-	}
-}
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
+)
 
 // Hedging: who is asked when, who wins, and what becomes of the other.
 func TestHedge(t *testing.T) {
@@ -35,20 +27,20 @@ func TestHedge(t *testing.T) {
 		took  time.Duration
 		trail string // endpoint, class, verdict of each attempt
 	}{
-		{"the first is quick", chatJSON, answersAfter(time.Second, json), json, nil, time.Second, "a ok accept"},
-		{"the second overtakes", chatStream, answersAfter(time.Minute, stream), answersAfter(time.Second, stream), nil, 3 * time.Second, "a outrun stop, b ok accept"},
-		{"the first comes in after all", chatJSON, answersAfter(3*time.Second, json), answersAfter(time.Minute, json), nil, 3 * time.Second, "a ok accept, b outrun stop"},
-		{"the second fails, the first comes in", chatJSON, answersAfter(5*time.Second, json), failing503, nil, 5 * time.Second, "a ok accept, b unavailable elsewhere"},
-		{"the first fails, the second comes in", chatJSON, answersAfter(3*time.Second, failing503), answersAfter(4*time.Second, json), nil, 6 * time.Second, "a unavailable elsewhere, b ok accept"},
-		{"the first says the call is at fault", chatJSON, answersAfter(3*time.Second, refused), answersAfter(time.Minute, json), nil, 3 * time.Second, "a refused stop, b outrun stop"},
-		{"both fail", chatJSON, answersAfter(3*time.Second, failing503), answersAfter(3*time.Second, failing503), []Option{once}, 5 * time.Second, "a unavailable elsewhere, b unavailable stop"},
-		{"no budget", chatJSON, answersAfter(5*time.Second, json), json, []Option{WithRetry(RetryPolicy{Budget: Off})}, 5 * time.Second, "a ok accept"},
-		{"sent once", chatJSON, answersAfter(5*time.Second, json), json, []Option{WithRetry(RetryPolicy{SendOnce: true})}, 5 * time.Second, "a ok accept"},
+		{"the first is quick", chatJSON, fakehost.After(time.Second, json), json, nil, time.Second, "a ok accept"},
+		{"the second overtakes", chatStream, fakehost.After(time.Minute, stream), fakehost.After(time.Second, stream), nil, 3 * time.Second, "a outrun stop, b ok accept"},
+		{"the first comes in after all", chatJSON, fakehost.After(3*time.Second, json), fakehost.After(time.Minute, json), nil, 3 * time.Second, "a ok accept, b outrun stop"},
+		{"the second fails, the first comes in", chatJSON, fakehost.After(5*time.Second, json), failing503, nil, 5 * time.Second, "a ok accept, b unavailable elsewhere"},
+		{"the first fails, the second comes in", chatJSON, fakehost.After(3*time.Second, failing503), fakehost.After(4*time.Second, json), nil, 6 * time.Second, "a unavailable elsewhere, b ok accept"},
+		{"the first says the call is at fault", chatJSON, fakehost.After(3*time.Second, refused), fakehost.After(time.Minute, json), nil, 3 * time.Second, "a refused stop, b outrun stop"},
+		{"both fail", chatJSON, fakehost.After(3*time.Second, failing503), fakehost.After(3*time.Second, failing503), []Option{once}, 5 * time.Second, "a unavailable elsewhere, b unavailable stop"},
+		{"no budget", chatJSON, fakehost.After(5*time.Second, json), json, []Option{WithRetry(RetryPolicy{Budget: Off})}, 5 * time.Second, "a ok accept"},
+		{"sent once", chatJSON, fakehost.After(5*time.Second, json), json, []Option{WithRetry(RetryPolicy{SendOnce: true})}, 5 * time.Second, "a ok accept"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				base := newHosts(tt.a)
-				base.set("b", tt.b)
+				base.Set("b", tt.b)
 				rt := over(t, base, append(tt.opts, hedged, WithRateLimit(RatePolicy{InFlight: 1}), WithEndpoints(at("a")...), WithBackup(at("b")...))...)
 				var trail Trail
 				start := time.Now()
@@ -83,12 +75,12 @@ func TestHedge(t *testing.T) {
 // Two endpoints of one account are one account.
 func TestHedgeAsksAnotherAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base := newHosts(answersAfter(5*time.Second, gives(200, asJSON, goodJSON)))
+		base := newHosts(fakehost.After(5*time.Second, gives(200, asJSON, goodJSON)))
 		list := at("a", "b")
 		list[0].Account, list[1].Account = "one", "one"
 		rt := over(t, base, WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(list...))
-		if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON || base.count("") != 1 {
-			t.Errorf("%v after %d requests, want one", got, base.count(""))
+		if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON || base.Count("") != 1 {
+			t.Errorf("%v after %d requests, want one", got, base.Count(""))
 		}
 	})
 }
@@ -105,8 +97,8 @@ func TestHedgeEndsWithItsCall(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		base := newHosts(answersAfter(5*time.Second, gives(200, asJSON, goodJSON)))
-		base.set("b", func(*http.Request) (*http.Response, error) { panic("below") })
+		base := newHosts(fakehost.After(5*time.Second, gives(200, asJSON, goodJSON)))
+		base.Set("b", func(*http.Request) (*http.Response, error) { panic("below") })
 		rt := over(t, base, WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a")...), WithBackup(at("b")...))
 		defer func() {
 			if recover() != "below" {
@@ -163,7 +155,7 @@ func TestAnOutrunHedgeHoldsNothing(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				rt := over(t, newHosts(answersAfter(time.Second, gives(200, asJSON, goodJSON))), append(tt.opts, WithEndpoints(at("a", "b")...),
+				rt := over(t, newHosts(fakehost.After(time.Second, gives(200, asJSON, goodJSON))), append(tt.opts, WithEndpoints(at("a", "b")...),
 					WithRetry(RetryPolicy{Budget: 1000}), WithStream(StreamPolicy{Hedge: tt.hedge}), WithObserver(func(_ context.Context, e Event) {
 						if e.Kind == KindHedge && tt.slow > 0 {
 							elapse(tt.slow)
@@ -206,16 +198,16 @@ func TestHedge_WhatALoserShowed(t *testing.T) {
 		{"no model", gives(404, asJSON, `{"error":{"code":"model_not_found"}}`), "pause a no_model 1m0s"},
 	} {
 		for name, tt := range map[string]struct{ a, b handler }{
-			"before":      {answersAfter(3*time.Second, what.do), answersAfter(4*time.Second, json)},
+			"before":      {fakehost.After(3*time.Second, what.do), fakehost.After(4*time.Second, json)},
 			"as it comes": {shows(3*time.Second, what.do), shows(time.Second, json)},
-			"too late":    {shows(4*time.Second, what.do), answersAfter(time.Second, json)},
+			"too late":    {shows(4*time.Second, what.do), fakehost.After(time.Second, json)},
 		} {
 			t.Run(what.name+"/"+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var mu sync.Mutex
 					var told []string
 					base := newHosts(tt.a)
-					base.set("b", tt.b)
+					base.Set("b", tt.b)
 					rt := over(t, base, WithStream(StreamPolicy{Hedge: 2 * time.Second}), WithEndpoints(at("a")...), WithBackup(at("b")...), WithObserver(func(_ context.Context, e Event) {
 						if e.Kind == KindKey || e.Kind == KindPause {
 							mu.Lock()
@@ -233,9 +225,9 @@ func TestHedge_WhatALoserShowed(t *testing.T) {
 					if got := strings.Join(told, ", "); got != what.told {
 						t.Errorf("told %q, want %q", got, what.told)
 					}
-					before := base.count("a")
+					before := base.Count("a")
 					asks(t.Context(), rt, chatJSON)
-					if base.count("a") != before {
+					if base.Count("a") != before {
 						t.Error("a is asked again, want it to rest")
 					}
 					if left := stillHeld(rt); left != "" {
@@ -249,7 +241,7 @@ func TestHedge_WhatALoserShowed(t *testing.T) {
 	for name, do := range map[string]handler{"hanging": hanging, "failing late": shows(10*time.Second, failing503), "breaking late": shows(10*time.Second, refusing)} {
 		synctest.Test(t, func(t *testing.T) {
 			base := newHosts(do)
-			base.set("b", json)
+			base.Set("b", json)
 			rt := over(t, base, WithBreaker(BreakerPolicy{Consecutive: 1}), WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Budget: 1000}))
 			for range 5 {
 				asks(t.Context(), rt, chatJSON)

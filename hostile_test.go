@@ -9,13 +9,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/iotest"
 	"testing/synctest"
 	"time"
 
 	"github.com/tidwall/gjson"
 
 	"github.com/breakwater-go/breakwater/internal/progress"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 	"github.com/breakwater-go/breakwater/internal/test/growth"
 )
 
@@ -157,7 +157,7 @@ func TestChoicesOfHosts(t *testing.T) {
 				class, state = ClassOK, "closed"
 			}
 			trail := TrailOf(got.resp)
-			if now := rt.Status().Endpoints[0].Circuits[0].State; len(trail) != 1 || trail[0].Class != class || now != state || base.count("") != 1 {
+			if now := rt.Status().Endpoints[0].Circuits[0].State; len(trail) != 1 || trail[0].Class != class || now != state || base.Count("") != 1 {
 				t.Errorf("%s, %s: the trail is %+v and the circuit %s, want one attempt of class %s and it %s", tt.name, setup, trail, now, class, state)
 			}
 		}
@@ -168,7 +168,7 @@ func TestChoicesOfHosts(t *testing.T) {
 		if again := asks(t.Context(), rt, tt.ask, edit); strings.Contains(again.header("Cache-Status"), "hit") != tt.kept || again.body != tt.text {
 			t.Errorf("%s: asked again, the caller got %v, want a hit: %v", tt.name, again, tt.kept)
 		}
-		base.set("a", failing503)
+		base.Set("a", failing503)
 		other := asks(t.Context(), rt, strings.Replace(tt.ask, `"stream":true,`, "", 1), edit, with("Cache-Control", "stale-if-error=60"))
 		if choices := gjson.Get(other.body, "choices.#").Int(); contentType == asStream && other.status() == 200 && (choices == 0 || choices > 2 || !tt.kept) {
 			t.Errorf("%s: as JSON, the caller got %v", tt.name, other)
@@ -474,7 +474,7 @@ func TestTheCallersFaultsAreTheCallers(t *testing.T) {
 		{"a key with its line break", nil, t.Context(), with("Authorization", "Bearer sk-from-a-file\n"), 0, func(s seen) bool { return s.err != nil && !strings.Contains(s.err.Error(), "sk-") }},
 		{"a deadline that has passed", nil, dead, func(*http.Request) {}, 0, func(s seen) bool { return errors.Is(s.err, context.DeadlineExceeded) }},
 		{"a large body that fails", []Option{WithRetry(RetryPolicy{MaxReplay: 1})}, t.Context(), func(req *http.Request) {
-			req.Body, req.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader(chatJSON), iotest.ErrReader(own))), -1
+			req.Body, req.ContentLength = io.NopCloser(fakehost.Cut(chatJSON, own)), -1
 		}, 1, func(s seen) bool { return errors.Is(s.err, own) }},
 		{"middleware that refuses", []Option{WithAttemptMiddleware(func(http.RoundTripper) http.RoundTripper {
 			return RoundTripperFunc(func(*http.Request) (*http.Response, error) { return nil, own })
@@ -511,7 +511,7 @@ func TestTheCallersFaultsAreTheCallers(t *testing.T) {
 func TestForeignFailuresAreNotTheCallers(t *testing.T) {
 	for name, fails := range map[string]handler{"refuses": refusing, "cuts": breaks(asJSON, goodJSON[:30])} {
 		base := newHosts(gives(200, asJSON, goodJSON))
-		base.set("b", fails)
+		base.Set("b", fails)
 		rt := over(t, base, WithEndpoints(at("b")...), WithBackup(at("c")...), WithBackup(at("a")...))
 		if got := asks(t.Context(), rt, chatJSON, with("X-Note", "a\x01b")); got.header("Breakwater-Endpoint") != "c" {
 			t.Errorf("%s: %v, want the answer of c", name, got)
@@ -551,7 +551,7 @@ func TestPanicsOfObserversLeakNothing(t *testing.T) {
 			var on atomic.Bool
 			base := newHosts(gives(200, asStream, wholeStream))
 			if kind == KindCircuit {
-				base.set("a", failing503)
+				base.Set("a", failing503)
 			}
 			rt := over(t, base, once, WithRateLimit(RatePolicy{InFlight: 1, MaxWait: Off}), WithBreaker(BreakerPolicy{Consecutive: 1}),
 				WithObserver(func(_ context.Context, e Event) {
@@ -582,7 +582,7 @@ func TestKeysInHeaders(t *testing.T) {
 	}
 	base := newHosts(gives(200, asJSON, goodJSON))
 	var sent http.Header
-	base.set("a", func(req *http.Request) (*http.Response, error) {
+	base.Set("a", func(req *http.Request) (*http.Response, error) {
 		sent = req.Header.Clone()
 		return answer(401, asJSON, "{}"), nil
 	})
@@ -618,7 +618,7 @@ func TestCacheTellsCallersApart(t *testing.T) {
 		for _, who := range []string{"a", "b"} {
 			asks(t.Context(), rt, chatJSON, func(req *http.Request) { edit(req, who) })
 		}
-		if n := base.count(""); n != 2 {
+		if n := base.Count(""); n != 2 {
 			t.Errorf("two callers made %d requests, want 2: the second got the first one's answer", n)
 		}
 	}
@@ -726,7 +726,7 @@ func TestPanicsApartEndNothing(t *testing.T) {
 		}
 		// The caller of an idle stream leaves, and an Observer panics at the end.
 		synctest.Test(t, func(t *testing.T) {
-			base, opened := streams(t)
+			base, opened := fakehost.Faucets("")
 			rt := over(t, base, append(opts, WithRateLimit(RatePolicy{InFlight: 1}), WithObserver(func(_ context.Context, e Event) {
 				if e.Kind == KindAttempt {
 					panic("an Observer's")
@@ -734,7 +734,7 @@ func TestPanicsApartEndNothing(t *testing.T) {
 			}))...)
 			ctx, cancel := context.WithCancel(t.Context())
 			req, _ := post(ctx, "https://a", chatStream)
-			go func() { (<-opened).events <- goodEvent }()
+			go func() { (<-opened).Send(goodEvent) }()
 			resp, err := rt.RoundTrip(req)
 			if err != nil {
 				t.Fatal(err)
@@ -751,7 +751,7 @@ func TestPanicsApartEndNothing(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			base := newHosts(func(req *http.Request) (*http.Response, error) {
 				resp := answer(200, asStream, "")
-				resp.Body = panickyBody{&faucet{ctx: req.Context(), events: make(chan string), rest: wholeStream}}
+				resp.Body = panickyBody{fakehost.NewFaucet(req, wholeStream)}
 				return resp, nil
 			})
 			rt := over(t, base, append(opts, WithRateLimit(RatePolicy{InFlight: 1}))...)

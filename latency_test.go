@@ -54,7 +54,7 @@ func TestCircuit_LearnsFromDeadlinesThatLeftTime(t *testing.T) {
 				}
 				rt := over(t, base, opts...)
 				if tt.usual > 0 {
-					base.set("a", func(req *http.Request) (*http.Response, error) {
+					base.Set("a", func(req *http.Request) (*http.Response, error) {
 						elapse(tt.usual)
 						return whole[tt.of](req)
 					})
@@ -64,7 +64,7 @@ func TestCircuit_LearnsFromDeadlinesThatLeftTime(t *testing.T) {
 						}
 					}
 				}
-				base.set("a", hanging)
+				base.Set("a", hanging)
 				for range 8 {
 					ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
 					asks(ctx, rt, tt.ask)
@@ -187,7 +187,7 @@ func TestCircuit_LongerThanAnyAnswerTook(t *testing.T) {
 			}
 			rt := over(t, base, opts...)
 			n := 0
-			base.set("a", func(req *http.Request) (*http.Response, error) {
+			base.Set("a", func(req *http.Request) (*http.Response, error) {
 				if n++; n%2 == 0 {
 					elapse(tt.long)
 				} else {
@@ -207,13 +207,13 @@ func TestCircuit_LongerThanAnyAnswerTook(t *testing.T) {
 				call()
 			}
 			usual := rt.tiers[0][0].circuits.known("m").latency(&look{stream: tt.ask == chatStream}).usual()
-			base.set("a", hanging)
-			asked := base.count("a")
+			base.Set("a", hanging)
+			asked := base.Count("a")
 			for range 50 {
 				call()
 			}
 			if rt.Status().Endpoints[0].Circuits[0].State == "closed" {
-				t.Errorf("%v and %v in turn (usual: %v): after 50 deadlines of %v in a row (backed %v) the circuit is closed, the host asked %d times", tt.short, tt.long, usual, tt.deadline, tt.backed, base.count("a")-asked)
+				t.Errorf("%v and %v in turn (usual: %v): after 50 deadlines of %v in a row (backed %v) the circuit is closed, the host asked %d times", tt.short, tt.long, usual, tt.deadline, tt.backed, base.Count("a")-asked)
 			}
 		})
 	}
@@ -225,7 +225,7 @@ func TestCircuit_ProbesWithShortDeadlines(t *testing.T) {
 	for _, deadline := range []time.Duration{50 * time.Second, 20 * time.Second, 0} {
 		bubble(t, deadline.String(), func(t *testing.T) {
 			base := newHosts(gives(200, asStream, wholeStream))
-			base.set("a", refusing)
+			base.Set("a", refusing)
 			rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...))
 			for range 5 {
 				asks(t.Context(), rt, chatStream)
@@ -233,8 +233,8 @@ func TestCircuit_ProbesWithShortDeadlines(t *testing.T) {
 			if state := rt.Status().Endpoints[0].Circuits[0].State; state != "open" {
 				t.Fatal(state)
 			}
-			base.set("a", hanging)
-			before := base.count("a")
+			base.Set("a", hanging)
+			before := base.Count("a")
 			var callers sync.WaitGroup
 			var worst atomic.Int64
 			for n := range 3600 { // a call a second, for an hour
@@ -254,7 +254,7 @@ func TestCircuit_ProbesWithShortDeadlines(t *testing.T) {
 				})
 			}
 			callers.Wait()
-			if n := base.count("a") - before; n > 720 { // one for each 5s of OpenFor
+			if n := base.Count("a") - before; n > 720 { // one for each 5s of OpenFor
 				t.Errorf("deadline %v: in an hour, %d attempts at a dead host whose circuit was open, %d calls took longer than 10s", deadline, n, worst.Load())
 			}
 		})
@@ -315,7 +315,7 @@ func TestCircuit_BlackHole(t *testing.T) {
 				for n := range 20 {
 					asks(t.Context(), rt, question(n))
 				}
-				base.set("a", hanging)
+				base.Set("a", hanging)
 				for n := range 6 {
 					ctx, client := t.Context(), &http.Client{Transport: rt}
 					if timeout {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/store"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // A callerBack is user code that calls the Transport it runs inside of.
@@ -102,7 +103,7 @@ func userCodeCallsIn(t *testing.T, who string) {
 			}
 		}
 		body := strings.NewReader(text)
-		resp := answerFrom(200, asJSON, readerFunc(func(p []byte) (int, error) {
+		resp := answerFrom(200, asJSON, fakehost.ReaderFunc(func(p []byte) (int, error) {
 			back.from("response body")
 			return body.Read(p)
 		}))
@@ -172,7 +173,7 @@ func TestEventsOfACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []Event
 		base := newHosts(gives(200, asJSON, strings.Replace(goodJSON, `"total_tokens":3`, `"prompt_tokens":1,"completion_tokens":2,"total_tokens":3`, 1)))
-		base.set("a", func(req *http.Request) (*http.Response, error) { elapse(time.Second); return failing503(req) })
+		base.Set("a", func(req *http.Request) (*http.Response, error) { elapse(time.Second); return failing503(req) })
 		rt := over(t, base, once, WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", Keyless: true, Models: map[string]string{"m": "theirs"}}),
 			WithObserver(func(_ context.Context, e Event) { told = append(told, e) }))
 		begin := time.Now()
@@ -462,7 +463,7 @@ func TestLeavingAtTheCommitIsTold(t *testing.T) {
 		asks(t.Context(), rt, chatStream)
 		elapse(time.Minute)
 		told = nil
-		base.set("a", gives(200, asStream, goodEvent))
+		base.Set("a", gives(200, asStream, goodEvent))
 		got := asks(ctx, rt, chatStream)
 		if s := strings.Join(told, ", "); s != "commit canceled, attempt canceled" || !errors.Is(got.err, context.Canceled) {
 			t.Errorf("%v, told %s", got, s)

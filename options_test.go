@@ -299,8 +299,8 @@ func TestKeyless_RefusedIsLoud(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := 0
 		base := newHosts(failing503)
-		base.set("b", gives(401, asJSON, "{}"))
-		base.set("c", gives(200, asJSON, goodJSON))
+		base.Set("b", gives(401, asJSON, "{}"))
+		base.Set("c", gives(200, asJSON, goodJSON))
 		backup := Endpoint{Name: "b", URL: "https://b", Keyless: true}
 		rt := over(t, base, once, WithEndpoints(Endpoint{Name: "a", URL: "https://a"}), WithBackup(backup), WithBackup(at("c")...), WithObserver(func(_ context.Context, e Event) {
 			if e.Kind == KindKey && e.Endpoint == "b" && e.Class == ClassKeyRejected {
@@ -312,8 +312,8 @@ func TestKeyless_RefusedIsLoud(t *testing.T) {
 				t.Errorf("the caller got %v, want the answer of c", got)
 			}
 		}
-		if told != 1 || base.count("b") != 1 {
-			t.Errorf("told %d times after %d requests, want once", told, base.count("b"))
+		if told != 1 || base.Count("b") != 1 {
+			t.Errorf("told %d times after %d requests, want once", told, base.Count("b"))
 		}
 	})
 }

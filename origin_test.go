@@ -129,7 +129,7 @@ func TestOrigin_NamesThatAreNotASCII(t *testing.T) {
 			t.Errorf("%s: got %v, %v, want it served by the endpoint", at, resp, err)
 		}
 	}
-	if got := base.count("xn--bcher-kva.example") + base.count("xn--bcher-kva.example:443"); got != 3 {
+	if got := base.Count("xn--bcher-kva.example") + base.Count("xn--bcher-kva.example:443"); got != 3 {
 		t.Errorf("%d of 3 requests named the server in ASCII", got)
 	}
 	if _, err := New(WithEndpoints(Endpoint{URL: "https://\u0378.example"})); err == nil || !strings.Contains(err.Error(), "no ASCII form") {
@@ -141,7 +141,7 @@ func TestOrigin_NamesThatAreNotASCII(t *testing.T) {
 func TestOrigin_UnicodeHostThatIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
-		base.set("xn--bcher-kva.example", refusing)
+		base.Set("xn--bcher-kva.example", refusing)
 		rt := over(t, base, WithEndpoints(Endpoint{Name: "a", URL: "https://b\u00fccher.example/v1", APIKey: "sk-a"}), WithBackup(at("b")...))
 		req, _ := post(t.Context(), "https://b\u00fccher.example/v1", chatJSON)
 		resp, err := rt.RoundTrip(req)

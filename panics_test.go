@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // An outcry is an Observer that panics at one event, or at all of a kind.
@@ -52,7 +54,7 @@ type moodyHost struct {
 	mu     sync.Mutex
 	script []handler
 	next   int
-	bodies []*trackedBody
+	bodies []*fakehost.Body
 }
 
 func (h *moodyHost) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -68,7 +70,7 @@ func (h *moodyHost) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := do(req)
 	if resp != nil {
 		h.mu.Lock()
-		h.bodies = append(h.bodies, resp.Body.(*trackedBody))
+		h.bodies = append(h.bodies, resp.Body.(*fakehost.Body))
 		h.mu.Unlock()
 	}
 	return resp, err
@@ -79,7 +81,7 @@ func (h *moodyHost) open() (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, b := range h.bodies {
-		if b.closed.Load() == 0 {
+		if b.Closed() == 0 {
 			n++
 		}
 	}
@@ -114,9 +116,9 @@ func moods() []handler {
 	return []handler{
 		well, cut, well, failing503, failing503, cut, well, failing503, refusing, failing503, failing503, well, well,
 		gives(429, asJSON, "{}", "Retry-After", "1"), gives(429, asJSON, "{}"), well, rejected, well, broke, noModel, well, spent, spent, spent,
-		answersAfter(5*time.Second, well), answersAfter(time.Second, rejected), answersAfter(3*time.Second, rejected), answersAfter(2*time.Second, well),
-		answersAfter(3*time.Second, failing503), answersAfter(3*time.Second, failing503), answersAfter(4*time.Second, cut), well, cut, cut, cut, cut,
-		gives(400, asJSON, "{}"), answersAfter(time.Minute, failing503), well, answersAfter(5*time.Second, well), answersAfter(time.Second, well),
+		fakehost.After(5*time.Second, well), fakehost.After(time.Second, rejected), fakehost.After(3*time.Second, rejected), fakehost.After(2*time.Second, well),
+		fakehost.After(3*time.Second, failing503), fakehost.After(3*time.Second, failing503), fakehost.After(4*time.Second, cut), well, cut, cut, cut, cut,
+		gives(400, asJSON, "{}"), fakehost.After(time.Minute, failing503), well, fakehost.After(5*time.Second, well), fakehost.After(time.Second, well),
 	}
 }
 

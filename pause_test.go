@@ -336,15 +336,15 @@ func TestRecoveryEndsEarnedPausesOnly(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				base := newHosts(gives(200, asJSON, goodJSON))
 				rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Attempts: 1, MinDelay: 20 * time.Second, MaxDelay: 20 * time.Second}))
-				base.set("a", func(*http.Request) (*http.Response, error) {
+				base.Set("a", func(*http.Request) (*http.Response, error) {
 					elapse(2 * time.Second)
 					return answer(200, asJSON, goodJSON), nil
 				})
 				go asks(t.Context(), rt, chatJSON) // answered in 2s
 				synctest.Wait()
-				base.set("a", gives(tt.status, asJSON, "{}", tt.header...))
+				base.Set("a", gives(tt.status, asJSON, "{}", tt.header...))
 				asks(t.Context(), rt, chatJSON)
-				base.set("a", gives(200, asJSON, goodJSON))
+				base.Set("a", gives(200, asJSON, goodJSON))
 				if got := asks(t.Context(), rt, chatJSON).header(headerEndpoint); got != "b" {
 					t.Errorf("while it rests %s answered, want b", got)
 				}
@@ -408,9 +408,9 @@ func TestWhomAPauseConcerns(t *testing.T) {
 					opts = append(opts, []func(...Endpoint) Option{WithEndpoints, WithBackup, WithBackup}[i](e))
 				}
 				rt := over(t, base, append(opts, WithRetry(RetryPolicy{Attempts: 1, Patience: Off}))...)
-				base.set("a", gives(tt.status, asJSON, "{}", "Retry-After", "30"))
+				base.Set("a", gives(tt.status, asJSON, "{}", "Retry-After", "30"))
 				asks(t.Context(), rt, chatJSON)
-				base.set("a", gives(200, asJSON, goodJSON))
+				base.Set("a", gives(200, asJSON, goodJSON))
 				for _, ask := range tt.asks {
 					got := asks(t.Context(), rt, ask.body, with("Authorization", "Bearer "+ask.key))
 					if got.header(headerEndpoint) != ask.by {
@@ -431,7 +431,7 @@ func TestPausedAnswerSaysWhatTheHostSaid(t *testing.T) {
 		elapse(10*time.Second + time.Millisecond)
 		got := asks(t.Context(), rt, chatJSON)
 		if got.status() != 429 || got.body != "too many, wait" || got.header("Content-Type") != "text/x; charset=utf-8" ||
-			got.header("Retry-After") != "90" || got.header(headerError) != "paused" || got.header(headerRetry) != "false" || base.count("") != 1 {
+			got.header("Retry-After") != "90" || got.header(headerError) != "paused" || got.header(headerRetry) != "false" || base.Count("") != 1 {
 			t.Errorf("the second caller was told %v, %v", got, got.resp.Header)
 		}
 		if err, ok := ErrorOf(got.resp).(*Error); !ok || len(err.Attempts) != 1 || err.Attempts[0].Class != ClassPaused || err.Attempts[0].N != 0 {
@@ -445,10 +445,10 @@ func TestAbsurdRetryAfter(t *testing.T) {
 	for _, word := range []string{"99999999999", "1e300", "Fri, 31 Dec 9999 23:59:59 GMT"} {
 		synctest.Test(t, func(t *testing.T) {
 			base := newHosts(gives(200, asJSON, goodJSON))
-			base.set("a", gives(429, asJSON, "{}", "Retry-After", word))
+			base.Set("a", gives(429, asJSON, "{}", "Retry-After", word))
 			rt := over(t, base, impatient, WithEndpoints(at("a")...), WithBackup(at("b")...))
 			asks(t.Context(), rt, chatJSON)
-			base.set("a", gives(200, asJSON, goodJSON))
+			base.Set("a", gives(200, asJSON, goodJSON))
 			for _, tt := range []struct {
 				after time.Duration
 				by    string
@@ -467,11 +467,11 @@ func TestPausesOfTheLongestDelays(t *testing.T) {
 	for _, longest := range []time.Duration{math.MaxInt64/2 + 1, math.MaxInt64 - 1, math.MaxInt64} {
 		synctest.Test(t, func(t *testing.T) {
 			base := newHosts(gives(200, asJSON, goodJSON))
-			base.set("a", gives(429, asJSON, "{}"))
+			base.Set("a", gives(429, asJSON, "{}"))
 			rt := over(t, base, WithRetry(RetryPolicy{Attempts: 1, Patience: Off, MinDelay: time.Second, MaxDelay: longest}), WithEndpoints(at("a")...), WithBackup(at("b")...))
 			for n := range 2 {
-				if got := asks(t.Context(), rt, chatJSON); got.status() != 200 || base.count("a") != 1 {
-					t.Errorf("MaxDelay %v, call %d: %v, %d attempts at a host that rests since the first", longest, n+1, got, base.count("a"))
+				if got := asks(t.Context(), rt, chatJSON); got.status() != 200 || base.Count("a") != 1 {
+					t.Errorf("MaxDelay %v, call %d: %v, %d attempts at a host that rests since the first", longest, n+1, got, base.Count("a"))
 				}
 			}
 		})
@@ -484,18 +484,18 @@ func TestKeyPause(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var loud []Event
 			base := newHosts(gives(200, asJSON, goodJSON))
-			base.set("a", gives(status, asJSON, "{}"))
+			base.Set("a", gives(status, asJSON, "{}"))
 			rt := over(t, base, impatient, WithEndpoints(at("a")...), WithBackup(at("b")...), WithObserver(func(_ context.Context, e Event) {
 				if e.Kind == KindKey {
 					loud = append(loud, e)
 				}
 			}))
 			for range 3 { // the second time is no longer than the first
-				base.set("a", gives(status, asJSON, "{}"))
+				base.Set("a", gives(status, asJSON, "{}"))
 				if got := asks(t.Context(), rt, chatJSON); got.header(headerEndpoint) != "b" {
 					t.Errorf("%d: the call gave %v, want the backup's answer", status, got)
 				}
-				base.set("a", gives(200, asJSON, goodJSON))
+				base.Set("a", gives(200, asJSON, goodJSON))
 				elapse(10*time.Minute - 1)
 				if got := asks(t.Context(), rt, chatJSON).header(headerEndpoint); got != "b" {
 					t.Errorf("%d: within ten minutes %s answered, want b", status, got)
@@ -517,22 +517,22 @@ func TestKeyPause(t *testing.T) {
 func TestTheLastResort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
-		base.set("a", gives(403, "text/html", "<html>blocked"))
+		base.Set("a", gives(403, "text/html", "<html>blocked"))
 		rt := over(t, base, once, noBreaker, WithEndpoints(at("a")...), WithBackup(at("b")...))
 		asks(t.Context(), rt, chatJSON)
 		if rests(rt) != "endpoint" {
 			t.Fatalf("%q rests, want the endpoint", rests(rt))
 		}
-		base.set("b", refusing)
-		before := base.count("a")
+		base.Set("b", refusing)
+		before := base.Count("a")
 		for range 10 {
 			elapse(100 * time.Millisecond)
 			asks(t.Context(), rt, chatJSON)
 		}
-		if n := base.count("a") - before; n != 1 {
+		if n := base.Count("a") - before; n != 1 {
 			t.Errorf("in a second of an outage the endpoint that rests was asked %d times, want once", n)
 		}
-		base.set("a", gives(200, asJSON, goodJSON))
+		base.Set("a", gives(200, asJSON, goodJSON))
 		elapse(time.Second)
 		if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON || rests(rt) != "" {
 			t.Errorf("well again, the caller got %v and %q rests", got, rests(rt))
@@ -557,17 +557,17 @@ func TestSpentLimitsRest(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				base := newHosts(gives(200, asJSON, goodJSON))
-				base.set("a", gives(200, asJSON, goodJSON, tt.header...))
+				base.Set("a", gives(200, asJSON, goodJSON, tt.header...))
 				rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Patience: Off}))
 				for range 2 {
 					asks(t.Context(), rt, chatJSON)
 				}
-				if rested := base.count("b") == 1; rested != (tt.wait > 0) {
+				if rested := base.Count("b") == 1; rested != (tt.wait > 0) {
 					t.Errorf("the second call went elsewhere: %v", rested)
 				}
 				elapse(tt.wait)
-				before := base.count("a")
-				if asks(t.Context(), rt, chatJSON); base.count("a") != before+1 {
+				before := base.Count("a")
+				if asks(t.Context(), rt, chatJSON); base.Count("a") != before+1 {
 					t.Errorf("after %v the limit still rests", tt.wait)
 				}
 			})

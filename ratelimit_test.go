@@ -19,79 +19,19 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// A held is a call whose stream is open.
-type held struct {
-	t      *testing.T
-	resp   *http.Response
-	pipe   *io.PipeWriter // what the host sends on
-	cancel context.CancelFunc
-}
-
-// piped is a base whose answers are streams that begin with one event and go
-// on as the test says.
-type piped struct {
-	pipes chan *io.PipeWriter
-	asked []string
-}
-
-func newPiped() *piped { return &piped{pipes: make(chan *io.PipeWriter, 100)} }
-
-func (p *piped) RoundTrip(req *http.Request) (*http.Response, error) {
-	p.asked = append(p.asked, req.URL.Host)
-	pr, pw := io.Pipe()
-	p.pipes <- pw
-	context.AfterFunc(req.Context(), func() { pw.CloseWithError(req.Context().Err()) })
-	return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), pr)), nil
-}
-
-// hold makes a streaming call and leaves it open behind its first event.
-func (p *piped) hold(t *testing.T, rt http.RoundTripper) *held {
-	t.Helper()
-	return p.holdIn(t.Context(), t, rt)
-}
-
-func (p *piped) holdIn(ctx context.Context, t *testing.T, rt http.RoundTripper) *held {
-	t.Helper()
-	ctx, cancel := context.WithCancel(ctx)
-	t.Cleanup(cancel)
-	req, _ := post(ctx, "https://a", chatStream)
-	resp, err := rt.RoundTrip(req)
-	if err != nil || resp.StatusCode != 200 {
-		t.Fatalf("RoundTrip = %v, %v, want a stream", resp, err)
-	}
-	if _, err := io.ReadFull(resp.Body, make([]byte, len(goodEvent))); err != nil {
-		t.Fatal(err)
-	}
-	return &held{t, resp, <-p.pipes, cancel}
-}
-
-func (h *held) send(text string) { go io.WriteString(h.pipe, text) }
-
-func (h *held) readAll() { io.Copy(io.Discard, h.resp.Body) }
-
-// leave ends the call.
-func (h *held) leave() { h.resp.Body.Close(); h.cancel() }
-
-// refused reports whether a call was refused for a local limit.
-func refused(s seen) bool {
-	return s.status() == 429 && s.header(headerError) == "rate_limited"
-}
-
-var noBreaker = WithBreaker(BreakerPolicy{FailureRate: Off, Consecutive: Off})
-
 // A permit is held to the end of the body, and given back at every end of it
 // (invariant 4).
 func TestPermitIsHeldToTheEndOfTheBody(t *testing.T) {
 	for name, end := range map[string]func(*held){
 		"terminator": func(h *held) {
-			h.send(endEvent + doneEvent)
+			h.Send(endEvent + doneEvent)
 			io.ReadFull(h.resp.Body, make([]byte, len(endEvent+doneEvent))) // and never closes, as some SDKs
 		},
-		"EOF":             func(h *held) { go func() { io.WriteString(h.pipe, endEvent); h.pipe.Close() }(); h.readAll() },
-		"cut":             func(h *held) { h.pipe.Close(); h.readAll() },
-		"reset":           func(h *held) { h.pipe.CloseWithError(errors.New("reset")); h.readAll() },
-		"malformed":       func(h *held) { h.send("data: {\n\n"); h.readAll() },
-		"error frame":     func(h *held) { h.send("data: {\"error\":{}}\n\n"); h.readAll() },
+		"EOF":             func(h *held) { h.Send(endEvent); h.End(); h.readAll() },
+		"cut":             func(h *held) { h.End(); h.readAll() },
+		"reset":           func(h *held) { h.Break(errors.New("reset")); h.readAll() },
+		"malformed":       func(h *held) { h.Send("data: {\n\n"); h.readAll() },
+		"error frame":     func(h *held) { h.Send("data: {\"error\":{}}\n\n"); h.readAll() },
 		"closed":          func(h *held) { h.resp.Body.Close() },
 		"closed twice":    func(h *held) { h.resp.Body.Close(); h.resp.Body.Close() },
 		"closed in Read":  func(h *held) { go h.readAll(); synctest.Wait(); h.resp.Body.Close() },
@@ -194,7 +134,7 @@ func TestPermitComesBackFromFailedAttempts(t *testing.T) {
 					asks(ctx, rt, chatJSON)
 				}()
 				cancel()
-				hosts.set("a", gives(200, asJSON, goodJSON))
+				hosts.Set("a", gives(200, asJSON, goodJSON))
 				if got := asks(t.Context(), rt, chatJSON); got.status() != 200 {
 					t.Errorf("after it a call gave %v", got)
 				}
@@ -247,7 +187,7 @@ func TestLimitWaitsThenGoesElsewhere(t *testing.T) {
 					held.leave()
 					held = base.hold(t, rt) // its turn was b's
 				}
-				base.asked = nil
+				asked, askedBy := base.Count(""), base.Count(tt.by)
 				start := time.Now()
 				req, _ := post(t.Context(), "https://a", chatStream)
 				resp, err := rt.RoundTrip(req)
@@ -257,8 +197,9 @@ func TestLimitWaitsThenGoesElsewhere(t *testing.T) {
 				if d := time.Since(start); d != tt.waits {
 					t.Errorf("it took %v, want %v", d, tt.waits)
 				}
-				if got := resp.Header.Get(headerEndpoint); got != tt.by || strings.Join(base.asked, " ") != tt.by {
-					t.Errorf("answered by %q, attempts at %v, want %q alone", got, base.asked, tt.by)
+				asked, askedBy = base.Count("")-asked, base.Count(tt.by)-askedBy
+				if got := resp.Header.Get(headerEndpoint); got != tt.by || asked != len(tt.by) || askedBy != asked {
+					t.Errorf("answered by %q after %d attempts, %d of them there, want %q alone", got, asked, askedBy, tt.by)
 				}
 				trail := TrailOf(resp)
 				if tt.by == "" {
@@ -821,7 +762,7 @@ func TestAdaptiveLimit(t *testing.T) {
 				for range tt.serves {
 					leave(free)
 					fill(50)
-					open[0].send(endEvent + doneEvent)
+					open[0].Send(endEvent + doneEvent)
 					open[0].readAll()
 					open = open[1:]
 				}

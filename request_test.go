@@ -106,7 +106,7 @@ func TestLosersAreOfTheRequestAsItWas(t *testing.T) {
 			var losers sync.WaitGroup
 			over1 := make(chan struct{})
 			base := newHosts(func(req *http.Request) (*http.Response, error) { return answer(200, asJSON, goodJSON), nil })
-			base.set("a", func(req *http.Request) (*http.Response, error) {
+			base.Set("a", func(req *http.Request) (*http.Response, error) {
 				losers.Add(1)
 				defer losers.Done()
 				<-req.Context().Done()
@@ -148,8 +148,8 @@ func TestRescuesAreOfTheRequestAsItWas(t *testing.T) {
 			}))
 		asks(t.Context(), rt, chatStream) // opens both circuits
 		elapse(time.Minute)
-		base.set("a", gives(200, asStream, goodEvent))
-		base.set("b", func(req *http.Request) (*http.Response, error) {
+		base.Set("a", gives(200, asStream, goodEvent))
+		base.Set("b", func(req *http.Request) (*http.Response, error) {
 			asked = append(asked, req.Header.Get("User-Agent"))
 			return answer(200, asStream, wholeStream), nil
 		})

@@ -19,6 +19,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // A teller is a host that tells a given answer in random events, chunks and
@@ -63,7 +64,7 @@ func (h *teller) RoundTrip(req *http.Request) (*http.Response, error) {
 		case 1:
 			text = text[:cut] + "\n\ndata: {\"choices\":[\n\n"
 		case 2:
-			return h.send(io.MultiReader(strings.NewReader(text[:cut]), iotest.ErrReader(errors.New("reset")))), nil
+			return h.send(fakehost.Cut(text[:cut], errors.New("reset"))), nil
 		default:
 			text = text[:cut]
 		}
@@ -280,8 +281,8 @@ func TestNoRescue(t *testing.T) {
 		base := newHosts(gives(200, asStream, tt.text))
 		rt := over(t, base, WithStream(tt.policy), WithRetry(tt.retry), WithEndpoints(deepSeekAt("a")))
 		got := asks(t.Context(), rt, tt.ask, func(req *http.Request) { req.URL.Path = tt.path + "/chat/completions" })
-		if !errors.Is(got.err, ErrTruncated) || base.count("a") != 1 {
-			t.Errorf("%s: %v after %d requests, want ErrTruncated after one", tt.name, got, base.count("a"))
+		if !errors.Is(got.err, ErrTruncated) || base.Count("a") != 1 {
+			t.Errorf("%s: %v after %d requests, want ErrTruncated after one", tt.name, got, base.Count("a"))
 		}
 		trail := TrailOf(got.resp)
 		if len(trail) != 1 || trail[0].Class != ClassTruncated || trail[0].Denied != (tt.name == "the budget is spent") {
@@ -435,7 +436,7 @@ func TestErrorFrames_BeforePayload(t *testing.T) {
 							elapse(time.Second)
 							return tt.base(req)
 						})
-						base.set("b", refusing)
+						base.Set("b", refusing)
 						all := append(opts, once, noBreaker, WithStream(StreamPolicy{ErrorFrames: on}))
 						if asErrors {
 							all = append(all, WithErrors())
@@ -455,7 +456,7 @@ func TestErrorFrames_BeforePayload(t *testing.T) {
 							callers.Go(func() { callersSaw[i] = ask() })
 						}
 						callers.Wait()
-						if n := base.count("a"); n != 1 {
+						if n := base.Count("a"); n != 1 {
 							t.Errorf("%s: %d requests, want one", name, n)
 						}
 						for _, got := range callersSaw {
@@ -521,7 +522,7 @@ func TestErrorFrames_StallBeforePayload(t *testing.T) {
 	for _, backed := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			quiet := func(req *http.Request) (*http.Response, error) {
-				return answerFrom(200, asStream, readerFunc(func(p []byte) (int, error) {
+				return answerFrom(200, asStream, fakehost.ReaderFunc(func(p []byte) (int, error) {
 					select {
 					case <-req.Context().Done():
 						return 0, req.Context().Err()
@@ -536,7 +537,7 @@ func TestErrorFrames_StallBeforePayload(t *testing.T) {
 				opts, want = append(opts, WithBackup(at("b")...), WithErrors()), ErrNoFirstToken
 			}
 			base := newHosts(failing503)
-			base.set("a", quiet)
+			base.Set("a", quiet)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if got := asks(ctx, over(t, base, opts...), chatStream); got.resp != nil || !errors.Is(got.err, want) {

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
-
 	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
@@ -463,7 +462,7 @@ func TestMaxReplay(t *testing.T) {
 							t.Errorf("attempt %d was sent %d bytes, want the question's %d", i+1, len(body), tt.size)
 						}
 					}
-					if n := tracked.closed.Load(); n != 1 && tt.name != "of the limit, byte by byte" {
+					if n := tracked.Closed(); n != 1 && tt.name != "of the limit, byte by byte" {
 						t.Errorf("the caller's body was closed %d times, want 1", n)
 					}
 				}
@@ -531,7 +530,7 @@ func TestStreamedBodyIsClosedOnce(t *testing.T) {
 					io.Copy(io.Discard, resp.Body)
 					resp.Body.Close()
 				}
-				if n := tracked.closed.Load(); n != 1 {
+				if n := tracked.Closed(); n != 1 {
 					t.Errorf("the caller's body was closed %d times, want 1", n)
 				}
 			})
@@ -567,7 +566,7 @@ func TestStreamedBodySurvivesLocalRefusal(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		if n := tracked.closed.Load(); resp.StatusCode != 200 || asked != 2 || n != 1 {
+		if n := tracked.Closed(); resp.StatusCode != 200 || asked != 2 || n != 1 {
 			t.Errorf("status %d after %d requests, the body closed %d times; want 200, 2, 1", resp.StatusCode, asked, n)
 		}
 	})
@@ -593,8 +592,8 @@ func TestTheFirstTroubleIsShown(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			base := newHosts(nil)
-			base.set("a", tt.a)
-			base.set("b", tt.b)
+			base.Set("a", tt.a)
+			base.Set("b", tt.b)
 			rt := over(t, base, once, WithEndpoints(at("a", "b")...))
 			rt.turn.Store(1)
 			got := asks(t.Context(), rt, chatJSON)
@@ -639,7 +638,7 @@ func TestATierSharesTheLoad(t *testing.T) {
 		for range 30 {
 			asks(t.Context(), rt, chatJSON)
 		}
-		got := []int{base.count("a"), base.count("b"), base.count("c"), base.count("d")}
+		got := []int{base.Count("a"), base.Count("b"), base.Count("c"), base.Count("d")}
 		if !slices.Equal(got, []int{10, 10, 10, 0}) {
 			t.Errorf("30 calls went %v, want 10 to each of the first tier", got)
 		}
@@ -655,7 +654,7 @@ func TestClockRunsOutAsTheAttemptEnds(t *testing.T) {
 				elapse(quick.FirstToken)
 				return failing503(req)
 			})
-			base.set("c", gives(200, asStream, wholeStream))
+			base.Set("c", gives(200, asStream, wholeStream))
 			rt := over(t, base, once, WithEndpoints(at("a", "b")...), WithBackup(at("c")...), WithStream(quick))
 			start := time.Now()
 			if got := asks(t.Context(), rt, chatStream); got.body != wholeStream || time.Since(start) != 2*quick.FirstToken {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http/httpproxy"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // Invariant 8: a key reaches its own endpoint's origin only, whatever the
@@ -179,7 +180,7 @@ func TestNetworkErrorsAreNotQuoted(t *testing.T) {
 			return answerFrom(200, asJSON, iotest.ErrReader(reset)), nil
 		},
 		"stream": func(*http.Request) (*http.Response, error) {
-			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), iotest.ErrReader(reset))), nil
+			return answerFrom(200, asStream, fakehost.Cut(goodEvent, reset)), nil
 		},
 		"stream before payload": func(*http.Request) (*http.Response, error) {
 			return answerFrom(200, asStream, iotest.ErrReader(reset)), nil

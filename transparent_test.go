@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // A default New() under a client changes nothing that client or server can
@@ -210,10 +211,10 @@ func TestRequestsWithoutURL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body := &trackedBody{Reader: strings.NewReader("x")}
+	body := &fakehost.Body{Reader: strings.NewReader("x")}
 	resp, err := rt.RoundTrip(&http.Request{Method: http.MethodPost, Header: http.Header{}, Body: body})
-	if resp != nil || err == nil || body.closed.Load() != 1 {
-		t.Errorf("RoundTrip = %v, %v, body closed %d times, want an error and once", resp, err, body.closed.Load())
+	if resp != nil || err == nil || body.Closed() != 1 {
+		t.Errorf("RoundTrip = %v, %v, body closed %d times, want an error and once", resp, err, body.Closed())
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // The verdict table: what each host's refusals mean, in the words it really
@@ -150,9 +151,9 @@ func TestVerdicts(t *testing.T) {
 			header = []string{name, value}
 		}
 		own := gives(tt.status, contentType, tt.body, header...)
-		world := func(t *testing.T, backup, ours bool) (*Transport, *hosts, seen, *Trail) {
+		world := func(t *testing.T, backup, ours bool) (*Transport, *fakehost.Base, seen, *Trail) {
 			base := newHosts(gives(200, asJSON, goodJSON))
-			base.set("a", own)
+			base.Set("a", own)
 			a := Endpoint{Name: "a", URL: "https://a", APIKey: "sk-a", Host: tt.host, Account: "acc"}
 			if !ours {
 				a.APIKey = ""
@@ -181,8 +182,8 @@ func TestVerdicts(t *testing.T) {
 				if strings.Join(then, " ") != tt.then {
 					t.Errorf("verdicts %v, want %s", then, tt.then)
 				}
-				if answered := tt.then != stop; answered != (got.body == goodJSON) || answered != (base.count("b") == 1) {
-					t.Errorf("the caller got %v, the backup was asked %d times", got, base.count("b"))
+				if answered := tt.then != stop; answered != (got.body == goodJSON) || answered != (base.Count("b") == 1) {
+					t.Errorf("the caller got %v, the backup was asked %d times", got, base.Count("b"))
 				}
 				if rests := rests(rt); rests != tt.rests {
 					t.Errorf("%q rests, want %q", rests, tt.rests)
@@ -212,7 +213,7 @@ func TestVerdicts(t *testing.T) {
 		t.Run(tt.name+"/the caller's key", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rt, base, got, trail := world(t, true, false)
-				if len(trail.Attempts()) != 1 || base.count("b") != 0 || tt.status != 200 && got.status() != tt.status || rests(rt) != "" {
+				if len(trail.Attempts()) != 1 || base.Count("b") != 0 || tt.status != 200 && got.status() != tt.status || rests(rt) != "" {
 					t.Errorf("the caller got %v after %d attempts, %q rests; want what came, at once", got, len(trail.Attempts()), rests(rt))
 				}
 			})
@@ -261,11 +262,11 @@ func TestGoesOnlyWhereItDiffers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			base := newHosts(gives(200, asJSON, goodJSON))
-			base.set("a", tt.says)
+			base.Set("a", tt.says)
 			rt := over(t, base, WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk-a", Host: HostDeepSeek}), WithBackup(tt.backup))
 			got := asks(t.Context(), rt, chatJSON)
-			if base.count("a") != 1 || (base.count("b") == 1) != tt.goes || (got.status() == 200) != tt.goes {
-				t.Errorf("%v after %d and %d attempts, want it to go on: %v", got, base.count("a"), base.count("b"), tt.goes)
+			if base.Count("a") != 1 || (base.Count("b") == 1) != tt.goes || (got.status() == 200) != tt.goes {
+				t.Errorf("%v after %d and %d attempts, want it to go on: %v", got, base.Count("a"), base.Count("b"), tt.goes)
 			}
 			if !tt.goes && got.status() != 400 {
 				t.Errorf("the caller got %v, want the refusal as it came", got)
@@ -277,8 +278,8 @@ func TestGoesOnlyWhereItDiffers(t *testing.T) {
 // A fallback that lacks the operation says so with 404: no word on the call.
 func TestAFallbackWithoutTheOperation(t *testing.T) {
 	base := newHosts(gives(200, asJSON, goodJSON))
-	base.set("a", gives(503, asJSON, "{}"))
-	base.set("b", gives(404, "text/plain", "404 page not found"))
+	base.Set("a", gives(503, asJSON, "{}"))
+	base.Set("b", gives(404, "text/plain", "404 page not found"))
 	rt := over(t, base, once, WithEndpoints(at("a", "b", "c")...))
 	for range 6 { // whatever comes first
 		if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON {
