@@ -542,6 +542,13 @@ func (c *circuit) rest() {
 	c.openUntil = later(c.openUntil, time.Now().Add(c.owner.jitter(c.openFor)))
 }
 
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // probes reports whether the pass is that of a probe under way.
 func (p *pass) probes() bool {
 	p.circuit.mu.Lock()

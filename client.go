@@ -16,6 +16,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/origin"
+	"github.com/breakwater-go/breakwater/internal/pause"
 )
 
 // A Transport is an http.RoundTripper that keeps inference calls answered. It
@@ -35,7 +36,7 @@ type Transport struct {
 	cache       *cache // nil: none
 	budget      *budget.Budget
 	names       names
-	pauses      *pauses
+	pauses      *pause.Table[pauseKey, refusal]
 	limiters    *limiters
 	limitedBase bool // the base may keep an attempt waiting for a connection
 	balance     balance.Strategy
@@ -62,7 +63,7 @@ func New(opts ...Option) (*Transport, error) {
 	t := &Transport{
 		config:   c,
 		budget:   c.retry.newBudget(),
-		pauses:   newPauses(),
+		pauses:   pause.New[pauseKey]((*refusal).size),
 		origins:  origins{bounded.Map[origin.Origin, *upstream]{Max: maxOrigins, WorthOf: (*upstream).worth}},
 		names:    names{bounded.Map[string, string]{Max: maxNames}},
 		limiters: &limiters{Max: maxLimiters, WorthOf: (*limiter).worth},

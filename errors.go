@@ -13,6 +13,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/pause"
 )
 
 // What an attempt can end in, besides the errors of the network. Test with
@@ -161,10 +162,10 @@ func (c *call) errorEvent(err error, open bool) []byte {
 }
 
 // pausedAnswer says again what the endpoint said when it earned its pause.
-func (c *call) pausedAnswer(p pause, wait time.Duration) *http.Response {
-	resp := c.response(p.refusal.status, p.refusal.body)
-	if p.refusal.contentType != "" {
-		resp.Header.Set("Content-Type", p.refusal.contentType)
+func (c *call) pausedAnswer(p pause.Pause[refusal], wait time.Duration) *http.Response {
+	resp := c.response(p.Note.status, p.Note.body)
+	if p.Note.contentType != "" {
+		resp.Header.Set("Content-Type", p.Note.contentType)
 	}
 	resp.Header.Set(header.Error, string(ClassPaused))
 	resp.Header.Set(header.ShouldRetry, "false")

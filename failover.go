@@ -13,6 +13,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/pause"
 	"github.com/breakwater-go/breakwater/internal/plan"
 )
 
@@ -60,7 +61,7 @@ func (r *failoverRun) loop() (*http.Response, error) {
 			continue
 		}
 		if s.wait > 0 {
-			if p := r.call.availability(s.endpoint, time.Now()).pause; !p.until.IsZero() {
+			if p := r.call.availability(s.endpoint, time.Now()).pause; !p.Until.IsZero() {
 				s = r.waitOn(p)
 				continue
 			}
@@ -174,12 +175,12 @@ func (r *failoverRun) wait(s step) error {
 
 // waitOn decides anew, for an endpoint earned another pause while the call
 // waited for it: as often as it may be tried.
-func (r *failoverRun) waitOn(rest pause) step {
+func (r *failoverRun) waitOn(rest pause.Pause[refusal]) step {
 	now := r.now()
 	if r.replans++; r.replans < r.attempts() {
 		return r.next(now)
 	}
-	return step{pause: rest, blocked: ClassPaused, retryAfter: rest.until.Sub(now)}
+	return step{pause: rest, blocked: ClassPaused, retryAfter: rest.Until.Sub(now)}
 }
 
 // settle hands an answer over, or says what went wrong.
@@ -228,9 +229,9 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	if c := a.pass.circuit; c != nil {
 		c.latency(&r.call.look).add(took - a.queued)
 	}
-	if r.t.pauses.any() {
+	if r.t.pauses.Any() {
 		for _, key := range r.call.pauseKeys(a.endpoint, a.model) {
-			r.t.pauses.recovered(key, now)
+			r.t.pauses.Recover(key, now)
 		}
 	}
 	r.sign(a.endpoint, resp)
@@ -306,7 +307,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	}
 	failure := &Error{Attempts: c.log.list()}
 	c.fails(failure)
-	if s.pause.refusal != nil && len(c.triedAccounts) == 0 {
+	if s.pause.Note != nil && len(c.triedAccounts) == 0 {
 		return c.pausedAnswer(s.pause, s.retryAfter), nil
 	}
 	class := s.blocked

@@ -18,243 +18,24 @@ import (
 // impatient never waits for a better tier.
 var impatient = WithRetry(RetryPolicy{Attempts: 1, Patience: Off})
 
-// Invariant 10: whatever happens in whatever order, a pause that a server
-// asked for lasts as long as it asked, and one of our own making, if nothing
-// has recovered since, as long as it was earned.
-func TestPausesAreNeverShortened(t *testing.T) {
-	for seed := range uint64(300) {
-		random := rand.New(rand.NewPCG(seed, 2))
-		ps := newPauses()
-		now := time.Unix(1e9, 0)
-		keys := []pauseKey{{endpoint: "e"}, {account: "a"}, {account: "a", model: "m"}}
-		asked := make(map[pauseKey]time.Time)
-		earned := make(map[pauseKey]time.Time)
-		var events []string
-		for range 60 {
-			key := keys[random.IntN(len(keys))]
-			d := time.Duration(random.Int64N(int64(30 * time.Second)))
-			switch random.IntN(5) {
-			case 0:
-				events = append(events, fmt.Sprintf("%v asks for %v", name(key), d))
-				ps.ask(key, now, d, nil)
-				asked[key] = later(asked[key], now.Add(d))
-			case 1, 2:
-				d = ps.earn(key, now, d, 8*time.Second, nil)
-				events = append(events, fmt.Sprintf("%v earns %v", name(key), d))
-				earned[key] = later(earned[key], now.Add(d))
-			case 3:
-				events = append(events, fmt.Sprintf("%v recovers", name(key)))
-				ps.recovered(key, now)
-				delete(earned, key)
-			case 4:
-				events = append(events, fmt.Sprintf("%v pass", d/4))
-				now = now.Add(d / 4)
-			}
-			for _, key := range keys {
-				until := later(asked[key], earned[key])
-				p, ok := ps.of(key, now)
-				if until.After(now) && (!ok || p.until.Before(until)) {
-					t.Fatalf("seed %d: %v rests until %v, want %v at least; events:\n%s", seed, name(key),
-						p.until.Sub(now), until.Sub(now), strings.Join(events, "\n"))
-				}
-				if !until.After(now) && ok {
-					t.Fatalf("seed %d: %v rests for %v more, want not at all; events:\n%s", seed, name(key), p.until.Sub(now), strings.Join(events, "\n"))
-				}
-			}
-		}
-	}
-}
-
-func name(key pauseKey) string {
-	return strings.TrimSpace(key.endpoint + " " + key.account + " " + key.model)
-}
-
-// What is earned doubles for every time in a row, up to a longest, and begins
-// anew behind a recovery.
-func TestEarnedPausesDouble(t *testing.T) {
-	ps := newPauses()
-	now := time.Unix(1e9, 0)
-	key := pauseKey{account: "a", model: "m"}
-	earn := func() time.Duration {
-		d := ps.earn(key, now, time.Second, 10*time.Second, nil)
-		if p, ok := ps.of(key, now); !ok || p.until.Sub(now) != d {
-			t.Errorf("earned %v, rests for %v", d, p.until.Sub(now))
-		}
-		now = now.Add(d)
-		return d
-	}
-	var got []time.Duration
-	for range 6 {
-		got = append(got, earn())
-	}
-	ps.recovered(key, now)
-	got = append(got, earn(), earn())
-	if want := "[1s 2s 4s 8s 10s 10s 1s 2s]"; fmt.Sprint(got) != want {
-		t.Errorf("pauses %v, want %s", got, want)
-	}
-	// A recovery ends the row also where a server's word stands above it.
-	now = now.Add(time.Hour)
-	ps.ask(key, now, time.Minute, nil)
-	ps.recovered(key, now)
-	if p, ok := ps.of(key, now); !ok || p.until.Sub(now) != time.Minute {
-		t.Errorf("a recovery left the pause %v %v, want the minute asked for", p.until.Sub(now), ok)
-	}
-	now = now.Add(time.Hour)
-	if d := earn(); d != time.Second {
-		t.Errorf("the first pause behind a recovery is %v, want 1s", d)
-	}
-	for range 100 { // no overflow
-		earn()
-	}
-}
-
-// The number of pauses is bounded; those that last longest are kept, and none
-// that is over comes back.
-func TestPausesAreBounded(t *testing.T) {
-	ps := newPauses()
-	now := time.Unix(1e9, 0)
-	key := func(n int) pauseKey { return pauseKey{account: fmt.Sprint(n), model: "m"} }
-	const all = maxPauses + 500
-	for n := range all {
-		ps.ask(key(n), now, time.Hour+time.Duration(n)*time.Second, nil)
-	}
-	if n := len(ps.all); n > maxPauses {
-		t.Errorf("%d pauses are kept, want at most %d", n, maxPauses)
-	}
-	if _, ok := ps.of(key(all-1), now); !ok {
-		t.Error("the longest pause was given up")
-	}
-	now = now.Add(2 * time.Hour)
-	ps.ask(key(-1), now, time.Hour, nil)
-	for n := range all {
-		p, ok := ps.of(key(n), now)
-		if want := time.Duration(n)*time.Second > time.Hour && n >= all-maxPauses; ok && !want {
-			t.Fatalf("pause %d of %v is still there", n, p.until.Sub(now))
-		}
-	}
-}
-
-// What hosts said is kept within a bound of all of it, however many rest and
-// however it came; the pauses themselves stay, and those that last longest go on
-// saying what their host said.
-func TestPausesHoldFewRefusals(t *testing.T) {
-	ps := newPauses()
-	now := time.Unix(1e9, 0)
-	key := func(n int) pauseKey { return pauseKey{account: fmt.Sprint(n)} }
-	long := &refusal{status: 429, body: make([]byte, maxKeptRefusal)}
-	held := func() (bytes int) {
-		for _, p := range ps.all {
-			bytes += p.refusal.size()
-		}
-		return bytes
-	}
-	const all = maxPauses / 2
-	for n := range all {
-		ps.ask(key(n), now, time.Hour+time.Duration(n)*time.Second, long)
-		if n%100 == 0 && held() > maxRefusals {
-			t.Fatalf("%d bytes of refusals are kept, want at most %d", held(), maxRefusals)
-		}
-	}
-	if p, ok := ps.of(key(0), now); !ok || p.refusal != nil || len(ps.all) != all {
-		t.Errorf("the first pause: %v, refusal %v, %d pauses in all; want all, and its words gone", ok, p.refusal != nil, len(ps.all))
-	}
-	if p, _ := ps.of(key(all-1), now); p.refusal != long {
-		t.Error("the words of the longest pause are gone")
-	}
-	for n := range all { // longer, over, recovered, given up: what is counted is what is kept
-		switch n % 4 {
-		case 0:
-			ps.ask(key(n), now, 2*time.Hour, &refusal{body: make([]byte, n)})
-		case 1:
-			ps.recovered(key(n), now.Add(12*time.Hour))
-		case 2:
-			ps.recovered(key(n), now)
-		}
-	}
-	for n := range 2 * maxPauses {
-		ps.earn(key(-n), now, time.Minute, time.Hour, &refusal{body: make([]byte, n%100)})
-	}
-	if ps.held != held() || ps.held > maxRefusals || len(ps.all) > maxPauses {
-		t.Errorf("%d bytes are counted, %d kept, by %d pauses", ps.held, held(), len(ps.all))
-	}
-}
-
-// Where all last, room for a flood of new ones is made for many at once: a look
-// at all of them for each would cost more than the calls.
-func TestPausesMakeRoomForMany(t *testing.T) {
-	ps := newPauses()
-	now := time.Unix(1e9, 0)
-	sweeps := 0
-	for n := range 3 * maxPauses {
-		before := len(ps.all)
-		ps.ask(pauseKey{account: fmt.Sprint(n)}, now, time.Hour+time.Duration(n)*time.Second, nil)
-		if len(ps.all) <= before {
-			sweeps++
-		}
-	}
-	if sweeps > 2*8+1 {
-		t.Errorf("%d times room was made for %d pauses above the bound", sweeps, 2*maxPauses)
-	}
-}
-
 // A refusal is kept by all that it takes: a type of media may be as long as a body.
-func TestPausesKeepNoLongRefusal(t *testing.T) {
+func TestPause_KeepsNoLongRefusal(t *testing.T) {
 	rt := over(t, newHosts(gives(429, "text/plain; x="+strings.Repeat("x", maxKeptRefusal), "slow down", "Retry-After", "60")), once)
 	asks(t.Context(), rt, chatJSON)
-	pauses := rt.pauses.list(time.Now())
+	pauses := rt.pauses.List(time.Now())
 	if len(pauses) == 0 {
 		t.Fatal("nothing rests")
 	}
 	for key, p := range pauses {
-		if p.refusal != nil {
-			t.Errorf("%s keeps a refusal of %d bytes", name(key), p.refusal.size())
+		if p.Note != nil {
+			t.Errorf("%+v keeps a refusal of %d bytes", key, p.Note.size())
 		}
 	}
 }
 
-// A row of strikes outlasts the pause itself, or no pause would ever grow: but
-// lengthening one that is there needs no room.
-func TestPausesKeepTheirOwnWhenFull(t *testing.T) {
-	ps := newPauses()
-	now := time.Unix(1e9, 0)
-	key := pauseKey{account: "mine"}
-	ps.ask(key, now, time.Minute, nil)
-	for n := range maxPauses - 1 {
-		ps.ask(pauseKey{account: fmt.Sprint(n)}, now, time.Hour, nil)
-	}
-	for range 10 {
-		ps.ask(pauseKey{account: "0"}, now, 2*time.Hour, nil)
-	}
-	if p, ok := ps.of(key, now); !ok || p.until.Sub(now) != time.Minute {
-		t.Errorf("a pause that was asked for was given up for one that was there: %v %v", p.until.Sub(now), ok)
-	}
-}
-
-func TestPausesUnderLoad(t *testing.T) {
-	ps := newPauses()
-	now := time.Unix(1e9, 0)
-	key := pauseKey{account: "a"}
-	ps.ask(key, now, time.Minute, nil)
-	var callers sync.WaitGroup
-	for range 8 {
-		callers.Go(func() {
-			for range 500 {
-				ps.earn(key, now, time.Millisecond, time.Second, nil)
-				ps.recovered(key, now)
-				ps.list(now)
-				if p, ok := ps.of(key, now); !ok || p.until.Sub(now) < time.Minute {
-					t.Errorf("the pause asked for was shortened to %v", p.until.Sub(now))
-					return
-				}
-			}
-		})
-	}
-	callers.Wait()
-}
-
 // The same through a Transport: hosts that ask for pauses, earn them, fail and
 // answer slowly, in any order, are never asked before the time they asked for.
-func TestNoAttemptBeforeTheTimeAskedFor(t *testing.T) {
+func TestPause_NoAttemptBeforeTheTimeAskedFor(t *testing.T) {
 	for seed := range uint64(40) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 3))
@@ -281,7 +62,9 @@ func TestNoAttemptBeforeTheTimeAskedFor(t *testing.T) {
 					defer mu.Unlock()
 					rested++
 					told[key] = time.Now()
-					until[key] = later(until[key], time.Now().Add(time.Duration(seconds)*time.Second))
+					if end := time.Now().Add(time.Duration(seconds) * time.Second); end.After(until[key]) {
+						until[key] = end
+					}
 					resp := answer(status, asJSON, "{}")
 					resp.Header.Set("Retry-After", fmt.Sprint(seconds))
 					return resp, nil
@@ -321,7 +104,7 @@ func TestNoAttemptBeforeTheTimeAskedFor(t *testing.T) {
 
 // What was earned ends when an answer shows that it is over; what was asked
 // for does not.
-func TestRecoveryEndsEarnedPausesOnly(t *testing.T) {
+func TestPause_RecoveryEndsEarnedOnly(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		header []string
@@ -366,7 +149,7 @@ func TestRecoveryEndsEarnedPausesOnly(t *testing.T) {
 
 // Pauses stand for what they were asked for: an account's limit of one model,
 // for one credential where it is the caller's own, or a whole endpoint.
-func TestWhomAPauseConcerns(t *testing.T) {
+func TestPause_WhomItConcerns(t *testing.T) {
 	other := strings.Replace(chatJSON, `"m"`, `"n"`, 1)
 	type ask struct {
 		body, key string
@@ -423,7 +206,7 @@ func TestWhomAPauseConcerns(t *testing.T) {
 }
 
 // Those whom a pause keeps away hear what the host had said, and for how long.
-func TestPausedAnswerSaysWhatTheHostSaid(t *testing.T) {
+func TestPause_AnswerSaysWhatTheHostSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(429, "text/x; charset=utf-8", "too many, wait", "Retry-After", "100"))
 		rt := over(t, base, once, WithEndpoints(at("a")...))
@@ -441,7 +224,7 @@ func TestPausedAnswerSaysWhatTheHostSaid(t *testing.T) {
 }
 
 // A server's word is bounded: nothing takes an endpoint out for good.
-func TestAbsurdRetryAfter(t *testing.T) {
+func TestPause_AbsurdRetryAfter(t *testing.T) {
 	for _, word := range []string{"99999999999", "1e300", "Fri, 31 Dec 9999 23:59:59 GMT"} {
 		synctest.Test(t, func(t *testing.T) {
 			base := newHosts(gives(200, asJSON, goodJSON))
@@ -463,7 +246,7 @@ func TestAbsurdRetryAfter(t *testing.T) {
 }
 
 // A 429 earns its pause however long the longest may be.
-func TestPausesOfTheLongestDelays(t *testing.T) {
+func TestPause_LongestDelays(t *testing.T) {
 	for _, longest := range []time.Duration{math.MaxInt64/2 + 1, math.MaxInt64 - 1, math.MaxInt64} {
 		synctest.Test(t, func(t *testing.T) {
 			base := newHosts(gives(200, asJSON, goodJSON))
@@ -479,7 +262,7 @@ func TestPausesOfTheLongestDelays(t *testing.T) {
 }
 
 // An account whose key was rejected rests for ten minutes, and no longer.
-func TestKeyPause(t *testing.T) {
+func TestPause_OfAKey(t *testing.T) {
 	for _, status := range []int{401, 403, 402} {
 		synctest.Test(t, func(t *testing.T) {
 			var loud []Event
@@ -514,7 +297,7 @@ func TestKeyPause(t *testing.T) {
 
 // An endpoint that rests for its key is asked when nobody else is left, once a
 // second at most; if it answers, it rests no longer.
-func TestTheLastResort(t *testing.T) {
+func TestPause_LastResort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
 		base.Set("a", gives(403, "text/html", "<html>blocked"))
@@ -541,7 +324,7 @@ func TestTheLastResort(t *testing.T) {
 }
 
 // A limit that an answer says it has used up is not tried until it is whole.
-func TestSpentLimitsRest(t *testing.T) {
+func TestPause_OfSpentLimits(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		header []string
@@ -577,7 +360,7 @@ func TestSpentLimitsRest(t *testing.T) {
 
 // A refusal's own words are said again while it keeps callers away, whatever
 // its headers say of limits besides.
-func TestRefusalWithSpentLimits(t *testing.T) {
+func TestPause_RefusalWithSpentLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := over(t, newHosts(gives(429, asJSON, `{"error":{"message":"slow down"}}`, "Retry-After", "200", "X-Ratelimit-Remaining-Requests", "0", "X-Ratelimit-Reset-Requests", "30s")),
 			WithEndpoints(at("a")...))
@@ -587,20 +370,6 @@ func TestRefusalWithSpentLimits(t *testing.T) {
 			}
 		}
 	})
-}
-
-// Where nothing rests any more, nobody looks for who does.
-func TestRecoveredPausesAreForgotten(t *testing.T) {
-	ps := newPauses()
-	now := time.Unix(1e9, 0)
-	key := pauseKey{account: "a"}
-	ps.ask(key, now, time.Minute, nil)
-	if ps.recovered(key, now.Add(time.Second)); !ps.any() {
-		t.Error("a pause asked for ended with a recovery")
-	}
-	if ps.recovered(key, now.Add(time.Hour)); ps.any() {
-		t.Error("a pause that is over is kept behind a recovery")
-	}
 }
 
 // The words of one credential are told to no other, whatever it is.

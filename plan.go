@@ -5,8 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/pause"
 	"github.com/breakwater-go/breakwater/internal/plan"
 )
 
@@ -19,9 +19,9 @@ type step struct {
 	probe    *slot         // another call's, to await; nil: the time when this call may probe
 
 	// Of a call that nobody answered.
-	pause      pause         // what keeps it from the endpoint that would be back first
-	blocked    Class         // what keeps it from all endpoints, if nothing was tried
-	retryAfter time.Duration // when it could be worth coming back
+	pause      pause.Pause[refusal] // what keeps it from the endpoint that would be back first
+	blocked    Class                // what keeps it from all endpoints, if nothing was tried
+	retryAfter time.Duration        // when it could be worth coming back
 
 	err error // that the call ends in
 }
@@ -73,7 +73,7 @@ func (r *failoverRun) survey(now time.Time) {
 			c.ProbeFailed = slices.Contains(r.probed, e)
 			c.Wait = r.waitForProbe(e, at.model, now)
 		case plan.Paused:
-			c.Wait = at.pause.until.Sub(now)
+			c.Wait = at.pause.Until.Sub(now)
 			c.Quarantined, c.MayResort = at.quarantined, at.quarantined && e.mayResort(now)
 		}
 		r.candidates = append(r.candidates, candidate{e, at.model})
@@ -98,7 +98,7 @@ func (r *failoverRun) history(now time.Time) plan.History {
 		at := r.call.availability(v.endpoint, now)
 		traits := outcome.Of(v.trouble.class)
 		h.Tried = append(h.Tried, plan.Account{
-			Tier: v.endpoint.tier, Availability: at.state, Pause: at.pause.until.Sub(now), Backoff: v.due.Sub(now),
+			Tier: v.endpoint.tier, Availability: at.state, Pause: at.pause.Until.Sub(now), Backoff: v.due.Sub(now),
 			Tries: v.tries, Passing: traits.Passing, Insist: insistence(traits.RetryLast),
 		})
 		if v == r.last {
@@ -221,9 +221,9 @@ func (r *failoverRun) afford(now time.Time, e *upstream, model string) bool {
 // An availability is how an endpoint could take a call at one moment.
 type availability struct {
 	state       plan.Availability
-	model       string // the endpoint's name for the call's
-	pause       pause  // what it is Paused for
-	quarantined bool   // it is Paused by us alone, and a person may have mended it
+	model       string               // the endpoint's name for the call's
+	pause       pause.Pause[refusal] // what it is Paused for
+	quarantined bool                 // it is Paused by us alone, and a person may have mended it
 }
 
 // availability reports how e could take the call now.
@@ -233,20 +233,20 @@ func (c *call) availability(e *upstream, now time.Time) availability {
 		return availability{}
 	}
 	at := availability{model: model}
-	if c.t.pauses.any() {
+	if c.t.pauses.Any() {
 		at.quarantined = true
 		keys := c.pauseKeys(e, model)
 		for scope := outcome.ScopeEndpoint; scope <= outcome.ScopeModel; scope++ {
-			p, ok := c.t.pauses.of(keys.of(scope), now)
-			if ok && (scope == outcome.ScopeLimit || p.asked.After(now)) {
+			p, ok := c.t.pauses.Get(keys.of(scope), now)
+			if ok && (scope == outcome.ScopeLimit || p.Asked.After(now)) {
 				at.quarantined = false
 			}
-			if ok && p.until.After(at.pause.until) {
+			if ok && p.Until.After(at.pause.Until) {
 				at.pause = p
 			}
 		}
 	}
-	if !at.pause.until.IsZero() {
+	if !at.pause.Until.IsZero() {
 		at.state = plan.Paused
 		return at
 	}
@@ -292,26 +292,6 @@ func (c *call) worthTrying(e *upstream, model string) bool {
 		}
 	}
 	return true
-}
-
-// pauseKeys are the keys of the pauses that concern a call at an endpoint, one
-// for each scope.
-type pauseKeys [4]pauseKey
-
-// of returns the key of a scope.
-func (k *pauseKeys) of(s outcome.Scope) pauseKey { return k[s-1] }
-
-func (c *call) pauseKeys(e *upstream, model string) pauseKeys {
-	var asker header.Credential // what a host says to one credential concerns no other
-	if !e.keyed {
-		asker = c.credential()
-	}
-	return pauseKeys{ // a rate limit and a missing model depend on the credential
-		outcome.ScopeEndpoint - 1: {endpoint: e.Name},
-		outcome.ScopeAccount - 1:  {account: e.Account},
-		outcome.ScopeLimit - 1:    {account: e.Account, model: model, credential: asker},
-		outcome.ScopeModel - 1:    {endpoint: e.Name, model: model, op: c.op, credential: asker},
-	}
 }
 
 // tried returns what the call knows of an account's endpoint, if it has

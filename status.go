@@ -64,7 +64,7 @@ type counts struct{ calls, failed, attempts atomic.Int64 }
 func (t *Transport) Status() Status {
 	s := Status{Calls: t.counts.calls.Load(), Failed: t.counts.failed.Load(), Attempts: t.counts.attempts.Load()}
 	now := time.Now()
-	pauses := t.pauses.list(now)
+	pauses := t.pauses.List(now)
 	endpoints := slices.Collect(maps.Values(t.origins.all.All()))
 	for _, tier := range t.tiers {
 		endpoints = append(endpoints, tier...)
@@ -73,7 +73,7 @@ func (t *Transport) Status() Status {
 		es := EndpointStatus{Name: e.Name, URL: e.URL, Tier: e.tier, Circuits: e.circuits.status(now), Limits: e.limits.status()}
 		for key, p := range pauses {
 			if key.endpoint == e.Name || key.account == e.Account {
-				es.Pauses = append(es.Pauses, PauseStatus{Model: key.model, Until: p.until})
+				es.Pauses = append(es.Pauses, PauseStatus{Model: key.model, Until: p.Until})
 			}
 		}
 		s.Endpoints = append(s.Endpoints, es)

@@ -123,11 +123,11 @@ func (r *failoverRun) applyRetryAfter(a *attempt, tr *trouble, now time.Time) {
 			return
 		}
 		if !tr.asked || wait > 0 {
-			wait = max(wait, r.t.pauses.earn(key, now, r.t.config.retry.MinDelay, 2*min(r.t.config.retry.MaxDelay, unlimited/2), tr.refusal()))
+			wait = max(wait, r.t.pauses.Penalize(key, now, r.t.config.retry.MinDelay, 2*min(r.t.config.retry.MaxDelay, unlimited/2), tr.refusal()))
 		}
 	}
 	if tr.asked {
-		r.t.pauses.ask(key, now, tr.retryAfter, tr.refusal())
+		r.t.pauses.Ask(key, now, tr.retryAfter, tr.refusal())
 	}
 	r.t.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: tr.class, Wait: wait})
 }
@@ -155,7 +155,7 @@ func (a *attempt) quarantine(tr *trouble, s step, now time.Time) {
 	if s.endpoint != nil {
 		e.Wait = wait
 		keys := c.pauseKeys(a.endpoint, a.model)
-		c.t.pauses.earn(keys.of(of), now, wait, wait, tr.refusal())
+		c.t.pauses.Penalize(keys.of(of), now, wait, wait, tr.refusal())
 	} else if of == outcome.ScopeModel {
 		return
 	}

@@ -224,7 +224,7 @@ func TestVerdicts(t *testing.T) {
 // rests tells whose pause is on.
 func rests(rt *Transport) string {
 	var who []string
-	for key := range rt.pauses.list(time.Now()) {
+	for key := range rt.pauses.List(time.Now()) {
 		switch {
 		case key.endpoint != "" && key.model != "":
 			who = append(who, "model of the endpoint")

@@ -1,0 +1,191 @@
+// Package pause keeps who is not to be asked until when: pauses, by key.
+//
+// A key is paused because a server asked for it (Ask), or because its failures
+// have earned it (Penalize), or both. It is free again once both times are over.
+// A pause is never shortened: a later event can only lengthen it, except that
+// an answer (Recover) ends what failures have earned. What a server asked for
+// always stands.
+//
+// All methods of a Table may be called from any goroutine.
+package pause
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/bounded"
+)
+
+const (
+	// maxPauses bounds the pauses of a table: callers name models, and so keys.
+	maxPauses = 4096
+	// maxNoteBytes bounds the notes of all pauses together.
+	maxNoteBytes = 4 << 20
+)
+
+// A Table holds the pauses of keys K. N is what may be noted with a pause, such
+// as the words of the server that caused it. New makes one.
+type Table[K comparable, N any] struct {
+	sizeOf func(*N) int
+	kept   atomic.Int32 // len(all), for Any
+
+	mu        sync.Mutex // guards what follows
+	all       map[K]Pause[N]
+	noteBytes int // of all notes
+}
+
+// A Pause is how long a key is paused, and why.
+type Pause[N any] struct {
+	Until time.Time // the end: the later of what was asked for and what was earned
+	Asked time.Time // the end that a server asked for; zero: none did
+	Note  *N        // of the event that set Until; nil: none was given, or there was no room
+
+	earned    time.Time // the end that failures have earned
+	penalties int       // in a row
+}
+
+// New returns an empty table. sizeOf is about how many bytes a note takes.
+func New[K comparable, N any](sizeOf func(*N) int) *Table[K, N] {
+	return &Table[K, N]{sizeOf: sizeOf, all: make(map[K]Pause[N])}
+}
+
+// Any reports whether there may be a pause at all. It takes no lock.
+func (t *Table[K, N]) Any() bool { return t.kept.Load() > 0 }
+
+// Get returns the pause of key, and whether it lasts beyond now.
+func (t *Table[K, N]) Get(key K, now time.Time) (Pause[N], bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p, ok := t.all[key]
+	return p, ok && p.Until.After(now)
+}
+
+// Ask pauses key for d, because its server asked for it. The note may be nil.
+func (t *Table[K, N]) Ask(key K, now time.Time, d time.Duration, note *N) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.all[key]
+	p.Asked = later(p.Asked, now.Add(d))
+	t.extendLocked(key, p, now, note)
+}
+
+// Penalize pauses key for d, doubled with each penalty in a row up to longest.
+// It returns how long that is. The note may be nil.
+func (t *Table[K, N]) Penalize(key K, now time.Time, d, longest time.Duration, note *N) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.all[key]
+	if d > longest>>p.penalties { // doubled, it could overflow
+		d = longest
+	} else {
+		d <<= p.penalties
+	}
+	p.penalties++
+	p.earned = later(p.earned, now.Add(d))
+	t.extendLocked(key, p, now, note)
+	return d
+}
+
+// Recover ends what key has earned, because it has just answered. What a server
+// asked for stands.
+func (t *Table[K, N]) Recover(key K, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p, ok := t.all[key]
+	switch {
+	case !ok:
+	case !p.Asked.After(now):
+		t.noteBytes -= t.size(p.Note)
+		delete(t.all, key)
+		t.kept.Store(int32(len(t.all)))
+	default:
+		p.Until, p.earned, p.penalties = p.Asked, time.Time{}, 0
+		t.all[key] = p
+	}
+}
+
+// List returns the pauses that last beyond now.
+func (t *Table[K, N]) List(now time.Time) map[K]Pause[N] {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lasting := make(map[K]Pause[N])
+	for key, p := range t.all {
+		if p.Until.After(now) {
+			lasting[key] = p
+		}
+	}
+	return lasting
+}
+
+// extendLocked stores p with its end and its note brought up to date, within
+// the bounds.
+func (t *Table[K, N]) extendLocked(key K, p Pause[N], now time.Time, note *N) {
+	if until := later(p.Asked, p.earned); until.After(p.Until) {
+		p.Until, p.Note = until, note
+	}
+	if _, known := t.all[key]; !known && len(t.all) >= maxPauses {
+		t.makeRoomLocked(now)
+	}
+	t.putLocked(key, p)
+	if t.noteBytes > maxNoteBytes {
+		t.dropNotesLocked()
+	}
+}
+
+func (t *Table[K, N]) putLocked(key K, p Pause[N]) {
+	t.noteBytes += t.size(p.Note) - t.size(t.all[key].Note)
+	t.all[key] = p
+	t.kept.Store(int32(len(t.all)))
+}
+
+func (t *Table[K, N]) size(note *N) int {
+	if note == nil {
+		return 0
+	}
+	return t.sizeOf(note)
+}
+
+// makeRoomLocked removes pauses that are over. Where all last, it removes what
+// was earned before what a server asked for, and of those what ends soonest.
+func (t *Table[K, N]) makeRoomLocked(now time.Time) {
+	bounded.MakeRoom(t.all, maxPauses, func(p Pause[N]) bounded.Worth {
+		return bounded.Worth{Known: p.Asked.After(now), Used: p.Until.Unix()}
+	})
+	t.noteBytes = 0
+	for _, p := range t.all {
+		t.noteBytes += t.size(p.Note)
+	}
+}
+
+// dropNotesLocked removes the notes of the pauses that end soonest, an eighth of
+// all bytes at once, so that not each new note costs a look at all of them. The
+// pauses stay.
+func (t *Table[K, N]) dropNotesLocked() {
+	var keys []K
+	for key, p := range t.all {
+		if p.Note != nil {
+			keys = append(keys, key)
+		}
+	}
+	slices.SortFunc(keys, func(a, b K) int {
+		return cmp.Compare(t.all[a].Until.Unix(), t.all[b].Until.Unix())
+	})
+	for _, key := range keys {
+		if t.noteBytes <= maxNoteBytes*7/8 {
+			return
+		}
+		p := t.all[key]
+		p.Note = nil
+		t.putLocked(key, p)
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
