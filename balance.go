@@ -1,14 +1,10 @@
 package breakwater
 
 import (
-	"hash/crc32"
-	"math/bits"
 	"time"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/breakwater-go/breakwater/internal/outcome"
-	"github.com/breakwater-go/breakwater/internal/wire"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // BalancePolicy says which endpoint of a tier gets a call. Tiers come first: a
@@ -85,40 +81,8 @@ func (c *call) conversation() uint64 {
 	if !c.conversed {
 		c.conversed = true
 		if p := c.t.config.balance; p.Affinity > 0 && len(c.body()) >= p.Affinity && c.t.endpoints > 1 {
-			c.conversationKey = conversationOf(c.body())
+			c.conversationKey = request.ConversationKey(c.body())
 		}
 	}
 	return c.conversationKey
-}
-
-// conversationOf is a hash over model, user, tools and the first messages: what the
-// calls of a conversation share, whatever is added to it.
-func conversationOf(body []byte) uint64 {
-	var sum uint64
-	add := func(text []byte) {
-		sum = mix(sum ^ (uint64(crc32.Checksum(text, castagnoli))<<32 | uint64(crc32.ChecksumIEEE(text))))
-	}
-	wire.Members(body, func(m wire.Member) {
-		switch string(m.Name) {
-		case "model", "user", "user_id", "tools", "system", "instructions", "prompt":
-			add(m.Value)
-		case "messages", "input":
-			first := true
-			parsed(m.Value).ForEach(func(_, message gjson.Result) bool {
-				add([]byte(message.Raw))
-				more := first && message.Get("role").Str != "user"
-				first = false
-				return more
-			})
-		}
-	})
-	return sum
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// mix scatters the bits of x, so that near numbers rank in no order.
-func mix(x uint64) uint64 {
-	hi, lo := bits.Mul64(x^0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
-	return hi ^ lo
 }

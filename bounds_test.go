@@ -15,7 +15,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	"unsafe"
 
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
@@ -330,7 +329,7 @@ func naming(model string) string {
 }
 
 // modelOf is the model that a request names.
-func modelOf(req *http.Request) string { return callOf(req.Context()).look.model }
+func modelOf(req *http.Request) string { return callOf(req.Context()).params.Model }
 
 // A well model shares nothing with names that mean nothing, whatever a host
 // makes of those and however many they are; and it keeps what it has.
@@ -532,19 +531,4 @@ func TestBounds_Origins(t *testing.T) {
 		}
 		h.leave()
 	})
-}
-
-// Names are kept for calls to come: those made up do not keep others out.
-func TestBounds_Names(t *testing.T) {
-	n := &over(t, newHosts(refusing)).names
-	for i := range 3 * maxNames {
-		n.intern(fmt.Sprint(i))
-		if all := len(n.all.All()); all > maxNames {
-			t.Fatalf("%d names, want at most %d", all, maxNames)
-		}
-	}
-	name := n.intern("m")
-	if again := n.intern("m"); unsafe.StringData(name) != unsafe.StringData(again) {
-		t.Error("a name that came late is copied for each call")
-	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // BreakerPolicy says when the circuit of a model at an endpoint opens, and
@@ -144,7 +145,7 @@ type circuit struct {
 	answered atomic.Int64 // attempts since it closed
 	used     atomic.Int64 // see bounded.Map
 
-	latencies [2][3]latency // of JSON answers, which come whole, and of streams; by thinkingMode
+	latencies [2][3]latency // of JSON answers, which come whole, and of streams; by request.ThinkingMode
 
 	mu        sync.Mutex // guards what follows; gobreaker's own lock is taken before it, never after
 	state     gobreaker.State
@@ -292,12 +293,12 @@ func (c *circuit) roomLocked(now time.Time) bool {
 }
 
 // latency is that of the model's answers to calls like this one.
-func (c *circuit) latency(l *look) *latency {
+func (c *circuit) latency(p *request.Params) *latency {
 	form := 0
-	if l.stream {
+	if p.Stream {
 		form = 1
 	}
-	return &c.latencies[form][l.thinkingMode()]
+	return &c.latencies[form][p.Thinking.Mode()]
 }
 
 // status tells how the circuit stands.

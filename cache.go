@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/key"
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/shelf"
 	"github.com/breakwater-go/breakwater/internal/store"
 )
@@ -82,7 +83,7 @@ type cache struct {
 	t        *Transport
 	policy   CachePolicy
 	lifetime store.Lifetime
-	kept     *shelf.Shelf[key.Key, *store.Entry, *look]
+	kept     *shelf.Shelf[key.Key, *store.Entry, *request.Params]
 	store    *store.Guard
 	counts   struct{ hits, misses, stale, shared, stores atomic.Int64 }
 
@@ -100,7 +101,7 @@ func newCache(t *Transport, p CachePolicy) *cache {
 			Go:      t.background.Go,
 			OnError: func(ctx context.Context, err error) { t.emit(ctx, Event{Kind: KindCacheError, Err: err}) },
 		}), flights: make(map[key.Key]*underWay),
-		kept: shelf.New[key.Key, *store.Entry, *look](p.MaxEntries, p.MaxBytes),
+		kept: shelf.New[key.Key, *store.Entry, *request.Params](p.MaxEntries, p.MaxBytes),
 	}
 }
 
@@ -142,7 +143,7 @@ func (k *cache) refuse(c *call) *http.Response {
 
 // covers reports whether a call's answer may be kept at all, and finds its key.
 func (k *cache) covers(c *call) bool {
-	if c.NoCache || c.body() == nil || c.encoded || c.look.stateful || len(c.req.Header["Upgrade"]) > 0 || k.policy.Deterministic && !(c.look.hasTemperature && c.look.temperature == 0) {
+	if c.NoCache || c.body() == nil || c.encoded || c.params.Stateful || len(c.req.Header["Upgrade"]) > 0 || k.policy.Deterministic && !c.params.ZeroTemperature {
 		return false
 	}
 	return c.sought.key != key.Key{} || k.canonical(c)
@@ -206,7 +207,7 @@ func (k *cache) forward(c *call, e *store.Entry, w store.Control, next http.Roun
 	if p.shares() {
 		if !p.asked {
 			k.counts.shared.Add(1)
-			k.t.emit(c, Event{Kind: KindCacheShared, Model: c.look.model})
+			k.t.emit(c, Event{Kind: KindCacheShared, Model: c.params.Model})
 		}
 		how += "; collapsed"
 	}
@@ -258,7 +259,7 @@ func (k *cache) put(c *call, e *store.Entry) {
 	k.kept.Put(c.sought.key, e, e.Size())
 	k.spell(c)
 	k.counts.stores.Add(1)
-	k.t.emit(c, Event{Kind: KindCacheStore, Endpoint: e.Endpoint, Model: c.look.model, Bytes: int64(len(e.Body))})
+	k.t.emit(c, Event{Kind: KindCacheStore, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body))})
 	k.store.Set(c, c.sought.key.String(), e, k.lifetime.Total())
 }
 
@@ -279,14 +280,14 @@ func (k *cache) answer(c *call, e *store.Entry, age time.Duration, fresh store.F
 	resp := c.replay(e, age, how, fresh < store.Fresh)
 	if resp != nil {
 		count.Add(1)
-		k.t.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.look.model, Bytes: int64(len(e.Body)), From: from})
+		k.t.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body)), From: from})
 	}
 	return resp
 }
 
 func (k *cache) missed(c *call) {
 	k.counts.misses.Add(1)
-	k.t.emit(c, Event{Kind: KindCacheMiss, Model: c.look.model})
+	k.t.emit(c, Event{Kind: KindCacheMiss, Model: c.params.Model})
 }
 
 func (k *cache) status() CacheStatus {

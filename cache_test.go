@@ -19,6 +19,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/store"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
@@ -905,7 +906,7 @@ func TestCache_FormsThatAreUnclear(t *testing.T) {
 // A host that answers in the other form than was asked for does not have the
 // next caller get it so, on any wire; vectors are JSON whatever is asked.
 func TestCache_TheHostsFormIsNotTheCallers(t *testing.T) {
-	for _, op := range []operation{opChat, opCompletions, opResponses, opMessages, opEmbeddings} {
+	for _, op := range []request.Operation{request.Chat, request.Completions, request.Responses, request.Messages, request.Embeddings} {
 		for _, stream := range []bool{false, true} {
 			kinds := map[bool]string{false: asJSON, true: asStream}
 			texts := map[bool]string{}
@@ -913,11 +914,11 @@ func TestCache_TheHostsFormIsNotTheCallers(t *testing.T) {
 				resp, _ := wellOn(op, form)()
 				text, _ := io.ReadAll(resp.Body)
 				texts[form] = strings.Replace(string(text), `"finish_reason":"stop"}]}`+"\n", `"finish_reason":"stop"}],"usage":{"total_tokens":3}}`+"\n", 1)
-				if op == opCompletions {
+				if op == request.Completions {
 					texts[form] = strings.NewReplacer(`"delta":{"content":"hi"}`, `"text":"hi"`, `"delta":{}`, `"text":""`, `"message":{"role":"assistant","content":"hi"}`, `"text":"hi"`).Replace(texts[form])
 				}
 			}
-			if op == opEmbeddings {
+			if op == request.Embeddings {
 				kinds[true], texts[false] = asJSON, `{"object":"list","data":[{"index":0,"embedding":[0.1]}],"usage":{"total_tokens":3}}`
 				texts[true] = texts[false]
 			}
@@ -934,7 +935,7 @@ func TestCache_TheHostsFormIsNotTheCallers(t *testing.T) {
 			if isJSON := json.Valid([]byte(got.body)); got.err != nil || isJSON != (kinds[stream] == asJSON) || got.header("Content-Type") != kinds[stream] {
 				t.Errorf("%s, stream %v: got %v of type %s", op, stream, got, got.header("Content-Type"))
 			}
-			if op == opEmbeddings && base.Count("") != 1 {
+			if op == request.Embeddings && base.Count("") != 1 {
 				t.Errorf("%s, stream %v: %d attempts, want a hit", op, stream, base.Count(""))
 			}
 		}

@@ -12,48 +12,9 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
-
-// An operation is an inference operation by its path behind the base URL.
-// Only these are judged, cached and failed over.
-type operation string
-
-const (
-	opChat        operation = "/chat/completions"
-	opCompletions operation = "/completions" // fill in the middle
-	opResponses   operation = "/responses"
-	opMessages    operation = "/messages" // Anthropic's
-	opEmbeddings  operation = "/embeddings"
-)
-
-// operationOf tells the operation a request asks for.
-func operationOf(req *http.Request) (operation, bool) {
-	if req.Method != http.MethodPost || req.URL == nil {
-		return "", false
-	}
-	path := req.URL.Path
-	for _, op := range [...]operation{opChat, opCompletions, opResponses, opEmbeddings} {
-		if strings.HasSuffix(path, string(op)) {
-			return op, true
-		}
-	}
-	// Others have paths that end in /messages, too: OpenAI's threads have.
-	return opMessages, strings.HasSuffix(path, "/v1"+string(opMessages))
-}
-
-// wire returns the format of the operation's answers.
-func (op operation) wire() wire.Wire {
-	switch op {
-	case opResponses:
-		return wire.Responses
-	case opMessages:
-		return wire.Messages
-	case opEmbeddings:
-		return wire.Embeddings
-	}
-	return wire.Chat
-}
 
 // Call overrides, for one call, what the Transport is set to. Put it into the
 // request's context with [WithCall].
@@ -116,10 +77,10 @@ type call struct {
 
 	t               *Transport
 	req             *http.Request // the caller's, its context being this call
-	op              operation
+	op              request.Operation
 	target          *upstream   // whose API the caller asked
 	candidates      []*upstream // that could serve it, best tier first
-	look            look
+	params          request.Params
 	room            *room   // its body, whole; nil: it has none, or that is streamed
 	upload          *upload // its body, too large to be kept: sent once
 	start           time.Time
@@ -166,7 +127,7 @@ func callOf(ctx context.Context) *call {
 }
 
 // newCall reads the request's body, whole if it may be kept, and looks into it.
-func (t *Transport) newCall(req *http.Request, op operation, meant *upstream) (*call, error) {
+func (t *Transport) newCall(req *http.Request, op request.Operation, meant *upstream) (*call, error) {
 	if ctx := req.Context(); ctx.Err() != nil { // it is over before it has begun
 		if req.Body != nil {
 			closeWithin(ctx, req.Body)
@@ -191,10 +152,10 @@ func (t *Transport) newCall(req *http.Request, op operation, meant *upstream) (*
 	if t.cache.recall(c) {
 		return c, nil
 	}
-	c.look = lookInto(c.body())
-	c.look.model = t.names.intern(c.look.model)
+	c.params = request.Parse(c.body())
+	c.params.Model = t.names.Intern(c.params.Model)
 	if meant.row.prefix != "" && strings.HasPrefix(req.URL.Path, meant.row.prefix+"/") {
-		c.look.prefix = beginsAnswer(c.body())
+		c.params.PrefixCompletion = request.PrefixCompletion(c.body())
 	}
 	return c, nil
 }
@@ -217,7 +178,7 @@ func ownRequest(req *http.Request, ctx context.Context) *http.Request {
 // the endpoint was given or its host is known; elsewhere, paths like these may
 // belong to anybody, and the body has to name a model.
 func (c *call) isInference() bool {
-	return c.op == opChat || len(c.t.tiers) > 0 || c.target.row.host != HostOpenAI || c.look.model != ""
+	return c.op == request.Chat || len(c.t.tiers) > 0 || c.target.row.host != HostOpenAI || c.params.Model != ""
 }
 
 // restored is the caller's request with its body back.
@@ -260,13 +221,13 @@ func (c *call) choices() int {
 	if c.upload != nil || c.encoded {
 		return wire.Unknown
 	}
-	return c.look.choices
+	return c.params.Choices
 }
 
 // thinking reports whether e is expected to think before it answers.
 func (c *call) thinking(e *upstream) bool {
 	model, _ := e.serves(c)
-	return c.look.thinking || e.row.thinks(c.look.model) || e.row.thinks(model)
+	return c.params.Thinking.On || e.row.thinks(c.params.Model) || e.row.thinks(model)
 }
 
 // body is the call's body, whole; nil where there is none, or it is streamed.

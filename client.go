@@ -17,6 +17,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/pause"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // A Transport is an http.RoundTripper that keeps inference calls answered. It
@@ -35,7 +36,7 @@ type Transport struct {
 
 	cache       *cache // nil: none
 	budget      *budget.Budget
-	names       names
+	names       *request.Names
 	pauses      *pause.Table[pauseKey, refusal]
 	limiters    *limiters
 	limitedBase bool // the base may keep an attempt waiting for a connection
@@ -65,7 +66,7 @@ func New(opts ...Option) (*Transport, error) {
 		budget:   c.retry.newBudget(),
 		pauses:   pause.New[pauseKey]((*refusal).size),
 		origins:  origins{bounded.Map[origin.Origin, *upstream]{Max: maxOrigins, WorthOf: (*upstream).worth}},
-		names:    names{bounded.Map[string, string]{Max: maxNames}},
+		names:    request.NewNames(),
 		limiters: &limiters{Max: maxLimiters, WorthOf: (*limiter).worth},
 		balance:  balance.TwoChoices{Random: c.random},
 	}
@@ -191,7 +192,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // serve tells inference from the rest.
 func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	req = withASCIIHost(req)
-	op, inference := operationOf(req)
+	op, inference := request.OperationOf(req)
 	meant := t.targetOf(req.URL, inference)
 	if !inference || meant == nil {
 		return t.passThrough(req, meant)

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -103,10 +104,10 @@ func (row *hostRow) mountOf(base *url.URL) string {
 
 // rootOf returns what precedes op's path at the endpoint, or false if its host
 // does not serve op.
-func (e *upstream) rootOf(op operation) (string, bool) {
+func (e *upstream) rootOf(op request.Operation) (string, bool) {
 	base := e.base.Path
 	if e.row.operations == nil {
-		if op == opMessages && !strings.HasSuffix(base, "/v1") {
+		if op == request.Messages && !strings.HasSuffix(base, "/v1") {
 			return base + "/v1", true // as Anthropic's SDKs have it
 		}
 		return base, true
@@ -120,7 +121,7 @@ func (e *upstream) rootOf(op operation) (string, bool) {
 			return base, true
 		}
 	}
-	if op == opChat && !e.row.knows(strings.TrimPrefix(base, e.mount)) {
+	if op == request.Chat && !e.row.knows(strings.TrimPrefix(base, e.mount)) {
 		return base, true // a base path that is not in the table is the user's word
 	}
 	return e.mount + roots[0], true
@@ -136,37 +137,6 @@ func (row *hostRow) knows(base string) bool {
 		}
 	}
 	return false
-}
-
-// A thinkingField is how a call to a host says whether the model is to think.
-type thinkingField uint8
-
-const (
-	thinkingUnknown thinkingField = iota
-	thinkingObject                // "thinking":{"type":"enabled"}
-	enableThinking                // "enable_thinking":true
-	reasoningObject               // "reasoning":{"enabled":true}
-)
-
-func (f thinkingField) name() string {
-	return [...]string{"", "thinking", "enable_thinking", "reasoning"}[f]
-}
-
-// value is the field's JSON value.
-func (f thinkingField) value(think bool) string {
-	switch {
-	case f == thinkingObject && think:
-		return `{"type":"enabled"}`
-	case f == thinkingObject:
-		return `{"type":"disabled"}`
-	case f == enableThinking && think:
-		return `true`
-	case f == enableThinking:
-		return `false`
-	case think:
-		return `{"enabled":true}`
-	}
-	return `{"enabled":false}`
 }
 
 // userField is the field that names the caller's own user.

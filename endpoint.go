@@ -19,6 +19,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/origin"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // An Endpoint is one base URL with one key.
@@ -238,14 +239,14 @@ func aliasesOf(models map[string]string) map[string][]string {
 // serves returns the name under which e serves the call's model, if it does.
 // What was meant for e goes to it under any name.
 func (e *upstream) serves(c *call) (string, bool) {
-	model := c.look.model
+	model := c.params.Model
 	name, ok := e.Models[model]
 	switch {
 	case ok:
 		return name, true
 	case e == c.target:
 		return e.row.today(model), true
-	case c.op == opEmbeddings:
+	case c.op == request.Embeddings:
 		return "", false // vectors of two models have nothing in common: a name must be vouched for
 	case len(e.Models) == 0 && e.row.host != HostDeepSeek:
 		return model, true
@@ -318,7 +319,7 @@ func (e *upstream) urlFor(c *call) *url.URL {
 	}
 	u := *e.base
 	root, _ := e.rootOf(c.op)
-	if c.look.prefix {
+	if c.params.PrefixCompletion {
 		root = e.mount + e.row.prefix
 	}
 	switch {
@@ -333,9 +334,9 @@ func (e *upstream) urlFor(c *call) *url.URL {
 
 // authorize puts the endpoint's key, if it has one, in the place of the
 // caller's, and its headers over the caller's.
-func (e *upstream) authorize(req *http.Request, op operation) {
+func (e *upstream) authorize(req *http.Request, op request.Operation) {
 	if e.keyed {
-		anthropic := op == opMessages || req.Header["X-Api-Key"] != nil
+		anthropic := op == request.Messages || req.Header["X-Api-Key"] != nil
 		header.RemoveCredentials(req.Header)
 		switch {
 		case e.APIKey == "": // it is in Header

@@ -5,9 +5,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/store"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -18,16 +17,16 @@ const aliasSize = 448
 // can reports whether the call can have a kept answer, if that stands in for a
 // failure.
 func (c *call) can(e *store.Entry) bool {
-	_, ok := e.As(c.format(), c.op.wire(), true)
+	_, ok := e.As(c.format(), c.op.Wire(), true)
 	return ok
 }
 
 // inputs is how many vectors a call for embeddings asks for.
 func (c *call) inputs() int {
-	if c.op.wire() != wire.Embeddings {
+	if c.op.Wire() != wire.Embeddings {
 		return 0
 	}
-	return promptsIn(gjson.GetBytes(c.body(), "input"))
+	return request.Inputs(c.body())
 }
 
 // A replayed is a response from memory, in one allocation with what belongs to it.
@@ -40,7 +39,7 @@ type replayed struct {
 // replay answers a call from an entry. It returns nil where the call cannot have
 // the answer in the format that it wants.
 func (c *call) replay(e *store.Entry, age time.Duration, how string, standsIn bool) *http.Response {
-	body, ok := e.As(c.format(), c.op.wire(), standsIn)
+	body, ok := e.As(c.format(), c.op.Wire(), standsIn)
 	if !ok {
 		return nil
 	}

@@ -125,7 +125,7 @@ func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.
 	case ClassNotCached:
 		status = http.StatusGatewayTimeout
 	}
-	resp := c.response(status, c.op.wire().ErrorBody(status, code, "breakwater: "+message))
+	resp := c.response(status, c.op.Wire().ErrorBody(status, code, "breakwater: "+message))
 	resp.Header.Set("Content-Type", "application/json")
 	resp.Header.Set(header.Error, code)
 	resp.Header.Set(header.ShouldRetry, "false")
@@ -154,7 +154,7 @@ func (c *call) lastEvent(said []byte, err error, open bool) []byte {
 // what ends within a block of lines.
 func (c *call) errorEvent(err error, open bool) []byte {
 	code := string(cmp.Or(outcome.BreakOf(err), ClassTruncated))
-	event := c.op.wire().ErrorEvent(code, "breakwater: the stream broke off: "+code)
+	event := c.op.Wire().ErrorEvent(code, "breakwater: the stream broke off: "+code)
 	if open {
 		event = append([]byte("\n\n"), event...)
 	}

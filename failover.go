@@ -227,7 +227,7 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 		a.endpoint.Load.Sample(took, now)
 	}
 	if c := a.pass.circuit; c != nil {
-		c.latency(&r.call.look).add(took - a.queued)
+		c.latency(&r.call.params).add(took - a.queued)
 	}
 	if r.t.pauses.Any() {
 		for _, key := range r.call.pauseKeys(a.endpoint, a.model) {

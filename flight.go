@@ -16,6 +16,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/store"
 )
 
@@ -82,14 +83,14 @@ type underWay struct {
 
 // format is how the call wants its answer, as its body and its Accept say.
 func (c *call) format() store.Format {
-	switch l := &c.look; {
-	case c.op == opEmbeddings: // they are never streamed
+	switch l := &c.params; {
+	case c.op == request.Embeddings: // they are never streamed
 		return store.JSON
-	case l.oddForm, !l.stream && acceptsEvents(c.req.Header):
+	case l.Ambiguous, !l.Stream && acceptsEvents(c.req.Header):
 		return store.Unclear
-	case !l.stream:
+	case !l.Stream:
 		return store.JSON
-	case l.extraUsage:
+	case l.IncludeUsage:
 		return store.StreamWithUsage
 	}
 	return store.Stream
@@ -261,7 +262,7 @@ func (c *call) sharedForms() []store.Format {
 		return []store.Format{own}
 	case own != store.JSON:
 		return []store.Format{own, store.JSON}
-	case c.op == opChat && c.target.row.usageInStreams, c.op == opMessages, c.op == opResponses:
+	case c.op == request.Chat && c.target.row.usageInStreams, c.op == request.Messages, c.op == request.Responses:
 		return []store.Format{store.JSON, store.StreamWithUsage, store.Stream}
 	}
 	return []store.Format{store.JSON, store.StreamWithUsage}
@@ -329,7 +330,7 @@ func (c *call) until() time.Time {
 // with c.
 func (c *call) inName(ctx context.Context) *call {
 	other := &call{
-		Context: ctx, Call: c.untold(), t: c.t, op: c.op, target: c.target, candidates: c.candidates, look: c.look, room: c.room.share(),
+		Context: ctx, Call: c.untold(), t: c.t, op: c.op, target: c.target, candidates: c.candidates, params: c.params, room: c.room.share(),
 		start: c.start, fallback: c.fallback, log: c.log,
 	}
 	sought, caller := *c.sought, c.credential()
@@ -586,7 +587,7 @@ func (f *flight) keep(body []byte) bool {
 	if limit := f.cache.policy.MaxEntryBytes; !r.keepable() || limit > 0 && int64(len(body)) > limit {
 		return false
 	}
-	if !store.Sound(f.call.op.wire(), f.call.inputs(), body, f.streams) {
+	if !store.Sound(f.call.op.Wire(), f.call.inputs(), body, f.streams) {
 		return false
 	}
 	e := f.entry(bytes.Clone(body))

@@ -53,7 +53,7 @@ func (h *losing) do(req *http.Request) (*http.Response, error) {
 	if err := sleep(req.Context(), h.d); err != nil {
 		return nil, err
 	}
-	if callOf(req.Context()).look.stream {
+	if callOf(req.Context()).params.Stream {
 		return answer(200, asStream, event("hi")+finishEvent+doneEvent), nil
 	}
 	return answer(200, asJSON, goodJSON), nil
@@ -425,7 +425,7 @@ func TestSharing_DeadlinesHold(t *testing.T) {
 							elapse(10 * time.Millisecond) // it takes its time
 							return nil, req.Context().Err()
 						}
-						if callOf(req.Context()).look.stream {
+						if callOf(req.Context()).params.Stream {
 							stalls := fakehost.ReaderFunc(func([]byte) (int, error) { <-req.Context().Done(); return 0, req.Context().Err() })
 							return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event("1")), stalls)), nil
 						}

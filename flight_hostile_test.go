@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
@@ -481,7 +482,7 @@ func TestJSONOfAStreamWithATail(t *testing.T) {
 	for range 5 {
 		synctest.Test(t, func(t *testing.T) {
 			base := newHosts(func(req *http.Request) (*http.Response, error) {
-				if !callOf(req.Context()).look.stream {
+				if !callOf(req.Context()).params.Stream {
 					return answer(200, asJSON, strings.Replace(goodJSON, "hi", text, 1)), nil
 				}
 				elapse(time.Second)
@@ -605,7 +606,7 @@ func TestSharing_ErrorEventBehindAPanic(t *testing.T) {
 					}
 				}()
 				got := asks(t.Context(), rt, chatStream)
-				if errors.Is(got.err, ErrTruncated) && got.body == event("1")+frameOf(opChat, "truncated") {
+				if errors.Is(got.err, ErrTruncated) && got.body == event("1")+frameOf(request.Chat, "truncated") {
 					told.Add(1)
 				}
 			}()

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
@@ -714,7 +715,7 @@ func TestSharing_AnswersThatAreNotToBeShared(t *testing.T) {
 					base := newHosts(func(req *http.Request) (*http.Response, error) {
 						elapse(time.Second)
 						contentType, text := asJSON, goodJSON
-						if callOf(req.Context()).look.stream {
+						if callOf(req.Context()).params.Stream {
 							contentType, text = asStream, event("hi")+finishEvent+doneEvent
 						}
 						return gives(200, contentType, text, "Cache-Control", tt.control)(req)
@@ -851,7 +852,7 @@ func TestSharing_OnlyAnswersAreTheScopes(t *testing.T) {
 					if req.Header.Get("Authorization") == "Bearer sk-alice" {
 						return gives(200, tt.contentType, tt.text, "Content-Encoding", tt.packed)(req)
 					}
-					if callOf(req.Context()).look.stream {
+					if callOf(req.Context()).params.Stream {
 						return answer(200, asStream, wholeStream), nil
 					}
 					return answer(200, asJSON, goodJSON), nil
@@ -876,10 +877,10 @@ func TestSharing_OnlyAnswersAreTheScopes(t *testing.T) {
 // The event that a host ends a shared stream with is for the credential that it
 // was said to. The others get the error and, with ErrorFrames, an event of ours.
 func TestSharing_ErrorEventsAreTheirCredentials(t *testing.T) {
-	for op, tt := range map[operation][2]string{
-		opChat:      {event("1"), `data: {"error":{"type":"rate_limit_error","message":"limit of org-SECRET"}}` + "\n\n"},
-		opMessages:  {pieces[13] + pieces[14], "event: error\n" + `data: {"type":"error","error":{"type":"rate_limit_error","message":"limit of org-SECRET"}}` + "\n\n"},
-		opResponses: {pieces[17] + pieces[18], "event: error\n" + `data: {"type":"error","code":"rate_limit_exceeded","message":"limit of org-SECRET","param":null}` + "\n\n"},
+	for op, tt := range map[request.Operation][2]string{
+		request.Chat:      {event("1"), `data: {"error":{"type":"rate_limit_error","message":"limit of org-SECRET"}}` + "\n\n"},
+		request.Messages:  {pieces[13] + pieces[14], "event: error\n" + `data: {"type":"error","error":{"type":"rate_limit_error","message":"limit of org-SECRET"}}` + "\n\n"},
+		request.Responses: {pieces[17] + pieces[18], "event: error\n" + `data: {"type":"error","code":"rate_limit_exceeded","message":"limit of org-SECRET","param":null}` + "\n\n"},
 	} {
 		for _, frames := range []bool{false, true} {
 			for _, rescue := range []Rescue{RescueOff, RescueContinue, RescueRestart} {
@@ -960,7 +961,7 @@ func TestSharing_ARescueThatIsNotToBeShared(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					gate := make(chan struct{})
 					base := newHosts(func(req *http.Request) (*http.Response, error) {
-						if !callOf(req.Context()).look.stream {
+						if !callOf(req.Context()).params.Stream {
 							return answer(200, asJSON, goodJSON), nil
 						}
 						if req.URL.Host == "a" {
@@ -982,7 +983,7 @@ func TestSharing_ARescueThatIsNotToBeShared(t *testing.T) {
 						got := c.read.String()
 						ours := ""
 						if frames {
-							ours = frameOf(opChat, "truncated")
+							ours = frameOf(request.Chat, "truncated")
 						}
 						switch {
 						case may && (!strings.Contains(got, "more words") || c.ended != io.EOF):
@@ -1032,7 +1033,7 @@ func TestSharing_ErrorEventForWhoIsTooFarBehind(t *testing.T) {
 				rest, err := io.ReadAll(slow.Body)
 				want := event("1")
 				if frames {
-					want += frameOf(opChat, "truncated")
+					want += frameOf(request.Chat, "truncated")
 				}
 				if got = append(got, rest...); string(got) != want || !errors.Is(err, ErrTruncated) || !errors.Is(err, errBehind) {
 					t.Errorf("the slow one read %q, %v, want %q and a typed error", got, err, want)

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
@@ -25,7 +26,7 @@ import (
 // follow, at once, and no failure of the host: twenty of twenty are answered,
 // beside a backup that nobody asks.
 func TestRedirect_WithinTheOriginIsTheCallers(t *testing.T) {
-	for _, op := range []operation{opChat, opCompletions, opResponses, opMessages, opEmbeddings} {
+	for _, op := range []request.Operation{request.Chat, request.Completions, request.Responses, request.Messages, request.Embeddings} {
 		path := "/v1" + string(op)
 		for _, location := range []string{"https://a/moved/v1" + string(op), "/moved/v1" + string(op), "https://A:443/moved/v1" + string(op), "../moved/v1" + string(op)} {
 			for _, status := range []int{307, 308} {
@@ -34,9 +35,9 @@ func TestRedirect_WithinTheOriginIsTheCallers(t *testing.T) {
 						base := newHosts(gives(200, asJSON, goodJSON))
 						answers := gives(200, asJSON, goodJSON)
 						switch op {
-						case opMessages, opResponses:
+						case request.Messages, request.Responses:
 							answers = func(*http.Request) (*http.Response, error) { return wellOn(op, false)() }
-						case opEmbeddings:
+						case request.Embeddings:
 							answers = gives(200, asJSON, `{"data":[{"index":0,"embedding":[1]}]}`)
 						}
 						base.Set("a", fakehost.Redirects(status, location, answers))

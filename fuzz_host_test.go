@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // A fuzzedHost is a host that the fuzzer drives: any status, any headers, any
@@ -154,7 +155,7 @@ func FuzzHost(f *testing.F) {
 func fuzzHost(t *testing.T, script []byte) {
 	host := &fuzzedHost{script: script}
 	flags := host.next()
-	op := []operation{opChat, opCompletions, opResponses, opMessages}[flags&3]
+	op := []request.Operation{request.Chat, request.Completions, request.Responses, request.Messages}[flags&3]
 	stream, backup := flags&4 != 0, flags&8 != 0
 	well := wellOn(op, stream)
 	opts := []Option{
@@ -198,18 +199,18 @@ func fuzzHost(t *testing.T, script []byte) {
 }
 
 // wellOn answers an operation rightly.
-func wellOn(op operation, stream bool) func() (*http.Response, error) {
+func wellOn(op request.Operation, stream bool) func() (*http.Response, error) {
 	text, contentType := goodJSON, asJSON
 	switch {
-	case stream && op == opMessages:
+	case stream && op == request.Messages:
 		text = pieces[13] + pieces[14] + pieces[15] + pieces[16]
-	case stream && op == opResponses:
+	case stream && op == request.Responses:
 		text = pieces[17] + pieces[18] + pieces[19]
 	case stream:
 		text = wholeStream
-	case op == opMessages:
+	case op == request.Messages:
 		text = pieces[21]
-	case op == opResponses:
+	case op == request.Responses:
 		text = pieces[22]
 	}
 	if stream {
@@ -219,7 +220,7 @@ func wellOn(op operation, stream bool) func() (*http.Response, error) {
 }
 
 // judge says whether the caller may have seen this of the host.
-func judge(t *testing.T, op operation, resp *http.Response, got string, err error, host *fuzzedHost, backup bool) {
+func judge(t *testing.T, op request.Operation, resp *http.Response, got string, err error, host *fuzzedHost, backup bool) {
 	last := Attempt{}
 	for _, a := range TrailOf(resp) {
 		last = a
@@ -271,7 +272,7 @@ func subsequence(got, all string) bool {
 
 // completeStream is a plain reader of streams, to hold ours against. One choice
 // is asked for, so that another index than 0 shows that it is none.
-func completeStream(op operation, text string) bool {
+func completeStream(op request.Operation, text string) bool {
 	begun, ended, counts := false, false, false
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	for _, block := range strings.Split(text, "\n\n") {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 func FuzzRetryAfter(f *testing.F) {
@@ -92,7 +94,7 @@ func FuzzSSEGate(f *testing.F) {
 			r = iotest.OneByteReader(r)
 		}
 		got, resp, err := gateFuzz(t, asStream, chatStream, r)
-		if resp.StatusCode == 200 && err == nil && !completeStream(opChat, got) {
+		if resp.StatusCode == 200 && err == nil && !completeStream(request.Chat, got) {
 			t.Errorf("%q ended cleanly as %q, which is not complete", body, got)
 		}
 		if err != nil && !errors.Is(err, ErrTruncated) && !errors.Is(err, ErrBadResponse) {
@@ -168,7 +170,7 @@ func FuzzPath(f *testing.F) {
 
 // A spliced body says the same but for the model, the mode of thinking and the
 // name of the user's field, and every other byte stays.
-func FuzzSplice(f *testing.F) {
+func FuzzEdits(f *testing.F) {
 	for _, seed := range []string{
 		chatJSON, `{"model":"a\"b","x":{"model":"c"}}`, `{"x":"\"model\":\"y\"","model" : "m" }`, `{"model":1}`, `{"model":"a","model":"b"}`,
 		`{"model":"cut`, ``, `[]`, `{"mod\u0065l":"m"}`, `{"model":"deepseek-chat","user_id":"u"}`, `{"model":"deepseek-reasoner","messages":[]}`,
@@ -183,11 +185,11 @@ func FuzzSplice(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, name string, from, to uint, messages bool) {
 		before := bytes.Clone(body)
 		row := func(i uint) *upstream { return &upstream{row: &hostTable[i%uint(len(hostTable))]} }
-		c := &call{op: opChat, target: row(from), look: lookInto(body)}
+		c := &call{op: request.Chat, target: row(from), params: request.Parse(body)}
 		if messages {
-			c.op = opMessages
+			c.op = request.Messages
 		}
-		got := withEdits(nil, body, c.editsFor(row(to), name))
+		got := request.Splice(nil, body, c.editsFor(row(to), name))
 		if !bytes.Equal(body, before) {
 			t.Fatalf("the body was changed")
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // gate is the middleware that sends and judges: it makes the attempt's own
@@ -163,7 +164,7 @@ func (a *attempt) setBody(req *http.Request) {
 func (a *attempt) splice() []byte {
 	if edits := a.call.editsFor(a.endpoint, a.model); len(edits) > 0 {
 		spliced := roomFor(int64(len(a.room.text)))
-		spliced.text = withEdits(spliced.text, a.room.text, edits)
+		spliced.text = request.Splice(spliced.text, a.room.text, edits)
 		a.moveTo(spliced)
 	}
 	if a.room == nil {

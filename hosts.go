@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/breakwater-go/breakwater/internal/origin"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // This file is what is known of the hosts. It is data: the only file to edit
@@ -44,16 +45,16 @@ type hostRow struct {
 	// operations are the roots under which it serves an operation, the one to
 	// prefer first. An operation that is not listed is not served. No list at
 	// all: everything, under the endpoint's base path.
-	operations map[operation][]string
+	operations map[request.Operation][]string
 	keyHeader  string // that takes the key; empty: Authorization, as a bearer token
 
 	models   map[string]string // DeepSeek's names to this host's; the presets' Models
 	renamed  map[string]string // names no longer served to those that took their place
 	thinkers []string          // parts of names of models that think without being asked to
 
-	thinking thinkingField // how a call says whether to think
-	user     string        // the field that names the caller's own user: user, if empty
-	prefix   string        // the root under which the last message may be the beginning of the answer; empty: none known
+	thinking request.ThinkingField // how a call says whether to think
+	user     string                // the field that names the caller's own user: user, if empty
+	prefix   string                // the root under which the last message may be the beginning of the answer; empty: none known
 
 	// queuesInside: it answers 200 first and queues then, so that a lack of
 	// headers means something other than thinking.
@@ -120,15 +121,15 @@ var hostTable = []hostRow{
 		host:    HostDeepSeek,
 		domains: []string{"api.deepseek.com"},
 		roots:   []string{""}, // the whole origin is its API
-		operations: map[operation][]string{
-			opChat:        {"", "/v1", "/beta"},
-			opCompletions: {"/beta"},
-			opResponses:   {"", "/v1"},
-			opMessages:    {"/anthropic/v1"},
+		operations: map[request.Operation][]string{
+			request.Chat:        {"", "/v1", "/beta"},
+			request.Completions: {"/beta"},
+			request.Responses:   {"", "/v1"},
+			request.Messages:    {"/anthropic/v1"},
 		},
 		renamed:      withRetired(flash, flash, nil),
 		thinkers:     []string{"reasoner", "-r1"},
-		thinking:     thinkingObject,
+		thinking:     request.ThinkingObject,
 		user:         "user_id",
 		prefix:       "/beta",
 		queuesInside: true,
@@ -149,12 +150,12 @@ var hostTable = []hostRow{
 		host:       HostVolcengine,
 		domains:    []string{"volces.com", "bytepluses.com"},
 		roots:      []string{"/api/v3"},
-		operations: map[operation][]string{opChat: {"/api/v3"}, opResponses: {"/api/v3"}, opEmbeddings: {"/api/v3"}},
+		operations: map[request.Operation][]string{request.Chat: {"/api/v3"}, request.Responses: {"/api/v3"}, request.Embeddings: {"/api/v3"}},
 		models: withRetired("deepseek-v4-flash-ga-260731", "deepseek-v4-flash-ga-260731", map[string]string{
 			flash: "deepseek-v4-flash-ga-260731", v4Flash: "deepseek-v4-flash-ga-260731", v4Pro: "deepseek-v4-pro-ga-260813",
 		}),
 		thinkers: []string{"-r1"},
-		thinking: thinkingObject,
+		thinking: request.ThinkingObject,
 		words: []wordRule{
 			{status: 403, code: "AccountOverdueError", class: ClassNoFunds},
 			{status: 404, code: "InvalidEndpointOrModel.", class: ClassNoModel},
@@ -170,12 +171,12 @@ var hostTable = []hostRow{
 		host:       HostSiliconFlow,
 		domains:    []string{"api.siliconflow.cn", "api.siliconflow.com"},
 		roots:      []string{"/v1"},
-		operations: map[operation][]string{opChat: {"/v1"}, opCompletions: {"/v1"}, opEmbeddings: {"/v1"}, opMessages: {"/v1"}},
+		operations: map[request.Operation][]string{request.Chat: {"/v1"}, request.Completions: {"/v1"}, request.Embeddings: {"/v1"}, request.Messages: {"/v1"}},
 		models: withRetired("deepseek-ai/DeepSeek-V4-Flash", "deepseek-ai/DeepSeek-V4-Flash", map[string]string{
 			flash: "deepseek-ai/DeepSeek-V4-Flash", v4Flash: "deepseek-ai/DeepSeek-V4-Flash", v4Pro: "deepseek-ai/DeepSeek-V4-Pro",
 		}),
 		thinkers: []string{"-r1", "thinking"},
-		thinking: enableThinking,
+		thinking: request.EnableThinking,
 		words: []wordRule{
 			{status: 400, message: "model does not exist", class: ClassNoModel},
 			{status: 403, message: "balance is insufficient", class: ClassNoFunds},
@@ -188,12 +189,12 @@ var hostTable = []hostRow{
 		host:    HostBailian,
 		domains: []string{"dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com"},
 		roots:   []string{"/compatible-mode/v1", "/apps/anthropic"},
-		operations: map[operation][]string{
-			opChat: {"/compatible-mode/v1"}, opEmbeddings: {"/compatible-mode/v1"}, opMessages: {"/apps/anthropic/v1"},
+		operations: map[request.Operation][]string{
+			request.Chat: {"/compatible-mode/v1"}, request.Embeddings: {"/compatible-mode/v1"}, request.Messages: {"/apps/anthropic/v1"},
 		},
 		models:   withRetired(v4Flash, v4Flash, map[string]string{flash: v4Flash, v4Flash: v4Flash, v4Pro: v4Pro}),
 		thinkers: []string{"-r1"},
-		thinking: enableThinking,
+		thinking: request.EnableThinking,
 		words: []wordRule{
 			{status: 400, code: "Arrearage", class: ClassNoFunds},
 			{status: 403, code: "Arrearage", class: ClassNoFunds},
@@ -208,8 +209,8 @@ var hostTable = []hostRow{
 		host:    HostTencent,
 		domains: []string{"api.lkeap.cloud.tencent.com", "tencentmaas.com"},
 		roots:   []string{"/v1", "/anthropic"},
-		operations: map[operation][]string{
-			opChat: {"/v1"}, opMessages: {"/anthropic/v1"},
+		operations: map[request.Operation][]string{
+			request.Chat: {"/v1"}, request.Messages: {"/anthropic/v1"},
 		},
 		// Of today's models it has none by DeepSeek's name: [unknown] for TokenHub.
 		models:   withRetired("deepseek-v3.2", "deepseek-r1-0528", nil),
@@ -222,7 +223,7 @@ var hostTable = []hostRow{
 		host:       HostQianfan,
 		domains:    []string{"qianfan.baidubce.com"},
 		roots:      []string{"/v2"},
-		operations: map[operation][]string{opChat: {"/v2"}, opEmbeddings: {"/v2"}},
+		operations: map[request.Operation][]string{request.Chat: {"/v2"}, request.Embeddings: {"/v2"}},
 		models:     withRetired("deepseek-v3.2", "deepseek-v3.2-think", nil),
 		thinkers:   []string{"-r1", "-think"},
 		words: []wordRule{
@@ -252,14 +253,14 @@ var hostTable = []hostRow{
 		host:    HostOpenRouter,
 		domains: []string{"openrouter.ai"},
 		roots:   []string{"/api/v1"},
-		operations: map[operation][]string{
-			opChat: {"/api/v1"}, opCompletions: {"/api/v1"}, opResponses: {"/api/v1"}, opMessages: {"/api/v1"}, opEmbeddings: {"/api/v1"},
+		operations: map[request.Operation][]string{
+			request.Chat: {"/api/v1"}, request.Completions: {"/api/v1"}, request.Responses: {"/api/v1"}, request.Messages: {"/api/v1"}, request.Embeddings: {"/api/v1"},
 		},
 		models: withRetired("deepseek/deepseek-v4.1-flash", "deepseek/deepseek-v4.1-flash", map[string]string{
 			flash: "deepseek/deepseek-v4.1-flash", v4Flash: "deepseek/deepseek-v4-flash", v4Pro: "deepseek/deepseek-v4-pro",
 		}),
 		thinkers: []string{"-r1"},
-		thinking: reasoningObject,
+		thinking: request.ReasoningObject,
 		words: []wordRule{
 			{status: 402, asked: true, class: ClassRateLimited},
 			{status: 403, message: "moderation", class: ClassFiltered},
@@ -275,7 +276,7 @@ var hostTable = []hostRow{
 		host:       HostTogether,
 		domains:    []string{"api.together.ai", "api.together.xyz"},
 		roots:      []string{"/v1"},
-		operations: map[operation][]string{opChat: {"/v1"}, opCompletions: {"/v1"}, opEmbeddings: {"/v1"}},
+		operations: map[request.Operation][]string{request.Chat: {"/v1"}, request.Completions: {"/v1"}, request.Embeddings: {"/v1"}},
 		models:     map[string]string{v4Pro: "deepseek-ai/DeepSeek-V4-Pro"},
 		thinkers:   []string{"-r1"},
 		limits:     []limitHeaders{{"X-Ratelimit-Remaining", "X-Ratelimit-Reset"}},
@@ -288,7 +289,7 @@ var hostTable = []hostRow{
 		host:       HostFireworks,
 		domains:    []string{"api.fireworks.ai"},
 		roots:      []string{"/inference/v1"},
-		operations: map[operation][]string{opChat: {"/inference/v1"}, opCompletions: {"/inference/v1"}, opEmbeddings: {"/inference/v1"}, opResponses: {"/inference/v1"}},
+		operations: map[request.Operation][]string{request.Chat: {"/inference/v1"}, request.Completions: {"/inference/v1"}, request.Embeddings: {"/inference/v1"}, request.Responses: {"/inference/v1"}},
 		models: withRetired("accounts/fireworks/models/deepseek-v4-flash", "accounts/fireworks/models/deepseek-v4-flash", map[string]string{
 			flash: "accounts/fireworks/models/deepseek-v4-flash", v4Flash: "accounts/fireworks/models/deepseek-v4-flash", v4Pro: "accounts/fireworks/models/deepseek-v4-pro",
 		}),

@@ -11,6 +11,7 @@ import (
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
 
 	"github.com/breakwater-go/breakwater/internal/origin"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 func presets() []Endpoint {
@@ -43,7 +44,7 @@ func TestPresets(t *testing.T) {
 				}
 			}
 		}
-		if root, ok := at.rootOf(opChat); !ok || root != at.base.Path {
+		if root, ok := at.rootOf(request.Chat); !ok || root != at.base.Path {
 			t.Errorf("%v serves chat completions below %q, want its base path", e, root)
 		}
 		for from, to := range e.Models {

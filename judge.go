@@ -36,7 +36,7 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	case header.IsEncoded(resp.Header):
 		return a.unjudged(a.dropForeign(resp, false), nil, false)
 	case kind == "text/event-stream",
-		a.call.look.stream && kind != "application/json" && kind != "text/html":
+		a.call.params.Stream && kind != "application/json" && kind != "text/html":
 		return a.judgeStream(a.dropForeign(resp, false))
 	}
 	return a.judgeJSON(resp)
@@ -144,7 +144,7 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 		}
 		return nil, t
 	}
-	a.answer.Wire, a.answer.Choices = a.call.op.wire(), a.call.choices()
+	a.answer.Wire, a.answer.Choices = a.call.op.Wire(), a.call.choices()
 	switch a.answer.Text(body) {
 	case wire.Malformed:
 		t := &trouble{class: ClassBadResponse, err: ErrBadResponse}
@@ -237,7 +237,7 @@ const maxBelieved = 256 << 10
 
 // judgeStream reads events until the first that carries payload.
 func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
-	a.answer.Wire, a.answer.Choices = a.call.op.wire(), a.call.choices()
+	a.answer.Wire, a.answer.Choices = a.call.op.Wire(), a.call.choices()
 	b := newStreamBody(a, resp.Body)
 	switch {
 	case a.call.parent != nil:

@@ -49,9 +49,9 @@ func (a *attempt) firstPayloadWithin() time.Duration {
 // firstClock is that of an attempt of the call's at e, by a policy.
 func (c *call) firstClock(e *upstream, p StreamPolicy) time.Duration {
 	switch {
-	case !c.look.stream && e.row.queuesInside:
+	case !c.params.Stream && e.row.queuesInside:
 		return p.Queued
-	case !c.look.stream, c.thinking(e):
+	case !c.params.Stream, c.thinking(e):
 		return p.Thinking
 	}
 	return p.FirstToken
@@ -65,7 +65,7 @@ func (a *attempt) hadTime() bool {
 	}
 	usual := a.firstPayloadWithin()
 	if c := a.pass.circuit; c != nil {
-		if known := c.latency(&a.call.look).usual(); known > 0 {
+		if known := c.latency(&a.call.params).usual(); known > 0 {
 			usual = known
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // A circuit learns from a deadline only where the host had the time that the
@@ -206,7 +207,7 @@ func TestCircuit_LongerThanAnyAnswerTook(t *testing.T) {
 			for range 40 {
 				call()
 			}
-			usual := rt.tiers[0][0].circuits.known("m").latency(&look{stream: tt.ask == chatStream}).usual()
+			usual := rt.tiers[0][0].circuits.known("m").latency(&request.Params{Stream: tt.ask == chatStream}).usual()
 			base.Set("a", hanging)
 			asked := base.Count("a")
 			for range 50 {

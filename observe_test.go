@@ -96,7 +96,7 @@ func userCodeCallsIn(t *testing.T, who string) {
 			return gives(401, asJSON, "{}")(req)
 		}
 		text := goodJSON
-		if stream := callOf(req.Context()).look.stream; stream {
+		if stream := callOf(req.Context()).params.Stream; stream {
 			text = wholeStream
 			if n%13 == 6 {
 				text = goodEvent

@@ -90,7 +90,7 @@ func (h *moodyHost) open() (n int) {
 
 // well answers as it is asked.
 func well(req *http.Request) (*http.Response, error) {
-	if callOf(req.Context()).look.stream {
+	if callOf(req.Context()).params.Stream {
 		return answer(200, asStream, goodEvent+finishEvent+doneEvent), nil
 	}
 	return answer(200, asJSON, goodJSON), nil
@@ -100,7 +100,7 @@ func well(req *http.Request) (*http.Response, error) {
 // kind, at once and late, breaks, silence, and answers.
 func moods() []handler {
 	cut := func(req *http.Request) (*http.Response, error) {
-		if callOf(req.Context()).look.stream {
+		if callOf(req.Context()).params.Stream {
 			return breaks(asStream, goodEvent)(req)
 		}
 		return breaks(asJSON, goodJSON[:30])(req)

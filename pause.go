@@ -5,6 +5,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // A pauseKey says what is paused: an endpoint, an account, one model of an
@@ -14,7 +15,7 @@ type pauseKey struct {
 	endpoint   string
 	account    string
 	model      string
-	op         operation
+	op         request.Operation
 	credential header.Credential
 }
 

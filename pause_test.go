@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // impatient never waits for a better tier.
@@ -47,7 +49,7 @@ func TestPause_NoAttemptBeforeTheTimeAskedFor(t *testing.T) {
 				mu.Lock()
 				host := req.URL.Host
 				body, _ := io.ReadAll(req.Body)
-				model := lookInto(body).model
+				model := request.Parse(body).Model
 				now := time.Now()
 				key := host + " " + model
 				if now.After(told[key]) && now.Before(until[key]) && early == "" {

@@ -270,7 +270,7 @@ func (c *call) eligible(e *upstream) (string, bool) {
 		return "", false
 	}
 	if e != c.target {
-		if c.upload != nil || c.encoded || c.look.stateful || c.look.prefix && e.row.prefix == "" {
+		if c.upload != nil || c.encoded || c.params.Stateful || c.params.PrefixCompletion && e.row.prefix == "" {
 			return "", false
 		}
 		if _, ok := e.rootOf(c.op); !ok {

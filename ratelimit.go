@@ -14,6 +14,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/permits"
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -341,19 +342,5 @@ func (a *attempt) tokens() int {
 	if a.room != nil {
 		body = a.room.text
 	}
-	return max(1, int(min(int64(estimate(body))+int64(a.call.look.maxTokens), wire.MaxTokens)))
-}
-
-// estimate is about how many tokens a text has.
-func estimate(text []byte) int {
-	var ascii, other int64
-	for _, b := range text {
-		switch {
-		case b < 0x80:
-			ascii++
-		case b >= 0xC0: // first byte of a character
-			other++
-		}
-	}
-	return int((3*ascii + 6*other) / 10)
+	return max(1, int(min(int64(request.EstimateTokens(body))+int64(a.call.params.MaxTokens), wire.MaxTokens)))
 }

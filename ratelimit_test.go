@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -478,7 +479,7 @@ func TestLeavingGivesBackBothBuckets(t *testing.T) {
 
 func TestTokensAreEstimated(t *testing.T) {
 	asks := func(body string) *attempt {
-		return &attempt{call: &call{look: lookInto([]byte(body))}, room: &room{text: []byte(body)}}
+		return &attempt{call: &call{params: request.Parse([]byte(body))}, room: &room{text: []byte(body)}}
 	}
 	for _, tt := range []struct {
 		name, body string
@@ -550,15 +551,15 @@ func TestTokensSaturate(t *testing.T) {
 	for _, field := range []string{"max_tokens", "max_completion_tokens", "max_output_tokens"} {
 		for _, n := range []string{"2147483647", "2147483648", "4294967295", "9223372036854775807", "18446744073709551616", "1e300", "1e999"} {
 			body := `{"model":"m","` + field + `":` + n + `}`
-			a := &attempt{call: &call{look: lookInto([]byte(body))}, room: &room{text: []byte(body)}}
+			a := &attempt{call: &call{params: request.Parse([]byte(body))}, room: &room{text: []byte(body)}}
 			if got := a.tokens(); got != wire.MaxTokens {
 				t.Errorf("tokens of %s = %d, want %d", body, got, wire.MaxTokens)
 			}
 		}
 		for _, n := range []string{"-1", "-1e300", `"9"`, "null"} {
 			body := `{"model":"m","` + field + `":` + n + `}`
-			a := &attempt{call: &call{look: lookInto([]byte(body))}, room: &room{text: []byte(body)}}
-			if got := a.tokens(); got != estimate([]byte(body)) {
+			a := &attempt{call: &call{params: request.Parse([]byte(body))}, room: &room{text: []byte(body)}}
+			if got := a.tokens(); got != request.EstimateTokens([]byte(body)) {
 				t.Errorf("tokens of %s = %d, want those of its text", body, got)
 			}
 		}
@@ -577,7 +578,7 @@ func TestLargestLimits(t *testing.T) {
 				}
 				l := rt.limiters.All()[limiterKey{"https://a", "m"}]
 				n, _ := strconv.ParseFloat(used, 64)
-				reserved := float64(min(estimate([]byte(chatJSON)), perMinute))
+				reserved := float64(min(request.EstimateTokens([]byte(chatJSON)), perMinute))
 				want := reserved + min(min(n, wire.MaxTokens)-reserved, 10*float64(perMinute))
 				if got := float64(perMinute) - l.tokens.TokensAt(time.Now()); math.Abs(got-want) > float64(perMinute)*1e-15 {
 					t.Errorf("of %d tokens a minute %v are used, want %v", perMinute, got, want)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -65,7 +66,7 @@ type told struct {
 // mayBeRescued reports whether the call is of a kind that can be rescued at all.
 func (c *call) mayBeRescued() bool {
 	policy := c.t.config.stream.Rescue
-	if policy == RescueOff || c.t.config.retry.SendOnce || c.op != opChat || c.encoded || !c.look.stream || c.look.choices != 1 || c.look.logprobs {
+	if policy == RescueOff || c.t.config.retry.SendOnce || c.op != request.Chat || c.encoded || !c.params.Stream || c.params.Choices != 1 || c.params.Logprobs {
 		return false
 	}
 	return policy == RescueRestart || c.canContinue()
@@ -73,7 +74,7 @@ func (c *call) mayBeRescued() bool {
 
 // canContinue reports whether some host can go on from a text of this call.
 func (c *call) canContinue() bool {
-	if c.look.messagesEnd == 0 || c.look.prefix {
+	if c.params.MessagesEnd == 0 || c.params.PrefixCompletion {
 		return false
 	}
 	for _, e := range c.candidates {
@@ -273,7 +274,7 @@ func (r *rescuer) mend(err error) {
 				r.give([]byte("\n\n"))
 			}
 			r.open = false
-			r.splice = &splice{restarts: how == rescueRestarts, spent: estimate(r.told.text), scan: sse.New(maxEvent, next.keepAlives)}
+			r.splice = &splice{restarts: how == rescueRestarts, spent: request.EstimateTokens(r.told.text), scan: sse.New(maxEvent, next.keepAlives)}
 			a := next.attempt
 			r.call.t.emit(r.call, Event{Kind: KindRescue, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, From: how.String()})
 			return
@@ -389,9 +390,9 @@ func (c *call) again(ctx context.Context, how rescueKind, req *http.Request, in 
 		start: time.Now(), conversed: true, conversationKey: c.conversation(), parent: c, log: c.log, rescue: how, avoid: avoid,
 	}
 	again.req = req.WithContext(again)
-	again.look = lookInto(in.text)
-	again.look.model = c.look.model
-	again.look.prefix = c.look.prefix || how == rescueContinues
+	again.params = request.Parse(in.text)
+	again.params.Model = c.params.Model
+	again.params.PrefixCompletion = c.params.PrefixCompletion || how == rescueContinues
 	return again
 }
 
@@ -400,13 +401,14 @@ func (c *call) again(ctx context.Context, how rescueKind, req *http.Request, in 
 // https://api-docs.deepseek.com/guides/chat_prefix_completion.
 func (c *call) continued(body, text []byte) *room {
 	message := append([]byte(`,{"role":"assistant","content":`), gjson.AppendJSONString(nil, string(text))...)
-	edits := []edit{{span{c.look.messagesEnd, c.look.messagesEnd}, string(message) + `,"prefix":true}`}}
-	if c.look.maxTokens > 0 && c.look.maxTokensAt.to > 0 {
-		left := max(1, c.look.maxTokens-estimate(text))
-		edits = append(edits, edit{c.look.maxTokensAt, strconv.Itoa(left)})
+	end := request.Span{From: c.params.MessagesEnd, To: c.params.MessagesEnd}
+	edits := []request.Edit{{At: end, Text: string(message) + `,"prefix":true}`}}
+	if c.params.MaxTokens > 0 && c.params.MaxTokensAt.To > 0 {
+		left := max(1, c.params.MaxTokens-request.EstimateTokens(text))
+		edits = append(edits, request.Edit{At: c.params.MaxTokensAt, Text: strconv.Itoa(left)})
 	}
 	in := roomFor(int64(len(body) + len(text)))
-	in.text = withEdits(in.text, body, edits)
+	in.text = request.Splice(in.text, body, edits)
 	return in
 }
 
@@ -497,7 +499,7 @@ func (r *rescuer) take(data []byte) {
 		return
 	}
 	var tape wire.Tape
-	answer := wire.Answer{Wire: r.call.op.wire(), Tape: &tape}
+	answer := wire.Answer{Wire: r.call.op.Wire(), Tape: &tape}
 	answer.Event(data)
 	event := saidOn(&tape)
 	event.data = data
@@ -623,10 +625,10 @@ func (r *rescuer) spurn() {
 // a role, and with what is new of its text only.
 func (r *rescuer) pass(event said, moreText, moreReasoning string) {
 	data := event.data
-	var edits []edit
+	var edits []request.Edit
 	replace := func(path, with string) {
 		if v := gjson.GetBytes(data, path); v.Exists() && v.Index > 0 && v.Raw != with {
-			edits = append(edits, edit{span{v.Index, v.Index + len(v.Raw)}, with})
+			edits = append(edits, request.Edit{At: request.Span{From: v.Index, To: v.Index + len(v.Raw)}, Text: with})
 		}
 	}
 	if r.id != nil {
@@ -657,7 +659,7 @@ func (r *rescuer) pass(event said, moreText, moreReasoning string) {
 	r.tell(moreText, moreReasoning, event.other || event.torn)
 	r.splice.text += len(moreText)
 	r.splice.reason += len(moreReasoning)
-	r.give(append(withEdits([]byte("data: "), data, edits), "\n\n"...))
+	r.give(append(request.Splice([]byte("data: "), data, edits), "\n\n"...))
 }
 
 // give has the caller read an event.

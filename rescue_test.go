@@ -19,6 +19,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
@@ -333,12 +334,12 @@ func TestCloseEndsARescue(t *testing.T) {
 
 // The option to tell a broken stream's error in an event: each wire's own.
 func TestErrorFrames(t *testing.T) {
-	for op, want := range map[operation]string{
-		opChat:      `data: {"error":{"message":"breakwater: the stream broke off: truncated","type":"breakwater_error","param":null,"code":"truncated"}}`,
-		opMessages:  "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"breakwater: the stream broke off: truncated\"}}",
-		opResponses: "event: error\ndata: {\"type\":\"error\",\"code\":\"truncated\",\"message\":\"breakwater: the stream broke off: truncated\",\"param\":null}",
+	for op, want := range map[request.Operation]string{
+		request.Chat:      `data: {"error":{"message":"breakwater: the stream broke off: truncated","type":"breakwater_error","param":null,"code":"truncated"}}`,
+		request.Messages:  "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"breakwater: the stream broke off: truncated\"}}",
+		request.Responses: "event: error\ndata: {\"type\":\"error\",\"code\":\"truncated\",\"message\":\"breakwater: the stream broke off: truncated\",\"param\":null}",
 	} {
-		begun := map[operation]string{opChat: goodEvent, opMessages: pieces[13] + pieces[14], opResponses: pieces[17] + pieces[18]}[op]
+		begun := map[request.Operation]string{request.Chat: goodEvent, request.Messages: pieces[13] + pieces[14], request.Responses: pieces[17] + pieces[18]}[op]
 		for _, rescue := range []Rescue{RescueOff, RescueRestart} {
 			for _, on := range []bool{true, false} {
 				n := 0
@@ -371,12 +372,12 @@ func TestErrorFrames(t *testing.T) {
 }
 
 // frameOf is the event that tells, on an operation's wire, what a stream broke off in.
-func frameOf(op operation, code string) string {
+func frameOf(op request.Operation, code string) string {
 	message := `"message":"breakwater: the stream broke off: ` + code + `"`
 	switch op {
-	case opMessages:
+	case request.Messages:
 		return `event: error` + "\n" + `data: {"type":"error","error":{"type":"api_error",` + message + "}}\n\n"
-	case opResponses:
+	case request.Responses:
 		return `event: error` + "\n" + `data: {"type":"error","code":"` + code + `",` + message + `,"param":null}` + "\n\n"
 	}
 	return `data: {"error":{` + message + `,"type":"breakwater_error","param":null,"code":"` + code + `"}}` + "\n\n"
@@ -396,24 +397,24 @@ func TestErrorFrames_BeforePayload(t *testing.T) {
 	ends := func(text string) handler { return gives(200, asStream, text) }
 	type end struct {
 		name string
-		op   operation
+		op   request.Operation
 		base handler
 		out  string // what the caller reads, if no frames are wanted
 		is   error
 		kept int // how much of out stays before the frame; -1: all of it, and no frame
 	}
 	list := []end{
-		{"malformed", opChat, ends(role + malformed), role + malformed, ErrBadResponse, len(role)},
-		{"malformed at once", opChat, ends(malformed), malformed, ErrBadResponse, 0},
-		{"the terminator alone", opChat, ends(doneEvent), doneEvent, ErrBadResponse, 0},
-		{"out of resources", opChat, ends(role + strings.Replace(endEvent, "stop", "insufficient_system_resource", 1)), role + strings.Replace(endEvent, "stop", "insufficient_system_resource", 1), ErrTruncated, len(role)},
-		{"the host's own frame", opChat, ends(role + failure + doneEvent), role + failure, ErrBadResponse, -1},
-		{"the host's named error", opChat, ends(role + "event: error\ndata: {\"x\":1}\n\n"), role + "event: error\ndata: {\"x\":1}\n\n", ErrBadResponse, -1},
-		{"the host's own frame, Messages", opMessages, ends(pieces[13] + "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}\n\n"),
+		{"malformed", request.Chat, ends(role + malformed), role + malformed, ErrBadResponse, len(role)},
+		{"malformed at once", request.Chat, ends(malformed), malformed, ErrBadResponse, 0},
+		{"the terminator alone", request.Chat, ends(doneEvent), doneEvent, ErrBadResponse, 0},
+		{"out of resources", request.Chat, ends(role + strings.Replace(endEvent, "stop", "insufficient_system_resource", 1)), role + strings.Replace(endEvent, "stop", "insufficient_system_resource", 1), ErrTruncated, len(role)},
+		{"the host's own frame", request.Chat, ends(role + failure + doneEvent), role + failure, ErrBadResponse, -1},
+		{"the host's named error", request.Chat, ends(role + "event: error\ndata: {\"x\":1}\n\n"), role + "event: error\ndata: {\"x\":1}\n\n", ErrBadResponse, -1},
+		{"the host's own frame, Messages", request.Messages, ends(pieces[13] + "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}\n\n"),
 			pieces[13] + "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}\n\n", ErrBadResponse, -1},
-		{"the host's own frame, Responses", opResponses, ends(pieces[17] + pieces[20]), pieces[17] + pieces[20], ErrBadResponse, -1},
+		{"the host's own frame, Responses", request.Responses, ends(pieces[17] + pieces[20]), pieces[17] + pieces[20], ErrBadResponse, -1},
 	}
-	for op, begun := range map[operation]string{opChat: role, opCompletions: strings.Replace(role, `"delta":{"role":"assistant","content":""}`, `"text":""`, 1), opMessages: pieces[13], opResponses: pieces[17]} {
+	for op, begun := range map[request.Operation]string{request.Chat: role, request.Completions: strings.Replace(role, `"delta":{"role":"assistant","content":""}`, `"text":""`, 1), request.Messages: pieces[13], request.Responses: pieces[17]} {
 		list = append(list,
 			end{"reset at once, " + string(op), op, reset(""), "", ErrTruncated, 0},
 			end{"reset, " + string(op), op, reset(begun), begun, ErrTruncated, len(begun)},
@@ -444,7 +445,7 @@ func TestErrorFrames_BeforePayload(t *testing.T) {
 						rt := over(t, base, all...)
 						ask := func() seen {
 							return asks(t.Context(), rt, `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}]}`, func(req *http.Request) {
-								req.URL.Path = map[operation]string{opMessages: "/v1/messages"}[tt.op]
+								req.URL.Path = map[request.Operation]string{request.Messages: "/v1/messages"}[tt.op]
 								if req.URL.Path == "" {
 									req.URL.Path = string(tt.op)
 								}
@@ -496,7 +497,7 @@ func TestErrorFrames_BeforePayload(t *testing.T) {
 // The event that tells of the end begins a block of its own, though the host's
 // last one has no blank line behind it.
 func TestErrorFrames_BehindAnOpenBlock(t *testing.T) {
-	for op, begun := range map[operation]string{opChat: goodEvent, opMessages: pieces[13] + pieces[14], opResponses: pieces[17] + pieces[18]} {
+	for op, begun := range map[request.Operation]string{request.Chat: goodEvent, request.Messages: pieces[13] + pieces[14], request.Responses: pieces[17] + pieces[18]} {
 		for _, rescue := range []Rescue{RescueOff, RescueContinue, RescueRestart} {
 			begun := strings.TrimSuffix(begun, "\n")
 			n := 0
@@ -507,7 +508,7 @@ func TestErrorFrames_BehindAnOpenBlock(t *testing.T) {
 				return answer(200, asStream, begun), nil
 			}), WithStream(StreamPolicy{ErrorFrames: true, Rescue: rescue}))
 			got := asks(t.Context(), rt, chatStream, func(req *http.Request) {
-				req.URL.Path = map[operation]string{opMessages: "/v1/messages", opResponses: "/responses", opChat: "/chat/completions"}[op]
+				req.URL.Path = map[request.Operation]string{request.Messages: "/v1/messages", request.Responses: "/responses", request.Chat: "/chat/completions"}[op]
 			})
 			if want := begun + "\n\n" + frameOf(op, "truncated"); got.body != want || !errors.Is(got.err, ErrTruncated) {
 				t.Errorf("%s, rescue %d: the caller read %q, %v, want %q", op, rescue, got.body, got.err, want)

@@ -302,7 +302,7 @@ func (p *passage) askAnew() {
 func (p *passage) isKept() bool {
 	e, ok := p.cache.kept.Get(p.call.sought.key)
 	if ok && e != p.seen && p.cache.lifetime.Freshness(e.Age(time.Now()), p.wish) == store.Fresh {
-		_, p.kept = e.As(p.call.format(), p.call.op.wire(), false)
+		_, p.kept = e.As(p.call.format(), p.call.op.Wire(), false)
 	}
 	return p.kept
 }
@@ -462,7 +462,7 @@ func (s *sharer) recast() *http.Response {
 	data := f.data[:f.complete:f.complete]
 	f.mu.Unlock()
 	e := f.entry(data)
-	body, ok := e.As(c.format(), c.op.wire(), false)
+	body, ok := e.As(c.format(), c.op.Wire(), false)
 	if !ok {
 		return nil
 	}

@@ -44,9 +44,9 @@ func (k *cache) recall(c *call) bool {
 	if s.exact, ok = s.scope.Key(key.Exact, about, c.body()); !ok {
 		return false
 	}
-	known, e, l, ok := k.kept.Find(s.exact)
+	known, e, params, ok := k.kept.Find(s.exact)
 	if ok {
-		s.key, s.entry, c.look = known, e, *l
+		s.key, s.entry, c.params = known, e, *params
 	}
 	return ok
 }
@@ -75,12 +75,12 @@ var canonicals = sync.Pool{New: func() any { return new([]byte) }}
 
 // spell has the call's very bytes known from now on.
 func (k *cache) spell(c *call) {
-	l := c.look
+	params := c.params
 	number := 0
-	if l.stream {
+	if params.Stream {
 		number = 1
 	}
-	k.kept.Spell(c.sought.key, number, c.sought.exact, &l, aliasSize)
+	k.kept.Spell(c.sought.key, number, c.sought.exact, &params, aliasSize)
 }
 
 // about appends what besides scope and body makes calls differ: the operation,

@@ -1,0 +1,63 @@
+// Package request knows what the requests of inference APIs say: which
+// operation one asks for, what its body's fields are, how to change them and
+// leave every other byte as it is, and which conversation it belongs to.
+//
+// Everything in it is a function of its arguments, and keeps no state; only
+// Names does. All of it may be called from any goroutine.
+package request
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/breakwater-go/breakwater/internal/wire"
+)
+
+// An Operation is an inference operation, named by its path behind the base
+// URL. Only these are judged, cached and failed over.
+type Operation string
+
+const (
+	Chat        Operation = "/chat/completions"
+	Completions Operation = "/completions" // fill in the middle
+	Responses   Operation = "/responses"
+	Messages    Operation = "/messages" // Anthropic's
+	Embeddings  Operation = "/embeddings"
+)
+
+// operations is what is known of each. To add one, add its row.
+var operations = [...]struct {
+	op     Operation
+	suffix string    // of the paths that ask for it; the first row whose suffix fits counts
+	wire   wire.Wire // of its answers
+}{
+	{Chat, string(Chat), wire.Chat},
+	{Completions, string(Completions), wire.Chat},
+	{Responses, string(Responses), wire.Responses},
+	{Embeddings, string(Embeddings), wire.Embeddings},
+	{Messages, "/v1" + string(Messages), wire.Messages}, // OpenAI's threads have paths that end in /messages, too
+}
+
+// OperationOf returns the operation that a request asks for. ok is false if it
+// asks for none.
+func OperationOf(req *http.Request) (op Operation, ok bool) {
+	if req.Method != http.MethodPost || req.URL == nil {
+		return "", false
+	}
+	for i := range operations {
+		if strings.HasSuffix(req.URL.Path, operations[i].suffix) {
+			return operations[i].op, true
+		}
+	}
+	return "", false
+}
+
+// Wire returns the format of the operation's answers.
+func (op Operation) Wire() wire.Wire {
+	for i := range operations {
+		if operations[i].op == op {
+			return operations[i].wire
+		}
+	}
+	return wire.Chat
+}
