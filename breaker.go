@@ -14,6 +14,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/breakwater-go/breakwater/internal/bounded"
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/request"
 )
@@ -88,7 +89,7 @@ func breaker(next http.RoundTripper) http.RoundTripper {
 		c.flush() // only now: should an Observer panic, the attempt's end gives the place back
 		switch {
 		case !allowed:
-			return nil, &trouble{class: ClassCircuitOpen, err: ErrCircuitOpen}
+			return nil, &exchange.Failure{Class: ClassCircuitOpen, Err: ErrCircuitOpen}
 		case !registered:
 			return nil, outcome.ErrOutrun
 		}

@@ -103,8 +103,9 @@ type failoverRun struct {
 		targets    [4]*balance.Target
 	}
 	last         *triedAccount
-	firstFailure *trouble // what went wrong first
-	shownFailure *trouble // the one whose response the caller gets if all fails
+	firstFailure *exchange.Failure // what went wrong first
+	shownFailure *exchange.Failure // the one whose response the caller gets if all fails
+	shownBy      *upstream         // whose response that is
 }
 
 // now is the time of a decision.
@@ -152,7 +153,7 @@ type triedAccount struct {
 	endpoint *upstream // of the account, the one asked last
 	model    string
 	tries    int // 0: refused locally
-	trouble  *trouble
+	failure  *exchange.Failure
 	place    int             // in the trail, of the latest attempt
 	delays   backoff.BackOff // of this account in this call
 	due      time.Time       // when its backoff is over
@@ -184,7 +185,7 @@ func (r *failoverRun) waitOn(rest pause.Pause[refusal]) step {
 }
 
 // settle hands an answer over, or says what went wrong.
-func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *trouble) {
+func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *exchange.Failure) {
 	a := got.a
 	if got.panic != nil {
 		panic(got.panic)
@@ -201,11 +202,11 @@ func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *trouble) {
 		accepted = true
 		return a, got.resp, nil
 	}
-	var tr *trouble
+	var tr *exchange.Failure
 	if !errors.As(got.err, &tr) {
 		tr = a.broken(got.err, ClassUnreachable)
 	}
-	if outcome.Of(tr.class).Local && a.n == r.begun { // its number is the next one's
+	if outcome.Of(tr.Class).Local && a.n == r.begun { // its number is the next one's
 		r.begun--
 	}
 	r.n = r.begun
@@ -285,24 +286,24 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 		}
 		r.blocked(s)
 	}
-	c.exhausted = s.action != showRefusal && (r.shownFailure == nil || outcome.Of(r.shownFailure.class).OfFleet)
-	c.unprobed = c.exhausted && (r.firstFailure == nil || r.skippedOpen || r.last != nil && r.last.trouble.class == ClassNoFirstToken)
+	c.exhausted = s.action != showRefusal && (r.shownFailure == nil || outcome.Of(r.shownFailure.Class).OfFleet)
+	c.unprobed = c.exhausted && (r.firstFailure == nil || r.skippedOpen || r.last != nil && r.last.failure.Class == ClassNoFirstToken)
 	if c.exhausted && r.t.config.asErrors {
 		return nil, &Error{Attempts: c.log.list()}
 	}
 	if r.shownFailure != nil {
-		resp := r.shownFailure.resp
+		resp := r.shownFailure.Resp
 		if resp.Header == nil {
 			resp.Header = make(http.Header)
 		}
-		if r.shownFailure.empty {
+		if r.shownFailure.Empty {
 			c.fails(&Error{Attempts: c.log.list()})
-			resp.Header.Set(header.Error, string(r.shownFailure.class))
+			resp.Header.Set(header.Error, string(r.shownFailure.Class))
 		}
 		if retriedBySDKs(resp.StatusCode) {
 			resp.Header.Set(header.ShouldRetry, "false")
 		}
-		r.sign(r.shownFailure.endpoint, resp)
+		r.sign(r.shownBy, resp)
 		return resp, nil
 	}
 	failure := &Error{Attempts: c.log.list()}
@@ -312,7 +313,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	}
 	class := s.blocked
 	if r.firstFailure != nil {
-		class = r.firstFailure.class
+		class = r.firstFailure.Class
 	}
 	return c.ownAnswer(class, failure.summary(), s.retryAfter), nil
 }

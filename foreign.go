@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 )
 
@@ -31,16 +32,16 @@ func (a *attempt) dropForeign(resp *http.Response, read bool) *http.Response {
 // stranger; nor to the very URL asked, which leads nowhere. What another
 // endpoint says of a redirect never reaches the caller: it would be followed
 // from where that endpoint is not.
-func (a *attempt) redirected(t *trouble) {
+func (a *attempt) redirected(t *exchange.Failure) {
 	if a.endpoint.URL != a.call.target.URL {
-		t.resp = nil
+		t.Resp = nil
 		return
 	}
-	t.blameless = true
-	if location := header.First(t.resp.Header, "Location"); location != "" {
+	t.Blameless = true
+	if location := header.First(t.Resp.Header, "Location"); location != "" {
 		asked := a.endpoint.urlFor(a.call)
 		u, err := asked.Parse(location)
-		t.asCame = err == nil && a.endpoint.origin.Has(u) && u.String() != asked.String()
+		t.AsCame = err == nil && a.endpoint.origin.Has(u) && u.String() != asked.String()
 	}
 }
 
@@ -60,7 +61,7 @@ func (a *attempt) switched(resp *http.Response) (*http.Response, error) {
 	resp.Body.Close()
 	resp = a.dropForeign(resp, true)
 	resp.Body = http.NoBody
-	return nil, &trouble{class: ClassRedirected, status: resp.StatusCode, resp: resp, refused: true, err: ErrBadResponse}
+	return nil, &exchange.Failure{Class: ClassRedirected, Status: resp.StatusCode, Resp: resp, Refused: true, Err: ErrBadResponse}
 }
 
 // A switchedBody is the connection of an answer in another protocol, as

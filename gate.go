@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/request"
@@ -16,7 +17,7 @@ func gate(next http.RoundTripper) http.RoundTripper {
 	return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		a := attemptOf(req.Context())
 		if err := a.shape(req); err != nil {
-			return nil, &trouble{class: ClassRewrite, err: outcome.Quiet(err)}
+			return nil, &exchange.Failure{Class: ClassRewrite, Err: outcome.Quiet(err)}
 		}
 		a.watch.begin(a)
 		a.call.t.counts.attempts.Add(1)
@@ -27,11 +28,11 @@ func gate(next http.RoundTripper) http.RoundTripper {
 				resp.Body.Close()
 			}
 			tr := a.broken(err, ClassUnreachable)
-			if tr.class == ClassUnreachable || tr.class == ClassRewrite {
+			if tr.Class == ClassUnreachable || tr.Class == ClassRewrite {
 				if own := unsendable(req, err); own != nil {
-					tr = &trouble{class: ClassCanceled, err: own}
+					tr = &exchange.Failure{Class: ClassCanceled, Err: own}
 					if a.reshaped() && unsendable(a.call.req, err) == nil {
-						tr.class = ClassRewrite
+						tr.Class = ClassRewrite
 					}
 				}
 			}
@@ -51,7 +52,7 @@ func gate(next http.RoundTripper) http.RoundTripper {
 		resp, err = a.judge(resp)
 		if judged = true; err != nil {
 			if own := a.failed.Load(); own != nil { // the host was sent a part of the request
-				err = &trouble{class: ClassCanceled, err: own.error}
+				err = &exchange.Failure{Class: ClassCanceled, Err: own.error}
 			}
 			a.call.log.amend(a.place, func(t *Attempt) { t.Status = status })
 		}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/plan"
 )
@@ -12,7 +13,7 @@ import (
 // race makes the step's attempt, and, should it show no payload for Hedge, one
 // more at another account beside it. The first keeps its place in the queue;
 // the first payload wins, and the other attempt is cancelled.
-func (r *failoverRun) race(s step) (*attempt, *http.Response, *trouble) {
+func (r *failoverRun) race(s step) (*attempt, *http.Response, *exchange.Failure) {
 	hedge := r.t.config.stream.Hedge
 	if hedge == 0 || r.resumes != nil || r.call.upload != nil || len(r.call.candidates) < 2 || r.t.config.retry.SendOnce {
 		return r.settle(r.begin(s).send())
@@ -48,7 +49,7 @@ func (r *failoverRun) race(s step) (*attempt, *http.Response, *trouble) {
 }
 
 // wins takes what came first, while another attempt is under way beside it.
-func (r *failoverRun) wins(got sent, other *lane) (*attempt, *http.Response, *trouble) {
+func (r *failoverRun) wins(got sent, other *lane) (*attempt, *http.Response, *exchange.Failure) {
 	if got.err == nil || got.panic != nil {
 		dropped := true
 		defer func() {
@@ -120,8 +121,8 @@ func (l *lane) outrun(r *failoverRun, by *upstream) {
 			if late.resp != nil {
 				late.resp.Body.Close()
 			}
-			var tr *trouble
-			if errors.As(late.err, &tr) && tr.refused {
+			var tr *exchange.Failure
+			if errors.As(late.err, &tr) && tr.Refused {
 				a.quarantine(tr, step{action: try, endpoint: by}, time.Now())
 			}
 		})()
@@ -136,7 +137,7 @@ func (r *failoverRun) loses(late sent, by *upstream) bool {
 	if late.err == nil || late.panic != nil || by == nil {
 		return false
 	}
-	defer func(shown *trouble) { r.shownFailure = shown }(r.shownFailure) // the call has its answer
+	defer r.show(r.shownFailure, r.shownBy) // the call has its answer
 	a, _, tr := r.settle(late)
 	now := time.Now()
 	r.observe(a, tr, now)

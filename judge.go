@@ -43,19 +43,19 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 }
 
 // broken says what an error of the base, or of a body before commit, means.
-func (a *attempt) broken(err error, class Class) *trouble {
+func (a *attempt) broken(err error, class Class) *exchange.Failure {
 	if expired, early := a.watch.expired(); errors.Is(expired, ErrStalled) {
-		return &trouble{class: ClassStalled, err: expired}
+		return &exchange.Failure{Class: ClassStalled, Err: expired}
 	} else if expired != nil {
-		return &trouble{class: ClassNoFirstToken, err: expired, blameless: early && !a.hadTime()}
+		return &exchange.Failure{Class: ClassNoFirstToken, Err: expired, Blameless: early && !a.hadTime()}
 	}
 	if ended := a.call.ended(); errors.Is(a.call.Err(), context.Canceled) {
-		return &trouble{class: ClassCanceled, err: ended}
+		return &exchange.Failure{Class: ClassCanceled, Err: ended}
 	} else if ended != nil {
-		return &trouble{class: ClassDeadline, err: ended, blameless: !a.hadTime()}
+		return &exchange.Failure{Class: ClassDeadline, Err: ended, Blameless: !a.hadTime()}
 	}
 	if own := a.failed.Load(); own != nil {
-		return &trouble{class: ClassCanceled, err: own.error}
+		return &exchange.Failure{Class: ClassCanceled, Err: own.error}
 	}
 	var wire *wireError
 	if class == ClassUnreachable && len(a.call.t.config.perAttempt) > 0 && err != nil && err != errNoResponse && !errors.As(err, &wire) {
@@ -64,7 +64,7 @@ func (a *attempt) broken(err error, class Class) *trouble {
 	if err != nil && err != errNoResponse && !errors.Is(err, ErrBadResponse) && !errors.Is(err, ErrTruncated) {
 		err = outcome.Quiet(err)
 	}
-	return &trouble{class: class, err: err}
+	return &exchange.Failure{Class: class, Err: err}
 }
 
 // heedLimits has the account's limit rest that this very answer has used up.
@@ -88,7 +88,7 @@ const (
 
 // refusal reads the answer of another status than 2xx, whole, so that the
 // network's body can be closed at once: several SDKs never close theirs.
-func (a *attempt) refusal(resp *http.Response) *trouble {
+func (a *attempt) refusal(resp *http.Response) *exchange.Failure {
 	a.watch.settle()
 	timer := time.AfterFunc(refusalWait, func() { a.cancel(errSlowRefusal) })
 	body, err := io.ReadAll(io.LimitReader(&progress.Reader{Reader: resp.Body}, maxRefusal+1))
@@ -97,11 +97,11 @@ func (a *attempt) refusal(resp *http.Response) *trouble {
 	if a.call.Err() != nil {
 		return a.broken(err, ClassUnreachable)
 	}
-	t := &trouble{status: resp.StatusCode, resp: resp, body: body, refused: true}
-	t.retryAfter, t.asked = a.endpoint.row.retryAfter(resp.StatusCode, resp.Header, time.Now())
-	t.class = a.classify(resp.StatusCode, body, t.asked)
+	t := &exchange.Failure{Status: resp.StatusCode, Resp: resp, Said: body, Refused: true}
+	t.RetryAfter, t.Asked = a.endpoint.row.retryAfter(resp.StatusCode, resp.Header, time.Now())
+	t.Class = a.classify(resp.StatusCode, body, t.Asked)
 	a.status, a.limitSaid = int32(resp.StatusCode), a.endpoint.row.limitSaid(body)
-	if t.class == ClassRedirected {
+	if t.Class == ClassRedirected {
 		a.redirected(t)
 	}
 	resp = a.dropForeign(resp, true)
@@ -138,26 +138,26 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 	resp.Body.Close()
 	if err != nil {
 		t := a.broken(err, ClassBadResponse)
-		if t.class == ClassBadResponse {
-			t.err = outcome.TruncatedBy(err)
-			t.standFor(resp, http.StatusBadGateway, body)
+		if t.Class == ClassBadResponse {
+			t.Err = outcome.TruncatedBy(err)
+			standFor(t, resp, http.StatusBadGateway, body)
 		}
 		return nil, t
 	}
 	a.answer.Wire, a.answer.Choices = a.call.op.Wire(), a.call.choices()
 	switch a.answer.Text(body) {
 	case wire.Malformed:
-		t := &trouble{class: ClassBadResponse, err: ErrBadResponse}
-		t.standFor(resp, http.StatusBadGateway, body)
+		t := &exchange.Failure{Class: ClassBadResponse, Err: ErrBadResponse}
+		standFor(t, resp, http.StatusBadGateway, body)
 		return nil, t
 	case wire.OutOfResources:
-		t := &trouble{class: ClassUnavailable, err: ErrBadResponse}
-		t.standFor(resp, http.StatusServiceUnavailable, body)
+		t := &exchange.Failure{Class: ClassUnavailable, Err: ErrBadResponse}
+		standFor(t, resp, http.StatusServiceUnavailable, body)
 		return nil, t
 	case wire.Failure:
-		t := &trouble{err: ErrBadResponse}
+		t := &exchange.Failure{Err: ErrBadResponse}
 		a.errorInside(t, body)
-		t.standFor(resp, t.status, body)
+		standFor(t, resp, t.Status, body)
 		return nil, t
 	}
 	if !a.watch.settle() {
@@ -170,22 +170,22 @@ func (a *attempt) judgeJSON(resp *http.Response) (*http.Response, error) {
 }
 
 // errorInside gives t the class and status that an error inside a 200 stands for.
-func (a *attempt) errorInside(t *trouble, body []byte) {
-	t.status = wire.RefusalOf(body).Status
-	if t.status == 0 {
-		t.status = http.StatusBadGateway
+func (a *attempt) errorInside(t *exchange.Failure, body []byte) {
+	t.Status = wire.RefusalOf(body).Status
+	if t.Status == 0 {
+		t.Status = http.StatusBadGateway
 	}
-	t.class = a.classify(t.status, body, false)
-	a.status, a.limitSaid = int32(t.status), a.endpoint.row.limitSaid(body)
+	t.Class = a.classify(t.Status, body, false)
+	a.status, a.limitSaid = int32(t.Status), a.endpoint.row.limitSaid(body)
 }
 
 // standFor keeps a failed 200 as the answer of the status it stands for. One
 // that brought nothing is an answer of our own.
-func (t *trouble) standFor(resp *http.Response, status int, body []byte) {
+func standFor(t *exchange.Failure, resp *http.Response, status int, body []byte) {
 	setWhole(resp, body)
 	resp.StatusCode = status
 	resp.Status = fmt.Sprintf("%d %s", status, http.StatusText(status))
-	t.status, t.resp, t.empty = status, resp, len(body) == 0
+	t.Status, t.Resp, t.Empty = status, resp, len(body) == 0
 }
 
 // readJSON reads the body, blank lines before it left out, until its end or
@@ -245,28 +245,28 @@ func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
 	case a.room != nil && a.call.mayBeRescued():
 		b.rescuable, a.answer.Tape = true, &b.tape
 	}
-	t := &trouble{err: ErrBadResponse}
+	t := &exchange.Failure{Err: ErrBadResponse}
 	for {
 		ev, says, err := b.next()
 		if err == nil && int64(len(b.out)+len(ev.Raw)) > max(a.call.t.config.stream.MaxBuffer, maxEvent) {
 			err = fmt.Errorf("%w: too much before the first payload", ErrBadResponse)
 		}
 		if err != nil {
-			if t = a.broken(err, ClassBadResponse); t.class != ClassBadResponse {
+			if t = a.broken(err, ClassBadResponse); t.Class != ClassBadResponse {
 				b.abandon()
 				return nil, t
 			}
 			if !outcome.Broke(err) {
-				t.err = outcome.TruncatedBy(err)
+				t.Err = outcome.TruncatedBy(err)
 			}
 			return nil, b.fails(t, resp, nil, false)
 		}
 		failed := true
 		switch {
 		case says == wire.Malformed, says == wire.Done && !a.answer.Begun():
-			t.class = ClassBadResponse
+			t.Class = ClassBadResponse
 		case says == wire.OutOfResources:
-			t.class, t.err = ClassUnavailable, ErrTruncated
+			t.Class, t.Err = ClassUnavailable, ErrTruncated
 		case says == wire.Failure:
 			a.errorInside(t, ev.Data)
 		default:
@@ -298,65 +298,20 @@ func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
 // ending in t's error instead of EOF. If events are to tell of that, one takes
 // the place of the last, which broke the stream, unless that tells of it
 // itself. Of a stream that brought nothing, a bad gateway is left.
-func (b *streamBody) fails(t *trouble, resp *http.Response, last []byte, tells bool) *trouble {
+func (b *streamBody) fails(t *exchange.Failure, resp *http.Response, last []byte, tells bool) *exchange.Failure {
 	b.abandon()
 	if len(b.out)+len(last) == 0 {
-		t.standFor(resp, http.StatusBadGateway, nil)
+		standFor(t, resp, http.StatusBadGateway, nil)
 		return t
 	}
 	if c := b.attempt.call; c.t.config.stream.ErrorFrames && !tells {
-		last = c.errorEvent(t.err, len(b.out) > 0 && !sse.EndsBlock(b.out))
+		last = c.errorEvent(t.Err, len(b.out) > 0 && !sse.EndsBlock(b.out))
 	}
 	b.out = append(b.out, last...)
-	t.resp = resp
-	resp.Body = exchange.InMemory(b.out, t.err)
+	t.Resp = resp
+	resp.Body = exchange.InMemory(b.out, t.Err)
 	lengthUnknown(resp)
 	return t
-}
-
-// A trouble is an attempt that gave no answer. It travels as an error up the
-// layers to the loop.
-type trouble struct {
-	class      Class
-	endpoint   *upstream
-	status     int
-	retryAfter time.Duration  // 0: none asked for
-	asked      bool           // for retryAfter
-	resp       *http.Response // what came, in memory; nil: nothing worth showing
-	empty      bool           // nothing came but a 200: its status is of our own making
-	body       []byte         // of a refusal
-	refused    bool           // by its status, not inside a 200
-	asCame     bool           // the response is the caller's to act on, whoever else could serve
-	blameless  bool           // it is no failure of the host
-	err        error
-}
-
-func (t *trouble) Error() string { return string(t.class) }
-
-func (t *trouble) Unwrap() error { return t.err }
-
-// mayBeBilled reports whether the host may have worked for nothing, if the
-// request was sent. A refusal costs nothing, but a gateway's speaks of a host
-// that may have answered too late for it.
-func (t *trouble) mayBeBilled(sent bool) bool {
-	return sent && (!t.refused || afterWork(t.status))
-}
-
-// afterWork reports whether a status may come when a host has worked in vain.
-func afterWork(status int) bool {
-	return status == http.StatusRequestTimeout || status == http.StatusBadGateway || status == http.StatusGatewayTimeout
-}
-
-// refusal is what the trouble said, to say again to those whom a pause keeps away.
-func (t *trouble) refusal() *refusal {
-	if t.resp == nil {
-		return nil
-	}
-	contentType := header.First(t.resp.Header, "Content-Type")
-	if len(t.body)+len(contentType) > maxKeptRefusal {
-		return nil
-	}
-	return &refusal{status: t.status, contentType: contentType, body: t.body}
 }
 
 // setWhole gives resp a body from memory.

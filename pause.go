@@ -3,6 +3,7 @@ package breakwater
 import (
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/request"
@@ -54,6 +55,18 @@ type refusal struct {
 
 // maxKeptRefusal is how many bytes of one refusal are kept.
 const maxKeptRefusal = 16 << 10
+
+// refusalOf is what f's host said; nil if that is nothing, or too much to be kept.
+func refusalOf(f *exchange.Failure) *refusal {
+	if f.Resp == nil {
+		return nil
+	}
+	contentType := header.First(f.Resp.Header, "Content-Type")
+	if len(f.Said)+len(contentType) > maxKeptRefusal {
+		return nil
+	}
+	return &refusal{status: f.Status, contentType: contentType, body: f.Said}
+}
 
 // size is about how many bytes the refusal takes.
 func (r *refusal) size() int { return len(r.contentType) + cap(r.body) }

@@ -96,7 +96,7 @@ func (r *failoverRun) history(now time.Time) plan.History {
 	h := plan.History{Last: -1, Patience: r.patience, Probes: r.probes, ProbeWaits: r.probeWaits, ProbeWaited: now.Sub(r.firstProbeWait)}
 	for i, v := range r.call.triedAccounts {
 		at := r.call.availability(v.endpoint, now)
-		traits := outcome.Of(v.trouble.class)
+		traits := outcome.Of(v.failure.Class)
 		h.Tried = append(h.Tried, plan.Account{
 			Tier: v.endpoint.tier, Availability: at.state, Pause: at.pause.Until.Sub(now), Backoff: v.due.Sub(now),
 			Tries: v.tries, Passing: traits.Passing, Insist: insistence(traits.RetryLast),

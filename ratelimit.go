@@ -12,6 +12,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/aimd"
 	"github.com/breakwater-go/breakwater/internal/bounded"
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/permits"
 	"github.com/breakwater-go/breakwater/internal/request"
@@ -74,7 +75,7 @@ func limit(next http.RoundTripper) http.RoundTripper {
 		held := new(lease)
 		switch err := l.acquire(req.Context(), held, a.tokens()); {
 		case errors.Is(err, ErrRateLimited):
-			return nil, &trouble{class: ClassLimited, err: err}
+			return nil, &exchange.Failure{Class: ClassLimited, Err: err}
 		case err != nil:
 			return nil, err
 		}

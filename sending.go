@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
@@ -163,4 +164,16 @@ func (a *attempt) maySend(s *repeated) bool {
 	}
 	s.previous, a.repeats = a.repeats, s
 	return true
+}
+
+// mayBeBilled reports whether the host may have worked for nothing, if the
+// request was sent. A refusal costs nothing, but a gateway's may come from a
+// host that answered it too late.
+func mayBeBilled(f *exchange.Failure, sent bool) bool {
+	return sent && (!f.Refused || afterWork(f.Status))
+}
+
+// afterWork reports whether a status may come when a host has worked in vain.
+func afterWork(status int) bool {
+	return status == http.StatusRequestTimeout || status == http.StatusBadGateway || status == http.StatusGatewayTimeout
 }

@@ -3,11 +3,12 @@ package breakwater
 import (
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
 // decide learns from an attempt that gave no answer and decides what to do next.
-func (r *failoverRun) decide(a *attempt, tr *trouble) step {
+func (r *failoverRun) decide(a *attempt, tr *exchange.Failure) step {
 	if r.final != nil {
 		return *r.final
 	}
@@ -16,11 +17,11 @@ func (r *failoverRun) decide(a *attempt, tr *trouble) step {
 	if ends {
 		return s
 	}
-	if tr.class == ClassCircuitOpen && !r.lostProbe {
+	if tr.Class == ClassCircuitOpen && !r.lostProbe {
 		r.lostProbe = true
 		return r.next(now)
 	}
-	if r.call.upload == nil && !(r.t.config.retry.SendOnce && tr.mayBeBilled(a.sent.Load())) {
+	if r.call.upload == nil && !(r.t.config.retry.SendOnce && mayBeBilled(tr, a.sent.Load())) {
 		s = r.next(now)
 	}
 	a.quarantine(tr, s, now)
@@ -29,33 +30,33 @@ func (r *failoverRun) decide(a *attempt, tr *trouble) step {
 
 // observe ends an attempt that gave no answer, and remembers what it showed. If
 // the call ends with it, ends is true and the step says how.
-func (r *failoverRun) observe(a *attempt, tr *trouble, now time.Time) (s step, ends bool) {
-	mayBeBilled := tr.mayBeBilled(a.sent.Load())
+func (r *failoverRun) observe(a *attempt, tr *exchange.Failure, now time.Time) (s step, ends bool) {
+	billable := mayBeBilled(tr, a.sent.Load())
 	r.call.log.amend(a.place, func(t *Attempt) {
-		t.MayBeBilled = t.MayBeBilled || mayBeBilled
-		if outcome.Of(tr.class).Local {
+		t.MayBeBilled = t.MayBeBilled || billable
+		if outcome.Of(tr.Class).Local {
 			t.N = 0
 		}
 	})
-	a.blameless = tr.blameless
-	a.endNow(tr.class, tr.err, usageOf(a.answer.Usage), outcome.ErrClosed)
-	if tr.class == ClassCircuitOpen && !r.lostProbe {
+	a.blameless = tr.Blameless
+	a.endNow(tr.Class, tr.Err, usageOf(a.answer.Usage), outcome.ErrClosed)
+	if tr.Class == ClassCircuitOpen && !r.lostProbe {
 		return step{}, false // lostProbe: another call took the probe between planning and Allow
 	}
 	masks := r.recordFailure(a, tr, now)
-	if tr.asCame {
-		r.shownFailure = tr
+	if tr.AsCame {
+		r.show(tr, a.endpoint)
 		return step{action: showRefusal}, true
 	}
-	switch outcome.Of(tr.class).Fault {
+	switch outcome.Of(tr.Class).Fault {
 	case outcome.FaultCaller:
-		return step{action: abort, err: tr.err}, true
+		return step{action: abort, err: tr.Err}, true
 	case outcome.FaultContent:
-		r.shownFailure = tr
+		r.show(tr, a.endpoint)
 		return step{action: showRefusal}, true
 	case outcome.FaultRequest:
 		if !masks || a.endpoint == r.call.target {
-			r.shownFailure = tr // who was asked says that the call is at fault
+			r.show(tr, a.endpoint) // who was asked says that the call is at fault
 			return step{action: showRefusal}, true
 		}
 	case outcome.FaultKey:
@@ -69,7 +70,7 @@ func (r *failoverRun) observe(a *attempt, tr *trouble, now time.Time) (s step, e
 
 // recordFailure keeps the visit and decides whose response the caller would see.
 // It reports whether tr would mask an earlier trouble.
-func (r *failoverRun) recordFailure(a *attempt, tr *trouble, now time.Time) (masks bool) {
+func (r *failoverRun) recordFailure(a *attempt, tr *exchange.Failure, now time.Time) (masks bool) {
 	v := r.call.tried(a.endpoint.Account)
 	if v == nil {
 		v = &triedAccount{account: a.endpoint.Account}
@@ -77,16 +78,15 @@ func (r *failoverRun) recordFailure(a *attempt, tr *trouble, now time.Time) (mas
 		r.call.triedAccounts = append(r.call.triedAccounts, v)
 		r.call.mu.Unlock()
 	}
-	v.endpoint, v.model, v.trouble, v.place = a.endpoint, a.model, tr, a.place
-	tr.endpoint = a.endpoint
-	if !outcome.Of(tr.class).Local {
+	v.endpoint, v.model, v.failure, v.place = a.endpoint, a.model, tr, a.place
+	if !outcome.Of(tr.Class).Local {
 		v.tries++
 	}
 	if v.delays == nil {
 		v.delays = r.t.config.newBackOff()
 	}
 	v.due = now.Add(v.delays.NextBackOff())
-	if tr.class == ClassUnsuited {
+	if tr.Class == ClassUnsuited {
 		r.call.mu.Lock()
 		r.call.unsuited = append(r.call.unsuited, candidate{a.endpoint, a.model})
 		r.call.mu.Unlock()
@@ -98,19 +98,22 @@ func (r *failoverRun) recordFailure(a *attempt, tr *trouble, now time.Time) (mas
 	}
 	// The first trouble is never masked: a later response shows only if the
 	// first had none and it is the same kind of failure, of the fleet.
-	traits := outcome.Of(tr.class)
+	traits := outcome.Of(tr.Class)
 	distrusted := traits.Fault == outcome.FaultKey // of a key that is not the caller's
-	if tr.resp != nil && r.shownFailure == nil && (!masks || traits.OfFleet && !distrusted) {
-		r.shownFailure = tr
+	if tr.Resp != nil && r.shownFailure == nil && (!masks || traits.OfFleet && !distrusted) {
+		r.show(tr, a.endpoint)
 	}
 	return masks
 }
 
+// show has the caller see the response of a failure at e if all fails.
+func (r *failoverRun) show(tr *exchange.Failure, e *upstream) { r.shownFailure, r.shownBy = tr, e }
+
 // applyRetryAfter pauses what the failure concerns, if the host asked for a
 // pause or the failure earns one.
-func (r *failoverRun) applyRetryAfter(a *attempt, tr *trouble, now time.Time) {
-	traits, wait := outcome.Of(tr.class), tr.retryAfter
-	if traits.Pause == outcome.ScopeNone || !tr.asked && !traits.EarnsPause {
+func (r *failoverRun) applyRetryAfter(a *attempt, tr *exchange.Failure, now time.Time) {
+	traits, wait := outcome.Of(tr.Class), tr.RetryAfter
+	if traits.Pause == outcome.ScopeNone || !tr.Asked && !traits.EarnsPause {
 		return
 	}
 	keys := r.call.pauseKeys(a.endpoint, a.model)
@@ -119,17 +122,17 @@ func (r *failoverRun) applyRetryAfter(a *attempt, tr *trouble, now time.Time) {
 		// A host that asks for a second each time is not asked each second. One
 		// try speaks for all callers, so the pause may grow beyond one call's backoff.
 		// Nor where the number of permits adapts: that is rest enough.
-		if l := a.endpoint.limits.of(a.model); !tr.asked && l.adapts() {
+		if l := a.endpoint.limits.of(a.model); !tr.Asked && l.adapts() {
 			return
 		}
-		if !tr.asked || wait > 0 {
-			wait = max(wait, r.t.pauses.Penalize(key, now, r.t.config.retry.MinDelay, 2*min(r.t.config.retry.MaxDelay, unlimited/2), tr.refusal()))
+		if !tr.Asked || wait > 0 {
+			wait = max(wait, r.t.pauses.Penalize(key, now, r.t.config.retry.MinDelay, 2*min(r.t.config.retry.MaxDelay, unlimited/2), refusalOf(tr)))
 		}
 	}
-	if tr.asked {
-		r.t.pauses.Ask(key, now, tr.retryAfter, tr.refusal())
+	if tr.Asked {
+		r.t.pauses.Ask(key, now, tr.RetryAfter, refusalOf(tr))
 	}
-	r.t.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: tr.class, Wait: wait})
+	r.t.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: tr.Class, Wait: wait})
 }
 
 // quarantine has rest for long what will not get better by itself: an endpoint
@@ -137,12 +140,12 @@ func (r *failoverRun) applyRetryAfter(a *attempt, tr *trouble, now time.Time) {
 // does not have. It says so loudly, for a person has to look at it. Where
 // nobody else could serve, nothing rests: what was mended works at once. The
 // caller's own key makes nobody rest.
-func (a *attempt) quarantine(tr *trouble, s step, now time.Time) {
+func (a *attempt) quarantine(tr *exchange.Failure, s step, now time.Time) {
 	c := a.call
 	e := Event{
-		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, Status: tr.status, Class: tr.class,
+		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, Status: tr.Status, Class: tr.Class,
 	}
-	of, wait := outcome.Of(tr.class).Quarantine, keyPause
+	of, wait := outcome.Of(tr.Class).Quarantine, keyPause
 	switch of {
 	case outcome.ScopeNone:
 		return
@@ -155,7 +158,7 @@ func (a *attempt) quarantine(tr *trouble, s step, now time.Time) {
 	if s.endpoint != nil {
 		e.Wait = wait
 		keys := c.pauseKeys(a.endpoint, a.model)
-		c.t.pauses.Penalize(keys.of(of), now, wait, wait, tr.refusal())
+		c.t.pauses.Penalize(keys.of(of), now, wait, wait, refusalOf(tr))
 	} else if of == outcome.ScopeModel {
 		return
 	}
