@@ -286,8 +286,10 @@ func BenchmarkThroughput(b *testing.B) {
 // caller waiting for the next event, over a base from memory.
 func BenchmarkOpenStream(b *testing.B) {
 	const streams = 5000
-	open := func(rt http.RoundTripper, base *waitingBase) float64 {
-		base.release = make(chan struct{})
+	base := newHosts(nil)
+	open := func(rt http.RoundTripper) float64 {
+		release := make(chan struct{})
+		base.Set("", waits(release))
 		before := inUse()
 		var callers sync.WaitGroup
 		reading := make(chan struct{}, streams)
@@ -313,17 +315,16 @@ func BenchmarkOpenStream(b *testing.B) {
 			<-reading
 		}
 		after := inUse()
-		close(base.release)
+		close(release)
 		callers.Wait()
 		return float64(after-before) / streams
 	}
-	base := &waitingBase{}
 	rt := transport(b, WithBase(base), WithRateLimit(RatePolicy{InFlight: streams}))
-	open(rt, base) // so that the runtime has its stacks at hand in both
+	open(rt) // so that the runtime has its stacks at hand in both
 	for b.Loop() {
-		bare := open(base, base)
+		bare := open(base)
 		b.ReportMetric(bare, "bare-B/stream")
-		b.ReportMetric(open(rt, base)-bare, "added-B/stream")
+		b.ReportMetric(open(rt)-bare, "added-B/stream")
 	}
 }
 
@@ -336,23 +337,17 @@ func inUse() int64 {
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// waitingBase answers with streams that wait behind their first event until
-// they are released.
-type waitingBase struct{ release chan struct{} }
-
-func (w *waitingBase) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Body != nil {
-		io.Copy(io.Discard, req.Body)
-		req.Body.Close()
+// waits answers with streams that wait behind their first event until release
+// is closed.
+func waits(release <-chan struct{}) handler {
+	return func(req *http.Request) (*http.Response, error) {
+		rest := strings.NewReader(endEvent + doneEvent)
+		body := io.MultiReader(strings.NewReader(goodEvent), fakehost.ReaderFunc(func(p []byte) (int, error) {
+			<-release
+			return rest.Read(p)
+		}))
+		return answerFrom(200, asStream, body), nil
 	}
-	rest := strings.NewReader(endEvent + doneEvent)
-	body := io.MultiReader(strings.NewReader(goodEvent), fakehost.ReaderFunc(func(p []byte) (int, error) {
-		<-w.release
-		return rest.Read(p)
-	}))
-	return &http.Response{
-		StatusCode: 200, Header: http.Header{"Content-Type": {asStream}}, Body: io.NopCloser(body), ContentLength: -1, Request: req,
-	}, nil
 }
 
 // BenchmarkLayers is what choosing among three endpoints, a permit, the buckets

@@ -272,8 +272,8 @@ func TestDeadline_EndsEverything(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 15))
 			end := make(chan struct{})
-			base := &whimsical{random: rand.New(rand.NewPCG(seed, 16)), end: end}
-			opts := []Option{WithBase(base)}
+			host := &whimsical{random: rand.New(rand.NewPCG(seed, 16)), end: end}
+			opts := []Option{WithBase(fakehost.NewUnread(host.answers))}
 			pick := func(o Option) {
 				if random.IntN(2) == 0 {
 					opts = append(opts, o)
@@ -355,14 +355,14 @@ func TestDeadline_EndsEverything(t *testing.T) {
 	}
 }
 
-// A whimsical base heeds its context, and else does what it likes.
+// A whimsical host heeds the request's context, and else does what it likes.
 type whimsical struct {
 	mu     sync.Mutex
 	random *rand.Rand // guarded by mu
 	end    chan struct{}
 }
 
-func (b *whimsical) RoundTrip(req *http.Request) (*http.Response, error) {
+func (b *whimsical) answers(req *http.Request) (*http.Response, error) {
 	b.mu.Lock()
 	what, slow, step := b.random.IntN(16), time.Duration(b.random.IntN(8_000))*time.Millisecond, time.Duration(b.random.IntN(3_000))*time.Millisecond
 	b.mu.Unlock()

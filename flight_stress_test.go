@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 var stressRounds = flag.Int("stress", 0, "rounds of TestSharingAtRandom; 0: a few for every policy")
@@ -87,7 +89,7 @@ func stressed(t *testing.T, seed uint64, sum *stressTally, opts []Option) {
 	random := rand.New(rand.NewPCG(seed, 7))
 	host := &stressHost{t: t, random: rand.New(rand.NewPCG(seed, 8))}
 	var rt *Transport
-	rt = over(t, host, append([]Option{
+	rt = over(t, fakehost.NewUnread(host.answers), append([]Option{
 		WithEndpoints(deepSeekAt("a"), deepSeekAt("b")), WithRateLimit(RatePolicy{InFlight: 50}), WithRetry(RetryPolicy{Budget: 100, MinDelay: 10 * time.Millisecond}),
 		WithObserver(func(ctx context.Context, e Event) {
 			rt.Status()
@@ -225,7 +227,7 @@ func (h *stressHost) intN(n int) int {
 	return h.random.IntN(n)
 }
 
-func (h *stressHost) RoundTrip(req *http.Request) (*http.Response, error) {
+func (h *stressHost) answers(req *http.Request) (*http.Response, error) {
 	text, _ := io.ReadAll(req.Body)
 	req.Body.Close()
 	var asked struct {

@@ -54,9 +54,7 @@ func (h *fuzzedHost) next() byte {
 	return b
 }
 
-func (h *fuzzedHost) RoundTrip(req *http.Request) (*http.Response, error) {
-	io.Copy(io.Discard, req.Body)
-	req.Body.Close()
+func (h *fuzzedHost) answers(req *http.Request) (*http.Response, error) {
 	status := []int{200, 200, 200, 200, 200, 201, 204, 302, 307, 400, 401, 402, 403, 404, 408, 422, 429, 500, 502, 503, 529, 999, 100}[h.next()%23]
 	resp := answer(status, []string{asStream, asJSON, "", "text/html", "text/event-stream; charset=utf-8", "application/octet-stream"}[h.next()%6], "")
 	if names := []string{"Retry-After", "Retry-After-Ms", "Content-Encoding", "Content-Length", "X-Should-Retry", headerError, "X-Ratelimit-Reset"}; h.next() > 127 {
@@ -157,16 +155,12 @@ func fuzzHost(t *testing.T, script []byte) {
 	flags := host.next()
 	op := []request.Operation{request.Chat, request.Completions, request.Responses, request.Messages}[flags&3]
 	stream, backup := flags&4 != 0, flags&8 != 0
-	well := wellOn(op, stream)
+	base := newHosts(host.answers)
+	base.Set("b", func(*http.Request) (*http.Response, error) { return wellOn(op, stream)() })
 	opts := []Option{
 		steady(), WithStream(quick), WithErrors(), WithRateLimit(RatePolicy{InFlight: 1}), WithCache(CachePolicy{}),
 		WithEndpoints(Endpoint{Name: "a", URL: "https://a/v1", APIKey: "sk-a", Account: "acc"}),
-		WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-			if req.URL.Host == "b" {
-				return well()
-			}
-			return host.RoundTrip(req)
-		})),
+		WithBase(base),
 	}
 	if backup {
 		opts = append(opts, WithBackup(Endpoint{Name: "b", URL: "https://b/v1", APIKey: "sk-b"}))

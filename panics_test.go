@@ -48,46 +48,6 @@ type endlessContext struct {
 
 func (c endlessContext) Done() <-chan struct{} { return c.done }
 
-// A moodyHost plays a script, one part per request, and then is well. It keeps
-// the bodies it has given out, and those of the requests it had made.
-type moodyHost struct {
-	mu     sync.Mutex
-	script []handler
-	next   int
-	bodies []*fakehost.Body
-}
-
-func (h *moodyHost) RoundTrip(req *http.Request) (*http.Response, error) {
-	io.Copy(io.Discard, req.Body)
-	req.Body.Close()
-	h.mu.Lock()
-	do := well
-	if h.next < len(h.script) {
-		do = h.script[h.next]
-	}
-	h.next++
-	h.mu.Unlock()
-	resp, err := do(req)
-	if resp != nil {
-		h.mu.Lock()
-		h.bodies = append(h.bodies, resp.Body.(*fakehost.Body))
-		h.mu.Unlock()
-	}
-	return resp, err
-}
-
-// open is how many bodies nobody has closed.
-func (h *moodyHost) open() (n int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, b := range h.bodies {
-		if b.Closed() == 0 {
-			n++
-		}
-	}
-	return n
-}
-
 // well answers as it is asked.
 func well(req *http.Request) (*http.Response, error) {
 	if callOf(req.Context()).params.Stream {
@@ -122,15 +82,12 @@ func moods() []handler {
 	}
 }
 
-// plays has callers ask, two at a time where they may share, until the script is
-// played; whatever panics is theirs to recover from.
-func (h *moodyHost) plays(rt *Transport) {
+// plays has callers ask, two at a time where they may share, until base has
+// played a script of that length; whatever panics is theirs to recover from.
+func plays(rt *Transport, base *fakehost.Base, bodies *fakehost.Bodies, length int) {
 	ctx := endlessContext{context.Background(), make(chan struct{})}
 	for n := 0; ; n++ {
-		h.mu.Lock()
-		over := h.next >= len(h.script)
-		h.mu.Unlock()
-		if over || n > 200 {
+		if base.Count("") >= length || n > 200 {
 			return
 		}
 		body := question(n % 5)
@@ -142,21 +99,19 @@ func (h *moodyHost) plays(rt *Transport) {
 		}
 		var callers sync.WaitGroup
 		for range 2 {
-			callers.Go(func() { h.asks(ctx, rt, body) })
+			callers.Go(func() { recovers(ctx, rt, bodies, body) })
 		}
 		callers.Wait()
 		elapse([]time.Duration{0, time.Second, 6 * time.Second, 70 * time.Second, 11 * time.Minute}[n%5])
 	}
 }
 
-// asks asks as a handler of a server does, whose panics are recovered from, and
+// recovers asks as a handler of a server does, whose panics are recovered from, and
 // whose deferred Close runs all the same.
-func (h *moodyHost) asks(ctx context.Context, rt http.RoundTripper, body string) {
+func recovers(ctx context.Context, rt http.RoundTripper, bodies *fakehost.Bodies, body string) {
 	defer func() { _ = recover() }()
 	req, tracked := post(ctx, "https://a", body)
-	h.mu.Lock()
-	h.bodies = append(h.bodies, tracked)
-	h.mu.Unlock()
+	bodies.Keep(tracked)
 	if resp, err := rt.RoundTrip(req); err == nil {
 		defer resp.Body.Close()
 		io.Copy(io.Discard, resp.Body)
@@ -217,14 +172,16 @@ func alone(c *config) error { c.tiers = nil; return nil }
 // It returns what was told.
 func panicked(t *testing.T, o *outcry, opts []Option) (told []Kind) {
 	synctest.Test(t, func(t *testing.T) {
-		host := &moodyHost{script: moods()}
+		var bodies fakehost.Bodies
+		script := moods()
+		base := newHosts(bodies.Of(fakehost.Script(well, script...)))
 		ends := at("a", "b")
 		ends[0].Host, ends[1].Host = HostTogether, HostTogether // whose headers tell of its limits
-		rt := over(t, host, append([]Option{
+		rt := over(t, base, append([]Option{
 			WithEndpoints(ends...), WithBackup(at("c")...), WithBreaker(BreakerPolicy{Consecutive: 2}),
 			WithRateLimit(RatePolicy{InFlight: 2}), WithRetry(RetryPolicy{Budget: 1000, MaxReplay: 500}), WithObserver(o.observe),
 		}, opts...)...)
-		host.plays(rt)
+		plays(rt, base, &bodies, len(script))
 		o.mu.Lock()
 		o.quiet, told = true, slices.Clone(o.told)
 		at, kind := "", o.kind
@@ -237,10 +194,8 @@ func panicked(t *testing.T, o *outcry, opts []Option) (told []Kind) {
 		if left := stillHeld(rt); left != "" {
 			t.Errorf("event%s %s: got %s left, want nothing", at, kind, left)
 		}
-		host.mu.Lock()
-		host.script = nil // some may be left, where every call panics
-		host.mu.Unlock()
-		if n := host.open(); n > 0 {
+		base.Set("", bodies.Of(well)) // some of the script may be left, where every call panics
+		if n := bodies.Open(); n > 0 {
 			t.Errorf("event%s %s: %d bodies are open", at, kind, n)
 		}
 		for _, e := range slices.Concat(rt.tiers...) {

@@ -35,7 +35,7 @@ type teller struct {
 	asked             int
 }
 
-func (h *teller) RoundTrip(req *http.Request) (*http.Response, error) {
+func (h *teller) tells(req *http.Request) (*http.Response, error) {
 	body, _ := io.ReadAll(req.Body)
 	req.Body.Close()
 	h.asked++
@@ -189,7 +189,7 @@ func TestRescuedOrTyped(t *testing.T) {
 		policy := []Rescue{RescueContinue, RescueRestart, RescueOff}[random.IntN(3)]
 		opts := []Option{noBreaker, WithStream(StreamPolicy{Rescue: policy}), WithRetry(RetryPolicy{MinDelay: Off}), WithCache(CachePolicy{}),
 			WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk", Host: HostDeepSeek}), WithBackup(Endpoint{Name: "b", URL: "https://b", APIKey: "sk", Host: HostDeepSeek})}
-		rt := over(t, h, opts...)
+		rt := over(t, fakehost.NewUnread(h.tells), opts...)
 		got := asks(t.Context(), rt, `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}],"max_tokens":1000}`)
 		if got.status() != 200 {
 			continue // it broke before its payload, more often than it may be asked

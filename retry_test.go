@@ -18,6 +18,7 @@ import (
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
 	"github.com/breakwater-go/breakwater/internal/origin"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // A ledger writes down which calls came to whom and when.
@@ -767,9 +768,13 @@ func TestResend_ReadingIsFree(t *testing.T) {
 // Who reads a body and is then not sent has reached no host: SendOnce lets the
 // call go on.
 func TestResend_ReadingReachesNoHost(t *testing.T) {
+	unsent := func(req *http.Request) (*http.Response, error) {
+		req.Body.Close()
+		return nil, errors.New("refused")
+	}
 	for name, reads := range bodyReaders() {
 		for _, where := range []string{"Rewrite", "middleware"} {
-			rt := resending(t, where, 0, reads, refusingUnread{}, WithRetry(RetryPolicy{SendOnce: true, Attempts: 1, Patience: Off}), WithBackup(at("b")...))
+			rt := resending(t, where, 0, reads, fakehost.NewUnread(unsent), WithRetry(RetryPolicy{SendOnce: true, Attempts: 1, Patience: Off}), WithBackup(at("b")...))
 			got := asks(t.Context(), rt, chatJSON)
 			for _, a := range ErrorOf(got.resp).(*Error).Attempts {
 				if a.MayBeBilled {
@@ -781,14 +786,6 @@ func TestResend_ReadingReachesNoHost(t *testing.T) {
 			}
 		}
 	}
-}
-
-// A refusingUnread base finds no host.
-type refusingUnread struct{}
-
-func (refusingUnread) RoundTrip(req *http.Request) (*http.Response, error) {
-	req.Body.Close()
-	return nil, errors.New("refused")
 }
 
 // A base that sends again what it has sent, as net/http may, draws on the

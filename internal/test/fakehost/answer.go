@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing/iotest"
 )
@@ -76,6 +77,43 @@ func (b *Body) Close() error { b.closed.Add(1); return nil }
 
 // Closed is how often the body was closed.
 func (b *Body) Closed() int { return int(b.closed.Load()) }
+
+// Bodies keeps bodies, so that a test can look for those that nobody closed. The zero value is ready.
+type Bodies struct {
+	mu  sync.Mutex // guards what follows
+	all []*Body
+}
+
+// Of returns do, with the bodies of its answers kept. They must be of type *Body.
+func (b *Bodies) Of(do Handler) Handler {
+	return func(req *http.Request) (*http.Response, error) {
+		resp, err := do(req)
+		if resp != nil {
+			b.Keep(resp.Body.(*Body))
+		}
+		return resp, err
+	}
+}
+
+// Keep keeps a body, of a request for example.
+func (b *Bodies) Keep(body *Body) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.all = append(b.all, body)
+}
+
+// Open is how many bodies are not closed.
+func (b *Bodies) Open() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for _, body := range b.all {
+		if body.Closed() == 0 {
+			n++
+		}
+	}
+	return n
+}
 
 // A ReaderFunc is an io.Reader.
 type ReaderFunc func([]byte) (int, error)

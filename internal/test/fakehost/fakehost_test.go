@@ -67,6 +67,21 @@ func TestBody_IsNotReadBehindClose(t *testing.T) {
 	}
 }
 
+func TestBodies_Open(t *testing.T) {
+	var bodies Bodies
+	base := New(bodies.Of(Script(Refuses, Busy)))
+	req, _ := Post(t.Context(), "https://a", AskJSON)
+	resp, _ := base.RoundTrip(req)
+	if n := bodies.Open(); n != 1 {
+		t.Errorf("%d bodies are open, want 1", n)
+	}
+	resp.Body.Close()
+	ask(t, base, "a")
+	if n := bodies.Open(); n != 0 {
+		t.Errorf("%d bodies are open, want none", n)
+	}
+}
+
 func TestHandlers(t *testing.T) {
 	good := Gives(200, JSON, "good")
 	for _, tt := range []struct {
