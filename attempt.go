@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -27,12 +28,12 @@ type attempt struct {
 	watch     watch
 	answer    wire.Answer
 	layers    [3]finisher // room for those of our own layers
-	pass      pass        // of the breaker
-	status    int32       // of a refusal; of an error inside a 200, what that stands for
-	limitSaid int32       // the number a host that refuses may give for its limit
-	body      roomBody    // of the request, unless that is streamed
-	sending   sending     // of the request, if there is no middleware to make its own
-	whole     wholeBody   // of the response, if it is JSON
+	permit    circuit.Permit
+	status    int32     // of a refusal; of an error inside a 200, what that stands for
+	limitSaid int32     // the number a host that refuses may give for its limit
+	body      roomBody  // of the request, unless that is streamed
+	sending   sending   // of the request, if there is no middleware to make its own
+	whole     wholeBody // of the response, if it is JSON
 
 	forced    bool                         // may pass an open circuit: nobody else could serve
 	blameless bool                         // it ends in no failure of the host's, whatever its class

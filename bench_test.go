@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
@@ -376,11 +377,11 @@ func layersAlone(b testing.TB) func() {
 		e := s.endpoint
 		*a = attempt{call: c, endpoint: e}
 		held := lease{}
-		if e.limits.of(s.model).acquire(c, &held, 1000) != nil || !e.circuits.of(s.model).allow(&a.pass, time.Now(), false) {
+		if e.limits.of(s.model).acquire(c, &held, 1000) != nil || !e.circuits.Get(s.model).Allow(&a.permit, time.Now(), false) {
 			b.Fatal("refused")
 		}
 		e.Load.Begin()
-		a.pass.finish(a, ClassOK)
+		a.permit.Report(circuit.Success)
 		held.finish(a, ClassOK)
 		e.finish(a, ClassOK)
 	}

@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
@@ -354,14 +355,14 @@ func TestBounds_GarbageModels(t *testing.T) {
 					if first {
 						asks(t.Context(), rt, naming("well"))
 					}
-					before := circuits.known("well")
-					for n := range 3 * maxCircuits {
+					before := circuits.Lookup("well")
+					for n := range 3 * circuit.MaxCircuits {
 						asks(t.Context(), rt, naming(fmt.Sprint("garbage-", n)))
 						if n%50 == 0 && first {
 							asks(t.Context(), rt, naming("well"))
 						}
-						if all := len(circuits.all.All()); all > maxCircuits {
-							t.Fatalf("%d circuits, want at most %d", all, maxCircuits)
+						if all := len(circuits.Status(time.Now())); all > circuit.MaxCircuits {
+							t.Fatalf("%d circuits, want at most %d", all, circuit.MaxCircuits)
 						}
 					}
 					for n := range 60 {
@@ -370,8 +371,8 @@ func TestBounds_GarbageModels(t *testing.T) {
 							t.Fatalf("call %d of a well model got %v", n+1, got)
 						}
 					}
-					if c := circuits.known("well"); c == nil || c.model != "well" || first && c != before {
-						t.Errorf("the well model's circuit is %+v, want its own, as before", c)
+					if c := circuits.Lookup("well"); c == nil || first && c != before {
+						t.Errorf("the well model's circuit is %p, want its own, as before: %p", c, before)
 					}
 				})
 			})
@@ -405,14 +406,14 @@ func TestBounds_WhatIsInUseStays(t *testing.T) {
 			return resp
 		}
 		resp := ask()
-		sick, held := circuits.known("sick"), circuits.known("held")
-		for n := range 3 * maxCircuits {
+		sick, held := circuits.Lookup("sick"), circuits.Lookup("held")
+		for n := range 3 * circuit.MaxCircuits {
 			asks(t.Context(), rt, naming(fmt.Sprint("garbage-", n)))
 		}
-		if circuits.known("sick") != sick || circuits.known("held") != held {
+		if circuits.Lookup("sick") != sick || circuits.Lookup("held") != held {
 			t.Error("a circuit that is open, or in use, is another now")
 		}
-		if s := circuits.known("sick").status(time.Now()).State; s != "open" {
+		if s := circuits.Lookup("sick").Status(time.Now()).State; s != "open" {
 			t.Errorf("the sick model's circuit is %s, want open", s)
 		}
 		resp.Body.Close()
@@ -426,7 +427,7 @@ func TestBounds_AllInUse(t *testing.T) {
 		piped := newPiped()
 		rt := over(t, piped, once, WithEndpoints(at("a")...), WithRateLimit(RatePolicy{InFlight: 1}))
 		var open []*http.Response
-		for n := range maxCircuits + 20 {
+		for n := range circuit.MaxCircuits + 20 {
 			req, _ := post(t.Context(), "https://a", strings.Replace(chatStream, `"m"`, fmt.Sprintf(`"m%d"`, n), 1))
 			go func() { (<-piped.opened).Send(goodEvent) }()
 			resp, err := rt.RoundTrip(req)
@@ -435,7 +436,7 @@ func TestBounds_AllInUse(t *testing.T) {
 			}
 			open = append(open, resp)
 		}
-		if n := len(rt.tiers[0][0].circuits.all.All()); n != len(open) {
+		if n := len(rt.tiers[0][0].circuits.Status(time.Now())); n != len(open) {
 			t.Errorf("%d circuits of %d models in use", n, len(open))
 		}
 		for _, resp := range open {
@@ -445,8 +446,8 @@ func TestBounds_AllInUse(t *testing.T) {
 			t.Errorf("got %s left, want nothing", left)
 		}
 		asks(t.Context(), rt, naming("one more"))
-		if n := len(rt.tiers[0][0].circuits.all.All()); n > maxCircuits {
-			t.Errorf("%d circuits when none is in use any more, want at most %d", n, maxCircuits)
+		if n := len(rt.tiers[0][0].circuits.Status(time.Now())); n > circuit.MaxCircuits {
+			t.Errorf("%d circuits when none is in use any more, want at most %d", n, circuit.MaxCircuits)
 		}
 	})
 }

@@ -150,6 +150,7 @@ func newBase() *http.Transport {
 // newEndpoint puts an endpoint to work: its circuits, its limits, its pipeline.
 func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
 	at, _ := origin.Of(base)
+	circuits := newCircuits(t.config, e.Name, t.emit)
 	return &upstream{
 		Endpoint: e,
 		Target:   balance.Target{Seed: balance.SeedOf(e.Account + "\x00" + e.URL)},
@@ -160,9 +161,9 @@ func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
 		keyed:    e.APIKey != "" || header.HasCredential(e.Header),
 		mount:    e.Host.row().mountOf(base),
 		aliases:  aliasesOf(e.Models),
-		circuits: newCircuits(t, e.Name),
+		circuits: circuits,
 		limits:   &limits{policies: e.Limits, rest: t.config.rate, account: e.Account, all: t.limiters},
-		pipeline: Chain(t.below, limit, breaker, gate),
+		pipeline: Chain(t.below, limit, newBreaker(circuits), gate),
 	}
 }
 

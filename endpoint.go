@@ -17,6 +17,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/balance"
 	"github.com/breakwater-go/breakwater/internal/bounded"
+	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/request"
@@ -195,7 +196,7 @@ type upstream struct {
 	keyed    bool                // it has a credential of its own
 	mount    string              // what precedes the host's roots: a gateway's path
 	aliases  map[string][]string // the names that Models maps to one, those not retired first
-	circuits *circuits
+	circuits *circuit.Set
 	limits   *limits
 	answered atomic.Bool       // a call, ever
 	used     atomic.Int64      // see bounded.Map; where no endpoints are given
@@ -204,10 +205,13 @@ type upstream struct {
 	pipeline http.RoundTripper // limit, breaker, gate, the user's middleware, the base
 }
 
+// resortEvery is how often one call may try such an endpoint; see mayResort.
+const resortEvery = time.Second
+
 // mayResort reports whether one call may try an endpoint that only we keep out of
 // use, for a rejected key or the like: once in a while, one may find out.
 func (e *upstream) mayResort(now time.Time) bool {
-	return now.UnixNano()-e.resorted.Load() >= int64(forcedEvery)
+	return now.UnixNano()-e.resorted.Load() >= int64(resortEvery)
 }
 
 // resort reports whether the call is the one that may.
@@ -219,9 +223,7 @@ func (e *upstream) resort(now time.Time) bool {
 // worth is what would be lost with an endpoint that a call's URL has made.
 func (e *upstream) worth() bounded.Worth {
 	w := bounded.Worth{Busy: e.Load.Open() > 0, Known: e.answered.Load(), Used: e.used.Load()}
-	for _, c := range e.circuits.all.All() {
-		w.Open = w.Open || c.worth().Open
-	}
+	w.Open = e.circuits.AnyOpen(time.Now())
 	return w
 }
 

@@ -54,7 +54,7 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		}
 		if s.action == awaitProbe {
 			// A slow probe lets others follow, a failed one spares them the try there.
-			if s.probe != nil && s.probe.known() {
+			if s.probe != nil && s.probe.Done() {
 				r.probed = append(r.probed, s.endpoint)
 			}
 			s = r.next(r.now())
@@ -166,7 +166,7 @@ func (r *failoverRun) wait(s step) error {
 	}
 	r.t.emit(r.call, Event{Kind: KindWait, Endpoint: s.endpoint.Name, Model: s.model, Attempt: r.n + 1, Wait: s.wait})
 	if s.probe != nil {
-		return s.probe.await(r.call, s.wait)
+		return s.probe.Await(r.call, s.wait)
 	}
 	if r.last == nil || s.endpoint.tier < r.last.endpoint.tier || s.endpoint == r.last.endpoint {
 		r.patience -= s.wait
@@ -227,9 +227,7 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	if len(r.call.candidates) > 1 {
 		a.endpoint.Load.Sample(took, now)
 	}
-	if c := a.pass.circuit; c != nil {
-		c.latency(&r.call.params).add(took - a.queued)
-	}
+	a.permit.Latency(latencyKind(&r.call.params)).Add(took - a.queued)
 	if r.t.pauses.Any() {
 		for _, key := range r.call.pauseKeys(a.endpoint, a.model) {
 			r.t.pauses.Recover(key, now)

@@ -9,12 +9,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // Invariant 14: callers who come while the last endpoint's open circuit is
 // being probed wait for the probe instead of failing beside a host that is well.
-func TestCallersWaitForTheProbe(t *testing.T) {
+func TestCircuit_CallersWaitForTheProbe(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		recovers bool
@@ -25,7 +26,7 @@ func TestCallersWaitForTheProbe(t *testing.T) {
 		deadline time.Duration // of each call
 	}{
 		{"the probe succeeds", true, time.Second, map[int]int{200: 10}, 2 * time.Second, 10, time.Hour},
-		{"the probe succeeds, and nobody has the time that it may take", true, time.Second, map[int]int{200: 10}, 2 * time.Second, 10, probeGrace - time.Millisecond},
+		{"the probe succeeds, and nobody has the time that it may take", true, time.Second, map[int]int{200: 10}, 2 * time.Second, 10, circuit.ProbeGrace - time.Millisecond},
 		{"the probe fails", false, time.Second, map[int]int{500: 1, 503: 9}, time.Second, 1, time.Hour},
 		{"the probe is slow but well, so others follow", true, 20 * time.Second, map[int]int{200: 5, 503: 5}, 32 * time.Second, 5, time.Hour},
 	} {
@@ -129,10 +130,12 @@ func TestTrailOfACallThatNobodyCouldTake(t *testing.T) {
 		base.Set("b", gives(429, asJSON, "{}", "Retry-After", "600"))
 		rt := over(t, base, WithEndpoints(at("a", "b")...), WithBreaker(BreakerPolicy{Consecutive: 1, OpenFor: time.Hour, MaxOpenFor: time.Hour}), WithRetry(RetryPolicy{Attempts: 1}))
 		asks(t.Context(), rt, chatJSON)
-		c := rt.tiers[0][0].circuits.of("m")
-		c.mu.Lock()
-		c.probedAt = time.Now() // nobody may probe yet
-		c.mu.Unlock()
+		elapse(time.Millisecond)
+		var probe circuit.Permit // of another, who leaves: for a second, nobody else may probe
+		if !rt.tiers[0][0].circuits.Lookup("m").Allow(&probe, time.Now(), true) {
+			t.Fatal("the circuit cannot be probed")
+		}
+		probe.Report(circuit.Neutral)
 		var trail Trail
 		ctx, cancel := context.WithTimeout(WithCall(t.Context(), Call{Trail: &trail}), 100*time.Millisecond)
 		defer cancel()

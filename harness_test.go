@@ -437,7 +437,7 @@ func deepSeekAt(name string) Endpoint {
 // stillHeld is what rt still holds of calls: permits, places in circuits, open
 // attempts and flights; "": nothing, as it must be once all calls are over.
 func stillHeld(rt *Transport) string {
-	var permits, streaks, attempts int
+	var permits, inCircuits, probes, attempts int
 	for _, e := range rt.Status().Endpoints {
 		for _, l := range e.Limits {
 			permits += l.InFlight
@@ -445,11 +445,9 @@ func stillHeld(rt *Transport) string {
 	}
 	for _, e := range slices.Concat(slices.Collect(maps.Values(rt.origins.all.All())), slices.Concat(rt.tiers...)) {
 		attempts += int(e.Load.Open())
-		for _, c := range e.circuits.all.All() {
-			c.mu.Lock()
-			streaks += c.streak.open
-			c.mu.Unlock()
-		}
+		inUse, probing := e.circuits.InUse()
+		inCircuits += inUse
+		probes += probing
 	}
 	flights := 0
 	if k := rt.cache; k != nil {
@@ -457,10 +455,10 @@ func stillHeld(rt *Transport) string {
 		flights = len(k.flights) + k.renewals
 		k.mu.Unlock()
 	}
-	if permits == 0 && streaks == 0 && attempts == 0 && flights == 0 {
+	if permits == 0 && inCircuits == 0 && probes == 0 && attempts == 0 && flights == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d permits, %d attempts, %d of them in circuits, %d flights", permits, attempts, streaks, flights)
+	return fmt.Sprintf("%d permits, %d attempts, %d of them in circuits, %d probes, %d flights", permits, attempts, inCircuits, probes, flights)
 }
 
 // posts sends body to a URL with an http.Client on rt, as users do.

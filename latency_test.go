@@ -142,31 +142,6 @@ func TestCircuit_WaitingForAConnectionIsNoFailure(t *testing.T) {
 	}
 }
 
-// The mean and the deviation are those of RFC 6298.
-func TestLatency(t *testing.T) {
-	var l latency
-	if got := l.usual(); got != 0 {
-		t.Errorf("usual() = %v before the first sample, want 0", got)
-	}
-	for _, tt := range []struct{ took, usual time.Duration }{
-		{4 * time.Second, 4 * time.Second}, // R, and R/2 four times, but none took longer than R
-		{4 * time.Second, 4 * time.Second},
-		{12 * time.Second, 12 * time.Second}, // 5s, and 3.125s four times
-		{0, 11250 * time.Millisecond},        // the longest is forgotten by sixteenths
-	} {
-		l.add(tt.took)
-		if got := l.usual(); got != tt.usual {
-			t.Errorf("usual() = %v after %v, want %v", got, tt.took, tt.usual)
-		}
-	}
-	for range 100 {
-		l.add(time.Millisecond)
-	}
-	if got := l.usual(); got != leastLatency {
-		t.Errorf("usual() = %v after many of a millisecond, want %v", got, leastLatency)
-	}
-}
-
 // A host that has had longer than any of its answers ever took is dead.
 func TestCircuit_LongerThanAnyAnswerTook(t *testing.T) {
 	for _, tt := range []struct {
@@ -207,7 +182,7 @@ func TestCircuit_LongerThanAnyAnswerTook(t *testing.T) {
 			for range 40 {
 				call()
 			}
-			usual := rt.tiers[0][0].circuits.known("m").latency(&request.Params{Stream: tt.ask == chatStream}).usual()
+			usual := rt.tiers[0][0].circuits.Lookup("m").Latency(latencyKind(&request.Params{Stream: tt.ask == chatStream})).Usual()
 			base.Set("a", hanging)
 			asked := base.Count("a")
 			for range 50 {

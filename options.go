@@ -64,9 +64,6 @@ func newConfig(opts []Option) (*config, error) {
 	if c.newBackOff == nil {
 		c.newBackOff = c.retry.newBackOff
 	}
-	if c.jitter == nil {
-		c.jitter = jitter
-	}
 	if c.random == nil {
 		c.random = rand.IntN
 	}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/circuit"
 )
 
 func TestNewRefusesNonsense(t *testing.T) {
@@ -92,7 +94,7 @@ func TestOddEndpoints(t *testing.T) {
 			t.Errorf("%s: the endpoint has no base", tt.name)
 		}
 	}
-	if _, err := New(WithBreaker(BreakerPolicy{Consecutive: longestRow + 1})); err == nil {
+	if _, err := New(WithBreaker(BreakerPolicy{Consecutive: circuit.MaxConsecutive + 1})); err == nil {
 		t.Error("New took a row that no circuit can count")
 	}
 	// Requests may name hosts that no URL could.
@@ -131,8 +133,8 @@ func TestOffMeansNone(t *testing.T) {
 			t.Errorf("Off resolved to %+v, want %+v", tt.got, tt.want)
 		}
 	}
-	if !c.breaker.off() || !c.rate.off() {
-		t.Errorf("breaker.off() = %v, rate.off() = %v, want both", c.breaker.off(), c.rate.off())
+	if !circuit.Policy(c.breaker).Off() || !c.rate.off() {
+		t.Errorf("the breaker %+v and the limit %+v, want both off", c.breaker, c.rate)
 	}
 }
 

@@ -199,11 +199,6 @@ func panicked(t *testing.T, o *outcry, opts []Option) (told []Kind) {
 			t.Errorf("event%s %s: %d bodies are open", at, kind, n)
 		}
 		for _, e := range slices.Concat(rt.tiers...) {
-			for model, c := range e.circuits.all.All() {
-				if len(c.probes) > 0 {
-					t.Errorf("event%s %s: a probe of %s at %s is left", at, kind, model, e.Name)
-				}
-			}
 			ctx := WithCall(t.Context(), Call{Endpoint: e.Name, NoCache: true})
 			for _, ask := range []string{chatJSON, chatStream, chatJSON} {
 				if got := asks(ctx, rt, ask); got.status() != 200 || got.err != nil || got.header(headerEndpoint) != e.Name {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/pause"
 	"github.com/breakwater-go/breakwater/internal/plan"
@@ -15,8 +16,8 @@ type step struct {
 	action   action
 	endpoint *upstream // to try, or whose probe to await
 	model    string
-	wait     time.Duration // before that
-	probe    *slot         // another call's, to await; nil: the time when this call may probe
+	wait     time.Duration  // before that
+	probe    *circuit.Probe // another call's, to await; nil: the time when this call may probe
 
 	// Of a call that nobody answered.
 	pause      pause.Pause[refusal] // what keeps it from the endpoint that would be back first
@@ -84,7 +85,7 @@ func (r *failoverRun) survey(now time.Time) {
 // waitForProbe is how long it takes until the call may probe an open circuit, or
 // until the outcome of another's probe may be known.
 func (r *failoverRun) waitForProbe(e *upstream, model string, now time.Time) time.Duration {
-	under, wait := e.circuits.of(model).probe(now)
+	under, wait := e.circuits.Get(model).NextProbe(now)
 	if deadline, ok := r.call.Deadline(); ok && under != nil {
 		wait = min(wait, deadline.Sub(now)/2)
 	}
@@ -158,7 +159,7 @@ func (r *failoverRun) stepOf(p plan.Step, now time.Time) step {
 		}
 	case plan.AwaitProbe:
 		s.action = awaitProbe
-		if s.probe, _ = at.endpoint.circuits.of(at.model).probe(now); r.probeWaits == 0 {
+		if s.probe, _ = at.endpoint.circuits.Get(at.model).NextProbe(now); r.probeWaits == 0 {
 			r.firstProbeWait = now
 		}
 		r.probeWaits++
@@ -250,12 +251,12 @@ func (c *call) availability(e *upstream, now time.Time) availability {
 		at.state = plan.Paused
 		return at
 	}
-	switch circuit := e.circuits.known(model).stands(now, e.Load.Open()); {
-	case !circuit.ready, c.fallback && circuit.tripped: // a call with a fallback leaves probes to others
+	switch state := e.circuits.Lookup(model).Standing(now, e.Load.Open()); {
+	case !state.Ready, c.fallback && state.Tripped: // a call with a fallback leaves probes to others
 		at.state = plan.CircuitOpen
 	case !e.limits.of(model).free(now):
 		at.state = plan.AtLimit
-	case circuit.ramping:
+	case state.SlowStart:
 		at.state = plan.SlowStart
 	default:
 		at.state = plan.Ready

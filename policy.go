@@ -8,6 +8,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/breakwater-go/breakwater/internal/budget"
+	"github.com/breakwater-go/breakwater/internal/circuit"
 )
 
 // Off switches a policy's field off. One rule holds for all of them: zero
@@ -168,6 +169,48 @@ const (
 	// RescueOff ends the stream in its typed error.
 	RescueOff Rescue = Off
 )
+
+// BreakerPolicy says when the circuit of a model at an endpoint opens, and
+// for how long. Caller's cancels, 429s and refused keys count for nothing. A
+// caller's deadline counts as a failure if the host was asked and had the time
+// that the model usually takes there to its first payload. Until that is known,
+// it is the time that StreamPolicy gives.
+type BreakerPolicy struct {
+	// FailureRate of at least MinRequests results within Window opens the
+	// circuit. Defaults 0.5, 20, 60s. FailureRate Off: rates never open it.
+	FailureRate float64
+	MinRequests int
+	Window      time.Duration
+
+	// Consecutive failures in a row open it, too. Default 5; Off: never. Where the
+	// window shows that failures are common but not too many, it takes more: as
+	// many as chance would bring about once in a million attempts. At most 32.
+	Consecutive int
+
+	// OpenFor is how long it stays open before a probe; each failed probe
+	// doubles that, with jitter, up to MaxOpenFor. Defaults 5s and 5min.
+	OpenFor, MaxOpenFor time.Duration
+
+	// Probes is how many attempts may probe it at a time, and must succeed to
+	// close it. Default 1.
+	Probes int
+}
+
+func (p BreakerPolicy) resolve() (BreakerPolicy, error) {
+	f := fields{option: "WithBreaker"}
+	resolveField(&f, "FailureRate", &p.FailureRate, 0.5)
+	f.check(p.FailureRate <= 1, "FailureRate is %v: want a share up to 1", p.FailureRate)
+	resolveField(&f, "MinRequests", &p.MinRequests, 20)
+	resolveField(&f, "Window", &p.Window, time.Minute)
+	resolveField(&f, "Consecutive", &p.Consecutive, 5)
+	f.check(p.Consecutive <= circuit.MaxConsecutive, "Consecutive is %d: want at most %d", p.Consecutive, circuit.MaxConsecutive)
+	resolveField(&f, "OpenFor", &p.OpenFor, 5*time.Second)
+	resolveField(&f, "MaxOpenFor", &p.MaxOpenFor, max(5*time.Minute, p.OpenFor))
+	f.check(p.OpenFor <= p.MaxOpenFor, "OpenFor %v is above MaxOpenFor %v", p.OpenFor, p.MaxOpenFor)
+	f.check(p.Probes >= 0, "Probes is %d: a circuit without probes never closes", p.Probes)
+	resolveField(&f, "Probes", &p.Probes, 1)
+	return p, f.err()
+}
 
 // fields resolves the fields of one policy: zero to its default, Off to 0,
 // other negatives to an error that names the option and the field.

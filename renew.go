@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/circuit"
 )
 
 // This file is how the cache asks for answers anew behind its callers' backs.
@@ -17,7 +19,7 @@ const (
 
 	// A renewal that shows nothing lets another look after so long whether an
 	// endpoint is back; and the next one after twice that, up to the most.
-	firstLook = probeGrace
+	firstLook = circuit.ProbeGrace
 	maxLook   = 30 * time.Second
 )
 
@@ -45,7 +47,7 @@ func (k *cache) probe(c *call, next http.RoundTripper) {
 	now := time.Now()
 	wait := k.lookIn
 	if k.probing == nil || k.probing.isAnswered() {
-		wait, k.lookIn = forcedEvery, firstLook
+		wait, k.lookIn = circuit.ForcedEvery, firstLook
 	}
 	if now.Sub(k.probed) < wait || k.renewals >= maxRenewals {
 		return

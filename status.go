@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/circuit"
 )
 
 // A Status is a snapshot of a Transport.
@@ -70,7 +72,7 @@ func (t *Transport) Status() Status {
 		endpoints = append(endpoints, tier...)
 	}
 	for _, e := range endpoints {
-		es := EndpointStatus{Name: e.Name, URL: e.URL, Tier: e.tier, Circuits: e.circuits.status(now), Limits: e.limits.status()}
+		es := EndpointStatus{Name: e.Name, URL: e.URL, Tier: e.tier, Circuits: circuitStatus(e.circuits, now), Limits: e.limits.status()}
 		for key, p := range pauses {
 			if key.endpoint == e.Name || key.account == e.Account {
 				es.Pauses = append(es.Pauses, PauseStatus{Model: key.model, Until: p.Until})
@@ -84,12 +86,11 @@ func (t *Transport) Status() Status {
 	return s
 }
 
-func (cs *circuits) status(now time.Time) []CircuitStatus {
+func circuitStatus(circuits *circuit.Set, now time.Time) []CircuitStatus {
 	var list []CircuitStatus
-	for _, c := range cs.all.All() {
-		list = append(list, c.status(now))
+	for _, s := range circuits.Status(now) {
+		list = append(list, CircuitStatus(s))
 	}
-	slices.SortFunc(list, func(a, b CircuitStatus) int { return strings.Compare(a.Model, b.Model) })
 	return list
 }
 

@@ -1,0 +1,217 @@
+package circuit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// halfOpen opens the circuit and waits until it may be probed.
+func (w *world) halfOpen() {
+	w.play("FFFFF")
+	time.Sleep(5 * time.Second)
+}
+
+// A probe that is slow but well lets another follow every 3s, and its success
+// closes the circuit.
+func TestProbe_SlowLetsOthersFollow(t *testing.T) {
+	inWorld(t, byDefault, func(t *testing.T, w *world) {
+		w.halfOpen()
+		start := time.Now()
+		var times []int
+		var all []*Permit
+		for n := range 12 { // one a second
+			if n == 10 {
+				all[0].Report(Success)
+				w.stands("behind the first probe's success", Closed, 0)
+			}
+			if p := w.ask(); p != nil {
+				times = append(times, int(time.Since(start).Seconds()))
+				all = append(all, p)
+			}
+			if _, probes := w.set.InUse(); probes > 1 {
+				t.Errorf("%d probes at %ds, want one that is shared", probes, n)
+			}
+			time.Sleep(time.Second)
+		}
+		if got := fmt.Sprint(times); got != "[0 3 6 9 10 11]" {
+			t.Errorf("attempts at %s, want one every 3s until the first succeeds, then all", got)
+		}
+		for _, p := range all[1:] {
+			p.Report(Success)
+		}
+	})
+}
+
+// The first outcome of those who share a probe is that of all; who leaves it
+// without one leaves it to the others.
+func TestProbe_FirstOutcomeCounts(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		plays  string // ends, from the second attempt that shares the probe on to the third, then the first
+		states [3]string
+	}{
+		{"the second succeeds", "SNN", [3]string{Closed, Closed, Closed}},
+		{"the second fails", "FNN", [3]string{Open, Open, Open}},
+		{"the second fails, the others, too", "FFF", [3]string{Open, Open, Open}},
+		{"the second fails, and the third shows that the host is well", "FSN", [3]string{Open, Closed, Closed}},
+		{"the second leaves, the third succeeds", "NSF", [3]string{HalfOpen, Closed, Closed}},
+		{"the second leaves, the third fails", "NFN", [3]string{HalfOpen, Open, Open}},
+		{"the others leave, the first succeeds", "NNS", [3]string{HalfOpen, HalfOpen, Closed}},
+		{"all leave", "NNN", [3]string{HalfOpen, HalfOpen, HalfOpen}},
+		{"the second had too little time", "INN", [3]string{Open, Open, HalfOpen}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorld(t, byDefault, func(t *testing.T, w *world) {
+				w.halfOpen()
+				var all []*Permit
+				for range 3 {
+					all = append(all, w.allowed())
+					time.Sleep(ProbeGrace)
+				}
+				known := false
+				for n, letter := range tt.plays {
+					probe := all[0].probe
+					end(all[(n+1)%3], letter)
+					if known = known || letter == 'S' || letter == 'F' || n == 2; probe != nil && probe.Done() != known {
+						t.Errorf("behind %s the outcome is known: %v, want %v", tt.plays[:n+1], probe.Done(), known)
+					}
+					if s := w.c.Status(time.Now()); s.State != tt.states[n] {
+						t.Errorf("behind %s the circuit is %s, want %s", tt.plays[:n+1], s.State, tt.states[n])
+					}
+					time.Sleep(2500 * time.Millisecond)
+				}
+			})
+		})
+	}
+}
+
+// Whoever still follows a probe whose outcome is known reports for itself.
+func TestProbe_FollowersAreResults(t *testing.T) {
+	policy := with(func(p *Policy) { p.Consecutive = 1 })
+	inWorld(t, policy, func(t *testing.T, w *world) {
+		w.play("F")
+		time.Sleep(5 * time.Second)
+		first := w.allowed()
+		time.Sleep(ProbeGrace)
+		second := w.allowed()
+		first.Report(Success)
+		w.stands("behind the probe", Closed, 0)
+		if !second.Probing() {
+			t.Error("the one that followed is no probe")
+		}
+		second.Report(Failure)
+		w.stands("behind the failure of the one that followed", Open, 5*time.Second)
+	})
+}
+
+// Callers with nowhere else to go probe once a second at most, and wait for the
+// probe that is under way. Their failures leave the pause as it is.
+func TestProbe_Forced(t *testing.T) {
+	inWorld(t, byDefault, func(t *testing.T, w *world) {
+		next := func(when string, under bool, want time.Duration) *Probe {
+			t.Helper()
+			p, wait := w.c.NextProbe(time.Now())
+			if (p != nil) != under || wait != want {
+				t.Errorf("%s: a probe under way %v, %v to wait, want %v, %v", when, p != nil, wait, under, want)
+			}
+			return p
+		}
+		w.play("FFFFF")
+		time.Sleep(time.Millisecond)
+		next("open", false, 0)
+		forced := w.force()
+		if forced == nil || !forced.Probing() {
+			t.Fatalf("forced: %+v, want a probe", forced)
+		}
+		under := next("probed", true, ProbeGrace)
+		if w.force() != nil {
+			t.Error("a second probe was let through")
+		}
+		time.Sleep(time.Second)
+		if under.Done() {
+			t.Error("the outcome of a probe under way is known")
+		}
+		next("probed for a second", true, ProbeGrace-time.Second)
+		time.Sleep(ProbeGrace - time.Second)
+		next("the probe is slow", false, 0)
+		forced.Report(Failure)
+		if !under.Done() {
+			t.Error("the outcome of a probe that failed is not known")
+		}
+		w.stands("behind the forced probe", Open, 2*time.Second-time.Millisecond)
+		next("probed long ago", false, 0)
+		time.Sleep(2) // gobreaker's own pause
+		w.force().Report(Failure)
+		next("behind the second probe", false, ForcedEvery)
+		time.Sleep(300 * time.Millisecond)
+		next("a little later", false, ForcedEvery-300*time.Millisecond)
+		left := 1700*time.Millisecond - time.Millisecond - 2
+		w.stands("behind two forced probes", Open, left)
+		w.allowedAfter(left).Report(Failure)
+		w.stands("a probe failed behind the pause", Open, 10*time.Second)
+		time.Sleep(time.Second)
+		end(w.force(), 'S')
+		w.stands("recovered", Closed, 0)
+	})
+}
+
+// With several probes, one more may follow at once.
+func TestProbe_NextOfSeveral(t *testing.T) {
+	inWorld(t, with(func(p *Policy) { p.Probes = 2 }), func(t *testing.T, w *world) {
+		w.halfOpen()
+		first := w.allowed()
+		if p, wait := w.c.NextProbe(time.Now()); p != nil || wait != 0 {
+			t.Errorf("one of two probes is under way: wait %v for %v", wait, p)
+		}
+		second := w.allowed()
+		if p, wait := w.c.NextProbe(time.Now()); p != second.probe || wait != ProbeGrace {
+			t.Errorf("two of two probes are under way: wait %v for %v, want %v for the latest", wait, p, ProbeGrace)
+		}
+		first.Report(Neutral)
+		second.Report(Neutral)
+	})
+}
+
+// Who waits for a probe hears of its outcome at once, and looks at a circuit that
+// knows it.
+func TestProbe_Await(t *testing.T) {
+	inWorld(t, byDefault, func(t *testing.T, w *world) {
+		w.halfOpen()
+		p := w.allowed()
+		probe, most := w.c.NextProbe(time.Now())
+		start := time.Now()
+		waits := make(chan time.Duration, 1)
+		go func() {
+			if err := probe.Await(t.Context(), most); err != nil {
+				t.Error(err)
+			}
+			waits <- time.Since(start)
+			w.stands("when the wait is over", Closed, 0)
+		}()
+		time.Sleep(time.Second)
+		p.Report(Success)
+		if took := <-waits; took != time.Second || !probe.Done() {
+			t.Errorf("the wait took %v, and the outcome is known: %v; want 1s, true", took, probe.Done())
+		}
+		synctest.Wait()
+	})
+}
+
+func TestProbe_AwaitEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		probe, start := newProbe(nil), time.Now()
+		if err := probe.Await(t.Context(), time.Second); err != nil || time.Since(start) != time.Second {
+			t.Errorf("Await = %v after %v, want nil after 1s", err, time.Since(start))
+		}
+		gone := errors.New("gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(gone) })
+		if err := probe.Await(ctx, time.Minute); err != gone || time.Since(start) != 2*time.Second {
+			t.Errorf("Await = %v after %v, want the context's cause after 2s", err, time.Since(start))
+		}
+	})
+}

@@ -1,0 +1,156 @@
+// Package circuit decides whether the model of an endpoint is asked at all, and
+// learns that from how its attempts end. It knows nothing of HTTP.
+//
+// A Set has one Circuit for each model. A Circuit is in one of three states:
+//
+//   - closed: attempts pass, and their outcomes are counted;
+//   - open: no attempt passes until a pause is over. The pause doubles with each
+//     probe that fails after it;
+//   - half-open: the pause is over, and Policy.Probes attempts may pass at a time.
+//     Each of them is a Probe. As many successes close the circuit, one failure
+//     opens it.
+//
+// Who has nowhere else to go may force a probe before the pause is over, and may
+// wait for the Probe of another.
+//
+// For each attempt its owner keeps a Permit, as a value in a struct of its own,
+// and calls, in this order, Circuit.Allow just before the attempt is sent,
+// Permit.Commit when it shows payload, and Permit.Report when it ends.
+//
+// Any goroutine may call anything at any time. No lock is held while
+// Settings.OnChange runs, which may call back.
+package circuit
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/bounded"
+)
+
+// A Policy says when a circuit opens, and for how long. It is BreakerPolicy of
+// the root with the defaults filled in: zero is off, or none.
+type Policy struct {
+	// FailureRate of at least MinRequests results within Window opens it; 0: never.
+	FailureRate float64
+	MinRequests int
+	Window      time.Duration
+	// Consecutive failures open it, at most MaxConsecutive; 0: never.
+	Consecutive int
+	// OpenFor is the first pause, MaxOpenFor the longest; 0: there is no longest.
+	OpenFor, MaxOpenFor time.Duration
+	// Probes is how many may probe it at a time, and must succeed to close it.
+	Probes int
+}
+
+// Off reports whether nothing ever opens a circuit.
+func (p Policy) Off() bool { return p.FailureRate == 0 && p.Consecutive == 0 }
+
+// Settings are what the circuits of one Set share.
+type Settings struct {
+	Policy Policy
+	// SlowStart is how long after it has closed a circuit asks for few attempts
+	// at once; 0: it never does. See Standing.
+	SlowStart time.Duration
+	// Jitter shortens a pause a little, so that clients do not come back in
+	// step. Nil takes something off that is spread over the last tenth.
+	Jitter func(time.Duration) time.Duration
+	// OnChange is told of each change of state, in order. Nil: nobody is.
+	OnChange func(Change)
+}
+
+// The states of a circuit, as Change and Status name them.
+const (
+	Closed   = "closed"
+	HalfOpen = "half-open"
+	Open     = "open"
+)
+
+// A Change of a circuit's state.
+type Change struct {
+	Model    string
+	From, To string
+	Wait     time.Duration // until an open circuit may be probed
+}
+
+// A Status is how a circuit stands.
+type Status struct {
+	Model string
+	State string
+	Until time.Time // when an open circuit may be probed; else zero
+}
+
+// MaxCircuits bounds the circuits of a Set, as long as fewer are in use: the
+// names of models come from callers.
+const MaxCircuits = 256
+
+// A Set is the circuits of one endpoint, by model.
+type Set struct {
+	policy    Policy
+	slowStart time.Duration
+	jitter    func(time.Duration) time.Duration
+	onChange  func(Change)
+
+	all bounded.Map[string, *Circuit]
+}
+
+// NewSet returns an empty Set.
+func NewSet(s Settings) *Set {
+	set := &Set{policy: s.Policy, slowStart: s.SlowStart, jitter: s.Jitter, onChange: s.OnChange}
+	set.all.Max, set.all.WorthOf = MaxCircuits, (*Circuit).worth
+	if set.jitter == nil {
+		set.jitter = jitter
+	}
+	if set.onChange == nil {
+		set.onChange = func(Change) {}
+	}
+	return set
+}
+
+// Get returns the circuit of model and makes it where there is none. It returns
+// nil if the policy is off.
+func (s *Set) Get(model string) *Circuit {
+	if s.policy.Off() {
+		return nil
+	}
+	return s.all.GetOrAdd(model, func() *Circuit { return newCircuit(s, model) })
+}
+
+// Lookup returns the circuit of model, nil where there is none.
+func (s *Set) Lookup(model string) *Circuit {
+	c, _ := s.all.Get(model)
+	return c
+}
+
+// AnyOpen reports whether the pause of any circuit still runs.
+func (s *Set) AnyOpen(now time.Time) bool {
+	for _, c := range s.all.All() {
+		if c.open(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// InUse returns how many permits and how many probes have no outcome yet.
+// Attempts that follow a slow probe have a permit each and one probe.
+func (s *Set) InUse() (permits, probes int) {
+	for _, c := range s.all.All() {
+		c.mu.Lock()
+		permits += c.consecutive.open
+		probes += len(c.probes)
+		c.mu.Unlock()
+	}
+	return permits, probes
+}
+
+// Status returns how each circuit stands, sorted by model.
+func (s *Set) Status(now time.Time) []Status {
+	var list []Status
+	for _, c := range s.all.All() {
+		list = append(list, c.Status(now))
+	}
+	slices.SortFunc(list, func(a, b Status) int { return strings.Compare(a.Model, b.Model) })
+	return list
+}
