@@ -114,7 +114,7 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	a.watch.settle()
 	a.giveBack(class)
 	accepted := false
-	a.call.log.amend(a.place, func(t *Attempt) {
+	a.call.log.update(a.place, func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, used, bytes
 		t.Elapsed = time.Since(a.start)
 		accepted = t.Verdict == VerdictAccept

@@ -103,20 +103,21 @@ func ErrorOf(resp *http.Response) error {
 	return nil // a nil *Error in an error would not be nil
 }
 
-// fails keeps what is behind an answer of our own making.
+// fails keeps the error behind an answer of our own, for [ErrorOf].
 func (c *call) fails(failure *Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failure = failure
 }
 
+// failed returns the error behind an answer of our own, nil if it is none.
 func (c *call) failed() *Error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.failure
 }
 
-// ownAnswer is the response breakwater writes where no host gave one.
+// ownAnswer returns the response that breakwater writes where no host gave one.
 func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.Response {
 	status, code := http.StatusServiceUnavailable, string(class)
 	switch class {
@@ -135,9 +136,9 @@ func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.
 	return resp
 }
 
-// lastEvent is what a caller's stream that broke off in err ends with: what the
-// host said of it or, where ErrorFrames is on, an event of ours; open: behind what
-// ends within a block of lines.
+// lastEvent returns what a stream that broke off in err ends with: what the host
+// said of it or, with StreamPolicy.ErrorFrames, an event of ours. If open, the
+// stream so far ends within an event.
 func (c *call) lastEvent(said []byte, err error, open bool) []byte {
 	switch {
 	case len(said) > 0 && open:
@@ -150,8 +151,8 @@ func (c *call) lastEvent(said []byte, err error, open bool) []byte {
 	return nil
 }
 
-// errorEvent is the event that tells what a stream broke off in; open: behind
-// what ends within a block of lines.
+// errorEvent returns the event that says why a stream broke off. If open, the
+// stream so far ends within an event.
 func (c *call) errorEvent(err error, open bool) []byte {
 	code := string(cmp.Or(outcome.BreakOf(err), ClassTruncated))
 	event := c.op.Wire().ErrorEvent(code, "breakwater: the stream broke off: "+code)
@@ -161,7 +162,7 @@ func (c *call) errorEvent(err error, open bool) []byte {
 	return event
 }
 
-// pausedAnswer says again what the endpoint said when it earned its pause.
+// pausedAnswer returns the refusal that made an endpoint pause once more.
 func (c *call) pausedAnswer(p pause.Pause[refusal], wait time.Duration) *http.Response {
 	resp := c.response(p.Note.status, p.Note.body)
 	if p.Note.contentType != "" {
@@ -173,7 +174,7 @@ func (c *call) pausedAnswer(p pause.Pause[refusal], wait time.Duration) *http.Re
 	return resp
 }
 
-// seconds is a wait as Retry-After has it, rounded up.
+// seconds returns a wait in the format of Retry-After, rounded up.
 func seconds(d time.Duration) string {
 	n := int64(max(d, 0) / time.Second)
 	if d > 0 && d%time.Second > 0 {

@@ -133,7 +133,7 @@ func (r *failoverRun) begin(s step) *attempt {
 	if len(r.t.tiers) == 0 {
 		r.t.origins.all.Touch(&s.endpoint.used)
 	}
-	a.place = c.log.record(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
+	a.place = c.log.add(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
 	if a.forced {
 		r.probes++
 	}
@@ -218,7 +218,7 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	now := time.Now()
 	took := now.Sub(a.start)
 	over := false // the caller has left meanwhile
-	r.call.log.amend(a.place, func(t *Attempt) {
+	r.call.log.update(a.place, func(t *Attempt) {
 		t.Verdict, t.Status, t.FirstToken = VerdictAccept, resp.StatusCode, took
 		if over = t.Class != ""; !over {
 			t.Class = ClassOK
@@ -259,7 +259,7 @@ func (r *failoverRun) sign(e *upstream, resp *http.Response) {
 
 // report tells of a failed attempt, now that it is known what follows.
 func (a *attempt) report(s step) {
-	a.call.log.amend(a.place, func(t *Attempt) {
+	a.call.log.update(a.place, func(t *Attempt) {
 		switch {
 		case s.endpoint == nil:
 			t.Verdict = VerdictStop
@@ -332,7 +332,7 @@ func (r *failoverRun) blocked(s step) {
 		case plan.Paused:
 			class, err = ClassPaused, outcome.ErrPaused
 		}
-		r.call.log.record(Attempt{Endpoint: e.Name, Model: at.model, Start: now, Class: class, Verdict: VerdictStop, Err: err})
+		r.call.log.add(Attempt{Endpoint: e.Name, Model: at.model, Start: now, Class: class, Verdict: VerdictStop, Err: err})
 	}
 }
 

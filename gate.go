@@ -54,7 +54,7 @@ func gate(next http.RoundTripper) http.RoundTripper {
 			if own := a.failed.Load(); own != nil { // the host was sent a part of the request
 				err = &exchange.Failure{Class: ClassCanceled, Err: own.error}
 			}
-			a.call.log.amend(a.place, func(t *Attempt) { t.Status = status })
+			a.call.log.update(a.place, func(t *Attempt) { t.Status = status })
 		}
 		return resp, err
 	})

@@ -112,7 +112,7 @@ func (l *lane) outrun(r *failoverRun, by *upstream) {
 		came = nil
 	default: // or it has not started
 	}
-	a.call.log.amend(a.place, func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
+	a.call.log.update(a.place, func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
 	defer func() { // once it has ended: to close an answer is an end, too
 		go recovered(func() {
 			if came != nil {

@@ -56,6 +56,8 @@ type Event struct {
 // no lock held: it may call Status. It must be fast and safe for concurrent use.
 type Observer func(context.Context, Event)
 
+// event returns an event of what the trail says of an attempt. It is the one
+// place that makes events of attempts.
 func (t Attempt) event(kind Kind) Event {
 	return Event{
 		Kind: kind, Endpoint: t.Endpoint, Model: t.Model, Attempt: t.N, Status: t.Status, Class: t.Class,
@@ -63,7 +65,7 @@ func (t Attempt) event(kind Kind) Event {
 	}
 }
 
-// observed reports whether anybody is told.
+// observed reports whether there are observers.
 func (t *Transport) observed() bool { return len(t.config.observers) > 0 }
 
 // emit tells all observers.
@@ -81,25 +83,7 @@ func (t *Transport) emit(ctx context.Context, e Event) {
 // trouble as warnings, circuits as information, the rest for debugging.
 func Log(l *slog.Logger) Observer {
 	return func(ctx context.Context, e Event) {
-		level := slog.LevelDebug
-		switch e.Kind {
-		case KindKey:
-			if level = slog.LevelError; errors.Is(e.Err, ErrNoKey) {
-				level = slog.LevelWarn
-			}
-		case KindAttempt:
-			if outcome.Of(e.Class).Outcome == outcome.Failure {
-				level = slog.LevelWarn
-			}
-		case KindPause, KindBudget, KindCacheError:
-			level = slog.LevelWarn
-		case KindCacheStale:
-			if e.From == "error" {
-				level = slog.LevelWarn
-			}
-		case KindCircuit, KindUnbuffered:
-			level = slog.LevelInfo
-		}
+		level := levelOf(e)
 		if !l.Enabled(ctx, level) {
 			return
 		}
@@ -125,4 +109,19 @@ func Log(l *slog.Logger) Observer {
 		add(why != "", slog.String("err", why))
 		l.LogAttrs(ctx, level, "breakwater: "+string(e.Kind), attrs...)
 	}
+}
+
+// levelOf returns how loudly an event is logged.
+func levelOf(e Event) slog.Level {
+	switch {
+	case e.Kind == KindKey && !errors.Is(e.Err, ErrNoKey):
+		return slog.LevelError
+	case e.Kind == KindKey, e.Kind == KindPause, e.Kind == KindBudget, e.Kind == KindCacheError,
+		e.Kind == KindAttempt && outcome.Of(e.Class).Outcome == outcome.Failure,
+		e.Kind == KindCacheStale && e.From == "error":
+		return slog.LevelWarn
+	case e.Kind == KindCircuit, e.Kind == KindUnbuffered:
+		return slog.LevelInfo
+	}
+	return slog.LevelDebug
 }

@@ -211,9 +211,9 @@ func (r *failoverRun) afford(now time.Time, e *upstream, model string) bool {
 	denied := func(t *Attempt) { t.Denied = true }
 	switch {
 	case r.last != nil:
-		r.call.log.amend(r.last.place, denied)
+		r.call.log.update(r.last.place, denied)
 	case r.resumes != nil:
-		r.call.log.amend(r.resumes.place, denied)
+		r.call.log.update(r.resumes.place, denied)
 	}
 	r.t.emit(r.call, Event{Kind: KindBudget, Endpoint: e.Name, Model: model})
 	return false

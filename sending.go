@@ -104,7 +104,7 @@ func (a *attempt) replays(b *sentBody) bool {
 		return false
 	default:
 		a.replayed = true
-		a.call.log.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
+		a.call.log.update(a.place, func(t *Attempt) { t.MayBeBilled = true })
 	}
 	a.second = b
 	return true
@@ -157,10 +157,10 @@ func (a *attempt) maySend(s *repeated) bool {
 	case a.call.t.config.retry.SendOnce && billed:
 		return false
 	case !a.call.t.budget.Take(a.start.Add(s.start)):
-		a.call.log.amend(a.place, func(t *Attempt) { t.Denied = true })
+		a.call.log.update(a.place, func(t *Attempt) { t.Denied = true })
 		return false
 	case billed:
-		a.call.log.amend(a.place, func(t *Attempt) { t.MayBeBilled = true })
+		a.call.log.update(a.place, func(t *Attempt) { t.MayBeBilled = true })
 	}
 	s.previous, a.repeats = a.repeats, s
 	return true

@@ -83,28 +83,28 @@ type Attempt struct {
 // response, as users of SDKs do: see [Call]. Its zero value is ready; it may
 // be read at any time from any goroutine.
 type Trail struct {
-	mu  sync.Mutex  // guards book
-	log *attemptLog // not the call, which holds the request
+	mu  sync.Mutex  // guards log
+	log *attemptLog // of the latest call; not the call itself, which holds the request
 }
 
 // Attempts returns the attempts of the latest call made with this Trail, in order.
 func (t *Trail) Attempts() []Attempt {
 	t.mu.Lock()
-	b := t.log
+	log := t.log
 	t.mu.Unlock()
-	if b == nil {
+	if log == nil {
 		return nil
 	}
-	return b.list()
+	return log.list()
 }
 
-// begin returns the book of another call, which the Trail is to tell from now on.
+// begin returns the log of a new call, which the Trail shows from now on.
 func (t *Trail) begin() *attemptLog {
-	b := &attemptLog{}
+	log := &attemptLog{}
 	t.mu.Lock()
-	t.log = b
+	t.log = log
 	t.mu.Unlock()
-	return b
+	return log
 }
 
 // TrailOf returns the attempts behind a response, in order; nil where
@@ -120,51 +120,51 @@ func TrailOf(resp *http.Response) []Attempt {
 	return c.log.list()
 }
 
-// A attemptLog is a trail as it is written.
+// An attemptLog holds the attempts of one call while they are made.
 type attemptLog struct {
 	mu       sync.Mutex // guards what follows
 	attempts []Attempt
-	first    [1]Attempt // most trails need no more
+	first    [1]Attempt // what attempts begins with: most calls need no more
 }
 
-// record appends to the trail and returns where.
-func (b *attemptLog) record(a Attempt) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.attempts == nil {
-		b.attempts = b.first[:0]
+// add appends an attempt and returns its place.
+func (l *attemptLog) add(a Attempt) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.attempts == nil {
+		l.attempts = l.first[:0]
 	}
-	b.attempts = append(b.attempts, a)
-	return len(b.attempts) - 1
+	l.attempts = append(l.attempts, a)
+	return len(l.attempts) - 1
 }
 
-// amend changes what the trail says of one attempt.
-func (b *attemptLog) amend(i int, change func(*Attempt)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	change(&b.attempts[i])
+// update changes the attempt at a place.
+func (l *attemptLog) update(i int, change func(*Attempt)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change(&l.attempts[i])
 }
 
-// at returns what the trail says of one attempt.
-func (b *attemptLog) at(i int) Attempt {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.attempts[i]
+// at returns the attempt at a place.
+func (l *attemptLog) at(i int) Attempt {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.attempts[i]
 }
 
-// list returns a copy of the trail, nil if there is none.
-func (b *attemptLog) list() []Attempt {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return append([]Attempt(nil), b.attempts...)
+// list returns a copy of the attempts, nil if there are none.
+func (l *attemptLog) list() []Attempt {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]Attempt(nil), l.attempts...)
 }
 
 // sum returns how many attempts were sent, and what became of the call: the
-// class of its last attempt, or of the first that was well.
-func (b *attemptLog) sum() (sent int, class Class) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, a := range b.attempts {
+// class of its first attempt that was well, otherwise of its last one.
+func (l *attemptLog) sum() (sent int, class Class) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.attempts {
 		sent = max(sent, a.N)
 		if class != ClassOK {
 			class = a.Class

@@ -32,7 +32,7 @@ func (r *failoverRun) decide(a *attempt, tr *exchange.Failure) step {
 // the call ends with it, ends is true and the step says how.
 func (r *failoverRun) observe(a *attempt, tr *exchange.Failure, now time.Time) (s step, ends bool) {
 	billable := mayBeBilled(tr, a.sent.Load())
-	r.call.log.amend(a.place, func(t *Attempt) {
+	r.call.log.update(a.place, func(t *Attempt) {
 		t.MayBeBilled = t.MayBeBilled || billable
 		if outcome.Of(tr.Class).Local {
 			t.N = 0
