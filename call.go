@@ -154,7 +154,7 @@ func (t *Transport) newCall(req *http.Request, op request.Operation, meant *upst
 	}
 	c.params = request.Parse(c.body())
 	c.params.Model = t.names.Intern(c.params.Model)
-	if meant.row.prefix != "" && strings.HasPrefix(req.URL.Path, meant.row.prefix+"/") {
+	if meant.profile.PrefixRoot != "" && strings.HasPrefix(req.URL.Path, meant.profile.PrefixRoot+"/") {
 		c.params.PrefixCompletion = request.PrefixCompletion(c.body())
 	}
 	return c, nil
@@ -178,7 +178,7 @@ func ownRequest(req *http.Request, ctx context.Context) *http.Request {
 // the endpoint was given or its host is known; elsewhere, paths like these may
 // belong to anybody, and the body has to name a model.
 func (c *call) isInference() bool {
-	return c.op == request.Chat || len(c.t.tiers) > 0 || c.target.row.host != HostOpenAI || c.params.Model != ""
+	return c.op == request.Chat || len(c.t.tiers) > 0 || !c.target.profile.Generic || c.params.Model != ""
 }
 
 // restored is the caller's request with its body back.
@@ -227,7 +227,7 @@ func (c *call) choices() int {
 // thinking reports whether e is expected to think before it answers.
 func (c *call) thinking(e *upstream) bool {
 	model, _ := e.serves(c)
-	return c.params.Thinking.On || e.row.thinks(c.params.Model) || e.row.thinks(model)
+	return c.params.Thinking.On || e.profile.Thinks(c.params.Model) || e.profile.Thinks(model)
 }
 
 // body is the call's body, whole; nil where there is none, or it is streamed.

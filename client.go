@@ -15,6 +15,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/pause"
 	"github.com/breakwater-go/breakwater/internal/request"
@@ -151,16 +152,17 @@ func newBase() *http.Transport {
 func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
 	at, _ := origin.Of(base)
 	circuits := newCircuits(t.config, e.Name, t.emit)
+	profile := e.Host.profile()
 	return &upstream{
 		Endpoint: e,
 		Target:   balance.Target{Seed: balance.SeedOf(e.Account + "\x00" + e.URL)},
 		tier:     tier,
 		base:     base,
 		origin:   at,
-		row:      e.Host.row(),
+		profile:  profile,
+		paths:    host.PathsOf(profile, base),
+		names:    host.NamesOf(profile, e.Models),
 		keyed:    e.APIKey != "" || header.HasCredential(e.Header),
-		mount:    e.Host.row().mountOf(base),
-		aliases:  aliasesOf(e.Models),
 		circuits: circuits,
 		limits:   &limits{policies: e.Limits, rest: t.config.rate, account: e.Account, all: t.limiters},
 		pipeline: Chain(t.below, limit, newBreaker(circuits), gate),
@@ -326,7 +328,7 @@ func (t *Transport) targetOf(u *url.URL, inference bool) *upstream {
 	var best *upstream
 	for _, tier := range t.tiers {
 		for _, e := range tier {
-			if e.origin == asked && e.covers(u.Path) && (best == nil || e.closer(best, u.Path)) {
+			if e.origin == asked && e.paths.Cover(u.Path) && (best == nil || e.paths.Closer(&best.paths, u.Path)) {
 				best = e
 			}
 		}

@@ -8,19 +8,13 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/breakwater-go/breakwater/internal/balance"
-	"github.com/breakwater-go/breakwater/internal/bounded"
-	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/origin"
-	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // An Endpoint is one base URL with one key.
@@ -129,9 +123,9 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 		return e, f.err()
 	}
 	f.check(u.Scheme == "http" || u.Scheme == "https", "URL has scheme %q: want an absolute http or https URL", u.Scheme)
-	host, ok := origin.ASCIIHost(u.Hostname())
+	name, ok := origin.ASCIIHost(u.Hostname())
 	f.check(ok, "URL has host %q, which has no ASCII form (RFC 5891)", u.Hostname())
-	f.check(host != "" || !ok, "URL has no host: want an absolute http or https URL")
+	f.check(name != "" || !ok, "URL has no host: want an absolute http or https URL")
 	u = origin.InASCII(u) // what is dialed is what is compared
 	f.check(u.User == nil && onlyVersion(u) && u.Fragment == "", "URL has a user, a fragment, or a query other than api-version: give keys as APIKey or Header")
 	e.Header = header.Canonical(e.Header)
@@ -155,7 +149,7 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	if e.Host == "" {
 		e.Host = hostOf(u.Hostname())
 	}
-	f.check(e.Host.row().host == e.Host, "Host %q is not known", e.Host)
+	f.check(e.Host.profile().Name == string(e.Host), "Host %q is not known", e.Host)
 	for from, to := range e.Models {
 		f.check(from != "" && to != "", "Models maps %q to %q: want two names", from, to)
 	}
@@ -185,173 +179,134 @@ func onlyVersion(u *url.URL) bool {
 	return err == nil && (len(query) == 0 || len(query) == 1 && len(query["api-version"]) == 1)
 }
 
-// An upstream is an Endpoint at work.
-type upstream struct {
-	Endpoint
-	balance.Target
-	tier     int
-	base     *url.URL
-	origin   origin.Origin
-	row      *hostRow
-	keyed    bool                // it has a credential of its own
-	mount    string              // what precedes the host's roots: a gateway's path
-	aliases  map[string][]string // the names that Models maps to one, those not retired first
-	circuits *circuit.Set
-	limits   *limits
-	answered atomic.Bool       // a call, ever
-	used     atomic.Int64      // see bounded.Map; where no endpoints are given
-	resorted atomic.Int64      // when it was last asked though it rests, from the first on
-	unkeyed  atomic.Bool       // it was said that neither it nor a call has a key
-	pipeline http.RoundTripper // limit, breaker, gate, the user's middleware, the base
+// A Host says whose servers an endpoint's are: how they word their errors and
+// what they can do. The zero value has it told from the endpoint's URL.
+type Host string
+
+const (
+	HostDeepSeek    Host = "deepseek"
+	HostVolcengine  Host = "volcengine" // Ark, ByteDance's
+	HostSiliconFlow Host = "siliconflow"
+	HostBailian     Host = "bailian" // Model Studio, Alibaba's
+	HostTencent     Host = "tencent" // LKEAP and TokenHub
+	HostQianfan     Host = "qianfan" // Baidu's
+	HostAzure       Host = "azure"   // AI Foundry, Microsoft's
+	HostOpenRouter  Host = "openrouter"
+	HostTogether    Host = "together"
+	HostFireworks   Host = "fireworks"
+	HostOllama      Host = "ollama"
+	HostVLLM        Host = "vllm"
+	HostSGLang      Host = "sglang"
+	HostOpenAI      Host = "openai" // any OpenAI-compatible host: the generic rules
+)
+
+// profile returns what is known of the host; the generic profile if h is not known.
+func (h Host) profile() *host.Profile { return host.Lookup(string(h)) }
+
+// hostOf returns the host that a server of that name belongs to; HostOpenAI if it
+// is none that is known.
+func hostOf(domain string) Host { return Host(host.OfDomain(domain).Name) }
+
+// preset returns an endpoint of a known host, with a copy of the Models that its
+// profile has. An empty key stays empty: see Endpoint.APIKey.
+func preset(name, url, apiKey string, h Host) Endpoint {
+	return Endpoint{Name: name, URL: url, APIKey: apiKey, Host: h, Models: maps.Clone(h.profile().Models)}
 }
 
-// resortEvery is how often one call may try such an endpoint; see mayResort.
-const resortEvery = time.Second
-
-// mayResort reports whether one call may try an endpoint that only we keep out of
-// use, for a rejected key or the like: once in a while, one may find out.
-func (e *upstream) mayResort(now time.Time) bool {
-	return now.UnixNano()-e.resorted.Load() >= int64(resortEvery)
+// DeepSeek is the endpoint of DeepSeek's own API. Models go by their names
+// there; those retired in 2026 are sent as today's, thinking or not as they did.
+func DeepSeek(apiKey string) Endpoint {
+	return preset("deepseek", "https://api.deepseek.com", apiKey, HostDeepSeek)
 }
 
-// resort reports whether the call is the one that may.
-func (e *upstream) resort(now time.Time) bool {
-	last := e.resorted.Load()
-	return e.mayResort(now) && e.resorted.CompareAndSwap(last, now.UnixNano())
+// VolcengineArk is the endpoint of ByteDance's Ark in Beijing. Its Models are
+// those of Ark's list; add your own endpoint ids, ep-….
+func VolcengineArk(apiKey string) Endpoint {
+	return preset("ark", "https://ark.cn-beijing.volces.com/api/v3", apiKey, HostVolcengine)
 }
 
-// worth is what would be lost with an endpoint that a call's URL has made.
-func (e *upstream) worth() bounded.Worth {
-	w := bounded.Worth{Busy: e.Load.Open() > 0, Known: e.answered.Load(), Used: e.used.Load()}
-	w.Open = e.circuits.AnyOpen(time.Now())
-	return w
+// SiliconFlow is the endpoint of SiliconFlow's international API.
+func SiliconFlow(apiKey string) Endpoint {
+	return preset("siliconflow", "https://api.siliconflow.com/v1", apiKey, HostSiliconFlow)
 }
 
-// aliasesOf turns Models around.
-func aliasesOf(models map[string]string) map[string][]string {
-	aliases := make(map[string][]string, len(models))
-	for _, name := range slices.Sorted(maps.Keys(models)) {
-		if _, old := retired[name]; !old {
-			aliases[models[name]] = append(aliases[models[name]], name)
-		}
-	}
-	return aliases
+// SiliconFlowCN is the endpoint of SiliconFlow's API in China.
+func SiliconFlowCN(apiKey string) Endpoint {
+	return preset("siliconflow-cn", "https://api.siliconflow.cn/v1", apiKey, HostSiliconFlow)
 }
 
-// serves returns the name under which e serves the call's model, if it does.
-// What was meant for e goes to it under any name.
-func (e *upstream) serves(c *call) (string, bool) {
-	model := c.params.Model
-	name, ok := e.Models[model]
-	switch {
-	case ok:
-		return name, true
-	case e == c.target:
-		return e.row.today(model), true
-	case c.op == request.Embeddings:
-		return "", false // vectors of two models have nothing in common: a name must be vouched for
-	case len(e.Models) == 0 && e.row.host != HostDeepSeek:
-		return model, true
-	}
-	if name, ok := e.Models[c.target.row.today(model)]; ok {
-		return name, true
-	}
-	for _, alias := range c.target.aliases[model] {
-		if len(e.Models) == 0 {
-			return alias, true // the names of old and new are DeepSeek's own
-		}
-		if name, ok := e.Models[alias]; ok {
-			return name, true
-		}
-	}
-	if len(e.Models) == 0 {
-		return e.row.today(model), true
-	}
-	for _, name := range e.Models {
-		if name == model {
-			return model, true
-		}
-	}
-	return "", false
+// Bailian is the endpoint of Alibaba's Model Studio in China.
+func Bailian(apiKey string) Endpoint {
+	return preset("bailian", "https://dashscope.aliyuncs.com/compatible-mode/v1", apiKey, HostBailian)
 }
 
-// today returns what took the place of a model's name.
-func (row *hostRow) today(model string) string {
-	if name, ok := row.renamed[model]; ok {
-		return name
-	}
-	return model
+// BailianIntl is the endpoint of Alibaba's Model Studio in Singapore.
+func BailianIntl(apiKey string) Endpoint {
+	return preset("bailian-intl", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", apiKey, HostBailian)
 }
 
-// covers reports whether a path on e's origin lies under e's base path or one
-// of its host's known roots: whether it is e's API.
-func (e *upstream) covers(path string) bool {
-	if under(path, e.base.Path) {
-		return true
-	}
-	for _, root := range e.row.roots {
-		if under(path, e.mount+root) {
-			return true
-		}
-	}
-	return false
+// TencentLKEAP is the endpoint of Tencent's LKEAP. It serves DeepSeek's names
+// of old; map today's in Models to what you have there.
+func TencentLKEAP(apiKey string) Endpoint {
+	return preset("lkeap", "https://api.lkeap.cloud.tencent.com/v1", apiKey, HostTencent)
 }
 
-// closer reports whether a path that both cover lies closer to e than to other:
-// under its base, and that the longer one, before any root of its host.
-func (e *upstream) closer(other *upstream, path string) bool {
-	if !under(path, e.base.Path) {
-		return false
-	}
-	return !under(path, other.base.Path) || len(e.base.Path) > len(other.base.Path)
+// TencentTokenHub is the endpoint of Tencent's TokenHub, LKEAP's successor.
+// Models: as [TencentLKEAP].
+func TencentTokenHub(apiKey string) Endpoint {
+	return preset("tokenhub", "https://tokenhub.tencentmaas.com/v1", apiKey, HostTencent)
 }
 
-func under(path, root string) bool {
-	rest, ok := strings.CutPrefix(path, root)
-	return ok && (rest == "" || rest[0] == '/')
+// BaiduQianfan is the endpoint of Baidu's Qianfan. It serves DeepSeek's names
+// of old; map today's in Models to what you have there.
+func BaiduQianfan(apiKey string) Endpoint {
+	return preset("qianfan", "https://qianfan.baidubce.com/v2", apiKey, HostQianfan)
 }
 
-// urlFor returns where e serves the call. What was meant for the same base
-// goes to the very path it asked for: /beta stays /beta. Elsewhere the
-// operation moves to e's own root, and the query, which may hold another
-// host's key, stays behind.
-func (e *upstream) urlFor(c *call) *url.URL {
-	if (e == c.target || e.URL == c.target.URL) && c.rescue != rescueContinues {
-		return c.req.URL
-	}
-	u := *e.base
-	root, _ := e.rootOf(c.op)
-	if c.params.PrefixCompletion {
-		root = e.mount + e.row.prefix
-	}
-	switch {
-	case root != u.Path:
-		u.RawPath = ""
-	case u.RawPath != "": // escaped as the base has it
-		u.RawPath += string(c.op)
-	}
-	u.Path = root + string(c.op)
-	return &u
+// AzureFoundry is the endpoint of a resource of Microsoft's AI Foundry. Models
+// maps to the names of the catalog; where your deployments have others, say so there.
+func AzureFoundry(resource, apiKey string) Endpoint {
+	return preset("azure", "https://"+resource+".services.ai.azure.com/openai/v1", apiKey, HostAzure)
 }
 
-// authorize puts the endpoint's key, if it has one, in the place of the
-// caller's, and its headers over the caller's.
-func (e *upstream) authorize(req *http.Request, op request.Operation) {
-	if e.keyed {
-		anthropic := op == request.Messages || req.Header["X-Api-Key"] != nil
-		header.RemoveCredentials(req.Header)
-		switch {
-		case e.APIKey == "": // it is in Header
-		case e.row.keyHeader != "":
-			req.Header[e.row.keyHeader] = []string{e.APIKey}
-		case anthropic:
-			req.Header["X-Api-Key"] = []string{e.APIKey}
-			fallthrough
-		default:
-			req.Header["Authorization"] = []string{"Bearer " + e.APIKey}
-		}
-	}
-	for name, values := range e.Header {
-		req.Header[name] = values[:len(values):len(values)]
-	}
+// OpenRouter is the endpoint of OpenRouter.
+func OpenRouter(apiKey string) Endpoint {
+	return preset("openrouter", "https://openrouter.ai/api/v1", apiKey, HostOpenRouter)
+}
+
+// Together is the endpoint of Together AI.
+func Together(apiKey string) Endpoint {
+	return preset("together", "https://api.together.ai/v1", apiKey, HostTogether)
+}
+
+// Fireworks is the endpoint of Fireworks AI.
+func Fireworks(apiKey string) Endpoint {
+	return preset("fireworks", "https://api.fireworks.ai/inference/v1", apiKey, HostFireworks)
+}
+
+// OllamaCloud is the endpoint of Ollama's cloud.
+func OllamaCloud(apiKey string) Endpoint {
+	return preset("ollama-cloud", "https://ollama.com/v1", apiKey, HostOllama)
+}
+
+// Ollama is the endpoint of an Ollama on this machine, which wants no key. Map
+// in Models what yours has: "deepseek-flash": "deepseek-r1:8b".
+func Ollama() Endpoint {
+	return Endpoint{Name: "ollama", URL: "http://localhost:11434/v1", Host: HostOllama, Keyless: true}
+}
+
+// VLLM is the endpoint of a vLLM server at url, its /v1 included. Without
+// Models it serves any name, without a key it is Keyless.
+func VLLM(url, apiKey string) Endpoint { return ownServer(url, apiKey, HostVLLM) }
+
+// SGLang is the endpoint of an SGLang server at url, its /v1 included. Without
+// Models it serves any name, without a key it is Keyless.
+func SGLang(url, apiKey string) Endpoint { return ownServer(url, apiKey, HostSGLang) }
+
+// ownServer returns an endpoint of software that asks for a key only if it is
+// told to.
+func ownServer(url, apiKey string, h Host) Endpoint {
+	e := preset("", url, apiKey, h)
+	e.Keyless = apiKey == ""
+	return e
 }

@@ -262,7 +262,7 @@ func (c *call) sharedForms() []store.Format {
 		return []store.Format{own}
 	case own != store.JSON:
 		return []store.Format{own, store.JSON}
-	case c.op == request.Chat && c.target.row.usageInStreams, c.op == request.Messages, c.op == request.Responses:
+	case c.op == request.Chat && c.target.profile.UsageInStreams, c.op == request.Messages, c.op == request.Responses:
 		return []store.Format{store.JSON, store.StreamWithUsage, store.Stream}
 	}
 	return []store.Format{store.JSON, store.StreamWithUsage}

@@ -7,28 +7,13 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
-	"time"
 
 	"github.com/breakwater-go/breakwater/internal/request"
 )
-
-func FuzzRetryAfter(f *testing.F) {
-	for _, seed := range []string{"2", "0", "-1", "1e309", "NaN", "99999999999999999999", "Tue, 24 Nov 2026 10:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 GMT", "", " 3 ", "0x10", "1_000"} {
-		f.Add(seed, seed)
-	}
-	now := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
-	f.Fuzz(func(t *testing.T, value, ms string) {
-		d, ok := retryAfter(http.Header{"Retry-After": {value}, "Retry-After-Ms": {ms}}, now)
-		if d < 0 || d > longestPause || !ok && d != 0 {
-			t.Errorf("retryAfter(%q, %q) = %v, %v, want a time from 0 to %v", value, ms, d, ok, longestPause)
-		}
-	})
-}
 
 // gateFuzz sends one answer through a Transport with nothing but the gate.
 func gateFuzz(t *testing.T, contentType, ask string, body io.Reader) (string, *http.Response, error) {
@@ -164,48 +149,6 @@ func FuzzPath(f *testing.F) {
 		req.URL = u
 		if resp, err := rt.RoundTrip(req); err == nil {
 			resp.Body.Close()
-		}
-	})
-}
-
-// A spliced body says the same but for the model, the mode of thinking and the
-// name of the user's field, and every other byte stays.
-func FuzzEdits(f *testing.F) {
-	for _, seed := range []string{
-		chatJSON, `{"model":"a\"b","x":{"model":"c"}}`, `{"x":"\"model\":\"y\"","model" : "m" }`, `{"model":1}`, `{"model":"a","model":"b"}`,
-		`{"model":"cut`, ``, `[]`, `{"mod\u0065l":"m"}`, `{"model":"deepseek-chat","user_id":"u"}`, `{"model":"deepseek-reasoner","messages":[]}`,
-		`{"thinking":{"type":"disabled"},"model":"m","user":"u"}`, `{"enable_thinking" :true,"user_id":"u","user":"v"}`, `{"reasoning":{"enabled":false},"thinking":{"type":"enabled"}}`,
-		`{"user":1,"user":2}`, `{"thinking":{"type":"x"`,
-	} {
-		for i := range hostTable {
-			f.Add([]byte(seed), "deepseek-v4", uint(i), uint(i*7+3), false)
-			f.Add([]byte(seed), "qu\"ote\\ \x00", uint(i), uint(0), true)
-		}
-	}
-	f.Fuzz(func(t *testing.T, body []byte, name string, from, to uint, messages bool) {
-		before := bytes.Clone(body)
-		row := func(i uint) *upstream { return &upstream{row: &hostTable[i%uint(len(hostTable))]} }
-		c := &call{op: request.Chat, target: row(from), params: request.Parse(body)}
-		if messages {
-			c.op = request.Messages
-		}
-		got := request.Splice(nil, body, c.editsFor(row(to), name))
-		if !bytes.Equal(body, before) {
-			t.Fatalf("the body was changed")
-		}
-		var was, is map[string]any
-		if json.Unmarshal(body, &was) != nil || was == nil {
-			return // cut: what can be found in it may be replaced, which the host will refuse all the same
-		}
-		if err := json.Unmarshal(got, &is); err != nil {
-			t.Fatalf("%q became %q: %v", body, got, err)
-		}
-		for _, key := range []string{"model", "thinking", "enable_thinking", "reasoning", "user", "user_id"} {
-			delete(was, key)
-			delete(is, key)
-		}
-		if !reflect.DeepEqual(was, is) {
-			t.Errorf("%q became %q: more than the names changed", body, got)
 		}
 	})
 }

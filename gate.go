@@ -7,6 +7,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/request"
 )
@@ -163,7 +164,7 @@ func (a *attempt) setBody(req *http.Request) {
 
 // splice puts the body into the endpoint's words, and returns it.
 func (a *attempt) splice() []byte {
-	if edits := a.call.editsFor(a.endpoint, a.model); len(edits) > 0 {
+	if edits := host.Edits(&a.call.params, a.call.op, a.call.target.profile, a.endpoint.profile, a.model); len(edits) > 0 {
 		spliced := roomFor(int64(len(a.room.text)))
 		spliced.text = request.Splice(spliced.text, a.room.text, edits)
 		a.moveTo(spliced)

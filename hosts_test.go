@@ -4,12 +4,14 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
-
+	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/request"
 )
@@ -23,8 +25,8 @@ func presets() []Endpoint {
 }
 
 // Every preset is valid, is told from its URL where its servers are known, and
-// sends the operations of its row below its base path or a root of its own.
-func TestPresets(t *testing.T) {
+// sends the operations of its profile below its base path or a root of its own.
+func TestHost_Presets(t *testing.T) {
 	seen := make(map[Host]bool)
 	for _, e := range presets() {
 		rt, err := New(WithEndpoints(e))
@@ -37,14 +39,14 @@ func TestPresets(t *testing.T) {
 		if known := hostOf(at.base.Hostname()); known != e.Host && !origin.IsLoopback(at.base.Hostname()) {
 			t.Errorf("%v is told to be %q from its URL, want %q", e, known, e.Host)
 		}
-		for op, roots := range at.row.operations {
+		for op, roots := range at.profile.Operations {
 			for _, root := range roots {
-				if !at.covers(root + string(op)) {
+				if !at.paths.Cover(root + string(op)) {
 					t.Errorf("%v does not take %s%s for its own", e, root, op)
 				}
 			}
 		}
-		if root, ok := at.rootOf(request.Chat); !ok || root != at.base.Path {
+		if root, ok := at.paths.RootOf(request.Chat); !ok || root != at.base.Path {
 			t.Errorf("%v serves chat completions below %q, want its base path", e, root)
 		}
 		for from, to := range e.Models {
@@ -53,17 +55,40 @@ func TestPresets(t *testing.T) {
 			}
 		}
 	}
-	for _, row := range hostTable {
-		if !seen[row.host] && row.host != HostOpenAI {
-			t.Errorf("%s has no preset", row.host)
+	for p := range host.All() {
+		if !seen[Host(p.Name)] && !p.Generic {
+			t.Errorf("%s has no preset", p.Name)
 		}
 	}
 }
 
+// The hosts that users see are those of the table, each with a constant.
+func TestHost_ConstantsAreThoseOfTheTable(t *testing.T) {
+	text, err := os.ReadFile("endpoint.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	constants := make(map[string]bool)
+	for _, c := range regexp.MustCompile(`(?m)^\tHost\w+ +Host = "(\w+)"`).FindAllStringSubmatch(string(text), -1) {
+		constants[c[1]] = true
+		if host.Lookup(c[1]).Name != c[1] {
+			t.Errorf("endpoint.go names the host %q, and the table has no such row", c[1])
+		}
+	}
+	for p := range host.All() {
+		if !constants[p.Name] {
+			t.Errorf("the table has a row of %q, and endpoint.go no constant for it", p.Name)
+		}
+	}
+	if generic := Host("").profile(); Host(generic.Name) != HostOpenAI || !generic.Generic {
+		t.Errorf("a host that is not known is taken for %q, want %q", generic.Name, HostOpenAI)
+	}
+}
+
 // Presets are copies: what a user changes in one changes no other.
-func TestPresetsAreCopies(t *testing.T) {
-	VolcengineArk("k").Models[flash] = "ep-mine"
-	if got := VolcengineArk("k").Models[flash]; got == "ep-mine" {
+func TestHost_PresetsAreCopies(t *testing.T) {
+	VolcengineArk("k").Models["deepseek-flash"] = "ep-mine"
+	if got := VolcengineArk("k").Models["deepseek-flash"]; got == "ep-mine" {
 		t.Error("one preset's Models are another's")
 	}
 }
@@ -118,9 +143,8 @@ func mustURL(t *testing.T, text string) *url.URL {
 }
 
 // Each operation lands where the next host has it, if it has it.
-func TestOperationsFindTheirRoot(t *testing.T) {
+func TestHost_OperationsFindTheirRoot(t *testing.T) {
 	deepseek := DeepSeek("sk-ds")
-	anthropic := Endpoint{Name: "anthropic", URL: "https://api.deepseek.com/anthropic", APIKey: "sk-2"}
 	azure := Endpoint{Name: "azure", URL: "https://res.openai.azure.com/openai/deployments/ds?api-version=2024-10-21", APIKey: "sk-az"}
 	generic := Endpoint{Name: "g", URL: "https://g.example/api/v9", APIKey: "sk-g"}
 	const chat, fim = `{"model":"deepseek-v4-pro","messages":[]}`, `{"model":"deepseek-v4-pro","prompt":"a"}`
@@ -133,18 +157,11 @@ func TestOperationsFindTheirRoot(t *testing.T) {
 		{"chat to Ark", "https://api.deepseek.com/chat/completions", chat, deepseek, VolcengineArk("k"), "https://ark.cn-beijing.volces.com/api/v3/chat/completions"},
 		{"chat from /v1 to Bailian", "https://api.deepseek.com/v1/chat/completions?key=x", chat, deepseek, Bailian("k"), "https://dashscope.aliyuncs.com/compatible-mode/v1/chat/completions"},
 		{"chat to Azure's deployments", "https://api.deepseek.com/chat/completions", chat, deepseek, azure, "https://res.openai.azure.com/openai/deployments/ds/chat/completions?api-version=2024-10-21"},
-		{"chat to an endpoint of another wire", "https://own.example/v1/chat/completions", chat, own, anthropic, "https://api.deepseek.com/chat/completions"},
-		{"chat to a base path of the day", "https://own.example/v1/chat/completions", chat, own, Endpoint{Name: "s", URL: "https://api.deepseek.com/v3.2_speciale_expires_on_20251215", Keyless: true}, "https://api.deepseek.com/v3.2_speciale_expires_on_20251215/chat/completions"},
 		{"FIM to DeepSeek", "https://own.example/v1/completions", fim, own, deepseek, "https://api.deepseek.com/beta/completions"},
 		{"FIM to a host without it", "https://api.deepseek.com/beta/completions", fim, deepseek, Bailian("k"), ""},
-		{"FIM to a generic host", "https://api.deepseek.com/beta/completions", fim, deepseek, generic, "https://g.example/api/v9/completions"},
-		{"responses to DeepSeek", "https://own.example/v1/responses", `{"model":"deepseek-v4-pro","input":"a"}`, own, deepseek, "https://api.deepseek.com/responses"},
 		{"responses to a host without it", "https://api.deepseek.com/responses", `{"model":"deepseek-v4-pro","input":"a"}`, deepseek, SiliconFlow("k"), ""},
 		{"responses that go on from others", "https://own.example/v1/responses", `{"model":"deepseek-v4-pro","input":"a","previous_response_id":"r"}`, own, deepseek, ""},
-		{"messages to Bailian", "https://api.deepseek.com/anthropic/v1/messages", chat, deepseek, Bailian("k"), "https://dashscope.aliyuncs.com/apps/anthropic/v1/messages"},
 		{"messages to DeepSeek", "https://own.example/v1/messages", chat, own, deepseek, "https://api.deepseek.com/anthropic/v1/messages"},
-		{"messages to DeepSeek by its wire's base", "https://own.example/v1/messages", chat, own, anthropic, "https://api.deepseek.com/anthropic/v1/messages"},
-		{"messages to a generic host", "https://api.deepseek.com/anthropic/v1/messages", chat, deepseek, Endpoint{Name: "g", URL: "https://g.example/anthropic", Keyless: true}, "https://g.example/anthropic/v1/messages"},
 		{"a begun answer to a host that goes on", "https://api.deepseek.com/beta/chat/completions", `{"model":"deepseek-v4-pro","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","prefix":true}]}`, deepseek, generic, ""},
 		{"beta without a begun answer", "https://api.deepseek.com/beta/chat/completions", `{"model":"deepseek-v4-pro","messages":[{"role":"assistant","content":"b","prefix":true},{"role":"user","content":"a"}]}`, deepseek, generic, "https://g.example/api/v9/chat/completions"},
 		{"embeddings to who does not name the model", "https://own.example/v1/embeddings", `{"model":"m","input":"a"}`, own, generic, ""},
@@ -159,7 +176,7 @@ func TestOperationsFindTheirRoot(t *testing.T) {
 }
 
 // Keys go in the header that the host reads.
-func TestKeyHeaders(t *testing.T) {
+func TestHost_KeyHeaders(t *testing.T) {
 	own := Endpoint{Name: "own", URL: "https://own.example/v1", APIKey: "sk-own"}
 	version := func(req *http.Request) { req.Header.Set("Anthropic-Version", "2023-06-01") }
 	const body = `{"model":"deepseek-v4-pro","messages":[]}`
@@ -180,8 +197,7 @@ func TestKeyHeaders(t *testing.T) {
 
 // What a body says about model, thinking and user is said to the next host in
 // its own fields, and nothing else of it changes.
-func TestBodiesAreTranslated(t *testing.T) {
-	generic := Endpoint{Name: "g", URL: "https://g.example/v1", Keyless: true}
+func TestHost_BodiesAreTranslated(t *testing.T) {
 	deepseek, chat := DeepSeek("k"), "https://api.deepseek.com/chat/completions"
 	const rest = `"messages":[{"role":"user","content":"\u00e9 \"model\":1"}], "seed": 1.50}`
 	for _, tt := range []struct {
@@ -191,21 +207,10 @@ func TestBodiesAreTranslated(t *testing.T) {
 		body     string
 		want     string
 	}{
-		{"nothing to say", deepseek, generic, chat, `{"model":"x",` + rest, `{"model":"x",` + rest},
 		{"model", deepseek, VolcengineArk("k"), chat, `{"model" : "deepseek-flash",` + rest, `{"model" : "deepseek-v4-flash-ga-260731",` + rest},
 		{"thinking as DeepSeek has it to Bailian", deepseek, Bailian("k"), chat, `{"thinking": {"type" : "disabled"},"model":"deepseek-v4-pro",` + rest, `{"enable_thinking":false,"model":"deepseek-v4-pro",` + rest},
-		{"thinking as DeepSeek has it to OpenRouter", deepseek, OpenRouter("k"), chat, `{"model":"deepseek-v4-pro","thinking":{"type":"enabled"},` + rest, `{"model":"deepseek/deepseek-v4-pro","reasoning":{"enabled":true},` + rest},
-		{"thinking as DeepSeek has it to Ark", deepseek, VolcengineArk("k"), chat, `{"model":"deepseek-v4-pro","thinking":{"type":"enabled"},` + rest, `{"model":"deepseek-v4-pro-ga-260813","thinking":{"type":"enabled"},` + rest},
-		{"thinking where no field is known", deepseek, generic, chat, `{"model":"x","thinking":{"type":"enabled"},` + rest, `{"model":"x","thinking":{"type":"enabled"},` + rest},
-		{"thinking said twice", deepseek, Bailian("k"), chat, `{"model":"deepseek-v4-pro","thinking":{"type":"enabled"},"enable_thinking":true,` + rest, `{"model":"deepseek-v4-pro","thinking":{"type":"enabled"},"enable_thinking":true,` + rest},
 		{"Bailian's to DeepSeek", Bailian("k"), deepseek, "https://dashscope.aliyuncs.com/compatible-mode/v1/chat/completions", `{"model":"deepseek-v4-pro","enable_thinking":true,"user":"u",` + rest, `{"model":"deepseek-v4-pro","thinking":{"type":"enabled"},"user_id":"u",` + rest},
-		{"user_id", deepseek, generic, chat, `{"user_id" : "u","model":"x",` + rest, `{"user" : "u","model":"x",` + rest},
-		{"both users", deepseek, generic, chat, `{"user_id":"u","user":"v","model":"x",` + rest, `{"user_id":"u","user":"v","model":"x",` + rest},
-		{"a retired name did not think", deepseek, Bailian("k"), chat, `{"model":"deepseek-chat",` + rest, `{"model":"deepseek-v4-flash","enable_thinking":false,` + rest},
-		{"a retired name by its stand-in's", deepseek, Endpoint{Name: "own", URL: "https://own.example", APIKey: "k", Models: map[string]string{flash: "v4"}}, chat, `{"model":"deepseek-chat",` + rest, `{"model":"v4",` + rest},
-		{"a retired name that thought", deepseek, VolcengineArk("k"), chat, `{"model":"deepseek-reasoner",` + rest, `{"model":"deepseek-v4-flash-ga-260731","thinking":{"type":"enabled"},` + rest},
-		{"a retired name whose stand-in thinks by itself", deepseek, BaiduQianfan("k"), chat, `{"model":"deepseek-reasoner",` + rest, `{"model":"deepseek-v3.2-think",` + rest},
-		{"a retired name with its own mode", deepseek, VolcengineArk("k"), chat, `{"model":"deepseek-chat","thinking":{"type":"enabled"},` + rest, `{"model":"deepseek-v4-flash-ga-260731","thinking":{"type":"enabled"},` + rest},
+		{"a retired name by its stand-in's", deepseek, Endpoint{Name: "own", URL: "https://own.example", APIKey: "k", Models: map[string]string{"deepseek-flash": "v4"}}, chat, `{"model":"deepseek-chat",` + rest, `{"model":"v4",` + rest},
 		{"a retired name on Messages", deepseek, Bailian("k"), "https://api.deepseek.com/anthropic/v1/messages", `{"model":"deepseek-chat",` + rest, `{"model":"deepseek-v4-flash","thinking":{"type":"disabled"},` + rest},
 		{"the meant host's own name", VolcengineArk("k"), OpenRouter("k"), "https://ark.cn-beijing.volces.com/api/v3/chat/completions", `{"model":"deepseek-v4-pro-ga-260813",` + rest, `{"model":"deepseek/deepseek-v4-pro",` + rest},
 		{"the meant host's own name to DeepSeek", VolcengineArk("k"), deepseek, "https://ark.cn-beijing.volces.com/api/v3/chat/completions", `{"model":"deepseek-v4-pro-ga-260813",` + rest, `{"model":"deepseek-v4-pro",` + rest},
@@ -221,7 +226,7 @@ func TestBodiesAreTranslated(t *testing.T) {
 
 // Code pinned to DeepSeek's names of old works again, without endpoints too;
 // and a name that the user maps is the user's.
-func TestRetiredNamesWork(t *testing.T) {
+func TestHost_RetiredNamesWork(t *testing.T) {
 	const ask = `{"model":"deepseek-chat","messages":[]}`
 	for _, tt := range []struct {
 		name string
@@ -252,7 +257,7 @@ func TestRetiredNamesWork(t *testing.T) {
 
 // Without endpoints, a path alone makes no inference of a stranger's call:
 // it goes through once, whatever becomes of it.
-func TestStrangersCallsAreNoInference(t *testing.T) {
+func TestHost_StrangersCallsAreNoInference(t *testing.T) {
 	for _, tt := range []struct {
 		url, body string
 		want      int // attempts at a host that is down
@@ -286,9 +291,9 @@ func TestStrangersCallsAreNoInference(t *testing.T) {
 	}
 }
 
-// The kit's personas say in each host's words what our table reads there: the
+// The kit's personas say in each host's words what its profile reads there: the
 // two were written apart.
-func TestPersonasAreUnderstood(t *testing.T) {
+func TestHost_PersonasAreUnderstood(t *testing.T) {
 	hosts := map[kit.Dialect]Host{
 		kit.DialectDeepSeek: HostDeepSeek, kit.DialectOpenAI: HostOpenAI, kit.DialectSiliconFlow: HostSiliconFlow, kit.DialectArk: HostVolcengine,
 		kit.DialectBailian: HostBailian, kit.DialectTokenHub: HostTencent, kit.DialectQianfan: HostQianfan, kit.DialectAzure: HostAzure,
@@ -343,39 +348,6 @@ func TestPersonasAreUnderstood(t *testing.T) {
 					fleet.Close()
 				})
 			})
-		}
-	}
-}
-
-// A gateway's path stands before a host's roots, too: what lies beside it is
-// another's, and no key goes there.
-func TestGatewaysKeepTheirOtherPaths(t *testing.T) {
-	for _, tt := range []struct {
-		host  Host
-		url   string
-		yes   []string
-		never []string
-	}{
-		{HostAzure, "https://gw.example/azure/openai/v1", []string{"/azure/openai/v1/chat/completions", "/azure/models"}, []string{"/openai/v1/chat/completions", "/models", "/azure"}},
-		{HostOllama, "https://gw.example/ollama/v1", []string{"/ollama/v1/models", "/ollama/api/tags"}, []string{"/v1/models", "/api/tags"}},
-		{HostOllama, "https://gw.example/v1/proxy/ollama/v1", []string{"/v1/proxy/ollama/v1/models", "/v1/proxy/ollama/api/tags"}, []string{"/v1/other/chat/completions", "/api/tags"}},
-		{HostOllama, "https://gw.example/v1/proxy/ollama", []string{"/v1/proxy/ollama/chat/completions"}, []string{"/v1/other/chat/completions", "/api/tags"}},
-		{HostAzure, "https://gw.example/openai/azure/openai/deployments/x", []string{"/openai/azure/openai/deployments/x/chat/completions"}, []string{"/openai/other/chat/completions"}},
-		{HostOllama, "https://gw.example/else", []string{"/else/chat/completions"}, []string{"/v1/models", "/api/tags"}},
-		{HostDeepSeek, "https://gw.example/ds/v1", []string{"/ds/beta/completions", "/ds/user/balance"}, []string{"/v1/models", "/user/balance"}},
-		{HostAzure, "https://x.services.ai.azure.com/openai/v1", []string{"/openai/v1/chat/completions", "/models"}, nil},
-	} {
-		rt := over(t, newHosts(refusing), WithEndpoints(Endpoint{URL: tt.url, APIKey: "sk", Host: tt.host}))
-		e := rt.tiers[0][0]
-		for _, path := range tt.yes {
-			if !e.covers(path) {
-				t.Errorf("%s does not take %s for its own", tt.url, path)
-			}
-		}
-		for _, path := range tt.never {
-			if e.covers(path) {
-				t.Errorf("%s takes %s for its own", tt.url, path)
-			}
 		}
 	}
 }

@@ -28,7 +28,7 @@ func (a *attempt) judge(resp *http.Response) (*http.Response, error) {
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return nil, a.refusal(resp)
 	}
-	if len(a.endpoint.row.limits) > 0 {
+	if len(a.endpoint.profile.Limits) > 0 {
 		a.heedLimits(resp.Header)
 	}
 	kind := header.MediaType(resp.Header)
@@ -69,7 +69,7 @@ func (a *attempt) broken(err error, class Class) *exchange.Failure {
 
 // heedLimits has the account's limit rest that this very answer has used up.
 func (a *attempt) heedLimits(h http.Header) {
-	wait := a.endpoint.row.spent(h)
+	wait := a.endpoint.profile.Spent(h)
 	if wait <= 0 {
 		return
 	}
@@ -98,9 +98,9 @@ func (a *attempt) refusal(resp *http.Response) *exchange.Failure {
 		return a.broken(err, ClassUnreachable)
 	}
 	t := &exchange.Failure{Status: resp.StatusCode, Resp: resp, Said: body, Refused: true}
-	t.RetryAfter, t.Asked = a.endpoint.row.retryAfter(resp.StatusCode, resp.Header, time.Now())
+	t.RetryAfter, t.Asked = a.endpoint.profile.RetryAfter(resp.StatusCode, resp.Header, time.Now())
 	t.Class = a.classify(resp.StatusCode, body, t.Asked)
-	a.status, a.limitSaid = int32(resp.StatusCode), a.endpoint.row.limitSaid(body)
+	a.status, a.limitSaid = int32(resp.StatusCode), a.endpoint.profile.LimitSaid(body)
 	if t.Class == ClassRedirected {
 		a.redirected(t)
 	}
@@ -119,7 +119,7 @@ func (a *attempt) refusal(resp *http.Response) *exchange.Failure {
 // classify says what a refusal means. That an endpoint which the caller did
 // not mean lacks the very path says nothing about the call.
 func (a *attempt) classify(status int, body []byte, asked bool) Class {
-	class := a.endpoint.row.classify(status, body, asked)
+	class := a.endpoint.profile.Classify(status, body, asked)
 	if class == ClassRefused && a.endpoint != a.call.target && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed) {
 		return ClassNoModel
 	}
@@ -176,7 +176,7 @@ func (a *attempt) errorInside(t *exchange.Failure, body []byte) {
 		t.Status = http.StatusBadGateway
 	}
 	t.Class = a.classify(t.Status, body, false)
-	a.status, a.limitSaid = int32(t.Status), a.endpoint.row.limitSaid(body)
+	a.status, a.limitSaid = int32(t.Status), a.endpoint.profile.LimitSaid(body)
 }
 
 // standFor keeps a failed 200 as the answer of the status it stands for. One

@@ -16,7 +16,7 @@ func (a *attempt) firstPayloadWithin() time.Duration {
 // firstClock is that of an attempt of the call's at e, by a policy.
 func (c *call) firstClock(e *upstream, p StreamPolicy) time.Duration {
 	switch {
-	case !c.params.Stream && e.row.queuesInside:
+	case !c.params.Stream && e.profile.QueuesAfterHeaders:
 		return p.Queued
 	case !c.params.Stream, c.thinking(e):
 		return p.Thinking

@@ -267,14 +267,14 @@ func (c *call) availability(e *upstream, now time.Time) availability {
 // eligible returns the name under which e serves the call's model, or false if
 // the call has no business there.
 func (c *call) eligible(e *upstream) (string, bool) {
-	if c.Endpoint != "" && c.Endpoint != e.Name || c.avoid != "" && c.avoid == e.Account || c.rescue == rescueContinues && e.row.prefix == "" {
+	if c.Endpoint != "" && c.Endpoint != e.Name || c.avoid != "" && c.avoid == e.Account || c.rescue == rescueContinues && e.profile.PrefixRoot == "" {
 		return "", false
 	}
 	if e != c.target {
-		if c.upload != nil || c.encoded || c.params.Stateful || c.params.PrefixCompletion && e.row.prefix == "" {
+		if c.upload != nil || c.encoded || c.params.Stateful || c.params.PrefixCompletion && e.profile.PrefixRoot == "" {
 			return "", false
 		}
-		if _, ok := e.rootOf(c.op); !ok {
+		if _, ok := e.paths.RootOf(c.op); !ok {
 			return "", false
 		}
 	}
@@ -288,7 +288,7 @@ func (c *call) worthTrying(e *upstream, model string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, o := range c.unsuited {
-		if o.endpoint != e && o.model == model && o.endpoint.row == e.row && (e.row.host != HostOpenAI || o.endpoint.origin == e.origin) {
+		if o.endpoint != e && o.model == model && o.endpoint.profile == e.profile && (!e.profile.Generic || o.endpoint.origin == e.origin) {
 			return false
 		}
 	}

@@ -78,7 +78,7 @@ func (c *call) canContinue() bool {
 		return false
 	}
 	for _, e := range c.candidates {
-		if _, ok := c.eligible(e); ok && e.row.prefix != "" {
+		if _, ok := c.eligible(e); ok && e.profile.PrefixRoot != "" {
 			return true
 		}
 	}

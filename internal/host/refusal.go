@@ -1,0 +1,75 @@
+package host
+
+import (
+	"bytes"
+	"net/http"
+	"strings"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/wire"
+)
+
+// An ErrorRule reads one refusal. All that is not empty must match.
+type ErrorRule struct {
+	Status     int
+	Code       string // error.code or error.type; one that ends in a dot stands for all that begin with it
+	Message    string // part of the message, in lower case
+	RetryAfter bool   // the host asked for a pause
+	Class      outcome.Class
+}
+
+// Classify returns what a refusal means. The host's own words come first, then
+// the codes that all have from OpenAI, then the status. The message of a host
+// that is not known decides nothing. pause says whether the host asked for one.
+func (p *Profile) Classify(status int, body []byte, pause bool) outcome.Class {
+	refusal := wire.RefusalOf(body)
+	message := strings.ToLower(refusal.Message)
+	for _, rules := range [...][]ErrorRule{p.Errors, openAIErrors} {
+		for i := range rules {
+			r := &rules[i]
+			if r.Status == status && (!r.RetryAfter || pause) &&
+				(r.Code == "" || r.hasCode(refusal.Code) || r.hasCode(refusal.Type)) && strings.Contains(message, r.Message) {
+				return r.Class
+			}
+		}
+	}
+	switch {
+	case status >= 300 && status < 400:
+		return outcome.Redirected
+	case status == http.StatusTooManyRequests:
+		return outcome.RateLimited
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return outcome.KeyRejected
+	case status == http.StatusPaymentRequired:
+		return outcome.NoFunds
+	case status == http.StatusRequestTimeout, status == http.StatusFailedDependency, status >= 500:
+		return outcome.Unavailable
+	}
+	return outcome.Refused
+}
+
+// hasCode reports whether the rule is for that code. Ark's codes have details
+// behind a dot.
+func (r *ErrorRule) hasCode(code string) bool {
+	if family, ok := strings.CutSuffix(r.Code, "."); ok {
+		return code == family || strings.HasPrefix(code, r.Code)
+	}
+	return code == r.Code
+}
+
+// LimitSaid returns the number that a refusal gives for the host's limit, 0 if
+// it gives none. The host may say any number, so it has at most six digits.
+func (p *Profile) LimitSaid(body []byte) int32 {
+	if p.LimitPhrase == "" {
+		return 0
+	}
+	_, rest, _ := bytes.Cut(body, []byte(p.LimitPhrase))
+	n := int32(0)
+	for _, digit := range rest[:min(len(rest), 6)] {
+		if digit < '0' || digit > '9' {
+			break
+		}
+		n = 10*n + int32(digit-'0')
+	}
+	return n
+}

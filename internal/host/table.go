@@ -1,0 +1,283 @@
+package host
+
+import (
+	"maps"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/request"
+)
+
+// This file is what is known of the hosts. It is data: the only file of the
+// package to edit when the world changes. What a row does not say follows the
+// generic rules. A comment says [unknown] where that is on purpose.
+//
+// Facts are as of November 2026.
+
+// contextLength is a rule that hosts have in common, because they run the same
+// software.
+var contextLength = ErrorRule{Status: 400, Message: "maximum context length", Class: outcome.Unsuited}
+
+// openAIErrors are OpenAI's own codes. They hold at every host that has no other
+// words: https://platform.openai.com/docs/guides/error-codes. OpenAI's code for
+// an account without money, 429 insufficient_quota, is left out: elsewhere it is
+// a throttle.
+var openAIErrors = []ErrorRule{
+	{Status: 400, Code: "context_length_exceeded", Class: outcome.Unsuited},
+	{Status: 400, Code: "content_filter", Class: outcome.Filtered},
+	{Status: 404, Code: "model_not_found", Class: outcome.NoModel},
+	{Status: 403, Code: "model_not_found", Class: outcome.NoModel}, // of a project without access to it
+}
+
+// The model names that DeepSeek's own API serves.
+const (
+	flash   = "deepseek-flash"
+	v4Flash = "deepseek-v4-flash"
+	v4Pro   = "deepseek-v4-pro"
+)
+
+// retiredModels are DeepSeek's names of old, refused since 2026-07-24, and
+// whether they meant to think. Each host's row says what serves for them.
+var retiredModels = map[string]bool{"deepseek-chat": false, "deepseek-reasoner": true}
+
+// withRetired adds to a host's models what serves for DeepSeek's names of old.
+func withRetired(chat, reasoner string, models map[string]string) map[string]string {
+	models = maps.Clone(models)
+	if models == nil {
+		models = make(map[string]string, 2)
+	}
+	models["deepseek-chat"], models["deepseek-reasoner"] = chat, reasoner
+	return models
+}
+
+// table has a row for each host. The last one is the generic one.
+var table = []Profile{
+	{
+		// https://api-docs.deepseek.com: quick_start/error_codes, rate_limit,
+		// faq, guides/thinking_mode, chat_prefix_completion, anthropic_api.
+		// It sends neither Retry-After nor headers about its limits.
+		Name:    "deepseek",
+		Domains: []string{"api.deepseek.com"},
+		Roots:   []string{""}, // the whole origin is its API
+		Operations: map[request.Operation][]string{
+			request.Chat:        {"", "/v1", "/beta"},
+			request.Completions: {"/beta"},
+			request.Responses:   {"", "/v1"},
+			request.Messages:    {"/anthropic/v1"},
+		},
+		Renamed:            withRetired(flash, flash, nil),
+		CanonicalNames:     true,
+		ReasoningModels:    []string{"reasoner", "-r1"},
+		ThinkingField:      request.ThinkingObject,
+		UserField:          "user_id",
+		PrefixRoot:         "/beta",
+		QueuesAfterHeaders: true,
+		// Seen on the finish chunk without stream_options.
+		UsageInStreams: true,
+		LimitPhrase:    "concurrency limit of ",
+		Errors: []ErrorRule{
+			{Status: 400, Message: "supported api model names are", Class: outcome.NoModel},
+			{Status: 400, Message: "model not exist", Class: outcome.NoModel},
+			contextLength,
+			{Status: 400, Message: "reasoning_content", Class: outcome.Unsuited},
+			{Status: 400, Message: "content exists risk", Class: outcome.Filtered},
+		},
+	},
+	{
+		// https://www.volcengine.com/docs/82379/1299023 (error codes), /1494384
+		// (chat). 429 in all its words is a rate limit. Retry-After: [unknown].
+		Name:       "volcengine",
+		Domains:    []string{"volces.com", "bytepluses.com"},
+		Roots:      []string{"/api/v3"},
+		Operations: map[request.Operation][]string{request.Chat: {"/api/v3"}, request.Responses: {"/api/v3"}, request.Embeddings: {"/api/v3"}},
+		Models: withRetired("deepseek-v4-flash-ga-260731", "deepseek-v4-flash-ga-260731", map[string]string{
+			flash: "deepseek-v4-flash-ga-260731", v4Flash: "deepseek-v4-flash-ga-260731", v4Pro: "deepseek-v4-pro-ga-260813",
+		}),
+		ReasoningModels: []string{"-r1"},
+		ThinkingField:   request.ThinkingObject,
+		Errors: []ErrorRule{
+			{Status: 403, Code: "AccountOverdueError", Class: outcome.NoFunds},
+			{Status: 404, Code: "InvalidEndpointOrModel.", Class: outcome.NoModel},
+			{Status: 404, Code: "ModelNotOpen", Class: outcome.NoModel},
+			{Status: 400, Code: "SensitiveContentDetected.", Class: outcome.Filtered},
+			{Status: 400, Code: "InputTextSensitiveContentDetected", Class: outcome.Filtered},
+			contextLength,
+		},
+	},
+	{
+		// https://docs.siliconflow.cn. Flat errors:
+		// {"code":50603,"message":"System is really busy…","data":null}
+		Name:       "siliconflow",
+		Domains:    []string{"api.siliconflow.cn", "api.siliconflow.com"},
+		Roots:      []string{"/v1"},
+		Operations: map[request.Operation][]string{request.Chat: {"/v1"}, request.Completions: {"/v1"}, request.Embeddings: {"/v1"}, request.Messages: {"/v1"}},
+		Models: withRetired("deepseek-ai/DeepSeek-V4-Flash", "deepseek-ai/DeepSeek-V4-Flash", map[string]string{
+			flash: "deepseek-ai/DeepSeek-V4-Flash", v4Flash: "deepseek-ai/DeepSeek-V4-Flash", v4Pro: "deepseek-ai/DeepSeek-V4-Pro",
+		}),
+		ReasoningModels: []string{"-r1", "thinking"},
+		ThinkingField:   request.EnableThinking,
+		Errors: []ErrorRule{
+			{Status: 400, Message: "model does not exist", Class: outcome.NoModel},
+			{Status: 403, Message: "balance is insufficient", Class: outcome.NoFunds},
+			contextLength,
+		},
+	},
+	{
+		// https://help.aliyun.com/zh/model-studio/error-code. Its 429
+		// insufficient_quota is a throttle that clears in a minute, as all of its 429s.
+		Name:    "bailian",
+		Domains: []string{"dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com"},
+		Roots:   []string{"/compatible-mode/v1", "/apps/anthropic"},
+		Operations: map[request.Operation][]string{
+			request.Chat: {"/compatible-mode/v1"}, request.Embeddings: {"/compatible-mode/v1"}, request.Messages: {"/apps/anthropic/v1"},
+		},
+		Models:          withRetired(v4Flash, v4Flash, map[string]string{flash: v4Flash, v4Flash: v4Flash, v4Pro: v4Pro}),
+		ReasoningModels: []string{"-r1"},
+		ThinkingField:   request.EnableThinking,
+		Errors: []ErrorRule{
+			{Status: 400, Code: "Arrearage", Class: outcome.NoFunds},
+			{Status: 403, Code: "Arrearage", Class: outcome.NoFunds},
+			{Status: 400, Code: "DataInspectionFailed", Class: outcome.Filtered},
+			{Status: 400, Code: "data_inspection_failed", Class: outcome.Filtered},
+			{Status: 400, Message: "range of input length", Class: outcome.Unsuited},
+		},
+	},
+	{
+		// https://cloud.tencent.com/document/product/1772: LKEAP, which moved to
+		// TokenHub in April 2026. Its error codes: [unknown].
+		Name:    "tencent",
+		Domains: []string{"api.lkeap.cloud.tencent.com", "tencentmaas.com"},
+		Roots:   []string{"/v1", "/anthropic"},
+		Operations: map[request.Operation][]string{
+			request.Chat: {"/v1"}, request.Messages: {"/anthropic/v1"},
+		},
+		// Of today's models it has none by DeepSeek's name: [unknown] for TokenHub.
+		Models:          withRetired("deepseek-v3.2", "deepseek-r1-0528", nil),
+		ReasoningModels: []string{"-r1"},
+		Errors:          []ErrorRule{contextLength},
+	},
+	{
+		// https://cloud.baidu.com/doc/qianfan-api/s/Mm8r1mejk. A model of its own
+		// thinks, instead of a field; whether there is a field, too: [unknown].
+		Name:            "qianfan",
+		Domains:         []string{"qianfan.baidubce.com"},
+		Roots:           []string{"/v2"},
+		Operations:      map[request.Operation][]string{request.Chat: {"/v2"}, request.Embeddings: {"/v2"}},
+		Models:          withRetired("deepseek-v3.2", "deepseek-v3.2-think", nil),
+		ReasoningModels: []string{"-r1", "-think"},
+		Errors: []ErrorRule{
+			{Status: 401, Code: "invalid_model", Class: outcome.NoModel},
+			{Status: 403, Code: "account_overdue", Class: outcome.NoFunds},
+			contextLength,
+		},
+	},
+	{
+		// https://learn.microsoft.com/azure/ai-foundry/openai/reference. Models go
+		// by the names of deployments: by default that of the catalog.
+		Name:            "azure",
+		Domains:         []string{"services.ai.azure.com", "openai.azure.com", "cognitiveservices.azure.com"},
+		Roots:           []string{"/openai", "/openai/v1", "/models"},
+		KeyHeader:       "Api-Key",
+		Models:          withRetired("DeepSeek-V3.2", "DeepSeek-R1-0528", map[string]string{v4Pro: "DeepSeek-V4-Pro"}),
+		ReasoningModels: []string{"-r1"},
+		Errors: []ErrorRule{
+			{Status: 404, Code: "DeploymentNotFound", Class: outcome.NoModel},
+			contextLength,
+		},
+	},
+	{
+		// https://openrouter.ai/docs/api/reference/errors-and-debugging. Once it has
+		// begun, errors come inside a 200. A 402 with Retry-After is one of too many
+		// calls in flight for the credit left; without it, there is none.
+		Name:    "openrouter",
+		Domains: []string{"openrouter.ai"},
+		Roots:   []string{"/api/v1"},
+		Operations: map[request.Operation][]string{
+			request.Chat: {"/api/v1"}, request.Completions: {"/api/v1"}, request.Responses: {"/api/v1"}, request.Messages: {"/api/v1"}, request.Embeddings: {"/api/v1"},
+		},
+		Models: withRetired("deepseek/deepseek-v4.1-flash", "deepseek/deepseek-v4.1-flash", map[string]string{
+			flash: "deepseek/deepseek-v4.1-flash", v4Flash: "deepseek/deepseek-v4-flash", v4Pro: "deepseek/deepseek-v4-pro",
+		}),
+		ReasoningModels: []string{"-r1"},
+		ThinkingField:   request.ReasoningObject,
+		Errors: []ErrorRule{
+			{Status: 402, RetryAfter: true, Class: outcome.RateLimited},
+			{Status: 403, Message: "moderation", Class: outcome.Filtered},
+			{Status: 403, Message: "flagged", Class: outcome.Filtered},
+			{Status: 400, Message: "is not a valid model id", Class: outcome.NoModel},
+			{Status: 404, Message: "no endpoints found", Class: outcome.NoModel},
+			contextLength,
+		},
+	},
+	{
+		// https://docs.together.ai/docs/rate-limits. A call without a key is refused
+		// in plain text. Its other error codes: [unknown].
+		Name:            "together",
+		Domains:         []string{"api.together.ai", "api.together.xyz"},
+		Roots:           []string{"/v1"},
+		Operations:      map[request.Operation][]string{request.Chat: {"/v1"}, request.Completions: {"/v1"}, request.Embeddings: {"/v1"}},
+		Models:          map[string]string{v4Pro: "deepseek-ai/DeepSeek-V4-Pro"},
+		ReasoningModels: []string{"-r1"},
+		Limits:          []LimitHeaders{{"X-Ratelimit-Remaining", "X-Ratelimit-Reset"}},
+		Errors:          []ErrorRule{contextLength},
+	},
+	{
+		// https://docs.fireworks.ai/guides/quotas_usage/rate-limits. It sends
+		// Retry-After. x-ratelimit-over-limit: yes is served, at low priority. An
+		// account in debt is suspended, with 412, as many have reported.
+		Name:       "fireworks",
+		Domains:    []string{"api.fireworks.ai"},
+		Roots:      []string{"/inference/v1"},
+		Operations: map[request.Operation][]string{request.Chat: {"/inference/v1"}, request.Completions: {"/inference/v1"}, request.Embeddings: {"/inference/v1"}, request.Responses: {"/inference/v1"}},
+		Models: withRetired("accounts/fireworks/models/deepseek-v4-flash", "accounts/fireworks/models/deepseek-v4-flash", map[string]string{
+			flash: "accounts/fireworks/models/deepseek-v4-flash", v4Flash: "accounts/fireworks/models/deepseek-v4-flash", v4Pro: "accounts/fireworks/models/deepseek-v4-pro",
+		}),
+		ReasoningModels: []string{"-r1"},
+		Errors: []ErrorRule{
+			{Status: 404, Code: "NOT_FOUND", Class: outcome.NoModel},
+			{Status: 412, Message: "is suspended", Class: outcome.NoFunds},
+			contextLength,
+		},
+	},
+	{
+		// https://docs.ollama.com/openai. Native errors: {"error":"text"}.
+		// A machine of one's own: its names are its own, too.
+		Name:            "ollama",
+		Domains:         []string{"ollama.com"},
+		Roots:           []string{"/v1", "/api"},
+		Models:          withRetired(v4Flash, v4Flash, map[string]string{flash: v4Flash, v4Flash: v4Flash}), // of its cloud
+		ReasoningModels: []string{"-r1"},
+		Errors: []ErrorRule{
+			{Status: 404, Message: "not found", Class: outcome.NoModel},
+			{Status: 400, Message: "exceeds the context length", Class: outcome.Unsuited},
+		},
+	},
+	{
+		// https://docs.vllm.ai/en/latest/serving/openai_compatible_server.
+		// error.code is a number; older versions have it flat.
+		Name:            "vllm",
+		ReasoningModels: []string{"-r1"},
+		Errors: []ErrorRule{
+			contextLength,
+			{Status: 404, Message: "does not exist", Class: outcome.NoModel},
+		},
+	},
+	{
+		// https://docs.sglang.ai. Its error codes: [unknown].
+		Name:            "sglang",
+		ReasoningModels: []string{"-r1"},
+		Errors: []ErrorRule{
+			contextLength,
+			{Status: 400, Message: "longer than the model's context length", Class: outcome.Unsuited},
+		},
+	},
+	{
+		// https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
+		Name:            "openai",
+		Generic:         true,
+		ReasoningModels: []string{"reasoner", "-r1"},
+		Limits: []LimitHeaders{
+			{"X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests"},
+			{"X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"},
+		},
+	},
+}
