@@ -18,11 +18,12 @@ type attempt struct {
 	context.Context // ends with the exchange, or earlier: see cancel
 	cancel          context.CancelCauseFunc
 
+	failover  *failover
 	call      *call
 	endpoint  *upstream
 	model     string // by the endpoint's name
-	n         int
-	place     int // in the trail
+	n         int32
+	place     int32 // in the trail
 	start     time.Time
 	queued    time.Duration // for a permit and the buckets
 	watch     watch
@@ -114,7 +115,7 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	a.watch.settle()
 	a.giveBack(class)
 	accepted := false
-	a.call.log.update(a.place, func(t *Attempt) {
+	a.update(func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, used, bytes
 		t.Elapsed = time.Since(a.start)
 		accepted = t.Verdict == VerdictAccept
@@ -162,10 +163,13 @@ func (a *attempt) runFinishers(class Class) {
 	}
 }
 
+// update changes what the trail says of the attempt.
+func (a *attempt) update(change func(*Attempt)) { a.call.log.update(int(a.place), change) }
+
 // emit tells observers what the trail says of the attempt.
 func (a *attempt) emit(kind Kind) {
-	if c := a.call; c.t.observed() {
-		c.t.emit(c, c.log.at(a.place).event(kind))
+	if told := a.failover.observers; len(told) > 0 {
+		told.emit(a.call, a.call.log.at(int(a.place)).event(kind))
 	}
 }
 

@@ -59,7 +59,7 @@ func (r *failoverRun) choose(candidates []candidate, now time.Time) candidate {
 	for _, c := range candidates {
 		targets = append(targets, &c.endpoint.Target)
 	}
-	return candidates[r.t.balance.Pick(now, r.call.conversation(), targets)]
+	return candidates[r.balance.Pick(now, r.call.conversation, targets)]
 }
 
 // finish tells the endpoint's load, and the conversation, how an attempt ended.
@@ -68,21 +68,18 @@ func (e *upstream) finish(a *attempt, class Class) {
 	switch {
 	case class == ClassOK:
 		e.answered.Store(true)
-		a.call.t.affinity.Remember(time.Now(), a.call.conversation(), &e.Target, a.used.PromptTokens, a.used.CachedTokens)
+		a.failover.affinity.Remember(time.Now(), a.call.conversation, &e.Target, a.used.PromptTokens, a.used.CachedTokens)
 	case a.outcome(class) == outcome.Failure:
 		now := time.Now()
 		e.Load.Fail(now.Sub(a.start), now)
 	}
 }
 
-// conversation stands for the one the call belongs to; 0: none, or too
-// short a one. Other processes get the same number.
-func (c *call) conversation() uint64 {
-	if !c.conversed {
-		c.conversed = true
-		if p := c.t.config.balance; p.Affinity > 0 && len(c.body()) >= p.Affinity && c.t.endpoints > 1 {
-			c.conversationKey = request.ConversationKey(c.body())
-		}
+// conversationOf is the key of the conversation that a call belongs to; 0: none, or
+// one too short to be kept together. Other processes compute the same key.
+func (f *failover) conversationOf(c *call) uint64 {
+	if f.affinity == nil || len(c.candidates) < 2 || len(c.body()) < f.minPrompt {
+		return 0
 	}
-	return c.conversationKey
+	return request.ConversationKey(c.body())
 }

@@ -370,12 +370,12 @@ func layersAlone(b testing.TB) func() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := &failoverRun{t: rt, call: c}
+	r := &failoverRun{failover: rt.failover, call: c}
 	a := &attempt{}
 	return func() {
 		s := r.next(time.Now())
 		e := s.endpoint
-		*a = attempt{call: c, endpoint: e}
+		*a = attempt{failover: rt.failover, call: c, endpoint: e}
 		held := lease{}
 		if e.limits.of(s.model).acquire(c, &held, 1000) != nil || !e.circuits.Get(s.model).Allow(&a.permit, time.Now(), false) {
 			b.Fatal("refused")

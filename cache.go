@@ -98,8 +98,10 @@ type cache struct {
 func newCache(t *Transport, p CachePolicy) *cache {
 	return &cache{
 		t: t, policy: p, lifetime: p.lifetime(), store: store.NewGuard(p.Store, store.Hooks{
-			Go:      t.background.Go,
-			OnError: func(ctx context.Context, err error) { t.emit(ctx, Event{Kind: KindCacheError, Err: err}) },
+			Go: t.background.Go,
+			OnError: func(ctx context.Context, err error) {
+				t.config.observers.emit(ctx, Event{Kind: KindCacheError, Err: err})
+			},
 		}), flights: make(map[key.Key]*underWay),
 		kept: shelf.New[key.Key, *store.Entry, *request.Params](p.MaxEntries, p.MaxBytes),
 	}
@@ -207,7 +209,7 @@ func (k *cache) forward(c *call, e *store.Entry, w store.Control, next http.Roun
 	if p.shares() {
 		if !p.asked {
 			k.counts.shared.Add(1)
-			k.t.emit(c, Event{Kind: KindCacheShared, Model: c.params.Model})
+			k.t.config.observers.emit(c, Event{Kind: KindCacheShared, Model: c.params.Model})
 		}
 		how += "; collapsed"
 	}
@@ -259,7 +261,7 @@ func (k *cache) put(c *call, e *store.Entry) {
 	k.kept.Put(c.sought.key, e, e.Size())
 	k.spell(c)
 	k.counts.stores.Add(1)
-	k.t.emit(c, Event{Kind: KindCacheStore, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body))})
+	k.t.config.observers.emit(c, Event{Kind: KindCacheStore, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body))})
 	k.store.Set(c, c.sought.key.String(), e, k.lifetime.Total())
 }
 
@@ -280,14 +282,14 @@ func (k *cache) answer(c *call, e *store.Entry, age time.Duration, fresh store.F
 	resp := c.replay(e, age, how, fresh < store.Fresh)
 	if resp != nil {
 		count.Add(1)
-		k.t.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body)), From: from})
+		k.t.config.observers.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body)), From: from})
 	}
 	return resp
 }
 
 func (k *cache) missed(c *call) {
 	k.counts.misses.Add(1)
-	k.t.emit(c, Event{Kind: KindCacheMiss, Model: c.params.Model})
+	k.t.config.observers.emit(c, Event{Kind: KindCacheMiss, Model: c.params.Model})
 }
 
 func (k *cache) status() CacheStatus {

@@ -75,25 +75,24 @@ type call struct {
 	context.Context // the caller's
 	*Call
 
-	t               *Transport
-	req             *http.Request // the caller's, its context being this call
-	op              request.Operation
-	target          *upstream   // whose API the caller asked
-	candidates      []*upstream // that could serve it, best tier first
-	params          request.Params
-	room            *room   // its body, whole; nil: it has none, or that is streamed
-	upload          *upload // its body, too large to be kept: sent once
-	start           time.Time
-	caller          atomic.Pointer[header.Credential] // nil: nobody asked yet
-	sought          *sought                           // nil: nothing is kept of such calls
-	conversationKey uint64
+	t            *Transport
+	req          *http.Request // the caller's, its context being this call
+	op           request.Operation
+	target       *upstream   // whose API the caller asked
+	candidates   []*upstream // that could serve it, best tier first
+	params       request.Params
+	room         *room   // its body, whole; nil: it has none, or that is streamed
+	upload       *upload // its body, too large to be kept: sent once
+	start        time.Time
+	caller       atomic.Pointer[header.Credential] // nil: nobody asked yet
+	sought       *sought                           // nil: nothing is kept of such calls
+	conversation uint64                            // its key; 0: none is kept together
 
 	encoded   bool // the body has a coding: nobody can look into it
 	nested    bool // made from within another call: by an Observer, say
 	fallback  bool // an answer is kept that would do instead of a failure
 	exhausted bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
 	unprobed  bool // nor did it see to the end whether all are still down
-	conversed bool // conversationKey is known
 
 	rescue rescueKind // how it goes on from a broken stream
 

@@ -13,11 +13,9 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/balance"
 	"github.com/breakwater-go/breakwater/internal/bounded"
-	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/origin"
-	"github.com/breakwater-go/breakwater/internal/pause"
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
@@ -36,13 +34,10 @@ type Transport struct {
 	below http.RoundTripper // the user's attempt middleware, then the base
 
 	cache       *cache // nil: none
-	budget      *budget.Budget
 	names       *request.Names
-	pauses      *pause.Table[pauseKey, refusal]
+	failover    *failover
 	limiters    *limiters
 	limitedBase bool // the base may keep an attempt waiting for a connection
-	balance     balance.Strategy
-	affinity    *balance.Affinity // nil: conversations are not kept together
 	counts      counts
 
 	background background
@@ -64,16 +59,10 @@ func New(opts ...Option) (*Transport, error) {
 	}
 	t := &Transport{
 		config:   c,
-		budget:   c.retry.newBudget(),
-		pauses:   pause.New[pauseKey]((*refusal).size),
 		origins:  origins{bounded.Map[origin.Origin, *upstream]{Max: maxOrigins, WorthOf: (*upstream).worth}},
 		names:    request.NewNames(),
 		limiters: &limiters{Max: maxLimiters, WorthOf: (*limiter).worth},
-		balance:  balance.TwoChoices{Random: c.random},
-	}
-	if c.balance.Affinity > 0 {
-		t.affinity = balance.NewAffinity(c.balance.Overload, t.balance)
-		t.balance = t.affinity
+		failover: newFailover(c),
 	}
 	t.limitedBase = limitsConnections(c.base)
 	t.below = c.base
@@ -93,7 +82,7 @@ func New(opts ...Option) (*Transport, error) {
 		}
 	}
 	t.keyless = t.keyless && t.endpoints > 1
-	t.calls = RoundTripperFunc(t.failover)
+	t.calls = t.failover
 	if c.cache != nil {
 		t.cache = newCache(t, *c.cache)
 		t.calls = Chain(t.calls, t.cache.middleware)
@@ -151,7 +140,7 @@ func newBase() *http.Transport {
 // newEndpoint puts an endpoint to work: its circuits, its limits, its pipeline.
 func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
 	at, _ := origin.Of(base)
-	circuits := newCircuits(t.config, e.Name, t.emit)
+	circuits := newCircuits(t.config, e.Name, t.config.observers.emit)
 	profile := e.Host.profile()
 	return &upstream{
 		Endpoint: e,
@@ -215,7 +204,7 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 				c.upload.Close()
 			}
 		}()
-		t.emit(c, Event{Kind: KindUnbuffered, Endpoint: meant.Name, Bytes: max(req.ContentLength, 0)})
+		t.config.observers.emit(c, Event{Kind: KindUnbuffered, Endpoint: meant.Name, Bytes: max(req.ContentLength, 0)})
 		sends = true
 	}
 	resp, err := t.calls.RoundTrip(c.req)
@@ -279,7 +268,7 @@ func (t *Transport) finished(c *call, resp *http.Response, err error) {
 	if c.exhausted || err != nil && c.Err() == nil {
 		t.counts.failed.Add(1)
 	}
-	if !t.observed() {
+	if len(t.config.observers) == 0 {
 		return
 	}
 	sent, class := c.log.sum()
@@ -287,7 +276,7 @@ func (t *Transport) finished(c *call, resp *http.Response, err error) {
 	if resp != nil {
 		e.Status, e.Endpoint = resp.StatusCode, header.First(resp.Header, header.Endpoint)
 	}
-	t.emit(c, e)
+	t.config.observers.emit(c, e)
 }
 
 // passThrough sends what is no inference once: to the endpoint it was meant
@@ -365,9 +354,17 @@ func (o *origins) of(t *Transport, at origin.Origin) *upstream {
 		base := at.URL()
 		name := base.String()
 		e := t.newEndpoint(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.Host)}, base, 0)
-		o.all.Touch(&e.used)
+		e.origins = o
+		e.touch()
 		return e
 	})
+}
+
+// touch notes that an endpoint that a call's URL has made is in use.
+func (e *upstream) touch() {
+	if e.origins != nil {
+		e.origins.all.Touch(&e.used)
+	}
 }
 
 // CloseIdleConnections closes the base's idle connections, as

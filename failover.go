@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/breakwater-go/breakwater/internal/balance"
+	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
@@ -17,15 +18,43 @@ import (
 	"github.com/breakwater-go/breakwater/internal/plan"
 )
 
-// failover is the innermost layer of a call: the one loop of attempts, with
+// A failover is the innermost layer of a call: the one loop of attempts, with
 // one budget for retry and failover alike.
-func (t *Transport) failover(req *http.Request) (*http.Response, error) {
-	r := &failoverRun{t: t, call: callOf(req.Context()), patience: t.config.retry.Patience}
+type failover struct {
+	retry      RetryPolicy
+	hedge      time.Duration
+	newBackOff func() backoff.BackOff
+	asErrors   bool // an exhausted call ends in an *Error
+
+	budget    *budget.Budget
+	pauses    *pause.Table[pauseKey, refusal]
+	balance   balance.Strategy
+	affinity  *balance.Affinity // nil: conversations are not kept together
+	minPrompt int               // bytes from which a conversation is kept together
+	observers observers
+}
+
+func newFailover(c *config) *failover {
+	f := &failover{
+		retry: c.retry, hedge: c.stream.Hedge, newBackOff: c.newBackOff, asErrors: c.asErrors, minPrompt: c.balance.Affinity,
+		budget: c.retry.newBudget(), pauses: pause.New[pauseKey]((*refusal).size), balance: balance.TwoChoices{Random: c.random}, observers: c.observers,
+	}
+	if c.balance.Affinity > 0 {
+		f.affinity = balance.NewAffinity(c.balance.Overload, f.balance)
+		f.balance = f.affinity
+	}
+	return f
+}
+
+// RoundTrip makes attempts at endpoints until one answers.
+func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
+	r := &failoverRun{failover: f, call: callOf(req.Context()), patience: f.retry.Patience}
 	if r.call.Err() != nil {
 		r.closeUnsent()
 		return nil, context.Cause(r.call) // a call that is over is nobody's failure
 	}
-	t.budget.Call(r.call.start)
+	f.budget.Call(r.call.start)
+	r.call.conversation = f.conversationOf(r.call)
 	if r.call.upload != nil {
 		defer r.closeUnsent()
 	}
@@ -61,7 +90,7 @@ func (r *failoverRun) loop() (*http.Response, error) {
 			continue
 		}
 		if s.wait > 0 {
-			if p := r.call.availability(s.endpoint, time.Now()).pause; !p.Until.IsZero() {
+			if p := r.availability(r.call, s.endpoint, time.Now()).pause; !p.Until.IsZero() {
 				s = r.waitOn(p)
 				continue
 			}
@@ -80,7 +109,7 @@ func (r *failoverRun) loop() (*http.Response, error) {
 
 // A failoverRun is the state of one call's loop.
 type failoverRun struct {
-	t              *Transport
+	*failover
 	call           *call
 	at             time.Time        // of the latest decision
 	n              int              // attempts so far
@@ -117,7 +146,6 @@ func (r *failoverRun) now() time.Time {
 // begin makes the step's attempt.
 func (r *failoverRun) begin(s step) *attempt {
 	c := r.call
-	c.conversation() // for the attempt's end, when the body may be gone
 	ctx, cancel := context.WithCancelCause(c)
 	r.begun++
 	start := r.at
@@ -125,15 +153,13 @@ func (r *failoverRun) begin(s step) *attempt {
 		start = time.Now()
 	}
 	a := &attempt{
-		Context: ctx, cancel: cancel, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
-		n: r.begun, start: start, room: c.room.share(),
+		Context: ctx, cancel: cancel, failover: r.failover, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
+		n: int32(r.begun), start: start, room: c.room.share(),
 	}
 	a.finishers = append(a.layers[:0], s.endpoint)
 	s.endpoint.Load.Begin()
-	if len(r.t.tiers) == 0 {
-		r.t.origins.all.Touch(&s.endpoint.used)
-	}
-	a.place = c.log.add(Attempt{N: a.n, Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait})
+	s.endpoint.touch()
+	a.place = int32(c.log.add(Attempt{N: int(a.n), Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait}))
 	if a.forced {
 		r.probes++
 	}
@@ -164,7 +190,7 @@ func (r *failoverRun) wait(s step) error {
 	if s.wait <= 0 {
 		return nil
 	}
-	r.t.emit(r.call, Event{Kind: KindWait, Endpoint: s.endpoint.Name, Model: s.model, Attempt: r.n + 1, Wait: s.wait})
+	r.observers.emit(r.call, Event{Kind: KindWait, Endpoint: s.endpoint.Name, Model: s.model, Attempt: r.n + 1, Wait: s.wait})
 	if s.probe != nil {
 		return s.probe.Await(r.call, s.wait)
 	}
@@ -197,7 +223,7 @@ func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *exchange.Fail
 				got.drop()
 			}
 		}()
-		r.n = a.n
+		r.n = int(a.n)
 		r.accept(a, got.resp)
 		accepted = true
 		return a, got.resp, nil
@@ -206,7 +232,7 @@ func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *exchange.Fail
 	if !errors.As(got.err, &tr) {
 		tr = a.broken(got.err, ClassUnreachable)
 	}
-	if outcome.Of(tr.Class).Local && a.n == r.begun { // its number is the next one's
+	if outcome.Of(tr.Class).Local && int(a.n) == r.begun { // its number is the next one's
 		r.begun--
 	}
 	r.n = r.begun
@@ -218,7 +244,7 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	now := time.Now()
 	took := now.Sub(a.start)
 	over := false // the caller has left meanwhile
-	r.call.log.update(a.place, func(t *Attempt) {
+	a.update(func(t *Attempt) {
 		t.Verdict, t.Status, t.FirstToken = VerdictAccept, resp.StatusCode, took
 		if over = t.Class != ""; !over {
 			t.Class = ClassOK
@@ -228,9 +254,9 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 		a.endpoint.Load.Sample(took, now)
 	}
 	a.permit.Latency(latencyKind(&r.call.params)).Add(took - a.queued)
-	if r.t.pauses.Any() {
+	if r.pauses.Any() {
 		for _, key := range r.call.pauseKeys(a.endpoint, a.model) {
-			r.t.pauses.Recover(key, now)
+			r.pauses.Recover(key, now)
 		}
 	}
 	r.sign(a.endpoint, resp)
@@ -259,7 +285,7 @@ func (r *failoverRun) sign(e *upstream, resp *http.Response) {
 
 // report tells of a failed attempt, now that it is known what follows.
 func (a *attempt) report(s step) {
-	a.call.log.update(a.place, func(t *Attempt) {
+	a.update(func(t *Attempt) {
 		switch {
 		case s.endpoint == nil:
 			t.Verdict = VerdictStop
@@ -286,7 +312,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	}
 	c.exhausted = s.action != showRefusal && (r.shownFailure == nil || outcome.Of(r.shownFailure.Class).OfFleet)
 	c.unprobed = c.exhausted && (r.firstFailure == nil || r.skippedOpen || r.last != nil && r.last.failure.Class == ClassNoFirstToken)
-	if c.exhausted && r.t.config.asErrors {
+	if c.exhausted && r.asErrors {
 		return nil, &Error{Attempts: c.log.list()}
 	}
 	if r.shownFailure != nil {
@@ -322,7 +348,7 @@ const errNoRescue = outcome.Error("no rescue")
 func (r *failoverRun) blocked(s step) {
 	now := time.Now()
 	for _, e := range r.call.candidates {
-		at := r.call.availability(e, now)
+		at := r.availability(r.call, e, now)
 		class, err := s.blocked, error(nil)
 		switch at.state {
 		case plan.Unserved:

@@ -175,7 +175,7 @@ func (p *passage) mayHave(f *flight) bool {
 	case slices.Contains(p.vain, f), f.isAnswered() && !f.suits(c):
 		return false
 	case p.again:
-		return f.form == c.format() && f.call.attempts() >= c.attempts() && f.isOf(c)
+		return f.form == c.format() && f.call.attempts(c.t.config.retry.Attempts) >= c.attempts(c.t.config.retry.Attempts) && f.isOf(c)
 	}
 	return true
 }

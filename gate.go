@@ -55,7 +55,7 @@ func gate(next http.RoundTripper) http.RoundTripper {
 			if own := a.failed.Load(); own != nil { // the host was sent a part of the request
 				err = &exchange.Failure{Class: ClassCanceled, Err: own.error}
 			}
-			a.call.log.update(a.place, func(t *Attempt) { t.Status = status })
+			a.update(func(t *Attempt) { t.Status = status })
 		}
 		return resp, err
 	})
@@ -89,7 +89,7 @@ func (a *attempt) shape(req *http.Request) error {
 	middleware := len(c.t.config.perAttempt) > 0
 	if e.Rewrite == nil && !middleware { // a base may not change what it is given, so that is shared
 		a.sending.begin(a, req, a.start.Add(a.queued))
-		if a.body.room != nil && !c.t.config.retry.SendOnce {
+		if a.body.room != nil && !a.failover.retry.SendOnce {
 			req.GetBody = a.sending.replay
 		}
 		return nil
@@ -117,7 +117,7 @@ func (a *attempt) warnOfNoKey(req *http.Request) {
 		return
 	}
 	if e.unkeyed.CompareAndSwap(false, true) {
-		c.t.emit(c, Event{Kind: KindKey, Endpoint: e.Name, Model: a.model, Attempt: a.n, Err: ErrNoKey})
+		c.t.config.observers.emit(c, Event{Kind: KindKey, Endpoint: e.Name, Model: a.model, Attempt: int(a.n), Err: ErrNoKey})
 	}
 }
 
@@ -154,7 +154,7 @@ func (a *attempt) setBody(req *http.Request) {
 	req.ContentLength = int64(len(text))
 	req.TransferEncoding = nil
 	switch {
-	case c.t.config.retry.SendOnce:
+	case a.failover.retry.SendOnce:
 	case c.rescue != notRescued, len(req.Header["Idempotency-Key"]) == 0:
 		// A rescue is another request than the caller's. An empty list is not sent. It has net/http replay into a connection that
 		// turns out closed, which it does not dare by itself: see http.Transport.

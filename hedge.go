@@ -14,8 +14,8 @@ import (
 // more at another account beside it. The first keeps its place in the queue;
 // the first payload wins, and the other attempt is cancelled.
 func (r *failoverRun) race(s step) (*attempt, *http.Response, *exchange.Failure) {
-	hedge := r.t.config.stream.Hedge
-	if hedge == 0 || r.resumes != nil || r.call.upload != nil || len(r.call.candidates) < 2 || r.t.config.retry.SendOnce {
+	hedge := r.hedge
+	if hedge == 0 || r.resumes != nil || r.call.upload != nil || len(r.call.candidates) < 2 || r.retry.SendOnce {
 		return r.settle(r.begin(s).send())
 	}
 	if r.begun == 0 { // who is outrun may go on when the caller has its request back
@@ -38,7 +38,7 @@ func (r *failoverRun) race(s step) (*attempt, *http.Response, *exchange.Failure)
 		return r.settle(first.done(<-first.came))
 	}
 	second.begins(r, beside)
-	r.t.emit(r.call, Event{Kind: KindHedge, Endpoint: second.attempt.endpoint.Name, Model: second.attempt.model, Attempt: second.attempt.n, Wait: hedge})
+	r.observers.emit(r.call, Event{Kind: KindHedge, Endpoint: second.attempt.endpoint.Name, Model: second.attempt.model, Attempt: int(second.attempt.n), Wait: hedge})
 	second.starts()
 	select {
 	case got := <-first.came:
@@ -66,7 +66,7 @@ func (r *failoverRun) wins(got sent, other *lane) (*attempt, *http.Response, *ex
 	end, ends := r.observe(a, tr, now)
 	if !ends { // the other may still answer
 		s := step{action: try, endpoint: other.attempt.endpoint}
-		a.quarantine(tr, s, now)
+		r.quarantine(a, tr, s, now)
 		a.report(s)
 		return r.settle(other.done(<-other.came))
 	}
@@ -112,7 +112,7 @@ func (l *lane) outrun(r *failoverRun, by *upstream) {
 		came = nil
 	default: // or it has not started
 	}
-	a.call.log.update(a.place, func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
+	a.update(func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
 	defer func() { // once it has ended: to close an answer is an end, too
 		go recovered(func() {
 			if came != nil {
@@ -123,7 +123,7 @@ func (l *lane) outrun(r *failoverRun, by *upstream) {
 			}
 			var tr *exchange.Failure
 			if errors.As(late.err, &tr) && tr.Refused {
-				a.quarantine(tr, step{action: try, endpoint: by}, time.Now())
+				r.quarantine(a, tr, step{action: try, endpoint: by}, time.Now())
 			}
 		})()
 	}()
@@ -141,7 +141,7 @@ func (r *failoverRun) loses(late sent, by *upstream) bool {
 	a, _, tr := r.settle(late)
 	now := time.Now()
 	r.observe(a, tr, now)
-	a.quarantine(tr, step{action: try, endpoint: by}, now)
+	r.quarantine(a, tr, step{action: try, endpoint: by}, now)
 	a.report(step{})
 	return true
 }
@@ -155,7 +155,7 @@ func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 		if e.Account == first.endpoint.Account || r.call.tried(e.Account) != nil {
 			continue
 		}
-		if at := r.call.availability(e, now); at.state == plan.Ready && (len(options) == 0 || e.tier == options[0].endpoint.tier) {
+		if at := r.availability(r.call, e, now); at.state == plan.Ready && (len(options) == 0 || e.tier == options[0].endpoint.tier) {
 			options = append(options, candidate{e, at.model})
 		}
 	}

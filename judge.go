@@ -75,8 +75,8 @@ func (a *attempt) heedLimits(h http.Header) {
 	}
 	t := a.call.t
 	keys := a.call.pauseKeys(a.endpoint, a.model)
-	t.pauses.Ask(keys.of(outcome.ScopeLimit), time.Now(), wait, nil)
-	t.emit(a.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: ClassRateLimited, Wait: wait})
+	a.failover.pauses.Ask(keys.of(outcome.ScopeLimit), time.Now(), wait, nil)
+	t.config.observers.emit(a.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: ClassRateLimited, Wait: wait})
 }
 
 const (

@@ -65,16 +65,16 @@ func (t Attempt) event(kind Kind) Event {
 	}
 }
 
-// observed reports whether there are observers.
-func (t *Transport) observed() bool { return len(t.config.observers) > 0 }
+// observers are all that are told of an event.
+type observers []Observer
 
-// emit tells all observers.
-func (t *Transport) emit(ctx context.Context, e Event) {
-	if !t.observed() {
+// emit tells them, with no lock held.
+func (os observers) emit(ctx context.Context, e Event) {
+	if len(os) == 0 {
 		return
 	}
 	e.Time = time.Now()
-	for _, o := range t.config.observers {
+	for _, o := range os {
 		o(ctx, e)
 	}
 }

@@ -29,7 +29,7 @@ type config struct {
 	retry      RetryPolicy
 	stream     StreamPolicy
 	balance    BalancePolicy
-	observers  []Observer
+	observers  observers
 	asErrors   bool
 	perCall    []Middleware
 	perAttempt []Middleware

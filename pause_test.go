@@ -24,7 +24,7 @@ var impatient = WithRetry(RetryPolicy{Attempts: 1, Patience: Off})
 func TestPause_KeepsNoLongRefusal(t *testing.T) {
 	rt := over(t, newHosts(gives(429, "text/plain; x="+strings.Repeat("x", maxKeptRefusal), "slow down", "Retry-After", "60")), once)
 	asks(t.Context(), rt, chatJSON)
-	pauses := rt.pauses.List(time.Now())
+	pauses := rt.failover.pauses.List(time.Now())
 	if len(pauses) == 0 {
 		t.Fatal("nothing rests")
 	}

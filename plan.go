@@ -61,7 +61,7 @@ func (r *failoverRun) survey(now time.Time) {
 		if r.call.tried(e.Account) != nil {
 			continue
 		}
-		at := r.call.availability(e, now)
+		at := r.availability(r.call, e, now)
 		if at.state == plan.Unserved {
 			continue
 		}
@@ -96,7 +96,7 @@ func (r *failoverRun) waitForProbe(e *upstream, model string, now time.Time) tim
 func (r *failoverRun) history(now time.Time) plan.History {
 	h := plan.History{Last: -1, Patience: r.patience, Probes: r.probes, ProbeWaits: r.probeWaits, ProbeWaited: now.Sub(r.firstProbeWait)}
 	for i, v := range r.call.triedAccounts {
-		at := r.call.availability(v.endpoint, now)
+		at := r.availability(r.call, v.endpoint, now)
 		traits := outcome.Of(v.failure.Class)
 		h.Tried = append(h.Tried, plan.Account{
 			Tier: v.endpoint.tier, Availability: at.state, Pause: at.pause.Until.Sub(now), Backoff: v.due.Sub(now),
@@ -124,7 +124,7 @@ func insistence(r outcome.RetryLast) int {
 // bounds are what the call may do.
 func (r *failoverRun) bounds(now time.Time) plan.Bounds {
 	b := plan.Bounds{
-		Attempts: r.attempts(), MaxRetryAfter: r.t.config.retry.MaxRetryAfter, Left: plan.NoDeadline,
+		Attempts: r.attempts(), MaxRetryAfter: r.retry.MaxRetryAfter, Left: plan.NoDeadline,
 		Fallback: r.call.fallback, Once: r.call.upload != nil,
 	}
 	if deadline, ok := r.call.Deadline(); ok {
@@ -170,7 +170,7 @@ func (r *failoverRun) stepOf(p plan.Step, now time.Time) step {
 		s.blocked = ClassCircuitOpen
 	case plan.Paused:
 		s.blocked = ClassPaused
-		s.pause = r.call.availability(r.candidates[p.Soonest].endpoint, now).pause
+		s.pause = r.availability(r.call, r.candidates[p.Soonest].endpoint, now).pause
 	}
 	return s
 }
@@ -192,20 +192,20 @@ func (r *failoverRun) attempts() int {
 	if r.resumes != nil {
 		return 1 // the caller waits in the middle of an answer
 	}
-	return r.call.attempts()
+	return r.call.attempts(r.retry.Attempts)
 }
 
-// attempts is how often the call may try one account.
-func (c *call) attempts() int {
+// attempts is how often the call may try one account; def is RetryPolicy's word.
+func (c *Call) attempts(def int) int {
 	if c.Attempts != 0 {
 		return max(c.Attempts, 1)
 	}
-	return c.t.config.retry.Attempts
+	return def
 }
 
 // afford takes an extra attempt out of the budget.
 func (r *failoverRun) afford(now time.Time, e *upstream, model string) bool {
-	if r.t.budget.Take(now) {
+	if r.budget.Take(now) {
 		return true
 	}
 	denied := func(t *Attempt) { t.Denied = true }
@@ -213,9 +213,9 @@ func (r *failoverRun) afford(now time.Time, e *upstream, model string) bool {
 	case r.last != nil:
 		r.call.log.update(r.last.place, denied)
 	case r.resumes != nil:
-		r.call.log.update(r.resumes.place, denied)
+		r.resumes.update(denied)
 	}
-	r.t.emit(r.call, Event{Kind: KindBudget, Endpoint: e.Name, Model: model})
+	r.observers.emit(r.call, Event{Kind: KindBudget, Endpoint: e.Name, Model: model})
 	return false
 }
 
@@ -228,17 +228,17 @@ type availability struct {
 }
 
 // availability reports how e could take the call now.
-func (c *call) availability(e *upstream, now time.Time) availability {
+func (f *failover) availability(c *call, e *upstream, now time.Time) availability {
 	model, ok := c.eligible(e)
 	if !ok {
 		return availability{}
 	}
 	at := availability{model: model}
-	if c.t.pauses.Any() {
+	if f.pauses.Any() {
 		at.quarantined = true
 		keys := c.pauseKeys(e, model)
 		for scope := outcome.ScopeEndpoint; scope <= outcome.ScopeModel; scope++ {
-			p, ok := c.t.pauses.Get(keys.of(scope), now)
+			p, ok := f.pauses.Get(keys.of(scope), now)
 			if ok && (scope == outcome.ScopeLimit || p.Asked.After(now)) {
 				at.quarantined = false
 			}
@@ -317,13 +317,13 @@ func (c *call) isRacing(account string) bool {
 
 // hasAlternative reports whether an endpoint the call has not been to could serve
 // it now.
-func (t *Transport) hasAlternative(a *attempt) bool {
+func (f *failover) hasAlternative(a *attempt) bool {
 	now := time.Now()
 	for _, e := range a.call.candidates {
 		if e.Account == a.endpoint.Account || a.call.tried(e.Account) != nil || a.call.isRacing(e.Account) {
 			continue
 		}
-		switch at := a.call.availability(e, now); at.state {
+		switch at := f.availability(a.call, e, now); at.state {
 		case plan.Ready, plan.SlowStart:
 			return true
 		case plan.AtLimit:

@@ -78,7 +78,7 @@ func (k *cache) renewLocked(c *call, next http.RoundTripper) *flight {
 		defer p.leave()
 		p.in = append(p.in, f.leader)
 		p.watch()
-		k.t.emit(again, Event{Kind: KindCacheRenew, Model: c.params.Model})
+		k.t.config.observers.emit(again, Event{Kind: KindCacheRenew, Model: c.params.Model})
 		go f.fly(next)
 		if resp, err, ok := p.await(); ok && err == nil {
 			io.Copy(io.Discard, resp.Body)

@@ -276,7 +276,7 @@ func (r *rescuer) mend(err error) {
 			r.open = false
 			r.splice = &splice{restarts: how == rescueRestarts, spent: request.EstimateTokens(r.told.text), scan: sse.New(maxEvent, next.keepAlives)}
 			a := next.attempt
-			r.call.t.emit(r.call, Event{Kind: KindRescue, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, From: how.String()})
+			r.call.t.config.observers.emit(r.call, Event{Kind: KindRescue, Endpoint: a.endpoint.Name, Model: a.model, Attempt: int(a.n), From: how.String()})
 			return
 		}
 		if how == rescueRestarts {
@@ -352,7 +352,7 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 		c := r.call.again(ctx, how, r.req, in, avoid)
 		c.triedAccounts = visits
 		begun, _ := c.log.sum()
-		loop := &failoverRun{t: c.t, call: c, begun: begun, resumes: broken}
+		loop := &failoverRun{failover: c.t.failover, call: c, begun: begun, resumes: broken}
 		resp, err := loop.loop()
 		visits = c.triedAccounts
 		c.letGo()
@@ -387,7 +387,7 @@ func (r *rescuer) takeRequest() bool {
 func (c *call) again(ctx context.Context, how rescueKind, req *http.Request, in *room, avoid string) *call {
 	again := &call{
 		Context: ctx, Call: c.untold(), t: c.t, op: c.op, target: c.target, candidates: c.candidates, room: in,
-		start: time.Now(), conversed: true, conversationKey: c.conversation(), parent: c, log: c.log, rescue: how, avoid: avoid,
+		start: time.Now(), conversation: c.conversation, parent: c, log: c.log, rescue: how, avoid: avoid,
 	}
 	again.req = req.WithContext(again)
 	again.params = request.Parse(in.text)

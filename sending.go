@@ -41,7 +41,7 @@ func (s *sending) begin(a *attempt, req *http.Request, now time.Time) {
 	s.body.ReadCloser, s.body.of = req.Body, s
 	req.Body = &s.body
 	switch {
-	case a.call.t.config.retry.SendOnce:
+	case a.failover.retry.SendOnce:
 		req.GetBody = nil
 	case req.GetBody != nil:
 		req.GetBody = s.replay
@@ -100,11 +100,11 @@ func (a *attempt) replays(b *sentBody) bool {
 	}
 	switch {
 	case !last.read.Load(): // nor sent: behind GOAWAY, net/http asks twice for what it sends once
-	case a.replayed, now.Sub(a.start)-b.of.start > replayWithin, !a.call.t.budget.Take(now):
+	case a.replayed, now.Sub(a.start)-b.of.start > replayWithin, !a.failover.budget.Take(now):
 		return false
 	default:
 		a.replayed = true
-		a.call.log.update(a.place, func(t *Attempt) { t.MayBeBilled = true })
+		a.update(func(t *Attempt) { t.MayBeBilled = true })
 	}
 	a.second = b
 	return true
@@ -154,13 +154,13 @@ func (a *attempt) maySend(s *repeated) bool {
 	}
 	switch {
 	case !again:
-	case a.call.t.config.retry.SendOnce && billed:
+	case a.failover.retry.SendOnce && billed:
 		return false
-	case !a.call.t.budget.Take(a.start.Add(s.start)):
-		a.call.log.update(a.place, func(t *Attempt) { t.Denied = true })
+	case !a.failover.budget.Take(a.start.Add(s.start)):
+		a.update(func(t *Attempt) { t.Denied = true })
 		return false
 	case billed:
-		a.call.log.update(a.place, func(t *Attempt) { t.MayBeBilled = true })
+		a.update(func(t *Attempt) { t.MayBeBilled = true })
 	}
 	s.previous, a.repeats = a.repeats, s
 	return true

@@ -402,7 +402,7 @@ func (f *flight) suits(c *call) bool {
 	switch {
 	case f.err != nil && !f.call.exhausted, goes == nowhereElse:
 		return false
-	case f.call.exhausted && f.call.attempts() < c.attempts(): // more might have helped
+	case f.call.exhausted && f.call.attempts(c.t.config.retry.Attempts) < c.attempts(c.t.config.retry.Attempts): // more might have helped
 		return false
 	case !f.judged, f.call.exhausted, goes == itsOwn:
 		return f.isOf(c)

@@ -66,7 +66,7 @@ type counts struct{ calls, failed, attempts atomic.Int64 }
 func (t *Transport) Status() Status {
 	s := Status{Calls: t.counts.calls.Load(), Failed: t.counts.failed.Load(), Attempts: t.counts.attempts.Load()}
 	now := time.Now()
-	pauses := t.pauses.List(now)
+	pauses := t.failover.pauses.List(now)
 	endpoints := slices.Collect(maps.Values(t.origins.all.All()))
 	for _, tier := range t.tiers {
 		endpoints = append(endpoints, tier...)

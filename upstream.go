@@ -18,6 +18,7 @@ import (
 // An upstream is an Endpoint at work.
 type upstream struct {
 	Endpoint
+	origins *origins // whose it is, if a call's URL has made it
 	balance.Target
 	tier     int
 	base     *url.URL

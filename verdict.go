@@ -21,10 +21,10 @@ func (r *failoverRun) decide(a *attempt, tr *exchange.Failure) step {
 		r.lostProbe = true
 		return r.next(now)
 	}
-	if r.call.upload == nil && !(r.t.config.retry.SendOnce && mayBeBilled(tr, a.sent.Load())) {
+	if r.call.upload == nil && !(r.retry.SendOnce && mayBeBilled(tr, a.sent.Load())) {
 		s = r.next(now)
 	}
-	a.quarantine(tr, s, now)
+	r.quarantine(a, tr, s, now)
 	return s
 }
 
@@ -32,7 +32,7 @@ func (r *failoverRun) decide(a *attempt, tr *exchange.Failure) step {
 // the call ends with it, ends is true and the step says how.
 func (r *failoverRun) observe(a *attempt, tr *exchange.Failure, now time.Time) (s step, ends bool) {
 	billable := mayBeBilled(tr, a.sent.Load())
-	r.call.log.update(a.place, func(t *Attempt) {
+	a.update(func(t *Attempt) {
 		t.MayBeBilled = t.MayBeBilled || billable
 		if outcome.Of(tr.Class).Local {
 			t.N = 0
@@ -78,12 +78,12 @@ func (r *failoverRun) recordFailure(a *attempt, tr *exchange.Failure, now time.T
 		r.call.triedAccounts = append(r.call.triedAccounts, v)
 		r.call.mu.Unlock()
 	}
-	v.endpoint, v.model, v.failure, v.place = a.endpoint, a.model, tr, a.place
+	v.endpoint, v.model, v.failure, v.place = a.endpoint, a.model, tr, int(a.place)
 	if !outcome.Of(tr.Class).Local {
 		v.tries++
 	}
 	if v.delays == nil {
-		v.delays = r.t.config.newBackOff()
+		v.delays = r.newBackOff()
 	}
 	v.due = now.Add(v.delays.NextBackOff())
 	if tr.Class == ClassUnsuited {
@@ -126,13 +126,13 @@ func (r *failoverRun) applyRetryAfter(a *attempt, tr *exchange.Failure, now time
 			return
 		}
 		if !tr.Asked || wait > 0 {
-			wait = max(wait, r.t.pauses.Penalize(key, now, r.t.config.retry.MinDelay, 2*min(r.t.config.retry.MaxDelay, unlimited/2), refusalOf(tr)))
+			wait = max(wait, r.pauses.Penalize(key, now, r.retry.MinDelay, 2*min(r.retry.MaxDelay, unlimited/2), refusalOf(tr)))
 		}
 	}
 	if tr.Asked {
-		r.t.pauses.Ask(key, now, tr.RetryAfter, refusalOf(tr))
+		r.pauses.Ask(key, now, tr.RetryAfter, refusalOf(tr))
 	}
-	r.t.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: tr.Class, Wait: wait})
+	r.observers.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: tr.Class, Wait: wait})
 }
 
 // quarantine has rest for long what will not get better by itself: an endpoint
@@ -140,10 +140,10 @@ func (r *failoverRun) applyRetryAfter(a *attempt, tr *exchange.Failure, now time
 // does not have. It says so loudly, for a person has to look at it. Where
 // nobody else could serve, nothing rests: what was mended works at once. The
 // caller's own key makes nobody rest.
-func (a *attempt) quarantine(tr *exchange.Failure, s step, now time.Time) {
+func (f *failover) quarantine(a *attempt, tr *exchange.Failure, s step, now time.Time) {
 	c := a.call
 	e := Event{
-		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: a.n, Status: tr.Status, Class: tr.Class,
+		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: int(a.n), Status: tr.Status, Class: tr.Class,
 	}
 	of, wait := outcome.Of(tr.Class).Quarantine, keyPause
 	switch of {
@@ -158,9 +158,9 @@ func (a *attempt) quarantine(tr *exchange.Failure, s step, now time.Time) {
 	if s.endpoint != nil {
 		e.Wait = wait
 		keys := c.pauseKeys(a.endpoint, a.model)
-		c.t.pauses.Penalize(keys.of(of), now, wait, wait, refusalOf(tr))
+		f.pauses.Penalize(keys.of(of), now, wait, wait, refusalOf(tr))
 	} else if of == outcome.ScopeModel {
 		return
 	}
-	c.t.emit(c, e)
+	f.observers.emit(c, e)
 }

@@ -174,7 +174,7 @@ func TestVerdicts(t *testing.T) {
 // rests tells whose pause is on.
 func rests(rt *Transport) string {
 	var who []string
-	for key := range rt.pauses.List(time.Now()) {
+	for key := range rt.failover.pauses.List(time.Now()) {
 		switch {
 		case key.endpoint != "" && key.model != "":
 			who = append(who, "model of the endpoint")

@@ -67,9 +67,9 @@ func (w *watch) arm(d time.Duration, cause error) {
 // expire runs when the time is up.
 func (w *watch) expire() {
 	a := w.attempt
-	sentOnce := a.call.t.config.retry.SendOnce && a.sent.Load() // nobody may take over
+	sentOnce := a.failover.retry.SendOnce && a.sent.Load() // nobody may take over
 	// A caller who has half an answer is not kept waiting for what may never come.
-	elsewhere := a.call.parent != nil || !sentOnce && a.call.t.hasAlternative(a)
+	elsewhere := a.call.parent != nil || !sentOnce && a.failover.hasAlternative(a)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	wait := lookAround
