@@ -85,7 +85,7 @@ var (
 )
 
 // The sentinels are what errors.Is is asked for, each apart from the others.
-func TestSentinelsDiffer(t *testing.T) {
+func TestError_SentinelsDiffer(t *testing.T) {
 	all := []error{breakwater.ErrCircuitOpen, breakwater.ErrRateLimited, breakwater.ErrNoFirstToken, breakwater.ErrStalled, breakwater.ErrTruncated, breakwater.ErrBadResponse, breakwater.ErrNoKey}
 	for i, a := range all {
 		for j, b := range all {

@@ -69,7 +69,7 @@ func (f *flood) Read(p []byte) (int, error) {
 
 // However much a host sends of what is no answer, memory stays bounded, and
 // the call ends as it should.
-func TestMemoryIsBounded(t *testing.T) {
+func TestBounds_Memory(t *testing.T) {
 	const payload = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n"
 	role := "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n"
 	keep := WithStream(StreamPolicy{KeepComments: true})
@@ -126,7 +126,7 @@ func TestMemoryIsBounded(t *testing.T) {
 // Over a real connection: headers without an end, a small body that unpacks
 // to a large one. What is allocated in all is looked at, for a large buffer
 // that is dropped again would have hurt meanwhile.
-func TestBombs(t *testing.T) {
+func TestBounds_Bombs(t *testing.T) {
 	pack := func(text string) []byte {
 		var packed bytes.Buffer
 		w := gzip.NewWriter(&packed)
@@ -207,7 +207,7 @@ func TestBombs(t *testing.T) {
 
 // What the cache holds of memory is what it says it may, whatever the sizes of
 // the answers and the ways the calls are spelt.
-func TestCacheHoldsNoMoreMemoryThanItMay(t *testing.T) {
+func TestBounds_MemoryOfTheCache(t *testing.T) {
 	maxBytes := ifFull(16, 6) << 20
 	for name, sizes := range map[string][2]int{"small": {200, 400}, "large": {200_000, 1_000_000}, "mixed": {200, 100_000}} {
 		t.Run(name, func(t *testing.T) {
@@ -243,7 +243,7 @@ func TestCacheHoldsNoMoreMemoryThanItMay(t *testing.T) {
 
 // Sizes that no int of 32 bits holds are as good as any: nothing of an answer
 // is too large, or lost, for them.
-func TestLargestBuffers(t *testing.T) {
+func TestBounds_LargestBuffers(t *testing.T) {
 	for _, size := range []int64{1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 32, math.MaxInt64} {
 		for name, opts := range map[string][]Option{
 			"alone":  nil,
@@ -270,7 +270,7 @@ func TestLargestBuffers(t *testing.T) {
 }
 
 // JSON that is not judged whole does not end as if it were whole, either.
-func TestCutJSONThatIsNotBuffered(t *testing.T) {
+func TestBounds_CutJSONThatIsNotBuffered(t *testing.T) {
 	for _, buffer := range []int64{Off, 10} {
 		base := newHosts(func(*http.Request) (*http.Response, error) {
 			resp := answer(200, asJSON, goodJSON[:len(goodJSON)-9])
@@ -285,7 +285,7 @@ func TestCutJSONThatIsNotBuffered(t *testing.T) {
 }
 
 // Clocks that are off end nothing, whatever else is read meanwhile.
-func TestClocksThatAreOff(t *testing.T) {
+func TestStream_ClocksThatAreOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := over(t, newHosts(func(*http.Request) (*http.Response, error) {
 			first, rest := strings.NewReader("{"), strings.NewReader(goodJSON[1:])
@@ -302,7 +302,7 @@ func TestClocksThatAreOff(t *testing.T) {
 }
 
 // What has ended stays ended.
-func TestReadsBehindTheEndOfAPackedBody(t *testing.T) {
+func TestStream_ReadsBehindTheEndOfAPackedBody(t *testing.T) {
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
 	z.Write([]byte(goodJSON))

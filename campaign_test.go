@@ -159,7 +159,7 @@ func (c *campaign) ask(sum *tally, fault kit.Fault, stream bool) {
 
 // lightFaults are the kit's, those of a great size in one that shows the same:
 // larger than any buffer that grows, and than the headers a base takes. Their
-// ordinary sizes are TestCampaignOfWires'.
+// ordinary sizes are TestCampaign_OfWires'.
 func lightFaults() []kit.Fault {
 	faults := kit.Faults()
 	for i, f := range faults {
@@ -222,7 +222,7 @@ func TestCampaign(t *testing.T) {
 }
 
 // The same on the other wires and over HTTP/2, in short.
-func TestCampaignOfWires(t *testing.T) {
+func TestCampaign_OfWires(t *testing.T) {
 	for _, on := range []struct {
 		name  string
 		wire  kit.Wire
@@ -249,7 +249,7 @@ func TestCampaignOfWires(t *testing.T) {
 }
 
 // Two of the three are sick, each in its way: the third answers all.
-func TestCampaignOfTwoFaults(t *testing.T) {
+func TestCampaign_OfTwoFaults(t *testing.T) {
 	faults := []kit.Fault{kit.Refused(), kit.Busy(), kit.QueueForever(), kit.CutJSON(), kit.ErrorInside(), kit.Unauthorized(), kit.TooManyRequests("1"), kit.EmptyInside()}
 	for i, one := range faults {
 		two := faults[(i+3)%len(faults)]
@@ -270,7 +270,7 @@ func TestCampaignOfTwoFaults(t *testing.T) {
 
 // All are sick and then well again, in each way: calls fail meanwhile, but
 // within a minute of the recovery all are answered at the first attempt.
-func TestCampaignOfAnOutage(t *testing.T) {
+func TestCampaign_OfAnOutage(t *testing.T) {
 	probes := ifFull(60, 20) // in the minute behind the recovery
 	for _, fault := range lightFaults() {
 		switch fault.Name() {

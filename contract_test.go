@@ -199,7 +199,7 @@ func (b *tailBody) Close() error {
 
 // Behind the terminator little is drained, briefly, so that the connection can
 // be used again; before it nothing is (invariant 2).
-func TestLittleIsDrained(t *testing.T) {
+func TestContract_LittleIsDrained(t *testing.T) {
 	for _, tt := range []struct {
 		name, text string
 		endless    bool
@@ -240,7 +240,7 @@ func TestLittleIsDrained(t *testing.T) {
 
 // Nothing reaches the caller before commit, and then each event as it comes
 // (invariant 5).
-func TestStreamIsLive(t *testing.T) {
+func TestContract_StreamIsLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pr, pw := io.Pipe()
 		rt, err := New(WithBase(RoundTripperFunc(func(*http.Request) (*http.Response, error) { return answerFrom(200, asStream, pr), nil })))

@@ -23,7 +23,7 @@ import (
 // cancel, whatever hosts, the caller's body and other callers do.
 
 // An error of a clock of ours is a timeout for who asks as net.Error has it.
-func TestTimeoutsAreNetErrors(t *testing.T) {
+func TestDeadline_TimeoutsAreNetErrors(t *testing.T) {
 	for _, err := range []error{
 		ErrNoFirstToken, ErrStalled,
 		&Error{Attempts: []Attempt{{Class: ClassUnreachable, Err: io.EOF}, {Class: ClassNoFirstToken, Err: ErrNoFirstToken}}},
@@ -80,7 +80,7 @@ func stagedServer(t *testing.T) *httptest.Server {
 // http.Client.Timeout is the caller's end, over real loopback and under every
 // layer: always a Go error that is a timeout, never an answer of breakwater's
 // and never a mark against the host.
-func TestClientTimeout_IsTheCallersEnd(t *testing.T) {
+func TestDeadline_ClientTimeoutIsTheCallersEnd(t *testing.T) {
 	server := stagedServer(t)
 	for layers, opts := range layerings() {
 		for _, stage := range []string{"headers", "payload", "blank", "answer", "refusal"} {
@@ -133,7 +133,7 @@ func TestClientTimeout_IsTheCallersEnd(t *testing.T) {
 
 // Request.Cancel, the user's own, ends all that is done for a call, and leaves
 // nothing behind; a call that ends before leaves nothing behind either.
-func TestRequestCancel(t *testing.T) {
+func TestCancel_EndsAllThatIsDone(t *testing.T) {
 	stages := map[string]func(*http.Request) (*http.Response, error){
 		"headers": hanging,
 		"answer": func(req *http.Request) (*http.Response, error) {
@@ -571,7 +571,7 @@ func TestUpload_ResetIsTheHosts(t *testing.T) {
 }
 
 // Who has canceled before it begins asks nobody.
-func TestRequestCancel_ClosedBefore(t *testing.T) {
+func TestCancel_ClosedBefore(t *testing.T) {
 	asked := 0
 	for range 200 {
 		base := newHosts(gives(200, asJSON, goodJSON))
@@ -592,7 +592,7 @@ func TestRequestCancel_ClosedBefore(t *testing.T) {
 
 // An answer in memory that nobody reads to its end leaves no goroutine: the
 // bubble fails where one is left.
-func TestRequestCancel_LeavesNoGoroutine(t *testing.T) {
+func TestCancel_LeavesNoGoroutine(t *testing.T) {
 	for name, do := range map[string]handler{"refusal": gives(400, asJSON, `{"error":{"message":"no"}}`), "JSON": gives(200, asJSON, goodJSON)} {
 		bubble(t, name, func(t *testing.T) {
 			req, _ := post(context.Background(), "https://a", chatJSON)

@@ -92,7 +92,7 @@ func TestCircuit_CallersWaitForTheProbe(t *testing.T) {
 // A place in a queue is given up for somebody who could serve, and for nobody
 // else: not for another endpoint of the same account, which would count as the
 // same, nor for one whose limit would turn the call away.
-func TestNoPlaceIsGivenUpForNothing(t *testing.T) {
+func TestFailover_NoPlaceIsGivenUpForNothing(t *testing.T) {
 	one := at("a", "b")
 	one[0].Account, one[1].Account = "one", "one"
 	full := at("a", "b")
@@ -124,7 +124,7 @@ func TestNoPlaceIsGivenUpForNothing(t *testing.T) {
 }
 
 // Where nothing could be tried, the trail says of each endpoint why.
-func TestTrailOfACallThatNobodyCouldTake(t *testing.T) {
+func TestTrail_OfACallThatNobodyCouldTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(refusing)
 		base.Set("b", gives(429, asJSON, "{}", "Retry-After", "600"))

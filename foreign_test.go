@@ -216,7 +216,7 @@ func (b *trailing) Close() error { return nil }
 
 // A 101 is handed over at once: what follows it need not end, and heeds no
 // context (http.Response.Body).
-func TestSwitchingProtocols(t *testing.T) {
+func TestForeign_SwitchingProtocols(t *testing.T) {
 	echo := func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		conn, buffered, err := http.NewResponseController(w).Hijack()

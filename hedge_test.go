@@ -73,7 +73,7 @@ func TestHedge(t *testing.T) {
 }
 
 // Two endpoints of one account are one account.
-func TestHedgeAsksAnotherAccount(t *testing.T) {
+func TestHedge_AsksAnotherAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(fakehost.After(5*time.Second, gives(200, asJSON, goodJSON)))
 		list := at("a", "b")
@@ -86,7 +86,7 @@ func TestHedgeAsksAnotherAccount(t *testing.T) {
 }
 
 // The caller's cancel ends both attempts; a panic below one reaches the caller.
-func TestHedgeEndsWithItsCall(t *testing.T) {
+func TestHedge_EndsWithItsCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := over(t, newHosts(hanging), WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a", "b")...))
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -111,7 +111,7 @@ func TestHedgeEndsWithItsCall(t *testing.T) {
 }
 
 // Each attempt has a body and a context of its own.
-func TestHedgesHaveBodiesApart(t *testing.T) {
+func TestHedge_BodiesApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var bodies []string
@@ -140,7 +140,7 @@ func TestHedgesHaveBodiesApart(t *testing.T) {
 // An attempt that is outrun before it has asked for its permit, or for its place
 // in a circuit, gives back what it is about to take: whether it asks before or
 // after that is chance.
-func TestAnOutrunHedgeHoldsNothing(t *testing.T) {
+func TestHedge_OutrunHoldsNothing(t *testing.T) {
 	limited := []Option{WithRateLimit(RatePolicy{InFlight: 300})}
 	for _, tt := range []struct {
 		name  string

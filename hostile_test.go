@@ -22,7 +22,7 @@ import (
 // What hosts, gateways and callers do that is hard to tell from what is right.
 
 // Streams and JSON that are no whole answer, however they are dressed.
-func TestNoSuccessInDisguise(t *testing.T) {
+func TestStream_NoSuccessInDisguise(t *testing.T) {
 	const two = `{"model":"m","stream":true,"n":2,"messages":[]}`
 	for _, tt := range []struct {
 		name, ask, contentType, text string
@@ -52,7 +52,7 @@ func TestNoSuccessInDisguise(t *testing.T) {
 
 // A body that could not be looked into may ask for any number of choices: one
 // reason is no end.
-func TestUnknownChoices(t *testing.T) {
+func TestStream_UnknownChoices(t *testing.T) {
 	small := WithRetry(RetryPolicy{MaxReplay: 10, Attempts: 1})
 	for text, whole := range map[string]bool{
 		goodEvent + endEvent + doneEvent: true,
@@ -69,7 +69,7 @@ func TestUnknownChoices(t *testing.T) {
 // Whole answers with other choices than were asked for, or with an index that
 // counts chunks, end cleanly and are no failures; one with a choice cut short is
 // one. What the cache keeps of them is one whole answer, in either form.
-func TestChoicesOfHosts(t *testing.T) {
+func TestStream_ChoicesOfHosts(t *testing.T) {
 	chunk := func(index, member, reason string) string {
 		return `data: {"id":"x","object":"chat.completion.chunk","choices":[{"index":` + index + `,` + member + `,"finish_reason":` + reason + "}]}\n\n"
 	}
@@ -166,7 +166,7 @@ func TestChoicesOfHosts(t *testing.T) {
 
 // Who cannot look into a request takes indices that count chunks for what they
 // are, and other choices cut short for what they are.
-func TestUnknownChoicesCounted(t *testing.T) {
+func TestStream_UnknownChoicesCounted(t *testing.T) {
 	for text, whole := range map[string]bool{"0 1 2 3.": true, "0 1.": true, "0 1 0 1.": false, "0 1. 2": false, "0 1 2. 1": false} {
 		var stream strings.Builder
 		for event := range strings.FieldsSeq(text) {
@@ -188,7 +188,7 @@ func TestUnknownChoicesCounted(t *testing.T) {
 }
 
 // An empty event is some gateways' keep-alive.
-func TestEmptyEventsAreKeepAlives(t *testing.T) {
+func TestStream_EmptyEventsAreKeepAlives(t *testing.T) {
 	got := asks(t.Context(), over(t, newHosts(gives(200, asStream, "data:\n\n"+goodEvent+"data:\n\n"+endEvent+doneEvent)), once), chatStream)
 	if got.err != nil || !strings.HasSuffix(got.body, doneEvent) {
 		t.Errorf("the caller got %v, want the whole stream", got)
@@ -197,7 +197,7 @@ func TestEmptyEventsAreKeepAlives(t *testing.T) {
 
 // Time is linear in the lines of an event: a tenth of a second for two million,
 // where the square of them would take minutes.
-func TestManyLinesOfData(t *testing.T) {
+func TestStream_ManyLinesOfData(t *testing.T) {
 	growth.Linear(t, 1<<15, func(lines int) {
 		got := asks(t.Context(), over(t, newHosts(gives(200, asStream, strings.Repeat("data:\n", lines)+"\n")), once), chatStream)
 		if trail := TrailOf(got.resp); len(trail) != 1 || trail[0].Class != ClassBadResponse {
@@ -207,7 +207,7 @@ func TestManyLinesOfData(t *testing.T) {
 }
 
 // A host that keeps the connection open behind the terminator keeps nobody.
-func TestReadEndsBehindTheTerminator(t *testing.T) {
+func TestStream_ReadEndsBehindTheTerminator(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pr, pw := io.Pipe()
 		rt := over(t, newHosts(func(*http.Request) (*http.Response, error) {
@@ -258,7 +258,7 @@ func (*stuck) Close() error { return nil }
 
 // What a host sends ends in io.ErrNoProgress where it brings neither bytes nor
 // an error, wherever that is; nobody spins on it, and it is a failure like another.
-func TestNoProgress_OfHosts(t *testing.T) {
+func TestStream_NoProgress(t *testing.T) {
 	role := strings.Replace(goodEvent, `"content":"hi"`, `"role":"assistant"`, 1)
 	const chatPath = "/chat/completions"
 	for _, tt := range []struct {
@@ -329,7 +329,7 @@ func TestNoProgress_OfHosts(t *testing.T) {
 
 // So does what a caller sends: the call ends in io.ErrNoProgress, whether the
 // body is kept or streamed on, and no host is blamed.
-func TestNoProgress_OfCallers(t *testing.T) {
+func TestUpload_NoProgress(t *testing.T) {
 	for name, length := range map[string]int64{"kept": 1000, "of a length unknown": -1, "streamed": 2 << 20, "streamed, of a length unknown": -2} {
 		text := chatJSON[:20]
 		if length == -2 {
@@ -363,7 +363,7 @@ func TestNoProgress_OfCallers(t *testing.T) {
 }
 
 // Close ends a Read that waits, even if the base's body heeds no context.
-func TestCloseEndsARead(t *testing.T) {
+func TestStream_CloseEndsARead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pr, pw := io.Pipe()
 		rt := over(t, newHosts(func(*http.Request) (*http.Response, error) {
@@ -389,7 +389,7 @@ func TestCloseEndsARead(t *testing.T) {
 
 // Of endpoints of one origin, the one whose base a path lies under is meant,
 // with its key and its names, before one that covers it by a root of its host.
-func TestTheClosestEndpointIsMeant(t *testing.T) {
+func TestHost_ClosestEndpointIsMeant(t *testing.T) {
 	gw := func(path, key string, host Host, models map[string]string) Endpoint {
 		return Endpoint{Name: key, URL: "https://gw.corp" + path, APIKey: key, Host: host, Models: models}
 	}
@@ -428,7 +428,7 @@ func TestTheClosestEndpointIsMeant(t *testing.T) {
 }
 
 // A gateway's path stays before the roots of the host behind it.
-func TestGatewayPathsStay(t *testing.T) {
+func TestHost_GatewayPathsStay(t *testing.T) {
 	own := Endpoint{Name: "own", URL: "https://own.example/v1", APIKey: "k"}
 	gateway := Endpoint{Name: "gw", URL: "https://gw.corp/deepseek", APIKey: "k", Host: HostDeepSeek}
 	for url, want := range map[string]string{
@@ -447,7 +447,7 @@ func TestGatewayPathsStay(t *testing.T) {
 }
 
 // What is the caller's own doing hurts no endpoint: the caller sees it, at once.
-func TestTheCallersFaultsAreTheCallers(t *testing.T) {
+func TestUnsendable_CallersFaultsAreTheCallers(t *testing.T) {
 	own := errors.New("own")
 	dead, cancel := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
 	defer cancel()
@@ -496,7 +496,7 @@ func TestTheCallersFaultsAreTheCallers(t *testing.T) {
 
 // A header that no transport sends is the caller's fault only where it was to be
 // sent: a host that was not given it fails by itself.
-func TestForeignFailuresAreNotTheCallers(t *testing.T) {
+func TestUnsendable_ForeignFailuresAreNotTheCallers(t *testing.T) {
 	for name, fails := range map[string]handler{"refuses": refusing, "cuts": breaks(asJSON, goodJSON[:30])} {
 		base := newHosts(gives(200, asJSON, goodJSON))
 		base.Set("b", fails)
@@ -508,7 +508,7 @@ func TestForeignFailuresAreNotTheCallers(t *testing.T) {
 }
 
 // What the base replays draws on the budget, and is said to be perhaps billed.
-func TestReplaysDrawOnTheBudget(t *testing.T) {
+func TestResend_DrawsOnTheBudget(t *testing.T) {
 	wire := 0
 	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		io.Copy(io.Discard, req.Body)
@@ -533,7 +533,7 @@ func TestReplaysDrawOnTheBudget(t *testing.T) {
 }
 
 // An Observer that panics keeps nothing from being given back.
-func TestPanicsOfObserversLeakNothing(t *testing.T) {
+func TestPanics_OfObserversLeakNothing(t *testing.T) {
 	for _, kind := range []Kind{KindCommit, KindCall, KindAttempt, KindCircuit} {
 		t.Run(string(kind), func(t *testing.T) {
 			var on atomic.Bool
@@ -564,7 +564,7 @@ func TestPanicsOfObserversLeakNothing(t *testing.T) {
 
 // A key in Header is a key: its 401 is no word on the caller's own, it does not
 // go over plain http, and it takes the place of the caller's however spelt.
-func TestKeysInHeaders(t *testing.T) {
+func TestHost_KeysInHeaders(t *testing.T) {
 	if _, err := New(WithEndpoints(Endpoint{URL: "http://far.example/v1", Header: http.Header{"api-key": {"sk"}}})); err == nil {
 		t.Error("a key in Header may go over plain http to another machine")
 	}
@@ -588,7 +588,7 @@ func TestKeysInHeaders(t *testing.T) {
 }
 
 // Who may share an answer is told from all that says who a caller is.
-func TestCacheTellsCallersApart(t *testing.T) {
+func TestCache_TellsCallersApart(t *testing.T) {
 	for _, edit := range []func(*http.Request, string){
 		func(req *http.Request, who string) {
 			req.Header["authorization"] = []string{who}
@@ -613,7 +613,7 @@ func TestCacheTellsCallersApart(t *testing.T) {
 }
 
 // Names like books are passed on, and not kept.
-func TestLongModelNamesAreNotKept(t *testing.T) {
+func TestBounds_LongModelNamesAreNotKept(t *testing.T) {
 	base := newHosts(gives(200, asJSON, goodJSON))
 	rt := over(t, base)
 	const long = 1000 // bytes
@@ -631,7 +631,7 @@ func TestLongModelNamesAreNotKept(t *testing.T) {
 // An Observer may close the very stream whose event it is told, and nobody
 // waits for anybody for ever; what was held is given back, and no host is asked
 // any more. Of a stream that breaks, a rescue's events come to its reader, too.
-func TestObserversMayCloseTheStream(t *testing.T) {
+func TestObserve_ObserversMayCloseTheStream(t *testing.T) {
 	whole := gives(200, asStream, goodEvent+event("more")+finishEvent+doneEvent)
 	broken := breaks(asStream, goodEvent)
 	resting := gives(429, asJSON, "{}", "Retry-After", "5")
@@ -701,7 +701,7 @@ func TestObserversMayCloseTheStream(t *testing.T) {
 
 // A panic of the user's code where no caller waits ends no process, and what
 // was held is given back.
-func TestPanicsApartEndNothing(t *testing.T) {
+func TestPanics_ApartEndNothing(t *testing.T) {
 	for _, cached := range []bool{false, true} {
 		var opts []Option
 		if cached {

@@ -16,7 +16,7 @@ import (
 // what they hold is missing while they last, and nothing at the end.
 // In a bubble no time passes while they run, so that the buckets can be
 // compared to the token.
-func TestAMillionExchangesLeakNothing(t *testing.T) {
+func TestLeak_MillionExchanges(t *testing.T) {
 	const workers, each = 8, 125_000
 	classes := []Class{ClassOK, ClassTruncated, ClassStalled, ClassUnavailable, ClassRateLimited, ClassUnreachable, ClassCanceled, ClassDeadline, ClassRefused, ClassKeyRejected}
 	synctest.Test(t, func(t *testing.T) {

@@ -47,7 +47,7 @@ func (c *callerBack) from(who string) {
 // Invariant 11: an Observer, a Store, a Scope, a Rewrite, a Middleware, a
 // base, a request's context and its and a response's body may call Status and
 // RoundTrip of the Transport they run inside of: no lock is held.
-func TestUserCodeMayCallIn(t *testing.T) {
+func TestObserve_UserCodeMayCallIn(t *testing.T) {
 	all := []string{"Store.Get", "Store.Set", "Scope", "Rewrite", "Middleware", "attempt Middleware", "base", "request context", "request body", "response body"}
 	for _, kind := range []Kind{KindAttempt, KindCommit, KindWait, KindCall, KindCircuit, KindPause, KindKey, KindUnbuffered, KindCacheMiss, KindCacheStore} {
 		all = append(all, observerOf(kind))
@@ -169,7 +169,7 @@ func (b *bodyThatCalls) Close() error {
 }
 
 // What an Observer is told of one call, in order and whole.
-func TestEventsOfACall(t *testing.T) {
+func TestObserve_EventsOfACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []Event
 		base := newHosts(gives(200, asJSON, strings.Replace(goodJSON, `"total_tokens":3`, `"prompt_tokens":1,"completion_tokens":2,"total_tokens":3`, 1)))
@@ -198,7 +198,7 @@ func TestEventsOfACall(t *testing.T) {
 }
 
 // A stream's exchange is told of when it ends, with what it brought.
-func TestEventsOfAStream(t *testing.T) {
+func TestObserve_EventsOfAStream(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		text  string
@@ -232,7 +232,7 @@ func TestEventsOfAStream(t *testing.T) {
 
 // So is that of a stream which its caller leaves behind the payload: by Close,
 // as it likes, or because it was cancelled.
-func TestEventsOfAStreamThatIsLeft(t *testing.T) {
+func TestObserve_EventsOfAStreamThatIsLeft(t *testing.T) {
 	why := errors.New("why")
 	for _, tt := range []struct {
 		name  string
@@ -272,7 +272,7 @@ func TestEventsOfAStreamThatIsLeft(t *testing.T) {
 }
 
 // Every attempt in a trail is told of exactly once, and every call.
-func TestEveryAttemptIsToldOnce(t *testing.T) {
+func TestObserve_EveryAttemptIsToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		attempts, calls := 0, 0
@@ -315,7 +315,7 @@ func TestEveryAttemptIsToldOnce(t *testing.T) {
 }
 
 // All observers are told, in the order they were given.
-func TestSeveralObservers(t *testing.T) {
+func TestObserve_SeveralObservers(t *testing.T) {
 	var told []string
 	add := func(name string) Option {
 		return WithObserver(func(_ context.Context, e Event) { told = append(told, name+" "+string(e.Kind)) })
@@ -327,7 +327,7 @@ func TestSeveralObservers(t *testing.T) {
 }
 
 // An Observer finds the caller's own values in the context.
-func TestObserverSeesTheCallersContext(t *testing.T) {
+func TestObserve_CallersContext(t *testing.T) {
 	type key struct{}
 	seen := 0
 	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithObserver(func(ctx context.Context, e Event) {
@@ -382,7 +382,7 @@ func fill(v reflect.Value) {
 }
 
 // Log leaves no field of an event out; the time is the record's own.
-func TestLog_WritesEachField(t *testing.T) {
+func TestObserve_LogWritesEachField(t *testing.T) {
 	write := func(e Event) string {
 		var b strings.Builder
 		Log(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug})))(t.Context(), e)
@@ -399,7 +399,7 @@ func TestLog_WritesEachField(t *testing.T) {
 }
 
 // What Log writes, and how loud.
-func TestLog(t *testing.T) {
+func TestObserve_Log(t *testing.T) {
 	for _, tt := range []struct {
 		event Event
 		want  string
@@ -445,7 +445,7 @@ func TestLog(t *testing.T) {
 
 // Who leaves between the commit and RoundTrip's return ends an attempt that is
 // told of, once, as any other.
-func TestLeavingAtTheCommitIsTold(t *testing.T) {
+func TestObserve_LeavingAtTheCommitIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var told []string
@@ -473,7 +473,7 @@ func TestLeavingAtTheCommitIsTold(t *testing.T) {
 
 // The counts are of all that was sent, and of the calls that nobody answered:
 // not of those whose callers had left.
-func TestCounts(t *testing.T) {
+func TestObserve_Counts(t *testing.T) {
 	n := 0
 	rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
 		if n++; n%2 == 1 {

@@ -17,7 +17,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/circuit"
 )
 
-func TestNewRefusesNonsense(t *testing.T) {
+func TestOptions_NewRefusesNonsense(t *testing.T) {
 	good := Endpoint{Name: "good", URL: "https://good.example/v1", APIKey: "sk-1"}
 	for _, tt := range []struct {
 		name string
@@ -71,7 +71,7 @@ func TestNewRefusesNonsense(t *testing.T) {
 }
 
 // Endpoints whose parts New has to put together anew, or cannot use.
-func TestOddEndpoints(t *testing.T) {
+func TestOptions_OddEndpoints(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		endpoints []Endpoint
@@ -108,7 +108,7 @@ func TestOddEndpoints(t *testing.T) {
 }
 
 // Off means none of whatever can be done without.
-func TestOffMeansNone(t *testing.T) {
+func TestOptions_OffMeansNone(t *testing.T) {
 	rt, err := New(
 		WithRetry(RetryPolicy{Attempts: Off, MinDelay: Off, MaxDelay: Off, Patience: Off, MaxRetryAfter: Off, Budget: Off, MaxReplay: Off}),
 		WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off, Stall: Off, Hedge: Off, Rescue: RescueOff, MaxBuffer: Off}),
@@ -140,7 +140,7 @@ func TestOffMeansNone(t *testing.T) {
 
 // Policies and endpoints are copied: what the caller does to its own later
 // changes nothing.
-func TestOptionsAreCopied(t *testing.T) {
+func TestOptions_AreCopied(t *testing.T) {
 	models := map[string]string{"a": "b"}
 	header := http.Header{"X-Team": {"1"}}
 	rt, err := New(WithEndpoints(Endpoint{Name: "e", URL: "https://x", Models: models, Header: header}))
@@ -155,7 +155,7 @@ func TestOptionsAreCopied(t *testing.T) {
 	}
 }
 
-func TestNoPrintableFormShowsAKey(t *testing.T) {
+func TestSecurity_NoPrintableFormShowsAKey(t *testing.T) {
 	e := Endpoint{Name: "e", URL: "https://user:secret@x.example/v1?key=secret", APIKey: "secret", Header: http.Header{"X-Key": {"secret"}}}
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "endpoint", e, "pointer", &e)

@@ -160,7 +160,7 @@ func heard(t *testing.T, body string) (reasoning, text string, ids, roles, ends 
 // that go on, reject, begin anew or tell something else, under every policy:
 // what the caller reads is the whole answer once, with one id, one role and one
 // end, or a part of its beginning and a typed error. Nothing else, ever.
-func TestRescuedOrTyped(t *testing.T) {
+func TestRescue_RescuedOrTyped(t *testing.T) {
 	whole, cut, rescued := 0, 0, 0
 	seeds := ifFull(4000, 1000)
 	for seed := range seeds {
@@ -224,7 +224,7 @@ func TestRescuedOrTyped(t *testing.T) {
 
 // What is sent to go on: the conversation, the text as a prefix, below /beta,
 // and no more room than is left; nothing of it goes astray.
-func TestContinuedBody(t *testing.T) {
+func TestRescue_ContinuedBody(t *testing.T) {
 	told := strings.Repeat("0123456789", 10) // 30 tokens by the estimate
 	var bodies, paths []string
 	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
@@ -260,7 +260,7 @@ func TestContinuedBody(t *testing.T) {
 
 // No rescue behind a tool call, nor for more than one choice, nor with logprobs;
 // and nobody goes on from a text that was thought about.
-func TestNoRescue(t *testing.T) {
+func TestRescue_None(t *testing.T) {
 	const (
 		tool    = "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{\"}}]}}]}\n\n"
 		thought = "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"hm\"}}]}\n\n"
@@ -293,7 +293,7 @@ func TestNoRescue(t *testing.T) {
 }
 
 // Close and the caller's cancel end a rescue under way.
-func TestCloseEndsARescue(t *testing.T) {
+func TestRescue_CloseEndsIt(t *testing.T) {
 	for _, cancels := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			n := 0
@@ -333,7 +333,7 @@ func TestCloseEndsARescue(t *testing.T) {
 }
 
 // The option to tell a broken stream's error in an event: each wire's own.
-func TestErrorFrames(t *testing.T) {
+func TestRescue_ErrorFrames(t *testing.T) {
 	for op, want := range map[request.Operation]string{
 		request.Chat:      `data: {"error":{"message":"breakwater: the stream broke off: truncated","type":"breakwater_error","param":null,"code":"truncated"}}`,
 		request.Messages:  "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"breakwater: the stream broke off: truncated\"}}",
@@ -387,7 +387,7 @@ func frameOf(op request.Operation, code string) string {
 // it ends in a typed error, and in one event that tells of it if that is wanted,
 // on each wire, for who leads and for who shares; one that brought nothing is a
 // 502 with the error behind it.
-func TestErrorFrames_BeforePayload(t *testing.T) {
+func TestRescue_ErrorFramesBeforePayload(t *testing.T) {
 	role := "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"
 	const (
 		failure   = "data: {\"error\":{\"message\":\"m\",\"code\":500}}\n\n"
@@ -496,7 +496,7 @@ func TestErrorFrames_BeforePayload(t *testing.T) {
 
 // The event that tells of the end begins a block of its own, though the host's
 // last one has no blank line behind it.
-func TestErrorFrames_BehindAnOpenBlock(t *testing.T) {
+func TestRescue_ErrorFramesBehindAnOpenBlock(t *testing.T) {
 	for op, begun := range map[request.Operation]string{request.Chat: goodEvent, request.Messages: pieces[13] + pieces[14], request.Responses: pieces[17] + pieces[18]} {
 		for _, rescue := range []Rescue{RescueOff, RescueContinue, RescueRestart} {
 			begun := strings.TrimSuffix(begun, "\n")
@@ -519,7 +519,7 @@ func TestErrorFrames_BehindAnOpenBlock(t *testing.T) {
 
 // Before the first payload, time ends a stream of keep-alives, too: in what was
 // broken off, typed; alone, it is the caller's own time.
-func TestErrorFrames_StallBeforePayload(t *testing.T) {
+func TestRescue_ErrorFramesOfAStallBeforePayload(t *testing.T) {
 	for _, backed := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			quiet := func(req *http.Request) (*http.Response, error) {
@@ -761,7 +761,7 @@ func TestRescue_IndexThatCounts(t *testing.T) {
 
 // What rescues meet beside plain text: each case is the streams that hosts give
 // one after the other, what the caller reads of them, and whether it ends well.
-func TestRescueOfOddStreams(t *testing.T) {
+func TestRescue_OddStreams(t *testing.T) {
 	event := func(delta, finish string) string {
 		return `data: {"id":"x","choices":[{"index":0,"delta":` + delta + `,"finish_reason":` + finish + "}]}\n\n"
 	}
@@ -868,7 +868,7 @@ func TestRescueOfOddStreams(t *testing.T) {
 
 // The caller's own prefix completion is begun anew only where a prefix is
 // gone on from, too.
-func TestRestartOfAPrefix(t *testing.T) {
+func TestRescue_RestartOfAPrefix(t *testing.T) {
 	var asked []string
 	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		io.Copy(io.Discard, req.Body)
@@ -897,7 +897,7 @@ func TestRestartOfAPrefix(t *testing.T) {
 
 // What ends while a rescue is asked for: by a panic of the base, or by the
 // caller's cancel.
-func TestRescueEndsEarly(t *testing.T) {
+func TestRescue_EndsEarly(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		ends func(cancel func())
@@ -947,7 +947,7 @@ func TestRescueEndsEarly(t *testing.T) {
 
 // Where the stream broke is asked last; but for a better place nobody waits,
 // nor is it missed where the others fail.
-func TestRescueWaitsForNoPreference(t *testing.T) {
+func TestRescue_WaitsForNoPreference(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		status int

@@ -62,7 +62,7 @@ func (l *ledger) extras() []time.Time {
 // Invariant 13: whatever fails, all attempts but the first of each call at
 // each account stay within calls × Budget + 10 in any minute. They are counted
 // when they are decided on, so the minutes are exact where nobody waits.
-func TestExtraAttemptsStayWithinTheBudget(t *testing.T) {
+func TestRetry_ExtraAttemptsStayWithinTheBudget(t *testing.T) {
 	random := func(req *http.Request) (*http.Response, error) {
 		return []handler{failing503, refusing, gives(200, asJSON, goodJSON[:30]), gives(429, asJSON, "{}"),
 			gives(429, asJSON, "{}", "Retry-After", "1"), gives(503, asJSON, "{}", "Retry-After", "1")}[rand.IntN(6)](req)
@@ -149,7 +149,7 @@ func TestExtraAttemptsStayWithinTheBudget(t *testing.T) {
 
 // Where the budget is spent, calls still go to accounts they have not been to,
 // and the denial is told.
-func TestBudgetSpent(t *testing.T) {
+func TestRetry_BudgetSpent(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		budget float64
@@ -196,7 +196,7 @@ func TestBudgetSpent(t *testing.T) {
 }
 
 // Attempts bounds the tries of one account in one call.
-func TestAttempts(t *testing.T) {
+func TestRetry_Attempts(t *testing.T) {
 	shared := at("a", "b")
 	shared[0].Account, shared[1].Account = "x", "x"
 	for _, tt := range []struct {
@@ -239,7 +239,7 @@ func TestAttempts(t *testing.T) {
 
 // Backoff doubles with full jitter: uniform from zero to an interval that
 // doubles from MinDelay to MaxDelay.
-func TestBackoff(t *testing.T) {
+func TestRetry_Backoff(t *testing.T) {
 	for _, tt := range []struct {
 		policy RetryPolicy
 		bounds []time.Duration
@@ -280,7 +280,7 @@ func TestBackoff(t *testing.T) {
 
 // When attempts come: to the same account after a backoff, to another at once;
 // and a wait that cannot end before the caller's deadline is not begun.
-func TestWaits(t *testing.T) {
+func TestRetry_Waits(t *testing.T) {
 	const ms = time.Millisecond
 	busy := func(retryAfter string) handler { return gives(503, asJSON, "{}", "Retry-After", retryAfter) }
 	for _, tt := range []struct {
@@ -341,7 +341,7 @@ func TestWaits(t *testing.T) {
 }
 
 // SendOnce: what may have been billed is not sent again, neither there nor elsewhere.
-func TestSendOnce(t *testing.T) {
+func TestRetry_SendOnce(t *testing.T) {
 	unread := func(*http.Request) (*http.Response, error) { return nil, errors.New("refused before it was sent") }
 	read := func(do handler) handler {
 		return func(req *http.Request) (*http.Response, error) {
@@ -413,7 +413,7 @@ func TestSendOnce(t *testing.T) {
 
 // A question larger than MaxReplay is sent once, streamed, to the endpoint it
 // was meant for; a smaller one is kept and sent again.
-func TestMaxReplay(t *testing.T) {
+func TestRetry_MaxReplay(t *testing.T) {
 	const limit = 1000
 	ask := func(n int) string {
 		return `{"model":"m","x":"` + strings.Repeat("x", n-len(`{"model":"m","x":""}`)) + `"}`
@@ -477,7 +477,7 @@ func TestMaxReplay(t *testing.T) {
 
 // Invariant 1 for a streamed question: its body is closed exactly once on
 // every path, and never read from behind that.
-func TestStreamedBodyIsClosedOnce(t *testing.T) {
+func TestUpload_BodyIsClosedOnce(t *testing.T) {
 	const large = `{"model":"m","x":"larger than the limit"}`
 	closing := func(do handler) handler { // as every RoundTripper must
 		return func(req *http.Request) (*http.Response, error) {
@@ -541,7 +541,7 @@ func TestStreamedBodyIsClosedOnce(t *testing.T) {
 
 // A body that can be sent once is whole for the attempt that sends it: here the
 // one that probes the circuit, which opened while the call waited for its turn.
-func TestStreamedBodySurvivesLocalRefusal(t *testing.T) {
+func TestUpload_BodySurvivesLocalRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const large = `{"model":"m","x":"larger than the limit"}`
 		asked := 0
@@ -575,7 +575,7 @@ func TestStreamedBodySurvivesLocalRefusal(t *testing.T) {
 
 // The first trouble is what the caller hears of, its body intact, and the SDK
 // above is told not to try again.
-func TestTheFirstTroubleIsShown(t *testing.T) {
+func TestFailover_FirstTroubleIsShown(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		a, b handler // in this order
@@ -609,7 +609,7 @@ func TestTheFirstTroubleIsShown(t *testing.T) {
 }
 
 // Over real connections of net/http: what reached the host and what did not.
-func TestSendOnceOverConnections(t *testing.T) {
+func TestRetry_SendOnceOverConnections(t *testing.T) {
 	for _, tt := range []struct {
 		fault kit.Fault
 		again bool
@@ -632,7 +632,7 @@ func TestSendOnceOverConnections(t *testing.T) {
 }
 
 // Endpoints of a tier take turns.
-func TestATierSharesTheLoad(t *testing.T) {
+func TestBalance_ATierSharesTheLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
 		rt := over(t, base, WithEndpoints(at("a", "b", "c")...), WithBackup(at("d")...))
@@ -648,7 +648,7 @@ func TestATierSharesTheLoad(t *testing.T) {
 
 // A clock that runs out in the very moment in which its attempt ends by itself
 // finds the call in order (run with -race: the clock has a goroutine of its own).
-func TestClockRunsOutAsTheAttemptEnds(t *testing.T) {
+func TestStream_ClockRunsOutAsTheAttemptEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 200 {
 			base := newHosts(func(req *http.Request) (*http.Response, error) {

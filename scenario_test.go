@@ -85,7 +85,7 @@ func TestScenarios(t *testing.T) {
 }
 
 // Behind the cut, each event is still passed on as it comes.
-func TestRescuedStreamsAreLive(t *testing.T) {
+func TestRescue_StreamsAreLive(t *testing.T) {
 	inWorld(t, "primary second", nil, func(w *world) {
 		for _, s := range w.fleet.Servers() {
 			s.SetPace(kit.Pace{Tokens: 10, PerToken: time.Second})

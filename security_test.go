@@ -21,7 +21,7 @@ import (
 // Invariant 8: a key reaches its own endpoint's origin only, whatever the
 // fault that sends the call elsewhere, and nothing of the caller's but what
 // inference needs goes to an origin it did not mean.
-func TestKeysReachTheirOriginOnly(t *testing.T) {
+func TestSecurity_KeysReachTheirOriginOnly(t *testing.T) {
 	for _, fault := range kit.Faults() {
 		if fault.BehindCommit() || fault.Harmless() {
 			continue
@@ -63,7 +63,7 @@ func TestKeysReachTheirOriginOnly(t *testing.T) {
 
 // The caller's own key goes to the origin it was meant for, and to no backup,
 // even one without a key.
-func TestTheCallersKeyStaysWithItsOrigin(t *testing.T) {
+func TestSecurity_CallersKeyStaysWithItsOrigin(t *testing.T) {
 	var seen []string
 	rt, err := New(
 		WithEndpoints(Endpoint{Name: "own", URL: "https://own.example"}), WithBackup(Endpoint{Name: "keyless", URL: "http://localhost:11434/v1", Keyless: true}),
@@ -87,7 +87,7 @@ func TestTheCallersKeyStaysWithItsOrigin(t *testing.T) {
 }
 
 // What another origin says to the caller's: no cookies, nothing in our name.
-func TestForeignHeadersStayOut(t *testing.T) {
+func TestSecurity_ForeignHeadersStayOut(t *testing.T) {
 	rt, err := New(
 		WithEndpoints(Endpoint{Name: "own", URL: "https://own.example"}), WithBackup(Endpoint{Name: "backup", URL: "https://backup.example", Keyless: true}),
 		WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
@@ -117,7 +117,7 @@ func TestForeignHeadersStayOut(t *testing.T) {
 }
 
 // Redirects are not followed by us, and a stranger gets no key of ours.
-func TestStrangersPassUntouched(t *testing.T) {
+func TestSecurity_StrangersPassUntouched(t *testing.T) {
 	var seen []string
 	rt, err := New(WithEndpoints(DeepSeek("sk-deepseek")), WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		seen = append(seen, req.URL.String()+" "+req.Header.Get("Authorization"))
@@ -144,7 +144,7 @@ func TestStrangersPassUntouched(t *testing.T) {
 }
 
 // Errors, events and their logs quote neither keys nor questions nor answers.
-func TestErrorsAndEventsAreSilentAboutContent(t *testing.T) {
+func TestSecurity_ErrorsAndEventsAreSilentAboutContent(t *testing.T) {
 	var log, errs strings.Builder // events may come after the call
 	logged := WithObserver(Log(debugLogger(&log)))
 	for _, fault := range kit.Faults() {
@@ -172,7 +172,7 @@ func TestErrorsAndEventsAreSilentAboutContent(t *testing.T) {
 
 // Errors of the network may quote what they were about, keys included; ours do
 // not, in any of the places where they show, and still tell what they are.
-func TestNetworkErrorsAreNotQuoted(t *testing.T) {
+func TestSecurity_NetworkErrorsAreNotQuoted(t *testing.T) {
 	reset := errors.New("dial https://user:secret@proxy: https://a/?key=secret: refused")
 	for name, base := range map[string]handler{
 		"round trip": func(*http.Request) (*http.Response, error) { return nil, reset },
@@ -218,7 +218,7 @@ func TestNetworkErrorsAreNotQuoted(t *testing.T) {
 
 // A key that is let over plain http, because its host is this machine, does not
 // go to a proxy.
-func TestLoopbackNamesPassTheProxyBy(t *testing.T) {
+func TestSecurity_LoopbackNamesPassTheProxyBy(t *testing.T) {
 	for _, host := range []string{"localhost", "127.0.0.1", "localhost.", "ollama.localhost"} {
 		t.Run(host, func(t *testing.T) {
 			var key string

@@ -16,7 +16,7 @@ import (
 // their callers: by a cancel, or by closing the body, which may be read at that
 // moment. Nothing of them stays: no goroutine (the bubble would not end), no
 // connection, permit or circuit slot, and no host is blamed.
-func TestFiveThousandStreams(t *testing.T) {
+func TestLeak_FiveThousandStreams(t *testing.T) {
 	streams := ifFull(5000, 1000)
 	synctest.Test(t, func(t *testing.T) {
 		fleet, err := kit.NewPipeFleet(kit.DeepSeek("primary"))

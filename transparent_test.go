@@ -24,7 +24,7 @@ import (
 // A default New() under a client changes nothing that client or server can
 // see, for all that is no inference: a real server on loopback, asked through
 // the bare transport and through ours.
-func TestPassThroughIsTransparent(t *testing.T) {
+func TestTransparent_PassThrough(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(serveOddly))
 	defer server.Close()
 	base := newBase()
@@ -158,7 +158,7 @@ func serveOddly(w http.ResponseWriter, r *http.Request) {
 // The same for inference while all is well: status, headers but our own, and
 // body are those of the host; the host sees what the caller sent. Only the
 // length of a JSON answer is known now, where the host sent it in chunks.
-func TestInferenceIsTransparentWhileAllIsWell(t *testing.T) {
+func TestTransparent_InferenceWhileAllIsWell(t *testing.T) {
 	fleet, err := kit.NewFleet(kit.DeepSeek("host"))
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +206,7 @@ func TestInferenceIsTransparentWhileAllIsWell(t *testing.T) {
 
 // A request that breakwater cannot even look at goes to the base, which says
 // what is wrong with it, and its body is closed.
-func TestRequestsWithoutURL(t *testing.T) {
+func TestTransparent_RequestsWithoutURL(t *testing.T) {
 	rt, err := New()
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +220,7 @@ func TestRequestsWithoutURL(t *testing.T) {
 
 // Many callers at once through one Transport, streams and JSON, on loopback:
 // everyone gets its own answer.
-func TestManyCallersAtOnce(t *testing.T) {
+func TestTransparent_ManyCallersAtOnce(t *testing.T) {
 	fleet, err := kit.NewFleet(kit.DeepSeek("a"), kit.DeepSeek("b"))
 	if err != nil {
 		t.Fatal(err)
@@ -265,7 +265,7 @@ func (slowError) Timeout() bool { return true }
 
 // What is no inference fails as it would without breakwater, under the user's
 // attempt middleware, too: url.Error asks its error itself whether time ran out.
-func TestErrorsOfOthersAreTheBases(t *testing.T) {
+func TestTransparent_ErrorsOfOthersAreTheBases(t *testing.T) {
 	rt := over(t, newHosts(func(*http.Request) (*http.Response, error) { return nil, slowError{} }),
 		WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper { return next }))
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://a/models", nil)
@@ -275,7 +275,7 @@ func TestErrorsOfOthersAreTheBases(t *testing.T) {
 }
 
 // A request without headers, which http.Client never makes, is one like others.
-func TestRequestsWithoutHeaders(t *testing.T) {
+func TestTransparent_RequestsWithoutHeaders(t *testing.T) {
 	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithEndpoints(at("a")...))
 	for _, path := range []string{"/models", "/chat/completions"} {
 		req := &http.Request{Method: http.MethodGet, URL: mustURL(t, "https://a"+path)}
