@@ -9,6 +9,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -30,27 +31,27 @@ type attempt struct {
 	answer    wire.Answer
 	layers    [3]finisher // room for those of our own layers
 	permit    circuit.Permit
-	status    int32     // of a refusal; of an error inside a 200, what that stands for
-	limitSaid int32     // the number a host that refuses may give for its limit
-	body      roomBody  // of the request, unless that is streamed
-	sending   sending   // of the request, if there is no middleware to make its own
-	whole     wholeBody // of the response, if it is JSON
+	status    int32          // of a refusal; of an error inside a 200, what that stands for
+	limitSaid int32          // the number a host that refuses may give for its limit
+	body      reqbody.Reader // of the request, unless that is streamed
+	sending   sending        // of the request, if there is no middleware to make its own
+	whole     wholeBody      // of the response, if it is JSON
 
-	forced    bool                         // may pass an open circuit: nobody else could serve
-	blameless bool                         // it ends in no failure of the host's, whatever its class
-	sent      atomic.Bool                  // the base began to read the request's body
-	failed    atomic.Pointer[callersError] // that body did
+	forced    bool                  // may pass an open circuit: nobody else could serve
+	blameless bool                  // it ends in no failure of the host's, whatever its class
+	sent      atomic.Bool           // the base began to read the request's body
+	failed    atomic.Pointer[error] // what that body itself ended in
 
 	mu        sync.Mutex // guards what follows
 	repeats   *repeated  // what middleware has sent, the latest first
 	second    *sentBody  // the latest that the base got in the place of the first
 	replayed  bool       // what was read of one is sent in another
 	over      bool
-	counted   bool       // among those sent to the endpoint
-	room      *room      // of the request's body, while the attempt is sent; nil: it has none
-	finishers []finisher // told at the end, from the last to the first
-	class     Class      // it ended in
-	used      Usage      // set before the enders are told
+	counted   bool            // among those sent to the endpoint
+	buffer    *reqbody.Buffer // of the request's body, while the attempt is sent; nil: it has none
+	finishers []finisher      // told at the end, from the last to the first
+	class     Class           // it ended in
+	used      Usage           // set before the enders are told
 }
 
 // An finisher is told, exactly once, how an exchange ended.
@@ -73,9 +74,9 @@ func attemptOf(ctx context.Context) *attempt {
 	return a
 }
 
-// begunToSend notes that the base reads the request's body: the host may see, and
-// bill, the request.
-func (a *attempt) begunToSend() {
+// BodyRead notes that the base reads the request's body: from the first read on,
+// the host may see, and bill, the request.
+func (a *attempt) BodyRead() {
 	if a.sent.Load() {
 		return
 	}
@@ -86,6 +87,9 @@ func (a *attempt) begunToSend() {
 		a.endpoint.Load.Send()
 	}
 }
+
+// BodyFailed notes what the caller's own body ended in before its end.
+func (a *attempt) BodyFailed(err error) { a.failed.Store(&err) }
 
 // onFinish has e told of the end; the last one registered is told first. It
 // reports false if the attempt, outrun by another, has ended meanwhile: e has
@@ -212,21 +216,21 @@ func (a *attempt) send() sent {
 	returned := false
 	defer func() {
 		if !returned { // a panic below: nothing may be held for good
-			a.moveTo(nil)
+			a.useBuffer(nil)
 			a.endNow(ClassRewrite, outcome.ErrPanic, Usage{}, outcome.ErrPanic)
 		}
 	}()
 	resp, err := a.endpoint.pipeline.RoundTrip(a.call.req.WithContext(a))
 	returned = true
-	a.moveTo(nil)
+	a.useBuffer(nil)
 	return sent{a: a, resp: resp, err: err}
 }
 
-// moveTo has the attempt use another room than so far, nil for none.
-func (a *attempt) moveTo(other *room) {
+// useBuffer has the attempt send another buffer than so far, nil for none.
+func (a *attempt) useBuffer(other *reqbody.Buffer) {
 	a.mu.Lock()
-	last := a.room
-	a.room = other
+	last := a.buffer
+	a.buffer = other
 	a.mu.Unlock()
-	last.leave()
+	last.Release()
 }

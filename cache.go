@@ -167,7 +167,7 @@ func (k *cache) atOnce(c *call, e *store.Entry, w store.Control, next http.Round
 	case fresh == store.StaleWhileRevalidate:
 		k.renew(c, next)
 	default:
-		c.vacate()
+		c.releaseBody()
 	}
 	return resp
 }

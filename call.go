@@ -12,6 +12,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -81,8 +82,8 @@ type call struct {
 	target       *upstream   // whose API the caller asked
 	candidates   []*upstream // that could serve it, best tier first
 	params       request.Params
-	room         *room   // its body, whole; nil: it has none, or that is streamed
-	upload       *upload // its body, too large to be kept: sent once
+	buffer       *reqbody.Buffer // its body, whole; nil: it has none, or that is streamed
+	upload       *reqbody.Upload // its body, too large to be kept: sent once
 	start        time.Time
 	caller       atomic.Pointer[header.Credential] // nil: nobody asked yet
 	sought       *sought                           // nil: nothing is kept of such calls
@@ -129,7 +130,7 @@ func callOf(ctx context.Context) *call {
 func (t *Transport) newCall(req *http.Request, op request.Operation, meant *upstream) (*call, error) {
 	if ctx := req.Context(); ctx.Err() != nil { // it is over before it has begun
 		if req.Body != nil {
-			closeWithin(ctx, req.Body)
+			reqbody.Close(ctx, req.Body)
 		}
 		return nil, context.Cause(ctx)
 	}
@@ -199,16 +200,16 @@ func (c *call) readBody(req *http.Request, limit int64) error {
 		return nil
 	}
 	if req.ContentLength > limit {
-		c.upload = newUpload(c, nil, req.Body, req.ContentLength)
+		c.upload = reqbody.NewUpload(c, nil, req.Body, req.ContentLength)
 		return nil
 	}
-	room := roomFor(req.ContentLength)
-	switch err := room.fillUntil(c, req.Body, req.ContentLength, limit); err {
+	buffer := reqbody.Get(req.ContentLength)
+	switch err := buffer.Fill(c, req.Body, req.ContentLength, limit); err {
 	case nil:
-		c.room = room
+		c.buffer = buffer
 		return nil
-	case errTooLarge:
-		c.upload = newUpload(c, room.text, req.Body, req.ContentLength)
+	case reqbody.ErrTooLarge:
+		c.upload = reqbody.NewUpload(c, buffer.Bytes(), req.Body, req.ContentLength)
 		return nil
 	default:
 		return err
@@ -230,12 +231,7 @@ func (c *call) thinking(e *upstream) bool {
 }
 
 // body is the call's body, whole; nil where there is none, or it is streamed.
-func (c *call) body() []byte {
-	if c.room == nil {
-		return nil
-	}
-	return c.room.text
-}
+func (c *call) body() []byte { return c.buffer.Bytes() }
 
 // settles lets go of what the call was made with, now that its answer is known:
 // the call, which a kept response leads to, holds neither the prompt nor what
@@ -243,23 +239,23 @@ func (c *call) body() []byte {
 // that reads, a flight, a renewal, a rescuer.
 func (c *call) settles(answer io.Reader) {
 	if exchange.KindOf(answer) == exchange.KindWhole && c.t.cache == nil {
-		c.vacate()
+		c.releaseBody()
 	}
 	c.letGo()
 }
 
 func (c *call) letGo() {
-	c.room = nil
+	c.buffer = nil
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.triedAccounts, c.unsuited = nil, nil
 }
 
-// vacate makes the room of the call's body over to another call: nobody looks
-// into it from now on.
-func (c *call) vacate() {
-	c.room.leave()
-	c.room = nil
+// releaseBody ends the call's own use of its body: it does not look at it any
+// more.
+func (c *call) releaseBody() {
+	c.buffer.Release()
+	c.buffer = nil
 }
 
 // credential returns who the caller of c is.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/reqbody"
 )
 
 // This file is about Request.Cancel, which is deprecated and still in use:
@@ -84,7 +85,7 @@ func bridge(resp *http.Response, done func()) {
 		done() // what is in memory need not be read, nor closed
 		return
 	}
-	if inMemory(resp.Body) {
+	if reqbody.InMemory(resp.Body) {
 		done()
 		return
 	}

@@ -22,6 +22,7 @@ import (
 	"weak"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
@@ -506,9 +507,9 @@ func TestTrail_OfAResponseKeepsNoPrompt(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var rooms []weak.Pointer[room]
+				var buffers []weak.Pointer[reqbody.Buffer]
 				rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-					rooms = append(rooms, weak.Make(callOf(req.Context()).room))
+					buffers = append(buffers, weak.Make(callOf(req.Context()).buffer))
 					return newHosts(tt.do).RoundTrip(req)
 				}), append(tt.opts, once)...)
 				var kept []seen
@@ -520,12 +521,12 @@ func TestTrail_OfAResponseKeepsNoPrompt(t *testing.T) {
 				for range 3 {
 					runtime.GC()
 				}
-				for _, w := range rooms {
+				for _, w := range buffers {
 					if w.Value() != nil {
 						t.Error("a kept response holds the request's body")
 					}
 				}
-				if len(rooms) == 0 || tt.name != "cached" && TrailOf(kept[0].resp) == nil {
+				if len(buffers) == 0 || tt.name != "cached" && TrailOf(kept[0].resp) == nil {
 					t.Error("nothing was tested")
 				}
 				runtime.KeepAlive(kept)

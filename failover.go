@@ -154,7 +154,7 @@ func (r *failoverRun) begin(s step) *attempt {
 	}
 	a := &attempt{
 		Context: ctx, cancel: cancel, failover: r.failover, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
-		n: int32(r.begun), start: start, room: c.room.share(),
+		n: int32(r.begun), start: start, buffer: c.buffer.Retain(),
 	}
 	a.finishers = append(a.layers[:0], s.endpoint)
 	s.endpoint.Load.Begin()

@@ -330,7 +330,7 @@ func (c *call) until() time.Time {
 // with c.
 func (c *call) inName(ctx context.Context) *call {
 	other := &call{
-		Context: ctx, Call: c.untold(), t: c.t, op: c.op, target: c.target, candidates: c.candidates, params: c.params, room: c.room.share(),
+		Context: ctx, Call: c.untold(), t: c.t, op: c.op, target: c.target, candidates: c.candidates, params: c.params, buffer: c.buffer.Retain(),
 		start: c.start, fallback: c.fallback, log: c.log,
 	}
 	sought, caller := *c.sought, c.credential()

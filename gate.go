@@ -9,6 +9,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
@@ -53,7 +54,7 @@ func gate(next http.RoundTripper) http.RoundTripper {
 		resp, err = a.judge(resp)
 		if judged = true; err != nil {
 			if own := a.failed.Load(); own != nil { // the host was sent a part of the request
-				err = &exchange.Failure{Class: ClassCanceled, Err: own.error}
+				err = &exchange.Failure{Class: ClassCanceled, Err: *own}
 			}
 			a.update(func(t *Attempt) { t.Status = status })
 		}
@@ -86,15 +87,16 @@ func (a *attempt) shape(req *http.Request) error {
 	e.authorize(req, c.op)
 	a.warnOfNoKey(req)
 	a.setBody(req)
+	buffered := req.Body == &a.body
 	middleware := len(c.t.config.perAttempt) > 0
 	if e.Rewrite == nil && !middleware { // a base may not change what it is given, so that is shared
 		a.sending.begin(a, req, a.start.Add(a.queued))
-		if a.body.room != nil && !a.failover.retry.SendOnce {
+		if buffered && !a.failover.retry.SendOnce {
 			req.GetBody = a.sending.replay
 		}
 		return nil
 	}
-	if a.body.room != nil {
+	if buffered {
 		req.GetBody = a.copyBody
 	}
 	u := *req.URL
@@ -141,7 +143,7 @@ func (a *attempt) setBody(req *http.Request) {
 	c := a.call
 	req.GetBody = nil
 	if c.upload != nil {
-		req.Body = &streamedBody{upload: c.upload, attempt: a}
+		req.Body = &reqbody.UploadReader{Upload: c.upload, Sender: a}
 		return
 	}
 	text := a.splice()
@@ -149,7 +151,7 @@ func (a *attempt) setBody(req *http.Request) {
 		req.Body, req.ContentLength = http.NoBody, 0
 		return
 	}
-	a.body.room = a.room.share()
+	a.body.Open(a.buffer)
 	req.Body = &a.body
 	req.ContentLength = int64(len(text))
 	req.TransferEncoding = nil
@@ -165,12 +167,10 @@ func (a *attempt) setBody(req *http.Request) {
 // splice puts the body into the endpoint's words, and returns it.
 func (a *attempt) splice() []byte {
 	if edits := host.Edits(&a.call.params, a.call.op, a.call.target.profile, a.endpoint.profile, a.model); len(edits) > 0 {
-		spliced := roomFor(int64(len(a.room.text)))
-		spliced.text = request.Splice(spliced.text, a.room.text, edits)
-		a.moveTo(spliced)
+		body := a.buffer.Bytes()
+		spliced := reqbody.Get(int64(len(body)))
+		spliced.Set(request.Splice(spliced.Bytes(), body, edits))
+		a.useBuffer(spliced)
 	}
-	if a.room == nil {
-		return nil
-	}
-	return a.room.text
+	return a.buffer.Bytes()
 }

@@ -55,7 +55,7 @@ func (a *attempt) broken(err error, class Class) *exchange.Failure {
 		return &exchange.Failure{Class: ClassDeadline, Err: ended, Blameless: !a.hadTime()}
 	}
 	if own := a.failed.Load(); own != nil {
-		return &exchange.Failure{Class: ClassCanceled, Err: own.error}
+		return &exchange.Failure{Class: ClassCanceled, Err: *own}
 	}
 	var wire *wireError
 	if class == ClassUnreachable && len(a.call.t.config.perAttempt) > 0 && err != nil && err != errNoResponse && !errors.As(err, &wire) {
@@ -242,7 +242,7 @@ func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
 	switch {
 	case a.call.parent != nil:
 		b.rescuable = true
-	case a.room != nil && a.call.mayBeRescued():
+	case a.buffer != nil && a.call.mayBeRescued():
 		b.rescuable, a.answer.Tape = true, &b.tape
 	}
 	t := &exchange.Failure{Err: ErrBadResponse}

@@ -15,8 +15,6 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/permits"
-	"github.com/breakwater-go/breakwater/internal/request"
-	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // RatePolicy bounds the attempts on one account and model. Hosts count a
@@ -73,7 +71,7 @@ func limit(next http.RoundTripper) http.RoundTripper {
 			return next.RoundTrip(req)
 		}
 		held := new(lease)
-		switch err := l.acquire(req.Context(), held, a.tokens()); {
+		switch err := l.acquire(req.Context(), held, a.call.params.EstimateUse(a.buffer.Bytes())); {
 		case errors.Is(err, ErrRateLimited):
 			return nil, &exchange.Failure{Class: ClassLimited, Err: err}
 		case err != nil:
@@ -334,14 +332,4 @@ func (l *limiter) settle(more int) {
 	if !l.tokens.AllowN(now, more) {
 		l.tokens.ReserveN(now, more) // on credit
 	}
-}
-
-// tokens estimates what an attempt will use (DeepSeek's documents: 0.3 token for
-// an English character, 0.6 for a Chinese one), its answer included.
-func (a *attempt) tokens() int {
-	var body []byte
-	if a.room != nil {
-		body = a.room.text
-	}
-	return max(1, int(min(int64(request.EstimateTokens(body))+int64(a.call.params.MaxTokens), wire.MaxTokens)))
 }

@@ -477,29 +477,6 @@ func TestLeavingGivesBackBothBuckets(t *testing.T) {
 	})
 }
 
-func TestTokensAreEstimated(t *testing.T) {
-	asks := func(body string) *attempt {
-		return &attempt{call: &call{params: request.Parse([]byte(body))}, room: &room{text: []byte(body)}}
-	}
-	for _, tt := range []struct {
-		name, body string
-		want       int
-	}{
-		{"English", strings.Repeat("a", 100), 30},
-		{"Chinese", strings.Repeat("灯", 100), 60},
-		{"both", strings.Repeat("a灯", 100), 90},
-		{"accents", strings.Repeat("é", 10), 6},
-		{"nothing", "", 1},
-	} {
-		if got := asks(tt.body).tokens(); got != tt.want {
-			t.Errorf("tokens of %s = %d, want %d", tt.name, got, tt.want)
-		}
-	}
-	if got := asks(`{"max_tokens":500}`).tokens(); got != 505 {
-		t.Errorf("tokens with max_tokens = %d, want 505: 5 for 18 characters and 500", got)
-	}
-}
-
 // Tokens are reserved by estimate before, and settled with the usage reported behind.
 func TestTokensAreSettled(t *testing.T) {
 	const perMinute, estimate = 6000, 509 // 9 for the body's 30 characters, and max_tokens
@@ -542,27 +519,6 @@ func TestTokensAreSettled(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-// Whatever a caller asks for, an attempt takes no less of the minute's tokens
-// than a large one does.
-func TestTokensSaturate(t *testing.T) {
-	for _, field := range []string{"max_tokens", "max_completion_tokens", "max_output_tokens"} {
-		for _, n := range []string{"2147483647", "2147483648", "4294967295", "9223372036854775807", "18446744073709551616", "1e300", "1e999"} {
-			body := `{"model":"m","` + field + `":` + n + `}`
-			a := &attempt{call: &call{params: request.Parse([]byte(body))}, room: &room{text: []byte(body)}}
-			if got := a.tokens(); got != wire.MaxTokens {
-				t.Errorf("tokens of %s = %d, want %d", body, got, wire.MaxTokens)
-			}
-		}
-		for _, n := range []string{"-1", "-1e300", `"9"`, "null"} {
-			body := `{"model":"m","` + field + `":` + n + `}`
-			a := &attempt{call: &call{params: request.Parse([]byte(body))}, room: &room{text: []byte(body)}}
-			if got := a.tokens(); got != request.EstimateTokens([]byte(body)) {
-				t.Errorf("tokens of %s = %d, want those of its text", body, got)
-			}
-		}
 	}
 }
 

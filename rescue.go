@@ -17,6 +17,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -36,7 +37,7 @@ const (
 // A rescuer is a stream as its caller reads it, whatever attempts it takes.
 type rescuer struct {
 	call  *call
-	room  *room                                   // of its body, until nothing more can be asked for
+	body  *reqbody.Buffer                         // the call's, until nothing more can be asked for
 	id    []byte                                  // of the answer, as JSON has it; nil: unknown
 	inner atomic.Pointer[streamBody]              // the latest attempt's
 	over  atomic.Bool                             // the caller has closed it
@@ -98,7 +99,7 @@ func (c *call) rescuable(resp *http.Response) *http.Response {
 	if !ok || b.attempt.answer.Tape == nil {
 		return resp
 	}
-	r := &rescuer{call: c, room: c.room, id: idOf(b.out)}
+	r := &rescuer{call: c, body: c.buffer, id: idOf(b.out)}
 	r.inner.Store(b)
 	resp.Body = r
 	return resp
@@ -249,7 +250,7 @@ func (r *rescuer) shut() {
 
 // letGo lets go of what it takes to ask for more.
 func (r *rescuer) letGo() {
-	r.room, r.req, r.splice, r.told = nil, nil, nil, told{other: true}
+	r.body, r.req, r.splice, r.told = nil, nil, nil, told{other: true}
 }
 
 // mend looks for a stream that goes on where the latest one broke; if there is
@@ -340,9 +341,9 @@ func (r *rescuer) ask(how rescueKind, broken *attempt) *streamBody {
 		stop(outcome.ErrClosed)
 		return nil
 	}
-	in := r.room
+	in := r.body
 	if how == rescueContinues {
-		in = r.call.continued(in.text, r.told.text)
+		in = r.call.continued(in.Bytes(), r.told.text)
 	}
 	var visits []*triedAccount
 	for _, avoid := range [...]string{broken.endpoint.Account, ""} {
@@ -384,13 +385,13 @@ func (r *rescuer) takeRequest() bool {
 
 // again is a call that goes on from this one's broken stream. Its attempts
 // stand in this one's trail.
-func (c *call) again(ctx context.Context, how rescueKind, req *http.Request, in *room, avoid string) *call {
+func (c *call) again(ctx context.Context, how rescueKind, req *http.Request, in *reqbody.Buffer, avoid string) *call {
 	again := &call{
-		Context: ctx, Call: c.untold(), t: c.t, op: c.op, target: c.target, candidates: c.candidates, room: in,
+		Context: ctx, Call: c.untold(), t: c.t, op: c.op, target: c.target, candidates: c.candidates, buffer: in,
 		start: time.Now(), conversation: c.conversation, parent: c, log: c.log, rescue: how, avoid: avoid,
 	}
 	again.req = req.WithContext(again)
-	again.params = request.Parse(in.text)
+	again.params = request.Parse(in.Bytes())
 	again.params.Model = c.params.Model
 	again.params.PrefixCompletion = c.params.PrefixCompletion || how == rescueContinues
 	return again
@@ -399,7 +400,7 @@ func (c *call) again(ctx context.Context, how rescueKind, req *http.Request, in 
 // continued is the call's body with the text delivered as the beginning of the
 // answer, and no more room than is left. API:
 // https://api-docs.deepseek.com/guides/chat_prefix_completion.
-func (c *call) continued(body, text []byte) *room {
+func (c *call) continued(body, text []byte) *reqbody.Buffer {
 	message := append([]byte(`,{"role":"assistant","content":`), gjson.AppendJSONString(nil, string(text))...)
 	end := request.Span{From: c.params.MessagesEnd, To: c.params.MessagesEnd}
 	edits := []request.Edit{{At: end, Text: string(message) + `,"prefix":true}`}}
@@ -407,8 +408,8 @@ func (c *call) continued(body, text []byte) *room {
 		left := max(1, c.params.MaxTokens-request.EstimateTokens(text))
 		edits = append(edits, request.Edit{At: c.params.MaxTokensAt, Text: strconv.Itoa(left)})
 	}
-	in := roomFor(int64(len(body) + len(text)))
-	in.text = request.Splice(in.text, body, edits)
+	in := reqbody.Get(int64(len(body) + len(text)))
+	in.Set(request.Splice(in.Bytes(), body, edits))
 	return in
 }
 
@@ -494,7 +495,7 @@ func (r *rescuer) take(data []byte) {
 		if r.flush() {
 			r.give([]byte("data: [DONE]\n\n"))
 			r.keep()
-			r.room, r.told = nil, told{other: true}
+			r.body, r.told = nil, told{other: true}
 		}
 		return
 	}

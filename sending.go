@@ -25,6 +25,29 @@ type sending struct {
 	refused atomic.Bool // by a status that costs nothing
 }
 
+// A sentBody is a request's body as the base reads it. From the first read on,
+// the host may see, and bill, the request.
+type sentBody struct {
+	io.ReadCloser
+	of *sending
+
+	read, closed atomic.Bool
+}
+
+func (b *sentBody) Read(p []byte) (int, error) {
+	if !b.read.Load() {
+		b.read.Store(true)
+		b.of.sent.Store(true)
+		b.of.attempt.BodyRead()
+	}
+	return b.ReadCloser.Read(p)
+}
+
+func (b *sentBody) Close() error {
+	b.closed.Store(true)
+	return b.ReadCloser.Close()
+}
+
 // A repeated is a sending that middleware makes.
 type repeated struct {
 	sending
@@ -60,10 +83,10 @@ func (s *sending) ended(resp *http.Response) {
 func (a *attempt) copyBody() (io.ReadCloser, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.room == nil {
+	if a.buffer == nil {
 		return nil, outcome.ErrClosed
 	}
-	return &roomBody{room: a.room.share()}, nil
+	return a.buffer.NewReader(), nil
 }
 
 // replay is the sending's body once more. The base may send once again, at once,

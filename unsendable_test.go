@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/reqbody"
 )
 
 // What no transport can send is the caller's error, told once: no try more, no
@@ -132,7 +133,7 @@ func TestUnsendable_BodyOfAnotherLength(t *testing.T) {
 					resp, err := rt.RoundTrip(req)
 					if err == nil && resp.StatusCode == 200 && more < 0 { // the server has what it was told of, and may answer first
 						resp.Body.Close()
-					} else if !errors.Is(err, errLength) {
+					} else if !errors.Is(err, reqbody.ErrLength) {
 						t.Fatalf("got %v, %v, want an error of the length", resp, err)
 					}
 				}

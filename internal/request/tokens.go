@@ -1,5 +1,7 @@
 package request
 
+import "github.com/breakwater-go/breakwater/internal/wire"
+
 // EstimateTokens returns about how many tokens a text has: 0.3 for an English
 // character, 0.6 for a Chinese one, as DeepSeek's documents say.
 func EstimateTokens(text []byte) int {
@@ -13,4 +15,10 @@ func EstimateTokens(text []byte) int {
 		}
 	}
 	return int((3*ascii + 6*other) / 10)
+}
+
+// EstimateUse returns about how many tokens a request with these parameters will
+// use, its answer included: at least one. body is what is sent.
+func (p *Params) EstimateUse(body []byte) int {
+	return max(1, int(min(int64(EstimateTokens(body))+int64(p.MaxTokens), wire.MaxTokens)))
 }

@@ -83,7 +83,7 @@ func (b *lateBase) RoundTrip(req *http.Request) (*http.Response, error) {
 // mentions is how often a body names its call: often enough to be read in parts.
 const mentions = 100
 
-// The rooms of requests' bodies go from call to call. No base may ever read
+// The buffers of requests' bodies go from call to call. No base may ever read
 // another call's: prompts would reach strangers.
 func TestBodiesAreNeverMixedUp(t *testing.T) {
 	synctest.Test(t, neverMixedUp)

@@ -1,0 +1,158 @@
+// Package reqbody holds the bodies of requests: a Buffer has one whole, so that
+// several attempts can send it; an Upload streams on one that is too large for
+// that, once.
+//
+// What a caller hands in as a body is the caller's code, and may block for good,
+// as a pipe does that nobody writes to. Whatever reads or closes it here ends
+// with a context all the same. A panic of it on a goroutine of this package's
+// own crashes nothing.
+//
+// A Buffer is held by one or more users, or it is in the pool. A Reader is open
+// or closed, as an Upload is; all of them may be closed while they are read.
+package reqbody
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/progress"
+)
+
+// A Buffer holds a request body and is reference counted: by the call, by each
+// attempt while it is sent, and by each Reader that a transport has not closed.
+// The last Release returns it to the pool.
+type Buffer struct {
+	text  []byte
+	users atomic.Int32
+}
+
+var pool sync.Pool // of *Buffer
+
+// maxPooled bounds what is kept in the pool, in bytes each.
+const maxPooled = 256 << 10
+
+// Get returns a buffer for a body of about size bytes, negative if that is not
+// known. The caller is its one user. It is empty, and may have room.
+func Get(size int64) *Buffer {
+	b, _ := pool.Get().(*Buffer)
+	if b != nil && int64(cap(b.text)) > 4*max(size, 1<<10) {
+		pool.Put(b) // for a larger body: a small one could keep that much memory for as long as its call takes
+		b = nil
+	}
+	if b == nil {
+		b = &Buffer{}
+	}
+	b.users.Store(1)
+	return b
+}
+
+// Retain adds a user, and returns b. Only a user may call it.
+func (b *Buffer) Retain() *Buffer {
+	if b != nil {
+		b.users.Add(1)
+	}
+	return b
+}
+
+// Release is for a user who does not look at the buffer any more.
+func (b *Buffer) Release() {
+	if b != nil && b.users.Add(-1) == 0 && cap(b.text) <= maxPooled {
+		b.text = b.text[:0]
+		pool.Put(b)
+	}
+}
+
+// Bytes returns the body, nil if b is. Nobody may change it while there are
+// other users.
+func (b *Buffer) Bytes() []byte {
+	if b == nil {
+		return nil
+	}
+	return b.text
+}
+
+// Set makes text the body. It may be appended to what Bytes returned. Only the
+// single user may call it.
+func (b *Buffer) Set(text []byte) { b.text = text }
+
+// ErrTooLarge is what Fill returns for a body that is larger than its limit.
+var ErrTooLarge = errors.New("larger than the limit")
+
+// Fill reads body to its end, and closes it. size is what body is said to have,
+// negative if unknown. For one larger than limit it stops behind that, returns
+// ErrTooLarge, and leaves body open, for the caller to read on. It ends with ctx
+// at the latest: what the body still gives then is lost. A panic of body's
+// passes through. Only the single user may call it.
+func (b *Buffer) Fill(ctx context.Context, body io.ReadCloser, size, limit int64) error {
+	if ctx.Done() == nil || InMemory(body) {
+		return b.fillAndClose(body, size, limit)
+	}
+	body = &onceCloser{ReadCloser: body}
+	type end struct {
+		err   error
+		panic any
+	}
+	own := &Buffer{text: b.text}
+	ended := make(chan end, 1)
+	go func() {
+		e := end{err: outcome.ErrPanic}
+		defer func() {
+			if e.err == outcome.ErrPanic {
+				e.panic = recover()
+			}
+			ended <- e
+		}()
+		e.err = own.fillAndClose(body, size, limit)
+	}()
+	b.text = nil // it is the goroutine's until that ends
+	select {
+	case e := <-ended:
+		if e.panic != nil {
+			panic(e.panic)
+		}
+		b.text = own.text
+		return e.err
+	case <-ctx.Done():
+		closeLater(body) // which ends most reads
+		return context.Cause(ctx)
+	}
+}
+
+func (b *Buffer) fillAndClose(body io.ReadCloser, size, limit int64) error {
+	err := b.fill(body, size, limit)
+	if err == ErrTooLarge {
+		return err
+	}
+	return errors.Join(err, body.Close())
+}
+
+func (b *Buffer) fill(src io.Reader, size, limit int64) error {
+	if size++; size <= 0 { // one byte more, so that its end is seen
+		size = bytes.MinRead
+	}
+	text := b.text[:0]
+	if size = min(size, 1<<20); int64(cap(text)) < size {
+		text = make([]byte, 0, size)
+	}
+	in := progress.Reader{Reader: src}
+	for {
+		n, err := in.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		b.text = text
+		switch {
+		case int64(len(text)) > limit:
+			return ErrTooLarge
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		case len(text) == cap(text):
+			text = append(text, 0)[:len(text)]
+		}
+	}
+}

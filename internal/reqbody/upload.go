@@ -1,0 +1,174 @@
+package reqbody
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/progress"
+)
+
+// An Upload is a caller's body that is too large to be kept, as it is streamed
+// on. The transport closes it, and so does the end of the attempt, in case the
+// transport did not.
+type Upload struct {
+	io.Reader
+	size   int64 // that it is said to have; 0 or negative: unknown
+	body   *onceCloser
+	ctx    context.Context
+	pump   *pump // of a body that may block; nil: it does not
+	closed atomic.Bool
+}
+
+// NewUpload returns an Upload of a body, of which begun was read before. size is
+// what the whole is said to have, 0 or negative if unknown. Its reads end with
+// ctx at the latest.
+func NewUpload(ctx context.Context, begun []byte, body io.ReadCloser, size int64) *Upload {
+	u := &Upload{Reader: &progress.Reader{Reader: body}, size: size, body: &onceCloser{ReadCloser: body}, ctx: ctx}
+	if ctx.Done() != nil && !InMemory(body) {
+		u.pump = newPump(ctx, u.Reader)
+		u.Reader = u.pump
+	}
+	if begun != nil {
+		u.Reader = io.MultiReader(bytes.NewReader(begun), u.Reader)
+	}
+	return u
+}
+
+// Close closes the body, once. It does not wait for a close that would have to
+// wait for a read that blocks.
+func (u *Upload) Close() error {
+	u.closed.Store(true)
+	if u.pump == nil {
+		return u.body.Close()
+	}
+	u.pump.stop()
+	if u.pump.busy.Load() {
+		closeLater(u.body)
+		return nil
+	}
+	return Close(u.ctx, u.body)
+}
+
+// A pump reads on a goroutine of its own, from its first Read on, so that each
+// Read ends with a context, or with stop.
+type pump struct {
+	src       io.Reader
+	read      *io.PipeReader
+	write     *io.PipeWriter
+	stopWatch func() bool // of the context
+	start     sync.Once
+	busy      atomic.Bool // the goroutine runs
+}
+
+func newPump(ctx context.Context, src io.Reader) *pump {
+	p := &pump{src: src}
+	p.read, p.write = io.Pipe()
+	p.stopWatch = context.AfterFunc(ctx, func() { p.read.CloseWithError(context.Cause(ctx)) })
+	return p
+}
+
+func (p *pump) Read(buf []byte) (int, error) {
+	p.start.Do(func() {
+		p.busy.Store(true)
+		go p.run()
+	})
+	return p.read.Read(buf)
+}
+
+func (p *pump) run() {
+	defer func() { _ = recover() }()
+	err := error(outcome.ErrPanic)
+	defer func() {
+		p.busy.Store(false) // before anybody sees the end
+		p.write.CloseWithError(err)
+	}()
+	_, err = io.Copy(p.write, p.src)
+}
+
+func (p *pump) stop() {
+	p.stopWatch()
+	p.read.Close()
+}
+
+// ErrLength is what an upload ends in that is shorter or longer than its size.
+var ErrLength = errors.New("breakwater: the request's body is not as long as its Content-Length says")
+
+// A Sender is told how a transport reads an Upload. It may be called from any
+// goroutine.
+type Sender interface {
+	// BodyRead is called before each read: from the first one on, the host may
+	// see, and bill, the request.
+	BodyRead()
+
+	// BodyFailed is called with what the body itself ended in before its end. It
+	// is no failure of the host's.
+	BodyFailed(err error)
+}
+
+// An UploadReader is an Upload as the transport reads it for one attempt.
+type UploadReader struct {
+	*Upload
+	Sender Sender
+
+	read int64
+}
+
+// Read implements io.Reader.
+func (r *UploadReader) Read(p []byte) (int, error) {
+	r.Sender.BodyRead()
+	n, err := r.Upload.Read(p)
+	r.read += int64(n)
+	if own := r.failure(err); own != nil {
+		r.Sender.BodyFailed(own)
+	}
+	return n, err
+}
+
+// failure returns what is wrong with the body itself, once a read has ended in
+// err; nil if nothing is.
+func (r *UploadReader) failure(err error) error {
+	switch {
+	case r.closed.Load(): // the transport wants no more of it, as where a host refuses early
+		return nil
+	case err != nil && err != io.EOF:
+		return err
+	case r.size > 0 && (r.read > r.size || err == io.EOF && r.read < r.size):
+		return ErrLength
+	}
+	return nil
+}
+
+// Close closes a caller's body, and waits for that until ctx is over and a
+// moment longer.
+func Close(ctx context.Context, body io.ReadCloser) error {
+	if InMemory(body) {
+		return body.Close()
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer func() { _ = recover() }()
+		done <- body.Close()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(closeGrace)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return context.Cause(ctx)
+	}
+}
+
+// closeGrace is how much longer than its context Close waits.
+const closeGrace = 20 * time.Millisecond
