@@ -69,7 +69,7 @@ type pump struct {
 func newPump(ctx context.Context, src io.Reader) *pump {
 	p := &pump{src: src}
 	p.read, p.write = io.Pipe()
-	p.stopWatch = context.AfterFunc(ctx, func() { p.read.CloseWithError(context.Cause(ctx)) })
+	p.stopWatch = context.AfterFunc(ctx, func() { p.write.CloseWithError(context.Cause(ctx)) })
 	return p
 }
 

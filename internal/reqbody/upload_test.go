@@ -109,8 +109,8 @@ func TestUpload_EndsWithItsContext(t *testing.T) {
 			body, start := newBlocking(heedsClose), time.Now()
 			u := NewUpload(ctx, []byte("begun"), body, -1)
 			text, err := io.ReadAll(u)
-			if string(text) != "begun" || err == nil || time.Since(start) != time.Second {
-				t.Errorf("read %q, %v after %v, want an end after 1s", text, err, time.Since(start))
+			if string(text) != "begun" || err != cause || time.Since(start) != time.Second {
+				t.Errorf("read %q, %v after %v, want the context's cause after 1s", text, err, time.Since(start))
 			}
 			u.Close()
 			if time.Since(start) != time.Second {
