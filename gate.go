@@ -31,9 +31,9 @@ func gate(next http.RoundTripper) http.RoundTripper {
 			}
 			tr := a.broken(err, ClassUnreachable)
 			if tr.Class == ClassUnreachable || tr.Class == ClassRewrite {
-				if own := unsendable(req, err); own != nil {
+				if own := request.Unsendable(req, err); own != nil {
 					tr = &exchange.Failure{Class: ClassCanceled, Err: own}
-					if a.reshaped() && unsendable(a.call.req, err) == nil {
+					if a.reshaped() && request.Unsendable(a.call.req, err) == nil {
 						tr.Class = ClassRewrite
 					}
 				}

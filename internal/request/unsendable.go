@@ -1,4 +1,4 @@
-package breakwater
+package request
 
 import (
 	"errors"
@@ -12,11 +12,11 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// unsendable returns what keeps any transport from sending a request, nil if
-// nothing does: the base failed with err, and has sent nothing. It is the
-// caller's to mend, and no host's failure. Where it depends on the protocol
-// whether a request can be sent, err has to say so, too.
-func unsendable(req *http.Request, err error) error {
+// Unsendable returns what keeps any transport from sending a request, nil if
+// nothing does. A transport has failed with err, and has sent nothing. What it
+// returns is for the caller to mend, and no failure of the host's. Where it
+// depends on the protocol whether a request can be sent, err has to say so, too.
+func Unsendable(req *http.Request, err error) error {
 	if own := errors.Join(header.Check(req.Header), header.CheckTrailer(req.Trailer)); own != nil {
 		return own
 	}
