@@ -3,6 +3,7 @@ package breakwater
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,9 +14,12 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/balance"
 	"github.com/breakwater-go/breakwater/internal/bounded"
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/origin"
+	"github.com/breakwater-go/breakwater/internal/reqbody"
+	"github.com/breakwater-go/breakwater/internal/reqcancel"
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
@@ -161,11 +165,11 @@ func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
 // RoundTrip answers one call. Inference is judged, tried again and failed
 // over; all else goes through once, as it is.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	//lint:ignore SA1019 see untilCancel
+	//lint:ignore SA1019 see reqcancel
 	if req.Cancel == nil {
 		return t.outer.RoundTrip(req)
 	}
-	req, done := untilCancel(req)
+	req, done := reqcancel.Bridge(req)
 	returned := false
 	defer func() {
 		if !returned { // the user's code panics
@@ -173,12 +177,19 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}()
 	resp, err := t.outer.RoundTrip(req)
-	if returned = true; resp == nil || resp.Body == nil {
+	if returned = true; resp == nil || resp.Body == nil || isInMemory(resp.Body) {
 		done()
 	} else {
-		bridge(resp, done)
+		reqcancel.AtEnd(resp, done)
 	}
 	return resp, err
+}
+
+// isInMemory reports whether a body is all there, so that it need not be read to
+// its end, nor closed.
+func isInMemory(body io.Reader) bool {
+	kind := exchange.KindOf(body)
+	return kind == exchange.KindWhole || kind == exchange.KindMemory || reqbody.InMemory(body)
 }
 
 // serve tells inference from the rest.
