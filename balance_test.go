@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -258,4 +259,19 @@ func TestBalance_WhoComesBackIsSpared(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Endpoints of a tier take turns.
+func TestBalance_ATierSharesTheLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, WithEndpoints(at("a", "b", "c")...), WithBackup(at("d")...))
+		for range 30 {
+			asks(t.Context(), rt, chatJSON)
+		}
+		got := []int{base.Count("a"), base.Count("b"), base.Count("c"), base.Count("d")}
+		if !slices.Equal(got, []int{10, 10, 10, 0}) {
+			t.Errorf("30 calls went %v, want 10 to each of the first tier", got)
+		}
+	})
 }

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/circuit"
-	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // A flood gives out the same text over and over, and looks at its end at how
@@ -284,46 +283,6 @@ func TestBounds_CutJSONThatIsNotBuffered(t *testing.T) {
 	}
 }
 
-// Clocks that are off end nothing, whatever else is read meanwhile.
-func TestStream_ClocksThatAreOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rt := over(t, newHosts(func(*http.Request) (*http.Response, error) {
-			first, rest := strings.NewReader("{"), strings.NewReader(goodJSON[1:])
-			later := fakehost.ReaderFunc(func([]byte) (int, error) { elapse(time.Second); return 0, io.EOF })
-			resp := answer(200, asJSON, "")
-			resp.Body, resp.ContentLength = io.NopCloser(io.MultiReader(first, later, rest)), -1
-			return resp, nil
-		}), WithEndpoints(at("a", "b")...), WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off}))
-		got := asks(t.Context(), rt, chatJSON)
-		if got.body != goodJSON || got.header("Breakwater-Attempts") != "1" {
-			t.Errorf("%v, want the answer of the first attempt", got)
-		}
-	})
-}
-
-// What has ended stays ended.
-func TestStream_ReadsBehindTheEndOfAPackedBody(t *testing.T) {
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	z.Write([]byte(goodJSON))
-	z.Close()
-	rt := over(t, newHosts(gives(200, asJSON, packed.String(), "Content-Encoding", "gzip")))
-	req, _ := post(t.Context(), "https://a", chatJSON)
-	resp, err := rt.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if got, err := io.ReadAll(resp.Body); err != nil || string(got) != packed.String() {
-		t.Errorf("read %d bytes, %v, want %d", len(got), err, packed.Len())
-	}
-	for range 2 {
-		if n, err := resp.Body.Read(make([]byte, 10)); n != 0 || err != io.EOF {
-			t.Errorf("behind the end: %d, %v, want EOF", n, err)
-		}
-	}
-}
-
 // naming asks for a model by name.
 func naming(model string) string {
 	return fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":"q"}]}`, model)
@@ -532,4 +491,20 @@ func TestBounds_Origins(t *testing.T) {
 		}
 		h.leave()
 	})
+}
+
+// Names like books are passed on, and not kept.
+func TestBounds_LongModelNamesAreNotKept(t *testing.T) {
+	base := newHosts(gives(200, asJSON, goodJSON))
+	rt := over(t, base)
+	const long = 1000 // bytes
+	name := strings.Repeat("m", long)
+	if got := asks(t.Context(), rt, `{"model":"`+name+`","messages":[]}`); got.body != goodJSON {
+		t.Errorf("the caller got %v", got)
+	}
+	for _, c := range rt.Status().Endpoints[0].Circuits {
+		if len(c.Model) >= long {
+			t.Errorf("a circuit keeps a name of %d bytes", len(c.Model))
+		}
+	}
 }

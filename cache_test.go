@@ -1472,3 +1472,28 @@ func TestOnlyIfCachedClosesTheBody(t *testing.T) {
 		t.Errorf("status %d, the body closed %d times, want 504 and once", resp.StatusCode, n)
 	}
 }
+
+// Who may share an answer is told from all that says who a caller is.
+func TestCache_TellsCallersApart(t *testing.T) {
+	for _, edit := range []func(*http.Request, string){
+		func(req *http.Request, who string) {
+			req.Header["authorization"] = []string{who}
+			req.Header.Del("Authorization")
+		},
+		func(req *http.Request, who string) { req.Header.Set("Cookie", who) },
+		func(req *http.Request, who string) { req.Header.Set("OpenAI-Organization", who) },
+		func(req *http.Request, who string) { req.Header.Set("Anthropic-Beta", who) },
+		func(req *http.Request, who string) {
+			*req = *req.WithContext(WithCall(req.Context(), Call{Endpoint: who}))
+		},
+	} {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, WithEndpoints(at("a", "b")...), WithCache(CachePolicy{}))
+		for _, who := range []string{"a", "b"} {
+			asks(t.Context(), rt, chatJSON, func(req *http.Request) { edit(req, who) })
+		}
+		if n := base.Count(""); n != 2 {
+			t.Errorf("two callers made %d requests, want 2: the second got the first one's answer", n)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -148,4 +149,39 @@ func TestTrail_OfACallThatNobodyCouldTake(t *testing.T) {
 			t.Errorf("the trail is %v, want %v", got, want)
 		}
 	})
+}
+
+// The first trouble is what the caller hears of, its body intact, and the SDK
+// above is told not to try again.
+func TestFailover_FirstTroubleIsShown(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		a, b handler // in this order
+		want string
+		body string
+	}{
+		{"503 then 500", gives(503, asJSON, "a"), gives(500, asJSON, "b"), `503 Endpoint="a"`, "a"},
+		{"500 then 429", gives(500, asJSON, "a"), gives(429, asJSON, "b"), `500 Endpoint="a"`, "a"},
+		{"no response then 503", refusing, gives(503, asJSON, "b"), `503 Endpoint="b"`, "b"},
+		{"503 then the backup's own 400", gives(503, asJSON, "a"), gives(400, asJSON, "b"), `503 Endpoint="a"`, "a"},
+		{"503 then the backup's own 401", gives(503, asJSON, "a"), gives(401, asJSON, "b"), `503 Endpoint="a"`, "a"},
+		{"400", gives(400, asJSON, "a"), gives(200, asJSON, goodJSON), `400 Endpoint="a"`, "a"},
+		{"cut json then 500", gives(200, asJSON, `{"choices":[`), gives(500, asJSON, "b"), `502 Endpoint="a"`, `{"choices":[`},
+		{"error inside then 500", gives(200, asJSON, `{"error":{"code":429}}`), gives(500, asJSON, "b"), `429 Endpoint="a"`, `{"error":{"code":429}}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			base := newHosts(nil)
+			base.Set("a", tt.a)
+			base.Set("b", tt.b)
+			rt := over(t, base, once, WithEndpoints(at("a", "b")...))
+			rt.turn.Store(1)
+			got := asks(t.Context(), rt, chatJSON)
+			if s := got.String(); !strings.HasPrefix(s, tt.want) || got.body != tt.body || got.err != nil {
+				t.Errorf("the caller sees %s, want %s with %q", s, tt.want, tt.body)
+			}
+			if want := map[bool]string{true: "false", false: ""}[got.status() != 400]; got.header(headerRetry) != want {
+				t.Errorf("%s = %q, want %q", headerRetry, got.header(headerRetry), want)
+			}
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -357,5 +358,89 @@ func TestHost_PersonasAreUnderstood(t *testing.T) {
 		if !spoken[Host(p.Name)] {
 			t.Errorf("no persona speaks as %s", p.Name)
 		}
+	}
+}
+
+// Of endpoints of one origin, the one whose base a path lies under is meant,
+// with its key and its names, before one that covers it by a root of its host.
+func TestHost_ClosestEndpointIsMeant(t *testing.T) {
+	gw := func(path, key string, host Host, models map[string]string) Endpoint {
+		return Endpoint{Name: key, URL: "https://gw.corp" + path, APIKey: key, Host: host, Models: models}
+	}
+	for _, tt := range []struct {
+		path      string
+		endpoints []Endpoint
+		key, body string
+	}{
+		{"/ark/chat/completions", []Endpoint{gw("/deepseek", "k1", HostDeepSeek, nil), gw("/ark", "k2", HostVolcengine, map[string]string{"m": "ep-1"})}, "k2", `"ep-1"`},
+		{"/models/chat/completions", []Endpoint{gw("/openai/v1", "k1", HostAzure, nil), gw("/models", "k2", HostAzure, nil)}, "k2", `"m"`},
+		{"/apps/anthropic/v1/messages", []Endpoint{gw("/compatible-mode/v1", "k1", HostBailian, nil), gw("/apps/anthropic", "k2", HostBailian, nil)}, "k2", `"m"`},
+		{"/deepseek/v1/chat/completions", []Endpoint{gw("/deepseek", "k1", HostDeepSeek, nil), gw("/deepseek/v1", "k2", HostDeepSeek, nil)}, "k2", `"m"`},
+	} {
+		var key, body string
+		rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			text, _ := io.ReadAll(req.Body)
+			key, body = strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")+req.Header.Get("Api-Key"), string(text)
+			return answer(200, asJSON, goodJSON), nil
+		}), WithEndpoints(tt.endpoints[0]), WithBackup(tt.endpoints[1]))
+		req, err := http.NewRequestWithContext(WithCall(t.Context(), Call{Endpoint: tt.key}), http.MethodPost, "https://gw.corp"+tt.path, strings.NewReader(`{"model":"m","messages":[]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if meant := rt.targetOf(req.URL, true); meant == nil || meant.Name != tt.key {
+			t.Errorf("%s is meant for %v, want %s", tt.path, meant, tt.key)
+		}
+		if resp, err := rt.RoundTrip(req); err != nil {
+			t.Error(err)
+		} else {
+			resp.Body.Close()
+		}
+		if key != tt.key || !strings.Contains(body, tt.body) {
+			t.Errorf("%s went with %q and %s", tt.path, key, body)
+		}
+	}
+}
+
+// A gateway's path stays before the roots of the host behind it.
+func TestHost_GatewayPathsStay(t *testing.T) {
+	own := Endpoint{Name: "own", URL: "https://own.example/v1", APIKey: "k"}
+	gateway := Endpoint{Name: "gw", URL: "https://gw.corp/deepseek", APIKey: "k", Host: HostDeepSeek}
+	for url, want := range map[string]string{
+		"https://own.example/v1/chat/completions": "https://gw.corp/deepseek/chat/completions",
+		"https://own.example/v1/completions":      "https://gw.corp/deepseek/beta/completions",
+		"https://own.example/v1/messages":         "https://gw.corp/deepseek/anthropic/v1/messages",
+	} {
+		if got := route(t, own, gateway, url, `{"model":"m","prompt":"a"}`); got.url != want {
+			t.Errorf("%s went to %q, want %q", url, got.url, want)
+		}
+	}
+	escaped := Endpoint{Name: "e", URL: "https://x.example/acct%2Fteam/v1", APIKey: "k"}
+	if got := route(t, own, escaped, "https://own.example/v1/chat/completions", `{}`); got.url != "https://x.example/acct%2Fteam/v1/chat/completions" {
+		t.Errorf("an escaped base became %q", got.url)
+	}
+}
+
+// A key in Header is a key: its 401 is no word on the caller's own, it does not
+// go over plain http, and it takes the place of the caller's however spelt.
+func TestHost_KeysInHeaders(t *testing.T) {
+	if _, err := New(WithEndpoints(Endpoint{URL: "http://far.example/v1", Header: http.Header{"api-key": {"sk"}}})); err == nil {
+		t.Error("a key in Header may go over plain http to another machine")
+	}
+	base := newHosts(gives(200, asJSON, goodJSON))
+	var sent http.Header
+	base.Set("a", func(req *http.Request) (*http.Response, error) {
+		sent = req.Header.Clone()
+		return answer(401, asJSON, "{}"), nil
+	})
+	rt := over(t, base, WithEndpoints(Endpoint{Name: "a", URL: "https://a", Header: http.Header{"api-key": {"sk-ours"}}}), WithBackup(at("b")...))
+	got := asks(t.Context(), rt, chatJSON, func(req *http.Request) {
+		req.Header["authorization"] = []string{"Bearer sk-theirs"}
+		req.Header["Api-Key"] = []string{"sk-theirs"}
+	})
+	if got.body != goodJSON {
+		t.Errorf("behind a 401 of a key in Header the caller got %v, want the backup's answer", got)
+	}
+	if text := fmt.Sprint(sent); strings.Contains(text, "theirs") || strings.Contains(text, "sk-caller") || sent.Get("Api-Key") != "sk-ours" {
+		t.Errorf("a was sent %s", text)
 	}
 }

@@ -489,3 +489,74 @@ func TestObserve_Counts(t *testing.T) {
 		t.Errorf("Status() = %d calls, %d failed, %d attempts, want 1, 0 and 2: a stream and its rescue", s.Calls, s.Failed, s.Attempts)
 	}
 }
+
+// An Observer may close the very stream whose event it is told, and nobody
+// waits for anybody for ever; what was held is given back, and no host is asked
+// any more. Of a stream that breaks, a rescue's events come to its reader, too.
+func TestObserve_ObserversMayCloseTheStream(t *testing.T) {
+	whole := gives(200, asStream, goodEvent+event("more")+finishEvent+doneEvent)
+	broken := breaks(asStream, goodEvent)
+	resting := gives(429, asJSON, "{}", "Retry-After", "5")
+	cached := WithCache(CachePolicy{})
+	for _, tt := range []struct {
+		name  string
+		kind  Kind
+		hosts []handler // by attempt
+		opts  []Option
+	}{
+		{"the end", KindAttempt, []handler{whole}, nil},
+		{"the end, cached", KindAttempt, []handler{whole}, []Option{cached}},
+		{"the break", KindAttempt, []handler{broken, whole}, nil},
+		{"the break, cached", KindAttempt, []handler{broken, whole}, []Option{cached}},
+		{"a rescue's commit", KindCommit, []handler{broken, whole}, nil},
+		{"a rescue's commit, cached", KindCommit, []handler{broken, whole}, []Option{cached}},
+		{"a rescue", KindRescue, []handler{broken, whole}, nil},
+		{"a rescue, cached", KindRescue, []handler{broken, whole}, []Option{cached}},
+		{"a rescue's wait", KindWait, []handler{resting, broken, failing503, whole}, nil},
+		{"a rescue's wait, cached", KindWait, []handler{resting, broken, failing503, whole}, []Option{cached}},
+		{"a rescue denied", KindBudget, []handler{broken, whole}, []Option{WithRetry(RetryPolicy{Budget: Off})}},
+		{"a rescue denied, cached", KindBudget, []handler{broken, whole}, []Option{WithRetry(RetryPolicy{Budget: Off}), cached}},
+		{"kept", KindCacheStore, []handler{whole}, []Option{cached}},
+		{"kept behind a rescue", KindCacheStore, []handler{broken, whole}, []Option{cached}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked := 0
+				base := newHosts(func(req *http.Request) (*http.Response, error) {
+					asked++
+					return tt.hosts[min(asked, len(tt.hosts))-1](req)
+				})
+				var body io.Closer
+				toldAfter := 0 // so many attempts
+				rt := over(t, base, append(tt.opts, noBreaker, WithEndpoints(at("a", "b")...), WithRateLimit(RatePolicy{InFlight: 1}), WithStream(StreamPolicy{Rescue: RescueRestart}),
+					WithObserver(func(_ context.Context, e Event) {
+						if e.Kind == tt.kind && body != nil {
+							toldAfter = asked
+							body.Close()
+						}
+					}))...)
+				req, _ := post(t.Context(), "https://a", chatStream)
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body = resp.Body
+				text, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				synctest.Wait()
+				if err == nil && !strings.HasSuffix(string(text), doneEvent) {
+					t.Errorf("a clean end behind %q", text)
+				}
+				if left := stillHeld(rt); left != "" {
+					t.Errorf("got %s left, want nothing", left)
+				}
+				if toldAfter == 0 {
+					t.Fatal("no such event: nothing was tested")
+				}
+				if asked != toldAfter {
+					t.Errorf("%d attempts, %d of them before the stream was closed: nobody reads of the others", asked, toldAfter)
+				}
+			})
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,3 +215,93 @@ func panicked(t *testing.T, o *outcry, opts []Option) (told []Kind) {
 	})
 	return told
 }
+
+// An Observer that panics keeps nothing from being given back.
+func TestPanics_OfObserversLeakNothing(t *testing.T) {
+	for _, kind := range []Kind{KindCommit, KindCall, KindAttempt, KindCircuit} {
+		t.Run(string(kind), func(t *testing.T) {
+			var on atomic.Bool
+			base := newHosts(gives(200, asStream, wholeStream))
+			if kind == KindCircuit {
+				base.Set("a", failing503)
+			}
+			rt := over(t, base, once, WithRateLimit(RatePolicy{InFlight: 1, MaxWait: Off}), WithBreaker(BreakerPolicy{Consecutive: 1}),
+				WithObserver(func(_ context.Context, e Event) {
+					if e.Kind == kind && on.CompareAndSwap(true, false) {
+						panic("observer")
+					}
+				}))
+			on.Store(true)
+			func() {
+				defer func() { _ = recover() }()
+				asks(t.Context(), rt, chatStream)
+			}()
+			if on.Load() {
+				t.Fatal("the observer was not called: nothing was tested")
+			}
+			if left := stillHeld(rt); left != "" {
+				t.Errorf("got %s left, want nothing", left)
+			}
+		})
+	}
+}
+
+// A panic of the user's code where no caller waits ends no process, and what
+// was held is given back.
+func TestPanics_ApartEndNothing(t *testing.T) {
+	for _, cached := range []bool{false, true} {
+		var opts []Option
+		if cached {
+			opts = []Option{WithCache(CachePolicy{})}
+		}
+		free := func(t *testing.T, rt *Transport) {
+			t.Helper()
+			if left := stillHeld(rt); left != "" {
+				t.Errorf("cached: %v, got %s left, want nothing", cached, left)
+			}
+		}
+		// The caller of an idle stream leaves, and an Observer panics at the end.
+		synctest.Test(t, func(t *testing.T) {
+			base, opened := fakehost.Faucets("")
+			rt := over(t, base, append(opts, WithRateLimit(RatePolicy{InFlight: 1}), WithObserver(func(_ context.Context, e Event) {
+				if e.Kind == KindAttempt {
+					panic("an Observer's")
+				}
+			}))...)
+			ctx, cancel := context.WithCancel(t.Context())
+			req, _ := post(ctx, "https://a", chatStream)
+			go func() { (<-opened).Send(goodEvent) }()
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			synctest.Wait()
+			free(t, rt)
+			func() {
+				defer func() { _ = recover() }() // who closes may hear of it
+				resp.Body.Close()
+			}()
+		})
+		// A host stays open behind the terminator, and its body panics when closed.
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(func(req *http.Request) (*http.Response, error) {
+				resp := answer(200, asStream, "")
+				resp.Body = panickyBody{fakehost.NewFaucet(req, wholeStream)}
+				return resp, nil
+			})
+			rt := over(t, base, append(opts, WithRateLimit(RatePolicy{InFlight: 1}))...)
+			func() {
+				defer func() { _ = recover() }()
+				asks(t.Context(), rt, chatStream)
+			}()
+			elapse(time.Second)
+			free(t, rt)
+		})
+	}
+}
+
+// A panickyBody panics when it is closed.
+type panickyBody struct{ io.Reader }
+
+func (panickyBody) Close() error { panic("the body's Close") }

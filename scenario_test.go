@@ -1,8 +1,6 @@
 package breakwater
 
 import (
-	"context"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -82,36 +80,4 @@ func TestScenarios(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Behind the cut, each event is still passed on as it comes.
-func TestRescue_StreamsAreLive(t *testing.T) {
-	inWorld(t, "primary second", nil, func(w *world) {
-		for _, s := range w.fleet.Servers() {
-			s.SetPace(kit.Pace{Tokens: 10, PerToken: time.Second})
-			s.BreakNext(1, kit.CutStream(4))
-		}
-		server := w.fleet.Server("primary")
-		req, err := kit.ChatRequest(context.Background(), server.URL(), "sk-caller", testModel, "q", true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := (&http.Client{Transport: w.rt}).Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		var seconds []int
-		buf := make([]byte, 8192)
-		for start := time.Now(); err == nil; {
-			var n int
-			n, err = resp.Body.Read(buf)
-			if at := int(time.Since(start) / time.Second); n > 0 && strings.Contains(string(buf[:n]), `"content":"`) && (len(seconds) == 0 || seconds[len(seconds)-1] != at) {
-				seconds = append(seconds, at)
-			}
-		}
-		if len(seconds) < 10 {
-			t.Errorf("text came in the seconds %v, want one of each", seconds)
-		}
-	})
 }

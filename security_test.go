@@ -2,9 +2,11 @@ package breakwater
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -242,5 +244,23 @@ func TestSecurity_LoopbackNamesPassTheProxyBy(t *testing.T) {
 				t.Errorf("the proxy saw the key %q in plain text", key)
 			}
 		})
+	}
+}
+
+func TestSecurity_NoPrintableFormShowsAKey(t *testing.T) {
+	e := Endpoint{Name: "e", URL: "https://user:secret@x.example/v1?key=secret", APIKey: "secret", Header: http.Header{"X-Key": {"secret"}}}
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "endpoint", e, "pointer", &e)
+	dump, err := json.Marshal(map[string]any{"e": e, "p": &e})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		fmt.Sprint(e), fmt.Sprint(&e), fmt.Sprintf("%v %+v %#v %s %q %x %d", e, e, e, e, e, e, e),
+		fmt.Sprintf("%+v %#v", []Endpoint{e}, struct{ E Endpoint }{e}), e.String(), e.GoString(), log.String(), string(dump),
+	} {
+		if strings.Contains(text, "secret") || strings.Contains(text, fmt.Sprintf("%x", "secret")) {
+			t.Errorf("a key shows in %q", text)
+		}
 	}
 }

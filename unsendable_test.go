@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,9 +11,11 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // What no transport can send is the caller's error, told once: no try more, no
@@ -246,5 +249,66 @@ func TestUnsendable_OverHTTP2(t *testing.T) {
 			}
 			resp.Body.Close()
 		})
+	}
+}
+
+// What is the caller's own doing hurts no endpoint: the caller sees it, at once.
+func TestUnsendable_CallersFaultsAreTheCallers(t *testing.T) {
+	own := errors.New("own")
+	dead, cancel := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
+	defer cancel()
+	for _, tt := range []struct {
+		name string
+		opts []Option
+		ctx  context.Context
+		edit func(*http.Request)
+		sent int
+		want func(seen) bool
+	}{
+		{"a key with its line break", nil, t.Context(), with("Authorization", "Bearer sk-from-a-file\n"), 0, func(s seen) bool { return s.err != nil && !strings.Contains(s.err.Error(), "sk-") }},
+		{"a deadline that has passed", nil, dead, func(*http.Request) {}, 0, func(s seen) bool { return errors.Is(s.err, context.DeadlineExceeded) }},
+		{"a large body that fails", []Option{WithRetry(RetryPolicy{MaxReplay: 1})}, t.Context(), func(req *http.Request) {
+			req.Body, req.ContentLength = io.NopCloser(fakehost.Cut(chatJSON, own)), -1
+		}, 1, func(s seen) bool { return errors.Is(s.err, own) }},
+		{"middleware that refuses", []Option{WithAttemptMiddleware(func(http.RoundTripper) http.RoundTripper {
+			return RoundTripperFunc(func(*http.Request) (*http.Response, error) { return nil, own })
+		})}, t.Context(), func(*http.Request) {}, 0, func(s seen) bool { return s.header(headerError) == string(ClassRewrite) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			sent := 0
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				if strings.Contains(req.Header.Get("Authorization"), "\n") { // as net/http does
+					req.Body.Close()
+					return nil, errors.New("net/http: invalid header field value")
+				}
+				sent++
+				if _, err := io.Copy(io.Discard, req.Body); err != nil {
+					return nil, fmt.Errorf("sending: %w", err)
+				}
+				return answer(200, asJSON, goodJSON), nil
+			}), tt.opts...)
+			for range 6 {
+				sent = 0
+				if got := asks(tt.ctx, rt, chatJSON, tt.edit); sent != tt.sent || !tt.want(got) {
+					t.Errorf("%d requests, the caller got %v", sent, got)
+				}
+			}
+			if s := rt.Status(); len(s.Endpoints) > 0 && len(s.Endpoints[0].Circuits) > 0 && s.Endpoints[0].Circuits[0].State != "closed" {
+				t.Errorf("the circuit is %+v", s.Endpoints[0].Circuits[0])
+			}
+		})
+	}
+}
+
+// A header that no transport sends is the caller's fault only where it was to be
+// sent: a host that was not given it fails by itself.
+func TestUnsendable_ForeignFailuresAreNotTheCallers(t *testing.T) {
+	for name, fails := range map[string]handler{"refuses": refusing, "cuts": breaks(asJSON, goodJSON[:30])} {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		base.Set("b", fails)
+		rt := over(t, base, WithEndpoints(at("b")...), WithBackup(at("c")...), WithBackup(at("a")...))
+		if got := asks(t.Context(), rt, chatJSON, with("X-Note", "a\x01b")); got.header("Breakwater-Endpoint") != "c" {
+			t.Errorf("%s: %v, want the answer of c", name, got)
+		}
 	}
 }

@@ -1,7 +1,8 @@
 package breakwater
 
 import (
-	"context"
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/test/growth"
 )
 
-// What hosts, gateways and callers do that is hard to tell from what is right.
+// What hosts and gateways send that is hard to tell from what is right.
 
 // Streams and JSON that are no whole answer, however they are dressed.
 func TestStream_NoSuccessInDisguise(t *testing.T) {
@@ -327,41 +328,6 @@ func TestStream_NoProgress(t *testing.T) {
 	}
 }
 
-// So does what a caller sends: the call ends in io.ErrNoProgress, whether the
-// body is kept or streamed on, and no host is blamed.
-func TestUpload_NoProgress(t *testing.T) {
-	for name, length := range map[string]int64{"kept": 1000, "of a length unknown": -1, "streamed": 2 << 20, "streamed, of a length unknown": -2} {
-		text := chatJSON[:20]
-		if length == -2 {
-			text, length = strings.Repeat(" ", 2<<20), -1
-		}
-		for setup, opts := range map[string][]Option{"alone": nil, "cached": {WithCache(CachePolicy{})}, "backed": {WithEndpoints(at("a")...), WithBackup(at("b")...)}} {
-			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-				_, err := io.Copy(io.Discard, req.Body)
-				req.Body.Close()
-				if err == nil {
-					err = errors.New("it came whole")
-				}
-				return nil, err
-			}), append(opts, WithRetry(RetryPolicy{MaxReplay: 1 << 20}), WithBreaker(BreakerPolicy{Consecutive: 1}))...)
-			body := newStuck(text)
-			req, _ := post(t.Context(), "https://a", "")
-			req.Body, req.ContentLength = body, length
-			resp, err := rt.RoundTrip(req)
-			if resp != nil || !errors.Is(err, io.ErrNoProgress) || body.spun.Load() > progress.MaxEmptyReads+1 {
-				t.Errorf("%s, %s: %v after %d reads, want io.ErrNoProgress", name, setup, err, body.spun.Load())
-			}
-			for _, e := range rt.Status().Endpoints {
-				for _, c := range e.Circuits {
-					if c.State != "closed" {
-						t.Errorf("%s, %s: the circuit of %s is %s", name, setup, e.Name, c.State)
-					}
-				}
-			}
-		}
-	}
-}
-
 // Close ends a Read that waits, even if the base's body heeds no context.
 func TestStream_CloseEndsARead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -387,374 +353,61 @@ func TestStream_CloseEndsARead(t *testing.T) {
 	})
 }
 
-// Of endpoints of one origin, the one whose base a path lies under is meant,
-// with its key and its names, before one that covers it by a root of its host.
-func TestHost_ClosestEndpointIsMeant(t *testing.T) {
-	gw := func(path, key string, host Host, models map[string]string) Endpoint {
-		return Endpoint{Name: key, URL: "https://gw.corp" + path, APIKey: key, Host: host, Models: models}
-	}
-	for _, tt := range []struct {
-		path      string
-		endpoints []Endpoint
-		key, body string
-	}{
-		{"/ark/chat/completions", []Endpoint{gw("/deepseek", "k1", HostDeepSeek, nil), gw("/ark", "k2", HostVolcengine, map[string]string{"m": "ep-1"})}, "k2", `"ep-1"`},
-		{"/models/chat/completions", []Endpoint{gw("/openai/v1", "k1", HostAzure, nil), gw("/models", "k2", HostAzure, nil)}, "k2", `"m"`},
-		{"/apps/anthropic/v1/messages", []Endpoint{gw("/compatible-mode/v1", "k1", HostBailian, nil), gw("/apps/anthropic", "k2", HostBailian, nil)}, "k2", `"m"`},
-		{"/deepseek/v1/chat/completions", []Endpoint{gw("/deepseek", "k1", HostDeepSeek, nil), gw("/deepseek/v1", "k2", HostDeepSeek, nil)}, "k2", `"m"`},
-	} {
-		var key, body string
-		rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-			text, _ := io.ReadAll(req.Body)
-			key, body = strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")+req.Header.Get("Api-Key"), string(text)
-			return answer(200, asJSON, goodJSON), nil
-		}), WithEndpoints(tt.endpoints[0]), WithBackup(tt.endpoints[1]))
-		req, err := http.NewRequestWithContext(WithCall(t.Context(), Call{Endpoint: tt.key}), http.MethodPost, "https://gw.corp"+tt.path, strings.NewReader(`{"model":"m","messages":[]}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if meant := rt.targetOf(req.URL, true); meant == nil || meant.Name != tt.key {
-			t.Errorf("%s is meant for %v, want %s", tt.path, meant, tt.key)
-		}
-		if resp, err := rt.RoundTrip(req); err != nil {
-			t.Error(err)
-		} else {
-			resp.Body.Close()
-		}
-		if key != tt.key || !strings.Contains(body, tt.body) {
-			t.Errorf("%s went with %q and %s", tt.path, key, body)
-		}
-	}
-}
-
-// A gateway's path stays before the roots of the host behind it.
-func TestHost_GatewayPathsStay(t *testing.T) {
-	own := Endpoint{Name: "own", URL: "https://own.example/v1", APIKey: "k"}
-	gateway := Endpoint{Name: "gw", URL: "https://gw.corp/deepseek", APIKey: "k", Host: HostDeepSeek}
-	for url, want := range map[string]string{
-		"https://own.example/v1/chat/completions": "https://gw.corp/deepseek/chat/completions",
-		"https://own.example/v1/completions":      "https://gw.corp/deepseek/beta/completions",
-		"https://own.example/v1/messages":         "https://gw.corp/deepseek/anthropic/v1/messages",
-	} {
-		if got := route(t, own, gateway, url, `{"model":"m","prompt":"a"}`); got.url != want {
-			t.Errorf("%s went to %q, want %q", url, got.url, want)
-		}
-	}
-	escaped := Endpoint{Name: "e", URL: "https://x.example/acct%2Fteam/v1", APIKey: "k"}
-	if got := route(t, own, escaped, "https://own.example/v1/chat/completions", `{}`); got.url != "https://x.example/acct%2Fteam/v1/chat/completions" {
-		t.Errorf("an escaped base became %q", got.url)
-	}
-}
-
-// What is the caller's own doing hurts no endpoint: the caller sees it, at once.
-func TestUnsendable_CallersFaultsAreTheCallers(t *testing.T) {
-	own := errors.New("own")
-	dead, cancel := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
-	defer cancel()
-	for _, tt := range []struct {
-		name string
-		opts []Option
-		ctx  context.Context
-		edit func(*http.Request)
-		sent int
-		want func(seen) bool
-	}{
-		{"a key with its line break", nil, t.Context(), with("Authorization", "Bearer sk-from-a-file\n"), 0, func(s seen) bool { return s.err != nil && !strings.Contains(s.err.Error(), "sk-") }},
-		{"a deadline that has passed", nil, dead, func(*http.Request) {}, 0, func(s seen) bool { return errors.Is(s.err, context.DeadlineExceeded) }},
-		{"a large body that fails", []Option{WithRetry(RetryPolicy{MaxReplay: 1})}, t.Context(), func(req *http.Request) {
-			req.Body, req.ContentLength = io.NopCloser(fakehost.Cut(chatJSON, own)), -1
-		}, 1, func(s seen) bool { return errors.Is(s.err, own) }},
-		{"middleware that refuses", []Option{WithAttemptMiddleware(func(http.RoundTripper) http.RoundTripper {
-			return RoundTripperFunc(func(*http.Request) (*http.Response, error) { return nil, own })
-		})}, t.Context(), func(*http.Request) {}, 0, func(s seen) bool { return s.header(headerError) == string(ClassRewrite) }},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			sent := 0
-			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-				if strings.Contains(req.Header.Get("Authorization"), "\n") { // as net/http does
-					req.Body.Close()
-					return nil, errors.New("net/http: invalid header field value")
-				}
-				sent++
-				if _, err := io.Copy(io.Discard, req.Body); err != nil {
-					return nil, fmt.Errorf("sending: %w", err)
-				}
-				return answer(200, asJSON, goodJSON), nil
-			}), tt.opts...)
-			for range 6 {
-				sent = 0
-				if got := asks(tt.ctx, rt, chatJSON, tt.edit); sent != tt.sent || !tt.want(got) {
-					t.Errorf("%d requests, the caller got %v", sent, got)
-				}
-			}
-			if s := rt.Status(); len(s.Endpoints) > 0 && len(s.Endpoints[0].Circuits) > 0 && s.Endpoints[0].Circuits[0].State != "closed" {
-				t.Errorf("the circuit is %+v", s.Endpoints[0].Circuits[0])
-			}
-		})
-	}
-}
-
-// A header that no transport sends is the caller's fault only where it was to be
-// sent: a host that was not given it fails by itself.
-func TestUnsendable_ForeignFailuresAreNotTheCallers(t *testing.T) {
-	for name, fails := range map[string]handler{"refuses": refusing, "cuts": breaks(asJSON, goodJSON[:30])} {
-		base := newHosts(gives(200, asJSON, goodJSON))
-		base.Set("b", fails)
-		rt := over(t, base, WithEndpoints(at("b")...), WithBackup(at("c")...), WithBackup(at("a")...))
-		if got := asks(t.Context(), rt, chatJSON, with("X-Note", "a\x01b")); got.header("Breakwater-Endpoint") != "c" {
-			t.Errorf("%s: %v, want the answer of c", name, got)
-		}
-	}
-}
-
-// What the base replays draws on the budget, and is said to be perhaps billed.
-func TestResend_DrawsOnTheBudget(t *testing.T) {
-	wire := 0
-	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-		io.Copy(io.Discard, req.Body)
-		wire++
-		body, err := req.GetBody() // as net/http does into a connection that turned out closed
-		if err != nil {
-			return nil, err
-		}
-		body.Close()
-		wire++
-		return answer(200, asJSON, goodJSON), nil
-	}), once, noBreaker)
-	for range 100 {
+// Clocks that are off end nothing, whatever else is read meanwhile.
+func TestStream_ClocksThatAreOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := over(t, newHosts(func(*http.Request) (*http.Response, error) {
+			first, rest := strings.NewReader("{"), strings.NewReader(goodJSON[1:])
+			later := fakehost.ReaderFunc(func([]byte) (int, error) { elapse(time.Second); return 0, io.EOF })
+			resp := answer(200, asJSON, "")
+			resp.Body, resp.ContentLength = io.NopCloser(io.MultiReader(first, later, rest)), -1
+			return resp, nil
+		}), WithEndpoints(at("a", "b")...), WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off}))
 		got := asks(t.Context(), rt, chatJSON)
-		if trail := TrailOf(got.resp); len(trail) > 0 && !trail[0].MayBeBilled {
-			t.Fatal("the trail does not say that the request may have been billed")
+		if got.body != goodJSON || got.header("Breakwater-Attempts") != "1" {
+			t.Errorf("%v, want the answer of the first attempt", got)
 		}
-	}
-	if wire > 100+100/5+budgetFloor {
-		t.Errorf("100 calls were %d requests, want at most %d", wire, 100+100/5+budgetFloor)
-	}
-}
-
-// An Observer that panics keeps nothing from being given back.
-func TestPanics_OfObserversLeakNothing(t *testing.T) {
-	for _, kind := range []Kind{KindCommit, KindCall, KindAttempt, KindCircuit} {
-		t.Run(string(kind), func(t *testing.T) {
-			var on atomic.Bool
-			base := newHosts(gives(200, asStream, wholeStream))
-			if kind == KindCircuit {
-				base.Set("a", failing503)
-			}
-			rt := over(t, base, once, WithRateLimit(RatePolicy{InFlight: 1, MaxWait: Off}), WithBreaker(BreakerPolicy{Consecutive: 1}),
-				WithObserver(func(_ context.Context, e Event) {
-					if e.Kind == kind && on.CompareAndSwap(true, false) {
-						panic("observer")
-					}
-				}))
-			on.Store(true)
-			func() {
-				defer func() { _ = recover() }()
-				asks(t.Context(), rt, chatStream)
-			}()
-			if on.Load() {
-				t.Fatal("the observer was not called: nothing was tested")
-			}
-			if left := stillHeld(rt); left != "" {
-				t.Errorf("got %s left, want nothing", left)
-			}
-		})
-	}
-}
-
-// A key in Header is a key: its 401 is no word on the caller's own, it does not
-// go over plain http, and it takes the place of the caller's however spelt.
-func TestHost_KeysInHeaders(t *testing.T) {
-	if _, err := New(WithEndpoints(Endpoint{URL: "http://far.example/v1", Header: http.Header{"api-key": {"sk"}}})); err == nil {
-		t.Error("a key in Header may go over plain http to another machine")
-	}
-	base := newHosts(gives(200, asJSON, goodJSON))
-	var sent http.Header
-	base.Set("a", func(req *http.Request) (*http.Response, error) {
-		sent = req.Header.Clone()
-		return answer(401, asJSON, "{}"), nil
 	})
-	rt := over(t, base, WithEndpoints(Endpoint{Name: "a", URL: "https://a", Header: http.Header{"api-key": {"sk-ours"}}}), WithBackup(at("b")...))
-	got := asks(t.Context(), rt, chatJSON, func(req *http.Request) {
-		req.Header["authorization"] = []string{"Bearer sk-theirs"}
-		req.Header["Api-Key"] = []string{"sk-theirs"}
-	})
-	if got.body != goodJSON {
-		t.Errorf("behind a 401 of a key in Header the caller got %v, want the backup's answer", got)
-	}
-	if text := fmt.Sprint(sent); strings.Contains(text, "theirs") || strings.Contains(text, "sk-caller") || sent.Get("Api-Key") != "sk-ours" {
-		t.Errorf("a was sent %s", text)
-	}
 }
 
-// Who may share an answer is told from all that says who a caller is.
-func TestCache_TellsCallersApart(t *testing.T) {
-	for _, edit := range []func(*http.Request, string){
-		func(req *http.Request, who string) {
-			req.Header["authorization"] = []string{who}
-			req.Header.Del("Authorization")
-		},
-		func(req *http.Request, who string) { req.Header.Set("Cookie", who) },
-		func(req *http.Request, who string) { req.Header.Set("OpenAI-Organization", who) },
-		func(req *http.Request, who string) { req.Header.Set("Anthropic-Beta", who) },
-		func(req *http.Request, who string) {
-			*req = *req.WithContext(WithCall(req.Context(), Call{Endpoint: who}))
-		},
-	} {
-		base := newHosts(gives(200, asJSON, goodJSON))
-		rt := over(t, base, WithEndpoints(at("a", "b")...), WithCache(CachePolicy{}))
-		for _, who := range []string{"a", "b"} {
-			asks(t.Context(), rt, chatJSON, func(req *http.Request) { edit(req, who) })
-		}
-		if n := base.Count(""); n != 2 {
-			t.Errorf("two callers made %d requests, want 2: the second got the first one's answer", n)
+// What has ended stays ended.
+func TestStream_ReadsBehindTheEndOfAPackedBody(t *testing.T) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	z.Write([]byte(goodJSON))
+	z.Close()
+	rt := over(t, newHosts(gives(200, asJSON, packed.String(), "Content-Encoding", "gzip")))
+	req, _ := post(t.Context(), "https://a", chatJSON)
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got, err := io.ReadAll(resp.Body); err != nil || string(got) != packed.String() {
+		t.Errorf("read %d bytes, %v, want %d", len(got), err, packed.Len())
+	}
+	for range 2 {
+		if n, err := resp.Body.Read(make([]byte, 10)); n != 0 || err != io.EOF {
+			t.Errorf("behind the end: %d, %v, want EOF", n, err)
 		}
 	}
 }
 
-// Names like books are passed on, and not kept.
-func TestBounds_LongModelNamesAreNotKept(t *testing.T) {
-	base := newHosts(gives(200, asJSON, goodJSON))
-	rt := over(t, base)
-	const long = 1000 // bytes
-	name := strings.Repeat("m", long)
-	if got := asks(t.Context(), rt, `{"model":"`+name+`","messages":[]}`); got.body != goodJSON {
-		t.Errorf("the caller got %v", got)
-	}
-	for _, c := range rt.Status().Endpoints[0].Circuits {
-		if len(c.Model) >= long {
-			t.Errorf("a circuit keeps a name of %d bytes", len(c.Model))
-		}
-	}
-}
-
-// An Observer may close the very stream whose event it is told, and nobody
-// waits for anybody for ever; what was held is given back, and no host is asked
-// any more. Of a stream that breaks, a rescue's events come to its reader, too.
-func TestObserve_ObserversMayCloseTheStream(t *testing.T) {
-	whole := gives(200, asStream, goodEvent+event("more")+finishEvent+doneEvent)
-	broken := breaks(asStream, goodEvent)
-	resting := gives(429, asJSON, "{}", "Retry-After", "5")
-	cached := WithCache(CachePolicy{})
-	for _, tt := range []struct {
-		name  string
-		kind  Kind
-		hosts []handler // by attempt
-		opts  []Option
-	}{
-		{"the end", KindAttempt, []handler{whole}, nil},
-		{"the end, cached", KindAttempt, []handler{whole}, []Option{cached}},
-		{"the break", KindAttempt, []handler{broken, whole}, nil},
-		{"the break, cached", KindAttempt, []handler{broken, whole}, []Option{cached}},
-		{"a rescue's commit", KindCommit, []handler{broken, whole}, nil},
-		{"a rescue's commit, cached", KindCommit, []handler{broken, whole}, []Option{cached}},
-		{"a rescue", KindRescue, []handler{broken, whole}, nil},
-		{"a rescue, cached", KindRescue, []handler{broken, whole}, []Option{cached}},
-		{"a rescue's wait", KindWait, []handler{resting, broken, failing503, whole}, nil},
-		{"a rescue's wait, cached", KindWait, []handler{resting, broken, failing503, whole}, []Option{cached}},
-		{"a rescue denied", KindBudget, []handler{broken, whole}, []Option{WithRetry(RetryPolicy{Budget: Off})}},
-		{"a rescue denied, cached", KindBudget, []handler{broken, whole}, []Option{WithRetry(RetryPolicy{Budget: Off}), cached}},
-		{"kept", KindCacheStore, []handler{whole}, []Option{cached}},
-		{"kept behind a rescue", KindCacheStore, []handler{broken, whole}, []Option{cached}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				asked := 0
-				base := newHosts(func(req *http.Request) (*http.Response, error) {
-					asked++
-					return tt.hosts[min(asked, len(tt.hosts))-1](req)
-				})
-				var body io.Closer
-				toldAfter := 0 // so many attempts
-				rt := over(t, base, append(tt.opts, noBreaker, WithEndpoints(at("a", "b")...), WithRateLimit(RatePolicy{InFlight: 1}), WithStream(StreamPolicy{Rescue: RescueRestart}),
-					WithObserver(func(_ context.Context, e Event) {
-						if e.Kind == tt.kind && body != nil {
-							toldAfter = asked
-							body.Close()
-						}
-					}))...)
-				req, _ := post(t.Context(), "https://a", chatStream)
-				resp, err := rt.RoundTrip(req)
-				if err != nil {
-					t.Fatal(err)
-				}
-				body = resp.Body
-				text, err := io.ReadAll(resp.Body)
-				resp.Body.Close()
-				synctest.Wait()
-				if err == nil && !strings.HasSuffix(string(text), doneEvent) {
-					t.Errorf("a clean end behind %q", text)
-				}
-				if left := stillHeld(rt); left != "" {
-					t.Errorf("got %s left, want nothing", left)
-				}
-				if toldAfter == 0 {
-					t.Fatal("no such event: nothing was tested")
-				}
-				if asked != toldAfter {
-					t.Errorf("%d attempts, %d of them before the stream was closed: nobody reads of the others", asked, toldAfter)
-				}
-			})
-		})
-	}
-}
-
-// A panic of the user's code where no caller waits ends no process, and what
-// was held is given back.
-func TestPanics_ApartEndNothing(t *testing.T) {
-	for _, cached := range []bool{false, true} {
-		var opts []Option
-		if cached {
-			opts = []Option{WithCache(CachePolicy{})}
-		}
-		free := func(t *testing.T, rt *Transport) {
-			t.Helper()
-			if left := stillHeld(rt); left != "" {
-				t.Errorf("cached: %v, got %s left, want nothing", cached, left)
-			}
-		}
-		// The caller of an idle stream leaves, and an Observer panics at the end.
-		synctest.Test(t, func(t *testing.T) {
-			base, opened := fakehost.Faucets("")
-			rt := over(t, base, append(opts, WithRateLimit(RatePolicy{InFlight: 1}), WithObserver(func(_ context.Context, e Event) {
-				if e.Kind == KindAttempt {
-					panic("an Observer's")
-				}
-			}))...)
-			ctx, cancel := context.WithCancel(t.Context())
-			req, _ := post(ctx, "https://a", chatStream)
-			go func() { (<-opened).Send(goodEvent) }()
-			resp, err := rt.RoundTrip(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			cancel()
-			synctest.Wait()
-			free(t, rt)
-			func() {
-				defer func() { _ = recover() }() // who closes may hear of it
-				resp.Body.Close()
-			}()
-		})
-		// A host stays open behind the terminator, and its body panics when closed.
-		synctest.Test(t, func(t *testing.T) {
+// A clock that runs out in the very moment in which its attempt ends by itself
+// finds the call in order (run with -race: the clock has a goroutine of its own).
+func TestStream_ClockRunsOutAsTheAttemptEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 200 {
 			base := newHosts(func(req *http.Request) (*http.Response, error) {
-				resp := answer(200, asStream, "")
-				resp.Body = panickyBody{fakehost.NewFaucet(req, wholeStream)}
-				return resp, nil
+				elapse(quick.FirstToken)
+				return failing503(req)
 			})
-			rt := over(t, base, append(opts, WithRateLimit(RatePolicy{InFlight: 1}))...)
-			func() {
-				defer func() { _ = recover() }()
-				asks(t.Context(), rt, chatStream)
-			}()
-			elapse(time.Second)
-			free(t, rt)
-		})
-	}
+			base.Set("c", gives(200, asStream, wholeStream))
+			rt := over(t, base, once, WithEndpoints(at("a", "b")...), WithBackup(at("c")...), WithStream(quick))
+			start := time.Now()
+			if got := asks(t.Context(), rt, chatStream); got.body != wholeStream || time.Since(start) != 2*quick.FirstToken {
+				t.Fatalf("%v after %v, want the backup's answer after both clocks", got, time.Since(start))
+			}
+		}
+	})
 }
-
-// A panickyBody panics when it is closed.
-type panickyBody struct{ io.Reader }
-
-func (panickyBody) Close() error { panic("the body's Close") }
