@@ -3,139 +3,81 @@ package breakwater
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/coalesce"
+	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/shelf"
 	"github.com/breakwater-go/breakwater/internal/store"
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// CachePolicy says what is kept for how long. Only complete answers are kept,
-// and only in the scope of who asked.
-//
-// An answer whose own Cache-Control says no-store is neither kept, in memory or
-// in the Store, nor given to others who wait for the same (RFC 9111, 5.2.2.5);
-// one that is private is kept and shared where the scope is one credential,
-// and in a scope by name given to callers of that credential only while it is
-// under way. Its other directives do not count: hosts say no-cache, max-age=0
-// and must-revalidate with every stream by habit, and an answer to a POST cannot
-// be revalidated; the application says here for how long answers are good.
-// DeepSeek, OpenAI and Bailian were not seen to send no-store. Gateways and
-// self-made servers do whose framework adds it to every response: behind such a
-// one the cache does nothing, unless [WithAttemptMiddleware] takes the header
-// out of responses that the application knows it may keep.
-type CachePolicy struct {
-	// TTL is how long an answer is fresh. Default 5min; Off: never, so that it
-	// serves for StaleIfError only.
-	TTL time.Duration
+// A cacheLayer answers calls from what is kept, and has calls for the same share
+// one attempt. What it cannot answer goes on to next.
+type cacheLayer struct {
+	next      http.RoundTripper
+	policy    CachePolicy
+	retry     RetryPolicy  // says how often callers may try who share a call
+	stream    StreamPolicy // its clocks say how long a shared call may show nothing
+	observers observers
+	spawn     func(task func(context.Context)) bool // runs what is done behind callers' backs
 
-	// StaleIfError is how long past its TTL an answer is given when no endpoint
-	// could give another. Default 1h.
-	StaleIfError time.Duration
-
-	// StaleWhileRevalidate is how long past its TTL an answer is given at once,
-	// while it is renewed behind the caller's back. Default 0: never.
-	StaleWhileRevalidate time.Duration
-
-	// MaxEntries and MaxBytes bound what is kept in memory, and MaxEntryBytes
-	// one answer. Defaults 1000, 64 MiB, 1 MiB.
-	MaxEntries    int
-	MaxBytes      int64
-	MaxEntryBytes int64
-
-	// Deterministic keeps only the answers of calls with temperature 0.
-	Deterministic bool
-
-	// Scope says who may share answers. They see of an answer's headers those that
-	// describe it and the ids to ask its host by; where Scope is not set, all but
-	// those that speak of the first call. What has an empty scope is neither kept
-	// nor answered from what is. Default: the caller's credential.
-	Scope func(*http.Request) string
-
-	// Store holds entries beyond the memory of this process, behind it. Default: none.
-	Store Store
-}
-
-func (p CachePolicy) resolve() (CachePolicy, error) {
-	f := fields{option: "WithCache"}
-	resolveField(&f, "TTL", &p.TTL, 5*time.Minute)
-	resolveField(&f, "StaleIfError", &p.StaleIfError, time.Hour)
-	resolveField(&f, "StaleWhileRevalidate", &p.StaleWhileRevalidate, 0)
-	f.check(p.lifetime().Total() > 0, "TTL, StaleIfError and StaleWhileRevalidate are all Off: nothing would ever be served")
-	resolveField(&f, "MaxEntries", &p.MaxEntries, 1000)
-	resolveField(&f, "MaxBytes", &p.MaxBytes, 64<<20)
-	resolveField(&f, "MaxEntryBytes", &p.MaxEntryBytes, 1<<20)
-	return p, f.err()
-}
-
-// lifetime is how long answers are good for what.
-func (p CachePolicy) lifetime() store.Lifetime {
-	return store.Lifetime{TTL: p.TTL, StaleIfError: p.StaleIfError, StaleWhileRevalidate: p.StaleWhileRevalidate}
-}
-
-// A cache is the middleware that answers from what is kept, and has calls for
-// the same share one attempt.
-type cache struct {
-	t        *Transport
-	policy   CachePolicy
 	lifetime store.Lifetime
 	kept     *shelf.Shelf[key.Key, *store.Entry, *request.Params]
-	store    *store.Guard
+	store    *store.Guard   // nil: none
+	shared   coalesce.Group // the calls under way
+	renewals renewals
 	counts   struct{ hits, misses, stale, shared, stores atomic.Int64 }
-
-	mu       sync.Mutex // guards what follows
-	flights  map[key.Key]*underWay
-	renewals int           // under way
-	probing  *flight       // the latest renewal that looks whether an endpoint is back
-	probed   time.Time     // when it began
-	lookIn   time.Duration // another may look, if that one hangs
 }
 
-func newCache(t *Transport, p CachePolicy) *cache {
-	return &cache{
-		t: t, policy: p, lifetime: p.lifetime(), store: store.NewGuard(p.Store, store.Hooks{
-			Go: t.background.Go,
-			OnError: func(ctx context.Context, err error) {
-				t.config.observers.emit(ctx, Event{Kind: KindCacheError, Err: err})
-			},
-		}), flights: make(map[key.Key]*underWay),
-		kept: shelf.New[key.Key, *store.Entry, *request.Params](p.MaxEntries, p.MaxBytes),
+func newCacheLayer(p CachePolicy, r RetryPolicy, s StreamPolicy, next http.RoundTripper, o observers, spawn func(func(context.Context)) bool) *cacheLayer {
+	return &cacheLayer{
+		next: next, policy: p, retry: r, stream: s, observers: o, spawn: spawn,
+		lifetime: p.lifetime(),
+		kept:     shelf.New[key.Key, *store.Entry, *request.Params](p.MaxEntries, p.MaxBytes),
+		store: store.NewGuard(p.Store, store.Hooks{
+			Go:      spawn,
+			OnError: func(ctx context.Context, err error) { o.emit(ctx, Event{Kind: KindCacheError, Err: err}) },
+		}),
 	}
 }
 
-// middleware answers from the cache what it can, and has others share the rest.
-func (k *cache) middleware(next http.RoundTripper) http.RoundTripper {
-	return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-		c := callOf(req.Context())
-		w := store.ParseControl(req.Header, c.CacheControl, c.format() != store.JSON)
-		if w.NoStore || !k.covers(c) {
-			if w.OnlyIfCached {
-				return k.refuse(c), nil
-			}
-			resp, err := next.RoundTrip(req)
-			return noteCache(resp, "fwd=bypass"), err
+// RoundTrip answers a call from what is kept or from what comes, whichever does
+// first.
+func (l *cacheLayer) RoundTrip(req *http.Request) (*http.Response, error) {
+	c := callOf(req.Context())
+	asked := store.ParseControl(req.Header, c.CacheControl, c.format() != store.JSON)
+	if asked.NoStore || !l.covers(c) {
+		if asked.OnlyIfCached {
+			return l.refuse(c), nil
 		}
-		for {
-			e := k.lookUp(c)
-			if resp := k.atOnce(c, e, w, next); resp != nil {
-				return resp, nil
-			}
-			if w.OnlyIfCached {
-				return k.refuse(c), nil
-			}
-			if resp, err, ok := k.forward(c, e, w, next); ok {
-				return resp, err
-			}
+		resp, err := l.next.RoundTrip(req)
+		return noteCache(resp, "fwd=bypass"), err
+	}
+	for {
+		e := l.find(c)
+		if resp := l.answerAtOnce(c, e, asked); resp != nil {
+			return resp, nil
 		}
-	})
+		if asked.OnlyIfCached {
+			return l.refuse(c), nil
+		}
+		if resp, err, ok := l.forward(c, e, asked); ok {
+			return resp, err
+		}
+	}
 }
 
 // refuse answers a call that wants a kept answer only.
-func (k *cache) refuse(c *call) *http.Response {
+func (l *cacheLayer) refuse(c *call) *http.Response {
 	if c.upload != nil {
 		c.upload.Close()
 	}
@@ -143,174 +85,141 @@ func (k *cache) refuse(c *call) *http.Response {
 	return noteCache(c.ownAnswer(ClassNotCached, "nothing is kept that would answer this call", 0), "detail=only-if-cached")
 }
 
-// covers reports whether a call's answer may be kept at all, and finds its key.
-func (k *cache) covers(c *call) bool {
-	if c.NoCache || c.body() == nil || c.encoded || c.params.Stateful || len(c.req.Header["Upgrade"]) > 0 || k.policy.Deterministic && !c.params.ZeroTemperature {
+// covers reports whether a call's answer may be kept at all. It finds the call's
+// key then.
+func (l *cacheLayer) covers(c *call) bool {
+	if c.NoCache || c.body() == nil || c.encoded || c.params.Stateful || len(c.req.Header["Upgrade"]) > 0 {
 		return false
 	}
-	return c.sought.key != key.Key{} || k.canonical(c)
+	if l.policy.Deterministic && !c.params.ZeroTemperature {
+		return false
+	}
+	return c.lookup.key != key.Key{} || c.findKey()
 }
 
-// atOnce answers with what is kept, if that will do.
-func (k *cache) atOnce(c *call, e *store.Entry, w store.Control, next http.RoundTripper) *http.Response {
+// answerAtOnce answers with what is kept, if that will do.
+func (l *cacheLayer) answerAtOnce(c *call, e *store.Entry, asked store.Control) *http.Response {
 	if e == nil {
 		return nil
 	}
 	age := e.Age(time.Now())
-	fresh := k.lifetime.Freshness(age, w)
+	fresh := l.lifetime.Freshness(age, asked)
 	if fresh < store.StaleWhileRevalidate {
 		return nil
 	}
-	resp := k.answer(c, e, age, fresh)
+	resp := l.answer(c, e, age, fresh)
 	switch {
 	case resp == nil:
 	case fresh == store.StaleWhileRevalidate:
-		k.renew(c, next)
+		l.renew(c)
 	default:
 		c.releaseBody()
 	}
 	return resp
 }
 
-// forward has the call share one that is under way, or makes it. It reports
-// false if an answer has come meanwhile.
-func (k *cache) forward(c *call, e *store.Entry, w store.Control, next http.RoundTripper) (*http.Response, error, bool) {
-	standIn := func() *http.Response {
-		if e != nil {
-			if age := e.Age(time.Now()); k.lifetime.Freshness(age, w) >= store.StaleIfError {
-				return k.answer(c, e, age, store.StaleIfError)
-			}
-		}
-		return nil
-	}
-	c.fallback = e != nil && k.lifetime.Freshness(e.Age(time.Now()), w) >= store.StaleIfError && c.can(e)
-	how := forwards(e, w, k.policy)
-	if c.Err() != nil {
-		return nil, context.Cause(c), true
-	}
-	p := &passage{cache: k, call: c, wish: w, seen: e, next: next}
-	defer p.leave()
-	p.alone = c.NoShare || w.NoCache || c.nested // who waits for itself waits for ever
-	var resp *http.Response
-	var err error
-	for ok := false; !ok; {
-		if !p.board() {
-			return nil, nil, false
-		}
-		if p.in[0].flight.renews && c.fallback { // what is renewed is good enough meanwhile
-			if resp := standIn(); resp != nil {
-				return resp, nil, true
-			}
-		}
-		if resp, err, ok = p.await(); !ok && p.kept {
-			return nil, nil, false
-		}
-	}
-	if p.shares() {
-		if !p.asked {
-			k.counts.shared.Add(1)
-			k.t.config.observers.emit(c, Event{Kind: KindCacheShared, Model: c.params.Model})
-		}
-		how += "; collapsed"
-	}
-	if c.exhausted {
-		if stale := standIn(); stale != nil {
-			if resp != nil {
-				resp.Body.Close()
-			}
-			if c.unprobed {
-				k.probe(c, next)
-			}
-			c.exhausted = false
-			p.done = true
-			return stale, nil, true
-		}
-	}
-	p.done = true
-	return noteCache(resp, how), err, true
-}
-
-// lookUp looks into the memory, then into the Store.
-func (k *cache) lookUp(c *call) *store.Entry {
-	e := c.sought.entry
-	c.sought.entry = nil
-	if e == nil {
-		e, _ = k.kept.Get(c.sought.key)
-		if e != nil {
-			k.spell(c)
-		}
-	}
-	if k.store == nil || e != nil && e.Age(time.Now()) < k.policy.TTL {
-		return e
-	}
-	// Another process may have what is not here, or a newer one.
-	// What it keeps may be an older version's, which heeded less of what an answer
-	// says against being kept.
-	other, shared := k.store.Get(c, c.sought.key.String()), c.sought.scope.Shared()
-	if other != nil && reachOf(other.Header, shared) == everywhere && (e == nil || other.Stored.After(e.Stored)) {
-		other.Header = store.KeptHeader(other.Header, shared)
-		e = other
-		k.kept.Put(c.sought.key, e, e.Size())
-		k.spell(c)
-	}
-	return e
-}
-
-// put keeps e in memory and in the Store.
-func (k *cache) put(c *call, e *store.Entry) {
-	k.kept.Put(c.sought.key, e, e.Size())
-	k.spell(c)
-	k.counts.stores.Add(1)
-	k.t.config.observers.emit(c, Event{Kind: KindCacheStore, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body))})
-	k.store.Set(c, c.sought.key.String(), e, k.lifetime.Total())
-}
-
-// answer answers with what is kept, nil if that cannot be had as the call wants it.
-func (k *cache) answer(c *call, e *store.Entry, age time.Duration, fresh store.Freshness) *http.Response {
-	ttl := int64((k.policy.TTL - age) / time.Second)
-	how, kind, from, count := "breakwater; hit; ttl="+strconv.FormatInt(ttl, 10), KindCacheHit, "", &k.counts.hits
+// answer answers with what is kept, nil if the call cannot have that as it wants
+// it.
+func (l *cacheLayer) answer(c *call, e *store.Entry, age time.Duration, fresh store.Freshness) *http.Response {
+	ttl := int64((l.policy.TTL - age) / time.Second)
+	how, kind, from, count := "breakwater; hit; ttl="+strconv.FormatInt(ttl, 10), KindCacheHit, "", &l.counts.hits
 	switch {
-	case fresh == store.Fresh && age >= k.policy.TTL:
-		kind, from, count = KindCacheStale, "max-stale", &k.counts.stale
+	case fresh == store.Fresh && age >= l.policy.TTL:
+		kind, from, count = KindCacheStale, "max-stale", &l.counts.stale
 	case fresh == store.StaleWhileRevalidate:
-		kind, from, count = KindCacheStale, "revalidate", &k.counts.stale
+		kind, from, count = KindCacheStale, "revalidate", &l.counts.stale
 		how += "; detail=stale-while-revalidate"
 	case fresh == store.StaleIfError:
-		kind, from, count = KindCacheStale, "error", &k.counts.stale
+		kind, from, count = KindCacheStale, "error", &l.counts.stale
 		how += "; detail=stale-if-error"
 	}
 	resp := c.replay(e, age, how, fresh < store.Fresh)
 	if resp != nil {
 		count.Add(1)
-		k.t.config.observers.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body)), From: from})
+		l.observers.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body)), From: from})
 	}
 	return resp
 }
 
-func (k *cache) missed(c *call) {
-	k.counts.misses.Add(1)
-	k.t.config.observers.emit(c, Event{Kind: KindCacheMiss, Model: c.params.Model})
+// A replayed is a response from memory, in one allocation with what belongs to it.
+type replayed struct {
+	resp   http.Response
+	body   exchange.Memory
+	values [16]string // most headers need no more
 }
 
-func (k *cache) status() CacheStatus {
-	n := &k.counts
+// replay answers a call from an entry, nil if the call cannot have that as it
+// wants it.
+func (c *call) replay(e *store.Entry, age time.Duration, how string, standsIn bool) *http.Response {
+	body, ok := e.As(c.format(), c.op.Wire(), standsIn)
+	if !ok {
+		return nil
+	}
+	r := &replayed{}
+	h, values := make(http.Header, len(e.Header)+2), r.values[:0]
+	set := func(name string, list ...string) {
+		at := len(values)
+		values = append(values, list...)
+		h[name] = values[at:len(values):len(values)]
+	}
+	for name, list := range e.Header {
+		set(name, list...)
+	}
+	if stream := c.format().IsStream(e.Streamed); stream != e.Streamed {
+		store.SetFormat(h, stream)
+	}
+	set("Age", strconv.FormatInt(int64(age/time.Second), 10))
+	set("Cache-Status", how)
+	r.body.Reset(body)
+	r.resp = http.Response{
+		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: h, Body: &r.body, ContentLength: int64(len(body)), Request: c.req,
+	}
+	return &r.resp
+}
+
+// find looks into the memory, then into the Store.
+func (l *cacheLayer) find(c *call) *store.Entry {
+	e := c.lookup.entry
+	c.lookup.entry = nil
+	if e == nil {
+		e, _ = l.kept.Get(c.lookup.key)
+		if e != nil {
+			l.addAlias(c)
+		}
+	}
+	if l.store == nil || e != nil && e.Age(time.Now()) < l.policy.TTL {
+		return e
+	}
+	// Another process may have kept what is not here, or something newer. It may be
+	// an older version, which heeded less of what an answer says against being kept.
+	other, shared := l.store.Get(c, c.lookup.key.String()), c.lookup.scope.Shared()
+	if other != nil && reachOf(other.Header, shared) == coalesce.Everyone && (e == nil || other.Stored.After(e.Stored)) {
+		other.Header = store.KeptHeader(other.Header, shared)
+		e = other
+		l.kept.Put(c.lookup.key, e, e.Size())
+		l.addAlias(c)
+	}
+	return e
+}
+
+// put keeps e in memory and in the Store.
+func (l *cacheLayer) put(c *call, e *store.Entry) {
+	l.kept.Put(c.lookup.key, e, e.Size())
+	l.addAlias(c)
+	l.counts.stores.Add(1)
+	l.observers.emit(c, Event{Kind: KindCacheStore, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body))})
+	l.store.Set(c, c.lookup.key.String(), e, l.lifetime.Total())
+}
+
+func (l *cacheLayer) status() CacheStatus {
+	n := &l.counts
 	s := CacheStatus{Hits: n.hits.Load(), Misses: n.misses.Load(), Stale: n.stale.Load(), Shared: n.shared.Load(), Stores: n.stores.Load()}
-	s.Entries, s.Bytes, s.Evictions = k.kept.Bounds()
+	s.Entries, s.Bytes, s.Evictions = l.kept.Bounds()
 	return s
 }
 
-// forwards says why a call goes on to the endpoints, as RFC 9211 has it.
-func forwards(e *store.Entry, w store.Control, p CachePolicy) string {
-	switch {
-	case e == nil:
-		return "fwd=uri-miss"
-	case w.NoCache, e.Age(time.Now()) < p.TTL:
-		return "fwd=request"
-	}
-	return "fwd=stale"
-}
-
-// noteCache says what the cache did, as RFC 9211 has it.
+// noteCache says in a response what the cache did, as RFC 9211 has it.
 func noteCache(resp *http.Response, how string) *http.Response {
 	if resp != nil {
 		if resp.Header == nil {
@@ -319,4 +228,155 @@ func noteCache(resp *http.Response, how string) *http.Response {
 		resp.Header["Cache-Status"] = append(resp.Header["Cache-Status"], "breakwater; "+how)
 	}
 	return resp
+}
+
+// A lookup is a call's keys in the cache.
+type lookup struct {
+	scope key.Scope
+	exact key.Key      // of the body as it came
+	key   key.Key      // of what it says; zero: not known yet
+	entry *store.Entry // found by the exact key
+}
+
+// findExact finds what is kept under the exact bytes of a call's body, which
+// spares the call a look into the body. It reports false if nothing is.
+func (l *cacheLayer) findExact(c *call) bool {
+	if l == nil || c.NoCache || c.body() == nil || c.encoded {
+		return false
+	}
+	s := &lookup{}
+	c.lookup = s
+	switch {
+	case c.Scope != "":
+		s.scope = key.OfName(c.Scope)
+	case l.policy.Scope != nil:
+		s.scope = key.OfName(l.policy.Scope(c.req))
+	default:
+		s.scope = key.OfCredential(c.credential())
+	}
+	var room [512]byte
+	vary := c.appendVary(room[:0])
+	if acceptsEvents(c.req.Header) { // this says the format where the body does not
+		vary = key.Append(key.Append(vary, "accept"), "text/event-stream")
+	}
+	var ok bool
+	if s.exact, ok = s.scope.Key(key.Exact, vary, c.body()); !ok {
+		return false
+	}
+	found, e, params, ok := l.kept.Find(s.exact)
+	if ok {
+		s.key, s.entry, c.params = found, e, *params
+	}
+	return ok
+}
+
+// findKey finds the key of what the call says, whatever format it wants the answer
+// in. A call whose format is unclear has the key of its exact bytes.
+func (c *call) findKey() bool {
+	s := c.lookup
+	if c.format() == store.Unclear {
+		s.key = s.exact
+		return s.key != key.Key{}
+	}
+	text := canonicals.Get().(*[]byte)
+	defer canonicals.Put(text)
+	var ok bool
+	if *text, ok = wire.Canonical((*text)[:0], c.body(), "stream", "stream_options"); !ok {
+		s.key = s.exact
+		return s.key != key.Key{}
+	}
+	var room [512]byte
+	s.key, ok = s.scope.Key(key.Canonical, c.appendVary(room[:0]), *text)
+	return ok
+}
+
+var canonicals = sync.Pool{New: func() any { return new([]byte) }}
+
+// aliasSize is about how many bytes of memory an alias of a key takes.
+const aliasSize = 448
+
+// addAlias lets the exact bytes of c's body find the entry from now on: one alias
+// for each of JSON and streams.
+func (l *cacheLayer) addAlias(c *call) {
+	params := c.params
+	number := 0
+	if params.Stream {
+		number = 1
+	}
+	l.kept.Spell(c.lookup.key, number, c.lookup.exact, &params, aliasSize)
+}
+
+// appendVary appends what makes calls differ besides scope and body: the operation,
+// the URL, the endpoint asked for, and the headers, for a gateway may go by any
+// of them. Headers that are a credential belong to the scope.
+func (c *call) appendVary(text []byte) []byte {
+	u := c.req.URL
+	text = key.Append(text, u.Opaque)
+	text = key.Append(text, string(c.op))
+	text = key.Append(text, u.Scheme)
+	text = key.Append(text, u.Host)
+	text = key.Append(text, u.Path)
+	text = key.Append(text, u.RawPath)
+	text = key.Append(text, u.RawQuery)
+	text = key.Append(text, c.req.Host)
+	if u.User != nil {
+		text = key.Append(text, u.User.String())
+	}
+	if c.Endpoint != "" {
+		text = key.Append(key.Append(text, "endpoint"), c.Endpoint)
+	}
+	var room [16]string
+	names := room[:0]
+	for name := range c.req.Header {
+		if !isIndifferent(name) && !header.IsCredential(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, v := range c.req.Header[name] {
+			text = key.Append(key.Append(text, name), v)
+		}
+	}
+	return text
+}
+
+// isIndifferent reports whether a request header neither says who asks nor changes
+// what is answered: those of the client, of the connection, of the cache, and of
+// traces.
+func isIndifferent(name string) bool {
+	switch name {
+	case "Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Expect",
+		"Http-Referer", "Idempotency-Key", "Keep-Alive", "Origin", "Pragma", "Priority", "Referer", "Te", "Transfer-Encoding", "User-Agent", "Via", "X-Title",
+		"Traceparent", "Tracestate", "Baggage", "B3", "Sentry-Trace", "Uber-Trace-Id", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context",
+		"X-Request-Id", "X-Client-Request-Id", "X-Correlation-Id":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Stainless-") || strings.HasPrefix(name, "X-B3-") || strings.HasPrefix(name, "X-Datadog-")
+}
+
+// format is how the call wants its answer, as its body and its Accept say.
+func (c *call) format() store.Format {
+	switch p := &c.params; {
+	case c.op == request.Embeddings: // they are never streamed
+		return store.JSON
+	case p.Ambiguous, !p.Stream && acceptsEvents(c.req.Header):
+		return store.Unclear
+	case !p.Stream:
+		return store.JSON
+	case p.IncludeUsage:
+		return store.StreamWithUsage
+	}
+	return store.Stream
+}
+
+// acceptsEvents reports whether a header's Accept names events, which some hosts
+// go by.
+func acceptsEvents(h http.Header) bool {
+	for _, accepted := range h["Accept"] {
+		if strings.Contains(strings.ToLower(accepted), "text/event-stream") {
+			return true
+		}
+	}
+	return false
 }

@@ -86,7 +86,7 @@ type call struct {
 	upload       *reqbody.Upload // its body, too large to be kept: sent once
 	start        time.Time
 	caller       atomic.Pointer[header.Credential] // nil: nobody asked yet
-	sought       *sought                           // nil: nothing is kept of such calls
+	lookup       *lookup                           // nil: nothing is kept of such calls
 	conversation uint64                            // its key; 0: none is kept together
 
 	encoded   bool // the body has a coding: nobody can look into it
@@ -149,7 +149,7 @@ func (t *Transport) newCall(req *http.Request, op request.Operation, meant *upst
 		return nil, err
 	}
 	c.encoded = len(req.Header["Content-Encoding"]) > 0
-	if t.cache.recall(c) {
+	if t.cache.findExact(c) {
 		return c, nil
 	}
 	c.params = request.Parse(c.body())

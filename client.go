@@ -37,7 +37,7 @@ type Transport struct {
 	calls http.RoundTripper // cache, failover
 	below http.RoundTripper // the user's attempt middleware, then the base
 
-	cache       *cache // nil: none
+	cache       *cacheLayer // nil: none
 	names       *request.Names
 	failover    *failover
 	limiters    *limiters
@@ -88,8 +88,8 @@ func New(opts ...Option) (*Transport, error) {
 	t.keyless = t.keyless && t.endpoints > 1
 	t.calls = t.failover
 	if c.cache != nil {
-		t.cache = newCache(t, *c.cache)
-		t.calls = Chain(t.calls, t.cache.middleware)
+		t.cache = newCacheLayer(*c.cache, c.retry, c.stream, t.calls, c.observers, t.background.Go)
+		t.calls = t.cache
 	}
 	t.outer = Chain(RoundTripperFunc(t.serve), c.perCall...)
 	return t, nil

@@ -16,6 +16,10 @@ import (
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
+// maxHurried is how many calls for the same are made at once for callers with
+// little time: see internal/coalesce.
+const maxHurried = 6
+
 // losing is a host that never answers what lost names, by number from 1, and
 // answers the rest after d; most is how many it had at once.
 type losing struct {

@@ -450,10 +450,10 @@ func stillHeld(rt *Transport) string {
 		probes += probing
 	}
 	flights := 0
-	if k := rt.cache; k != nil {
-		k.mu.Lock()
-		flights = len(k.flights) + k.renewals
-		k.mu.Unlock()
+	if l := rt.cache; l != nil {
+		l.renewals.mu.Lock()
+		flights = l.shared.Len() + l.renewals.running
+		l.renewals.mu.Unlock()
 	}
 	if permits == 0 && inCircuits == 0 && probes == 0 && attempts == 0 && flights == 0 {
 		return ""

@@ -1,14 +1,17 @@
 package breakwater
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/circuit"
+	"github.com/breakwater-go/breakwater/internal/store"
 )
 
 // Off switches a policy's field off. One rule holds for all of them: zero
@@ -210,6 +213,80 @@ func (p BreakerPolicy) resolve() (BreakerPolicy, error) {
 	f.check(p.Probes >= 0, "Probes is %d: a circuit without probes never closes", p.Probes)
 	resolveField(&f, "Probes", &p.Probes, 1)
 	return p, f.err()
+}
+
+// CachePolicy says what is kept for how long. Only complete answers are kept,
+// and only in the scope of who asked.
+//
+// An answer whose own Cache-Control says no-store is neither kept, in memory or
+// in the Store, nor given to others who wait for the same (RFC 9111, 5.2.2.5);
+// one that is private is kept and shared where the scope is one credential,
+// and in a scope by name given to callers of that credential only while it is
+// under way. Its other directives do not count: hosts say no-cache, max-age=0
+// and must-revalidate with every stream by habit, and an answer to a POST cannot
+// be revalidated; the application says here for how long answers are good.
+// DeepSeek, OpenAI and Bailian were not seen to send no-store. Gateways and
+// self-made servers do whose framework adds it to every response: behind such a
+// one the cache does nothing, unless [WithAttemptMiddleware] takes the header
+// out of responses that the application knows it may keep.
+type CachePolicy struct {
+	// TTL is how long an answer is fresh. Default 5min; Off: never, so that it
+	// serves for StaleIfError only.
+	TTL time.Duration
+
+	// StaleIfError is how long past its TTL an answer is given when no endpoint
+	// could give another. Default 1h.
+	StaleIfError time.Duration
+
+	// StaleWhileRevalidate is how long past its TTL an answer is given at once,
+	// while it is renewed behind the caller's back. Default 0: never.
+	StaleWhileRevalidate time.Duration
+
+	// MaxEntries and MaxBytes bound what is kept in memory, and MaxEntryBytes
+	// one answer. Defaults 1000, 64 MiB, 1 MiB.
+	MaxEntries    int
+	MaxBytes      int64
+	MaxEntryBytes int64
+
+	// Deterministic keeps only the answers of calls with temperature 0.
+	Deterministic bool
+
+	// Scope says who may share answers. They see of an answer's headers those that
+	// describe it and the ids to ask its host by; where Scope is not set, all but
+	// those that speak of the first call. What has an empty scope is neither kept
+	// nor answered from what is. Default: the caller's credential.
+	Scope func(*http.Request) string
+
+	// Store holds entries beyond the memory of this process, behind it. Default: none.
+	Store Store
+}
+
+func (p CachePolicy) resolve() (CachePolicy, error) {
+	f := fields{option: "WithCache"}
+	resolveField(&f, "TTL", &p.TTL, 5*time.Minute)
+	resolveField(&f, "StaleIfError", &p.StaleIfError, time.Hour)
+	resolveField(&f, "StaleWhileRevalidate", &p.StaleWhileRevalidate, 0)
+	f.check(p.lifetime().Total() > 0, "TTL, StaleIfError and StaleWhileRevalidate are all Off: nothing would ever be served")
+	resolveField(&f, "MaxEntries", &p.MaxEntries, 1000)
+	resolveField(&f, "MaxBytes", &p.MaxBytes, 64<<20)
+	resolveField(&f, "MaxEntryBytes", &p.MaxEntryBytes, 1<<20)
+	return p, f.err()
+}
+
+// lifetime is how long answers are good for what.
+func (p CachePolicy) lifetime() store.Lifetime {
+	return store.Lifetime{TTL: p.TTL, StaleIfError: p.StaleIfError, StaleWhileRevalidate: p.StaleWhileRevalidate}
+}
+
+// A Store keeps entries for several processes. What it returns is checked: an
+// entry that is not whole is a miss, and an error or a delay costs an event,
+// never the call. It must be safe for concurrent use. Package storetest has
+// tests for one.
+type Store interface {
+	// Get returns the entry kept under key, or nil if there is none.
+	Get(ctx context.Context, key string) ([]byte, error)
+	// Set keeps an entry under key for at least keep.
+	Set(ctx context.Context, key string, entry []byte, keep time.Duration) error
 }
 
 // fields resolves the fields of one policy: zero to its default, Off to 0,

@@ -1,0 +1,481 @@
+package breakwater
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/circuit"
+	"github.com/breakwater-go/breakwater/internal/coalesce"
+	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/request"
+	"github.com/breakwater-go/breakwater/internal/store"
+	"github.com/breakwater-go/breakwater/internal/wire"
+)
+
+// This file is what the cache does when nothing that is kept will do: it makes
+// calls that others share, and renews what is past its time.
+
+// forward has the call share one that is under way, or makes it. e is what is kept
+// so far, nil if nothing is. It reports false if an answer has been kept meanwhile.
+func (l *cacheLayer) forward(c *call, e *store.Entry, asked store.Control) (*http.Response, error, bool) {
+	c.fallback = l.isFallback(e, asked) && c.canUse(e)
+	how := l.whyForwarded(e, asked)
+	if c.Err() != nil {
+		return nil, context.Cause(c), true
+	}
+	var came arrival
+	w := l.shared.Wait(c.Context, l.askToShare(c, e, asked, &came))
+	defer w.Leave()
+	for result := coalesce.Vain; result == coalesce.Vain; {
+		if !w.Board() {
+			return nil, nil, false
+		}
+		if c.fallback && w.InRenewal() { // what is renewed is good enough meanwhile
+			if stale := l.fallBack(c, e, asked); stale != nil {
+				return stale, nil, true
+			}
+		}
+		var cause error
+		switch result, cause = w.Await(); result {
+		case coalesce.Kept:
+			return nil, nil, false
+		case coalesce.Left:
+			came.err = cause
+		}
+	}
+	if w.Shares() {
+		if !w.HasLed() {
+			l.counts.shared.Add(1)
+			l.observers.emit(c, Event{Kind: KindCacheShared, Model: c.params.Model})
+		}
+		how += "; collapsed"
+	}
+	if c.exhausted {
+		if stale := l.fallBack(c, e, asked); stale != nil {
+			if came.resp != nil {
+				came.resp.Body.Close()
+			}
+			if c.unprobed {
+				l.probe(c)
+			}
+			c.exhausted = false
+			w.Hand()
+			return stale, nil, true
+		}
+	}
+	w.Hand()
+	return noteCache(came.resp, how), came.err, true
+}
+
+// An arrival is what came for a call.
+type arrival struct {
+	resp *http.Response
+	err  error
+}
+
+// askToShare is what the call asks for among the calls under way. Its answer goes
+// to came.
+func (l *cacheLayer) askToShare(c *call, e *store.Entry, asked store.Control, came *arrival) coalesce.Ask {
+	ask := l.askFor(c)
+	ask.Alone = c.NoShare || asked.NoCache || c.nested // a nested call could wait for itself
+	ask.OnLead = func() {
+		l.counts.misses.Add(1)
+		l.observers.emit(c, Event{Kind: KindCacheMiss, Model: c.params.Model})
+	}
+	ask.Changed = func() bool {
+		now, ok := l.kept.Get(c.lookup.key)
+		return ok && now != e
+	}
+	ask.Kept = func() bool {
+		now, ok := l.kept.Get(c.lookup.key)
+		if !ok || now == e || l.lifetime.Freshness(now.Age(time.Now()), asked) != store.Fresh {
+			return false
+		}
+		_, ok = now.As(c.format(), c.op.Wire(), false)
+		return ok
+	}
+	ask.Take = func(f *coalesce.Follower) (taken bool) {
+		came.resp, came.err, taken = f.Call().(*sharedCall).answer(c, f)
+		return taken
+	}
+	return ask
+}
+
+// isFallback reports whether e is good enough in the place of a failure.
+func (l *cacheLayer) isFallback(e *store.Entry, asked store.Control) bool {
+	return e != nil && l.lifetime.Freshness(e.Age(time.Now()), asked) >= store.StaleIfError
+}
+
+// fallBack answers with e in the place of a failure, nil if that will not do.
+func (l *cacheLayer) fallBack(c *call, e *store.Entry, asked store.Control) *http.Response {
+	if !l.isFallback(e, asked) {
+		return nil
+	}
+	return l.answer(c, e, e.Age(time.Now()), store.StaleIfError)
+}
+
+// whyForwarded says why a call goes on to the endpoints, as RFC 9211 has it.
+func (l *cacheLayer) whyForwarded(e *store.Entry, asked store.Control) string {
+	switch {
+	case e == nil:
+		return "fwd=uri-miss"
+	case asked.NoCache, e.Age(time.Now()) < l.policy.TTL:
+		return "fwd=request"
+	}
+	return "fwd=stale"
+}
+
+// canUse reports whether the call can have a kept answer in the place of a failure.
+func (c *call) canUse(e *store.Entry) bool {
+	_, ok := e.As(c.format(), c.op.Wire(), true)
+	return ok
+}
+
+// askFor is what the call asks for among the calls under way.
+func (l *cacheLayer) askFor(c *call) coalesce.Ask {
+	ask := coalesce.Ask{
+		Key:   c.lookup.key,
+		Terms: coalesce.Terms{Form: int(c.format()), Credential: c.credential(), Attempts: c.attempts(l.retry.Attempts), Fallback: c.fallback},
+		Limits: coalesce.Limits{
+			First: cmp.Or(c.firstClock(c.target, l.stream), c.firstClock(c.target, defaultClocks)),
+			Stall: cmp.Or(l.stream.Stall, defaultClocks.Stall),
+			Held:  l.heldBytes(),
+		},
+		Make: func(f *coalesce.Flight) coalesce.Call {
+			return &sharedCall{layer: l, call: c.detach(f.Context()), completion: completion{&f.Completion, c.lookup.scope.Shared()}}
+		},
+	}
+	for _, f := range c.sharedFormats() {
+		ask.Forms = append(ask.Forms, int(f))
+	}
+	return ask
+}
+
+// defaultClocks say how long a shared call may show nothing if the user's clocks
+// are off.
+var defaultClocks, _ = StreamPolicy{}.resolve() // the zero policy is valid
+
+const (
+	minShared = 64 << 10 // bytes that a shared answer is held in at least, however small entries are
+	maxShared = 16 << 20 // and if none is too large to be kept
+)
+
+// heldBytes bounds what is held of one answer, for those who share it or to be
+// kept.
+func (l *cacheLayer) heldBytes() int64 {
+	if l.policy.MaxEntryBytes > 0 {
+		return max(l.policy.MaxEntryBytes, minShared)
+	}
+	return maxShared
+}
+
+// sharedFormats are the formats of calls that this one may share, its own first. A
+// call for JSON has to hear what the answer took, which not every host's streams
+// say unasked. A call whose format is unclear shares only with the very same.
+func (c *call) sharedFormats() []store.Format {
+	own := c.format()
+	switch {
+	case own == store.Unclear:
+		return []store.Format{own}
+	case own != store.JSON:
+		return []store.Format{own, store.JSON}
+	case c.op == request.Chat && c.target.profile.UsageInStreams, c.op == request.Messages, c.op == request.Responses:
+		return []store.Format{store.JSON, store.StreamWithUsage, store.Stream}
+	}
+	return []store.Format{store.JSON, store.StreamWithUsage}
+}
+
+// detach returns a copy of c in the context ctx, which outlives c's own and
+// records into c's trail.
+func (c *call) detach(ctx context.Context) *call {
+	other := &call{
+		Context: ctx, Call: c.untold(), t: c.t, op: c.op, target: c.target, candidates: c.candidates, params: c.params, buffer: c.buffer.Retain(),
+		start: c.start, fallback: c.fallback, log: c.log,
+	}
+	lookup, caller := *c.lookup, c.credential()
+	other.lookup = &lookup
+	other.caller.Store(&caller)
+	other.req = ownRequest(c.req, other) // it may go on when c's caller has its request back
+	//lint:ignore SA1019 http.Client sets it still, for this caller alone, beside its context
+	other.req.Cancel = nil
+	return other
+}
+
+// adopt has the call end as a detached one did.
+func (c *call) adopt(other *call) {
+	c.exhausted, c.unprobed = other.exhausted, other.unprobed
+	c.fails(other.failed())
+}
+
+// A sharedCall is a call that a flight makes for all who wait in it.
+type sharedCall struct {
+	layer      *cacheLayer
+	call       *call // detached from that of the leader
+	completion completion
+
+	// Set by Start.
+	resp   *http.Response
+	header http.Header // of a good answer, as a hit shows it; nil: it is none
+	events bool        // the answer is a stream
+}
+
+// A completion is told by the answer's body how far the answer has come.
+type completion struct {
+	*coalesce.Completion
+	shared bool // the scope is several credentials'
+}
+
+// Continue notes how far a response may go by its headers.
+func (n completion) Continue(h http.Header) { n.Narrow(reachOf(h, n.shared)) }
+
+// reachOf says how far an answer of that header may go in its scope, which is
+// shared if it is several credentials'.
+func reachOf(h http.Header, shared bool) coalesce.Reach {
+	switch r := store.RestrictionOf(h, shared); {
+	case r.NoStore:
+		return coalesce.LeaderOnly
+	case r.Private:
+		return coalesce.SameCredential
+	}
+	return coalesce.Everyone
+}
+
+// Start makes the call.
+func (s *sharedCall) Start() (source coalesce.Source, err error) {
+	resp, err := s.layer.next.RoundTrip(s.call.req)
+	source.Failed = s.call.exhausted
+	if resp == nil {
+		return source, err
+	}
+	returned := false
+	defer func() {
+		if !returned { // the user's code panics below
+			resp.Body.Close()
+		}
+	}()
+	s.resp, source.Body = resp, resp.Body
+	s.events = header.MediaType(resp.Header) == "text/event-stream" // as it says, if nobody has looked
+	s.completion.Continue(resp.Header)
+	if resp.StatusCode == http.StatusOK {
+		source.Success = true
+		s.header = store.KeptHeader(resp.Header, s.completion.shared)
+	}
+	switch kind := exchange.KindOf(resp.Body); kind {
+	case exchange.KindStream, exchange.KindWhole:
+		s.events, source.Judged = kind == exchange.KindStream, true
+		resp.Body.(exchange.Body).Observe(s.completion)
+		source.Whole = kind == exchange.KindWhole
+	case exchange.KindOpaque:
+	default:
+		source.Whole = true // in memory
+	}
+	if source.Whole {
+		if source.Data, source.End = exchange.ReadAll(resp.Body); source.End == nil {
+			source.End = io.EOF
+		}
+	}
+	wants := s.call.format()
+	source.Events, source.AsAsked = s.events, wants.IsStream(s.events) == s.events
+	returned = true
+	return source, nil
+}
+
+// Keep keeps a whole answer, unless it is too large or is not what was asked for.
+func (s *sharedCall) Keep(answer []byte) bool {
+	limit := s.layer.policy.MaxEntryBytes
+	if s.header == nil || limit > 0 && int64(len(answer)) > limit {
+		return false
+	}
+	if !store.Sound(s.call.op.Wire(), s.call.inputs(), answer, s.events) {
+		return false
+	}
+	e := s.entry(bytes.Clone(answer))
+	e.Stored, e.Header, e.Endpoint = time.Now(), s.header, s.completion.Endpoint()
+	s.layer.put(s.call, e)
+	return true
+}
+
+// entry is the whole answer, to be given in any format.
+func (s *sharedCall) entry(answer []byte) *store.Entry {
+	return &store.Entry{Body: answer, Asked: s.call.format(), Streamed: s.events, Usage: s.completion.Usage()}
+}
+
+// inputs is how many vectors a call for embeddings asks for.
+func (c *call) inputs() int {
+	if c.op.Wire() != wire.Embeddings {
+		return 0
+	}
+	return request.Inputs(c.body())
+}
+
+// LastEvent is the event that a reader's stream ends with.
+func (s *sharedCall) LastEvent(said []byte, err error, open bool) []byte {
+	return s.call.lastEvent(said, err, open)
+}
+
+// Release lets go of what the call was made with.
+func (s *sharedCall) Release() { s.call.letGo() }
+
+// answer is what came, for one of the callers. It reports false if the caller
+// cannot have that as it wants it.
+func (s *sharedCall) answer(c *call, f *coalesce.Follower) (resp *http.Response, err error, ok bool) {
+	c.adopt(s.call)
+	switch {
+	case f.Err() != nil:
+		return nil, f.Err(), true
+	case f.WaitsForAll():
+		defer f.Close()
+		resp = s.recast(c, f)
+		return resp, nil, resp != nil
+	}
+	resp = s.response(c, f)
+	if data, end, whole := f.Whole(); whole {
+		resp.Body = exchange.InMemory(data, end)
+	} else {
+		resp.Body = f
+		f.Watch(c)
+	}
+	return resp, nil, true
+}
+
+// response is what came, for one of the callers, without its body. Others than
+// the leader see what a hit would show. Of a failure, which callers of one
+// credential share, they see what it says of trying again.
+func (s *sharedCall) response(c *call, f *coalesce.Follower) *http.Response {
+	resp := new(http.Response)
+	*resp = *s.resp
+	resp.Request = c.req
+	switch {
+	case f.Leads():
+		resp.Header = s.resp.Header.Clone()
+		return resp
+	case s.header != nil:
+		resp.Header = s.header.Clone()
+	default:
+		resp.Header = s.resp.Header.Clone()
+		delete(resp.Header, "Set-Cookie") // callers may have sessions of their own
+	}
+	resp.Trailer = nil
+	return resp
+}
+
+// recast is all of the answer in the format that the caller wants, nil if that
+// cannot be.
+func (s *sharedCall) recast(c *call, f *coalesce.Follower) *http.Response {
+	answer, ok := f.All()
+	if !ok {
+		return nil
+	}
+	body, ok := s.entry(answer).As(c.format(), c.op.Wire(), false)
+	if !ok {
+		return nil
+	}
+	resp := s.response(c, f)
+	if stream := c.format().IsStream(s.events); stream != s.events {
+		store.SetFormat(resp.Header, stream)
+	}
+	resp.Body, resp.ContentLength, resp.TransferEncoding = exchange.InMemory(body, io.EOF), int64(len(body)), nil
+	return resp
+}
+
+// renewals are the calls under way behind their callers' backs.
+type renewals struct {
+	mu      sync.Mutex        // guards what follows
+	running int               // at most maxRenewals
+	probe   *coalesce.Renewal // the latest that looks whether an endpoint is back
+	probed  time.Time         // when that began
+	probeIn time.Duration     // another may look after so long, if that one hangs
+}
+
+const (
+	maxRenewals = 16               // under way at once
+	renewWait   = 15 * time.Minute // for one of them: DeepSeek may queue a call for 10
+
+	// A renewal that shows nothing lets another look after so long whether an
+	// endpoint is back; and the next one after twice that, up to the most.
+	firstLook = circuit.ProbeGrace
+	maxLook   = 30 * time.Second
+)
+
+// renew asks for an answer anew behind the caller's back, unless somebody does
+// already. Close ends it.
+func (l *cacheLayer) renew(c *call) {
+	n := &l.renewals
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.running < maxRenewals {
+		l.renewLocked(c, true)
+	}
+}
+
+// probe renews to see whether an endpoint is back. One call does that for all, and
+// callers who have a kept answer leave it to that one. It is made anew if the last
+// one hangs.
+func (l *cacheLayer) probe(c *call) {
+	n := &l.renewals
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	wait, hangs := n.probeIn, n.probe != nil && !n.probe.IsAnswered()
+	if !hangs {
+		wait, n.probeIn = circuit.ForcedEvery, firstLook
+	}
+	if now.Sub(n.probed) < wait || n.running >= maxRenewals {
+		return
+	}
+	if hangs {
+		n.probeIn = min(2*n.probeIn, maxLook)
+	}
+	if r := l.renewLocked(c, false); r != nil {
+		n.probe, n.probed = r, now
+	}
+}
+
+// renewLocked begins a renewal, unless it is too late for that; join says that
+// others may join it, and that it is not to be made where another is under way.
+func (l *cacheLayer) renewLocked(c *call, join bool) *coalesce.Renewal {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), renewWait)
+	var own *call
+	ask := l.askFor(c)
+	ask.Terms.Fallback = false
+	ask.Make = func(f *coalesce.Flight) coalesce.Call {
+		own = c.detach(f.Context())
+		own.log, own.start, own.fallback = &own.own, time.Now(), false
+		return &sharedCall{layer: l, call: own, completion: completion{&f.Completion, c.lookup.scope.Shared()}}
+	}
+	ask.OnLead = func() { l.observers.emit(own, Event{Kind: KindCacheRenew, Model: own.params.Model}) }
+	r := l.shared.Renew(ctx, ask, join)
+	if r == nil {
+		cancel()
+		return nil
+	}
+	begun := l.spawn(func(closed context.Context) {
+		defer context.AfterFunc(closed, cancel)()
+		defer cancel()
+		// What shows nothing gives up its place among the renewals first, and then itself.
+		over := sync.OnceFunc(l.renewals.end)
+		defer over()
+		defer time.AfterFunc(maxLook, over).Stop()
+		r.Run()
+	})
+	if !begun {
+		cancel()
+		r.Drop()
+		return nil
+	}
+	l.renewals.running++
+	return r
+}
+
+// end gives a renewal's place to another.
+func (n *renewals) end() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.running--
+}
