@@ -129,13 +129,7 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	u = origin.InASCII(u) // what is dialed is what is compared
 	f.check(u.User == nil && onlyVersion(u) && u.Fragment == "", "URL has a user, a fragment, or a query other than api-version: give keys as APIKey or Header")
 	e.Header = header.Canonical(e.Header)
-	f.check(e.APIKey == "" && !header.HasIdentity(e.Header) || u.Scheme != "http" || origin.IsLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
-	f.check(httpguts.ValidHeaderFieldValue(e.APIKey), "APIKey has a line break or control character in it")
-	f.check(e.APIKey == "" || strings.TrimSpace(e.APIKey) != "", "APIKey is blank")
-	for _, name := range header.Credentials {
-		f.check(len(e.Header[name]) == 0 || header.HoldsKey(e.Header[name]), "Header has %s, and no key in it", name)
-	}
-	f.check(!e.Keyless || e.APIKey == "" && !header.HasCredential(e.Header), "Keyless is set, and so is a key: want one of them")
+	e.checkKeys(&f, u)
 	if err := header.Check(e.Header); err != nil {
 		f.errs = append(f.errs, fmt.Errorf("%w, at %s", err, where))
 	}
@@ -170,6 +164,17 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	}
 	e.Limits = limits
 	return e, f.err()
+}
+
+// checkKeys checks where keys would go, and that what is given as a key is one.
+func (e Endpoint) checkKeys(f *fields, u *url.URL) {
+	f.check(e.APIKey == "" && !header.HasIdentity(e.Header) || u.Scheme != "http" || origin.IsLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
+	f.check(httpguts.ValidHeaderFieldValue(e.APIKey), "APIKey has a line break or control character in it")
+	f.check(e.APIKey == "" || strings.TrimSpace(e.APIKey) != "", "APIKey is blank")
+	for _, name := range header.Credentials {
+		f.check(len(e.Header[name]) == 0 || header.HoldsKey(e.Header[name]), "Header has %s, and no key in it", name)
+	}
+	f.check(!e.Keyless || e.APIKey == "" && !header.HasCredential(e.Header), "Keyless is set, and so is a key: want one of them")
 }
 
 // onlyVersion reports whether u's query, if it has one, says nothing but the

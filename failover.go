@@ -16,6 +16,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/pause"
 	"github.com/breakwater-go/breakwater/internal/plan"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // A failover is the innermost layer of a call: the one loop of attempts, with
@@ -63,6 +64,15 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp = r.call.rescuable(resp)
 	}
 	return resp, err
+}
+
+// conversationOf is the key of the conversation that a call belongs to; 0: none, or
+// one too short to be kept together. Other processes compute the same key.
+func (f *failover) conversationOf(c *call) uint64 {
+	if f.affinity == nil || len(c.candidates) < 2 || len(c.body()) < f.minPrompt {
+		return 0
+	}
+	return request.ConversationKey(c.body())
 }
 
 // loop makes attempts until one answers, or none is left to be made.

@@ -187,6 +187,24 @@ func (r *failoverRun) chooseReady(first int, now time.Time) candidate {
 	return r.choose(ready, now)
 }
 
+// A candidate is an endpoint that could take the call, by the model's name there.
+type candidate struct {
+	endpoint *upstream
+	model    string
+}
+
+// choose returns which of a tier's candidates gets the call. They are in turn.
+func (r *failoverRun) choose(candidates []candidate, now time.Time) candidate {
+	if len(candidates) == 1 {
+		return candidates[0]
+	}
+	targets := r.room.targets[:0]
+	for _, c := range candidates {
+		targets = append(targets, &c.endpoint.Target)
+	}
+	return candidates[r.balance.Pick(now, r.call.conversation, targets)]
+}
+
 // attempts is how often the call may try one account.
 func (r *failoverRun) attempts() int {
 	if r.resumes != nil {

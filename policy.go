@@ -93,6 +93,43 @@ func (p RetryPolicy) newBackOff() backoff.BackOff {
 	)
 }
 
+// BalancePolicy says which endpoint of a tier gets a call. Tiers come first: a
+// lower one serves only while none above can.
+//
+// Within a tier, calls take turns as long as its endpoints do equally well. One
+// that is slower to its first payload, or has more attempts open, gets less: of
+// two at a time, the call goes where the product of both is smaller.
+//
+// Calls of one conversation go where the latest of them was served: the host
+// has their common prefix in its cache, whose tokens cost a thirtieth to a
+// fiftieth of new ones at DeepSeek.
+type BalancePolicy struct {
+	// Affinity is how long the prompt must be, in bytes, for its conversation to
+	// be kept together. A conversation is told by model, user, tools, system
+	// prompt and first message. It is given up where the endpoint is sick, full
+	// or slow, or reports that it caches nothing. Default 2048; Off: never.
+	Affinity int
+
+	// Overload bounds the attempts that affinity may pile up at one endpoint, as
+	// a multiple of its even share of those open in the tier. Default 1.25.
+	Overload float64
+
+	// Ramp is how long after its circuit has closed an endpoint is spared a
+	// stampede: it takes as many attempts at once as it has answered since, and
+	// one more, while somebody else can take the rest. Default 10s; Off: all at once.
+	Ramp time.Duration
+}
+
+func (p BalancePolicy) resolve() (BalancePolicy, error) {
+	f := fields{option: "WithBalance"}
+	resolveField(&f, "Affinity", &p.Affinity, 2048)
+	f.check(p.Overload >= 0, "Overload is %v: want a multiple of at least 1", p.Overload)
+	resolveField(&f, "Overload", &p.Overload, 1.25)
+	f.check(p.Overload >= 1, "Overload is %v: want a multiple of at least 1", p.Overload)
+	resolveField(&f, "Ramp", &p.Ramp, 10*time.Second)
+	return p, f.err()
+}
+
 // StreamPolicy sets the clocks and bounds of an answer on its way. Headers
 // prove nothing here: DeepSeek answers 200 first and queues then, so all
 // clocks look at payload, the bytes that carry an answer.

@@ -12,6 +12,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/origin"
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
@@ -56,6 +57,19 @@ func (e *upstream) worth() bounded.Worth {
 	w := bounded.Worth{Busy: e.Load.Open() > 0, Known: e.answered.Load(), Used: e.used.Load()}
 	w.Open = e.circuits.AnyOpen(time.Now())
 	return w
+}
+
+// finish tells the endpoint's load, and the conversation, how an attempt ended.
+func (e *upstream) finish(a *attempt, class Class) {
+	e.Load.End(a.counted)
+	switch {
+	case class == ClassOK:
+		e.answered.Store(true)
+		a.failover.affinity.Remember(time.Now(), a.call.conversation, &e.Target, a.used.PromptTokens, a.used.CachedTokens)
+	case a.outcome(class) == outcome.Failure:
+		now := time.Now()
+		e.Load.Fail(now.Sub(a.start), now)
+	}
 }
 
 // serves returns the name under which e serves the call's model, if it does.

@@ -11,7 +11,7 @@ import (
 
 // The table's rows must make sense, also one that is added one day.
 func TestTable_RowsAreConsistent(t *testing.T) {
-	names, domains := make(map[string]bool), make(map[string]string)
+	names := make(map[string]bool)
 	for p := range All() {
 		if names[p.Name] || p.Name == "" {
 			t.Errorf("the name %q is used twice, or empty", p.Name)
@@ -20,52 +20,76 @@ func TestTable_RowsAreConsistent(t *testing.T) {
 		if p.Generic != (p == generic()) {
 			t.Errorf("%s: Generic is %v; the last row alone is generic", p.Name, p.Generic)
 		}
-		for _, d := range p.Domains {
-			for other, of := range domains {
-				if under := func(a, b string) bool { return a == b || strings.HasSuffix(a, "."+b) }; under(d, other) || under(other, d) {
-					t.Errorf("%s has the domain %s, and %s has %s", p.Name, d, of, other)
+		t.Run(p.Name, func(t *testing.T) {
+			checkDomains(t, p)
+			checkOperations(t, p)
+			checkModels(t, p)
+			checkRefusals(t, p)
+		})
+	}
+}
+
+func checkDomains(t *testing.T, p *Profile) {
+	under := func(a, b string) bool { return a == b || strings.HasSuffix(a, "."+b) }
+	for _, d := range p.Domains {
+		for other := range All() {
+			for _, theirs := range other.Domains {
+				if other != p && (under(d, theirs) || under(theirs, d)) {
+					t.Errorf("it has the domain %s, and %s has %s", d, other.Name, theirs)
 				}
 			}
-			domains[d] = p.Name
 		}
-		for op, roots := range p.Operations {
-			if len(roots) == 0 {
-				t.Errorf("%s serves %s under no root", p.Name, op)
-			}
-			for _, root := range roots {
-				paths := PathsOf(p, &url.URL{Host: p.Domains[0], Path: "/elsewhere"})
-				if !paths.Cover(root + string(op)) {
-					t.Errorf("%s serves %s under %q, which is below none of its Roots", p.Name, op, root)
-				}
-			}
+	}
+}
+
+func checkOperations(t *testing.T, p *Profile) {
+	paths := PathsOf(p, &url.URL{Host: "gw.example", Path: "/gw"})
+	for op, roots := range p.Operations {
+		if len(roots) == 0 {
+			t.Errorf("it serves %s under no root", op)
 		}
-		for from, to := range p.Models {
-			if from == "" || to == "" || strings.ToLower(from) != from {
-				t.Errorf("%s maps the model %q to %q", p.Name, from, to)
+		for _, root := range roots {
+			if !paths.Cover("/gw" + root + string(op)) {
+				t.Errorf("it serves %s under %q, which is below none of its Roots", op, root)
 			}
 		}
-		for from, to := range p.Renamed {
-			if p.CurrentName(to) != to {
-				t.Errorf("%s renames %q to %q, which is renamed, too", p.Name, from, to)
-			}
+	}
+}
+
+func checkModels(t *testing.T, p *Profile) {
+	for from, to := range p.Models {
+		if from == "" || to == "" || strings.ToLower(from) != from {
+			t.Errorf("it maps the model %q to %q", from, to)
 		}
-		for _, part := range p.ReasoningModels {
-			if part == "" || strings.ToLower(part) != part {
-				t.Errorf("%s: the part %q of a model's name is compared in lower case", p.Name, part)
-			}
+	}
+	for from, to := range p.Renamed {
+		if p.CurrentName(to) != to {
+			t.Errorf("it renames %q to %q, which is renamed, too", from, to)
 		}
-		for _, r := range p.Errors {
-			if r.Status < 300 || strings.ToLower(r.Message) != r.Message || outcome.Of(r.Class) == (outcome.Traits{}) && r.Class != outcome.Unsuited {
-				t.Errorf("%s: the rule %+v has no status of a refusal, a message in upper case, or a class without traits", p.Name, r)
-			}
-			if r.Code == "" && r.Message == "" && !r.RetryAfter {
-				t.Errorf("%s: the rule %+v is for every refusal with that status", p.Name, r)
-			}
+	}
+	for _, part := range p.ReasoningModels {
+		if part == "" || strings.ToLower(part) != part {
+			t.Errorf("the part %q of a model's name is compared in lower case", part)
 		}
-		for _, l := range p.Limits {
-			if l.Remaining == "" || l.Reset == "" {
-				t.Errorf("%s has limit headers without a name: %+v", p.Name, l)
-			}
+	}
+}
+
+func checkRefusals(t *testing.T, p *Profile) {
+	for _, r := range p.Errors {
+		switch {
+		case r.Status < 300:
+			t.Errorf("the rule %+v is for no refusal", r)
+		case strings.ToLower(r.Message) != r.Message:
+			t.Errorf("the message of the rule %+v is compared in lower case", r)
+		case outcome.Of(r.Class) == (outcome.Traits{}) && r.Class != outcome.Unsuited:
+			t.Errorf("the rule %+v has a class without traits", r)
+		case r.Code == "" && r.Message == "" && !r.RetryAfter:
+			t.Errorf("the rule %+v is for every refusal with that status", r)
+		}
+	}
+	for _, l := range p.Limits {
+		if l.Remaining == "" || l.Reset == "" {
+			t.Errorf("it has limit headers without a name: %+v", l)
 		}
 	}
 }
