@@ -145,7 +145,8 @@ func (t *Transport) newCall(req *http.Request, op request.Operation, meant *upst
 	if t.keyless { // clocks look at pauses, which are by caller there
 		c.credential()
 	}
-	if err := c.readBody(req, t.config.retry.MaxReplay); err != nil {
+	var err error
+	if c.buffer, c.upload, err = reqbody.Take(c, req, t.config.retry.MaxReplay); err != nil {
 		return nil, err
 	}
 	c.encoded = len(req.Header["Content-Encoding"]) > 0
@@ -191,29 +192,6 @@ func (c *call) restored(req *http.Request) *http.Request {
 		req.Body = io.NopCloser(bytes.NewReader(c.body()))
 	}
 	return req
-}
-
-// readBody takes the body over from the caller's request, and closes it
-// unless it is streamed on.
-func (c *call) readBody(req *http.Request, limit int64) error {
-	if req.Body == nil || req.Body == http.NoBody {
-		return nil
-	}
-	if req.ContentLength > limit {
-		c.upload = reqbody.NewUpload(c, nil, req.Body, req.ContentLength)
-		return nil
-	}
-	buffer := reqbody.Get(req.ContentLength)
-	switch err := buffer.Fill(c, req.Body, req.ContentLength, limit); err {
-	case nil:
-		c.buffer = buffer
-		return nil
-	case reqbody.ErrTooLarge:
-		c.upload = reqbody.NewUpload(c, buffer.Bytes(), req.Body, req.ContentLength)
-		return nil
-	default:
-		return err
-	}
 }
 
 // choices is how many the answer is to have.

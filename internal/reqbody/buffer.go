@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"sync"
 	"sync/atomic"
 
@@ -80,17 +81,36 @@ func (b *Buffer) Bytes() []byte {
 // single user may call it.
 func (b *Buffer) Set(text []byte) { b.text = text }
 
-// ErrTooLarge is what Fill returns for a body that is larger than its limit.
-var ErrTooLarge = errors.New("larger than the limit")
+// Take takes a caller's body over, and ends with ctx at the latest. A body of at
+// most limit bytes is read to its end, and closed. A larger one becomes an
+// Upload. There is neither where there is no body, or an error.
+func Take(ctx context.Context, req *http.Request, limit int64) (*Buffer, *Upload, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return nil, nil, nil
+	}
+	if req.ContentLength > limit {
+		return nil, newUpload(ctx, nil, req.Body, req.ContentLength), nil
+	}
+	b := Get(req.ContentLength)
+	switch err := b.fill(ctx, req.Body, req.ContentLength, limit); err {
+	case nil:
+		return b, nil, nil
+	case errTooLarge:
+		return nil, newUpload(ctx, b.text, req.Body, req.ContentLength), nil
+	default:
+		return nil, nil, err
+	}
+}
 
-// Fill reads body to its end, and closes it. size is what body is said to have,
+var errTooLarge = errors.New("larger than the limit")
+
+// fill reads body to its end, and closes it. size is what body is said to have,
 // negative if unknown. For one larger than limit it stops behind that, returns
-// ErrTooLarge, and leaves body open, for the caller to read on. It ends with ctx
-// at the latest: what the body still gives then is lost. A panic of body's
-// passes through. Only the single user may call it.
-func (b *Buffer) Fill(ctx context.Context, body io.ReadCloser, size, limit int64) error {
+// errTooLarge, and leaves body open, for the caller to read on. What the body
+// gives once ctx is over is lost. A panic of body's passes through.
+func (b *Buffer) fill(ctx context.Context, body io.ReadCloser, size, limit int64) error {
 	if ctx.Done() == nil || InMemory(body) {
-		return b.fillAndClose(body, size, limit)
+		return b.readAndClose(body, size, limit)
 	}
 	body = &onceCloser{ReadCloser: body}
 	type end struct {
@@ -107,7 +127,7 @@ func (b *Buffer) Fill(ctx context.Context, body io.ReadCloser, size, limit int64
 			}
 			ended <- e
 		}()
-		e.err = own.fillAndClose(body, size, limit)
+		e.err = own.readAndClose(body, size, limit)
 	}()
 	b.text = nil // it is the goroutine's until that ends
 	select {
@@ -123,15 +143,15 @@ func (b *Buffer) Fill(ctx context.Context, body io.ReadCloser, size, limit int64
 	}
 }
 
-func (b *Buffer) fillAndClose(body io.ReadCloser, size, limit int64) error {
-	err := b.fill(body, size, limit)
-	if err == ErrTooLarge {
+func (b *Buffer) readAndClose(body io.ReadCloser, size, limit int64) error {
+	err := b.read(body, size, limit)
+	if err == errTooLarge {
 		return err
 	}
 	return errors.Join(err, body.Close())
 }
 
-func (b *Buffer) fill(src io.Reader, size, limit int64) error {
+func (b *Buffer) read(src io.Reader, size, limit int64) error {
 	if size++; size <= 0 { // one byte more, so that its end is seen
 		size = bytes.MinRead
 	}
@@ -146,7 +166,7 @@ func (b *Buffer) fill(src io.Reader, size, limit int64) error {
 		b.text = text
 		switch {
 		case int64(len(text)) > limit:
-			return ErrTooLarge
+			return errTooLarge
 		case err == io.EOF:
 			return nil
 		case err != nil:

@@ -84,7 +84,7 @@ func TestBuffer_Fill(t *testing.T) {
 		{"shorter than it is said", strings.NewReader(text), nil, 1 << 40, 10, text, nil, false},
 		{"byte by byte", iotest.OneByteReader(strings.NewReader(text)), nil, 10, 10, text, nil, false},
 		{"an end with its last bytes", iotest.DataErrReader(strings.NewReader(text)), nil, 10, 10, text, nil, false},
-		{"longer than the limit", strings.NewReader(text + "x"), nil, -1, 10, text + "x", ErrTooLarge, true},
+		{"longer than the limit", strings.NewReader(text + "x"), nil, -1, 10, text + "x", errTooLarge, true},
 		{"a failure", io.MultiReader(strings.NewReader("01"), iotest.ErrReader(failure)), nil, 10, 10, "01", failure, false},
 		{"a failure of Close", strings.NewReader(text), failure, 10, 10, text, failure, false},
 		{"no progress", readerFunc(func([]byte) (int, error) { return 0, nil }), nil, 10, 10, "", io.ErrNoProgress, false},
@@ -102,9 +102,9 @@ func TestBuffer_Fill(t *testing.T) {
 				continue // its source is read
 			}
 			b := Get(tt.size)
-			err := b.Fill(ctx, body, tt.size, tt.limit)
+			err := b.fill(ctx, body, tt.size, tt.limit)
 			if !errors.Is(err, tt.err) || string(b.Bytes()) != tt.want {
-				t.Errorf("%s: Fill = %v, and the body is %q, want %v and %q", tt.name, err, b.Bytes(), tt.err, tt.want)
+				t.Errorf("%s: fill = %v, and the body is %q, want %v and %q", tt.name, err, b.Bytes(), tt.err, tt.want)
 			}
 			if want := 1; tt.open && body.closed != 0 || !tt.open && body.closed != want {
 				t.Errorf("%s: the body was closed %d times", tt.name, body.closed)
@@ -119,8 +119,8 @@ func TestBuffer_Fill(t *testing.T) {
 func TestBuffer_FillFromMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // which fails where a goroutine is left
 		b := Get(2)
-		if err := b.Fill(t.Context(), io.NopCloser(strings.NewReader("hi")), 2, 10); err != nil || string(b.Bytes()) != "hi" {
-			t.Errorf("Fill = %v, body %q", err, b.Bytes())
+		if err := b.fill(t.Context(), io.NopCloser(strings.NewReader("hi")), 2, 10); err != nil || string(b.Bytes()) != "hi" {
+			t.Errorf("fill = %v, body %q", err, b.Bytes())
 		}
 	})
 }
@@ -135,8 +135,8 @@ func TestBuffer_FillEndsWithItsContext(t *testing.T) {
 			body := newBlocking(heedsClose)
 			b, start := Get(-1), time.Now()
 			b.Set(append(b.Bytes(), "what was there before"...))
-			if err := b.Fill(ctx, body, -1, 10); err != cause || time.Since(start) != time.Second {
-				t.Errorf("Fill = %v after %v, want the context's cause after 1s", err, time.Since(start))
+			if err := b.fill(ctx, body, -1, 10); err != cause || time.Since(start) != time.Second {
+				t.Errorf("fill = %v after %v, want the context's cause after 1s", err, time.Since(start))
 			}
 			if len(b.Bytes()) != 0 {
 				t.Errorf("the buffer has %q, want what the reader still reads into to be its own", b.Bytes())
@@ -156,8 +156,8 @@ func TestBuffer_FillPassesPanicsOn(t *testing.T) {
 					t.Errorf("%s: recovered %v, want the body's own panic", name, got)
 				}
 			}()
-			Get(0).Fill(ctx, &callers{Reader: readerFunc(func([]byte) (int, error) { panic("mine") })}, -1, 10)
-			t.Errorf("%s: Fill returned", name)
+			Get(0).fill(ctx, &callers{Reader: readerFunc(func([]byte) (int, error) { panic("mine") })}, -1, 10)
+			t.Errorf("%s: fill returned", name)
 		}()
 	}
 }
@@ -165,8 +165,47 @@ func TestBuffer_FillPassesPanicsOn(t *testing.T) {
 // A body that ends its goroutine, as testing's FailNow does, ends the call.
 func TestBuffer_FillByOneThatExits(t *testing.T) {
 	body := &callers{Reader: readerFunc(func([]byte) (int, error) { runtime.Goexit(); return 0, nil })}
-	if err := Get(0).Fill(t.Context(), body, -1, 10); err != outcome.ErrPanic {
-		t.Errorf("Fill = %v, want %v", err, outcome.ErrPanic)
+	if err := Get(0).fill(t.Context(), body, -1, 10); err != outcome.ErrPanic {
+		t.Errorf("fill = %v, want %v", err, outcome.ErrPanic)
+	}
+}
+
+// A body is kept if it is not too large for that, whether it says so or not.
+func TestTake(t *testing.T) {
+	const text = "0123456789"
+	for _, tt := range []struct {
+		name         string
+		size, limit  int64
+		kept, closed bool
+	}{
+		{"small", 10, 10, true, true},
+		{"of unknown length", -1, 10, true, true},
+		{"too large, as it says", 10, 9, false, false},
+		{"too large, as it turns out", -1, 9, false, false},
+		{"larger than it says, and too large", 5, 9, false, false},
+	} {
+		body := &callers{Reader: strings.NewReader(text)}
+		b, u, err := Take(t.Context(), &http.Request{Body: body, ContentLength: tt.size}, tt.limit)
+		if err != nil || (b != nil) != tt.kept || (u != nil) == tt.kept || (body.closed > 0) != tt.closed {
+			t.Errorf("%s: buffer %v, upload %v, error %v, closed %d times", tt.name, b != nil, u != nil, err, body.closed)
+			continue
+		}
+		got := b.Bytes()
+		if u != nil {
+			got, err = io.ReadAll(u)
+			u.Close()
+		}
+		if string(got) != text || err != nil || body.closed != 1 {
+			t.Errorf("%s: got %q, %v, closed %d times, want all of it, closed once", tt.name, got, err, body.closed)
+		}
+	}
+	for _, body := range []io.ReadCloser{nil, http.NoBody} {
+		if b, u, err := Take(t.Context(), &http.Request{Body: body}, 10); b != nil || u != nil || err != nil {
+			t.Errorf("no body: got %v, %v, %v, want nothing", b, u, err)
+		}
+	}
+	if b, u, err := Take(t.Context(), &http.Request{Body: io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF)), ContentLength: 4}, 10); b != nil || u != nil || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a body that fails: got %v, %v, %v, want its error", b, u, err)
 	}
 }
 

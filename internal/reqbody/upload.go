@@ -25,10 +25,10 @@ type Upload struct {
 	closed atomic.Bool
 }
 
-// NewUpload returns an Upload of a body, of which begun was read before. size is
+// newUpload returns an Upload of a body, of which begun was read before. size is
 // what the whole is said to have, 0 or negative if unknown. Its reads end with
 // ctx at the latest.
-func NewUpload(ctx context.Context, begun []byte, body io.ReadCloser, size int64) *Upload {
+func newUpload(ctx context.Context, begun []byte, body io.ReadCloser, size int64) *Upload {
 	u := &Upload{Reader: &progress.Reader{Reader: body}, size: size, body: &onceCloser{ReadCloser: body}, ctx: ctx}
 	if ctx.Done() != nil && !InMemory(body) {
 		u.pump = newPump(ctx, u.Reader)

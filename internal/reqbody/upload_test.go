@@ -60,7 +60,7 @@ func TestUpload_Length(t *testing.T) {
 					begun = []byte(tt.begun)
 				}
 				s := &sender{}
-				r := &UploadReader{Upload: NewUpload(t.Context(), begun, body, tt.size), Sender: s}
+				r := &UploadReader{Upload: newUpload(t.Context(), begun, body, tt.size), Sender: s}
 				if s.read.Load() {
 					t.Error("the sender was told of a read before there was any")
 				}
@@ -86,7 +86,7 @@ func TestUpload_Length(t *testing.T) {
 func TestUpload_ClosedEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sender{}
-		r := &UploadReader{Upload: NewUpload(t.Context(), nil, &callers{Reader: strings.NewReader("0123")}, 10), Sender: s}
+		r := &UploadReader{Upload: newUpload(t.Context(), nil, &callers{Reader: strings.NewReader("0123")}, 10), Sender: s}
 		r.Read(make([]byte, 2))
 		r.Close()
 		if _, err := io.ReadAll(r); err == nil {
@@ -107,7 +107,7 @@ func TestUpload_EndsWithItsContext(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			time.AfterFunc(time.Second, func() { cancel(cause) })
 			body, start := newBlocking(heedsClose), time.Now()
-			u := NewUpload(ctx, []byte("begun"), body, -1)
+			u := newUpload(ctx, []byte("begun"), body, -1)
 			text, err := io.ReadAll(u)
 			if string(text) != "begun" || err != cause || time.Since(start) != time.Second {
 				t.Errorf("read %q, %v after %v, want the context's cause after 1s", text, err, time.Since(start))
@@ -145,7 +145,7 @@ func TestClose_IsWaitedFor(t *testing.T) {
 				t.Errorf("%s: Close = %v after %v, want %v after %v", tt.name, err, time.Since(start), tt.err, tt.want)
 			}
 			start = time.Now()
-			u := NewUpload(ctx, nil, closeFunc(func() error { time.Sleep(tt.takes); return nil }), -1)
+			u := newUpload(ctx, nil, closeFunc(func() error { time.Sleep(tt.takes); return nil }), -1)
 			if u.Close(); time.Since(start) > max(tt.takes, closeGrace) {
 				t.Errorf("%s: the upload's Close took %v", tt.name, time.Since(start))
 			}
@@ -182,7 +182,7 @@ func TestClose_InMemory(t *testing.T) {
 		t.Errorf("Close = %v", err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		u := NewUpload(t.Context(), nil, io.NopCloser(bytes.NewBufferString("0123")), 4)
+		u := newUpload(t.Context(), nil, io.NopCloser(bytes.NewBufferString("0123")), 4)
 		if text, err := io.ReadAll(u); string(text) != "0123" || err != nil || u.Close() != nil {
 			t.Errorf("read %q, %v", text, err)
 		}

@@ -100,8 +100,16 @@ func (p *parser) member(m wire.Member) {
 		p.Stateful = p.Stateful || parsed(m.Value).Type != gjson.Null
 	case "background":
 		p.Stateful = p.Stateful || parsed(m.Value).Type == gjson.True
-	default: // hosts that are written in Go, among others, take names in any case
-		p.stream.odd = p.stream.odd || bytes.EqualFold(m.Name, []byte("stream")) || bytes.EqualFold(m.Name, []byte("stream_options"))
+	default:
+		p.other(m.Name)
+	}
+}
+
+// other takes in a field of another name. Hosts that are written in Go, among
+// others, take names in any case.
+func (p *parser) other(name []byte) {
+	if bytes.EqualFold(name, []byte("stream")) || bytes.EqualFold(name, []byte("stream_options")) {
+		p.stream.odd = true
 	}
 }
 
