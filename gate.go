@@ -53,8 +53,8 @@ func gate(next http.RoundTripper) http.RoundTripper {
 		}()
 		resp, err = a.judge(resp)
 		if judged = true; err != nil {
-			if own := a.failed.Load(); own != nil { // the host was sent a part of the request
-				err = &exchange.Failure{Class: ClassCanceled, Err: *own}
+			if a.failed.Load() != nil { // the host was sent a part of the request
+				err = a.endedByCaller()
 			}
 			a.update(func(t *Attempt) { t.Status = status })
 		}

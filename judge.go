@@ -49,13 +49,8 @@ func (a *attempt) broken(err error, class Class) *exchange.Failure {
 	} else if expired != nil {
 		return &exchange.Failure{Class: ClassNoFirstToken, Err: expired, Blameless: early && !a.hadTime()}
 	}
-	if ended := a.call.ended(); errors.Is(a.call.Err(), context.Canceled) {
-		return &exchange.Failure{Class: ClassCanceled, Err: ended}
-	} else if ended != nil {
-		return &exchange.Failure{Class: ClassDeadline, Err: ended, Blameless: !a.hadTime()}
-	}
-	if own := a.failed.Load(); own != nil {
-		return &exchange.Failure{Class: ClassCanceled, Err: *own}
+	if tr := a.endedByCaller(); tr != nil {
+		return tr
 	}
 	var wire *wireError
 	if class == ClassUnreachable && len(a.call.t.config.perAttempt) > 0 && err != nil && err != errNoResponse && !errors.As(err, &wire) {
@@ -65,6 +60,21 @@ func (a *attempt) broken(err error, class Class) *exchange.Failure {
 		err = outcome.Quiet(err)
 	}
 	return &exchange.Failure{Class: class, Err: err}
+}
+
+// endedByCaller returns the failure of an attempt whose caller left, is out of
+// time, or gave a body that failed; nil if none of it is so. Who leaves may have
+// the body fail: the first reason counts.
+func (a *attempt) endedByCaller() *exchange.Failure {
+	if ended := a.call.ended(); errors.Is(a.call.Err(), context.Canceled) {
+		return &exchange.Failure{Class: ClassCanceled, Err: ended}
+	} else if ended != nil {
+		return &exchange.Failure{Class: ClassDeadline, Err: ended, Blameless: !a.hadTime()}
+	}
+	if own := a.failed.Load(); own != nil {
+		return &exchange.Failure{Class: ClassCanceled, Err: *own}
+	}
+	return nil
 }
 
 // heedLimits has the account's limit rest that this very answer has used up.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -48,6 +49,51 @@ func (b *blockingBody) Close() error {
 	}
 	<-b.end // as one does that waits for its reader
 	return nil
+}
+
+// A caller that leaves, or is out of time, hears of that and not of its body
+// that fails for it, also if the host answers what it got until then.
+func TestUpload_ThatFailsAsItsCallerLeaves(t *testing.T) {
+	left := errors.New("the caller's cause")
+	for _, tt := range []struct {
+		name  string
+		leave func(ctx context.Context, cancel context.CancelCauseFunc)
+		want  error
+		class Class
+	}{
+		{"leaves", func(_ context.Context, cancel context.CancelCauseFunc) { cancel(left) }, left, ClassCanceled},
+		{"is out of time", func(ctx context.Context, _ context.CancelCauseFunc) { <-ctx.Done() }, context.DeadlineExceeded, ClassDeadline},
+		{"stays", func(context.Context, context.CancelCauseFunc) {}, io.ErrClosedPipe, ClassCanceled},
+	} {
+		for _, status := range []int{200, 400} {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+				defer stop()
+				ctx, cancel := context.WithCancelCause(ctx)
+				defer cancel(nil)
+				base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+					tt.leave(ctx, cancel)
+					io.Copy(io.Discard, req.Body)
+					return &http.Response{StatusCode: status, Body: http.NoBody, Request: req}, nil
+				})
+				rt, err := New(WithBase(base), WithRetry(RetryPolicy{MaxReplay: 10}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer rt.Close()
+				trail := &Trail{}
+				body := io.MultiReader(strings.NewReader(strings.Repeat(" ", 100)), iotest.ErrReader(io.ErrClosedPipe))
+				req, _ := http.NewRequestWithContext(WithCall(ctx, Call{Trail: trail}), http.MethodPost, "https://a/v1/chat/completions", io.NopCloser(body))
+				resp, err := rt.RoundTrip(req)
+				if !errors.Is(err, tt.want) {
+					t.Errorf("%s, %d: got %v, %v, want %v", tt.name, status, resp, err, tt.want)
+				}
+				if all := trail.Attempts(); len(all) != 1 || all[0].Class != tt.class {
+					t.Errorf("%s, %d: attempts %+v, want one that ended %s", tt.name, status, all, tt.class)
+				}
+			})
+		}
+	}
 }
 
 // A caller's body that blocks ends with the call's context: while it is read to
