@@ -19,7 +19,7 @@ type attempt struct {
 	context.Context // ends with the exchange, or earlier: see cancel
 	cancel          context.CancelCauseFunc
 
-	failover  *failover
+	run       *failoverRun // of the call, that made it
 	call      *call
 	endpoint  *upstream
 	model     string // by the endpoint's name
@@ -172,7 +172,7 @@ func (a *attempt) update(change func(*Attempt)) { a.call.log.update(int(a.place)
 
 // emit tells observers what the trail says of the attempt.
 func (a *attempt) emit(kind Kind) {
-	if told := a.failover.observers; len(told) > 0 {
+	if told := a.run.observers; len(told) > 0 {
 		told.emit(a.call, a.call.log.at(int(a.place)).event(kind))
 	}
 }

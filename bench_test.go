@@ -375,7 +375,7 @@ func layersAlone(b testing.TB) func() {
 	return func() {
 		s := r.next(time.Now())
 		e := s.endpoint
-		*a = attempt{failover: rt.failover, call: c, endpoint: e}
+		*a = attempt{run: r, call: c, endpoint: e}
 		held := lease{}
 		if e.limits.of(s.model).acquire(c, &held, 1000) != nil || !e.circuits.Get(s.model).Allow(&a.permit, time.Now(), false) {
 			b.Fatal("refused")

@@ -162,7 +162,7 @@ func (b *streamBody) says(ev sse.Event) wire.Says {
 func (b *streamBody) commit(says wire.Says) {
 	b.done, b.open = says == wire.Done, !sse.EndsBlock(b.out)
 	b.forget()
-	b.rescuable = b.attempt.call.parent != nil || b.attempt.answer.Tape != nil
+	b.rescuable = b.attempt.call.resumption != nil || b.attempt.answer.Tape != nil
 	b.stall.begin(b.attempt)
 	b.leave = b.attempt.watchCaller(&b.read)
 }
@@ -170,7 +170,7 @@ func (b *streamBody) commit(says wire.Says) {
 // forget keeps no more of an answer that nobody could go on from.
 func (b *streamBody) forget() {
 	t, a := &b.tape, b.attempt
-	if a.answer.Tape != nil && !a.call.goesOnFrom(len(t.Text), len(t.Reasoning), t.Other) {
+	if a.answer.Tape != nil && !a.call.transcribe.Allow(len(t.Text), len(t.Reasoning), t.Other) {
 		b.tape, a.answer.Tape = wire.Tape{Other: true}, nil
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/request"
+	"github.com/breakwater-go/breakwater/internal/resume"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -95,16 +96,11 @@ type call struct {
 	exhausted bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
 	unprobed  bool // nor did it see to the end whether all are still down
 
-	rescue rescueKind // how it goes on from a broken stream
+	resumption *resumption    // why it is made; nil: for its caller
+	transcribe *resume.Limits // set by the rescue layer: a stream keeps its transcript within them; nil: none
 
-	parent *call  // whose stream that was; nil: none's
-	avoid  string // the account where it broke, if there is another
-
-	mu            sync.Mutex // guards what follows
-	triedAccounts []*triedAccount
-	unsuited      []candidate  // whose limits the call exceeds
-	racing        [2]*upstream // asked at the same time: see StreamPolicy.Hedge
-	failure       *Error       // behind an answer that breakwater wrote itself
+	mu      sync.Mutex // guards what follows
+	failure *Error     // behind an answer that breakwater wrote itself
 
 	log    *attemptLog // its trail: its own, or that of the call it is made for
 	own    attemptLog
@@ -222,12 +218,7 @@ func (c *call) settles(answer io.Reader) {
 	c.letGo()
 }
 
-func (c *call) letGo() {
-	c.buffer = nil
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.triedAccounts, c.unsuited = nil, nil
-}
+func (c *call) letGo() { c.buffer = nil }
 
 // releaseBody ends the call's own use of its body: it does not look at it any
 // more.

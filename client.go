@@ -86,7 +86,7 @@ func New(opts ...Option) (*Transport, error) {
 		}
 	}
 	t.keyless = t.keyless && t.endpoints > 1
-	t.calls = t.failover
+	t.calls = Chain(t.failover, newRescuer(c))
 	if c.cache != nil {
 		t.cache = newCacheLayer(*c.cache, c.retry, c.stream, t.calls, c.observers, t.background.Go)
 		t.calls = t.cache

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -49,21 +50,47 @@ func newFailover(c *config) *failover {
 
 // RoundTrip makes attempts at endpoints until one answers.
 func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
-	r := &failoverRun{failover: f, call: callOf(req.Context()), patience: f.retry.Patience}
-	if r.call.Err() != nil {
-		r.closeUnsent()
-		return nil, context.Cause(r.call) // a call that is over is nobody's failure
+	c := callOf(req.Context())
+	if c.resumption != nil {
+		return f.resume(c)
 	}
-	f.budget.Call(r.call.start)
-	r.call.conversation = f.conversationOf(r.call)
-	if r.call.upload != nil {
+	r := f.newRun(c)
+	if c.Err() != nil {
+		r.closeUnsent()
+		return nil, context.Cause(c) // a call that is over is nobody's failure
+	}
+	f.budget.Call(c.start)
+	c.conversation = f.conversationOf(c)
+	if c.upload != nil {
 		defer r.closeUnsent()
 	}
-	resp, err := r.loop()
-	if err == nil {
-		resp = r.call.rescuable(resp)
+	defer r.release()
+	return r.loop()
+}
+
+// resume makes attempts, each an extra one, for a call whose stream broke: at
+// other accounts first. The answer is a stream.
+func (f *failover) resume(c *call) (*http.Response, error) {
+	var tried []*triedAccount
+	for _, avoid := range [...]string{c.resumption.account, ""} {
+		if c.Err() != nil {
+			break
+		}
+		r := f.newRun(c)
+		r.begun, _ = c.log.sum()
+		r.avoid, r.triedAccounts = avoid, tried
+		resp, err := r.loop()
+		tried = r.triedAccounts
+		r.release()
+		if err != nil {
+			continue
+		}
+		if exchange.KindOf(resp.Body) == exchange.KindStream {
+			return resp, nil
+		}
+		resp.Body.Close()
 	}
-	return resp, err
+	return nil, errNoRescue
 }
 
 // conversationOf is the key of the conversation that a call belongs to; 0: none, or
@@ -85,7 +112,7 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		case abort:
 			return nil, s.err
 		}
-		if s.wait > 0 && r.call.avoid != "" { // for a preference, nobody waits
+		if s.wait > 0 && r.avoid != "" { // for a preference, nobody waits
 			return r.giveUp(step{})
 		}
 		if err := r.wait(s); err != nil {
@@ -100,12 +127,12 @@ func (r *failoverRun) loop() (*http.Response, error) {
 			continue
 		}
 		if s.wait > 0 {
-			if p := r.availability(r.call, s.endpoint, time.Now()).pause; !p.Until.IsZero() {
+			if p := r.availability(s.endpoint, time.Now()).pause; !p.Until.IsZero() {
 				s = r.waitOn(p)
 				continue
 			}
 		}
-		if r.resumes != nil && !r.afford(time.Now(), s.endpoint, s.model) {
+		if r.call.resumption != nil && !r.afford(time.Now(), s.endpoint, s.model) {
 			return r.giveUp(step{})
 		}
 		a, resp, tr := r.race(s)
@@ -117,10 +144,11 @@ func (r *failoverRun) loop() (*http.Response, error) {
 	}
 }
 
-// A failoverRun is the state of one call's loop.
+// A failoverRun is one call's loop.
 type failoverRun struct {
 	*failover
 	call           *call
+	avoid          string           // an account to leave alone; empty: none
 	at             time.Time        // of the latest decision
 	n              int              // attempts so far
 	begun          int              // those under way included
@@ -131,7 +159,6 @@ type failoverRun struct {
 	firstProbeWait time.Time        // for the first time
 	replans        int              // pauses that began while the call waited for another to end
 	final          *step            // how the call ends, known before the loop came to it
-	resumes        *attempt         // whose stream it goes on from, so that every attempt is an extra one; nil: no rescue
 	skippedOpen    bool             // it left an open circuit alone
 	lostProbe      bool             // somebody else took the probe between look and leap
 	candidates     []candidate      // that the latest plan saw
@@ -145,6 +172,15 @@ type failoverRun struct {
 	firstFailure *exchange.Failure // what went wrong first
 	shownFailure *exchange.Failure // the one whose response the caller gets if all fails
 	shownBy      *upstream         // whose response that is
+
+	mu            sync.Mutex // guards what follows, which the attempts' clocks read
+	triedAccounts []*triedAccount
+	unsuited      []candidate  // whose limits the call exceeds
+	racing        [2]*upstream // asked at the same time: see StreamPolicy.Hedge
+}
+
+func (f *failover) newRun(c *call) *failoverRun {
+	return &failoverRun{failover: f, call: c, patience: f.retry.Patience}
 }
 
 // now is the time of a decision.
@@ -163,7 +199,7 @@ func (r *failoverRun) begin(s step) *attempt {
 		start = time.Now()
 	}
 	a := &attempt{
-		Context: ctx, cancel: cancel, failover: r.failover, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
+		Context: ctx, cancel: cancel, run: r, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
 		n: int32(r.begun), start: start, buffer: c.buffer.Retain(),
 	}
 	a.finishers = append(a.layers[:0], s.endpoint)
@@ -174,6 +210,15 @@ func (r *failoverRun) begin(s step) *attempt {
 		r.probes++
 	}
 	return a
+}
+
+// release lets go of what endpoints refused: the attempt that answered leads to
+// this run for as long as its response is kept.
+func (r *failoverRun) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.triedAccounts, r.unsuited = nil, nil
+	r.last, r.firstFailure, r.shownFailure = nil, nil, nil
 }
 
 // closeUnsent closes a streamed body that no attempt's end has closed, nor will.
@@ -311,10 +356,10 @@ func (a *attempt) report(s step) {
 // giveUp is the end of a call that no endpoint answered.
 func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	c := r.call
-	if r.resumes != nil { // its caller hears what the stream ended in
+	if r.call.resumption != nil { // its caller hears what the stream ended in
 		return nil, errNoRescue
 	}
-	if len(c.triedAccounts) == 0 {
+	if len(r.triedAccounts) == 0 {
 		if s.blocked == "" {
 			s.blocked = ClassUnserved
 		}
@@ -342,7 +387,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	}
 	failure := &Error{Attempts: c.log.list()}
 	c.fails(failure)
-	if s.pause.Note != nil && len(c.triedAccounts) == 0 {
+	if s.pause.Note != nil && len(r.triedAccounts) == 0 {
 		return c.pausedAnswer(s.pause, s.retryAfter), nil
 	}
 	class := s.blocked
@@ -358,7 +403,7 @@ const errNoRescue = outcome.Error("no rescue")
 func (r *failoverRun) blocked(s step) {
 	now := time.Now()
 	for _, e := range r.call.candidates {
-		at := r.availability(r.call, e, now)
+		at := r.availability(e, now)
 		class, err := s.blocked, error(nil)
 		switch at.state {
 		case plan.Unserved:

@@ -91,7 +91,7 @@ func (a *attempt) shape(req *http.Request) error {
 	middleware := len(c.t.config.perAttempt) > 0
 	if e.Rewrite == nil && !middleware { // a base may not change what it is given, so that is shared
 		a.sending.begin(a, req, a.start.Add(a.queued))
-		if buffered && !a.failover.retry.SendOnce {
+		if buffered && !a.run.retry.SendOnce {
 			req.GetBody = a.sending.replay
 		}
 		return nil
@@ -156,8 +156,8 @@ func (a *attempt) setBody(req *http.Request) {
 	req.ContentLength = int64(len(text))
 	req.TransferEncoding = nil
 	switch {
-	case a.failover.retry.SendOnce:
-	case c.rescue != notRescued, len(req.Header["Idempotency-Key"]) == 0:
+	case a.run.retry.SendOnce:
+	case c.resumption != nil, len(req.Header["Idempotency-Key"]) == 0:
 		// A rescue is another request than the caller's. An empty list is not sent. It has net/http replay into a connection that
 		// turns out closed, which it does not dare by itself: see http.Transport.
 		req.Header["Idempotency-Key"] = nil

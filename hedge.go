@@ -15,7 +15,7 @@ import (
 // the first payload wins, and the other attempt is cancelled.
 func (r *failoverRun) race(s step) (*attempt, *http.Response, *exchange.Failure) {
 	hedge := r.hedge
-	if hedge == 0 || r.resumes != nil || r.call.upload != nil || len(r.call.candidates) < 2 || r.retry.SendOnce {
+	if hedge == 0 || r.call.resumption != nil || r.call.upload != nil || len(r.call.candidates) < 2 || r.retry.SendOnce {
 		return r.settle(r.begin(s).send())
 	}
 	if r.begun == 0 { // who is outrun may go on when the caller has its request back
@@ -152,10 +152,10 @@ func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 	now := r.now()
 	options := r.room.candidates[:0]
 	for _, e := range r.call.candidates {
-		if e.Account == first.endpoint.Account || r.call.tried(e.Account) != nil {
+		if e.Account == first.endpoint.Account || r.tried(e.Account) != nil {
 			continue
 		}
-		if at := r.availability(r.call, e, now); at.state == plan.Ready && (len(options) == 0 || e.tier == options[0].endpoint.tier) {
+		if at := r.availability(e, now); at.state == plan.Ready && (len(options) == 0 || e.tier == options[0].endpoint.tier) {
 			options = append(options, candidate{e, at.model})
 		}
 	}
@@ -163,9 +163,9 @@ func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 		return step{}, false
 	}
 	o := r.choose(options, now)
-	r.call.mu.Lock()
-	r.call.racing = [2]*upstream{first.endpoint, o.endpoint}
-	r.call.mu.Unlock()
+	r.mu.Lock()
+	r.racing = [2]*upstream{first.endpoint, o.endpoint}
+	r.mu.Unlock()
 	return step{action: try, endpoint: o.endpoint, model: o.model}, true
 }
 

@@ -85,7 +85,7 @@ func (a *attempt) heedLimits(h http.Header) {
 	}
 	t := a.call.t
 	keys := a.call.pauseKeys(a.endpoint, a.model)
-	a.failover.pauses.Ask(keys.of(outcome.ScopeLimit), time.Now(), wait, nil)
+	a.run.pauses.Ask(keys.of(outcome.ScopeLimit), time.Now(), wait, nil)
 	t.config.observers.emit(a.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: ClassRateLimited, Wait: wait})
 }
 
@@ -250,9 +250,9 @@ func (a *attempt) judgeStream(resp *http.Response) (*http.Response, error) {
 	a.answer.Wire, a.answer.Choices = a.call.op.Wire(), a.call.choices()
 	b := newStreamBody(a, resp.Body)
 	switch {
-	case a.call.parent != nil:
+	case a.call.resumption != nil:
 		b.rescuable = true
-	case a.buffer != nil && a.call.mayBeRescued():
+	case a.call.transcribe != nil:
 		b.rescuable, a.answer.Tape = true, &b.tape
 	}
 	t := &exchange.Failure{Err: ErrBadResponse}

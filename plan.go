@@ -46,7 +46,7 @@ func (r *failoverRun) next(now time.Time) step {
 	history, bounds := r.history(now), r.bounds(now)
 	p := plan.Next(r.states, history, bounds)
 	if p.Extra {
-		if last := r.call.triedAccounts[p.Index]; !r.afford(now, last.endpoint, last.model) {
+		if last := r.triedAccounts[p.Index]; !r.afford(now, last.endpoint, last.model) {
 			history.BudgetSpent = true
 			p = plan.Next(r.states, history, bounds)
 		}
@@ -58,10 +58,10 @@ func (r *failoverRun) next(now time.Time) step {
 func (r *failoverRun) survey(now time.Time) {
 	r.candidates, r.states = r.room.candidates[:0], r.room.states[:0]
 	for _, e := range r.call.candidates {
-		if r.call.tried(e.Account) != nil {
+		if r.tried(e.Account) != nil {
 			continue
 		}
-		at := r.availability(r.call, e, now)
+		at := r.availability(e, now)
 		if at.state == plan.Unserved {
 			continue
 		}
@@ -95,8 +95,8 @@ func (r *failoverRun) waitForProbe(e *upstream, model string, now time.Time) tim
 // history is what the call has done so far.
 func (r *failoverRun) history(now time.Time) plan.History {
 	h := plan.History{Last: -1, Patience: r.patience, Probes: r.probes, ProbeWaits: r.probeWaits, ProbeWaited: now.Sub(r.firstProbeWait)}
-	for i, v := range r.call.triedAccounts {
-		at := r.availability(r.call, v.endpoint, now)
+	for i, v := range r.triedAccounts {
+		at := r.availability(v.endpoint, now)
 		traits := outcome.Of(v.failure.Class)
 		h.Tried = append(h.Tried, plan.Account{
 			Tier: v.endpoint.tier, Availability: at.state, Pause: at.pause.Until.Sub(now), Backoff: v.due.Sub(now),
@@ -141,7 +141,7 @@ func (r *failoverRun) stepOf(p plan.Step, now time.Time) step {
 	case plan.GiveUp:
 		s.retryAfter = p.RetryAfter
 	case plan.Retry:
-		tried := r.call.triedAccounts[p.Index]
+		tried := r.triedAccounts[p.Index]
 		s.action, at = try, candidate{tried.endpoint, tried.model}
 	default:
 		s.action, at = try, r.candidates[p.Index]
@@ -170,7 +170,7 @@ func (r *failoverRun) stepOf(p plan.Step, now time.Time) step {
 		s.blocked = ClassCircuitOpen
 	case plan.Paused:
 		s.blocked = ClassPaused
-		s.pause = r.availability(r.call, r.candidates[p.Soonest].endpoint, now).pause
+		s.pause = r.availability(r.candidates[p.Soonest].endpoint, now).pause
 	}
 	return s
 }
@@ -207,7 +207,7 @@ func (r *failoverRun) choose(candidates []candidate, now time.Time) candidate {
 
 // attempts is how often the call may try one account.
 func (r *failoverRun) attempts() int {
-	if r.resumes != nil {
+	if r.call.resumption != nil {
 		return 1 // the caller waits in the middle of an answer
 	}
 	return r.call.attempts(r.retry.Attempts)
@@ -230,8 +230,8 @@ func (r *failoverRun) afford(now time.Time, e *upstream, model string) bool {
 	switch {
 	case r.last != nil:
 		r.call.log.update(r.last.place, denied)
-	case r.resumes != nil:
-		r.resumes.update(denied)
+	case r.call.resumption != nil:
+		r.call.log.update(r.call.resumption.place, denied)
 	}
 	r.observers.emit(r.call, Event{Kind: KindBudget, Endpoint: e.Name, Model: model})
 	return false
@@ -246,17 +246,18 @@ type availability struct {
 }
 
 // availability reports how e could take the call now.
-func (f *failover) availability(c *call, e *upstream, now time.Time) availability {
+func (r *failoverRun) availability(e *upstream, now time.Time) availability {
+	c := r.call
 	model, ok := c.eligible(e)
-	if !ok {
+	if !ok || r.avoid != "" && r.avoid == e.Account || !r.worthTrying(e, model) {
 		return availability{}
 	}
 	at := availability{model: model}
-	if f.pauses.Any() {
+	if r.pauses.Any() {
 		at.quarantined = true
 		keys := c.pauseKeys(e, model)
 		for scope := outcome.ScopeEndpoint; scope <= outcome.ScopeModel; scope++ {
-			p, ok := f.pauses.Get(keys.of(scope), now)
+			p, ok := r.pauses.Get(keys.of(scope), now)
 			if ok && (scope == outcome.ScopeLimit || p.Asked.After(now)) {
 				at.quarantined = false
 			}
@@ -285,7 +286,7 @@ func (f *failover) availability(c *call, e *upstream, now time.Time) availabilit
 // eligible returns the name under which e serves the call's model, or false if
 // the call has no business there.
 func (c *call) eligible(e *upstream) (string, bool) {
-	if c.Endpoint != "" && c.Endpoint != e.Name || c.avoid != "" && c.avoid == e.Account || c.rescue == rescueContinues && e.profile.PrefixRoot == "" {
+	if c.Endpoint != "" && c.Endpoint != e.Name || c.continues() && e.profile.PrefixRoot == "" {
 		return "", false
 	}
 	if e != c.target {
@@ -296,16 +297,15 @@ func (c *call) eligible(e *upstream) (string, bool) {
 			return "", false
 		}
 	}
-	model, ok := e.serves(c)
-	return model, ok && c.worthTrying(e, model)
+	return e.serves(c)
 }
 
 // worthTrying reports whether e may do what none of the endpoints visited could
 // for their limits: one of the same host with the same model has the same.
-func (c *call) worthTrying(e *upstream, model string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, o := range c.unsuited {
+func (r *failoverRun) worthTrying(e *upstream, model string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range r.unsuited {
 		if o.endpoint != e && o.model == model && o.endpoint.profile == e.profile && (!e.profile.Generic || o.endpoint.origin == e.origin) {
 			return false
 		}
@@ -315,10 +315,10 @@ func (c *call) worthTrying(e *upstream, model string) bool {
 
 // tried returns what the call knows of an account's endpoint, if it has
 // been there. Endpoints of one account count as one.
-func (c *call) tried(account string) *triedAccount {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, v := range c.triedAccounts {
+func (r *failoverRun) tried(account string) *triedAccount {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, v := range r.triedAccounts {
 		if v.account == account {
 			return v
 		}
@@ -327,21 +327,21 @@ func (c *call) tried(account string) *triedAccount {
 }
 
 // isRacing reports whether the account is being asked beside another.
-func (c *call) isRacing(account string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.racing[0] != nil && (c.racing[0].Account == account || c.racing[1].Account == account)
+func (r *failoverRun) isRacing(account string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.racing[0] != nil && (r.racing[0].Account == account || r.racing[1].Account == account)
 }
 
-// hasAlternative reports whether an endpoint the call has not been to could serve
-// it now.
-func (f *failover) hasAlternative(a *attempt) bool {
+// hasAlternative reports whether another endpoint than this one, which the call has
+// not tried, could serve it now.
+func (r *failoverRun) hasAlternative(than *upstream) bool {
 	now := time.Now()
-	for _, e := range a.call.candidates {
-		if e.Account == a.endpoint.Account || a.call.tried(e.Account) != nil || a.call.isRacing(e.Account) {
+	for _, e := range r.call.candidates {
+		if e.Account == than.Account || r.tried(e.Account) != nil || r.isRacing(e.Account) {
 			continue
 		}
-		switch at := f.availability(a.call, e, now); at.state {
+		switch at := r.availability(e, now); at.state {
 		case plan.Ready, plan.SlowStart:
 			return true
 		case plan.AtLimit:

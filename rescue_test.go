@@ -21,6 +21,7 @@ import (
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/request"
+	"github.com/breakwater-go/breakwater/internal/resume"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
@@ -554,14 +555,11 @@ func TestRescue_ErrorFramesOfAStallBeforePayload(t *testing.T) {
 func kept(body io.ReadCloser) int {
 	n := 0
 	b, _ := body.(*streamBody)
-	if r, ok := body.(*rescuer); ok {
+	if r, ok := body.(*resumable); ok {
 		b = r.inner.Load()
-		n = cap(r.told.text) + cap(r.told.reasoning)
-		if r.splice != nil {
-			n += len(r.splice.begins)
-			for _, event := range r.splice.held {
-				n += cap(event.data) + holding
-			}
+		n = cap(r.told.Text) + cap(r.told.Reasoning)
+		if r.rescue != nil {
+			n += r.rescue.Held()
 		}
 	}
 	return n + cap(b.tape.Text) + cap(b.tape.Reasoning)
@@ -615,16 +613,16 @@ func TestRescue_KeepsWithinBounds(t *testing.T) {
 		rescued     bool // one is asked for
 	}{
 		{"a short text", ask, "", text, 8 << 10, []Option{onward}, 16 << 10, true},
-		{"a long text", ask, "", text, maxTold * 9 / 10, []Option{onward}, maxTold * 3 / 2, true},
-		{"a long text, anew", ask, "", text, maxTold * 9 / 10, []Option{anew}, maxTold * 3 / 2, true},
-		{"a text without an end", ask, "", text, large, []Option{onward}, maxTold * 3 / 2, false},
-		{"a text without an end, anew", ask, "", text, large, []Option{anew}, maxTold * 3 / 2, false},
-		{"a text in one event", ask, "", delta(`"content":"`, maxTold+1), 1, []Option{onward}, 0, false},
+		{"a long text", ask, "", text, resume.MaxTranscript * 9 / 10, []Option{onward}, resume.MaxTranscript * 3 / 2, true},
+		{"a long text, anew", ask, "", text, resume.MaxTranscript * 9 / 10, []Option{anew}, resume.MaxTranscript * 3 / 2, true},
+		{"a text without an end", ask, "", text, large, []Option{onward}, resume.MaxTranscript * 3 / 2, false},
+		{"a text without an end, anew", ask, "", text, large, []Option{anew}, resume.MaxTranscript * 3 / 2, false},
+		{"a text in one event", ask, "", delta(`"content":"`, resume.MaxTranscript+1), 1, []Option{onward}, 0, false},
 		{"reasoning", ask, "", reasoning, 1 << 20, []Option{onward}, 0, false},
 		{"reasoning, then a text", ask, reasoning, text, 1 << 20, []Option{onward}, 0, false},
 		{"reasoning, anew", ask, "", reasoning, 1 << 20, []Option{anew}, 3 << 19, true},
-		{"reasoning without an end, anew", ask, "", reasoning, large, []Option{anew}, maxTold * 3 / 2, false},
-		{"reasoning and text, anew", ask, strings.Repeat(reasoning, maxTold*6/10/len(reasoning)), text, maxTold * 6 / 10, []Option{anew}, maxTold * 3 / 2, false},
+		{"reasoning without an end, anew", ask, "", reasoning, large, []Option{anew}, resume.MaxTranscript * 3 / 2, false},
+		{"reasoning and text, anew", ask, strings.Repeat(reasoning, resume.MaxTranscript*6/10/len(reasoning)), text, resume.MaxTranscript * 6 / 10, []Option{anew}, resume.MaxTranscript * 3 / 2, false},
 		{"a tool call", ask, "", tool, 1 << 20, []Option{anew}, 0, false},
 		{"a text behind a tool call", ask, tool, text, 1 << 20, []Option{anew}, 0, false},
 		{"a text behind another, and a tool call", ask, text + tool, text, 1 << 20, []Option{anew}, 8 << 10, false},
@@ -693,13 +691,13 @@ func TestRescue_HoldsWithinBounds(t *testing.T) {
 		asked       int
 		reads       bool // the caller reads what the rescue says
 	}{
-		{"a text without an end", RescueContinue, "", text, endless, maxTold * 3 / 2, 2, true},
-		{"a text without an end, told again first", RescueRestart, first, text, endless, maxTold * 3 / 2, 2, true},
-		{"a long text", RescueContinue, "", text, maxTold / 2, maxTold, 3, true},
-		{"tool calls without an end", RescueContinue, "", tool, endless, maxTold * 3 / 2, 2, false},
-		{"tool calls without an end, anew", RescueRestart, "", tool, endless, maxTold * 3 / 2, 3, false},
-		{"empty events without an end", RescueContinue, tool, strings.Repeat("data: {}\n\n", 400), endless, maxTold * 3 / 2, 2, false},
-		{"tool calls, then a text", RescueContinue, strings.Repeat(tool, maxTold/2/len(tool)), text, 8 << 20, maxTold * 3 / 2, 2, true},
+		{"a text without an end", RescueContinue, "", text, endless, resume.MaxTranscript * 3 / 2, 2, true},
+		{"a text without an end, told again first", RescueRestart, first, text, endless, resume.MaxTranscript * 3 / 2, 2, true},
+		{"a long text", RescueContinue, "", text, resume.MaxTranscript / 2, resume.MaxTranscript, 3, true},
+		{"tool calls without an end", RescueContinue, "", tool, endless, resume.MaxTranscript * 3 / 2, 2, false},
+		{"tool calls without an end, anew", RescueRestart, "", tool, endless, resume.MaxTranscript * 3 / 2, 3, false},
+		{"empty events without an end", RescueContinue, tool, strings.Repeat("data: {}\n\n", 400), endless, resume.MaxTranscript * 3 / 2, 2, false},
+		{"tool calls, then a text", RescueContinue, strings.Repeat(tool, resume.MaxTranscript/2/len(tool)), text, 8 << 20, resume.MaxTranscript * 3 / 2, 2, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			asked := 0

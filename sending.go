@@ -64,7 +64,7 @@ func (s *sending) begin(a *attempt, req *http.Request, now time.Time) {
 	s.body.ReadCloser, s.body.of = req.Body, s
 	req.Body = &s.body
 	switch {
-	case a.failover.retry.SendOnce:
+	case a.run.retry.SendOnce:
 		req.GetBody = nil
 	case req.GetBody != nil:
 		req.GetBody = s.replay
@@ -123,7 +123,7 @@ func (a *attempt) replays(b *sentBody) bool {
 	}
 	switch {
 	case !last.read.Load(): // nor sent: behind GOAWAY, net/http asks twice for what it sends once
-	case a.replayed, now.Sub(a.start)-b.of.start > replayWithin, !a.failover.budget.Take(now):
+	case a.replayed, now.Sub(a.start)-b.of.start > replayWithin, !a.run.budget.Take(now):
 		return false
 	default:
 		a.replayed = true
@@ -177,9 +177,9 @@ func (a *attempt) maySend(s *repeated) bool {
 	}
 	switch {
 	case !again:
-	case a.failover.retry.SendOnce && billed:
+	case a.run.retry.SendOnce && billed:
 		return false
-	case !a.failover.budget.Take(a.start.Add(s.start)):
+	case !a.run.budget.Take(a.start.Add(s.start)):
 		a.update(func(t *Attempt) { t.Denied = true })
 		return false
 	case billed:

@@ -79,7 +79,7 @@ func (s *stall) check() {
 	}
 	idle := time.Duration(before + int64(time.Since(s.attempt.start)) - from)
 	limit := s.limit
-	if s.alive.Load() && !s.attempt.failover.hasAlternative(s.attempt) {
+	if s.alive.Load() && !s.attempt.run.hasAlternative(s.attempt.endpoint) {
 		limit *= keepAliveStalls
 	}
 	if idle < limit {

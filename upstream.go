@@ -65,7 +65,7 @@ func (e *upstream) finish(a *attempt, class Class) {
 	switch {
 	case class == ClassOK:
 		e.answered.Store(true)
-		a.failover.affinity.Remember(time.Now(), a.call.conversation, &e.Target, a.used.PromptTokens, a.used.CachedTokens)
+		a.run.affinity.Remember(time.Now(), a.call.conversation, &e.Target, a.used.PromptTokens, a.used.CachedTokens)
 	case a.outcome(class) == outcome.Failure:
 		now := time.Now()
 		e.Load.Fail(now.Sub(a.start), now)
@@ -82,7 +82,7 @@ func (e *upstream) serves(c *call) (string, bool) {
 // operation moves to e's own root, and the query, which may hold another
 // host's key, stays behind.
 func (e *upstream) urlFor(c *call) *url.URL {
-	if (e == c.target || e.URL == c.target.URL) && c.rescue != rescueContinues {
+	if (e == c.target || e.URL == c.target.URL) && !c.continues() {
 		return c.req.URL
 	}
 	u := *e.base

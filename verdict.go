@@ -71,12 +71,12 @@ func (r *failoverRun) observe(a *attempt, tr *exchange.Failure, now time.Time) (
 // recordFailure keeps the visit and decides whose response the caller would see.
 // It reports whether tr would mask an earlier trouble.
 func (r *failoverRun) recordFailure(a *attempt, tr *exchange.Failure, now time.Time) (masks bool) {
-	v := r.call.tried(a.endpoint.Account)
+	v := r.tried(a.endpoint.Account)
 	if v == nil {
 		v = &triedAccount{account: a.endpoint.Account}
-		r.call.mu.Lock()
-		r.call.triedAccounts = append(r.call.triedAccounts, v)
-		r.call.mu.Unlock()
+		r.mu.Lock()
+		r.triedAccounts = append(r.triedAccounts, v)
+		r.mu.Unlock()
 	}
 	v.endpoint, v.model, v.failure, v.place = a.endpoint, a.model, tr, int(a.place)
 	if !outcome.Of(tr.Class).Local {
@@ -87,9 +87,9 @@ func (r *failoverRun) recordFailure(a *attempt, tr *exchange.Failure, now time.T
 	}
 	v.due = now.Add(v.delays.NextBackOff())
 	if tr.Class == ClassUnsuited {
-		r.call.mu.Lock()
-		r.call.unsuited = append(r.call.unsuited, candidate{a.endpoint, a.model})
-		r.call.mu.Unlock()
+		r.mu.Lock()
+		r.unsuited = append(r.unsuited, candidate{a.endpoint, a.model})
+		r.mu.Unlock()
 	}
 	r.last = v
 	masks = r.firstFailure != nil

@@ -29,7 +29,7 @@ const lookAround = time.Second
 
 // begin starts the clock of an attempt: it covers all from DNS to the first payload.
 func (w *watch) begin(a *attempt) {
-	if len(a.call.candidates) < 2 && a.call.parent == nil && !a.call.fallback {
+	if len(a.call.candidates) < 2 && a.call.resumption == nil && !a.call.fallback {
 		return // nobody else could ever serve
 	}
 	w.attempt, w.half, w.last = a, unlimited, unlimited
@@ -67,9 +67,9 @@ func (w *watch) arm(d time.Duration, cause error) {
 // expire runs when the time is up.
 func (w *watch) expire() {
 	a := w.attempt
-	sentOnce := a.failover.retry.SendOnce && a.sent.Load() // nobody may take over
+	sentOnce := a.run.retry.SendOnce && a.sent.Load() // nobody may take over
 	// A caller who has half an answer is not kept waiting for what may never come.
-	elsewhere := a.call.parent != nil || !sentOnce && a.failover.hasAlternative(a)
+	elsewhere := a.call.resumption != nil || !sentOnce && a.run.hasAlternative(a.endpoint)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	wait := lookAround
