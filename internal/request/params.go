@@ -87,9 +87,7 @@ func (p *parser) member(m wire.Member) {
 		p.MaxTokens = int(min(max(parsed(m.Value).Num, 0), wire.MaxTokens))
 		p.MaxTokensAt = valueOf(m)
 	case "messages":
-		if bytes.HasPrefix(m.Value, []byte("[")) && bytes.HasSuffix(m.Value, []byte("}]")) {
-			p.MessagesEnd = m.ValueEnds - 1
-		}
+		p.messages(m)
 	case "logprobs":
 		p.Logprobs = parsed(m.Value).Type == gjson.True
 	case "n":
@@ -125,6 +123,13 @@ func (p *parser) streamOptions(m wire.Member) {
 			p.options.odd = p.options.odd || v.Type != gjson.Null
 		}
 	})
+}
+
+// messages takes in the list of a chat's messages.
+func (p *parser) messages(m wire.Member) {
+	if bytes.HasPrefix(m.Value, []byte("[")) && bytes.HasSuffix(m.Value, []byte("}]")) {
+		p.MessagesEnd = m.ValueEnds - 1
+	}
 }
 
 // user takes in a field that names the caller's own user.
