@@ -166,11 +166,11 @@ func (b *closesEnds) Close() error { b.once.Do(func() { close(b.closed) }); retu
 func TestUpload_EarlyRefusalIsHeard(t *testing.T) {
 	for _, status := range []int{413, 401, 429, 503} {
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			io.ReadFull(r.Body, make([]byte, 1000)) // the upload is under way
 			w.Header().Set("Content-Type", asJSON)
 			w.WriteHeader(status)
 			io.WriteString(w, `{"error":{"message":"too large"}}`)
 			http.NewResponseController(w).Flush()
-			time.Sleep(50 * time.Millisecond) // the rest of the refusal's way
 		}))
 		server.EnableHTTP2 = true
 		server.StartTLS()
