@@ -740,6 +740,27 @@ func TestRenewals(t *testing.T) {
 	})
 }
 
+// A stream is read to its end behind the caller's back, and kept.
+func TestCache_AStreamIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := fakehost.New(fakehost.Gives(200, asStream, wholeStream))
+		rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute, StaleWhileRevalidate: time.Hour}))
+		for _, want := range []string{"", "120", "0"} { // from the host; what is stale; what was renewed since
+			got := asks(t.Context(), rt, chatStream)
+			if got.body != wholeStream || got.header("Age") != want {
+				t.Errorf("got %v of age %q, want one of age %q", got, got.header("Age"), want)
+			}
+			synctest.Wait()
+			if want == "" {
+				elapse(2 * time.Minute)
+			}
+		}
+		if left := stillHeld(rt); left != "" || base.Count("") != 2 {
+			t.Errorf("%d attempts, want 2; got %s left, want nothing", base.Count(""), left)
+		}
+	})
+}
+
 // What was kept in one form answers in the other.
 func TestCacheAnswersInEitherForm(t *testing.T) {
 	const extra = `{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"q"}]}`

@@ -2,6 +2,7 @@ package coalesce
 
 import (
 	"context"
+	"io"
 	"slices"
 	"time"
 
@@ -430,13 +431,19 @@ func (w *Wait) leaveAll(err, cause error) {
 	w.in = nil
 }
 
-// Renew asks for an answer behind everybody's back. listed says that others may
-// join the flight; then Renew returns nil if another flight for the same, in the
-// same form, is under way and has not been quiet for too long. Whoever calls it
-// runs the Renewal it returns.
+// A Renewal is a flight that is run behind everybody's back.
+type Renewal struct {
+	wait   *Wait
+	flight *Flight
+}
+
+// Renew readies a flight behind everybody's back, which ends with ctx. listed says
+// that others may join it; then Renew returns nil if another flight for the same,
+// in the same form, is under way and has not been quiet for too long. Take is not
+// asked. Whoever calls Renew must Run or Drop what it returns.
 func (g *Group) Renew(ctx context.Context, ask Ask, listed bool) *Renewal {
-	until := deadlineOf(ctx)
-	f := g.newRenewal(ctx, &ask, until, listed)
+	ask.Take = func(*Follower) bool { return true }
+	f := g.newRenewal(ctx, &ask, deadlineOf(ctx), listed)
 	if f == nil {
 		return nil
 	}
@@ -445,19 +452,13 @@ func (g *Group) Renew(ctx context.Context, ask Ask, listed bool) *Renewal {
 	return &Renewal{wait: w, flight: f}
 }
 
-// A Renewal is a flight that is run behind everybody's back.
-type Renewal struct {
-	wait   *Wait
-	flight *Flight
-}
-
-// IsAnswered reports whether the renewal has shown anything.
+// IsAnswered reports whether the renewal has shown anything, or has ended.
 func (r *Renewal) IsAnswered() bool { return r.flight.isAnswered() }
 
 // Drop fails those who have joined a renewal that is not run.
 func (r *Renewal) Drop() { r.flight.abandon() }
 
-// Run makes the call and takes what comes. It returns when the renewal has ended
+// Run makes the call and reads what comes. It returns when the renewal has ended
 // or been given up: because it shows nothing for too long, or because another
 // flight for the same has answered.
 func (r *Renewal) Run() {
@@ -468,5 +469,8 @@ func (r *Renewal) Run() {
 	w.watch()
 	w.ask.OnLead()
 	go f.run()
-	w.Await()
+	if result, _ := w.Await(); result == Taken && f.err == nil && !f.source.Whole {
+		f.leader.Watch(w.ctx)
+		io.Copy(io.Discard, f.leader)
+	}
 }
