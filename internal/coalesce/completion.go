@@ -36,7 +36,8 @@ func (c *Completion) Narrow(to Reach) {
 // Private notes that what follows was said to the leader's credential alone.
 func (c *Completion) Private() { c.Narrow(SameCredential) }
 
-// Pass notes n more bytes, and whether they carry payload.
+// Pass notes n more bytes of the answer, and whether they carry payload. What
+// follows Complete is no part of the answer.
 func (c *Completion) Pass(n int, payload bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
