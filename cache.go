@@ -60,7 +60,7 @@ func (l *cacheLayer) RoundTrip(req *http.Request) (*http.Response, error) {
 			return l.refuse(c), nil
 		}
 		resp, err := l.next.RoundTrip(req)
-		return noteCache(resp, "fwd=bypass"), err
+		return noteResult(resp, err, "fwd=bypass")
 	}
 	for {
 		e := l.find(c)
@@ -228,6 +228,14 @@ func noteCache(resp *http.Response, how string) *http.Response {
 		resp.Header["Cache-Status"] = append(resp.Header["Cache-Status"], "breakwater; "+how)
 	}
 	return resp
+}
+
+// noteResult says so in what comes of a call, a response in an error included.
+func noteResult(resp *http.Response, err error, how string) (*http.Response, error) {
+	if x := asExhausted(err); x != nil {
+		noteCache(x.resp, how)
+	}
+	return noteCache(resp, how), err
 }
 
 // A lookup is a call's keys in the cache.

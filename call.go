@@ -90,11 +90,9 @@ type call struct {
 	lookup       *lookup                           // nil: nothing is kept of such calls
 	conversation uint64                            // its key; 0: none is kept together
 
-	encoded   bool // the body has a coding: nobody can look into it
-	nested    bool // made from within another call: by an Observer, say
-	fallback  bool // an answer is kept that would do instead of a failure
-	exhausted bool // no endpoint could answer: what comes is a failure of the fleet, not an answer
-	unprobed  bool // nor did it see to the end whether all are still down
+	encoded  bool // the body has a coding: nobody can look into it
+	nested   bool // made from within another call: by an Observer, say
+	fallback bool // an answer is kept that would do instead of a failure
 
 	resumption *resumption    // why it is made; nil: for its caller
 	transcribe *resume.Limits // set by the rescue layer: a stream keeps its transcript within them; nil: none

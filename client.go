@@ -219,13 +219,17 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 		sends = true
 	}
 	resp, err := t.calls.RoundTrip(c.req)
+	x := asExhausted(err)
+	if x != nil {
+		resp, err = x.result()
+	}
 	told := false
 	defer func() {
 		if !told && resp != nil { // an Observer panics: nothing may be held for good
 			resp.Body.Close()
 		}
 	}()
-	t.finished(c, resp, err)
+	t.finished(c, resp, err, x != nil)
 	told = true
 	if resp != nil {
 		c.settles(resp.Body)
@@ -275,8 +279,8 @@ type wireError struct{ error }
 func (e *wireError) Unwrap() error { return e.error }
 
 // finished tells of a call that returns to its caller.
-func (t *Transport) finished(c *call, resp *http.Response, err error) {
-	if c.exhausted || err != nil && c.Err() == nil {
+func (t *Transport) finished(c *call, resp *http.Response, err error, exhausted bool) {
+	if exhausted || err != nil && c.Err() == nil {
 		t.counts.failed.Add(1)
 	}
 	if len(t.config.observers) == 0 {

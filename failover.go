@@ -107,7 +107,7 @@ func (r *failoverRun) loop() (*http.Response, error) {
 	s := r.next(r.now())
 	for {
 		switch s.action {
-		case exhausted, showRefusal:
+		case noneLeft, showRefusal:
 			return r.giveUp(s)
 		case abort:
 			return nil, s.err
@@ -353,10 +353,11 @@ func (a *attempt) report(s step) {
 	a.emit(KindAttempt)
 }
 
-// giveUp is the end of a call that no endpoint answered.
+// giveUp is the end of a call that no endpoint answered. If that is a failure of
+// endpoints, and not of the request, the error is an *exhausted.
 func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	c := r.call
-	if r.call.resumption != nil { // its caller hears what the stream ended in
+	if c.resumption != nil { // its caller hears what the stream ended in
 		return nil, errNoRescue
 	}
 	if len(r.triedAccounts) == 0 {
@@ -365,36 +366,76 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 		}
 		r.blocked(s)
 	}
-	c.exhausted = s.action != showRefusal && (r.shownFailure == nil || outcome.Of(r.shownFailure.Class).OfFleet)
-	c.unprobed = c.exhausted && (r.firstFailure == nil || r.skippedOpen || r.last != nil && r.last.failure.Class == ClassNoFirstToken)
-	if c.exhausted && r.asErrors {
-		return nil, &Error{Attempts: c.log.list()}
+	if s.action == showRefusal || r.shownFailure != nil && !outcome.Of(r.shownFailure.Class).OfFleet {
+		return r.lastAnswer(s, &Error{Attempts: c.log.list()}), nil
 	}
-	if r.shownFailure != nil {
-		resp := r.shownFailure.Resp
+	x := &exhausted{failure: &Error{Attempts: c.log.list()}}
+	x.unprobed = r.firstFailure == nil || r.skippedOpen || r.last != nil && r.last.failure.Class == ClassNoFirstToken
+	if !r.asErrors {
+		x.resp = r.lastAnswer(s, x.failure)
+	}
+	return nil, x
+}
+
+// lastAnswer is the response to a call that no endpoint answered: the host's, or
+// one of our own with failure behind it.
+func (r *failoverRun) lastAnswer(s step, failure *Error) *http.Response {
+	c, shown := r.call, r.shownFailure
+	if shown == nil || shown.Empty {
+		c.fails(failure)
+	}
+	class := s.blocked
+	switch {
+	case shown != nil:
+		resp := shown.Resp
 		if resp.Header == nil {
 			resp.Header = make(http.Header)
 		}
-		if r.shownFailure.Empty {
-			c.fails(&Error{Attempts: c.log.list()})
-			resp.Header.Set(header.Error, string(r.shownFailure.Class))
+		if shown.Empty {
+			resp.Header.Set(header.Error, string(shown.Class))
 		}
 		if retriedBySDKs(resp.StatusCode) {
 			resp.Header.Set(header.ShouldRetry, "false")
 		}
 		r.sign(r.shownBy, resp)
-		return resp, nil
-	}
-	failure := &Error{Attempts: c.log.list()}
-	c.fails(failure)
-	if s.pause.Note != nil && len(r.triedAccounts) == 0 {
-		return c.pausedAnswer(s.pause, s.retryAfter), nil
-	}
-	class := s.blocked
-	if r.firstFailure != nil {
+		return resp
+	case s.pause.Note != nil && len(r.triedAccounts) == 0:
+		return c.pausedAnswer(s.pause, s.retryAfter)
+	case r.firstFailure != nil:
 		class = r.firstFailure.Class
 	}
-	return c.ownAnswer(class, failure.summary(), s.retryAfter), nil
+	return c.ownAnswer(class, failure.summary(), s.retryAfter)
+}
+
+// An exhausted is the error of a call that no endpoint could answer. The cache may
+// have an answer all the same; else the caller gets resp or, with WithErrors,
+// failure.
+type exhausted struct {
+	resp     *http.Response // nil with WithErrors
+	failure  *Error
+	unprobed bool // the call did not see to the end whether all endpoints are still down
+}
+
+func (x *exhausted) Error() string { return x.failure.Error() }
+
+func (x *exhausted) Unwrap() error { return x.failure }
+
+// asExhausted returns the *exhausted in err, nil if there is none.
+func asExhausted(err error) *exhausted {
+	if err == nil {
+		return nil
+	}
+	var x *exhausted // on the heap, so not for calls that are answered
+	errors.As(err, &x)
+	return x
+}
+
+// result returns what the caller gets.
+func (x *exhausted) result() (*http.Response, error) {
+	if x.resp != nil {
+		return x.resp, nil
+	}
+	return nil, x.failure
 }
 
 const errNoRescue = outcome.Error("no rescue")

@@ -31,7 +31,7 @@ type step struct {
 type action uint8
 
 const (
-	exhausted   action = iota // end the call: no endpoint can answer it in time
+	noneLeft    action = iota // end the call: no endpoint can answer it in time
 	try                       // make an attempt
 	tryProbe                  // make an attempt though the circuit is open
 	awaitProbe                // wait for a probe, and plan again

@@ -56,21 +56,21 @@ func (l *cacheLayer) forward(c *call, e *store.Entry, asked store.Control) (*htt
 		}
 		how += "; collapsed"
 	}
-	if c.exhausted {
+	if x := asExhausted(came.err); x != nil {
 		if stale := l.fallBack(c, e, asked); stale != nil {
-			if came.resp != nil {
-				came.resp.Body.Close()
+			if x.resp != nil {
+				x.resp.Body.Close()
 			}
-			if c.unprobed {
+			if x.unprobed {
 				l.probe(c)
 			}
-			c.exhausted = false
 			w.Hand()
 			return stale, nil, true
 		}
 	}
 	w.Hand()
-	return noteCache(came.resp, how), came.err, true
+	resp, err := noteResult(came.resp, came.err, how)
+	return resp, err, true
 }
 
 // An arrival is what came for a call.
@@ -207,12 +207,6 @@ func (c *call) detach(ctx context.Context) *call {
 	return other
 }
 
-// adopt has the call end as a detached one did.
-func (c *call) adopt(other *call) {
-	c.exhausted, c.unprobed = other.exhausted, other.unprobed
-	c.fails(other.failed())
-}
-
 // A sharedCall is a call that a flight makes for all who wait in it.
 type sharedCall struct {
 	layer      *cacheLayer
@@ -220,9 +214,10 @@ type sharedCall struct {
 	completion completion
 
 	// Set by Start.
-	resp   *http.Response
-	header http.Header // of a good answer, as a hit shows it; nil: it is none
-	events bool        // the answer is a stream
+	resp      *http.Response
+	exhausted *exhausted  // what resp is of, if no endpoint answered
+	header    http.Header // of a good answer, as a hit shows it; nil: it is none
+	events    bool        // the answer is a stream
 }
 
 // A completion is told by the answer's body how far the answer has come.
@@ -249,7 +244,12 @@ func reachOf(h http.Header, shared bool) coalesce.Reach {
 // Start makes the call.
 func (s *sharedCall) Start() (source coalesce.Source, err error) {
 	resp, err := s.layer.next.RoundTrip(s.call.req)
-	source.Failed = s.call.exhausted
+	if x := asExhausted(err); x != nil {
+		source.Failed, s.exhausted = true, x
+		if resp = x.resp; resp != nil {
+			err = nil
+		}
+	}
 	if resp == nil {
 		return source, err
 	}
@@ -325,7 +325,7 @@ func (s *sharedCall) Release() { s.call.letGo() }
 // answer is what came, for one of the callers. It reports false if the caller
 // cannot have that as it wants it.
 func (s *sharedCall) answer(c *call, f *coalesce.Follower) (resp *http.Response, err error, ok bool) {
-	c.adopt(s.call)
+	c.fails(s.call.failed())
 	switch {
 	case f.Err() != nil:
 		return nil, f.Err(), true
@@ -340,6 +340,9 @@ func (s *sharedCall) answer(c *call, f *coalesce.Follower) (resp *http.Response,
 	} else {
 		resp.Body = f
 		f.Watch(c)
+	}
+	if x := s.exhausted; x != nil {
+		return nil, &exhausted{resp, x.failure, x.unprobed}, true
 	}
 	return resp, nil, true
 }
