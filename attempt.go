@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/circuit"
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -16,26 +17,21 @@ import (
 // An attempt is one trip to one endpoint. It is the context of the request it
 // sends, so that the layers below the loop find it.
 type attempt struct {
-	context.Context // ends with the exchange, or earlier: see cancel
-	cancel          context.CancelCauseFunc
+	exchange.Exchange // its context, its clock and its answer
 
 	run       *failoverRun // of the call, that made it
 	call      *call
 	endpoint  *upstream
 	model     string // by the endpoint's name
 	n         int32
-	place     int32 // in the trail
-	start     time.Time
+	place     int32         // in the trail
 	queued    time.Duration // for a permit and the buckets
-	watch     watch
-	answer    wire.Answer
-	layers    [3]finisher // room for those of our own layers
+	layers    [3]finisher   // room for those of our own layers
 	permit    circuit.Permit
 	status    int32          // of a refusal; of an error inside a 200, what that stands for
 	limitSaid int32          // the number a host that refuses may give for its limit
 	body      reqbody.Reader // of the request, unless that is streamed
 	sending   sending        // of the request, if there is no middleware to make its own
-	whole     wholeBody      // of the response, if it is JSON
 
 	forced    bool                  // may pass an open circuit: nobody else could serve
 	blameless bool                  // it ends in no failure of the host's, whatever its class
@@ -66,7 +62,7 @@ func (a *attempt) Value(key any) any {
 	if key == (attemptKey{}) {
 		return a
 	}
-	return a.Context.Value(key)
+	return a.Exchange.Value(key)
 }
 
 func attemptOf(ctx context.Context) *attempt {
@@ -107,21 +103,21 @@ func (a *attempt) onFinish(e finisher) bool {
 	return !over
 }
 
-// end is the end of the exchange. Whoever comes first decides how it ended.
-func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
+// End is the end of the exchange. Whoever comes first decides how it ended.
+func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	a.mu.Lock()
 	if a.over {
 		a.mu.Unlock()
 		return
 	}
-	a.over, a.class, a.used = true, class, used
+	a.over, a.class, a.used = true, class, Usage(used)
 	a.mu.Unlock()
-	a.watch.settle()
+	a.FirstPayload.Stop()
 	a.giveBack(class)
 	accepted := false
 	a.update(func(t *Attempt) {
-		t.Class, t.Err, t.Usage, t.Bytes = class, err, used, bytes
-		t.Elapsed = time.Since(a.start)
+		t.Class, t.Err, t.Usage, t.Bytes = class, err, Usage(used), bytes
+		t.Elapsed = time.Since(a.Start)
 		accepted = t.Verdict == VerdictAccept
 	})
 	if accepted {
@@ -129,10 +125,23 @@ func (a *attempt) end(class Class, err error, used Usage, bytes int64) {
 	} // else the loop tells, once it knows what to do next
 }
 
+// MayTakeOver reports whether another endpoint may be asked before this one has
+// answered. A caller who has half an answer is not kept waiting for what may
+// never come.
+func (a *attempt) MayTakeOver() bool {
+	return a.call.resumption != nil || !(a.run.retry.SendOnce && a.sent.Load()) && a.Elsewhere()
+}
+
+// Elsewhere reports whether another endpoint could serve the call now.
+func (a *attempt) Elsewhere() bool { return a.run.hasAlternative(a.endpoint) }
+
+// EndpointName names who answers.
+func (a *attempt) EndpointName() string { return a.endpoint.Name }
+
 // endNow ends the exchange and all that is done for it.
-func (a *attempt) endNow(class Class, err error, used Usage, cause error) {
-	defer a.cancel(cause) // also if an Observer panics
-	a.end(class, err, used, 0)
+func (a *attempt) endNow(class Class, err error, used wire.Usage, cause error) {
+	defer a.Cancel(cause) // also if an Observer panics
+	a.End(class, err, used, 0)
 }
 
 // giveBack gives back what the attempt holds.
@@ -177,12 +186,6 @@ func (a *attempt) emit(kind Kind) {
 	}
 }
 
-// watchCaller has the caller's cancel end an answer that it has read so much of,
-// until the function returned is called.
-func (a *attempt) watchCaller(read *atomic.Int64) (stop func() bool) {
-	return context.AfterFunc(a.call, recovered(func() { a.end(ClassCanceled, context.Cause(a.call), Usage{}, read.Load()) }))
-}
-
 // A sent is what an attempt on its way came to.
 type sent struct {
 	a     *attempt
@@ -196,7 +199,7 @@ func (s sent) drop() {
 	if s.resp != nil {
 		defer s.resp.Body.Close()
 	}
-	s.a.endNow(ClassRewrite, outcome.ErrPanic, Usage{}, outcome.ErrPanic)
+	s.a.endNow(ClassRewrite, outcome.ErrPanic, wire.Usage{}, outcome.ErrPanic)
 }
 
 // orClose does what may run an Observer, and closes the response if that panics.
@@ -217,7 +220,7 @@ func (a *attempt) send() sent {
 	defer func() {
 		if !returned { // a panic below: nothing may be held for good
 			a.useBuffer(nil)
-			a.endNow(ClassRewrite, outcome.ErrPanic, Usage{}, outcome.ErrPanic)
+			a.endNow(ClassRewrite, outcome.ErrPanic, wire.Usage{}, outcome.ErrPanic)
 		}
 	}()
 	resp, err := a.endpoint.pipeline.RoundTrip(a.call.req.WithContext(a))

@@ -29,7 +29,7 @@ func (b *breaker) RoundTrip(req *http.Request) (*http.Response, error) {
 	if c == nil {
 		return b.next.RoundTrip(req)
 	}
-	allowed := c.Allow(&a.permit, a.start.Add(a.queued), a.forced)
+	allowed := c.Allow(&a.permit, a.Start.Add(a.queued), a.forced)
 	registered := allowed && a.onFinish(b)
 	c.Flush() // only now: should an Observer panic, the attempt's end gives the permit back
 	switch {

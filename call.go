@@ -47,19 +47,6 @@ func callOptions(ctx context.Context) *Call {
 
 var noOptions Call
 
-// ended returns what the caller's context ended in, nil if it has not. A
-// deadline that has passed counts though the context's own timer is still to
-// fire: net.Dialer heeds the deadline by a timer of its own.
-func (c *call) ended() error {
-	if c.Err() != nil {
-		return context.Cause(c)
-	}
-	if deadline, ok := c.Deadline(); ok && !time.Now().Before(deadline) {
-		return context.DeadlineExceeded
-	}
-	return nil
-}
-
 // untold are the options of a call made in this one's name: its Trail is not
 // that one's.
 func (c *call) untold() *Call {

@@ -38,6 +38,7 @@ type Transport struct {
 	below http.RoundTripper // the user's attempt middleware, then the base
 
 	cache       *cacheLayer // nil: none
+	exchanges   exchange.Policy
 	names       *request.Names
 	failover    *failover
 	limiters    *limiters
@@ -62,11 +63,12 @@ func New(opts ...Option) (*Transport, error) {
 		c.base = newBase()
 	}
 	t := &Transport{
-		config:   c,
-		origins:  origins{bounded.Map[origin.Origin, *upstream]{Max: maxOrigins, WorthOf: (*upstream).worth}},
-		names:    request.NewNames(),
-		limiters: &limiters{Max: maxLimiters, WorthOf: (*limiter).worth},
-		failover: newFailover(c),
+		config:    c,
+		exchanges: c.stream.exchanges(),
+		origins:   origins{bounded.Map[origin.Origin, *upstream]{Max: maxOrigins, WorthOf: (*upstream).worth}},
+		names:     request.NewNames(),
+		limiters:  &limiters{Max: maxLimiters, WorthOf: (*limiter).worth},
+		failover:  newFailover(c),
 	}
 	t.limitedBase = limitsConnections(c.base)
 	t.below = c.base
@@ -158,7 +160,7 @@ func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
 		keyed:    e.APIKey != "" || header.HasCredential(e.Header),
 		circuits: circuits,
 		limits:   &limits{policies: e.Limits, rest: t.config.rate, account: e.Account, all: t.limiters},
-		pipeline: Chain(t.below, limit, newBreaker(circuits), gate),
+		pipeline: Chain(t.below, limit, newBreaker(circuits), newGate(&t.counts.attempts, t.failover.pauses, t.config.observers)),
 	}
 }
 

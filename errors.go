@@ -2,7 +2,6 @@ package breakwater
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -136,30 +135,10 @@ func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.
 	return resp
 }
 
-// lastEvent returns what a stream that broke off in err ends with: what the host
-// said of it or, with StreamPolicy.ErrorFrames, an event of ours. If open, the
-// stream so far ends within an event.
+// lastEvent returns what the call's stream ends with that broke off in err: see
+// [exchange.Policy.LastEvent].
 func (c *call) lastEvent(said []byte, err error, open bool) []byte {
-	switch {
-	case len(said) > 0 && open:
-		return append([]byte("\n\n"), said...)
-	case len(said) > 0:
-		return said
-	case c.t.config.stream.ErrorFrames && outcome.Broke(err):
-		return c.errorEvent(err, open)
-	}
-	return nil
-}
-
-// errorEvent returns the event that says why a stream broke off. If open, the
-// stream so far ends within an event.
-func (c *call) errorEvent(err error, open bool) []byte {
-	code := string(cmp.Or(outcome.BreakOf(err), ClassTruncated))
-	event := c.op.Wire().ErrorEvent(code, "breakwater: the stream broke off: "+code)
-	if open {
-		event = append([]byte("\n\n"), event...)
-	}
-	return event
+	return c.t.exchanges.LastEvent(c.op.Wire(), said, err, open)
 }
 
 // pausedAnswer returns the refusal that made an endpoint pause once more.

@@ -199,13 +199,15 @@ func (r *failoverRun) begin(s step) *attempt {
 		start = time.Now()
 	}
 	a := &attempt{
-		Context: ctx, cancel: cancel, run: r, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
-		n: int32(r.begun), start: start, buffer: c.buffer.Retain(),
+		Exchange: exchange.Exchange{Context: ctx, Cancel: cancel, Caller: c, Policy: &c.t.exchanges, Start: start},
+		run:      r, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
+		n: int32(r.begun), buffer: c.buffer.Retain(),
 	}
+	a.Owner = a
 	a.finishers = append(a.layers[:0], s.endpoint)
 	s.endpoint.Load.Begin()
 	s.endpoint.touch()
-	a.place = int32(c.log.add(Attempt{N: int(a.n), Endpoint: s.endpoint.Name, Model: s.model, Start: a.start, Wait: s.wait}))
+	a.place = int32(c.log.add(Attempt{N: int(a.n), Endpoint: s.endpoint.Name, Model: s.model, Start: a.Start, Wait: s.wait}))
 	if a.forced {
 		r.probes++
 	}
@@ -285,7 +287,7 @@ func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *exchange.Fail
 	}
 	var tr *exchange.Failure
 	if !errors.As(got.err, &tr) {
-		tr = a.broken(got.err, ClassUnreachable)
+		tr = a.failureOf(got.err, ClassUnreachable)
 	}
 	if outcome.Of(tr.Class).Local && int(a.n) == r.begun { // its number is the next one's
 		r.begun--
@@ -297,7 +299,7 @@ func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *exchange.Fail
 // accept hands the response over.
 func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	now := time.Now()
-	took := now.Sub(a.start)
+	took := now.Sub(a.Start)
 	over := false // the caller has left meanwhile
 	a.update(func(t *Attempt) {
 		t.Verdict, t.Status, t.FirstToken = VerdictAccept, resp.StatusCode, took
@@ -320,8 +322,8 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 		a.emit(KindAttempt)
 	}
 	if exchange.KindOf(resp.Body) == exchange.KindWhole {
-		a.end(ClassOK, nil, usageOf(a.answer.Usage), int64(len(a.whole.bytes)))
-		a.cancel(outcome.ErrClosed)
+		a.End(ClassOK, nil, a.Answer.Usage, resp.ContentLength)
+		a.Cancel(outcome.ErrClosed)
 	}
 }
 

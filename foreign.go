@@ -47,19 +47,18 @@ func (a *attempt) redirected(t *exchange.Failure) {
 
 // switched hands over an answer in another protocol, at once, if the caller
 // asked for one. Nobody can judge what follows: it may be silent for good.
-func (a *attempt) switched(resp *http.Response) (*http.Response, error) {
+func (a *attempt) switched(resp *http.Response) (*http.Response, *exchange.Failure) {
 	if a.call.goesTo(a.endpoint) && len(a.call.req.Header["Upgrade"]) > 0 {
 		connection := resp.Body
-		resp, err := a.unjudged(resp, nil, false)
-		if w, ok := connection.(io.Writer); ok && err == nil {
+		resp, f := a.PassOn(resp)
+		if w, ok := connection.(io.Writer); ok && f == nil {
 			// No transport cancels such a connection: its reads and writes end with it.
 			stop := context.AfterFunc(a.call, func() { connection.Close() })
 			resp.Body = &switchedBody{resp.Body, w, stop}
 		}
-		return resp, err
+		return resp, f
 	}
 	resp.Body.Close()
-	resp = a.dropForeign(resp, true)
 	resp.Body = http.NoBody
 	return nil, &exchange.Failure{Class: ClassRedirected, Status: resp.StatusCode, Resp: resp, Refused: true, Err: ErrBadResponse}
 }

@@ -3,63 +3,207 @@ package breakwater
 import (
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/pause"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
-// gate is the middleware that sends and judges: it makes the attempt's own
-// request, and holds the response back until it is known to carry an answer.
-func gate(next http.RoundTripper) http.RoundTripper {
-	return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-		a := attemptOf(req.Context())
-		if err := a.shape(req); err != nil {
-			return nil, &exchange.Failure{Class: ClassRewrite, Err: outcome.Quiet(err)}
+// A gate is the innermost layer. It makes the attempt's own request, and returns
+// the response once that is known to carry an answer.
+type gate struct {
+	next      http.RoundTripper
+	attempts  *atomic.Int64 // that were sent
+	pauses    *pause.Table[pauseKey, refusal]
+	observers observers
+}
+
+// newGate returns the layer. It counts the attempts that it sends.
+func newGate(attempts *atomic.Int64, pauses *pause.Table[pauseKey, refusal], os observers) Middleware {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return &gate{next, attempts, pauses, os}
+	}
+}
+
+// RoundTrip sends the attempt. Its error is a *exchange.Failure.
+func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
+	a := attemptOf(req.Context())
+	if err := a.shape(req); err != nil {
+		return nil, &exchange.Failure{Class: ClassRewrite, Err: outcome.Quiet(err)}
+	}
+	a.startClock()
+	g.attempts.Add(1)
+	resp, err := g.next.RoundTrip(req)
+	switch {
+	case err != nil:
+		if resp != nil && resp.Body != nil {
+			resp.Body.Close()
 		}
-		a.watch.begin(a)
-		a.call.t.counts.attempts.Add(1)
-		resp, err := next.RoundTrip(req)
+		return nil, a.unanswered(req, err)
+	case resp == nil:
+		return nil, a.failureOf(errNoResponse, ClassUnreachable)
+	case resp.Body == nil:
+		resp.Body = http.NoBody
+	}
+	status, came := resp.StatusCode, resp.Body
+	judged := false
+	defer func() {
+		if !judged { // an Observer panics, or the body does
+			came.Close()
+		}
+	}()
+	resp, f := g.judge(a, resp)
+	judged = true
+	if f == nil {
+		return resp, nil
+	}
+	if own := a.failed.Load(); own != nil { // the host was sent a part of the request
+		f = a.bodyFailed(*own)
+	}
+	a.update(func(t *Attempt) { t.Status = status })
+	return nil, f
+}
+
+// judge has the attempt's exchange judge the response, and does what takes
+// knowledge of the endpoint: it heeds the limits that the response tells, says
+// what the host's own words mean, and drops what the caller must not see.
+func (g *gate) judge(a *attempt, resp *http.Response) (*http.Response, *exchange.Failure) {
+	resp.Request = a.call.req
+	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
+		g.heedLimits(a, resp.Header)
+	}
+	var f *exchange.Failure
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		resp, f = a.switched(resp)
+	} else {
+		resp, f = a.Judge(resp, a.want())
+	}
+	if f != nil {
+		a.explain(f)
+		return nil, f
+	}
+	return a.dropForeign(resp, exchange.KindOf(resp.Body) == exchange.KindWhole), nil
+}
+
+// heedLimits pauses the account's limit if this very answer has used it up.
+func (g *gate) heedLimits(a *attempt, h http.Header) {
+	if len(a.endpoint.profile.Limits) == 0 {
+		return
+	}
+	wait := a.endpoint.profile.Spent(h)
+	if wait <= 0 {
+		return
+	}
+	keys := a.call.pauseKeys(a.endpoint, a.model)
+	g.pauses.Ask(keys.of(outcome.ScopeLimit), time.Now(), wait, nil)
+	g.observers.emit(a.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: ClassRateLimited, Wait: wait})
+}
+
+// startClock has the attempt show payload in time, if anybody else could ever
+// serve the call.
+func (a *attempt) startClock() {
+	c := a.call
+	if len(c.candidates) > 1 || c.resumption != nil || c.fallback {
+		a.FirstPayload.Start(&a.Exchange, a.firstPayloadWithin(), c.fallback)
+	}
+}
+
+// want is what the caller wants of the response.
+func (a *attempt) want() exchange.Want {
+	c := a.call
+	w := exchange.Want{Wire: c.op.Wire(), Choices: c.choices(), Stream: c.params.Stream, Continues: c.resumption != nil}
+	if c.transcribe != nil {
+		w.Transcript = c.transcribe
+	}
+	return w
+}
+
+// explain says what a failure means by what is known of the endpoint, and drops
+// from its response what the caller must not see.
+func (a *attempt) explain(f *exchange.Failure) {
+	f.Blameless = f.Early && !a.hadTime()
+	if f.Class == "" { // the host says why
+		if f.Refused {
+			f.RetryAfter, f.Asked = a.endpoint.profile.RetryAfter(f.Status, f.Resp.Header, time.Now())
+		}
+		f.Class = a.classify(f.Status, f.Said, f.Asked)
+		a.status, a.limitSaid = int32(f.Status), a.endpoint.profile.LimitSaid(f.Said)
 		switch {
-		case err != nil:
-			if resp != nil && resp.Body != nil {
-				resp.Body.Close()
-			}
-			tr := a.broken(err, ClassUnreachable)
-			if tr.Class == ClassUnreachable || tr.Class == ClassRewrite {
-				if own := request.Unsendable(req, err); own != nil {
-					tr = &exchange.Failure{Class: ClassCanceled, Err: own}
-					if a.reshaped() && request.Unsendable(a.call.req, err) == nil {
-						tr.Class = ClassRewrite
-					}
-				}
-			}
-			return nil, tr
-		case resp == nil:
-			return nil, a.broken(errNoResponse, ClassUnreachable)
-		case resp.Body == nil:
-			resp.Body = http.NoBody
+		case !f.Refused:
+			f.Said = nil // only a refusal is said again to those whom a pause keeps away
+		case f.Class == ClassRedirected:
+			a.redirected(f)
 		}
-		status, came := resp.StatusCode, resp.Body
-		judged := false
-		defer func() {
-			if !judged { // an Observer panics, or the body does
-				came.Close()
-			}
-		}()
-		resp, err = a.judge(resp)
-		if judged = true; err != nil {
-			if a.failed.Load() != nil { // the host was sent a part of the request
-				err = a.endedByCaller()
-			}
-			a.update(func(t *Attempt) { t.Status = status })
-		}
-		return resp, err
-	})
+	}
+	if f.Resp != nil {
+		f.Resp = a.dropForeign(f.Resp, true)
+	}
+}
+
+// bodyFailed is the failure of an attempt whose caller gave a body that failed.
+// Who leaves, or is out of time, may have it fail: that is the reason then.
+func (a *attempt) bodyFailed(err error) *exchange.Failure {
+	f := a.LeftByCaller()
+	if f == nil {
+		return &exchange.Failure{Class: ClassCanceled, Err: err}
+	}
+	a.explain(f)
+	return f
+}
+
+// classify says what a refusal means. That an endpoint which the caller did
+// not mean lacks the very path says nothing about the call.
+func (a *attempt) classify(status int, body []byte, asked bool) Class {
+	class := a.endpoint.profile.Classify(status, body, asked)
+	if class == ClassRefused && a.endpoint != a.call.target && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed) {
+		return ClassNoModel
+	}
+	return class
+}
+
+// unanswered says what an error of the base means to a request as it was sent.
+func (a *attempt) unanswered(req *http.Request, err error) *exchange.Failure {
+	f := a.failureOf(err, ClassUnreachable)
+	if f.Class != ClassUnreachable && f.Class != ClassRewrite {
+		return f
+	}
+	own := request.Unsendable(req, err)
+	switch {
+	case own == nil:
+		return f
+	case a.reshaped() && request.Unsendable(a.call.req, err) == nil:
+		return &exchange.Failure{Class: ClassRewrite, Err: own}
+	}
+	return &exchange.Failure{Class: ClassCanceled, Err: own}
+}
+
+// failureOf says what an error means that came instead of a response. The clock
+// and the caller come first: what they have ended may end in any error.
+func (a *attempt) failureOf(err error, class Class) *exchange.Failure {
+	if f := a.Interrupted(); f != nil {
+		a.explain(f)
+		return f
+	}
+	if own := a.failed.Load(); own != nil {
+		return a.bodyFailed(*own)
+	}
+	if err == errNoResponse {
+		return &exchange.Failure{Class: class, Err: err}
+	}
+	var ofBase *wireError
+	if class == ClassUnreachable && len(a.call.t.config.perAttempt) > 0 && !errors.As(err, &ofBase) {
+		class = ClassRewrite // of the user's middleware
+	}
+	if !errors.Is(err, ErrBadResponse) && !errors.Is(err, ErrTruncated) {
+		err = outcome.Quiet(err)
+	}
+	return &exchange.Failure{Class: class, Err: err}
 }
 
 // reshaped reports whether the user's code may have changed the request.
@@ -90,7 +234,7 @@ func (a *attempt) shape(req *http.Request) error {
 	buffered := req.Body == &a.body
 	middleware := len(c.t.config.perAttempt) > 0
 	if e.Rewrite == nil && !middleware { // a base may not change what it is given, so that is shared
-		a.sending.begin(a, req, a.start.Add(a.queued))
+		a.sending.begin(a, req, a.Start.Add(a.queued))
 		if buffered && !a.run.retry.SendOnce {
 			req.GetBody = a.sending.replay
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/plan"
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // race makes the step's attempt, and, should it show no payload for Hedge, one
@@ -127,7 +128,7 @@ func (l *lane) outrun(r *failoverRun, by *upstream) {
 			}
 		})()
 	}()
-	a.endNow(ClassOutrun, outcome.ErrOutrun, Usage{}, outcome.ErrOutrun)
+	a.endNow(ClassOutrun, outcome.ErrOutrun, wire.Usage{}, outcome.ErrOutrun)
 	a.report(step{})
 }
 

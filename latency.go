@@ -34,7 +34,7 @@ func (a *attempt) hadTime() bool {
 	if known := a.permit.Latency(latencyKind(&a.call.params)).Usual(); known > 0 {
 		usual = known
 	}
-	return usual > 0 && time.Since(a.start)-a.queued >= usual
+	return usual > 0 && time.Since(a.Start)-a.queued >= usual
 }
 
 // latencyKind says which of a model's latencies is that of calls like this one:

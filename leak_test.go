@@ -12,6 +12,7 @@ import (
 	"time"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
+	"github.com/breakwater-go/breakwater/internal/exchange"
 )
 
 // A million exchanges with random ends: of permits and tokens exactly
@@ -32,7 +33,7 @@ func TestLeak_MillionExchanges(t *testing.T) {
 			callers.Go(func() {
 				random := rand.New(rand.NewPCG(1, uint64(worker)))
 				for range each {
-					a := &attempt{endpoint: e, start: time.Now(), status: 503, limitSaid: random.Int32N(20)}
+					a := &attempt{Exchange: exchange.Exchange{Start: time.Now()}, endpoint: e, status: 503, limitSaid: random.Int32N(20)}
 					tokens := 1 + random.IntN(1000)
 					lease := new(lease)
 					if err := l.acquire(context.Background(), lease, tokens); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/circuit"
+	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/store"
 )
 
@@ -180,6 +181,17 @@ type StreamPolicy struct {
 	// MaxBuffer is the size, in bytes, up to which a JSON answer is checked
 	// whole before it is handed over. Default 8 MiB.
 	MaxBuffer int64
+}
+
+// exchanges is the part of the policy that exchanges follow by themselves.
+func (p StreamPolicy) exchanges() exchange.Policy {
+	return exchange.Policy{
+		Queued:       p.Queued,
+		Stall:        p.Stall,
+		MaxBuffer:    p.MaxBuffer,
+		ErrorFrames:  p.ErrorFrames,
+		KeepComments: p.KeepComments,
+	}
 }
 
 func (p StreamPolicy) resolve() (StreamPolicy, error) {

@@ -80,7 +80,7 @@ func limit(next http.RoundTripper) http.RoundTripper {
 		if !a.onFinish(held) {
 			return nil, outcome.ErrOutrun
 		}
-		a.queued = time.Since(a.start)
+		a.queued = time.Since(a.Start)
 		return next.RoundTrip(req)
 	})
 }
@@ -314,7 +314,7 @@ func (h *lease) learn(a *attempt, class Class) {
 	case class == ClassOK:
 		l.permits.Resize(l.adaptive.Served(time.Now(), open))
 	case outcome.Overloaded(class, int(a.status)):
-		l.permits.Resize(l.adaptive.Refused(time.Now(), a.start, open, int(a.limitSaid)))
+		l.permits.Resize(l.adaptive.Refused(time.Now(), a.Start, open, int(a.limitSaid)))
 	}
 }
 

@@ -18,7 +18,6 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/resume"
 	"github.com/breakwater-go/breakwater/internal/sse"
-	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // maxRescues is how often one stream is rescued.
@@ -54,9 +53,9 @@ func (l *rescuer) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || c.transcribe == nil {
 		return resp, err
 	}
-	if b, ok := resp.Body.(*streamBody); ok && b.attempt.answer.Tape != nil {
-		r := &resumable{layer: l, call: c, body: c.buffer, id: idOf(b.out)}
-		r.inner.Store(b)
+	if s, ok := resp.Body.(*exchange.Stream); ok && s.IsResumable() {
+		r := &resumable{layer: l, call: c, body: c.buffer, id: idOf(s.Head())}
+		r.inner.Store(s)
 		resp.Body = r
 	}
 	return resp, nil
@@ -113,7 +112,7 @@ type resumable struct {
 	call  *call
 	body  *reqbody.Buffer                         // the call's, until nothing more can be asked for
 	id    []byte                                  // of the answer, as JSON has it; nil: unknown
-	inner atomic.Pointer[streamBody]              // the latest attempt's
+	inner atomic.Pointer[exchange.Stream]         // the latest attempt's
 	over  atomic.Bool                             // the caller has closed it
 	stop  atomic.Pointer[context.CancelCauseFunc] // of the latest rescue
 
@@ -150,6 +149,9 @@ func idOf(events []byte) []byte {
 	}
 	return nil
 }
+
+// attemptBehind returns the attempt that a stream is the answer of.
+func attemptBehind(s *exchange.Stream) *attempt { return s.Owner().(*attempt) }
 
 // Kind says that the answer is checked as it is read.
 func (r *resumable) Kind() exchange.Kind { return exchange.KindStream }
@@ -194,9 +196,8 @@ func (r *resumable) Read(p []byte) (int, error) {
 			}
 			return n, err
 		}
-		tape := &r.inner.Load().tape
-		r.told = resume.NewTranscript(tape, r.layer.limits)
-		*tape = wire.Tape{}
+		tape := r.inner.Load().TakeTape()
+		r.told = resume.NewTranscript(&tape, r.layer.limits)
 		r.resume(err)
 	}
 }
@@ -255,7 +256,7 @@ func (r *resumable) resume(err error) {
 			break
 		}
 		r.rescues++
-		if next := r.request(how, broken.attempt); next != nil {
+		if next := r.request(how, attemptBehind(broken)); next != nil {
 			r.begin(how, next)
 			return
 		}
@@ -284,7 +285,7 @@ func (r *resumable) way() rescueKind {
 }
 
 // begin has the caller read on from another attempt's stream.
-func (r *resumable) begin(how rescueKind, next *streamBody) {
+func (r *resumable) begin(how rescueKind, next *exchange.Stream) {
 	r.inner.Store(next)
 	r.err = nil
 	if r.open { // the last event came without the blank line that ends it, or in parts
@@ -295,27 +296,26 @@ func (r *resumable) begin(how rescueKind, next *streamBody) {
 		Wire: r.call.op.Wire(), ID: r.id, Restart: how == rescueRestarts,
 		MayRestart: r.layer.policy == RescueRestart, Last: r.rescues == maxRescues,
 	}, r.give)
-	r.rescue = &rescue{Aligner: aligner, scan: sse.New(maxEvent, next.keepAlives)}
-	a := next.attempt
+	r.rescue = &rescue{Aligner: aligner, scan: sse.New(exchange.MaxEvent, r.call.t.exchanges.KeepComments)}
+	a := attemptBehind(next)
 	r.layer.observers.emit(r.call, Event{Kind: KindRescue, Endpoint: a.endpoint.Name, Model: a.model, Attempt: int(a.n), From: how.String()})
 }
 
 // tellBreak tells the caller what the stream ended in, that broke last and for good.
-func (r *resumable) tellBreak(broken *streamBody) {
+func (r *resumable) tellBreak(broken *exchange.Stream) {
 	switch c := r.call; {
 	case c.Err() != nil:
 		r.out, r.err = nil, context.Cause(c)
 		return
 	case r.completion != nil: // a flight tells it to each of its sharers
-		r.completion.Break(broken.frame)
+		r.completion.Break(broken.TakeFrame())
 	default:
-		r.out = append(r.out, c.lastEvent(broken.frame, r.cause, r.open)...)
+		r.out = append(r.out, c.lastEvent(broken.TakeFrame(), r.cause, r.open)...)
 	}
-	broken.frame = nil
 }
 
 // request makes the attempts of a rescue.
-func (r *resumable) request(how rescueKind, broken *attempt) *streamBody {
+func (r *resumable) request(how rescueKind, broken *attempt) *exchange.Stream {
 	ctx, stop := context.WithCancelCause(r.call.Context)
 	if last := r.stop.Swap(&stop); last != nil {
 		(*last)(outcome.ErrClosed)
@@ -338,7 +338,7 @@ func (r *resumable) request(how rescueKind, broken *attempt) *streamBody {
 	if r.completion != nil {
 		r.completion.Continue(resp.Header)
 	}
-	return resp.Body.(*streamBody) // see failover.resume
+	return resp.Body.(*exchange.Stream) // see failover.resume
 }
 
 // takeRequest copies the caller's request, which may be another after Close. It
@@ -443,7 +443,7 @@ func (r *resumable) finish(err error) {
 
 // keep puts a whole answer into the cache.
 func (r *resumable) keep() {
-	r.inner.Load().attempt.completes(r.completion)
+	r.inner.Load().Complete(r.completion)
 	r.completion = nil
 }
 
@@ -453,4 +453,12 @@ func (r *resumable) give(event []byte) {
 		r.completion.Pass(len(event), true)
 	}
 	r.out = append(r.out, event...)
+}
+
+// behind is what follows the first n bytes; it holds nothing where that is nothing.
+func behind(text []byte, n int) []byte {
+	if n == len(text) {
+		return nil
+	}
+	return text[n:]
 }

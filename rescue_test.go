@@ -553,16 +553,18 @@ func TestRescue_ErrorFramesOfAStallBeforePayload(t *testing.T) {
 // kept is how many bytes a stream holds of its answer, to go on from it or back
 // from its caller.
 func kept(body io.ReadCloser) int {
-	n := 0
-	b, _ := body.(*streamBody)
-	if r, ok := body.(*resumable); ok {
-		b = r.inner.Load()
-		n = cap(r.told.Text) + cap(r.told.Reasoning)
-		if r.rescue != nil {
-			n += r.rescue.Held()
-		}
+	r, ok := body.(*resumable)
+	if !ok {
+		return 0
 	}
-	return n + cap(b.tape.Text) + cap(b.tape.Reasoning)
+	n := cap(r.told.Text) + cap(r.told.Reasoning)
+	if r.rescue != nil {
+		n += r.rescue.Held()
+	}
+	if tape := attemptBehind(r.inner.Load()).Answer.Tape; tape != nil {
+		n += cap(tape.Text) + cap(tape.Reasoning)
+	}
+	return n
 }
 
 // A meter is a stream of one event over and over, which notes how much is held

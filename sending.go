@@ -60,7 +60,7 @@ func (s *sending) begin(a *attempt, req *http.Request, now time.Time) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return
 	}
-	s.attempt, s.start, s.again = a, now.Sub(a.start), req.GetBody
+	s.attempt, s.start, s.again = a, now.Sub(a.Start), req.GetBody
 	s.body.ReadCloser, s.body.of = req.Body, s
 	req.Body = &s.body
 	switch {
@@ -123,7 +123,7 @@ func (a *attempt) replays(b *sentBody) bool {
 	}
 	switch {
 	case !last.read.Load(): // nor sent: behind GOAWAY, net/http asks twice for what it sends once
-	case a.replayed, now.Sub(a.start)-b.of.start > replayWithin, !a.run.budget.Take(now):
+	case a.replayed, now.Sub(a.Start)-b.of.start > replayWithin, !a.run.budget.Take(now):
 		return false
 	default:
 		a.replayed = true
@@ -179,7 +179,7 @@ func (a *attempt) maySend(s *repeated) bool {
 	case !again:
 	case a.run.retry.SendOnce && billed:
 		return false
-	case !a.run.budget.Take(a.start.Add(s.start)):
+	case !a.run.budget.Take(a.Start.Add(s.start)):
 		a.update(func(t *Attempt) { t.Denied = true })
 		return false
 	case billed:

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
-	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // A Class is a string that says what became of an attempt.
@@ -55,8 +54,6 @@ type Usage struct {
 	CachedTokens                                int // of the prompt, from the host's prefix cache
 	ReasoningTokens                             int // of the completion
 }
-
-func usageOf(u wire.Usage) Usage { return Usage(u) }
 
 // An Attempt is one trip to one endpoint, or one that a local refusal spared.
 type Attempt struct {

@@ -68,7 +68,7 @@ func (e *upstream) finish(a *attempt, class Class) {
 		a.run.affinity.Remember(time.Now(), a.call.conversation, &e.Target, a.used.PromptTokens, a.used.CachedTokens)
 	case a.outcome(class) == outcome.Failure:
 		now := time.Now()
-		e.Load.Fail(now.Sub(a.start), now)
+		e.Load.Fail(now.Sub(a.Start), now)
 	}
 }
 

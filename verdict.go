@@ -39,7 +39,7 @@ func (r *failoverRun) observe(a *attempt, tr *exchange.Failure, now time.Time) (
 		}
 	})
 	a.blameless = tr.Blameless
-	a.endNow(tr.Class, tr.Err, usageOf(a.answer.Usage), outcome.ErrClosed)
+	a.endNow(tr.Class, tr.Err, a.Answer.Usage, outcome.ErrClosed)
 	if tr.Class == ClassCircuitOpen && !r.lostProbe {
 		return step{}, false // lostProbe: another call took the probe between planning and Allow
 	}

@@ -1,5 +1,3 @@
-// Package exchange is about one response: what its body is, and what becomes of
-// it on the way to its reader.
 package exchange
 
 import (

@@ -1,0 +1,251 @@
+package exchange
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/progress"
+	"github.com/breakwater-go/breakwater/internal/sse"
+	"github.com/breakwater-go/breakwater/internal/wire"
+)
+
+// Judge reads a response until it is known to carry an answer, and returns it
+// with a Body. If it carries none, Judge has closed its body and returns the
+// failure. What it returns may be resp itself, changed.
+func (x *Exchange) Judge(resp *http.Response, w Want) (*http.Response, *Failure) {
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return nil, x.refusal(resp)
+	}
+	x.Answer.Wire, x.Answer.Choices = w.Wire, w.Choices
+	kind := header.MediaType(resp.Header)
+	switch {
+	case header.IsEncoded(resp.Header):
+		return x.PassOn(resp)
+	case kind == "text/event-stream", w.Stream && kind != "application/json" && kind != "text/html":
+		return x.judgeStream(resp, w)
+	}
+	return x.judgeWhole(resp)
+}
+
+const (
+	maxRefusal = 1 << 20
+	// refusalWait is how long the body of a refusal may take: the headers have
+	// said the most of it.
+	refusalWait = 10 * time.Second
+)
+
+var errSlowRefusal = errors.New("breakwater: the body of a refusal took too long")
+
+// refusal reads the answer of another status than 2xx, whole, so that the
+// network's body can be closed at once: several SDKs never close theirs.
+func (x *Exchange) refusal(resp *http.Response) *Failure {
+	x.FirstPayload.Stop()
+	timer := time.AfterFunc(refusalWait, func() { x.Cancel(errSlowRefusal) })
+	body, err := io.ReadAll(io.LimitReader(&progress.Reader{Reader: resp.Body}, maxRefusal+1))
+	timer.Stop()
+	resp.Body.Close()
+	if x.Caller.Err() != nil {
+		return x.Interrupted()
+	}
+	f := &Failure{Status: resp.StatusCode, Resp: resp, Refused: true, Said: body}
+	if len(body) <= maxRefusal && err == nil {
+		setMemory(resp, body)
+		return f
+	}
+	if x.Err() != nil { // the timer's doing, not the caller's
+		err = errSlowRefusal
+	}
+	resp.Body = InMemory(body[:min(len(body), maxRefusal)], outcome.TruncatedBy(err))
+	return f
+}
+
+// errorInside is a failure that the host tells of inside a 200.
+func errorInside(said []byte) *Failure {
+	status := wire.RefusalOf(said).Status
+	if status == 0 {
+		status = http.StatusBadGateway
+	}
+	return &Failure{Status: status, Said: said, Err: outcome.ErrBadResponse}
+}
+
+// judgeWhole reads an answer in one piece and checks it.
+func (x *Exchange) judgeWhole(resp *http.Response) (*http.Response, *Failure) {
+	body, all, err := x.readWhole(resp)
+	if err == nil && !all {
+		return x.passOn(resp, body, true)
+	}
+	resp.Body.Close()
+	if err != nil {
+		f := x.failure(outcome.TruncatedBy(err))
+		if f.Class == outcome.BadResponse {
+			f.show(resp, http.StatusBadGateway, body)
+		}
+		return nil, f
+	}
+	switch x.Answer.Text(body) {
+	case wire.Malformed:
+		f := &Failure{Class: outcome.BadResponse, Err: outcome.ErrBadResponse}
+		return nil, f.show(resp, http.StatusBadGateway, body)
+	case wire.OutOfResources:
+		f := &Failure{Class: outcome.Unavailable, Err: outcome.ErrBadResponse}
+		return nil, f.show(resp, http.StatusServiceUnavailable, body)
+	case wire.Failure:
+		f := errorInside(body)
+		return nil, f.show(resp, f.Status, body)
+	}
+	if !x.FirstPayload.Stop() {
+		return nil, x.Interrupted()
+	}
+	x.whole = Whole{x: x, body: body}
+	setBody(resp, &x.whole, len(body))
+	return resp, nil
+}
+
+// maxBelieved is how long an answer may be said to be for its room to be made
+// beforehand.
+const maxBelieved = 256 << 10
+
+// readWhole reads a body, without the blank lines before it, to its end or until
+// it is larger than MaxBuffer: then all is false.
+func (x *Exchange) readWhole(resp *http.Response) (body []byte, all bool, err error) {
+	p := x.Policy
+	if p.MaxBuffer == 0 {
+		return nil, false, nil
+	}
+	// The length is the server's word: it is believed up to a point. One byte
+	// more, so that the end is seen.
+	size := resp.ContentLength + 1
+	if size <= 0 || size > maxBelieved {
+		size = bytes.MinRead
+	}
+	body = make([]byte, 0, size)
+	in, queued := progress.Reader{Reader: resp.Body}, false
+	for {
+		if int64(len(body)) > p.MaxBuffer {
+			return body, false, nil
+		}
+		if len(body) == cap(body) {
+			body = slices.Grow(body, max(len(body), bytes.MinRead))
+		}
+		n, err := in.Read(body[len(body):cap(body)])
+		got := body[len(body) : len(body)+n]
+		if len(body) == 0 {
+			got = bytes.TrimLeft(got, " \t\r\n")
+			copy(body[:cap(body)], got)
+		}
+		body = body[:len(body)+len(got)]
+		switch {
+		case err == io.EOF:
+			return body, true, nil
+		case err != nil:
+			return body, false, err
+		case len(body) > 0:
+			x.FirstPayload.reset(p.Stall, true)
+		case n > 0 && !queued:
+			queued = true
+			x.FirstPayload.reset(p.Queued, false)
+		}
+	}
+}
+
+// judgeStream reads events until the first that carries payload.
+func (x *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Failure) {
+	b := newStream(x, resp.Body, w)
+	for {
+		ev, says, err := b.next()
+		if err == nil && int64(len(b.out)+len(ev.Raw)) > max(x.Policy.MaxBuffer, MaxEvent) {
+			err = fmt.Errorf("%w: too much before the first payload", outcome.ErrBadResponse)
+		}
+		if err != nil {
+			if !outcome.Broke(err) {
+				err = outcome.TruncatedBy(err)
+			}
+			f := x.failure(err)
+			if f.Class != outcome.BadResponse {
+				b.discard()
+				return nil, f
+			}
+			return nil, b.show(f, resp, nil)
+		}
+		if f := x.failureIn(ev, says); f != nil {
+			return nil, b.show(f, resp, ev.Raw)
+		}
+		if ev.Kind != sse.Blank && (says != wire.Alive || x.Policy.KeepComments) {
+			b.out = append(b.out, ev.Raw...) // a copy: the scanner's bytes do not last
+		}
+		if says != wire.Payload && says != wire.Done && !x.Answer.Finished() {
+			continue
+		}
+		if !x.FirstPayload.Stop() {
+			b.discard()
+			return nil, x.Interrupted()
+		}
+		b.commit(says)
+		resp.Body = b
+		if len(resp.Header["Content-Length"]) > 0 || resp.ContentLength > 0 {
+			clearLength(resp) // comments go, so the length does
+		}
+		return resp, nil
+	}
+}
+
+// failureIn returns the failure that an event before any payload stands for, nil
+// if it is none.
+func (x *Exchange) failureIn(ev sse.Event, says wire.Says) *Failure {
+	switch {
+	case says == wire.Malformed, says == wire.Done && !x.Answer.Begun():
+		return &Failure{Class: outcome.BadResponse, Err: outcome.ErrBadResponse}
+	case says == wire.OutOfResources:
+		return &Failure{Class: outcome.Unavailable, Err: outcome.ErrTruncated}
+	case says == wire.Failure:
+		return errorInside(bytes.Clone(ev.Data))
+	}
+	return nil
+}
+
+// show keeps a stream that brought no payload as what it was, ending in f's error
+// instead of EOF. last is the event that broke it, if one did. If an event is to
+// tell of the error, it takes the place of last, unless that tells of it itself.
+// A stream that brought nothing becomes a bad gateway.
+func (b *Stream) show(f *Failure, resp *http.Response, last []byte) *Failure {
+	b.discard()
+	if len(b.out)+len(last) == 0 {
+		return f.show(resp, http.StatusBadGateway, nil)
+	}
+	if b.x.Policy.ErrorFrames && f.Said == nil {
+		last = errorEvent(b.x.Answer.Wire, f.Err, len(b.out) > 0 && !sse.EndsBlock(b.out))
+	}
+	b.out = append(b.out, last...)
+	f.Resp = resp
+	resp.Body = InMemory(b.out, f.Err)
+	clearLength(resp)
+	return f
+}
+
+// setMemory gives resp a body from memory.
+func setMemory(resp *http.Response, body []byte) {
+	setBody(resp, InMemory(body, io.EOF), len(body))
+}
+
+func setBody(resp *http.Response, body io.ReadCloser, length int) {
+	resp.Body = body
+	resp.ContentLength = int64(length)
+	resp.TransferEncoding = nil
+	if header.First(resp.Header, "Content-Length") != "" {
+		resp.Header.Set("Content-Length", strconv.Itoa(length))
+	}
+}
+
+// clearLength removes what a response says of its length.
+func clearLength(resp *http.Response) {
+	resp.ContentLength = -1
+	delete(resp.Header, "Content-Length")
+}

@@ -1,0 +1,121 @@
+package exchange
+
+import (
+	"sync"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/outcome"
+)
+
+// A stallTimer ends a stream that brings no payload for too long once it has
+// begun. Only the time counts in which the reader waits for the host. It is off
+// until begin, and after end.
+type stallTimer struct {
+	x     *Exchange
+	limit time.Duration
+
+	mu      sync.Mutex // guards what follows
+	timer   *time.Timer
+	reading bool          // a read of the source is under way
+	from    time.Duration // when it began, since the exchange's start
+	waited  time.Duration // in reads before it, since the last payload
+	alive   bool          // keep-alives came since the last payload
+	overdue bool          // the timer fired between reads: the next read sets it again
+	ended   bool
+	idle    bool // it ended the stream
+}
+
+// keepAliveStalls is how many times the limit a stream may live on keep-alives
+// alone, while no other endpoint could serve.
+const keepAliveStalls = 5
+
+func (s *stallTimer) begin(x *Exchange) {
+	s.x, s.limit = x, x.Policy.Stall
+	if s.limit > 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.timer = time.AfterFunc(s.limit, s.check)
+	}
+}
+
+// beginRead and endRead bracket each read of the source: only the time between
+// them counts against the limit.
+func (s *stallTimer) beginRead() {
+	if s.limit == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reading, s.from = true, time.Since(s.x.Start)
+	if s.overdue && !s.ended {
+		s.overdue = false
+		s.timer.Reset(max(s.limit-s.waited, 0))
+	}
+}
+
+func (s *stallTimer) endRead() {
+	if s.limit == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reading = false
+	s.waited += time.Since(s.x.Start) - s.from
+}
+
+// payload notes that the answer goes on.
+func (s *stallTimer) payload() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waited, s.alive = 0, false
+}
+
+// keptAlive notes a sign of life that carries no payload.
+func (s *stallTimer) keptAlive() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alive = true
+}
+
+func (s *stallTimer) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// firedIdle reports whether the timer ended the stream.
+func (s *stallTimer) firedIdle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.idle
+}
+
+// check runs when the limit may have been reached.
+func (s *stallTimer) check() {
+	s.mu.Lock()
+	asks := s.alive && s.reading
+	s.mu.Unlock()
+	elsewhere := asks && s.x.Owner.Elsewhere() // without the lock: the owner takes locks of its own
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+		return
+	case !s.reading:
+		s.overdue = true
+		return
+	}
+	limit := s.limit
+	if s.alive && !elsewhere {
+		limit *= keepAliveStalls
+	}
+	if idle := s.waited + time.Since(s.x.Start) - s.from; idle < limit {
+		s.timer.Reset(limit - idle)
+		return
+	}
+	s.idle = true
+	s.x.Cancel(outcome.ErrStalled)
+}
