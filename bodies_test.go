@@ -13,12 +13,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
-// A lateBase reads request bodies when and as it likes, as bases may until they
+// A lateHost reads request bodies when and as it likes, as bases may until they
 // have closed them: before it answers, behind that, on another goroutine while
 // it closes them, or once more. What it gets must be what its own call sent.
-type lateBase struct {
+type lateHost struct {
 	random  func(int) int
 	readers sync.WaitGroup
 	wrong   atomic.Int64
@@ -26,49 +28,49 @@ type lateBase struct {
 	closed  atomic.Int64 // reads that met a body closed meanwhile
 }
 
-func (b *lateBase) RoundTrip(req *http.Request) (*http.Response, error) {
+func (h *lateHost) answers(req *http.Request) (*http.Response, error) {
 	name := req.Header.Get("User-Agent") // which every endpoint is told
 	read := func(body io.ReadCloser) {
 		text, err := io.ReadAll(body)
 		others := strings.ReplaceAll(string(text), name+" ", "")
 		if i := strings.Index(others, "call-"); i >= 0 && (err == nil || !strings.HasPrefix(name, others[i:])) {
-			b.wrong.Add(1)
+			h.wrong.Add(1)
 		}
 		if err == nil && strings.Count(string(text), name+" ") != mentions {
-			b.wrong.Add(1)
+			h.wrong.Add(1)
 		}
 		if err != nil {
-			b.closed.Add(1)
+			h.closed.Add(1)
 		} else {
-			b.read.Add(1)
+			h.read.Add(1)
 		}
 	}
 	body, again := req.Body, req.GetBody
-	switch b.random(5) {
+	switch h.random(5) {
 	case 0:
 		read(body)
 		body.Close()
 	case 1: // still at it when the answer is there
-		b.readers.Go(func() { read(body); body.Close() })
+		h.readers.Go(func() { read(body); body.Close() })
 	case 2: // closed while it is read, and read on when the call is over
-		b.readers.Go(func() {
+		h.readers.Go(func() {
 			body.Close()
 			<-req.Context().Done()
 			read(body)
 		})
-		b.readers.Go(func() { read(body) })
+		h.readers.Go(func() { read(body) })
 	case 3: // never read, and once more when all may be over
 		body.Close()
-		b.readers.Go(func() {
+		h.readers.Go(func() {
 			if once, err := again(); err == nil {
 				read(once)
 				once.Close()
 			}
 		})
 	case 4: // never closed
-		b.readers.Go(func() { read(body) })
+		h.readers.Go(func() { read(body) })
 	}
-	switch b.random(6) {
+	switch h.random(6) {
 	case 0:
 		return nil, errors.New("reset")
 	case 1:
@@ -92,12 +94,12 @@ func TestBodiesAreNeverMixedUp(t *testing.T) {
 func neverMixedUp(t *testing.T) {
 	var mu sync.Mutex
 	source := rand.New(rand.NewPCG(1, 2))
-	base := &lateBase{random: func(n int) int {
+	host := &lateHost{random: func(n int) int {
 		mu.Lock()
 		defer mu.Unlock()
 		return source.IntN(n)
 	}}
-	rt := over(t, base, WithEndpoints(append(at("a", "b"), Endpoint{Name: "c", URL: "https://c", APIKey: "sk-c", Models: map[string]string{"m": "another"}})...),
+	rt := over(t, fakehost.NewUnread(host.answers), WithEndpoints(append(at("a", "b"), Endpoint{Name: "c", URL: "https://c", APIKey: "sk-c", Models: map[string]string{"m": "another"}})...),
 		WithRetry(RetryPolicy{MinDelay: Off, Budget: 100}), WithBreaker(BreakerPolicy{FailureRate: Off, Consecutive: Off}),
 		WithStream(StreamPolicy{Hedge: time.Millisecond, FirstToken: 5 * time.Millisecond, Thinking: 5 * time.Millisecond}),
 		WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper { return next }))
@@ -121,11 +123,11 @@ func neverMixedUp(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	base.readers.Wait()
-	if n := base.wrong.Load(); n > 0 {
+	host.readers.Wait()
+	if n := host.wrong.Load(); n > 0 {
 		t.Errorf("%d bodies were not those of their calls", n)
 	}
-	if whole == 0 || base.read.Load() == 0 || base.closed.Load() == 0 {
-		t.Errorf("%d answers, %d bodies read, %d closed meanwhile: nothing was tested", whole, base.read.Load(), base.closed.Load())
+	if whole == 0 || host.read.Load() == 0 || host.closed.Load() == 0 {
+		t.Errorf("%d answers, %d bodies read, %d closed meanwhile: nothing was tested", whole, host.read.Load(), host.closed.Load())
 	}
 }

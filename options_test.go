@@ -311,3 +311,80 @@ func TestKeyless_KeyInAnotherHeader(t *testing.T) {
 		}
 	}
 }
+
+// What Call overrides for one call, and for that one only.
+func TestOptions_WithCall(t *testing.T) {
+	t.Run("NoCache", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			rt := over(t, base, WithCache(CachePolicy{}))
+			none := WithCall(t.Context(), Call{NoCache: true})
+			for i, tt := range []struct {
+				ctx   context.Context
+				asked int
+				said  string
+			}{
+				{none, 1, "breakwater; fwd=bypass"}, {t.Context(), 2, "breakwater; fwd=uri-miss"},
+				{none, 3, "breakwater; fwd=bypass"}, {t.Context(), 3, "breakwater; hit; ttl=300"},
+			} {
+				got := asks(tt.ctx, rt, chatJSON)
+				if said := got.header("Cache-Status"); base.Count("") != tt.asked || said != tt.said {
+					t.Errorf("call %d: %d attempts so far, Cache-Status %q, want %d and %q", i+1, base.Count(""), said, tt.asked, tt.said)
+				}
+			}
+		})
+	})
+	t.Run("NoCache is not answered from the cache when all fails", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			rt := over(t, base, once, WithCache(CachePolicy{TTL: time.Minute}))
+			asks(t.Context(), rt, chatJSON)
+			base.Set("a", failing503)
+			if got := asks(WithCall(t.Context(), Call{NoCache: true}), rt, chatJSON); got.status() != 503 {
+				t.Errorf("the call gave %v, want the host's 503", got)
+			}
+		})
+	})
+	t.Run("Endpoint", func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, once, WithEndpoints(at("a", "b")...), WithBackup(at("c")...))
+		for _, name := range []string{"c", "b", "a", "b"} {
+			if got := asks(WithCall(t.Context(), Call{Endpoint: name}), rt, chatJSON); got.header(headerEndpoint) != name {
+				t.Errorf("Endpoint %s: %v", name, got)
+			}
+		}
+		base.Set("b", failing503)
+		before := base.Count("")
+		if got := asks(WithCall(t.Context(), Call{Endpoint: "b"}), rt, chatJSON); got.status() != 503 || base.Count("")-before != 1 {
+			t.Errorf("Endpoint b, failing: %v after %d attempts, want its 503 after one", got, base.Count("")-before)
+		}
+		for range 4 {
+			if got := asks(t.Context(), rt, chatJSON); got.status() != 200 {
+				t.Errorf("the next call: %v, want an answer", got)
+			}
+		}
+	})
+	t.Run("Scope", func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, WithCache(CachePolicy{}))
+		for i, tt := range []struct {
+			scope string
+			asked int
+		}{{"team", 1}, {"team", 1}, {"other", 2}, {"", 3}, {"team", 3}, {"", 3}} {
+			asks(WithCall(t.Context(), Call{Scope: tt.scope}), rt, chatJSON)
+			if n := base.Count(""); n != tt.asked {
+				t.Errorf("call %d, scope %q: %d attempts so far, want %d", i+1, tt.scope, n, tt.asked)
+			}
+		}
+	})
+	t.Run("the inner one holds", func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, WithEndpoints(at("a", "b")...))
+		ctx := WithCall(WithCall(t.Context(), Call{Endpoint: "a"}), Call{Endpoint: "b"})
+		for range 2 {
+			if got := asks(ctx, rt, chatJSON); got.header(headerEndpoint) != "b" {
+				t.Errorf("answered by %s, want b", got.header(headerEndpoint))
+			}
+		}
+	})
+}

@@ -2,17 +2,13 @@ package breakwater
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	kit "github.com/breakwater-go/breakwater/breakwatertest"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
@@ -21,7 +17,7 @@ import (
 // one; whose rest it earns. What the words of each host mean is in the tests of
 // internal/host (TestClassify), what the circuit hears in those of
 // internal/outcome (TestClass_Outcomes).
-func TestVerdicts(t *testing.T) {
+func TestFailover_Verdicts(t *testing.T) {
 	const (
 		again = "again"
 		on    = "elsewhere"
@@ -192,7 +188,7 @@ func rests(rt *Transport) string {
 
 // A limit of the model goes elsewhere only where another host or model has
 // other limits; a missing model wherever another account may have it.
-func TestGoesOnlyWhereItDiffers(t *testing.T) {
+func TestFailover_GoesOnlyWhereItDiffers(t *testing.T) {
 	tooLong := gives(400, asJSON, `{"error":{"message":"This model's maximum context length is 8 tokens","code":"invalid_request_error"}}`)
 	unknown := gives(400, asJSON, `{"error":{"message":"Model Not Exist","code":"invalid_request_error"}}`)
 	same := Endpoint{Name: "b", URL: "https://b", APIKey: "sk-b", Host: HostDeepSeek}
@@ -226,7 +222,7 @@ func TestGoesOnlyWhereItDiffers(t *testing.T) {
 }
 
 // A fallback that lacks the operation says so with 404: no word on the call.
-func TestAFallbackWithoutTheOperation(t *testing.T) {
+func TestFailover_BackupWithoutTheOperation(t *testing.T) {
 	base := newHosts(gives(200, asJSON, goodJSON))
 	base.Set("a", gives(503, asJSON, "{}"))
 	base.Set("b", gives(404, "text/plain", "404 page not found"))
@@ -235,98 +231,5 @@ func TestAFallbackWithoutTheOperation(t *testing.T) {
 		if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON {
 			t.Errorf("the caller got %v, want the answer of c", got)
 		}
-	}
-}
-
-// What the base sends again by itself, as HTTP/2 does with a stream that was
-// refused unread, it sends once; what comes of it is the loop's to decide.
-func TestTheBaseReplaysOnce(t *testing.T) {
-	var replays []error
-	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-		io.Copy(io.Discard, req.Body)
-		for range 3 {
-			body, err := req.GetBody()
-			replays = append(replays, err)
-			if err != nil {
-				return nil, err
-			}
-			io.Copy(io.Discard, body)
-			body.Close()
-		}
-		return answer(200, asJSON, goodJSON), nil
-	}), once)
-	got := asks(t.Context(), rt, chatJSON)
-	if len(replays) != 2 || replays[0] != nil || !errors.Is(replays[1], errNotTaken) {
-		t.Errorf("GetBody gave %v, want one body, then an error", replays)
-	}
-	if got.status() != 503 || got.header(headerError) != string(ClassUnreachable) {
-		t.Errorf("the caller got %v, want our own 503", got)
-	}
-}
-
-// Over HTTP/2, net/http would send a request on for a minute to a host that
-// refuses its streams unread: once more, and the host is unreachable.
-func TestRefusedStreamsAreSentOnceMore(t *testing.T) {
-	overHTTP2(t, func(rt *Transport, server *kit.Server, ask func() seen) {
-		server.Break(kit.RefusedStream())
-		start := time.Now()
-		got := ask()
-		state := rt.Status().Endpoints[0].Circuits[0].State
-		if n := len(server.Requests()); got.status() != 503 || got.header(headerError) != string(ClassUnreachable) || n != 2 || state != "open" || time.Since(start) != 0 {
-			t.Errorf("the caller got %v after %v and %d requests, the circuit is %s; want our own 503 at once after 2, and it open", got, time.Since(start), n, state)
-		}
-	})
-}
-
-// A request that a host turns away unread once, by a stream refused or a
-// connection it takes leave of (GOAWAY), costs nobody an attempt: net/http sends
-// it again, though behind GOAWAY it asks twice for the body to send.
-func TestUnreadRequestsCostNoAttempt(t *testing.T) {
-	overHTTP2(t, func(rt *Transport, server *kit.Server, ask func() seen) {
-		ask() // connects
-		for _, f := range []kit.Fault{kit.GoAway(), kit.RefusedStream()} {
-			server.BreakNext(1, f)
-			before := len(server.Requests())
-			got := ask()
-			if n := len(server.Requests()) - before; got.status() != 200 || got.header(headerAttempts) != "1" || n != 2 {
-				t.Errorf("%v: the caller got %v after %d requests, want the answer of one attempt, sent twice", f, got, n)
-			}
-			if state := rt.Status().Endpoints[0].Circuits[0].State; state != "closed" {
-				t.Errorf("%v: the circuit is %s", f, state)
-			}
-		}
-	})
-}
-
-// overHTTP2 has one host, over HTTP/2, asked once a call, and a circuit that one
-// failure opens.
-func overHTTP2(t *testing.T, do func(rt *Transport, server *kit.Server, ask func() seen), opts ...Option) {
-	synctest.Test(t, func(t *testing.T) {
-		host := kit.DeepSeek("host")
-		host.HTTP2 = true
-		fleet, err := kit.NewPipeFleet(host)
-		if err != nil {
-			t.Fatal(err)
-		}
-		base, server := fleet.Transport(), fleet.Server("host")
-		rt := over(t, base, append(opts, once, WithBreaker(BreakerPolicy{Consecutive: 1}), WithEndpoints(Endpoint{Name: "host", URL: server.URL(), APIKey: "sk"}))...)
-		do(rt, server, func() seen {
-			return asks(t.Context(), rt, chatJSON, func(req *http.Request) { req.URL = mustURL(t, server.URL()+"/chat/completions") })
-		})
-		base.CloseIdleConnections()
-		fleet.Close()
-	})
-}
-
-// Without a budget, the base may not send twice either.
-func TestNoBudgetNoReplay(t *testing.T) {
-	var err error
-	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-		io.Copy(io.Discard, req.Body)
-		_, err = req.GetBody()
-		return answer(200, asJSON, goodJSON), nil
-	}), WithRetry(RetryPolicy{Budget: Off}))
-	if asks(t.Context(), rt, chatJSON); !errors.Is(err, errNotTaken) {
-		t.Errorf("GetBody = %v, want %v", err, errNotTaken)
 	}
 }
