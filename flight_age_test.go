@@ -16,10 +16,6 @@ import (
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
-// maxHurried is how many calls for the same are made at once for callers with
-// little time: see internal/coalesce.
-const maxHurried = 6
-
 // losing is a host that never answers what lost names, by number from 1, and
 // answers the rest after d; most is how many it had at once.
 type losing struct {
@@ -108,7 +104,7 @@ func (c crowd) ask(t *testing.T, rt http.RoundTripper) (answered int, slowest ti
 
 // One call that is lost at a host that would answer the next holds its question
 // for as long only as such a call may show nothing, and for nobody longer than
-// half of what his deadline leaves.
+// half of what his deadline leaves: TestWait_LockAge knows more of these.
 func TestSharing_LockAge(t *testing.T) {
 	first := func(n int) bool { return n == 1 }
 	json, stream, both := []string{chatJSON}, []string{chatStream}, []string{chatJSON, chatStream}
@@ -123,15 +119,6 @@ func TestSharing_LockAge(t *testing.T) {
 		sent     int // at most
 	}{
 		{"JSON, 5 s", &losing{lost: first}, crowd{bodies: json, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 120, 5 * time.Second, 2},
-		{"stream, 5 s", &losing{lost: first}, crowd{bodies: stream, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 120, 5 * time.Second, 2},
-		{"either, 5 s", &losing{lost: first}, crowd{bodies: both, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 120, 5 * time.Second, 3},
-		{"JSON, 5 s, two are lost", &losing{lost: func(n int) bool { return n <= 2 }}, crowd{bodies: json, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 117, 5 * time.Second, 4},
-		{"JSON, 2 s", &losing{lost: first}, crowd{bodies: json, deadline: 2 * time.Second, callers: 60, every: time.Second / 4}, StreamPolicy{}, 59, 2 * time.Second, 2},
-		{"JSON, a minute", &losing{lost: first}, crowd{bodies: json, deadline: time.Minute, callers: 120, every: time.Second}, StreamPolicy{}, 120, 31 * time.Second, 2},
-		{"a host that takes 2 s", &losing{lost: first, d: 2 * time.Second}, crowd{bodies: json, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 118, 5 * time.Second, 3},
-		{"a host that takes 4 s, and loses none", &losing{lost: func(int) bool { return false }, d: 4 * time.Second}, crowd{bodies: json, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 120, 4 * time.Second, 3},
-		{"a host that takes 20 s, and loses none", &losing{lost: func(int) bool { return false }, d: 20 * time.Second}, crowd{bodies: json, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 104, 5 * time.Second, 9},
-		{"a host that is down for 12 s", &losing{lost: func(n int) bool { return n <= 5 }}, crowd{bodies: json, deadline: 5 * time.Second, callers: 120, every: time.Second}, StreamPolicy{}, 105, 5 * time.Second, 7},
 		{"JSON without a deadline", &losing{lost: first}, crowd{bodies: json, callers: 600, every: time.Second}, StreamPolicy{}, 600, 5 * time.Minute, 2},
 		{"stream without a deadline", &losing{lost: first}, crowd{bodies: stream, callers: 120, every: time.Second}, StreamPolicy{}, 120, 30 * time.Second, 2},
 		{"a stream that thinks", &losing{lost: first}, crowd{bodies: thinking, callers: 600, every: time.Second}, StreamPolicy{}, 600, 5 * time.Minute, 2},
@@ -166,62 +153,6 @@ func TestSharing_LockAgeOfAHostThatQueuesInside(t *testing.T) {
 	})
 }
 
-// A host that is down gets no flood: a new call each lock age, few at once.
-func TestSharing_ADeadHostGetsNoFlood(t *testing.T) {
-	all := func(int) bool { return true }
-	for _, tt := range []struct {
-		name       string
-		crowd      crowd
-		sent, most int
-	}{
-		{"5 s", crowd{bodies: []string{chatJSON}, deadline: 5 * time.Second, callers: 1200, every: time.Second / 10}, 120 / 2, maxHurried},
-		{"300 ms", crowd{bodies: []string{chatStream}, deadline: 300 * time.Millisecond, callers: 600, every: time.Second / 100}, 7, 2},
-		{"at once", crowd{bodies: []string{chatJSON}, deadline: 10 * time.Second, callers: 1000}, 3, 3},
-		{"each form, 5 s", crowd{bodies: []string{chatJSON, chatStream}, deadline: 5 * time.Second, callers: 600, every: time.Second / 10}, 2 * 60 / 2, 2 * maxHurried},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				host := &losing{lost: all}
-				rt := over(t, newHosts(host.do), noBreaker, WithCache(CachePolicy{}))
-				tt.crowd.ask(t, rt)
-				if host.counts().sent > tt.sent || host.counts().most > tt.most {
-					t.Errorf("%d requests, %d at once, want at most %d and %d", host.counts().sent, host.counts().most, tt.sent, tt.most)
-				}
-				synctest.Wait()
-				if left := stillHeld(rt); left != "" {
-					t.Errorf("got %s left, want nothing", left)
-				}
-			})
-		})
-	}
-}
-
-// Callers in a hurry have no more than a few calls made for the same at once,
-// though others, who have time, stay with each of them.
-func TestSharing_TheHurriedDoNotFlood(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		host := &losing{lost: func(int) bool { return true }}
-		rt := over(t, newHosts(host.do), noBreaker, WithCache(CachePolicy{}))
-		ctx, cancel := context.WithCancel(t.Context())
-		var patient sync.WaitGroup
-		for range 120 {
-			patient.Go(func() { asks(ctx, rt, chatStream) })
-			patient.Go(func() {
-				ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-				defer cancel()
-				asks(ctx, rt, chatStream)
-			})
-			elapse(time.Second)
-		}
-		if want := maxHurried + 120/30; host.counts().most > want {
-			t.Errorf("%d requests at once, want at most %d: few for who has no time, and one each 30 s", host.counts().most, want)
-		}
-		cancel()
-		patient.Wait()
-		synctest.Wait()
-	})
-}
-
 // A stream that has begun and then shows nothing more is joined for no longer
 // than Stall, or half of what a deadline leaves; who has joined it goes on. Pings
 // are nothing.
@@ -237,10 +168,7 @@ func TestSharing_LockAgeOfAStreamThatStalls(t *testing.T) {
 	}{
 		{"keep-alives", time.Minute, comment, 0, chatStream, time.Minute}, // the stream lives on them for five times that
 		{"no clock", Off, "", 0, chatStream, time.Minute},
-		{"no clock, keep-alives", Off, comment, 0, chatStream, time.Minute},
 		{"no clock, pings", Off, ping, 0, chatStream, time.Minute},
-		{"5 s", time.Minute, "", 5 * time.Second, chatStream, 2500 * time.Millisecond},
-		{"5 s, pings", time.Minute, ping, 5 * time.Second, chatStream, 2500 * time.Millisecond},
 		{"JSON, 5 s", time.Minute, "", 5 * time.Second, chatJSON, 2500 * time.Millisecond},
 	} {
 		for _, early := range []bool{true, false} {
@@ -281,58 +209,6 @@ func TestSharing_LockAgeOfAStreamThatStalls(t *testing.T) {
 				})
 			})
 		}
-	}
-}
-
-// Who waits to have all of a stream as JSON, and sees it stall, asks anew while
-// there is time; and takes the stream, if that goes on first.
-func TestSharing_JSONOfAStreamThatStalls(t *testing.T) {
-	for _, goesOn := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			base, opened := fakehost.Faucets("")
-			rt := over(t, base, WithCache(CachePolicy{}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Stall: Off}))
-			leader := calls(t, rt, chatStream)
-			f := <-opened
-			f.Send(event("1"))
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			defer cancel()
-			json := calls(t, rt, chatJSON, func(req *http.Request) { *req = *req.WithContext(ctx) })
-			for range 4 {
-				elapse(time.Second)
-				f.Send(event("2"))
-			}
-			synctest.Wait()
-			if n := base.Count(""); n != 1 {
-				t.Fatalf("%d attempts while the stream goes on, want 1", n)
-			}
-			release := make(chan struct{})
-			base.Set("a", func(req *http.Request) (*http.Response, error) {
-				<-release
-				return answer(200, asJSON, goodJSON), nil
-			})
-			elapse(5 * time.Second)
-			synctest.Wait()
-			if n := base.Count(""); n != 2 {
-				t.Errorf("%d attempts 5 s after the stream stalled, want 2", n)
-			}
-			want := "hi"
-			if goesOn {
-				want = "122221"
-				f.Send(event("1") + finishEvent + doneEvent)
-				synctest.Wait()
-			}
-			close(release)
-			synctest.Wait()
-			if !strings.Contains(json.read.String(), `"content":"`+want+`"`) {
-				t.Errorf("JSON: %q, %v, want %q", json.read.String(), errors.Join(json.err, json.ended), want)
-			}
-			leader.cancel()
-			f.End()
-			synctest.Wait()
-			if left := stillHeld(rt); left != "" {
-				t.Errorf("got %s left, want nothing", left)
-			}
-		})
 	}
 }
 
@@ -584,64 +460,4 @@ func TestSharing_NoHerdBehindAFailure(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Who waits in two calls that hang, one of them an answered stream, hears of a
-// third that has answered.
-func TestSharing_AThirdAnswerIsTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		base, opened := fakehost.Faucets("")
-		rt := over(t, base, noBreaker, WithCache(CachePolicy{TTL: time.Hour}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Stall: Off, Rescue: RescueOff}))
-		leader := calls(t, rt, chatStream)
-		f := <-opened
-		f.Send(event("1"))
-		synctest.Wait()
-		waiting := calls(t, rt, chatJSON) // for all of it, without a deadline
-		base.Set("a", hanging)
-		elapse(2 * time.Minute)
-		synctest.Wait()
-		if n := base.Count(""); n != 2 {
-			t.Fatalf("%d requests: nothing is tested", n)
-		}
-		base.Set("a", gives(200, asJSON, goodJSON))
-		elapse(10 * time.Minute)
-		third := calls(t, rt, chatJSON)
-		synctest.Wait()
-		if third.read.String() != goodJSON || waiting.read.String() != goodJSON {
-			t.Errorf("the third call read %q, who waits for the same %q, want the answer", third.read.String(), waiting.read.String())
-		}
-		leader.cancel()
-		waiting.cancel()
-		f.End()
-		synctest.Wait()
-		if left := stillHeld(rt); left != "" {
-			t.Errorf("got %s left, want nothing", left)
-		}
-	})
-}
-
-// Streams that have answered, and that nobody new joins, do not count among the
-// calls that are made for the sake of callers with little time.
-func TestSharing_StalledStreamsAreNotCounted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		base, opened := fakehost.Faucets("")
-		rt := over(t, base, noBreaker, WithCache(CachePolicy{TTL: time.Hour}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Stall: Off, Rescue: RescueOff}))
-		var patient []*caller
-		for range maxHurried {
-			patient = append(patient, calls(t, rt, chatStream))
-			f := <-opened
-			f.Send(event("1"))
-			elapse(61 * time.Second)
-		}
-		host := &losing{lost: func(n int) bool { return n == 1 }}
-		base.Set("a", host.do)
-		answered, slowest := crowd{bodies: []string{chatStream}, deadline: 5 * time.Second, callers: 60, every: time.Second}.ask(t, rt)
-		if answered < 60 || host.counts().sent > 2 {
-			t.Errorf("%d of 60 were answered, the slowest after %v, by %d more requests, want all, by 2", answered, slowest, host.counts().sent)
-		}
-		for _, c := range patient {
-			c.cancel()
-		}
-		synctest.Wait()
-	})
 }

@@ -13,7 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
@@ -473,72 +472,6 @@ func TestAnswersThatLandAsTheLastOneLeaves(t *testing.T) {
 	})
 }
 
-// What a host says behind the terminator is no part of the answer, and moves
-// nothing of it while JSON is made of it.
-func TestJSONOfAStreamWithATail(t *testing.T) {
-	const limit = 400_000
-	text := strings.Repeat("x", limit-2000)
-	tail := strings.Repeat(event("yyyyyyyyyyyyyyyyyyyy"), 20_000)
-	for range 5 {
-		synctest.Test(t, func(t *testing.T) {
-			base := newHosts(func(req *http.Request) (*http.Response, error) {
-				if !callOf(req.Context()).params.Stream {
-					return answer(200, asJSON, strings.Replace(goodJSON, "hi", text, 1)), nil
-				}
-				elapse(time.Second)
-				return answer(200, asStream, event(text)+finishEvent+doneEvent+tail), nil
-			})
-			rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: limit}), WithEndpoints(deepSeekAt("a")))
-			calls(t, rt, chatStream)
-			var callers sync.WaitGroup
-			for range 3 {
-				callers.Go(func() {
-					got := asks(t.Context(), rt, chatJSON)
-					if n := strings.Count(got.body, "x"); got.err != nil || !strings.Contains(got.body, text) || n < len(text) || strings.Contains(got.body, "yy") {
-						t.Errorf("JSON has %d of %d bytes of text, some of the tail: %v, %v", n, len(text), strings.Contains(got.body, "yy"), got.err)
-					}
-				})
-			}
-			callers.Wait()
-			if n := base.Count(""); n != 1 {
-				t.Errorf("got %d attempts, want 1", n)
-			}
-		})
-	}
-}
-
-// A host that goes on behind the terminator cuts off no slow reader of what was
-// before it, and is let go of, though somebody reads on.
-func TestATailIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		base, opened := fakehost.Faucets("")
-		rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: 2000}))
-		fast := calls(t, rt, chatStream)
-		f := <-opened
-		f.Send(event("1"))
-		req, _ := post(t.Context(), "https://a", chatStream)
-		slow, err := rt.RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer slow.Body.Close()
-		f.Send(finishEvent + doneEvent)
-		for range 100 {
-			f.Send(strings.Repeat(event("y"), 100))
-		}
-		elapse(time.Minute)
-		synctest.Wait()
-		if !f.Closed() || fast.ended != io.EOF {
-			t.Errorf("a minute behind the terminator: got a closed body: %v, and the fast reader's end %v, want both", f.Closed(), fast.ended)
-		}
-		want := event("1") + finishEvent + doneEvent
-		got, err := io.ReadAll(slow.Body)
-		if !strings.HasPrefix(string(got), want) || len(got) > len(want)+2*(64<<10) || err != nil {
-			t.Errorf("the slow reader got %d bytes, %v, want %d, at most %d more, and a clean end", len(got), err, len(want), 2*(64<<10))
-		}
-	})
-}
-
 // A Middleware may make several calls of one, at once: they share, and each
 // has its own end.
 func TestMiddlewareMayAskTwiceAtOnce(t *testing.T) {
@@ -583,39 +516,4 @@ func TestMiddlewareMayAskTwiceAtOnce(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A base whose body panics ends a shared stream for one reader in that panic,
-// and for the others in an error that is told in an event, too.
-func TestSharing_ErrorEventBehindAPanic(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		gate := make(chan struct{})
-		base := newHosts(func(*http.Request) (*http.Response, error) {
-			return answerFrom(200, asStream, io.MultiReader(strings.NewReader(event("1")), fakehost.ReaderFunc(func([]byte) (int, error) {
-				<-gate
-				panic("the body's")
-			}))), nil
-		})
-		rt := over(t, base, WithCache(CachePolicy{}), WithStream(StreamPolicy{ErrorFrames: true}))
-		var panics, told atomic.Int32
-		for range 3 {
-			go func() {
-				defer func() {
-					if recover() != nil {
-						panics.Add(1)
-					}
-				}()
-				got := asks(t.Context(), rt, chatStream)
-				if errors.Is(got.err, ErrTruncated) && got.body == event("1")+frameOf(request.Chat, "truncated") {
-					told.Add(1)
-				}
-			}()
-		}
-		synctest.Wait()
-		close(gate)
-		synctest.Wait()
-		if panics.Load() != 1 || told.Load() != 2 {
-			t.Errorf("%d of 3 readers panicked and %d were told, want 1 and 2", panics.Load(), told.Load())
-		}
-	})
 }

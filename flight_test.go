@@ -105,26 +105,6 @@ func TestLateJoinersFollowLive(t *testing.T) {
 	})
 }
 
-// A call is read no faster than the fastest of its callers reads.
-func TestASoleSlowReaderSlowsTheHost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var sent atomic.Int32
-		endless := fakehost.ReaderFunc(func(p []byte) (int, error) { sent.Add(1); return copy(p, event("x")), nil })
-		rt := over(t, fakehost.New(func(*http.Request) (*http.Response, error) { return fakehost.AnswerFrom(200, asStream, endless), nil }), WithCache(CachePolicy{}))
-		req, _ := post(t.Context(), "https://a", chatStream)
-		resp, err := rt.RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		io.ReadFull(resp.Body, make([]byte, len(event("x"))))
-		synctest.Wait()
-		if got := sent.Load(); got > 3 {
-			t.Errorf("%d events were read for a caller that has read one", got)
-		}
-		resp.Body.Close()
-	})
-}
-
 // The leader's cancel hurts nobody else.
 func TestTheLeaderLeaves(t *testing.T) {
 	for name, before := range map[string]bool{"before the answer": true, "within the answer": false} {
@@ -229,51 +209,6 @@ func TestDeadlinesOfOthers(t *testing.T) {
 		if !errors.Is(long.err, context.DeadlineExceeded) || f.Context().Err() == nil || base.Count("") != 2 { // it has asked anew, too
 			t.Errorf("past its deadline the other got %v; the attempt: %v, of %d", long.err, f.Context().Err(), base.Count(""))
 		}
-	})
-}
-
-// A slow follower holds nobody up, and what is kept for it is bounded.
-func TestASlowFollower(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const limit = 100_000
-		base, opened := fakehost.Faucets("")
-		rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: limit}))
-		fast := calls(t, rt, chatStream)
-		req, _ := post(t.Context(), "https://a", chatStream)
-		answered := make(chan *http.Response)
-		go func() {
-			resp, _ := rt.RoundTrip(req)
-			answered <- resp
-		}()
-		f := <-opened
-		f.Send(event("1"))
-		slow := <-answered
-		first := make([]byte, len(event("1")))
-		io.ReadFull(slow.Body, first)
-		f.Send(event(strings.Repeat("x", limit/2)))
-		synctest.Wait()
-		half := make([]byte, len(event(strings.Repeat("x", limit/2))))
-		if n, err := io.ReadFull(slow.Body, half); err != nil {
-			t.Fatalf("half the limit behind, it reads %d bytes, %v", n, err)
-		}
-		for range 10 {
-			f.Send(event(strings.Repeat("y", limit/2)))
-			synctest.Wait()
-		}
-		f.Send(finishEvent)
-		f.Send(doneEvent)
-		f.End()
-		synctest.Wait()
-		if fast.ended != io.EOF || !strings.HasSuffix(fast.read.String(), doneEvent) {
-			t.Errorf("the fast one ended in %v", fast.ended)
-		}
-		if _, err := io.ReadAll(slow.Body); !errors.Is(err, ErrTruncated) {
-			t.Errorf("the slow one ended in %v, want a typed error", err)
-		}
-		if rt.Status().Cache.Entries != 0 {
-			t.Error("an answer above MaxEntryBytes was kept")
-		}
-		slow.Body.Close()
 	})
 }
 
@@ -420,56 +355,6 @@ func TestJSONOfASharedStream(t *testing.T) {
 	}
 }
 
-// Who waits for all of a stream, to have it as JSON, has it come as fast as the
-// host sends it. One that grows too large for that is left to who reads it, at
-// his own pace, or let go of where nobody does.
-func TestAStreamTooLargeForJSON(t *testing.T) {
-	for _, leaves := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			base, opened := fakehost.Faucets("")
-			rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: 1000}), WithEndpoints(deepSeekAt("a")), WithStream(StreamPolicy{Rescue: RescueOff}), WithRateLimit(RatePolicy{InFlight: 10}))
-			leads := make(chan *http.Response, 1)
-			go func() {
-				req, _ := post(t.Context(), "https://a", chatStream)
-				resp, err := rt.RoundTrip(req)
-				if err != nil {
-					t.Error(err)
-				}
-				leads <- resp
-			}()
-			f := <-opened
-			text := event("hi")
-			f.Send(text)
-			leader := <-leads
-			base.Set("a", gives(200, asJSON, goodJSON))
-			json := calls(t, rt, chatJSON)
-			if leaves {
-				leader.Body.Close()
-			}
-			for range 100 {
-				ev := event(strings.Repeat("x", 2000))
-				text += ev
-				f.Send(ev)
-			}
-			f.End()
-			synctest.Wait()
-			if json.read.String() != goodJSON {
-				t.Errorf("leaves %v: JSON: %q, %v", leaves, json.read.String(), json.err)
-			}
-			if !leaves {
-				if got, err := io.ReadAll(leader.Body); string(got) != text || !errors.Is(err, ErrTruncated) {
-					t.Errorf("who read nothing so far reads %d bytes, %v, want all %d, and ErrTruncated", len(got), err, len(text))
-				}
-				leader.Body.Close()
-			}
-			synctest.Wait()
-			if !f.Closed() || stillHeld(rt) != "" {
-				t.Errorf("leaves %v: closed: %v; held: %s", leaves, f.Closed(), stillHeld(rt))
-			}
-		})
-	}
-}
-
 // Of an Observer or a base that panics, the leader hears; the others ask anew.
 func TestAPanicIsTheLeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -532,58 +417,6 @@ func TestNobodyClosesASharedStream(t *testing.T) {
 			})
 		})
 	}
-}
-
-// What is shared and kept is the same whatever the pace and the sizes of reads.
-func TestSharedBytesAreTheHosts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		base, opened := fakehost.Faucets("")
-		rt := over(t, base, WithCache(CachePolicy{}))
-		var callers sync.WaitGroup
-		got := make([]string, 50)
-		for i := range got {
-			callers.Go(func() {
-				elapse(time.Duration(i) * 7 * time.Millisecond)
-				req, _ := post(t.Context(), "https://a", chatStream)
-				resp, err := rt.RoundTrip(req)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer resp.Body.Close()
-				buf := make([]byte, 1+i*i)
-				for {
-					n, err := resp.Body.Read(buf)
-					got[i] += string(buf[:n])
-					if err != nil {
-						if err != io.EOF {
-							t.Error(err)
-						}
-						return
-					}
-					elapse(time.Duration(i%5) * time.Millisecond)
-				}
-			})
-		}
-		f := <-opened
-		want := ""
-		send := func(ev string) { want += ev; f.Send(ev); elapse(10 * time.Millisecond) }
-		for i := range 40 {
-			send(event(fmt.Sprint(i)))
-		}
-		send(finishEvent)
-		send(doneEvent)
-		f.End()
-		callers.Wait()
-		for i, text := range got {
-			if text != want {
-				t.Errorf("caller %d read %d bytes, want %d", i, len(text), len(want))
-			}
-		}
-		if base.Count("") != 1 {
-			t.Errorf("%d attempts, want 1", base.Count(""))
-		}
-	})
 }
 
 // What a host tells one caller by its headers is not another's, and who has no
@@ -992,45 +825,6 @@ func TestSharing_ARescueThatIsNotToBeShared(t *testing.T) {
 						t.Errorf("got %s left, want nothing", left)
 					}
 				})
-			})
-		}
-	}
-}
-
-// Who is cut off from a shared stream for being too far behind reads the rest of
-// the event it is in and, with ErrorFrames, the one that tells of it.
-func TestSharing_ErrorEventForWhoIsTooFarBehind(t *testing.T) {
-	for _, frames := range []bool{false, true} {
-		for _, read := range []int{10, len(event("1"))} {
-			synctest.Test(t, func(t *testing.T) {
-				base, opened := fakehost.Faucets("")
-				rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: 64 << 10}), WithStream(StreamPolicy{ErrorFrames: frames}))
-				fast := calls(t, rt, chatStream)
-				f := <-opened
-				f.Send(event("1"))
-				synctest.Wait()
-				req, _ := post(t.Context(), "https://a", chatStream)
-				slow, err := rt.RoundTrip(req)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got := make([]byte, read)
-				io.ReadFull(slow.Body, got)
-				for range 10 {
-					f.Send(event(strings.Repeat("x", 32<<10)))
-					synctest.Wait()
-				}
-				rest, err := io.ReadAll(slow.Body)
-				want := event("1")
-				if frames {
-					want += frameOf(request.Chat, "truncated")
-				}
-				if got = append(got, rest...); string(got) != want || !errors.Is(err, ErrTruncated) {
-					t.Errorf("the slow one read %q, %v, want %q and a typed error", got, err, want)
-				}
-				slow.Body.Close()
-				fast.cancel()
-				synctest.Wait()
 			})
 		}
 	}

@@ -381,6 +381,12 @@ func TestFlight_AllOfTheAnswer(t *testing.T) {
 				if json.text != want || json.ended != io.EOF {
 					t.Errorf("who waits for all read %q, %v, want %q", json.text, json.ended, want)
 				}
+				if !tt.leaves && strings.HasPrefix(tt.name, "too large") { // at its own pace
+					h.tap(1).stop(io.EOF)
+					if got, err := io.ReadAll(leader); string(got) != longEvent(3000) || err != nil {
+						t.Errorf("who reads it read %d bytes, %v", len(got), err)
+					}
+				}
 				leader.Close()
 				h.isEmpty(t)
 			})
