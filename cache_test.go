@@ -25,7 +25,7 @@ import (
 )
 
 // What comes out of the cache is what the first caller read, byte for byte.
-func TestCacheReplaysByteForByte(t *testing.T) {
+func TestCache_ReplaysByteForByte(t *testing.T) {
 	odd := "event: x\r\nid: 1\r\ndata:{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"h\\u00e9\\n\"}}],\"unknown\": 1.50}\r\n\r\n"
 	for _, tt := range []struct {
 		name, ask, contentType, text string
@@ -80,7 +80,7 @@ func TestCacheReplaysByteForByte(t *testing.T) {
 }
 
 // Two callers never share an answer but in one scope.
-func TestCacheScope(t *testing.T) {
+func TestCache_Scope(t *testing.T) {
 	scoped := func(scope string) func(*http.Request) {
 		return func(req *http.Request) { *req = *req.WithContext(WithCall(req.Context(), Call{Scope: scope})) }
 	}
@@ -134,7 +134,7 @@ func TestCacheScope(t *testing.T) {
 }
 
 // Only complete answers are kept (invariant 6).
-func TestCacheKeepsOnlyWholeAnswers(t *testing.T) {
+func TestCache_KeepsOnlyWholeAnswers(t *testing.T) {
 	lengthEvent := strings.Replace(endEvent, `"stop"`, `"length"`, 1)
 	outOfResources := strings.Replace(endEvent, `"stop"`, `"insufficient_system_resource"`, 1)
 	errorEvent := "data: {\"error\":{\"message\":\"no\"}}\n\n"
@@ -251,7 +251,7 @@ func toolEvents(first, second string) string {
 		strings.Replace(endEvent, "stop", "tool_calls", 1) + doneEvent
 }
 
-func TestCacheBoundsEntries(t *testing.T) {
+func TestCache_BoundsEntries(t *testing.T) {
 	base := newHosts(gives(200, asJSON, goodJSON))
 	rt := over(t, base, WithCache(CachePolicy{MaxEntries: 2}))
 	for _, step := range []struct {
@@ -282,7 +282,7 @@ func jsonOf(n int) string {
 	return strings.Replace(goodJSON, `"hi"`, `"`+strings.Repeat("x", n-len(goodJSON)+2)+`"`, 1)
 }
 
-func TestCacheBoundsBytes(t *testing.T) {
+func TestCache_BoundsBytes(t *testing.T) {
 	const maxBytes = 10_000
 	size := 2000
 	base := newHosts(func(*http.Request) (*http.Response, error) { return answer(200, asJSON, jsonOf(size)), nil })
@@ -309,7 +309,7 @@ func TestCacheBoundsBytes(t *testing.T) {
 }
 
 // An answer larger than the whole cache is not kept, and pushes nobody out.
-func TestCacheBoundsBytesAgainstOneLargeAnswer(t *testing.T) {
+func TestCache_BoundsBytesAgainstOneLargeAnswer(t *testing.T) {
 	size := 1000
 	base := newHosts(func(*http.Request) (*http.Response, error) { return answer(200, asJSON, jsonOf(size)), nil })
 	rt := over(t, base, WithCache(CachePolicy{MaxBytes: 10_000}))
@@ -323,7 +323,7 @@ func TestCacheBoundsBytesAgainstOneLargeAnswer(t *testing.T) {
 	}
 }
 
-func TestCacheBoundsOneEntry(t *testing.T) {
+func TestCache_BoundsOneEntry(t *testing.T) {
 	const limit = 1000
 	stream := func(n int) string {
 		return strings.Replace(goodEvent, "hi", strings.Repeat("x", n-len(wholeStream)+2), 1) + endEvent + doneEvent
@@ -351,7 +351,7 @@ func TestCacheBoundsOneEntry(t *testing.T) {
 
 // Age and Cache-Status say what the cache did (RFC 9111, RFC 9211), and the
 // request's Cache-Control is obeyed.
-func TestCacheTimeline(t *testing.T) {
+func TestCache_Timeline(t *testing.T) {
 	down := handler(refusing)
 	type step struct {
 		after   time.Duration // since the last step
@@ -489,7 +489,7 @@ func TestCacheTimeline(t *testing.T) {
 }
 
 // A host's own Cache-Status comes before ours, and is not replayed as ours.
-func TestCacheStatusOfTheHostStays(t *testing.T) {
+func TestCache_StatusOfTheHostStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := over(t, newHosts(gives(200, asJSON, goodJSON, "Cache-Status", "edge; hit", "Age", "7")), WithCache(CachePolicy{}))
 		if got := asks(t.Context(), rt, chatJSON).header("Cache-Status"); got != "edge; hit, breakwater; fwd=uri-miss" {
@@ -504,7 +504,7 @@ func TestCacheStatusOfTheHostStays(t *testing.T) {
 
 // The caller's cancel is its own: no stale answer hides it. Of a deadline, the
 // host has nine tenths, if nobody but the cache could take over.
-func TestStaleAndTheCallersEnd(t *testing.T) {
+func TestCache_StaleAndTheCallersEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
 		rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}))
@@ -528,7 +528,7 @@ func TestStaleAndTheCallersEnd(t *testing.T) {
 
 // Where every circuit is open, a kept answer is given at once, and one call
 // behind the callers' backs looks whether an endpoint is back.
-func TestStaleAtOnceWhileAllCircuitsAreOpen(t *testing.T) {
+func TestCache_StaleAtOnceWhileAllCircuitsAreOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
 		rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}), WithEndpoints(at("a", "b")...), WithRetry(RetryPolicy{Attempts: 1}))
@@ -566,7 +566,7 @@ func TestStaleAtOnceWhileAllCircuitsAreOpen(t *testing.T) {
 }
 
 // A kept answer never makes a call worse off than none would.
-func TestASpareAnswerHurtsNobody(t *testing.T) {
+func TestCache_FallbackHurtsNobody(t *testing.T) {
 	// A stream of which no JSON can be made: its choice has a message beside the delta.
 	odd := "data: {\"choices\":[{\"index\":0,\"message\":{\"content\":\"x\"},\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\n" + doneEvent
 	failing := func(n int) handler { // so many times
@@ -622,7 +622,7 @@ func TestASpareAnswerHurtsNobody(t *testing.T) {
 
 // Behind the commit a kept answer is nobody who could go on: keep-alives buy
 // the stream its time as they do without one.
-func TestASpareAnswerDoesNotHurryAStream(t *testing.T) {
+func TestCache_FallbackDoesNotHurryAStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asStream, wholeStream))
 		rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}), WithEndpoints(at("a")...))
@@ -646,7 +646,7 @@ func TestASpareAnswerDoesNotHurryAStream(t *testing.T) {
 
 // After an outage in which every host hung, and every caller has a kept answer,
 // the endpoints are found to be back within a minute.
-func TestRecoveryWhileAllHaveSpareAnswers(t *testing.T) {
+func TestCache_RecoveryWhileAllHaveFallbacks(t *testing.T) {
 	for _, keys := range []int{1, 40} {
 		synctest.Test(t, func(t *testing.T) {
 			base := newHosts(gives(200, asJSON, goodJSON))
@@ -687,7 +687,7 @@ func TestRecoveryWhileAllHaveSpareAnswers(t *testing.T) {
 
 // One renewal a question, a bounded number in all, each for a bounded time,
 // and none behind Close.
-func TestRenewals(t *testing.T) {
+func TestCache_Renewals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var renewing atomic.Int32
 		base := newHosts(gives(200, asJSON, goodJSON))
@@ -762,7 +762,7 @@ func TestCache_AStreamIsRenewed(t *testing.T) {
 }
 
 // What was kept in one form answers in the other.
-func TestCacheAnswersInEitherForm(t *testing.T) {
+func TestCache_AnswersInEitherForm(t *testing.T) {
 	const extra = `{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"q"}]}`
 	fullJSON := `{"id":"7","object":"chat.completion","created":1,"model":"m","system_fingerprint":"fp","choices":[{"index":0,"message":{"role":"assistant","reasoning_content":"hm","content":"h\u00e9"},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}`
 	for _, tt := range []struct {
@@ -965,7 +965,7 @@ func TestCache_TheHostsFormIsNotTheCallers(t *testing.T) {
 
 // What stands in for a failure may lack its usage; what it can be made of at
 // all, it is made of.
-func TestStaleInTheOtherForm(t *testing.T) {
+func TestCache_StaleInTheOtherForm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asStream, wholeStream))
 		rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute}), WithRetry(RetryPolicy{Attempts: 1}))
@@ -979,7 +979,7 @@ func TestStaleInTheOtherForm(t *testing.T) {
 
 // No answer crosses scopes: random calls by random callers, each answered with
 // who asked what; equal only if operation, scope and all that is meant are.
-func TestNoAnswerCrossesScopes(t *testing.T) {
+func TestCache_NoAnswerCrossesScopes(t *testing.T) {
 	random := rand.New(rand.NewPCG(6, 1))
 	pick := func(list ...string) string { return list[random.IntN(len(list))] }
 	// The base knows what a call means from headers of the test's own.
@@ -1247,7 +1247,7 @@ func TestCache_RescuedBehindNoStore(t *testing.T) {
 	}
 }
 
-func TestCacheDeterministic(t *testing.T) {
+func TestCache_Deterministic(t *testing.T) {
 	for _, tt := range []struct {
 		temperature string
 		kept        bool
@@ -1308,7 +1308,7 @@ func (s *memoryStore) Set(ctx context.Context, key string, entry []byte, keep ti
 }
 
 // What one Transport kept in the Store, another answers with.
-func TestStoreIsShared(t *testing.T) {
+func TestCache_StoreIsShared(t *testing.T) {
 	for _, tt := range []struct{ name, ask, contentType, text string }{
 		{"json", chatJSON, asJSON, goodJSON}, {"stream", chatStream, asStream, wholeStream},
 	} {
@@ -1352,7 +1352,7 @@ func TestStoreIsShared(t *testing.T) {
 }
 
 // What another process has kept since is better than what is here.
-func TestTheStoreMayHaveANewerAnswer(t *testing.T) {
+func TestCache_StoreMayHaveANewerAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		policy := CachePolicy{TTL: time.Minute, Store: &memoryStore{}}
 		one := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(policy))
@@ -1444,7 +1444,7 @@ func TestCache_StoreFails(t *testing.T) {
 }
 
 // Who leaves with its answer does not take it from the others.
-func TestStoreOutlivesTheCaller(t *testing.T) {
+func TestCache_StoreOutlivesTheCaller(t *testing.T) {
 	store := &memoryStore{}
 	var late error
 	store.set = func(ctx context.Context, _ string, _ []byte) error { late = ctx.Err(); return nil }
@@ -1459,7 +1459,7 @@ func TestStoreOutlivesTheCaller(t *testing.T) {
 }
 
 // Many callers at once: no race, and the bounds hold.
-func TestCacheUnderLoad(t *testing.T) {
+func TestCache_UnderLoad(t *testing.T) {
 	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(CachePolicy{MaxEntries: 10, MaxBytes: 20_000, Store: &memoryStore{}}))
 	var callers sync.WaitGroup
 	for n := range 8 {
@@ -1480,7 +1480,7 @@ func TestCacheUnderLoad(t *testing.T) {
 
 // A call that wants a kept answer only is over without one, its body closed,
 // though that was too large to be read.
-func TestOnlyIfCachedClosesTheBody(t *testing.T) {
+func TestCache_OnlyIfCachedClosesTheBody(t *testing.T) {
 	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(CachePolicy{}), WithRetry(RetryPolicy{MaxReplay: 10}))
 	req, tracked := post(t.Context(), "https://a", chatJSON)
 	req.Header.Set("Cache-Control", "only-if-cached")
@@ -1517,4 +1517,36 @@ func TestCache_TellsCallersApart(t *testing.T) {
 			t.Errorf("two callers made %d requests, want 2: the second got the first one's answer", n)
 		}
 	}
+}
+
+// A renewal asks in the name of who asked, and keeps what comes for that one.
+func TestCache_RenewalsAreOfTheRequestAsItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reused := make(chan struct{})
+		rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			return answer(200, asJSON, strings.Replace(goodJSON, "hi", "for "+req.Header.Get("Authorization"), 1)), nil
+		}), WithCache(CachePolicy{TTL: time.Second, StaleWhileRevalidate: time.Hour}), WithObserver(func(_ context.Context, e Event) {
+			if e.Kind == KindCacheRenew {
+				<-reused
+			}
+		}))
+		asks(t.Context(), rt, chatJSON, with("Authorization", "A"))
+		elapse(2 * time.Second)
+		req, _ := post(t.Context(), "https://a", chatJSON)
+		req.Header.Set("Authorization", "A")
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		req.Header.Set("Authorization", "B")
+		req.URL.Path = "/v1/models"
+		close(reused)
+		synctest.Wait()
+		got := asks(t.Context(), rt, chatJSON, with("Authorization", "A"))
+		if !strings.Contains(got.body, "for A") || !strings.Contains(got.header("Cache-Status"), "hit") || got.header("Age") != "0" {
+			t.Errorf("A got %v, want what was said to A anew", got)
+		}
+	})
 }

@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -250,6 +251,47 @@ func TestHedge_WhatALoserShowed(t *testing.T) {
 			if c := rt.Status().Endpoints[0]; c.Circuits[0].State != "closed" || len(c.Pauses) > 0 {
 				t.Errorf("%s: %+v, want nothing learnt", name, c)
 			}
+		})
+	}
+}
+
+// An attempt that another one was faster than may go on for a while.
+func TestHedge_LosersAreOfTheRequestAsItWas(t *testing.T) {
+	for name, lose := range map[string]func(*http.Request) (*http.Response, error){
+		"an error": func(req *http.Request) (*http.Response, error) { return nil, req.Context().Err() },
+		"its URL":  func(req *http.Request) (*http.Response, error) { return nil, errors.New(req.URL.Path) },
+		"a limit": func(*http.Request) (*http.Response, error) {
+			resp := answer(200, asJSON, goodJSON)
+			resp.Header.Set("X-Ratelimit-Remaining", "0")
+			resp.Header.Set("X-Ratelimit-Reset", "1")
+			return resp, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) { // the race detector looks on
+			var losers sync.WaitGroup
+			over1 := make(chan struct{})
+			base := newHosts(func(req *http.Request) (*http.Response, error) { return answer(200, asJSON, goodJSON), nil })
+			base.Set("a", func(req *http.Request) (*http.Response, error) {
+				losers.Add(1)
+				defer losers.Done()
+				<-req.Context().Done()
+				<-over1
+				return lose(req)
+			})
+			rt := over(t, base, WithEndpoints(Endpoint{Name: "a", URL: "https://a", Host: HostTogether}), WithBackup(at("b")...), WithStream(StreamPolicy{Hedge: time.Millisecond}))
+			req, _ := post(t.Context(), "https://a", chatJSON)
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			close(over1)
+			for range 1000 {
+				req.Header.Set("Authorization", "another")
+				req.Header.Del("X-Try")
+				req.URL.Path = "/v1/models"
+			}
+			losers.Wait()
 		})
 	}
 }

@@ -1028,3 +1028,38 @@ func TestRescue_StreamsAreLive(t *testing.T) {
 		}
 	})
 }
+
+// A rescue may be on its way when the caller closes the stream, and has its
+// request back: from an Observer, here, which hears of the circuit that it probes.
+func TestRescue_IsOfTheRequestAsItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(refusing)
+		var asked []string
+		var req *http.Request
+		var resp *http.Response
+		rt := over(t, base, WithEndpoints(deepSeekAt("a")), WithBackup(deepSeekAt("b")), WithBreaker(BreakerPolicy{Consecutive: 1}),
+			WithRetry(RetryPolicy{Attempts: 1}), WithStream(StreamPolicy{Rescue: RescueRestart}), WithObserver(func(_ context.Context, e Event) {
+				if resp != nil && e.Kind == KindCircuit && e.Endpoint == "b" && e.To == "half-open" {
+					resp.Body.Close()
+					req.Header.Set("User-Agent", "another")
+				}
+			}))
+		asks(t.Context(), rt, chatStream) // opens both circuits
+		elapse(time.Minute)
+		base.Set("a", gives(200, asStream, goodEvent))
+		base.Set("b", func(req *http.Request) (*http.Response, error) {
+			asked = append(asked, req.Header.Get("User-Agent"))
+			return answer(200, asStream, wholeStream), nil
+		})
+		req, _ = post(t.Context(), "https://a", chatStream)
+		req.Header.Set("User-Agent", "one")
+		var err error
+		if resp, err = rt.RoundTrip(req); err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		if len(asked) != 1 || asked[0] != "one" {
+			t.Errorf("the rescue asked as %q, want as the one who made the call", asked)
+		}
+	})
+}
