@@ -376,8 +376,8 @@ func layersAlone(b testing.TB) func() {
 		s := r.next(time.Now())
 		e := s.endpoint
 		*a = attempt{run: r, call: c, endpoint: e}
-		held := lease{}
-		if e.limits.of(s.model).acquire(c, &held, 1000) != nil || !e.circuits.Get(s.model).Allow(&a.permit, time.Now(), false) {
+		held := attemptLease{}
+		if e.limits.Get(s.model).Acquire(c, &held.Lease, 1000) != nil || !e.circuits.Get(s.model).Allow(&a.permit, time.Now(), false) {
 			b.Fatal("refused")
 		}
 		e.Load.Begin()

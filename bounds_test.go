@@ -411,41 +411,6 @@ func TestBounds_AllInUse(t *testing.T) {
 	})
 }
 
-// A limit holds however many names are made up meanwhile: a permit that is out
-// is out, and a bucket that is empty is not full again.
-func TestBounds_LimitsHold(t *testing.T) {
-	others := RatePolicy{InFlight: 10, PerSecond: 100, TokensPerMinute: 1e6, MaxWait: Off}
-	for name, policy := range map[string]RatePolicy{
-		"in flight":  {InFlight: 1, MaxWait: Off},
-		"per second": {PerSecond: 0.001, Burst: 1, MaxWait: Off},
-		"tokens":     {TokensPerMinute: 30, MaxWait: Off},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				piped := newPiped()
-				rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
-					if modelOf(req) == "m" {
-						return piped.RoundTrip(req)
-					}
-					return gives(404, asJSON, `{"error":{"code":"model_not_found"}}`)(req)
-				}), noBreaker, WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk-a", Limits: map[string]RatePolicy{"m": policy, "": others}}))
-				h := piped.hold(t, rt)
-				for n := range maxLimiters + maxLimiters/2 {
-					asks(t.Context(), rt, naming(fmt.Sprint("garbage-", n)))
-					elapse(time.Millisecond)
-				}
-				if got := asks(t.Context(), rt, chatJSON); !refused(got) {
-					t.Errorf("a second call got %v, want the limit's refusal", got)
-				}
-				if n := len(rt.limiters.All()); n > maxLimiters {
-					t.Errorf("%d limiters, want at most %d", n, maxLimiters)
-				}
-				h.leave()
-			})
-		})
-	}
-}
-
 // Origins are as callers name them: what is kept for them is bounded, and those
 // that are in use, sick or of use stay when others come.
 func TestBounds_Origins(t *testing.T) {
@@ -485,9 +450,6 @@ func TestBounds_Origins(t *testing.T) {
 		}
 		if of("a") != busy || of("well") != well {
 			t.Errorf("kept: the busy origin %v, the well one %v, want both", of("a") == busy, of("well") == well)
-		}
-		if n := len(rt.limiters.All()); n > maxLimiters {
-			t.Errorf("%d limiters, want at most %d", n, maxLimiters)
 		}
 		h.leave()
 	})

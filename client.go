@@ -17,6 +17,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
+	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/reqcancel"
@@ -41,7 +42,7 @@ type Transport struct {
 	exchanges   exchange.Policy
 	names       *request.Names
 	failover    *failover
-	limiters    *limiters
+	limits      *limit.Table
 	limitedBase bool // the base may keep an attempt waiting for a connection
 	counts      counts
 
@@ -67,7 +68,7 @@ func New(opts ...Option) (*Transport, error) {
 		exchanges: c.stream.exchanges(),
 		origins:   origins{bounded.Map[origin.Origin, *upstream]{Max: maxOrigins, WorthOf: (*upstream).worth}},
 		names:     request.NewNames(),
-		limiters:  &limiters{Max: maxLimiters, WorthOf: (*limiter).worth},
+		limits:    limit.NewTable(),
 		failover:  newFailover(c),
 	}
 	t.limitedBase = limitsConnections(c.base)
@@ -148,6 +149,7 @@ func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
 	at, _ := origin.Of(base)
 	circuits := newCircuits(t.config, e.Name, t.config.observers.emit)
 	profile := e.Host.profile()
+	limits := newLimits(t.limits, e, t.config.rate)
 	return &upstream{
 		Endpoint: e,
 		Target:   balance.Target{Seed: balance.SeedOf(e.Account + "\x00" + e.URL)},
@@ -159,8 +161,8 @@ func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
 		names:    host.NamesOf(profile, e.Models),
 		keyed:    e.APIKey != "" || header.HasCredential(e.Header),
 		circuits: circuits,
-		limits:   &limits{policies: e.Limits, rest: t.config.rate, account: e.Account, all: t.limiters},
-		pipeline: Chain(t.below, limit, newBreaker(circuits), newGate(&t.counts.attempts, t.failover.pauses, t.config.observers)),
+		limits:   limits,
+		pipeline: Chain(t.below, newRateLimiter(limits), newBreaker(circuits), newGate(&t.counts.attempts, t.failover.pauses, t.config.observers)),
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/circuit"
+	"github.com/breakwater-go/breakwater/internal/limit"
 )
 
 func TestOptions_NewRefusesNonsense(t *testing.T) {
@@ -131,7 +132,7 @@ func TestOptions_OffMeansNone(t *testing.T) {
 			t.Errorf("Off resolved to %+v, want %+v", tt.got, tt.want)
 		}
 	}
-	if !circuit.Policy(c.breaker).Off() || !c.rate.off() {
+	if !circuit.Policy(c.breaker).Off() || !limit.Policy(c.rate).Off() {
 		t.Errorf("the breaker %+v and the limit %+v, want both off", c.breaker, c.rate)
 	}
 }

@@ -68,7 +68,7 @@ func (r *failoverRun) survey(now time.Time) {
 		c := plan.Candidate{Tier: e.tier, Availability: at.state}
 		switch at.state {
 		case plan.AtLimit:
-			c.Wait = e.limits.of(at.model).expected(now)
+			c.Wait = e.limits.Get(at.model).Expected(now)
 		case plan.CircuitOpen:
 			r.skippedOpen = true
 			c.ProbeFailed = slices.Contains(r.probed, e)
@@ -273,7 +273,7 @@ func (r *failoverRun) availability(e *upstream, now time.Time) availability {
 	switch state := e.circuits.Lookup(model).Standing(now, e.Load.Open()); {
 	case !state.Ready, c.fallback && state.Tripped: // a call with a fallback leaves probes to others
 		at.state = plan.CircuitOpen
-	case !e.limits.of(model).free(now):
+	case !e.limits.Get(model).Free(now):
 		at.state = plan.AtLimit
 	case state.SlowStart:
 		at.state = plan.SlowStart
@@ -345,7 +345,7 @@ func (r *failoverRun) hasAlternative(than *upstream) bool {
 		case plan.Ready, plan.SlowStart:
 			return true
 		case plan.AtLimit:
-			if e.limits.of(at.model).bears(now) {
+			if e.limits.Get(at.model).Admits(now) {
 				return true
 			}
 		}

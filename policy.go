@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"time"
 
@@ -128,6 +129,46 @@ func (p BalancePolicy) resolve() (BalancePolicy, error) {
 	resolveField(&f, "Overload", &p.Overload, 1.25)
 	f.check(p.Overload >= 1, "Overload is %v: want a multiple of at least 1", p.Overload)
 	resolveField(&f, "Ramp", &p.Ramp, 10*time.Second)
+	return p, f.err()
+}
+
+// RatePolicy bounds the attempts on one account and model. Hosts count a
+// request until its answer is complete, so InFlight does, too.
+type RatePolicy struct {
+	// PerSecond attempts are let through, Burst at once. 0 or Off: unlimited.
+	// Burst's default is PerSecond, rounded up.
+	PerSecond float64
+	Burst     int
+
+	// TokensPerMinute bounds the tokens of prompts and answers: reserved by
+	// DeepSeek's estimate and max_tokens, settled with the usage reported.
+	// 0 or Off: unlimited.
+	TokensPerMinute int
+
+	// InFlight is how many attempts may be open at once, to the end of their
+	// bodies. 0 or Off: unlimited.
+	InFlight int
+
+	// Adaptive lowers InFlight to what the host takes: down when it answers 429
+	// or 503, to the number it gives if it gives one, and up again with what it
+	// serves, never above InFlight. There is no limit before the first refusal.
+	Adaptive bool
+
+	// MaxWait is how long an attempt queues for the above, at most and within
+	// the caller's deadline. One that is expected to wait longer does not begin
+	// to: another endpoint is tried at once, or ErrRateLimited returned. Default
+	// 5s; Off: not at all.
+	MaxWait time.Duration
+}
+
+func (p RatePolicy) resolve(option string) (RatePolicy, error) {
+	f := fields{option: option}
+	resolveField(&f, "PerSecond", &p.PerSecond, 0)
+	f.check(p.Burst >= 0, "Burst is %d: an attempt takes one token, so it must be at least 1", p.Burst)
+	resolveField(&f, "Burst", &p.Burst, max(int(min(math.Ceil(p.PerSecond), math.MaxInt32)), 1))
+	resolveField(&f, "TokensPerMinute", &p.TokensPerMinute, 0)
+	resolveField(&f, "InFlight", &p.InFlight, 0)
+	resolveField(&f, "MaxWait", &p.MaxWait, 5*time.Second)
 	return p, f.err()
 }
 

@@ -6,23 +6,19 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"math/rand/v2"
 	"net/http"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/breakwater-go/breakwater/internal/request"
-	"github.com/breakwater-go/breakwater/internal/wire"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // A permit is held to the end of the body, and given back at every end of it
 // (invariant 4).
-func TestPermitIsHeldToTheEndOfTheBody(t *testing.T) {
+func TestLimit_PermitIsHeldToTheEndOfTheBody(t *testing.T) {
 	for name, end := range map[string]func(*held){
 		"terminator": func(h *held) {
 			h.Send(endEvent + doneEvent)
@@ -71,7 +67,7 @@ func TestPermitIsHeldToTheEndOfTheBody(t *testing.T) {
 
 // A JSON answer is whole when the caller gets it, and its exchange over; what
 // cannot be judged is held to the end.
-func TestPermitOfAnswersThatAreNoStreams(t *testing.T) {
+func TestLimit_PermitOfAnswersThatAreNoStreams(t *testing.T) {
 	packed := gives(200, asJSON, goodJSON, "Content-Encoding", "br")
 	for _, tt := range []struct {
 		name string
@@ -109,7 +105,7 @@ func TestPermitOfAnswersThatAreNoStreams(t *testing.T) {
 }
 
 // A permit comes back from attempts that never became an answer.
-func TestPermitComesBackFromFailedAttempts(t *testing.T) {
+func TestLimit_PermitComesBackFromFailedAttempts(t *testing.T) {
 	for name, base := range map[string]handler{
 		"error":        refusing,
 		"server error": failing503,
@@ -165,7 +161,7 @@ func TestPermitComesBackFromFailedAttempts(t *testing.T) {
 
 // Who finds no permit waits for MaxWait at most, then goes elsewhere, and if
 // there is nobody is refused with 429.
-func TestLimitWaitsThenGoesElsewhere(t *testing.T) {
+func TestLimit_WaitsThenGoesElsewhere(t *testing.T) {
 	limits := func(p RatePolicy) map[string]RatePolicy { return map[string]RatePolicy{"": p} }
 	ends := at("a", "b")
 	ends[0].Limits = limits(RatePolicy{InFlight: 1})
@@ -223,77 +219,40 @@ func TestLimitWaitsThenGoesElsewhere(t *testing.T) {
 	}
 }
 
-// Those who wait go on in order of arrival, at the moment a permit comes back.
-func TestPermitsGoInOrder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		base := newPiped()
-		rt := over(t, base, WithRateLimit(RatePolicy{InFlight: 1, MaxWait: time.Minute}))
-		start := time.Now()
-		var mu sync.Mutex
-		var order []string
-		var callers sync.WaitGroup
-		first := base.hold(t, rt)
-		for n := range 4 {
-			callers.Go(func() {
-				<-time.After(time.Duration(n) * time.Second)
-				h := base.hold(t, rt)
-				mu.Lock()
-				order = append(order, fmt.Sprintf("%d@%v", n, time.Since(start)))
-				mu.Unlock()
-				<-time.After(10 * time.Second)
-				h.leave()
-			})
-		}
-		<-time.After(10 * time.Second)
-		if s := rt.Status().Endpoints[0].Limits[0]; s.InFlight != 1 || s.Waiting != 4 {
-			t.Errorf("Status says %+v, want 1 in flight and 4 waiting", s)
-		}
-		first.leave()
-		callers.Wait()
-		if got := strings.Join(order, " "); got != "0@10s 1@20s 2@30s 3@40s" {
-			t.Errorf("they went on %s", got)
-		}
-	})
-}
-
-// A wait that cannot end before the caller's deadline is not begun.
-func TestLimitDoesNotWaitInVain(t *testing.T) {
+// A wait that cannot end before the caller's deadline is not begun: another
+// endpoint is tried at once, or the call refused.
+func TestLimit_DoesNotWaitInVain(t *testing.T) {
 	for _, tt := range []struct {
-		name     string
-		deadline time.Duration
-		backup   bool
-		want     string
+		name   string
+		backup bool
+		want   string
 	}{
-		{"deadline before", 999 * time.Millisecond, false, "429 after 0s"},
-		{"deadline when it would end", time.Second, false, "429 after 0s"},
-		{"deadline behind", 1001 * time.Millisecond, false, "200 after 1s"},
-		{"deadline before, a backup", 500 * time.Millisecond, true, "200 after 0s"},
+		{"alone", false, "429 after 0s"},
+		{"with a backup", true, "200 after 0s"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				ends := at("a", "b")
-				ends[0].Limits = map[string]RatePolicy{"": {PerSecond: 1}}
-				opts := []Option{WithEndpoints(ends[0])}
-				if tt.backup {
-					opts = append(opts, WithBackup(ends[1]))
-				}
-				rt := over(t, newHosts(gives(200, asJSON, goodJSON)), opts...)
-				asks(t.Context(), rt, chatJSON)
-				start := time.Now()
-				ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
-				defer cancel()
-				got := asks(ctx, rt, chatJSON)
-				if said := fmt.Sprintf("%d after %v", got.status(), time.Since(start)); said != tt.want {
-					t.Errorf("%s (%v), want %s", said, got, tt.want)
-				}
-			})
+		bubble(t, tt.name, func(t *testing.T) {
+			ends := at("a", "b")
+			ends[0].Limits = map[string]RatePolicy{"": {PerSecond: 1}}
+			opts := []Option{WithEndpoints(ends[0])}
+			if tt.backup {
+				opts = append(opts, WithBackup(ends[1]))
+			}
+			rt := over(t, newHosts(gives(200, asJSON, goodJSON)), opts...)
+			asks(t.Context(), rt, chatJSON)
+			start := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer cancel()
+			got := asks(ctx, rt, chatJSON)
+			if said := fmt.Sprintf("%d after %v", got.status(), time.Since(start)); said != tt.want {
+				t.Errorf("%s (%v), want %s", said, got, tt.want)
+			}
 		})
 	}
 }
 
 // The caller's deadline and cancel end the wait for a permit, as Go errors,
 // and take no permit with them (invariant 7).
-func TestCallersEndEndsTheWaitForAPermit(t *testing.T) {
+func TestLimit_CallersEndEndsTheWait(t *testing.T) {
 	why := errors.New("why")
 	for _, tt := range []struct {
 		name string
@@ -330,157 +289,11 @@ func TestCallersEndEndsTheWaitForAPermit(t *testing.T) {
 	}
 }
 
-// starts is a base that answers at once and notes when each attempt came.
-type starts struct {
-	begin time.Time
-	mu    sync.Mutex
-	times []time.Duration
-}
-
-func (s *starts) RoundTrip(*http.Request) (*http.Response, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.times = append(s.times, time.Since(s.begin))
-	return answer(200, asJSON, goodJSON), nil
-}
-
-func (s *starts) sorted() []time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Sorted(slices.Values(s.times))
-}
-
-func TestPerSecondAndBurst(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		policy RatePolicy
-		calls  int
-		want   string
-	}{
-		{"burst then rate", RatePolicy{PerSecond: 2, Burst: 3}, 6, "[0s 0s 0s 500ms 1s 1.5s]"},
-		{"burst defaults to the rate", RatePolicy{PerSecond: 2}, 4, "[0s 0s 500ms 1s]"},
-		{"burst defaults to the rate, rounded up", RatePolicy{PerSecond: 2.5}, 4, "[0s 0s 0s 400ms]"},
-		{"burst defaults to one", RatePolicy{PerSecond: 0.5}, 3, "[0s 2s 4s]"},
-		{"nobody waits beyond MaxWait", RatePolicy{PerSecond: 0.5, MaxWait: 3 * time.Second}, 5, "[0s 2s]"},
-		{"MaxWait Off", RatePolicy{PerSecond: 1, MaxWait: Off}, 5, "[0s]"},
-		{"MaxWait's default is 5s", RatePolicy{PerSecond: 1}, 10, "[0s 1s 2s 3s 4s 5s]"},
-		{"no limit", RatePolicy{PerSecond: Off}, 5, "[0s 0s 0s 0s 0s]"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				base := &starts{begin: time.Now()}
-				rt := over(t, base, WithRateLimit(tt.policy))
-				var callers sync.WaitGroup
-				for range tt.calls {
-					callers.Go(func() { asks(t.Context(), rt, chatJSON) })
-				}
-				callers.Wait()
-				if got := fmt.Sprint(base.sorted()); got != tt.want {
-					t.Errorf("attempts at %s, want %s", got, tt.want)
-				}
-			})
-		})
-	}
-}
-
-// Who leaves the queue for a token gives back its place and no more: at any
-// moment no more have been let through than Burst and the rate allow.
-func TestLeavingTheQueueGivesBackNoMore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		base := &starts{begin: time.Now()}
-		rt := over(t, base, WithRateLimit(RatePolicy{PerSecond: 1}))
-		for _, tt := range []struct{ at, deadline, leaves time.Duration }{
-			{0, time.Minute, time.Minute},                                 // takes the burst
-			{time.Millisecond, time.Minute, 899 * time.Millisecond},       // would go on at 1s, leaves at 0.9s
-			{800 * time.Millisecond, 100 * time.Millisecond, time.Minute}, // refused: its turn would be at 2s
-			{901 * time.Millisecond, 3 * time.Second, time.Minute},        // has the turn of the one who left
-		} {
-			go func() {
-				<-time.After(tt.at)
-				ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
-				defer cancel()
-				time.AfterFunc(tt.leaves, cancel)
-				asks(ctx, rt, chatJSON)
-			}()
-		}
-		<-time.After(10 * time.Second)
-		got := base.sorted()
-		for i := range got {
-			got[i] = got[i].Round(time.Microsecond) // nanoseconds are lost to rounding where a wait is computed
-		}
-		if fmt.Sprint(got) != "[0s 1s]" {
-			t.Errorf("attempts at %v, want [0s 1s]", got)
-		}
-	})
-}
-
-// The same under random arrivals and departures.
-func TestRateHoldsUnderRandomLeavers(t *testing.T) {
-	for seed := range uint64(20) {
-		synctest.Test(t, func(t *testing.T) {
-			const perSecond, burst = 2, 3
-			random := rand.New(rand.NewPCG(seed, 1))
-			base := &starts{begin: time.Now()}
-			rt := over(t, base, WithRateLimit(RatePolicy{PerSecond: perSecond, Burst: burst, MaxWait: 8 * time.Second}))
-			var callers sync.WaitGroup
-			for range 300 {
-				at := time.Duration(random.Int64N(int64(60 * time.Second)))
-				stays := time.Duration(random.Int64N(int64(6 * time.Second)))
-				leaves := random.IntN(5) == 0
-				callers.Go(func() {
-					<-time.After(at)
-					ctx, cancel := context.WithTimeout(t.Context(), stays)
-					if leaves { // without having said so
-						ctx, cancel = context.WithCancel(t.Context())
-						time.AfterFunc(stays, cancel)
-					}
-					defer cancel()
-					asks(ctx, rt, chatJSON)
-				})
-			}
-			callers.Wait()
-			times := base.sorted()
-			for i := range times {
-				for j := i + burst; j < len(times); j++ {
-					if allowed := burst + perSecond*(times[j]-times[i]+time.Microsecond).Seconds(); float64(j-i+1) > allowed {
-						t.Fatalf("seed %d: %d attempts from %v to %v, want at most %.2f", seed, j-i+1, times[i], times[j], allowed)
-					}
-				}
-			}
-			if len(times) < 20 {
-				t.Errorf("seed %d: %d attempts: little was tested", seed, len(times))
-			}
-		})
-	}
-}
-
-// A call that leaves while it waits for tokens never was sent: the attempt it
-// had taken out of the other bucket comes back, too.
-func TestLeavingGivesBackBothBuckets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rt := over(t, newHosts(gives(200, asJSON, goodJSON)),
-			WithRateLimit(RatePolicy{PerSecond: 0.01, Burst: 2, TokensPerMinute: 600, MaxWait: time.Minute}))
-		large := `{"model":"m","max_tokens":600}`
-		asks(t.Context(), rt, large) // takes the minute's tokens, and settles: 3 used
-		l := rt.limiters.All()[limiterKey{"https://a", "m"}]
-		l.tokens.ReserveN(time.Now(), 597)
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		defer cancel()
-		time.AfterFunc(2*time.Second, cancel)
-		asks(ctx, rt, `{"model":"m","max_tokens":200}`) // would wait 20s
-		if n := l.attempts.TokensAt(time.Now()); n < 1 {
-			t.Errorf("%.2f attempts are free, want the one that was not made", n)
-		}
-		if n := l.tokens.TokensAt(time.Now()); n != 20 {
-			t.Errorf("%v tokens are free, want 20: those of 2s", n)
-		}
-	})
-}
-
-// Tokens are reserved by estimate before, and settled with the usage reported behind.
-func TestTokensAreSettled(t *testing.T) {
+// Tokens are reserved by estimate before, and settled with the usage reported
+// behind: an attempt that takes all tokens of a minute begins once they are back.
+func TestLimit_TokensAreSettled(t *testing.T) {
 	const perMinute, estimate = 6000, 509 // 9 for the body's 30 characters, and max_tokens
-	const ask = `{"model":"m","max_tokens":500}`
+	const ask, askAll = `{"model":"m","max_tokens":500}`, `{"model":"m","max_tokens":6000}`
 	usage := func(n int) string {
 		return strings.Replace(goodJSON, `"total_tokens":3`, fmt.Sprintf(`"total_tokens":%d`, n), 1)
 	}
@@ -490,86 +303,104 @@ func TestTokensAreSettled(t *testing.T) {
 		used int // of the minute's
 	}{
 		{"fewer than reserved", gives(200, asJSON, usage(100)), 100},
-		{"as reserved", gives(200, asJSON, usage(estimate)), estimate},
 		{"more than reserved", gives(200, asJSON, usage(2000)), 2000},
 		{"more than a minute has", gives(200, asJSON, usage(15_000)), 15_000},
 		{"none reported", gives(200, asJSON, strings.Replace(goodJSON, `"usage"`, `"other"`, 1)), estimate},
 		{"absurd", gives(200, asJSON, usage(-5)), estimate},
 		{"stream", gives(200, asStream, goodEvent+endEvent+strings.Replace(usageEvent, "3", "42", 1)+doneEvent), 42},
 		{"stream that reports none", gives(200, asStream, wholeStream), estimate},
+		{"cut stream", gives(200, asStream, goodEvent), estimate},
 		{"refused", gives(400, asJSON, "{}"), 0},
 		{"failed", refusing, 0},
+		{"under way", fakehost.After(30*time.Second, gives(400, asJSON, "{}")), estimate},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var l *limiter
-				var reserved float64
-				var rt *Transport
-				rt = over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-					l = rt.limiters.All()[limiterKey{"https://a", "m"}]
-					reserved = perMinute - l.tokens.TokensAt(time.Now())
-					return tt.base(req)
-				}), WithRateLimit(RatePolicy{TokensPerMinute: perMinute}), WithRetry(RetryPolicy{Attempts: 1}))
-				asks(t.Context(), rt, ask)
-				if reserved != estimate {
-					t.Errorf("%v tokens were reserved, want the estimate %d", reserved, estimate)
-				}
-				if used := perMinute - l.tokens.TokensAt(time.Now()); used != float64(tt.used) {
-					t.Errorf("%v tokens are taken out of the minute's, want %d", used, tt.used)
-				}
-			})
+		bubble(t, tt.name, func(t *testing.T) {
+			var mu sync.Mutex
+			var begun []time.Time
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				mu.Lock()
+				begun = append(begun, time.Now())
+				mu.Unlock()
+				return tt.base(req)
+			}), once, noBreaker, WithRateLimit(RatePolicy{TokensPerMinute: perMinute, MaxWait: 10 * time.Minute}))
+			var first sync.WaitGroup
+			first.Go(func() { asks(t.Context(), rt, ask) })
+			synctest.Wait()
+			asks(t.Context(), rt, askAll)
+			first.Wait()
+			if used := math.Round(begun[1].Sub(begun[0]).Seconds() * perMinute / 60); used != float64(tt.used) {
+				t.Errorf("%v tokens are taken out of the minute's, want %d", used, tt.used)
+			}
 		})
 	}
 }
 
 // No size of a limit overflows, nor does what hosts say they have used of it.
-func TestLargestLimits(t *testing.T) {
+func TestLimit_LargestLimits(t *testing.T) {
 	for _, perMinute := range []int{1, 1000, math.MaxInt32, math.MaxInt} {
 		for _, used := range []string{"9999", "9223372036854775807", "1e300"} {
 			synctest.Test(t, func(t *testing.T) {
 				rt := over(t, newHosts(gives(200, asJSON, strings.Replace(goodJSON, `"total_tokens":3`, `"total_tokens":`+used, 1))),
 					WithRateLimit(RatePolicy{TokensPerMinute: perMinute, PerSecond: 1e300, InFlight: math.MaxInt, MaxWait: math.MaxInt64}))
-				if got := asks(t.Context(), rt, chatJSON); got.status() != 200 {
-					t.Fatalf("%d tokens a minute: %v, want an answer", perMinute, got)
-				}
-				l := rt.limiters.All()[limiterKey{"https://a", "m"}]
-				n, _ := strconv.ParseFloat(used, 64)
-				reserved := float64(min(request.EstimateTokens([]byte(chatJSON)), perMinute))
-				want := reserved + min(min(n, wire.MaxTokens)-reserved, 10*float64(perMinute))
-				if got := float64(perMinute) - l.tokens.TokensAt(time.Now()); math.Abs(got-want) > float64(perMinute)*1e-15 {
-					t.Errorf("of %d tokens a minute %v are used, want %v", perMinute, got, want)
+				for n := range 2 {
+					if got := asks(t.Context(), rt, chatJSON); got.status() != 200 {
+						t.Fatalf("%d tokens a minute, call %d: %v, want an answer", perMinute, n+1, got)
+					}
 				}
 			})
 		}
 	}
-	p, err := RatePolicy{PerSecond: 1e300}.resolve("WithRateLimit")
-	if err != nil || p.Burst < math.MaxInt32 {
-		t.Errorf("Burst of %v a second is %d, %v, want no less than that", p.PerSecond, p.Burst, err)
-	}
-	l := newLimiter(RatePolicy{PerSecond: 1e-12, Burst: 1, MaxWait: time.Minute})
-	now := time.Now()
-	l.attempts.AllowN(now, 1)
-	if got := l.expected(now); got < time.Hour || l.bears(now) {
-		t.Errorf("of an attempt in 30,000 years the next is expected in %v", got)
+}
+
+func TestLimit_Defaults(t *testing.T) {
+	for _, tt := range []struct{ policy, want RatePolicy }{
+		{RatePolicy{PerSecond: 2, Burst: 3}, RatePolicy{PerSecond: 2, Burst: 3, MaxWait: 5 * time.Second}},
+		{RatePolicy{PerSecond: 2}, RatePolicy{PerSecond: 2, Burst: 2, MaxWait: 5 * time.Second}},
+		{RatePolicy{PerSecond: 2.5, MaxWait: time.Second}, RatePolicy{PerSecond: 2.5, Burst: 3, MaxWait: time.Second}},
+		{RatePolicy{PerSecond: 0.5, MaxWait: Off}, RatePolicy{PerSecond: 0.5, Burst: 1}},
+		{RatePolicy{PerSecond: 1e300}, RatePolicy{PerSecond: 1e300, Burst: math.MaxInt32, MaxWait: 5 * time.Second}},
+		{RatePolicy{PerSecond: Off}, RatePolicy{Burst: 1, MaxWait: 5 * time.Second}},
+	} {
+		if got, err := tt.policy.resolve("WithRateLimit"); got != tt.want || err != nil {
+			t.Errorf("%+v is %+v, %v, want %+v", tt.policy, got, err, tt.want)
+		}
 	}
 }
 
-// A question larger than a minute's tokens waits for a full bucket, and does
-// not wait for ever.
-func TestTokensLargerThanAMinute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithRateLimit(RatePolicy{TokensPerMinute: 60, MaxWait: time.Minute}))
-		for i, want := range []time.Duration{0, 3 * time.Second} { // the first one used 3 of 60
+// Attempts begin as the policy says, after a wait where there has to be one.
+func TestLimit_PerSecond(t *testing.T) {
+	for _, tt := range []struct {
+		policy RatePolicy
+		want   string
+	}{
+		{RatePolicy{PerSecond: 2.5}, "[0s 0s 0s 400ms 800ms]"},
+		{RatePolicy{PerSecond: 1, MaxWait: Off}, "[0s]"},
+		{RatePolicy{PerSecond: Off}, "[0s 0s 0s 0s 0s]"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
-			if got := asks(t.Context(), rt, `{"model":"m","max_tokens":100000}`); got.status() != 200 || time.Since(start) != want {
-				t.Errorf("call %d: %v after %v, want an answer after %v", i+1, got, time.Since(start), want)
+			var mu sync.Mutex
+			var times []time.Duration
+			rt := over(t, RoundTripperFunc(func(*http.Request) (*http.Response, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				times = append(times, time.Since(start))
+				return answer(200, asJSON, goodJSON), nil
+			}), WithRateLimit(tt.policy))
+			var callers sync.WaitGroup
+			for range 5 {
+				callers.Go(func() { asks(t.Context(), rt, chatJSON) })
 			}
-		}
-	})
+			callers.Wait()
+			if got := fmt.Sprint(times); got != tt.want {
+				t.Errorf("attempts at %s, want %s", got, tt.want)
+			}
+		})
+	}
 }
 
 // Endpoints of one account share its limits; models and accounts have their own.
-func TestLimitsAreSharedByAccount(t *testing.T) {
+func TestLimit_SharedByAccount(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		accounts [2]string
@@ -607,7 +438,7 @@ func TestLimitsAreSharedByAccount(t *testing.T) {
 }
 
 // Endpoint.Limits go over WithRateLimit, by the endpoint's own model names.
-func TestEndpointLimitsGoOverWithRateLimit(t *testing.T) {
+func TestLimit_OfTheEndpointGoFirst(t *testing.T) {
 	e := at("a")[0]
 	e.Models = map[string]string{"mine": "theirs", "other": "other", "free": "free"}
 	e.Limits = map[string]RatePolicy{"theirs": {InFlight: 1, MaxWait: Off}, "": {InFlight: 2, MaxWait: Off}, "free": {InFlight: Off}}
@@ -617,8 +448,6 @@ func TestEndpointLimitsGoOverWithRateLimit(t *testing.T) {
 		want   int // at once; 5: no limit
 	}{
 		{"mine", e.Limits, 1}, {"other", e.Limits, 2}, {"free", e.Limits, 5},
-		{"mine", map[string]RatePolicy{"theirs": {InFlight: 1, MaxWait: Off}}, 1},
-		{"other", map[string]RatePolicy{"theirs": {InFlight: 1, MaxWait: Off}}, 3},
 		{"mine", map[string]RatePolicy{"mine": {InFlight: 1, MaxWait: Off}}, 3}, // not the endpoint's name for it
 		{"mine", nil, 3},
 	} {
@@ -650,93 +479,73 @@ func TestEndpointLimitsGoOverWithRateLimit(t *testing.T) {
 	}
 }
 
-// An adaptive limit follows what the host refuses and serves: streams are open
-// until nobody may open more, one more is refused by the host, and then some are
-// served, one after the other, while as many are open as may be.
-func TestAdaptiveLimit(t *testing.T) {
-	named := func(n int) handler {
-		return gives(429, asJSON, fmt.Sprintf(`{"error":{"message":"Your current concurrency is 6, which exceeds your concurrency limit of %d"}}`, n))
-	}
-	busy := gives(429, asJSON, "{}")
+// An adaptive limit follows what the host refuses and serves. Five streams are
+// open of ten that may be, one more is refused by the host, and then as many are
+// opened as may be.
+func TestLimit_Adaptive(t *testing.T) {
+	named := gives(429, asJSON, `{"error":{"message":"Your current concurrency is 6, which exceeds your concurrency limit of 3"}}`)
 	for _, tt := range []struct {
-		name     string
-		inFlight int
-		open     int
-		refuses  handler // nil: it does not
-		rest     time.Duration
-		serves   int
-		want     int // that may be open at once then; 50: no limit
+		name    string
+		refuses handler
+		serves  bool // one of them, in between
+		want    int
 	}{
-		{"no limit before the first refusal", 0, 10, nil, 0, 0, 50},
-		{"InFlight holds before it", 10, 10, nil, 0, 0, 10},
-		{"nor does it grow then", 10, 10, nil, time.Minute, 20, 10},
-		{"a 429 stops the growth", 0, 5, busy, 0, 0, 5},
-		{"a 429 lowers it", 10, 5, busy, 0, 0, 5},
-		{"a 503 lowers it", 10, 5, failing503, 0, 0, 5},
-		{"a 529 lowers it", 10, 5, gives(529, asJSON, "{}"), 0, 0, 5},
-		{"a 500 does not", 10, 5, gives(500, asJSON, "{}"), 0, 0, 10},
-		{"to the number it names", 10, 5, named(3), 0, 0, 3},
-		{"a number above what is open is no word on that", 10, 5, named(40), 0, 0, 5},
-		{"it grows by one in about a round", 0, 5, named(3), time.Second, 4, 4},
-		{"and doubles in a round once it is quiet", 0, 5, named(3), 6 * time.Second, 3, 6},
-		{"never above InFlight", 10, 5, named(3), 6 * time.Second, 50, 10},
-		{"nor is there a limit ten minutes later", 0, 5, named(3), 11 * time.Minute, 1, 50},
+		{"a 429 lowers it", gives(429, asJSON, "{}"), false, 5},
+		{"a 503 lowers it", failing503, false, 5},
+		{"a 529 lowers it", gives(529, asJSON, "{}"), false, 5},
+		{"a 500 does not", gives(500, asJSON, "{}"), false, 10},
+		{"to the number it names", named, false, 3},
+		{"and what is served raises it", named, true, 4},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				opens, refuses := newPiped(), false
-				rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
-					if refuses {
-						return tt.refuses(req)
-					}
-					return opens.RoundTrip(req)
-				}), once, noBreaker, WithEndpoints(deepSeekAt("a")), WithRateLimit(RatePolicy{InFlight: tt.inFlight, Adaptive: true, MaxWait: Off}))
-				var open []*held
-				free := rt.tiers[0][0].limits.of("m").permits.Free
-				fill := func(most int) {
-					for len(open) < most && free() {
-						open = append(open, opens.hold(t, rt))
-					}
+		bubble(t, tt.name, func(t *testing.T) {
+			opens, refuses := newPiped(), false
+			rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+				if refuses {
+					return tt.refuses(req)
 				}
-				leave := func(until func() bool) { // by a cancel, which proves nothing
-					for ; len(open) > 0 && !until(); open = open[1:] {
-						open[0].cancel()
-						synctest.Wait()
-					}
+				return opens.RoundTrip(req)
+			}), once, noBreaker, WithEndpoints(deepSeekAt("a")), WithRateLimit(RatePolicy{InFlight: 10, Adaptive: true, MaxWait: Off}))
+			var open []*held
+			fill := func(most int) {
+				for len(open) < most && rt.tiers[0][0].limits.Get("m").Free(time.Now()) {
+					open = append(open, opens.hold(t, rt))
 				}
-				fill(tt.open)
-				if refuses = tt.refuses != nil; refuses {
-					before := rt.Status()
-					if got := asks(t.Context(), rt, chatStream); got.status() < 429 || got.header(headerError) != "" || before.Endpoints[0].Limits[0].InFlight != tt.open {
-						t.Fatalf("with %+v open the host was to refuse, and the caller got %v", before.Endpoints[0].Limits, got)
-					}
-					if pauses := rt.Status().Endpoints[0].Pauses; len(pauses) > 0 {
-						t.Errorf("pauses %+v, want none: fewer permits are rest enough", pauses)
-					}
+			}
+			leave := func() { // by a cancel, which proves nothing
+				for _, h := range open {
+					h.cancel()
 				}
-				refuses = false
-				elapse(tt.rest)
-				for range tt.serves {
-					leave(free)
-					fill(50)
-					open[0].Send(endEvent + doneEvent)
-					open[0].readAll()
-					open = open[1:]
-				}
-				none := func() bool { return false }
-				leave(none)
+				synctest.Wait()
+				open = nil
+			}
+			fill(5)
+			refuses = true
+			if got := asks(t.Context(), rt, chatStream); got.status() < 429 || got.header(headerError) != "" {
+				t.Fatalf("the host was to refuse, and the caller got %v", got)
+			}
+			if pauses := rt.Status().Endpoints[0].Pauses; len(pauses) > 0 {
+				t.Errorf("pauses %+v, want none: fewer permits are rest enough", pauses)
+			}
+			refuses = false
+			leave()
+			if tt.serves {
+				elapse(6 * time.Second) // it is quiet
 				fill(50)
-				if got := len(open); got != tt.want {
-					t.Errorf("%d are open at once, want %d", got, tt.want)
-				}
-				leave(none)
-			})
+				open[0].Send(endEvent + doneEvent)
+				open[0].readAll()
+				leave()
+			}
+			fill(50)
+			if got := len(open); got != tt.want {
+				t.Errorf("%d are open at once, want %d", got, tt.want)
+			}
+			leave()
 		})
 	}
 }
 
 // A local refusal says nothing of the host: its circuit hears nothing of it.
-func TestLocalRefusalsAreNeutral(t *testing.T) {
+func TestLimit_LocalRefusalsAreNeutral(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newPiped()
 		rt := over(t, base, WithBreaker(BreakerPolicy{Consecutive: 1}), WithRateLimit(RatePolicy{InFlight: 1, MaxWait: Off}))
@@ -749,17 +558,4 @@ func TestLocalRefusalsAreNeutral(t *testing.T) {
 		}
 		held.leave()
 	})
-}
-
-// The number of limiters is bounded: model names come from callers.
-func TestLimitersAreBounded(t *testing.T) {
-	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithRateLimit(RatePolicy{InFlight: 1}))
-	for n := range maxLimiters + 100 {
-		if got := asks(t.Context(), rt, fmt.Sprintf(`{"model":"m%d"}`, n)); got.status() != 200 {
-			t.Fatal(got)
-		}
-	}
-	if n := len(rt.limiters.All()); n > maxLimiters {
-		t.Errorf("%d limiters, want at most %d", n, maxLimiters)
-	}
 }

@@ -3,11 +3,8 @@ package breakwater
 import (
 	"maps"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/breakwater-go/breakwater/internal/circuit"
 )
 
 // A Status is a snapshot of a Transport.
@@ -72,7 +69,13 @@ func (t *Transport) Status() Status {
 		endpoints = append(endpoints, tier...)
 	}
 	for _, e := range endpoints {
-		es := EndpointStatus{Name: e.Name, URL: e.URL, Tier: e.tier, Circuits: circuitStatus(e.circuits, now), Limits: e.limits.status()}
+		es := EndpointStatus{Name: e.Name, URL: e.URL, Tier: e.tier}
+		for _, c := range e.circuits.Status(now) {
+			es.Circuits = append(es.Circuits, CircuitStatus(c))
+		}
+		for _, l := range e.limits.Status() {
+			es.Limits = append(es.Limits, LimitStatus(l))
+		}
 		for key, p := range pauses {
 			if key.endpoint == e.Name || key.account == e.Account {
 				es.Pauses = append(es.Pauses, PauseStatus{Model: key.model, Until: p.Until})
@@ -84,28 +87,4 @@ func (t *Transport) Status() Status {
 		s.Cache = t.cache.status()
 	}
 	return s
-}
-
-func circuitStatus(circuits *circuit.Set, now time.Time) []CircuitStatus {
-	var list []CircuitStatus
-	for _, s := range circuits.Status(now) {
-		list = append(list, CircuitStatus(s))
-	}
-	return list
-}
-
-func (ls *limits) status() []LimitStatus {
-	var list []LimitStatus
-	for key, l := range ls.all.All() {
-		if key.account != ls.account {
-			continue
-		}
-		s := LimitStatus{Model: key.model}
-		if l.permits != nil {
-			s.InFlight, s.Waiting = l.permits.InUse()
-		}
-		list = append(list, s)
-	}
-	slices.SortFunc(list, func(a, b LimitStatus) int { return strings.Compare(a.Model, b.Model) })
-	return list
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
+	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/request"
@@ -29,7 +30,7 @@ type upstream struct {
 	names    host.Names
 	keyed    bool // it has a credential of its own
 	circuits *circuit.Set
-	limits   *limits
+	limits   *limit.Limits
 	answered atomic.Bool       // a call, ever
 	used     atomic.Int64      // see bounded.Map; where no endpoints are given
 	resorted atomic.Int64      // when it was last asked though it rests, from the first on

@@ -122,7 +122,7 @@ func (r *failoverRun) applyRetryAfter(a *attempt, tr *exchange.Failure, now time
 		// A host that asks for a second each time is not asked each second. One
 		// try speaks for all callers, so the pause may grow beyond one call's backoff.
 		// Nor where the number of permits adapts: that is rest enough.
-		if l := a.endpoint.limits.of(a.model); !tr.Asked && l.adapts() {
+		if !tr.Asked && a.endpoint.limits.Get(a.model).Adapts() {
 			return
 		}
 		if !tr.Asked || wait > 0 {

@@ -1,0 +1,641 @@
+package limit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// bubble runs a test in virtual time.
+func bubble(t *testing.T, name string, f func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+}
+
+// of returns the limiter of a policy.
+func of(p Policy) *Limiter { return NewTable().Limits("a", nil, p).Get("m") }
+
+// acquire takes a lease that is to be had at once.
+func acquire(t *testing.T, l *Limiter) *Lease {
+	t.Helper()
+	lease := new(Lease)
+	if err := l.Acquire(t.Context(), lease, 1); err != nil {
+		t.Fatalf("Acquire = %v", err)
+	}
+	return lease
+}
+
+// Callers who wait for a permit get it in order of arrival, as soon as it comes back.
+func TestLimit_PermitsGoInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := NewTable().Limits("a", nil, Policy{InFlight: 1, MaxWait: time.Minute})
+		l, start := limits.Get("m"), time.Now()
+		var order []string
+		var callers sync.WaitGroup
+		first := acquire(t, l)
+		for n := range 4 {
+			callers.Go(func() {
+				time.Sleep(time.Duration(n) * time.Second)
+				lease := acquire(t, l)
+				order = append(order, fmt.Sprintf("%d@%v", n, time.Since(start)))
+				time.Sleep(10 * time.Second)
+				lease.End(Result{})
+			})
+		}
+		time.Sleep(10 * time.Second)
+		if s := limits.Status(); len(s) != 1 || s[0] != (Status{Model: "m", InFlight: 1, Waiting: 4}) {
+			t.Errorf("Status says %+v, want 1 in flight and 4 waiting", s)
+		}
+		first.End(Result{})
+		callers.Wait()
+		if got := strings.Join(order, " "); got != "0@10s 1@20s 2@30s 3@40s" {
+			t.Errorf("they went on %s", got)
+		}
+	})
+}
+
+// A wait that cannot end before the caller's deadline is not begun.
+func TestLimit_DoesNotWaitInVain(t *testing.T) {
+	for _, tt := range []struct {
+		deadline time.Duration
+		waits    time.Duration
+		want     error
+	}{
+		{999 * time.Millisecond, 0, ErrLimited},
+		{time.Second, 0, ErrLimited}, // when the wait would end
+		{1001 * time.Millisecond, time.Second, nil},
+	} {
+		bubble(t, tt.deadline.String(), func(t *testing.T) {
+			l := of(Policy{PerSecond: 1, Burst: 1, MaxWait: 5 * time.Second})
+			acquire(t, l)
+			start := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
+			defer cancel()
+			if err := l.Acquire(ctx, new(Lease), 1); !errors.Is(err, tt.want) || time.Since(start) != tt.waits {
+				t.Errorf("Acquire = %v after %v, want %v after %v", err, time.Since(start), tt.want, tt.waits)
+			}
+		})
+	}
+}
+
+// The caller's end ends every wait with its cause, and takes nothing along.
+func TestLimit_CallersEndEndsTheWait(t *testing.T) {
+	why := errors.New("why")
+	for name, p := range map[string]Policy{
+		"permit":  {InFlight: 1, MaxWait: 5 * time.Second},
+		"attempt": {PerSecond: 0.25, Burst: 1, MaxWait: 5 * time.Second},
+		"tokens":  {TokensPerMinute: 15, MaxWait: 5 * time.Second},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			l, held := of(p), new(Lease)
+			if err := l.Acquire(t.Context(), held, 15); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(2*time.Second, func() { cancel(why) })
+			start := time.Now()
+			if err := l.Acquire(ctx, new(Lease), 1); !errors.Is(err, why) || time.Since(start) != 2*time.Second {
+				t.Errorf("Acquire = %v after %v, want %v after 2s", err, time.Since(start), why)
+			}
+			held.End(Result{})
+			time.Sleep(time.Hour)
+			if !l.Free(time.Now()) {
+				t.Error("who has left still holds something")
+			}
+			acquire(t, l).End(Result{})
+		})
+	}
+	bubble(t, "a deadline while a permit may still come", func(t *testing.T) {
+		l := of(Policy{InFlight: 1, MaxWait: 5 * time.Second})
+		acquire(t, l)
+		for range 20 { // timers that end at one moment come in any order
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			start := time.Now()
+			if err := l.Acquire(ctx, new(Lease), 1); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 2*time.Second {
+				t.Fatalf("Acquire = %v after %v, want the deadline after 2s", err, time.Since(start))
+			}
+			cancel()
+		}
+	})
+}
+
+// begins returns when those of so many callers who came at once got their leases.
+func begins(t *testing.T, l *Limiter, callers int) string {
+	start := time.Now()
+	var mu sync.Mutex
+	var times []time.Duration
+	var all sync.WaitGroup
+	for range callers {
+		all.Go(func() {
+			if err := l.Acquire(t.Context(), new(Lease), 1); err != nil {
+				if !errors.Is(err, ErrLimited) || time.Since(start) != 0 {
+					t.Errorf("Acquire = %v after %v, want ErrLimited at once", err, time.Since(start))
+				}
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			times = append(times, time.Since(start))
+		})
+	}
+	all.Wait()
+	slices.Sort(times)
+	return fmt.Sprint(times)
+}
+
+func TestLimit_PerSecondAndBurst(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		policy  Policy
+		callers int
+		want    string
+	}{
+		{"burst, then the rate", Policy{PerSecond: 2, Burst: 3, MaxWait: 5 * time.Second}, 6, "[0s 0s 0s 500ms 1s 1.5s]"},
+		{"a rate that is no whole number", Policy{PerSecond: 2.5, Burst: 3, MaxWait: 5 * time.Second}, 4, "[0s 0s 0s 400ms]"},
+		{"a rate below one", Policy{PerSecond: 0.5, Burst: 1, MaxWait: 5 * time.Second}, 3, "[0s 2s 4s]"},
+		{"nobody waits beyond MaxWait", Policy{PerSecond: 0.5, Burst: 1, MaxWait: 3 * time.Second}, 5, "[0s 2s]"},
+		{"a turn at MaxWait is in time", Policy{PerSecond: 1, Burst: 1, MaxWait: 5 * time.Second}, 10, "[0s 1s 2s 3s 4s 5s]"},
+		{"nobody waits", Policy{PerSecond: 1, Burst: 1}, 5, "[0s]"},
+		{"tokens", Policy{TokensPerMinute: 60, MaxWait: 2 * time.Second}, 63, "[" + strings.Repeat("0s ", 60) + "1s 2s]"},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			if got := begins(t, of(tt.policy), tt.callers); got != tt.want {
+				t.Errorf("attempts at %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// Who leaves the queue for a token gives back its place and no more: at any
+// moment no more have been let through than Burst and the rate allow.
+func TestLimit_LeavingGivesBackNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, start := of(Policy{PerSecond: 1, Burst: 1, MaxWait: 5 * time.Second}), time.Now()
+		var callers sync.WaitGroup
+		var mu sync.Mutex
+		var got []time.Duration
+		for _, tt := range []struct{ at, deadline, leaves time.Duration }{
+			{0, time.Minute, time.Minute},                                 // takes the burst
+			{time.Millisecond, time.Minute, 899 * time.Millisecond},       // would go on at 1s, leaves at 0.9s
+			{800 * time.Millisecond, 100 * time.Millisecond, time.Minute}, // refused: its turn would be at 2s
+			{901 * time.Millisecond, 3 * time.Second, time.Minute},        // has the turn of the one who left
+		} {
+			callers.Go(func() {
+				time.Sleep(tt.at)
+				ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
+				defer cancel()
+				time.AfterFunc(tt.leaves, cancel)
+				if l.Acquire(ctx, new(Lease), 1) == nil {
+					mu.Lock()
+					defer mu.Unlock()
+					got = append(got, time.Since(start).Round(time.Microsecond)) // nanoseconds are lost where a wait is computed
+				}
+			})
+		}
+		callers.Wait()
+		if fmt.Sprint(got) != "[0s 1s]" {
+			t.Errorf("attempts at %v, want [0s 1s]", got)
+		}
+	})
+}
+
+// The same under random arrivals and departures.
+func TestLimit_RateHoldsUnderRandomLeavers(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			const perSecond, burst = 2, 3
+			random := rand.New(rand.NewPCG(seed, 1))
+			l, start := of(Policy{PerSecond: perSecond, Burst: burst, MaxWait: 8 * time.Second}), time.Now()
+			var mu sync.Mutex
+			var times []time.Duration
+			var callers sync.WaitGroup
+			for range 300 {
+				at := time.Duration(random.Int64N(int64(60 * time.Second)))
+				stays := time.Duration(random.Int64N(int64(6 * time.Second)))
+				leaves := random.IntN(5) == 0
+				callers.Go(func() {
+					time.Sleep(at)
+					ctx, cancel := context.WithTimeout(t.Context(), stays)
+					if leaves { // without having said so
+						ctx, cancel = context.WithCancel(t.Context())
+						time.AfterFunc(stays, cancel)
+					}
+					defer cancel()
+					if l.Acquire(ctx, new(Lease), 1) == nil {
+						mu.Lock()
+						defer mu.Unlock()
+						times = append(times, time.Since(start))
+					}
+				})
+			}
+			callers.Wait()
+			slices.Sort(times)
+			for i := range times {
+				for j := i + burst; j < len(times); j++ {
+					if allowed := burst + perSecond*(times[j]-times[i]+time.Microsecond).Seconds(); float64(j-i+1) > allowed {
+						t.Fatalf("seed %d: %d attempts from %v to %v, want at most %.2f", seed, j-i+1, times[i], times[j], allowed)
+					}
+				}
+			}
+			if len(times) < 20 {
+				t.Errorf("seed %d: %d attempts: little was tested", seed, len(times))
+			}
+		})
+	}
+}
+
+// An attempt that leaves while it waits for tokens never was sent: the attempt
+// it had taken out of the other bucket comes back, too, and so does the permit.
+func TestLimit_LeavingGivesBackAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := of(Policy{PerSecond: 0.01, Burst: 2, TokensPerMinute: 600, InFlight: 1, MaxWait: time.Minute})
+		first := new(Lease)
+		l.Acquire(t.Context(), first, 600)
+		first.End(Result{Answered: true})
+		for _, tt := range []struct {
+			name             string
+			deadline, leaves time.Duration
+		}{
+			{"it waits 20s, and leaves", 30 * time.Second, 2 * time.Second},
+			{"it would have to wait for 18s", 17 * time.Second, time.Hour},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
+			time.AfterFunc(tt.leaves, cancel)
+			before := l.tokens.TokensAt(time.Now())
+			start := time.Now()
+			if err := l.Acquire(ctx, new(Lease), 200); err == nil {
+				t.Fatalf("%s: it has %v tokens", tt.name, before)
+			}
+			cancel()
+			if n := l.attempts.TokensAt(time.Now()); n < 1 || n > 1.2 {
+				t.Errorf("%s: %.2f attempts are free, want the one that was not made", tt.name, n)
+			}
+			if got, want := l.tokens.TokensAt(time.Now()), before+10*time.Since(start).Seconds(); got != want {
+				t.Errorf("%s: %v tokens are free, want %v", tt.name, got, want)
+			}
+			if used, waiting := l.permits.InUse(); used+waiting != 0 {
+				t.Errorf("%s: %d permits are out, %d wait", tt.name, used, waiting)
+			}
+		}
+	})
+}
+
+// Tokens are reserved by estimate, and settled with what was used.
+func TestLimit_TokensAreSettled(t *testing.T) {
+	const perMinute, estimate = 6000, 509
+	for _, tt := range []struct {
+		name   string
+		result Result
+		used   int // of the minute's
+	}{
+		{"fewer than reserved", Result{Served: true, Answered: true, Tokens: 100}, 100},
+		{"as reserved", Result{Served: true, Answered: true, Tokens: estimate}, estimate},
+		{"more than reserved", Result{Served: true, Answered: true, Tokens: 2000}, 2000},
+		{"more than a minute has", Result{Served: true, Answered: true, Tokens: 15_000}, 15_000},
+		{"absurdly many", Result{Served: true, Answered: true, Tokens: math.MaxInt}, 10*perMinute + estimate},
+		{"none reported", Result{Served: true, Answered: true}, estimate},
+		{"fewer than none", Result{Answered: true, Tokens: -5}, estimate},
+		{"no answer", Result{}, 0},
+		{"no answer that took some", Result{Tokens: 7}, 7},
+		{"refused", Result{Refused: true}, 0},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			l, lease := of(Policy{TokensPerMinute: perMinute}), new(Lease)
+			if err := l.Acquire(t.Context(), lease, estimate); err != nil {
+				t.Fatal(err)
+			}
+			if reserved := perMinute - l.tokens.TokensAt(time.Now()); reserved != estimate {
+				t.Errorf("%v tokens were reserved, want the estimate %d", reserved, estimate)
+			}
+			lease.End(tt.result)
+			if used := perMinute - l.tokens.TokensAt(time.Now()); used != float64(tt.used) {
+				t.Errorf("%v tokens are taken out of the minute's, want %d", used, tt.used)
+			}
+		})
+	}
+}
+
+// No size of a limit overflows, nor does what hosts say they have used of it.
+func TestLimit_LargestLimits(t *testing.T) {
+	for _, perMinute := range []int{1, 1000, math.MaxInt32, math.MaxInt} {
+		for _, used := range []int{9999, math.MaxInt32, math.MaxInt} {
+			synctest.Test(t, func(t *testing.T) {
+				l, lease := of(Policy{TokensPerMinute: perMinute, PerSecond: 1e300, Burst: math.MaxInt, InFlight: math.MaxInt, MaxWait: math.MaxInt64}), new(Lease)
+				if err := l.Acquire(t.Context(), lease, 9); err != nil {
+					t.Fatalf("%d tokens a minute: %v", perMinute, err)
+				}
+				lease.End(Result{Served: true, Answered: true, Tokens: used})
+				reserved := float64(min(9, perMinute))
+				want := reserved + min(float64(used)-reserved, 10*float64(perMinute))
+				if got := float64(perMinute) - l.tokens.TokensAt(time.Now()); math.Abs(got-want) > float64(perMinute)*1e-15 {
+					t.Errorf("of %d tokens a minute %v are used, want %v", perMinute, got, want)
+				}
+			})
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l := of(Policy{PerSecond: 1e-12, Burst: 1, MaxWait: time.Minute})
+		acquire(t, l)
+		if got := l.Expected(time.Now()); got < time.Hour || l.Admits(time.Now()) {
+			t.Errorf("of an attempt in 30,000 years the next is expected in %v", got)
+		}
+	})
+}
+
+// An attempt larger than a minute's tokens waits for a full bucket, and does not
+// wait for ever.
+func TestLimit_TokensLargerThanAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := of(Policy{TokensPerMinute: 60, MaxWait: time.Minute})
+		for i, want := range []time.Duration{0, 3 * time.Second} { // the first one used 3 of 60
+			lease, start := new(Lease), time.Now()
+			if err := l.Acquire(t.Context(), lease, 100_000); err != nil || time.Since(start) != want {
+				t.Errorf("attempt %d: %v after %v, want a lease after %v", i+1, err, time.Since(start), want)
+			}
+			lease.End(Result{Served: true, Answered: true, Tokens: 3})
+		}
+	})
+}
+
+// What can be asked of a limiter agrees with what Acquire does.
+func TestLimit_Questions(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		policy   Policy
+		free     bool // behind one lease that is held
+		expected time.Duration
+		admits   bool
+	}{
+		{"permit", Policy{InFlight: 1, MaxWait: 5 * time.Second}, false, 0, true}, // how long is not known yet
+		{"attempt", Policy{PerSecond: 0.25, Burst: 1, MaxWait: 5 * time.Second}, false, 4 * time.Second, true},
+		{"tokens", Policy{TokensPerMinute: 1, MaxWait: 5 * time.Second}, false, time.Minute, false},
+		{"both buckets", Policy{PerSecond: 0.25, Burst: 1, TokensPerMinute: 30, MaxWait: 5 * time.Second}, false, 4 * time.Second, true},
+		{"no wait", Policy{PerSecond: 0.25, Burst: 1}, false, 4 * time.Second, false},
+		{"enough", Policy{InFlight: 2, PerSecond: 2, Burst: 2, TokensPerMinute: 2, MaxWait: 5 * time.Second}, true, 0, true},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			l, now := of(tt.policy), time.Now()
+			if !l.Free(now) || l.Expected(now) != 0 {
+				t.Errorf("before: free %v, in %v", l.Free(now), l.Expected(now))
+			}
+			acquire(t, l)
+			if l.Free(now) != tt.free || l.Expected(now) != tt.expected || l.Admits(now) != tt.admits || l.Adapts() {
+				t.Errorf("free %v, in %v, admits %v, adapts %v; want %v, %v, %v, false", l.Free(now), l.Expected(now), l.Admits(now), l.Adapts(), tt.free, tt.expected, tt.admits)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l := of(Policy{InFlight: 1, MaxWait: 5 * time.Second})
+		lease := acquire(t, l)
+		time.Sleep(20 * time.Second)
+		lease.End(Result{})
+		acquire(t, l)
+		if wait := l.Expected(time.Now()); wait != 10*time.Second || l.Admits(time.Now()) {
+			t.Errorf("a permit that is held for 20s is expected in %v, want 10s, and not waited for", wait)
+		}
+		if err := l.Acquire(t.Context(), new(Lease), 1); !errors.Is(err, ErrLimited) {
+			t.Errorf("Acquire = %v, want ErrLimited", err)
+		}
+	})
+	var none *Limiter
+	if now := time.Now(); !none.Free(now) || none.Expected(now) != 0 || !none.Admits(now) || none.Adapts() {
+		t.Error("where there is no limit, something is limited")
+	}
+}
+
+// The limiter of a model is its account's; the policy is the one for its name,
+// else the one for all names, else the other one.
+func TestLimit_WhoSharesWhat(t *testing.T) {
+	table := NewTable()
+	policies := map[string]Policy{"own": {InFlight: 1}, "free": {MaxWait: time.Second}, "": {InFlight: 2}}
+	a, again := table.Limits("a", policies, Policy{InFlight: 3}), table.Limits("a", policies, Policy{InFlight: 3})
+	for model, want := range map[string]int{"own": 1, "any": 2, "free": 0} {
+		l := a.Get(model)
+		if l != again.Get(model) || l != a.Get(model) {
+			t.Errorf("%q of one account has two limiters", model)
+		}
+		if n := permitsOf(l); n != want {
+			t.Errorf("%q may have %d attempts under way, want %d", model, n, want)
+		}
+	}
+	if n := permitsOf(table.Limits("b", map[string]Policy{"own": {InFlight: 1}}, Policy{InFlight: 3}).Get("any")); n != 3 {
+		t.Errorf("a model without a policy of its own may have %d attempts under way, want 3", n)
+	}
+	if a.Get("own") == a.Get("any") || a.Get("any") == table.Limits("b", policies, Policy{}).Get("any") {
+		t.Error("models or accounts share a limiter")
+	}
+	if l := table.Limits("c", nil, Policy{Burst: 1, MaxWait: time.Second}).Get("m"); l != nil {
+		t.Errorf("a policy without limits has the limiter %+v", l)
+	}
+	if got := fmt.Sprint(a.Status()); got != "[{any 0 0} {own 0 0}]" {
+		t.Errorf("Status = %s, want that of the account's two models", got)
+	}
+}
+
+// permitsOf is the number of permits that are to be had of l at once; 0: no limit.
+func permitsOf(l *Limiter) int {
+	if l == nil {
+		return 0
+	}
+	var leases []*Lease
+	for l.Free(time.Now()) {
+		lease := new(Lease)
+		if l.Acquire(context.Background(), lease, 1) != nil {
+			break
+		}
+		leases = append(leases, lease)
+	}
+	for _, lease := range leases {
+		lease.End(Result{})
+	}
+	return len(leases)
+}
+
+// A limit holds however many names are made up meanwhile: a permit that is out
+// is out, and a bucket that is empty is not full again. Their number is bounded.
+func TestLimit_NamesMadeUp(t *testing.T) {
+	others := Policy{InFlight: 10, PerSecond: 100, Burst: 100, TokensPerMinute: 1e6}
+	for name, p := range map[string]Policy{
+		"in flight":  {InFlight: 1},
+		"per second": {PerSecond: 0.001, Burst: 1},
+		"tokens":     {TokensPerMinute: 1},
+		"adaptive":   {InFlight: 2, Adaptive: true},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			table := NewTable()
+			limits := table.Limits("a", map[string]Policy{"m": p, "": others}, Policy{})
+			lease := acquire(t, limits.Get("m"))
+			if p.Adaptive {
+				lease.End(Result{Refused: true, Begun: time.Now()})
+				lease = acquire(t, limits.Get("m"))
+				lease.End(Result{})
+				lease = acquire(t, limits.Get("m"))
+			}
+			for n := range maxLimiters + maxLimiters/2 {
+				acquire(t, limits.Get(fmt.Sprint("garbage-", n))).End(Result{})
+				time.Sleep(time.Millisecond)
+			}
+			if err := limits.Get("m").Acquire(t.Context(), new(Lease), 1); !errors.Is(err, ErrLimited) {
+				t.Errorf("a second attempt got %v, want the limit's refusal", err)
+			}
+			if n := len(table.limiters.All()); n > maxLimiters {
+				t.Errorf("%d limiters, want at most %d", n, maxLimiters)
+			}
+			lease.End(Result{})
+		})
+	}
+}
+
+// An adaptive limit follows what the host refuses and serves: attempts are begun
+// until no more may be, one more is refused by the host, and then some are
+// served, one after the other, while as many are open as may be.
+func TestLimit_Adaptive(t *testing.T) {
+	refused := &Result{Refused: true}
+	named := func(n int) *Result { return &Result{Refused: true, Said: n} }
+	for _, tt := range []struct {
+		name     string
+		inFlight int
+		open     int
+		refused  *Result // nil: the host does not refuse
+		rest     time.Duration
+		serves   int
+		want     int // that may be open at once then; 50: no limit
+	}{
+		{"no limit before the first refusal", 0, 10, nil, 0, 0, 50},
+		{"InFlight holds before it", 10, 10, nil, 0, 0, 10},
+		{"nor does it grow then", 10, 10, nil, time.Minute, 20, 10},
+		{"a refusal stops the growth", 0, 5, refused, 0, 0, 5},
+		{"a refusal lowers it", 10, 5, refused, 0, 0, 5},
+		{"another failure does not", 10, 5, &Result{}, 0, 0, 10},
+		{"to the number that is said", 10, 5, named(3), 0, 0, 3},
+		{"a number above what is open is no word on that", 10, 5, named(40), 0, 0, 5},
+		{"it grows by one in about a round", 0, 5, named(3), time.Second, 4, 4},
+		{"and doubles in a round once it is quiet", 0, 5, named(3), 6 * time.Second, 3, 6},
+		{"never above InFlight", 10, 5, named(3), 6 * time.Second, 50, 10},
+		{"nor is there a limit ten minutes later", 0, 5, named(3), 11 * time.Minute, 1, 50},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			l := of(Policy{InFlight: tt.inFlight, Adaptive: true})
+			var open []*Lease
+			free := func() bool { return l.Free(time.Now()) }
+			fill := func(most int) {
+				for len(open) < most && free() {
+					open = append(open, acquire(t, l))
+				}
+			}
+			leave := func(until func() bool) { // without a result, which proves nothing
+				for ; len(open) > 0 && !until(); open = open[1:] {
+					open[0].End(Result{})
+				}
+			}
+			fill(tt.open)
+			if !l.Adapts() {
+				t.Error("the limit does not adapt")
+			}
+			if tt.refused != nil {
+				r := *tt.refused
+				r.Begun = time.Now()
+				acquire(t, l).End(r)
+			}
+			time.Sleep(tt.rest)
+			for range tt.serves {
+				leave(free)
+				fill(50)
+				open[0].End(Result{Served: true, Answered: true})
+				open = open[1:]
+			}
+			none := func() bool { return false }
+			leave(none)
+			fill(50)
+			if got := len(open); got != tt.want {
+				t.Errorf("%d are open at once, want %d", got, tt.want)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l := of(Policy{Adaptive: true})
+		acquire(t, l).End(Result{Refused: true, Begun: time.Now()})
+		if l.Adapts() {
+			t.Error("a limit of one adapts further")
+		}
+	})
+}
+
+// A million leases with random ends: of permits and tokens exactly what they
+// hold is missing while they last, and nothing at the end. In a bubble no time
+// passes while they run, so that the buckets can be compared to the token.
+func TestLimit_AMillionLeasesLeakNothing(t *testing.T) {
+	const workers, each, most = 8, 125_000, 12
+	synctest.Test(t, func(t *testing.T) {
+		l := of(Policy{InFlight: most, TokensPerMinute: 1 << 30, PerSecond: 1 << 30, Burst: 1 << 30, Adaptive: true})
+		var open, spent, got, refused atomic.Int64
+		var callers sync.WaitGroup
+		for worker := range workers {
+			callers.Go(func() {
+				random := rand.New(rand.NewPCG(1, uint64(worker)))
+				for range each {
+					estimate, lease := 1+random.IntN(1000), new(Lease)
+					if err := l.Acquire(context.Background(), lease, estimate); err != nil {
+						if !errors.Is(err, ErrLimited) {
+							t.Errorf("Acquire = %v", err)
+						}
+						refused.Add(1)
+						continue
+					}
+					got.Add(1)
+					if n := open.Add(1); n > most {
+						t.Errorf("%d permits are out, of %d", n, most)
+					}
+					r := Result{Begun: time.Now(), Said: random.IntN(20)}
+					switch random.IntN(4) {
+					case 0:
+						r.Served, r.Answered = true, true
+					case 1:
+						r.Answered = true
+					case 2:
+						r.Refused = true
+					}
+					cost := 0
+					if r.Answered {
+						cost = estimate
+					}
+					if random.IntN(3) == 0 {
+						if r.Tokens = random.IntN(2000); r.Tokens > 0 {
+							cost = r.Tokens
+						}
+					}
+					if random.IntN(16) == 0 { // or, on one busy core, each would be alone
+						runtime.Gosched()
+					}
+					open.Add(-1)
+					if random.IntN(50) == 0 {
+						lease.cancel() // it was never sent
+						continue
+					}
+					lease.End(r)
+					spent.Add(int64(cost))
+				}
+			})
+		}
+		callers.Wait()
+		if used, waiting := l.permits.InUse(); used != 0 || waiting != 0 {
+			t.Errorf("%d permits are left, %d wait", used, waiting)
+		}
+		if left, want := l.tokens.Tokens(), float64(1<<30-spent.Load()); left != want {
+			t.Errorf("%v tokens are left, want %v", left, want)
+		}
+		if got.Load() < workers*each/100 || refused.Load() == 0 {
+			t.Errorf("%d leases, %d refused: nothing was tested", got.Load(), refused.Load())
+		}
+	})
+}

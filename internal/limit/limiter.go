@@ -1,0 +1,167 @@
+package limit
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/breakwater-go/breakwater/internal/aimd"
+	"github.com/breakwater-go/breakwater/internal/bounded"
+	"github.com/breakwater-go/breakwater/internal/permits"
+)
+
+// ErrLimited reports that a limit would not let an attempt in in time.
+var ErrLimited = errors.New("limit: not in time")
+
+// A Limiter bounds the attempts on one model of one account. A nil Limiter
+// limits nothing: all but Acquire may be called on it.
+type Limiter struct {
+	policy   Policy
+	permits  *permits.Pool // nil: unlimited
+	adaptive *aimd.Limit   // of permits; nil: it does not change
+	attempts *rate.Limiter // nil: unlimited
+	tokens   *rate.Limiter // nil: unlimited
+	used     atomic.Int64  // see bounded.Map
+}
+
+func newLimiter(p Policy) *Limiter {
+	l := &Limiter{policy: p}
+	if p.InFlight > 0 || p.Adaptive {
+		l.permits = permits.New(p.InFlight)
+	}
+	if p.Adaptive {
+		l.adaptive = aimd.New(p.InFlight)
+	}
+	if p.PerSecond > 0 {
+		l.attempts = rate.NewLimiter(rate.Limit(p.PerSecond), p.Burst)
+	}
+	if p.TokensPerMinute > 0 {
+		l.tokens = rate.NewLimiter(rate.Limit(float64(p.TokensPerMinute)/60), p.TokensPerMinute)
+	}
+	return l
+}
+
+// Free reports whether an attempt would not have to wait.
+func (l *Limiter) Free(now time.Time) bool {
+	return l == nil ||
+		(l.permits == nil || l.permits.Free()) &&
+			(l.attempts == nil || l.attempts.TokensAt(now) >= 1) &&
+			(l.tokens == nil || l.tokens.TokensAt(now) >= 1)
+}
+
+// Expected is about how long an attempt that came now would have to wait.
+func (l *Limiter) Expected(now time.Time) time.Duration {
+	if l == nil {
+		return 0
+	}
+	var wait time.Duration
+	if l.permits != nil {
+		wait = l.permits.Expected()
+	}
+	for _, bucket := range [...]*rate.Limiter{l.attempts, l.tokens} {
+		if bucket != nil {
+			if missing := 1 - bucket.TokensAt(now); missing > 0 {
+				wait = max(wait, seconds(missing/float64(bucket.Limit())))
+			}
+		}
+	}
+	return wait
+}
+
+// seconds returns n seconds, or the longest duration if they are more.
+func seconds(n float64) time.Duration {
+	const longest = time.Duration(math.MaxInt64)
+	if n >= longest.Seconds() {
+		return longest
+	}
+	return time.Duration(n * float64(time.Second))
+}
+
+// Admits reports whether an attempt that has to wait would be queued.
+func (l *Limiter) Admits(now time.Time) bool {
+	return l == nil || l.policy.MaxWait > 0 && l.Expected(now) <= l.policy.MaxWait
+}
+
+// Adapts reports whether a refusal can still lower the number of permits.
+func (l *Limiter) Adapts() bool { return l != nil && l.adaptive != nil && l.adaptive.Size() != 1 }
+
+// Acquire waits for what an attempt of so many tokens needs, MaxWait at most,
+// and notes it in lease, which must be empty. It returns ErrLimited, at once
+// where it can tell that the wait would be too long for MaxWait or for ctx's
+// deadline, or the cause of ctx's end.
+func (l *Limiter) Acquire(ctx context.Context, lease *Lease, tokens int) error {
+	until := time.Now().Add(l.policy.MaxWait)
+	if deadline, ok := ctx.Deadline(); ok && !until.Before(deadline) {
+		until = deadline.Add(-1) // a turn that comes with the deadline is too late
+	}
+	lease.limiter = l
+	if l.permits != nil {
+		switch err := l.permits.Acquire(ctx, l.policy.MaxWait); {
+		case errors.Is(err, permits.ErrFull):
+			return ErrLimited
+		case err != nil:
+			return err
+		}
+		lease.permit, lease.since = true, time.Now()
+	}
+	lease.estimate = min(tokens, l.policy.TokensPerMinute) // or the bucket could never hold them
+	if !lease.attempt.take(l.attempts, 1, until) || !lease.tokens.take(l.tokens, lease.estimate, until) {
+		lease.cancel()
+		return ErrLimited
+	}
+	if err := sleep(ctx, max(lease.attempt.wait, lease.tokens.wait)); err != nil {
+		lease.cancel()
+		return err
+	}
+	return nil
+}
+
+// sleep waits for d, or returns the cause of ctx's end.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// settle takes more tokens than were reserved, or puts tokens back where more is
+// negative. A host's word takes no more than ten minutes bring.
+func (l *Limiter) settle(more int) {
+	now, burst := time.Now(), l.tokens.Burst()
+	for minutes := 1; minutes < 10 && more > burst; minutes++ {
+		l.tokens.ReserveN(now, burst) // no more than this at a time
+		more -= burst
+	}
+	more = min(more, burst)
+	// A reservation can be cancelled only before its time. But the bucket takes a
+	// negative number, and holds no more than its burst then.
+	if !l.tokens.AllowN(now, more) {
+		l.tokens.ReserveN(now, more) // on credit
+	}
+}
+
+// worth is what would be lost with the limiter. One that nobody uses, whose
+// buckets are full and that has learned nothing is as good as a new one.
+func (l *Limiter) worth() bounded.Worth {
+	w := bounded.Worth{Used: l.used.Load()}
+	if l.permits != nil {
+		out, waiting := l.permits.InUse()
+		w.Busy = out > 0 || waiting > 0
+	}
+	for _, bucket := range [...]*rate.Limiter{l.attempts, l.tokens} {
+		w.Known = w.Known || bucket != nil && bucket.Tokens() < float64(bucket.Burst())
+	}
+	w.Known = w.Known || l.adaptive != nil && l.adaptive.Size() != l.policy.InFlight
+	return w
+}

@@ -1,0 +1,113 @@
+// Package limit bounds what is asked of an account at once and over time:
+// attempts under way, attempts per second, and tokens per minute, for each model.
+//
+// A Table holds the limiters of all accounts. Limits finds those of one account
+// by model, and a Limiter hands out leases:
+//
+//	queued   Acquire waits for a permit first, then for the buckets, so that
+//	         who waits for a permit holds no tokens
+//	held     Acquire has returned nil: the lease holds a permit, one attempt and
+//	         the estimated tokens
+//	ended    End has given the permit back and settled the tokens; its Result
+//	         may have changed the number of permits
+//
+// A lease of which Acquire has returned an error holds nothing and is not ended.
+//
+// All methods may be called from any goroutine, except that a Lease belongs to
+// one attempt.
+package limit
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/bounded"
+)
+
+// A Policy says what one model of one account may be asked.
+type Policy struct {
+	PerSecond       float64       // attempts; 0: unlimited
+	Burst           int           // attempts at once, at least 1
+	TokensPerMinute int           // 0: unlimited
+	InFlight        int           // attempts under way; 0: unlimited
+	Adaptive        bool          // InFlight follows what the host refuses and serves
+	MaxWait         time.Duration // that an attempt may be queued; 0: it is not
+}
+
+// Off reports whether the policy limits nothing.
+func (p Policy) Off() bool {
+	return p.PerSecond == 0 && p.TokensPerMinute == 0 && p.InFlight == 0 && !p.Adaptive
+}
+
+// maxLimiters bounds the limiters of a table: callers name models.
+const maxLimiters = 4096
+
+// A Table holds the limiters of all accounts. NewTable makes one.
+type Table struct {
+	limiters bounded.Map[key, *Limiter]
+}
+
+type key struct{ account, model string }
+
+// NewTable returns an empty table.
+func NewTable() *Table {
+	return &Table{bounded.Map[key, *Limiter]{Max: maxLimiters, WorthOf: (*Limiter).worth}}
+}
+
+// Limits returns the limits of an account. A model has the policy under its
+// name, else the one under the empty name, else other. Several Limits of one
+// account share its limiters; their policies should be the same, since the first
+// to be asked for a model makes its limiter.
+func (t *Table) Limits(account string, policies map[string]Policy, other Policy) *Limits {
+	return &Limits{table: t, account: account, policies: policies, other: other}
+}
+
+// Limits are the limits of one account.
+type Limits struct {
+	table    *Table
+	account  string
+	policies map[string]Policy
+	other    Policy
+}
+
+// Get returns model's limiter, or nil if nothing limits the model.
+func (ls *Limits) Get(model string) *Limiter {
+	p, ok := ls.policies[model]
+	if !ok {
+		p, ok = ls.policies[""]
+	}
+	if !ok {
+		p = ls.other
+	}
+	if p.Off() {
+		return nil
+	}
+	all := &ls.table.limiters
+	l := all.GetOrAdd(key{ls.account, model}, func() *Limiter { return newLimiter(p) })
+	all.Touch(&l.used)
+	return l
+}
+
+// A Status says how the limits of one model stand.
+type Status struct {
+	Model             string
+	InFlight, Waiting int // attempts, where a policy limits those under way
+}
+
+// Status returns how the limiters of the account stand, by model.
+func (ls *Limits) Status() []Status {
+	var list []Status
+	for key, l := range ls.table.limiters.All() {
+		if key.account != ls.account {
+			continue
+		}
+		s := Status{Model: key.model}
+		if l.permits != nil {
+			s.InFlight, s.Waiting = l.permits.InUse()
+		}
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b Status) int { return strings.Compare(a.Model, b.Model) })
+	return list
+}
