@@ -14,8 +14,8 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/key"
+	"github.com/breakwater-go/breakwater/internal/lru"
 	"github.com/breakwater-go/breakwater/internal/request"
-	"github.com/breakwater-go/breakwater/internal/shelf"
 	"github.com/breakwater-go/breakwater/internal/store"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -31,7 +31,7 @@ type cacheLayer struct {
 	spawn     func(task func(context.Context)) bool // runs what is done behind callers' backs
 
 	lifetime store.Lifetime
-	kept     *shelf.Shelf[key.Key, *store.Entry, *request.Params]
+	kept     *lru.Cache[key.Key, *store.Entry, *request.Params]
 	store    *store.Guard   // nil: none
 	shared   coalesce.Group // the calls under way
 	renewals renewals
@@ -42,7 +42,7 @@ func newCacheLayer(p CachePolicy, r RetryPolicy, s StreamPolicy, next http.Round
 	return &cacheLayer{
 		next: next, policy: p, retry: r, stream: s, observers: o, spawn: spawn,
 		lifetime: p.lifetime(),
-		kept:     shelf.New[key.Key, *store.Entry, *request.Params](p.MaxEntries, p.MaxBytes),
+		kept:     lru.New[key.Key, *store.Entry, *request.Params](p.MaxEntries, p.MaxBytes),
 		store: store.NewGuard(p.Store, store.Hooks{
 			Go:      spawn,
 			OnError: func(ctx context.Context, err error) { o.emit(ctx, Event{Kind: KindCacheError, Err: err}) },
@@ -215,7 +215,7 @@ func (l *cacheLayer) put(c *call, e *store.Entry) {
 func (l *cacheLayer) status() CacheStatus {
 	n := &l.counts
 	s := CacheStatus{Hits: n.hits.Load(), Misses: n.misses.Load(), Stale: n.stale.Load(), Shared: n.shared.Load(), Stores: n.stores.Load()}
-	s.Entries, s.Bytes, s.Evictions = l.kept.Bounds()
+	s.Entries, s.Bytes, s.Evictions = l.kept.Stats()
 	return s
 }
 
@@ -271,7 +271,7 @@ func (l *cacheLayer) findExact(c *call) bool {
 	if s.exact, ok = s.scope.Key(key.Exact, vary, c.body()); !ok {
 		return false
 	}
-	found, e, params, ok := l.kept.Find(s.exact)
+	found, e, params, ok := l.kept.GetByAlias(s.exact)
 	if ok {
 		s.key, s.entry, c.params = found, e, *params
 	}
@@ -311,7 +311,7 @@ func (l *cacheLayer) addAlias(c *call) {
 	if params.Stream {
 		number = 1
 	}
-	l.kept.Spell(c.lookup.key, number, c.lookup.exact, &params, aliasSize)
+	l.kept.AddAlias(c.lookup.key, number, c.lookup.exact, &params, aliasSize)
 }
 
 // appendVary appends what makes calls differ besides scope and body: the operation,
