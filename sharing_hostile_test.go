@@ -21,7 +21,7 @@ import (
 
 // http.Client's Timeout is its caller's alone. For a RoundTripper it does not
 // know, it ends not only the context but Request.Cancel, which a base obeys.
-func TestTheLeadersClientTimeoutIsItsOwn(t *testing.T) {
+func TestSharing_LeadersClientTimeoutIsItsOwn(t *testing.T) {
 	for _, when := range []string{"before the answer", "within the answer"} {
 		t.Run(when, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestTheLeadersClientTimeoutIsItsOwn(t *testing.T) {
 
 // Who reads all there is is not too far behind, however much comes at once and
 // however little may be kept.
-func TestASoleCallerIsNeverBehind(t *testing.T) {
+func TestSharing_SoleCallerIsNeverBehind(t *testing.T) {
 	stream := func(size, times int) string {
 		return strings.Repeat(event(strings.Repeat("x", size)), times) + endEvent + doneEvent
 	}
@@ -94,7 +94,7 @@ func TestASoleCallerIsNeverBehind(t *testing.T) {
 }
 
 // However little of an answer may be kept, who shares it may be some way behind.
-func TestSmallEntriesCutOffNobody(t *testing.T) {
+func TestSharing_SmallEntriesCutOffNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, opened := fakehost.Faucets("")
 		rt := over(t, base, WithCache(CachePolicy{MaxEntryBytes: 100}))
@@ -128,7 +128,7 @@ func TestSmallEntriesCutOffNobody(t *testing.T) {
 
 // A base's body need not heed the context: Close of the response closes it,
 // though the caller's cancel came first and ended its part.
-func TestCloseReachesABodyThatHeedsNoContext(t *testing.T) {
+func TestSharing_CloseReachesABodyThatHeedsNoContext(t *testing.T) {
 	for _, cached := range []bool{false, true} {
 		for _, cancels := range []bool{false, true} {
 			t.Run(fmt.Sprintf("cached=%v/cancelled=%v", cached, cancels), func(t *testing.T) {
@@ -181,7 +181,7 @@ func TestCloseReachesABodyThatHeedsNoContext(t *testing.T) {
 
 // An Observer that panics, in whoever's name, keeps nobody waiting, neither who
 // has joined meanwhile nor who comes later, and holds no permit.
-func TestAfterAnObserversPanicOthersAreAnswered(t *testing.T) {
+func TestSharing_AfterAnObserversPanicOthersAreAnswered(t *testing.T) {
 	for _, kind := range []Kind{KindCacheMiss, KindCacheShared, KindCacheStore, KindCacheStale, KindCacheRenew, KindCacheHit, KindCommit, KindAttempt} {
 		t.Run(string(kind), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -240,7 +240,7 @@ func TestAfterAnObserversPanicOthersAreAnswered(t *testing.T) {
 }
 
 // A follower whose Observer panics has left: the flight ends when the others have.
-func TestAFollowerThatPanicsKeepsNoFlight(t *testing.T) {
+func TestSharing_FollowerThatPanicsKeepsNoFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, opened := fakehost.Faucets("")
 		rt := over(t, base, WithCache(CachePolicy{}), WithRateLimit(RatePolicy{InFlight: 1}), WithStream(StreamPolicy{Stall: Off}), WithObserver(func(_ context.Context, e Event) {
@@ -271,7 +271,7 @@ func TestAFollowerThatPanicsKeepsNoFlight(t *testing.T) {
 }
 
 // A call whose context has ended reaches no host: it might be billed.
-func TestACallThatIsOverIsNotSent(t *testing.T) {
+func TestSharing_CallThatIsOverIsNotSent(t *testing.T) {
 	for name, opts := range map[string][]Option{"": nil, "cache": {WithCache(CachePolicy{})}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -295,7 +295,7 @@ func TestACallThatIsOverIsNotSent(t *testing.T) {
 
 // What panics at the end of an answer, on whichever goroutine, is heard by a
 // caller that can recover: nothing ends the process.
-func TestPanicsAtTheEndAreTheCallers(t *testing.T) {
+func TestSharing_PanicsAtTheEndAreTheCallers(t *testing.T) {
 	panics := func(contentType, text string) handler {
 		return func(*http.Request) (*http.Response, error) {
 			resp := answer(200, contentType, "")
@@ -358,7 +358,7 @@ func TestPanicsAtTheEndAreTheCallers(t *testing.T) {
 
 // From within an event the very question may be asked again, in the event's
 // context: who would join its own call would wait for itself.
-func TestObserversMayAskTheSame(t *testing.T) {
+func TestSharing_ObserversMayAskTheSame(t *testing.T) {
 	for _, kind := range []Kind{KindCacheMiss, KindCommit, KindCacheStore, KindCall} {
 		for _, apart := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/apart=%v", kind, apart), func(t *testing.T) {
@@ -395,7 +395,7 @@ func TestObserversMayAskTheSame(t *testing.T) {
 }
 
 // An Observer may close the Transport, though it is told of what Close waits for.
-func TestObserversMayCloseTheTransport(t *testing.T) {
+func TestSharing_ObserversMayCloseTheTransport(t *testing.T) {
 	for _, kind := range []Kind{KindCacheRenew, KindCacheStore, KindAttempt} {
 		t.Run(string(kind), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -423,7 +423,7 @@ func TestObserversMayCloseTheTransport(t *testing.T) {
 
 // The last to leave, here a caller that takes the kept answer instead, may do so
 // at the very moment the answer lands: whoever is first, its body is closed.
-func TestAnswersThatLandAsTheLastOneLeaves(t *testing.T) {
+func TestSharing_AnswersThatLandAsTheLastOneLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 200 {
 			var hang, slow atomic.Bool
@@ -474,7 +474,7 @@ func TestAnswersThatLandAsTheLastOneLeaves(t *testing.T) {
 
 // A Middleware may make several calls of one, at once: they share, and each
 // has its own end.
-func TestMiddlewareMayAskTwiceAtOnce(t *testing.T) {
+func TestSharing_MiddlewareMayAskTwiceAtOnce(t *testing.T) {
 	twice := func(next http.RoundTripper) http.RoundTripper {
 		return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 			text, _ := io.ReadAll(req.Body)

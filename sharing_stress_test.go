@@ -23,14 +23,14 @@ import (
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
-var stressRounds = flag.Int("stress", 0, "rounds of TestSharingAtRandom; 0: a few for every policy")
+var stressRounds = flag.Int("stress", 0, "rounds of TestSharing_AtRandom; 0: a few for every policy")
 
 // Callers ask a few questions, in both forms, at random times; they read at any
 // pace, leave at any moment, and the hosts answer late, wrongly, in part or not
 // at all. Whoever reads to a clean end has the whole answer to its own question,
 // nobody reads anything else, and at the end nothing is held. A round is the
 // same again by its seed, but for who of several goroutines is first.
-func TestSharingAtRandom(t *testing.T) {
+func TestSharing_AtRandom(t *testing.T) {
 	const hedge = 300 * time.Millisecond
 	policies := []struct {
 		name string
