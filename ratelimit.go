@@ -17,13 +17,14 @@ type rateLimiter struct {
 	limits *limit.Limits
 }
 
+// newRateLimiter returns the layer of an endpoint that has these limits.
 func newRateLimiter(limits *limit.Limits) Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return &rateLimiter{next, limits}
 	}
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip sends the attempt once its limiter lets it.
 func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
 	limiter := r.limits.Get(a.model)
@@ -44,8 +45,8 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.next.RoundTrip(req)
 }
 
-// An attemptLease is what an attempt holds of its limiter. It is apart from the
-// attempt, for hardly anybody sets limits.
+// An attemptLease is what an attempt holds of its limiter. It is no part of the
+// attempt, because most users set no limits.
 type attemptLease struct{ limit.Lease }
 
 // finish implements finisher.
@@ -60,8 +61,8 @@ func (l *attemptLease) finish(a *attempt, class Class) {
 	})
 }
 
-// newLimits returns the limits of an endpoint's account in all. Models for which
-// the endpoint has none have the other.
+// newLimits returns the limits of an endpoint's account, from those of all
+// accounts. The other policy is that of models for which the endpoint has none.
 func newLimits(all *limit.Table, e Endpoint, other RatePolicy) *limit.Limits {
 	policies := make(map[string]limit.Policy, len(e.Limits))
 	for model, p := range e.Limits {
