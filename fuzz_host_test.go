@@ -1,9 +1,7 @@
 package breakwater
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/request"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // A fuzzedHost is a host that the fuzzer drives: any status, any headers, any
@@ -228,10 +227,10 @@ func judge(t *testing.T, op request.Operation, resp *http.Response, got string, 
 		}
 	case resp.StatusCode < 200 || resp.StatusCode > 299, packed, last.Endpoint == "b":
 	case stream || last.Class == "":
-		if !completeStream(op, got) {
+		if !fakehost.IsComplete(got) {
 			t.Errorf("%q ended cleanly, and is not complete", got)
 		}
-	case cleanObject(got), completeStream(op, got):
+	case fakehost.IsClean(got), fakehost.IsComplete(got):
 	default:
 		t.Errorf("%q came as an answer", got)
 	}
@@ -248,7 +247,7 @@ func judge(t *testing.T, op request.Operation, resp *http.Response, got string, 
 // events are dropped before the commit, whatever stands in their block.
 func fromOne(got string, sent []string) bool {
 	return slices.ContainsFunc(sent, func(s string) bool {
-		return begins(s, got) || strings.Contains(s, "ping") && subsequence(got, s)
+		return fakehost.Begins(s, got) || strings.Contains(s, "ping") && subsequence(got, s)
 	})
 }
 
@@ -262,61 +261,4 @@ func subsequence(got, all string) bool {
 		all = all[at+1:]
 	}
 	return true
-}
-
-// completeStream is a plain reader of streams, to hold ours against. One choice
-// is asked for, so that another index than 0 shows that it is none.
-func completeStream(op request.Operation, text string) bool {
-	begun, ended, counts := false, false, false
-	text = strings.ReplaceAll(text, "\r\n", "\n")
-	for _, block := range strings.Split(text, "\n\n") {
-		var data []string
-		for _, line := range strings.Split(block, "\n") {
-			if value, ok := strings.CutPrefix(line, "data:"); ok {
-				data = append(data, strings.TrimPrefix(value, " "))
-			}
-		}
-		for _, one := range append(data, strings.Join(data, "\n")) {
-			if one == "[DONE]" {
-				return true
-			}
-			var event struct {
-				Type    string
-				Choices []map[string]any
-				Delta   json.RawMessage
-			}
-			if json.NewDecoder(bytes.NewReader([]byte(one))).Decode(&event) != nil {
-				continue
-			}
-			switch event.Type {
-			case "message_stop", "response.completed", "response.incomplete":
-				return true
-			case "message_delta":
-				if bytes.Contains(event.Delta, []byte(`stop_reason":"`)) {
-					return true // all that is missing is the terminator
-				}
-			}
-			for _, c := range event.Choices {
-				index, _ := c["index"].(float64)
-				if index >= 1 && !counts {
-					counts, ended = true, false
-				}
-				begun = true
-				if reason, _ := c["finish_reason"].(string); reason != "" {
-					ended = true
-				} else if counts && speaks(c) {
-					ended = false
-				}
-			}
-		}
-	}
-	return begun && ended
-}
-
-// speaks reports whether a choice of a chunk says anything.
-func speaks(choice map[string]any) bool {
-	text, _ := choice["text"].(string)
-	delta, _ := choice["delta"].(map[string]any)
-	content, _ := delta["content"].(string)
-	return text != "" || content != ""
 }

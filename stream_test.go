@@ -1,8 +1,6 @@
 package breakwater
 
 import (
-	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -16,56 +14,9 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/breakwater-go/breakwater/internal/progress"
-	"github.com/breakwater-go/breakwater/internal/test/fakehost"
-	"github.com/breakwater-go/breakwater/internal/test/growth"
 )
 
 // What hosts and gateways send that is hard to tell from what is right.
-
-// Streams and JSON that are no whole answer, however they are dressed.
-func TestStream_NoSuccessInDisguise(t *testing.T) {
-	const two = `{"model":"m","stream":true,"n":2,"messages":[]}`
-	for _, tt := range []struct {
-		name, ask, contentType, text string
-		header                       []string
-	}{
-		{"an error event", chatStream, asStream, goodEvent + "event: error\ndata: {\"message\":\"overloaded\"}\n\n" + doneEvent, nil},
-		{"a flat error", chatStream, asStream, goodEvent + "data: {\"code\":500,\"msg\":\"x\"}\n\n" + doneEvent, nil},
-		{"one choice of two has ended", two, asStream, goodEvent + strings.Replace(goodEvent, `"index":0`, `"index":1`, 1) + endEvent + doneEvent, nil},
-		{"a cut stream with a coding that is none", chatStream, asStream, goodEvent, []string{"Content-Encoding", "none"}},
-		{"a cut stream with a charset for a coding", chatStream, asStream, goodEvent, []string{"Content-Encoding", "utf-8"}},
-		{"a cut stream, identity in capitals", chatStream, asStream, goodEvent, []string{"Content-Encoding", "Identity"}},
-		{"an error with a coding that is none", chatJSON, asJSON, `{"error":{"message":"x","code":500}}`, []string{"Content-Encoding", "none"}},
-		{"a list without choices", chatJSON, asJSON, `{"choices":[]}`, nil},
-		{"a flat error of other words", chatJSON, asJSON, `{"code":500,"msg":"system error"}`, nil},
-		{"brackets without end", chatJSON, asJSON, strings.Repeat("[", 7<<20), nil},
-		{"brackets without end in a stream", chatStream, asStream, goodEvent + "data: " + strings.Repeat("[", 12<<20) + "\n\n", nil},
-		{"a refusal of brackets", chatJSON, asJSON, `{"error":` + strings.Repeat("[", 1<<20), nil},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			got := asks(t.Context(), over(t, newHosts(gives(200, tt.contentType, tt.text, tt.header...)), once), tt.ask)
-			if got.err == nil && got.status() == 200 {
-				t.Errorf("it came as a clean 200 of %d bytes", len(got.body))
-			}
-		})
-	}
-}
-
-// A body that could not be looked into may ask for any number of choices: one
-// reason is no end.
-func TestStream_UnknownChoices(t *testing.T) {
-	small := WithRetry(RetryPolicy{MaxReplay: 10, Attempts: 1})
-	for text, whole := range map[string]bool{
-		goodEvent + endEvent + doneEvent: true,
-		goodEvent + endEvent:             true, // all that began have ended
-		goodEvent + endEvent + "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"b\"}}]}\n\n": false,
-	} {
-		got := asks(t.Context(), over(t, newHosts(gives(200, asStream, text)), small), `{"model":"m","stream":true,"n":2,"messages":[]}`)
-		if (got.err == nil) != whole {
-			t.Errorf("%q ended in %v, want a clean end: %v", text, got.err, whole)
-		}
-	}
-}
 
 // Whole answers with other choices than were asked for, or with an index that
 // counts chunks, end cleanly and are no failures; one with a choice cut short is
@@ -188,50 +139,6 @@ func TestStream_UnknownChoicesCounted(t *testing.T) {
 	}
 }
 
-// An empty event is some gateways' keep-alive.
-func TestStream_EmptyEventsAreKeepAlives(t *testing.T) {
-	got := asks(t.Context(), over(t, newHosts(gives(200, asStream, "data:\n\n"+goodEvent+"data:\n\n"+endEvent+doneEvent)), once), chatStream)
-	if got.err != nil || !strings.HasSuffix(got.body, doneEvent) {
-		t.Errorf("the caller got %v, want the whole stream", got)
-	}
-}
-
-// Time is linear in the lines of an event: a tenth of a second for two million,
-// where the square of them would take minutes.
-func TestStream_ManyLinesOfData(t *testing.T) {
-	growth.Linear(t, 1<<15, func(lines int) {
-		got := asks(t.Context(), over(t, newHosts(gives(200, asStream, strings.Repeat("data:\n", lines)+"\n")), once), chatStream)
-		if trail := TrailOf(got.resp); len(trail) != 1 || trail[0].Class != ClassBadResponse {
-			t.Errorf("%d lines: attempts %+v, want one that ended %s", lines, trail, ClassBadResponse)
-		}
-	})
-}
-
-// A host that keeps the connection open behind the terminator keeps nobody.
-func TestStream_ReadEndsBehindTheTerminator(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		pr, pw := io.Pipe()
-		rt := over(t, newHosts(func(*http.Request) (*http.Response, error) {
-			resp := answer(200, asStream, "")
-			resp.Body = pr
-			return resp, nil
-		}), once)
-		go io.WriteString(pw, wholeStream)
-		req, _ := post(t.Context(), "https://a", chatStream)
-		resp, err := rt.RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		start := time.Now()
-		got, err := io.ReadAll(resp.Body)
-		if string(got) != wholeStream || err != nil || time.Since(start) > 50*time.Millisecond {
-			t.Errorf("read %q, %v after %v, want the stream and a clean end at once", got, err, time.Since(start))
-		}
-		resp.Body.Close()
-		pw.Close()
-	})
-}
-
 // A stuck body brings a text, and then neither bytes nor an error, for ever: it
 // says so if somebody spins on it.
 type stuck struct {
@@ -324,71 +231,6 @@ func TestStream_NoProgress(t *testing.T) {
 					t.Errorf("%s: the attempt ended in %v (%s), want io.ErrNoProgress", name, first.Err, first.Class)
 				}
 			}
-		}
-	}
-}
-
-// Close ends a Read that waits, even if the base's body heeds no context.
-func TestStream_CloseEndsARead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		pr, pw := io.Pipe()
-		rt := over(t, newHosts(func(*http.Request) (*http.Response, error) {
-			resp := answer(200, asStream, "")
-			resp.Body = pr
-			return resp, nil
-		}), once)
-		go io.WriteString(pw, goodEvent)
-		req, _ := post(t.Context(), "https://a", chatStream)
-		resp, err := rt.RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error)
-		go func() { _, err := io.ReadAll(resp.Body); ended <- err }()
-		synctest.Wait()
-		resp.Body.Close()
-		if err := <-ended; !errors.Is(err, http.ErrBodyReadAfterClose) {
-			t.Errorf("the read ended in %v, want %v", err, http.ErrBodyReadAfterClose)
-		}
-	})
-}
-
-// Clocks that are off end nothing, whatever else is read meanwhile.
-func TestStream_ClocksThatAreOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rt := over(t, newHosts(func(*http.Request) (*http.Response, error) {
-			first, rest := strings.NewReader("{"), strings.NewReader(goodJSON[1:])
-			later := fakehost.ReaderFunc(func([]byte) (int, error) { elapse(time.Second); return 0, io.EOF })
-			resp := answer(200, asJSON, "")
-			resp.Body, resp.ContentLength = io.NopCloser(io.MultiReader(first, later, rest)), -1
-			return resp, nil
-		}), WithEndpoints(at("a", "b")...), WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off}))
-		got := asks(t.Context(), rt, chatJSON)
-		if got.body != goodJSON || got.header("Breakwater-Attempts") != "1" {
-			t.Errorf("%v, want the answer of the first attempt", got)
-		}
-	})
-}
-
-// What has ended stays ended.
-func TestStream_ReadsBehindTheEndOfAPackedBody(t *testing.T) {
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	z.Write([]byte(goodJSON))
-	z.Close()
-	rt := over(t, newHosts(gives(200, asJSON, packed.String(), "Content-Encoding", "gzip")))
-	req, _ := post(t.Context(), "https://a", chatJSON)
-	resp, err := rt.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if got, err := io.ReadAll(resp.Body); err != nil || string(got) != packed.String() {
-		t.Errorf("read %d bytes, %v, want %d", len(got), err, packed.Len())
-	}
-	for range 2 {
-		if n, err := resp.Body.Read(make([]byte, 10)); n != 0 || err != io.EOF {
-			t.Errorf("behind the end: %d, %v, want EOF", n, err)
 		}
 	}
 }
