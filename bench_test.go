@@ -370,7 +370,7 @@ func layersAlone(b testing.TB) func() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := &failoverRun{failover: rt.failover, call: c}
+	r := &failoverRun{fleet: rt.failover.fleet, call: c}
 	a := &attempt{}
 	return func() {
 		s := r.next(time.Now())

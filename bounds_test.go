@@ -431,7 +431,7 @@ func TestBounds_Origins(t *testing.T) {
 		busy, sick, well := of("a"), of("sick"), of("well")
 		for n := range 12 * maxOrigins {
 			ask(fmt.Sprintf("garbage-%d", n))
-			if all := len(rt.origins.all.All()); all > maxOrigins {
+			if all := len(rt.origins.All()); all > maxOrigins {
 				t.Fatalf("%d origins, want at most %d", all, maxOrigins)
 			}
 		}

@@ -27,6 +27,7 @@ type cacheLayer struct {
 	policy    CachePolicy
 	retry     RetryPolicy  // says how often callers may try who share a call
 	stream    StreamPolicy // its clocks say how long a shared call may show nothing
+	exchanges exchange.Policy
 	observers observers
 	spawn     func(task func(context.Context)) bool // runs what is done behind callers' backs
 
@@ -40,7 +41,7 @@ type cacheLayer struct {
 
 func newCacheLayer(p CachePolicy, r RetryPolicy, s StreamPolicy, next http.RoundTripper, o observers, spawn func(func(context.Context)) bool) *cacheLayer {
 	return &cacheLayer{
-		next: next, policy: p, retry: r, stream: s, observers: o, spawn: spawn,
+		next: next, policy: p, retry: r, stream: s, exchanges: s.exchanges(), observers: o, spawn: spawn,
 		lifetime: p.lifetime(),
 		kept:     lru.New[key.Key, *store.Entry, *request.Params](p.MaxEntries, p.MaxBytes),
 		store: store.NewGuard(p.Store, store.Hooks{
@@ -236,14 +237,6 @@ func noteResult(resp *http.Response, err error, how string) (*http.Response, err
 		noteCache(x.resp, how)
 	}
 	return noteCache(resp, how), err
-}
-
-// A lookup is a call's keys in the cache.
-type lookup struct {
-	scope key.Scope
-	exact key.Key      // of the body as it came
-	key   key.Key      // of what it says; zero: not known yet
-	entry *store.Entry // found by the exact key
 }
 
 // findExact finds what is kept under the exact bytes of a call's body, which

@@ -5,16 +5,19 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"strings"
+	"net/url"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/resume"
+	"github.com/breakwater-go/breakwater/internal/store"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -64,7 +67,6 @@ type call struct {
 	context.Context // the caller's
 	*Call
 
-	t            *Transport
 	req          *http.Request // the caller's, its context being this call
 	op           request.Operation
 	target       *upstream   // whose API the caller asked
@@ -107,41 +109,6 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-// newCall reads the request's body, whole if it may be kept, and looks into it.
-func (t *Transport) newCall(req *http.Request, op request.Operation, meant *upstream) (*call, error) {
-	if ctx := req.Context(); ctx.Err() != nil { // it is over before it has begun
-		if req.Body != nil {
-			reqbody.Close(ctx, req.Body)
-		}
-		return nil, context.Cause(ctx)
-	}
-	c := &call{Context: req.Context(), Call: callOptions(req.Context()), t: t, op: op, target: meant, start: time.Now()}
-	c.log = &c.own
-	if c.Trail != nil { // which outlives the call
-		c.log = c.Trail.begin()
-	}
-	c.candidates = t.candidates(c.single[:0], meant)
-	c.nested = callOf(req.Context()) != nil
-	c.req = req.WithContext(c)
-	if t.keyless { // clocks look at pauses, which are by caller there
-		c.credential()
-	}
-	var err error
-	if c.buffer, c.upload, err = reqbody.Take(c, req, t.config.retry.MaxReplay); err != nil {
-		return nil, err
-	}
-	c.encoded = len(req.Header["Content-Encoding"]) > 0
-	if t.cache.findExact(c) {
-		return c, nil
-	}
-	c.params = request.Parse(c.body())
-	c.params.Model = t.names.Intern(c.params.Model)
-	if meant.profile.PrefixRoot != "" && strings.HasPrefix(req.URL.Path, meant.profile.PrefixRoot+"/") {
-		c.params.PrefixCompletion = request.PrefixCompletion(c.body())
-	}
-	return c, nil
-}
-
 // ownRequest is a copy of the caller's request that goes on being what it is
 // when the caller, whose exchange may be over, makes another of it. The body was
 // read: who keeps the copy is not to hold that.
@@ -154,13 +121,6 @@ func ownRequest(req *http.Request, ctx context.Context) *http.Request {
 		req.Body = http.NoBody
 	}
 	return req
-}
-
-// isInference reports whether the call is one for sure. Its path says so where
-// the endpoint was given or its host is known; elsewhere, paths like these may
-// belong to anybody, and the body has to name a model.
-func (c *call) isInference() bool {
-	return c.op == request.Chat || len(c.t.tiers) > 0 || !c.target.profile.Generic || c.params.Model != ""
 }
 
 // restored is the caller's request with its body back.
@@ -185,7 +145,7 @@ func (c *call) choices() int {
 
 // thinking reports whether e is expected to think before it answers.
 func (c *call) thinking(e *upstream) bool {
-	model, _ := e.serves(c)
+	model, _ := e.serves(c.op, c.params.Model, c.target)
 	return c.params.Thinking.On || e.profile.Thinks(c.params.Model) || e.profile.Thinks(model)
 }
 
@@ -196,8 +156,8 @@ func (c *call) body() []byte { return c.buffer.Bytes() }
 // the call, which a kept response leads to, holds neither the prompt nor what
 // endpoints refused. Who may still look into them has a hold of its own: a base
 // that reads, a flight, a renewal, a rescuer.
-func (c *call) settles(answer io.Reader) {
-	if exchange.KindOf(answer) == exchange.KindWhole && c.t.cache == nil {
+func (c *call) settles(answer io.Reader, shared bool) {
+	if !shared && exchange.KindOf(answer) == exchange.KindWhole {
 		c.releaseBody()
 	}
 	c.letGo()
@@ -220,4 +180,158 @@ func (c *call) credential() header.Credential {
 	known := header.CredentialOf(c.req)
 	c.caller.Store(&known)
 	return known
+}
+
+// TrailOf returns the attempts behind a response, in order; nil where
+// breakwater did not make them, as for an answer from the cache.
+func TrailOf(resp *http.Response) []Attempt {
+	if resp == nil || resp.Request == nil {
+		return nil
+	}
+	c := callOf(resp.Request.Context())
+	if c == nil {
+		return nil
+	}
+	return c.log.list()
+}
+
+// ErrorOf returns the *Error behind an answer that breakwater wrote itself, be
+// it an empty 502 where a 200 brought nothing; else nil.
+func ErrorOf(resp *http.Response) error {
+	if resp == nil || resp.Request == nil || resp.Header.Get(header.Error) == "" {
+		return nil
+	}
+	c := callOf(resp.Request.Context())
+	if c == nil {
+		return nil
+	}
+	if failure := c.failed(); failure != nil {
+		return failure
+	}
+	return nil // a nil *Error in an error would not be nil
+}
+
+// fails keeps the error behind an answer of our own, for [ErrorOf].
+func (c *call) fails(failure *Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failure = failure
+}
+
+// failed returns the error behind an answer of our own, nil if it is none.
+func (c *call) failed() *Error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failure
+}
+
+// ownAnswer returns the response that breakwater writes where no host gave one.
+func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.Response {
+	status, code := http.StatusServiceUnavailable, string(class)
+	switch class {
+	case ClassLimited:
+		status, code = http.StatusTooManyRequests, "rate_limited"
+	case ClassNotCached:
+		status = http.StatusGatewayTimeout
+	}
+	resp := c.response(status, c.op.Wire().ErrorBody(status, code, "breakwater: "+message))
+	resp.Header.Set("Content-Type", "application/json")
+	resp.Header.Set(header.Error, code)
+	resp.Header.Set(header.ShouldRetry, "false")
+	if wait > 0 {
+		resp.Header.Set("Retry-After", seconds(wait))
+	}
+	return resp
+}
+
+// seconds returns a wait in the format of Retry-After, rounded up.
+func seconds(d time.Duration) string {
+	n := int64(max(d, 0) / time.Second)
+	if d > 0 && d%time.Second > 0 {
+		n++
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// response returns a response to this call with a body from memory.
+func (c *call) response(status int, body []byte) *http.Response {
+	return &http.Response{
+		Status:        strconv.Itoa(status) + " " + http.StatusText(status),
+		StatusCode:    status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        make(http.Header),
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		ContentLength: int64(len(body)),
+		Request:       c.req,
+	}
+}
+
+// A resumption is why a call is made: another call's stream broke.
+type resumption struct {
+	how     rescueKind
+	account string // where the stream broke
+	place   int    // of the attempt that broke, in the trail
+}
+
+// A rescueKind is the way a stream goes on.
+type rescueKind uint8
+
+const (
+	notRescued rescueKind = iota
+	rescueContinues
+	rescueRestarts
+)
+
+func (k rescueKind) String() string { return [...]string{"", "continue", "restart"}[k] }
+
+// continues reports whether the call has a host continue a text.
+func (c *call) continues() bool {
+	return c.resumption != nil && c.resumption.how == rescueContinues
+}
+
+// A lookup is a call's keys in the cache.
+type lookup struct {
+	scope key.Scope
+	exact key.Key      // of the body as it came
+	key   key.Key      // of what it says; zero: not known yet
+	entry *store.Entry // found by the exact key
+}
+
+// firstClock is that of an attempt of the call's at e, by a policy.
+func (c *call) firstClock(e *upstream, p StreamPolicy) time.Duration {
+	switch {
+	case !c.params.Stream && e.profile.QueuesAfterHeaders:
+		return p.Queued
+	case !c.params.Stream, c.thinking(e):
+		return p.Thinking
+	}
+	return p.FirstToken
+}
+
+// goesTo reports whether e is of the origin that the caller meant.
+func (c *call) goesTo(e *upstream) bool { return c.target.origin == e.origin }
+
+// urlAt returns where e serves the call. What was meant for the same base
+// goes to the very path it asked for: /beta stays /beta. Elsewhere the
+// operation moves to e's own root, and the query, which may hold another
+// host's key, stays behind.
+func (c *call) urlAt(e *upstream) *url.URL {
+	if (e == c.target || e.URL == c.target.URL) && !c.continues() {
+		return c.req.URL
+	}
+	u := *e.base
+	root, _ := e.paths.RootOf(c.op)
+	if c.params.PrefixCompletion {
+		root = e.paths.PrefixRoot()
+	}
+	switch {
+	case root != u.Path:
+		u.RawPath = ""
+	case u.RawPath != "": // escaped as the base has it
+		u.RawPath += string(c.op)
+	}
+	u.Path = root + string(c.op)
+	return &u
 }

@@ -2,18 +2,15 @@ package breakwater
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
-	"sync"
-	"sync/atomic"
+	"strings"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/background"
 	"github.com/breakwater-go/breakwater/internal/balance"
-	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
@@ -27,26 +24,20 @@ import (
 // A Transport is an http.RoundTripper that keeps inference calls answered. It
 // is made by New and safe for concurrent use.
 type Transport struct {
-	config    *config
-	tiers     [][]*upstream
-	endpoints int     // in all tiers
-	keyless   bool    // one of several endpoints has no key of its own
-	origins   origins // the endpoints, where none are given
-	turn      atomic.Uint64
+	config *config
+	upstreams
 
 	outer http.RoundTripper // the user's middleware, then serve
 	calls http.RoundTripper // cache, failover
 	below http.RoundTripper // the user's attempt middleware, then the base
 
-	cache       *cacheLayer // nil: none
-	exchanges   exchange.Policy
-	names       *request.Names
-	failover    *failover
-	limits      *limit.Table
-	limitedBase bool // the base may keep an attempt waiting for a connection
-	counts      counts
+	cache    *cacheLayer // nil: none
+	names    *request.Names
+	failover *failover
+	limits   *limit.Table
+	counts   counts
 
-	background background
+	background background.Group
 }
 
 // New returns a Transport set up by opts. It validates them all and joins
@@ -64,31 +55,19 @@ func New(opts ...Option) (*Transport, error) {
 		c.base = newBase()
 	}
 	t := &Transport{
-		config:    c,
-		exchanges: c.stream.exchanges(),
-		origins:   origins{bounded.Map[origin.Origin, *upstream]{Max: maxOrigins, WorthOf: (*upstream).worth}},
-		names:     request.NewNames(),
-		limits:    limit.NewTable(),
-		failover:  newFailover(c),
+		config:   c,
+		names:    request.NewNames(),
+		limits:   limit.NewTable(),
+		failover: &failover{newFleet(c)},
 	}
-	t.limitedBase = limitsConnections(c.base)
 	t.below = c.base
 	if len(c.perAttempt) > 0 {
 		t.below = Chain(RoundTripperFunc(t.markBase), c.perAttempt...)
 	}
-	for i, tier := range c.tiers {
-		t.tiers = append(t.tiers, nil)
-		for _, e := range tier {
-			base, err := url.Parse(e.URL)
-			if err != nil {
-				return nil, fmt.Errorf("breakwater: endpoint %q: URL cannot be parsed", e.Name)
-			}
-			t.tiers[i] = append(t.tiers[i], t.newEndpoint(e, base, i))
-			t.endpoints++
-			t.keyless = t.keyless || !t.tiers[i][len(t.tiers[i])-1].keyed
-		}
+	t.upstreams.make = t.newUpstream
+	if err := t.upstreams.add(c.tiers); err != nil {
+		return nil, err
 	}
-	t.keyless = t.keyless && t.endpoints > 1
 	t.calls = Chain(t.failover, newRescuer(c))
 	if c.cache != nil {
 		t.cache = newCacheLayer(*c.cache, c.retry, c.stream, t.calls, c.observers, t.background.Go)
@@ -105,13 +84,6 @@ func NewClient(opts ...Option) (*http.Client, error) {
 		return nil, err
 	}
 	return &http.Client{Transport: t}, nil
-}
-
-// limitsConnections reports whether a base may have requests wait for a
-// connection: what is not net/http's own may do as it likes.
-func limitsConnections(base http.RoundTripper) bool {
-	t, ok := base.(*http.Transport)
-	return !ok || t.MaxConnsPerHost > 0
 }
 
 // butForLoopback is a choice of proxies that spares this machine by all of its
@@ -144,8 +116,8 @@ func newBase() *http.Transport {
 	}
 }
 
-// newEndpoint puts an endpoint to work: its circuits, its limits, its pipeline.
-func (t *Transport) newEndpoint(e Endpoint, base *url.URL, tier int) *upstream {
+// newUpstream puts an endpoint to work: its circuits, its limits, its pipeline.
+func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 	at, _ := origin.Of(base)
 	circuits := newCircuits(t.config, e.Name, t.config.observers.emit)
 	profile := e.Host.profile()
@@ -208,7 +180,7 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !c.isInference() {
+	if !t.isInference(c) {
 		return t.passThrough(c.restored(req), meant)
 	}
 	t.counts.calls.Add(1)
@@ -236,7 +208,7 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	t.finished(c, resp, err, x != nil)
 	told = true
 	if resp != nil {
-		c.settles(resp.Body)
+		c.settles(resp.Body, t.cache != nil)
 	}
 	return resp, err
 }
@@ -277,10 +249,12 @@ func (t *Transport) markBase(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// A wireError is an error of the base, below an attempt.
-type wireError struct{ error }
-
-func (e *wireError) Unwrap() error { return e.error }
+// isInference reports whether the call is one for sure. Its path says so where
+// the endpoint was given or its host is known; elsewhere, paths like these may
+// belong to anybody, and the body has to name a model.
+func (t *Transport) isInference(c *call) bool {
+	return c.op == request.Chat || len(t.tiers) > 0 || !c.target.profile.Generic || c.params.Model != ""
+}
 
 // finished tells of a call that returns to its caller.
 func (t *Transport) finished(c *call, resp *http.Response, err error, exhausted bool) {
@@ -320,72 +294,6 @@ func (t *Transport) passThrough(req *http.Request, meant *upstream) (*http.Respo
 	return t.below.RoundTrip(req)
 }
 
-// targetOf returns the endpoint whose API u asks, nil if it is none's. Where no
-// endpoints are given, every origin asked for inference is one.
-func (t *Transport) targetOf(u *url.URL, inference bool) *upstream {
-	if u == nil || len(t.tiers) == 0 && !inference {
-		return nil
-	}
-	asked, ok := origin.Of(u)
-	if !ok {
-		return nil
-	}
-	if len(t.tiers) == 0 {
-		return t.origins.of(t, asked)
-	}
-	var best *upstream
-	for _, tier := range t.tiers {
-		for _, e := range tier {
-			if e.origin == asked && e.paths.Cover(u.Path) && (best == nil || e.paths.Closer(&best.paths, u.Path)) {
-				best = e
-			}
-		}
-	}
-	return best
-}
-
-// candidates appends the endpoints to consider for a call, best tier first,
-// each tier turned by one from call to call so that its endpoints share the load.
-func (t *Transport) candidates(all []*upstream, meant *upstream) []*upstream {
-	if len(t.tiers) == 0 {
-		return append(all, meant)
-	}
-	turn := int(t.turn.Add(1) % (1 << 30))
-	all = slices.Grow(all, t.endpoints)
-	for _, tier := range t.tiers {
-		for i := range tier {
-			all = append(all, tier[(turn+i)%len(tier)])
-		}
-	}
-	return all
-}
-
-// origins are the endpoints of a Transport that was given none, one for each
-// origin asked: a bounded number, since callers name them.
-type origins struct {
-	all bounded.Map[origin.Origin, *upstream]
-}
-
-const maxOrigins = 256
-
-func (o *origins) of(t *Transport, at origin.Origin) *upstream {
-	return o.all.GetOrAdd(at, func() *upstream {
-		base := at.URL()
-		name := base.String()
-		e := t.newEndpoint(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.Host)}, base, 0)
-		e.origins = o
-		e.touch()
-		return e
-	})
-}
-
-// touch notes that an endpoint that a call's URL has made is in use.
-func (e *upstream) touch() {
-	if e.origins != nil {
-		e.origins.all.Touch(&e.used)
-	}
-}
-
 // CloseIdleConnections closes the base's idle connections, as
 // http.Client.CloseIdleConnections asks.
 func (t *Transport) CloseIdleConnections() {
@@ -398,62 +306,68 @@ func (t *Transport) CloseIdleConnections() {
 // is being written to a Store is written, and closes idle connections. Calls
 // under way go on.
 func (t *Transport) Close() error {
-	t.background.close()
+	t.background.Close()
 	t.CloseIdleConnections()
 	return nil
 }
 
-// background is what a Transport does by itself, until it is closed.
-type background struct {
-	mu     sync.Mutex // guards what follows
-	ended  bool
-	ctx    context.Context // ends with it; nil: nothing was done yet
-	cancel context.CancelFunc
-	tasks  sync.WaitGroup
+// Status returns a snapshot.
+func (t *Transport) Status() Status {
+	s := Status{Calls: t.counts.calls.Load(), Failed: t.counts.failed.Load(), Attempts: t.counts.attempts.Load()}
+	now := time.Now()
+	pauses := t.failover.pauses.List(now)
+	for _, e := range t.upstreams.all() {
+		es := EndpointStatus{Name: e.Name, URL: e.URL, Tier: e.tier}
+		for _, c := range e.circuits.Status(now) {
+			es.Circuits = append(es.Circuits, CircuitStatus(c))
+		}
+		for _, l := range e.limits.Status() {
+			es.Limits = append(es.Limits, LimitStatus(l))
+		}
+		for key, p := range pauses {
+			if key.endpoint == e.Name || key.account == e.Account {
+				es.Pauses = append(es.Pauses, PauseStatus{Model: key.model, Until: p.Until})
+			}
+		}
+		s.Endpoints = append(s.Endpoints, es)
+	}
+	if t.cache != nil {
+		s.Cache = t.cache.status()
+	}
+	return s
 }
 
-// Go does a task, unless it is too late for that. The task ends soon after its
-// context has.
-func (b *background) Go(task func(context.Context)) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ended {
-		return false
+// newCall reads the request's body, whole if it may be kept, and looks into it.
+func (t *Transport) newCall(req *http.Request, op request.Operation, meant *upstream) (*call, error) {
+	if ctx := req.Context(); ctx.Err() != nil { // it is over before it has begun
+		if req.Body != nil {
+			reqbody.Close(ctx, req.Body)
+		}
+		return nil, context.Cause(ctx)
 	}
-	if b.ctx == nil {
-		b.ctx, b.cancel = context.WithCancel(context.Background())
+	c := &call{Context: req.Context(), Call: callOptions(req.Context()), op: op, target: meant, start: time.Now()}
+	c.log = &c.own
+	if c.Trail != nil { // which outlives the call
+		c.log = c.Trail.begin()
 	}
-	ctx := b.ctx
-	b.tasks.Go(recovered(func() { task(ctx) }))
-	return true
+	c.candidates = t.candidatesFor(c.single[:0], meant)
+	c.nested = callOf(req.Context()) != nil
+	c.req = req.WithContext(c)
+	if t.keyless { // clocks look at pauses, which are by caller there
+		c.credential()
+	}
+	var err error
+	if c.buffer, c.upload, err = reqbody.Take(c, req, t.config.retry.MaxReplay); err != nil {
+		return nil, err
+	}
+	c.encoded = len(req.Header["Content-Encoding"]) > 0
+	if t.cache.findExact(c) {
+		return c, nil
+	}
+	c.params = request.Parse(c.body())
+	c.params.Model = t.names.Intern(c.params.Model)
+	if meant.profile.PrefixRoot != "" && strings.HasPrefix(req.URL.Path, meant.profile.PrefixRoot+"/") {
+		c.params.PrefixCompletion = request.PrefixCompletion(c.body())
+	}
+	return c, nil
 }
-
-// recovered wraps do for a goroutine that has no caller: a panic in user code
-// there, an Observer's or a body's, must not crash the process.
-func recovered(do func()) func() {
-	return func() {
-		defer func() { _ = recover() }()
-		do()
-	}
-}
-
-func (b *background) close() {
-	b.mu.Lock()
-	b.ended = true
-	if b.cancel != nil {
-		b.cancel()
-	}
-	b.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		b.tasks.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(closeWait): // a task calls Close itself, or does not heed its context
-	}
-}
-
-// closeWait bounds the wait of Close; a Store may take 250 ms.
-const closeWait = time.Second

@@ -1,18 +1,12 @@
 package breakwater
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 
-	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
-	"github.com/breakwater-go/breakwater/internal/pause"
 )
 
 // What an attempt can end in, besides the errors of the network. Test with
@@ -86,93 +80,33 @@ func (e *Error) Timeout() bool {
 // Temporary is Timeout: with both, an Error is a net.Error.
 func (e *Error) Temporary() bool { return e.Timeout() }
 
-// ErrorOf returns the *Error behind an answer that breakwater wrote itself, be
-// it an empty 502 where a 200 brought nothing; else nil.
-func ErrorOf(resp *http.Response) error {
-	if resp == nil || resp.Request == nil || resp.Header.Get(header.Error) == "" {
+// An exhausted is the error of a call that no endpoint could answer. The cache may
+// have an answer all the same; else the caller gets resp or, with WithErrors,
+// failure.
+type exhausted struct {
+	resp     *http.Response // nil with WithErrors
+	failure  *Error
+	unprobed bool // the call did not see to the end whether all endpoints are still down
+}
+
+func (x *exhausted) Error() string { return x.failure.Error() }
+
+func (x *exhausted) Unwrap() error { return x.failure }
+
+// asExhausted returns the *exhausted in err, nil if there is none.
+func asExhausted(err error) *exhausted {
+	if err == nil {
 		return nil
 	}
-	c := callOf(resp.Request.Context())
-	if c == nil {
-		return nil
-	}
-	if failure := c.failed(); failure != nil {
-		return failure
-	}
-	return nil // a nil *Error in an error would not be nil
+	var x *exhausted // on the heap, so not for calls that are answered
+	errors.As(err, &x)
+	return x
 }
 
-// fails keeps the error behind an answer of our own, for [ErrorOf].
-func (c *call) fails(failure *Error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.failure = failure
-}
-
-// failed returns the error behind an answer of our own, nil if it is none.
-func (c *call) failed() *Error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.failure
-}
-
-// ownAnswer returns the response that breakwater writes where no host gave one.
-func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.Response {
-	status, code := http.StatusServiceUnavailable, string(class)
-	switch class {
-	case ClassLimited:
-		status, code = http.StatusTooManyRequests, "rate_limited"
-	case ClassNotCached:
-		status = http.StatusGatewayTimeout
+// result returns what the caller gets.
+func (x *exhausted) result() (*http.Response, error) {
+	if x.resp != nil {
+		return x.resp, nil
 	}
-	resp := c.response(status, c.op.Wire().ErrorBody(status, code, "breakwater: "+message))
-	resp.Header.Set("Content-Type", "application/json")
-	resp.Header.Set(header.Error, code)
-	resp.Header.Set(header.ShouldRetry, "false")
-	if wait > 0 {
-		resp.Header.Set("Retry-After", seconds(wait))
-	}
-	return resp
-}
-
-// lastEvent returns what the call's stream ends with that broke off in err: see
-// [exchange.Policy.LastEvent].
-func (c *call) lastEvent(said []byte, err error, open bool) []byte {
-	return c.t.exchanges.LastEvent(c.op.Wire(), said, err, open)
-}
-
-// pausedAnswer returns the refusal that made an endpoint pause once more.
-func (c *call) pausedAnswer(p pause.Pause[refusal], wait time.Duration) *http.Response {
-	resp := c.response(p.Note.status, p.Note.body)
-	if p.Note.contentType != "" {
-		resp.Header.Set("Content-Type", p.Note.contentType)
-	}
-	resp.Header.Set(header.Error, string(ClassPaused))
-	resp.Header.Set(header.ShouldRetry, "false")
-	resp.Header.Set("Retry-After", seconds(wait))
-	return resp
-}
-
-// seconds returns a wait in the format of Retry-After, rounded up.
-func seconds(d time.Duration) string {
-	n := int64(max(d, 0) / time.Second)
-	if d > 0 && d%time.Second > 0 {
-		n++
-	}
-	return strconv.FormatInt(n, 10)
-}
-
-// response returns a response to this call with a body from memory.
-func (c *call) response(status int, body []byte) *http.Response {
-	return &http.Response{
-		Status:        strconv.Itoa(status) + " " + http.StatusText(status),
-		StatusCode:    status,
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
-		Header:        make(http.Header),
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		ContentLength: int64(len(body)),
-		Request:       c.req,
-	}
+	return nil, x.failure
 }

@@ -2,16 +2,9 @@ package breakwater
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"strconv"
-	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
-
-	"github.com/breakwater-go/breakwater/internal/balance"
-	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
@@ -22,31 +15,7 @@ import (
 
 // A failover is the innermost layer of a call: the one loop of attempts, with
 // one budget for retry and failover alike.
-type failover struct {
-	retry      RetryPolicy
-	hedge      time.Duration
-	newBackOff func() backoff.BackOff
-	asErrors   bool // an exhausted call ends in an *Error
-
-	budget    *budget.Budget
-	pauses    *pause.Table[pauseKey, refusal]
-	balance   balance.Strategy
-	affinity  *balance.Affinity // nil: conversations are not kept together
-	minPrompt int               // bytes from which a conversation is kept together
-	observers observers
-}
-
-func newFailover(c *config) *failover {
-	f := &failover{
-		retry: c.retry, hedge: c.stream.Hedge, newBackOff: c.newBackOff, asErrors: c.asErrors, minPrompt: c.balance.Affinity,
-		budget: c.retry.newBudget(), pauses: pause.New[pauseKey]((*refusal).size), balance: balance.TwoChoices{Random: c.random}, observers: c.observers,
-	}
-	if c.balance.Affinity > 0 {
-		f.affinity = balance.NewAffinity(c.balance.Overload, f.balance)
-		f.balance = f.affinity
-	}
-	return f
-}
+type failover struct{ *fleet }
 
 // RoundTrip makes attempts at endpoints until one answers.
 func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -95,7 +64,7 @@ func (f *failover) resume(c *call) (*http.Response, error) {
 
 // conversationOf is the key of the conversation that a call belongs to; 0: none, or
 // one too short to be kept together. Other processes compute the same key.
-func (f *failover) conversationOf(c *call) uint64 {
+func (f *fleet) conversationOf(c *call) uint64 {
 	if f.affinity == nil || len(c.candidates) < 2 || len(c.body()) < f.minPrompt {
 		return 0
 	}
@@ -144,76 +113,6 @@ func (r *failoverRun) loop() (*http.Response, error) {
 	}
 }
 
-// A failoverRun is one call's loop.
-type failoverRun struct {
-	*failover
-	call           *call
-	avoid          string           // an account to leave alone; empty: none
-	at             time.Time        // of the latest decision
-	n              int              // attempts so far
-	begun          int              // those under way included
-	patience       time.Duration    // left
-	probes         int              // attempts at open circuits
-	probed         []*upstream      // by others, whom the call waited for
-	probeWaits     int              // times a probe, or leave to probe, was waited for
-	firstProbeWait time.Time        // for the first time
-	replans        int              // pauses that began while the call waited for another to end
-	final          *step            // how the call ends, known before the loop came to it
-	skippedOpen    bool             // it left an open circuit alone
-	lostProbe      bool             // somebody else took the probe between look and leap
-	candidates     []candidate      // that the latest plan saw
-	states         []plan.Candidate // the same ones, as it saw them
-	room           struct {         // for both, as most calls need it
-		candidates [4]candidate
-		states     [4]plan.Candidate
-		targets    [4]*balance.Target
-	}
-	last         *triedAccount
-	firstFailure *exchange.Failure // what went wrong first
-	shownFailure *exchange.Failure // the one whose response the caller gets if all fails
-	shownBy      *upstream         // whose response that is
-
-	mu            sync.Mutex // guards what follows, which the attempts' clocks read
-	triedAccounts []*triedAccount
-	unsuited      []candidate  // whose limits the call exceeds
-	racing        [2]*upstream // asked at the same time: see StreamPolicy.Hedge
-}
-
-func (f *failover) newRun(c *call) *failoverRun {
-	return &failoverRun{failover: f, call: c, patience: f.retry.Patience}
-}
-
-// now is the time of a decision.
-func (r *failoverRun) now() time.Time {
-	r.at = time.Now()
-	return r.at
-}
-
-// begin makes the step's attempt.
-func (r *failoverRun) begin(s step) *attempt {
-	c := r.call
-	ctx, cancel := context.WithCancelCause(c)
-	r.begun++
-	start := r.at
-	if s.wait > 0 {
-		start = time.Now()
-	}
-	a := &attempt{
-		Exchange: exchange.Exchange{Context: ctx, Cancel: cancel, Caller: c, Policy: &c.t.exchanges, Start: start},
-		run:      r, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
-		n: int32(r.begun), buffer: c.buffer.Retain(),
-	}
-	a.Owner = a
-	a.finishers = append(a.layers[:0], s.endpoint)
-	s.endpoint.Load.Begin()
-	s.endpoint.touch()
-	a.place = int32(c.log.add(Attempt{N: int(a.n), Endpoint: s.endpoint.Name, Model: s.model, Start: a.Start, Wait: s.wait}))
-	if a.forced {
-		r.probes++
-	}
-	return a
-}
-
 // release lets go of what endpoints refused: the attempt that answered leads to
 // this run for as long as its response is kept.
 func (r *failoverRun) release() {
@@ -228,18 +127,6 @@ func (r *failoverRun) closeUnsent() {
 	if r.n == 0 && r.call.upload != nil {
 		r.call.upload.Close()
 	}
-}
-
-// A triedAccount is what the call knows of an endpoint it has been to.
-type triedAccount struct {
-	account  string    // never changes: the attempts' clocks read it
-	endpoint *upstream // of the account, the one asked last
-	model    string
-	tries    int // 0: refused locally
-	failure  *exchange.Failure
-	place    int             // in the trail, of the latest attempt
-	delays   backoff.BackOff // of this account in this call
-	due      time.Time       // when its backoff is over
 }
 
 // wait waits as the step says; it returns an error only when the caller leaves.
@@ -265,94 +152,6 @@ func (r *failoverRun) waitOn(rest pause.Pause[refusal]) step {
 		return r.next(now)
 	}
 	return step{pause: rest, blocked: ClassPaused, retryAfter: rest.Until.Sub(now)}
-}
-
-// settle hands an answer over, or says what went wrong.
-func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *exchange.Failure) {
-	a := got.a
-	if got.panic != nil {
-		panic(got.panic)
-	}
-	if got.err == nil {
-		accepted := false
-		defer func() {
-			if !accepted { // an Observer panics: nothing may be held for good
-				got.drop()
-			}
-		}()
-		r.n = int(a.n)
-		r.accept(a, got.resp)
-		accepted = true
-		return a, got.resp, nil
-	}
-	var tr *exchange.Failure
-	if !errors.As(got.err, &tr) {
-		tr = a.failureOf(got.err, ClassUnreachable)
-	}
-	if outcome.Of(tr.Class).Local && int(a.n) == r.begun { // its number is the next one's
-		r.begun--
-	}
-	r.n = r.begun
-	return a, nil, tr
-}
-
-// accept hands the response over.
-func (r *failoverRun) accept(a *attempt, resp *http.Response) {
-	now := time.Now()
-	took := now.Sub(a.Start)
-	over := false // the caller has left meanwhile
-	a.update(func(t *Attempt) {
-		t.Verdict, t.Status, t.FirstToken = VerdictAccept, resp.StatusCode, took
-		if over = t.Class != ""; !over {
-			t.Class = ClassOK
-		}
-	})
-	if len(r.call.candidates) > 1 {
-		a.endpoint.Load.Sample(took, now)
-	}
-	a.permit.Latency(latencyKind(&r.call.params)).Add(took - a.queued)
-	if r.pauses.Any() {
-		for _, key := range r.call.pauseKeys(a.endpoint, a.model) {
-			r.pauses.Recover(key, now)
-		}
-	}
-	r.sign(a.endpoint, resp)
-	a.emit(KindCommit)
-	if over {
-		a.emit(KindAttempt)
-	}
-	if exchange.KindOf(resp.Body) == exchange.KindWhole {
-		a.End(ClassOK, nil, a.Answer.Usage, resp.ContentLength)
-		a.Cancel(outcome.ErrClosed)
-	}
-}
-
-// sign says in the headers who answered after how many attempts.
-func (r *failoverRun) sign(e *upstream, resp *http.Response) {
-	values := [2]string{e.Name, "1"}
-	if r.n != 1 {
-		values[1] = strconv.Itoa(r.n)
-	}
-	if resp.Header == nil {
-		resp.Header = make(http.Header, 2)
-	}
-	resp.Header[header.Endpoint] = values[:1:1]
-	resp.Header[header.Attempts] = values[1:]
-}
-
-// report tells of a failed attempt, now that it is known what follows.
-func (a *attempt) report(s step) {
-	a.update(func(t *Attempt) {
-		switch {
-		case s.endpoint == nil:
-			t.Verdict = VerdictStop
-		case s.endpoint == a.endpoint:
-			t.Verdict = VerdictAgain
-		default:
-			t.Verdict = VerdictElsewhere
-		}
-	})
-	a.emit(KindAttempt)
 }
 
 // giveUp is the end of a call that no endpoint answered. If that is a failure of
@@ -409,37 +208,6 @@ func (r *failoverRun) lastAnswer(s step, failure *Error) *http.Response {
 	return c.ownAnswer(class, failure.summary(), s.retryAfter)
 }
 
-// An exhausted is the error of a call that no endpoint could answer. The cache may
-// have an answer all the same; else the caller gets resp or, with WithErrors,
-// failure.
-type exhausted struct {
-	resp     *http.Response // nil with WithErrors
-	failure  *Error
-	unprobed bool // the call did not see to the end whether all endpoints are still down
-}
-
-func (x *exhausted) Error() string { return x.failure.Error() }
-
-func (x *exhausted) Unwrap() error { return x.failure }
-
-// asExhausted returns the *exhausted in err, nil if there is none.
-func asExhausted(err error) *exhausted {
-	if err == nil {
-		return nil
-	}
-	var x *exhausted // on the heap, so not for calls that are answered
-	errors.As(err, &x)
-	return x
-}
-
-// result returns what the caller gets.
-func (x *exhausted) result() (*http.Response, error) {
-	if x.resp != nil {
-		return x.resp, nil
-	}
-	return nil, x.failure
-}
-
 const errNoRescue = outcome.Error("no rescue")
 
 // blocked records that nothing was tried, and why.
@@ -479,4 +247,16 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// pausedAnswer returns the refusal that made an endpoint pause once more.
+func (c *call) pausedAnswer(p pause.Pause[refusal], wait time.Duration) *http.Response {
+	resp := c.response(p.Note.status, p.Note.body)
+	if p.Note.contentType != "" {
+		resp.Header.Set("Content-Type", p.Note.contentType)
+	}
+	resp.Header.Set(header.Error, string(ClassPaused))
+	resp.Header.Set(header.ShouldRetry, "false")
+	resp.Header.Set("Retry-After", seconds(wait))
+	return resp
 }

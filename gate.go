@@ -1,11 +1,14 @@
 package breakwater
 
 import (
+	"context"
 	"errors"
+	"io"
 	"net/http"
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
@@ -197,7 +200,7 @@ func (a *attempt) failureOf(err error, class Class) *exchange.Failure {
 		return &exchange.Failure{Class: class, Err: err}
 	}
 	var ofBase *wireError
-	if class == ClassUnreachable && len(a.call.t.config.perAttempt) > 0 && !errors.As(err, &ofBase) {
+	if class == ClassUnreachable && a.run.middleware && !errors.As(err, &ofBase) {
 		class = ClassRewrite // of the user's middleware
 	}
 	if !errors.Is(err, ErrBadResponse) && !errors.Is(err, ErrTruncated) {
@@ -208,7 +211,7 @@ func (a *attempt) failureOf(err error, class Class) *exchange.Failure {
 
 // reshaped reports whether the user's code may have changed the request.
 func (a *attempt) reshaped() bool {
-	return a.endpoint.Rewrite != nil || len(a.call.t.config.perAttempt) > 0
+	return a.endpoint.Rewrite != nil || a.run.middleware
 }
 
 var errNoResponse = errors.New("breakwater: the base returned neither response nor error")
@@ -217,7 +220,7 @@ var errNoResponse = errors.New("breakwater: the base returned neither response n
 // URL, key and model name.
 func (a *attempt) shape(req *http.Request) error {
 	c, e := a.call, a.endpoint
-	req.URL = e.urlFor(c)
+	req.URL = c.urlAt(e)
 	if c.goesTo(e) {
 		req.Header = header.ShallowCopy(c.req.Header, 2)
 	} else {
@@ -232,7 +235,7 @@ func (a *attempt) shape(req *http.Request) error {
 	a.warnOfNoKey(req)
 	a.setBody(req)
 	buffered := req.Body == &a.body
-	middleware := len(c.t.config.perAttempt) > 0
+	middleware := a.run.middleware
 	if e.Rewrite == nil && !middleware { // a base may not change what it is given, so that is shared
 		a.sending.begin(a, req, a.Start.Add(a.queued))
 		if buffered && !a.run.retry.SendOnce {
@@ -259,11 +262,11 @@ func (a *attempt) shape(req *http.Request) error {
 // warnOfNoKey says once of an endpoint that it is asked without any key.
 func (a *attempt) warnOfNoKey(req *http.Request) {
 	c, e := a.call, a.endpoint
-	if e.keyed || e.Keyless || len(c.t.tiers) == 0 || e.Rewrite != nil || len(c.t.config.perAttempt) > 0 || e.unkeyed.Load() || carriesKey(req) {
+	if e.keyed || e.Keyless || !a.run.configured || e.Rewrite != nil || a.run.middleware || e.unkeyed.Load() || carriesKey(req) {
 		return
 	}
 	if e.unkeyed.CompareAndSwap(false, true) {
-		c.t.config.observers.emit(c, Event{Kind: KindKey, Endpoint: e.Name, Model: a.model, Attempt: int(a.n), Err: ErrNoKey})
+		a.run.observers.emit(c, Event{Kind: KindKey, Endpoint: e.Name, Model: a.model, Attempt: int(a.n), Err: ErrNoKey})
 	}
 }
 
@@ -279,9 +282,6 @@ func carriesKey(req *http.Request) bool {
 	}
 	return false
 }
-
-// goesTo reports whether e is of the origin that the caller meant.
-func (c *call) goesTo(e *upstream) bool { return c.target.origin == e.origin }
 
 func (a *attempt) setBody(req *http.Request) {
 	c := a.call
@@ -317,4 +317,105 @@ func (a *attempt) splice() []byte {
 		a.useBuffer(spliced)
 	}
 	return a.buffer.Bytes()
+}
+
+// firstPayloadWithin is how long the attempt may show no payload while another
+// endpoint could serve; 0: for good.
+func (a *attempt) firstPayloadWithin() time.Duration {
+	return a.call.firstClock(a.endpoint, a.run.stream)
+}
+
+// hadTime reports whether the host was asked, and had the time that the model
+// usually takes there: if it had not, that it showed nothing says nothing of it.
+func (a *attempt) hadTime() bool {
+	if a.run.limitedBase && !a.sent.Load() && a.endpoint.Load.Sent() > 0 {
+		return false // the host has taken others in: this one waited for a connection of the base's
+	}
+	usual := a.firstPayloadWithin()
+	if known := a.permit.Latency(latencyKind(&a.call.params)).Usual(); known > 0 {
+		usual = known
+	}
+	return usual > 0 && time.Since(a.Start)-a.queued >= usual
+}
+
+// latencyKind says which of a model's latencies is that of calls like this one:
+// JSON answers, which come whole, and streams differ, and so does what thinks.
+func latencyKind(p *request.Params) int {
+	kind := int(p.Thinking.Mode())
+	if p.Stream {
+		kind += circuit.Kinds / 2
+	}
+	return kind
+}
+
+// A wireError is an error of the base, below an attempt.
+type wireError struct{ error }
+
+func (e *wireError) Unwrap() error { return e.error }
+
+// dropForeign removes what a server may not tell a caller who addressed another
+// origin: the trailers, and all headers that are not safelisted. A transport adds
+// trailers to its own response at the end of the body, so for a body that is
+// still to be read (read is false) it returns a copy of the response.
+func (a *attempt) dropForeign(resp *http.Response, read bool) *http.Response {
+	if a.call.goesTo(a.endpoint) {
+		return resp
+	}
+	if !read {
+		own := *resp
+		resp = &own
+	}
+	header.RemoveForeign(resp.Header)
+	resp.Trailer = nil
+	return resp
+}
+
+// redirected decides whose a redirect is to follow. What the endpoint says that
+// the caller addressed is the caller's: at once within its origin, and if nobody
+// else answers to another one, for a misplaced host must not draw prompts to a
+// stranger; nor to the very URL asked, which leads nowhere. What another
+// endpoint says of a redirect never reaches the caller: it would be followed
+// from where that endpoint is not.
+func (a *attempt) redirected(t *exchange.Failure) {
+	if a.endpoint.URL != a.call.target.URL {
+		t.Resp = nil
+		return
+	}
+	t.Blameless = true
+	if location := header.First(t.Resp.Header, "Location"); location != "" {
+		asked := a.call.urlAt(a.endpoint)
+		u, err := asked.Parse(location)
+		t.AsCame = err == nil && a.endpoint.origin.Has(u) && u.String() != asked.String()
+	}
+}
+
+// switched hands over an answer in another protocol, at once, if the caller
+// asked for one. Nobody can judge what follows: it may be silent for good.
+func (a *attempt) switched(resp *http.Response) (*http.Response, *exchange.Failure) {
+	if a.call.goesTo(a.endpoint) && len(a.call.req.Header["Upgrade"]) > 0 {
+		connection := resp.Body
+		resp, f := a.PassOn(resp)
+		if w, ok := connection.(io.Writer); ok && f == nil {
+			// No transport cancels such a connection: its reads and writes end with it.
+			stop := context.AfterFunc(a.call, func() { connection.Close() })
+			resp.Body = &switchedBody{resp.Body, w, stop}
+		}
+		return resp, f
+	}
+	resp.Body.Close()
+	resp.Body = http.NoBody
+	return nil, &exchange.Failure{Class: ClassRedirected, Status: resp.StatusCode, Resp: resp, Refused: true, Err: ErrBadResponse}
+}
+
+// A switchedBody is the connection of an answer in another protocol, as
+// http.Response.Body has it: the caller may write to it, too.
+type switchedBody struct {
+	io.ReadCloser
+	io.Writer
+	stop func() bool // stops watching for the caller's end
+}
+
+func (b *switchedBody) Close() error {
+	b.stop()
+	return b.ReadCloser.Close()
 }

@@ -443,7 +443,7 @@ func stillHeld(rt *Transport) string {
 			permits += l.InFlight
 		}
 	}
-	for _, e := range slices.Concat(slices.Collect(maps.Values(rt.origins.all.All())), slices.Concat(rt.tiers...)) {
+	for _, e := range slices.Concat(slices.Collect(maps.Values(rt.origins.All())), slices.Concat(rt.tiers...)) {
 		attempts += int(e.Load.Open())
 		inUse, probing := e.circuits.InUse()
 		inCircuits += inUse

@@ -1,11 +1,15 @@
 package breakwater
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/background"
 	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/plan"
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -15,7 +19,7 @@ import (
 // more at another account beside it. The first keeps its place in the queue;
 // the first payload wins, and the other attempt is cancelled.
 func (r *failoverRun) race(s step) (*attempt, *http.Response, *exchange.Failure) {
-	hedge := r.hedge
+	hedge := r.stream.Hedge
 	if hedge == 0 || r.call.resumption != nil || r.call.upload != nil || len(r.call.candidates) < 2 || r.retry.SendOnce {
 		return r.settle(r.begin(s).send())
 	}
@@ -115,7 +119,7 @@ func (l *lane) outrun(r *failoverRun, by *upstream) {
 	}
 	a.update(func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
 	defer func() { // once it has ended: to close an answer is an end, too
-		go recovered(func() {
+		go background.Recovered(func() {
 			if came != nil {
 				late = <-came
 			}
@@ -178,4 +182,117 @@ func (a *attempt) sendApart() (got sent) {
 		}
 	}()
 	return a.send()
+}
+
+// begin makes the step's attempt.
+func (r *failoverRun) begin(s step) *attempt {
+	c := r.call
+	ctx, cancel := context.WithCancelCause(c)
+	r.begun++
+	start := r.at
+	if s.wait > 0 {
+		start = time.Now()
+	}
+	a := &attempt{
+		Exchange: exchange.Exchange{Context: ctx, Cancel: cancel, Caller: c, Policy: &r.exchanges, Start: start},
+		run:      r, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
+		n: int32(r.begun), buffer: c.buffer.Retain(),
+	}
+	a.Owner = a
+	a.finishers = append(a.layers[:0], s.endpoint)
+	s.endpoint.Load.Begin()
+	s.endpoint.touch()
+	a.place = int32(c.log.add(Attempt{N: int(a.n), Endpoint: s.endpoint.Name, Model: s.model, Start: a.Start, Wait: s.wait}))
+	if a.forced {
+		r.probes++
+	}
+	return a
+}
+
+// settle hands an answer over, or says what went wrong.
+func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *exchange.Failure) {
+	a := got.a
+	if got.panic != nil {
+		panic(got.panic)
+	}
+	if got.err == nil {
+		accepted := false
+		defer func() {
+			if !accepted { // an Observer panics: nothing may be held for good
+				got.drop()
+			}
+		}()
+		r.n = int(a.n)
+		r.accept(a, got.resp)
+		accepted = true
+		return a, got.resp, nil
+	}
+	var tr *exchange.Failure
+	if !errors.As(got.err, &tr) {
+		tr = a.failureOf(got.err, ClassUnreachable)
+	}
+	if outcome.Of(tr.Class).Local && int(a.n) == r.begun { // its number is the next one's
+		r.begun--
+	}
+	r.n = r.begun
+	return a, nil, tr
+}
+
+// accept hands the response over.
+func (r *failoverRun) accept(a *attempt, resp *http.Response) {
+	now := time.Now()
+	took := now.Sub(a.Start)
+	over := false // the caller has left meanwhile
+	a.update(func(t *Attempt) {
+		t.Verdict, t.Status, t.FirstToken = VerdictAccept, resp.StatusCode, took
+		if over = t.Class != ""; !over {
+			t.Class = ClassOK
+		}
+	})
+	if len(r.call.candidates) > 1 {
+		a.endpoint.Load.Sample(took, now)
+	}
+	a.permit.Latency(latencyKind(&r.call.params)).Add(took - a.queued)
+	if r.pauses.Any() {
+		for _, key := range r.call.pauseKeys(a.endpoint, a.model) {
+			r.pauses.Recover(key, now)
+		}
+	}
+	r.sign(a.endpoint, resp)
+	a.emit(KindCommit)
+	if over {
+		a.emit(KindAttempt)
+	}
+	if exchange.KindOf(resp.Body) == exchange.KindWhole {
+		a.End(ClassOK, nil, a.Answer.Usage, resp.ContentLength)
+		a.Cancel(outcome.ErrClosed)
+	}
+}
+
+// sign says in the headers who answered after how many attempts.
+func (r *failoverRun) sign(e *upstream, resp *http.Response) {
+	values := [2]string{e.Name, "1"}
+	if r.n != 1 {
+		values[1] = strconv.Itoa(r.n)
+	}
+	if resp.Header == nil {
+		resp.Header = make(http.Header, 2)
+	}
+	resp.Header[header.Endpoint] = values[:1:1]
+	resp.Header[header.Attempts] = values[1:]
+}
+
+// report tells of a failed attempt, now that it is known what follows.
+func (a *attempt) report(s step) {
+	a.update(func(t *Attempt) {
+		switch {
+		case s.endpoint == nil:
+			t.Verdict = VerdictStop
+		case s.endpoint == a.endpoint:
+			t.Verdict = VerdictAgain
+		default:
+			t.Verdict = VerdictElsewhere
+		}
+	})
+	a.emit(KindAttempt)
 }

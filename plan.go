@@ -2,14 +2,64 @@ package breakwater
 
 import (
 	"math"
+	"net/http"
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/breakwater-go/breakwater/internal/balance"
+	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/circuit"
+	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/pause"
 	"github.com/breakwater-go/breakwater/internal/plan"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
+
+// A fleet is what all calls of a Transport share where they are made: policies, and
+// what is known of endpoints beside their own circuits and limits.
+type fleet struct {
+	retry       RetryPolicy
+	stream      StreamPolicy
+	newBackOff  func() backoff.BackOff
+	exchanges   exchange.Policy // of answers
+	asErrors    bool            // an exhausted call ends in an *Error
+	configured  bool            // the user gave endpoints
+	middleware  bool            // the user's own stands between attempts and the base
+	limitedBase bool            // the base may keep an attempt waiting for a connection
+	observers   observers
+
+	budget    *budget.Budget
+	pauses    *pause.Table[pauseKey, refusal]
+	balance   balance.Strategy
+	affinity  *balance.Affinity // nil: conversations are not kept together
+	minPrompt int               // bytes from which a conversation is kept together
+}
+
+func newFleet(c *config) *fleet {
+	f := &fleet{
+		retry: c.retry, stream: c.stream, newBackOff: c.newBackOff, exchanges: c.stream.exchanges(), asErrors: c.asErrors, observers: c.observers,
+		configured: len(c.tiers) > 0, middleware: len(c.perAttempt) > 0, limitedBase: limitsConnections(c.base),
+		budget: c.retry.newBudget(), pauses: pause.New[pauseKey]((*refusal).size),
+		balance: balance.TwoChoices{Random: c.random}, minPrompt: c.balance.Affinity,
+	}
+	if c.balance.Affinity > 0 {
+		f.affinity = balance.NewAffinity(c.balance.Overload, f.balance)
+		f.balance = f.affinity
+	}
+	return f
+}
+
+// limitsConnections reports whether a base may have requests wait for a
+// connection: what is not net/http's own may do as it likes.
+func limitsConnections(base http.RoundTripper) bool {
+	t, ok := base.(*http.Transport)
+	return !ok || t.MaxConnsPerHost > 0
+}
 
 // A step is what the loop does next.
 type step struct {
@@ -297,7 +347,7 @@ func (c *call) eligible(e *upstream) (string, bool) {
 			return "", false
 		}
 	}
-	return e.serves(c)
+	return e.serves(c.op, c.params.Model, c.target)
 }
 
 // worthTrying reports whether e may do what none of the endpoints visited could
@@ -351,4 +401,118 @@ func (r *failoverRun) hasAlternative(than *upstream) bool {
 		}
 	}
 	return false
+}
+
+// A pauseKey says what is paused: an endpoint, an account, one model of an
+// account for one credential, or one model of an endpoint for one operation and
+// one credential. Fields that do not matter are zero.
+type pauseKey struct {
+	endpoint   string
+	account    string
+	model      string
+	op         request.Operation
+	credential header.Credential
+}
+
+// pauseKeys are the keys of the pauses that concern a call at an endpoint, one
+// for each scope.
+type pauseKeys [4]pauseKey
+
+// of returns the key of a scope.
+func (k *pauseKeys) of(s outcome.Scope) pauseKey { return k[s-1] }
+
+func (c *call) pauseKeys(e *upstream, model string) pauseKeys {
+	var asker header.Credential // what a host says to one credential concerns no other
+	if !e.keyed {
+		asker = c.credential()
+	}
+	return pauseKeys{ // a rate limit and a missing model depend on the credential
+		outcome.ScopeEndpoint - 1: {endpoint: e.Name},
+		outcome.ScopeAccount - 1:  {account: e.Account},
+		outcome.ScopeLimit - 1:    {account: e.Account, model: model, credential: asker},
+		outcome.ScopeModel - 1:    {endpoint: e.Name, model: model, op: c.op, credential: asker},
+	}
+}
+
+// A refusal is the answer of a host that caused a pause. Callers whom the pause
+// keeps away get the same answer.
+type refusal struct {
+	status      int
+	contentType string
+	body        []byte
+}
+
+// maxKeptRefusal is how many bytes of one refusal are kept.
+const maxKeptRefusal = 16 << 10
+
+// refusalOf is what f's host said; nil if that is nothing, or too much to be kept.
+func refusalOf(f *exchange.Failure) *refusal {
+	if f.Resp == nil {
+		return nil
+	}
+	contentType := header.First(f.Resp.Header, "Content-Type")
+	if len(f.Said)+len(contentType) > maxKeptRefusal {
+		return nil
+	}
+	return &refusal{status: f.Status, contentType: contentType, body: f.Said}
+}
+
+// size is about how many bytes the refusal takes.
+func (r *refusal) size() int { return len(r.contentType) + cap(r.body) }
+
+// A failoverRun is one call's loop.
+type failoverRun struct {
+	*fleet
+	call           *call
+	avoid          string           // an account to leave alone; empty: none
+	at             time.Time        // of the latest decision
+	n              int              // attempts so far
+	begun          int              // those under way included
+	patience       time.Duration    // left
+	probes         int              // attempts at open circuits
+	probed         []*upstream      // by others, whom the call waited for
+	probeWaits     int              // times a probe, or leave to probe, was waited for
+	firstProbeWait time.Time        // for the first time
+	replans        int              // pauses that began while the call waited for another to end
+	final          *step            // how the call ends, known before the loop came to it
+	skippedOpen    bool             // it left an open circuit alone
+	lostProbe      bool             // somebody else took the probe between look and leap
+	candidates     []candidate      // that the latest plan saw
+	states         []plan.Candidate // the same ones, as it saw them
+	room           struct {         // for both, as most calls need it
+		candidates [4]candidate
+		states     [4]plan.Candidate
+		targets    [4]*balance.Target
+	}
+	last         *triedAccount
+	firstFailure *exchange.Failure // what went wrong first
+	shownFailure *exchange.Failure // the one whose response the caller gets if all fails
+	shownBy      *upstream         // whose response that is
+
+	mu            sync.Mutex // guards what follows, which the attempts' clocks read
+	triedAccounts []*triedAccount
+	unsuited      []candidate  // whose limits the call exceeds
+	racing        [2]*upstream // asked at the same time: see StreamPolicy.Hedge
+}
+
+func (f *fleet) newRun(c *call) *failoverRun {
+	return &failoverRun{fleet: f, call: c, patience: f.retry.Patience}
+}
+
+// A triedAccount is what the call knows of an endpoint it has been to.
+type triedAccount struct {
+	account  string    // never changes: the attempts' clocks read it
+	endpoint *upstream // of the account, the one asked last
+	model    string
+	tries    int // 0: refused locally
+	failure  *exchange.Failure
+	place    int             // in the trail, of the latest attempt
+	delays   backoff.BackOff // of this account in this call
+	due      time.Time       // when its backoff is over
+}
+
+// now is the time of a decision.
+func (r *failoverRun) now() time.Time {
+	r.at = time.Now()
+	return r.at
 }

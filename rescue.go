@@ -29,6 +29,7 @@ type rescuer struct {
 	next      http.RoundTripper
 	policy    Rescue
 	limits    resume.Limits
+	exchanges exchange.Policy
 	observers observers
 }
 
@@ -39,7 +40,7 @@ func newRescuer(c *config) Middleware {
 			return next
 		}
 		limits := resume.Limits{Reasoning: c.stream.Rescue == RescueRestart}
-		return &rescuer{next: next, policy: c.stream.Rescue, limits: limits, observers: c.observers}
+		return &rescuer{next: next, policy: c.stream.Rescue, limits: limits, exchanges: c.stream.exchanges(), observers: c.observers}
 	}
 }
 
@@ -81,29 +82,6 @@ func canContinue(c *call) bool {
 		}
 	}
 	return false
-}
-
-// A resumption is why a call is made: another call's stream broke.
-type resumption struct {
-	how     rescueKind
-	account string // where the stream broke
-	place   int    // of the attempt that broke, in the trail
-}
-
-// A rescueKind is the way a stream goes on.
-type rescueKind uint8
-
-const (
-	notRescued rescueKind = iota
-	rescueContinues
-	rescueRestarts
-)
-
-func (k rescueKind) String() string { return [...]string{"", "continue", "restart"}[k] }
-
-// continues reports whether the call has a host continue a text.
-func (c *call) continues() bool {
-	return c.resumption != nil && c.resumption.how == rescueContinues
 }
 
 // A resumable is a stream as its caller reads it, whatever attempts it takes.
@@ -296,7 +274,7 @@ func (r *resumable) begin(how rescueKind, next *exchange.Stream) {
 		Wire: r.call.op.Wire(), ID: r.id, Restart: how == rescueRestarts,
 		MayRestart: r.layer.policy == RescueRestart, Last: r.rescues == maxRescues,
 	}, r.give)
-	r.rescue = &rescue{Aligner: aligner, scan: sse.New(exchange.MaxEvent, r.call.t.exchanges.KeepComments)}
+	r.rescue = &rescue{Aligner: aligner, scan: sse.New(exchange.MaxEvent, r.layer.exchanges.KeepComments)}
 	a := attemptBehind(next)
 	r.layer.observers.emit(r.call, Event{Kind: KindRescue, Endpoint: a.endpoint.Name, Model: a.model, Attempt: int(a.n), From: how.String()})
 }
@@ -310,7 +288,7 @@ func (r *resumable) tellBreak(broken *exchange.Stream) {
 	case r.completion != nil: // a flight tells it to each of its sharers
 		r.completion.Break(broken.TakeFrame())
 	default:
-		r.out = append(r.out, c.lastEvent(broken.TakeFrame(), r.cause, r.open)...)
+		r.out = append(r.out, r.layer.exchanges.LastEvent(c.op.Wire(), broken.TakeFrame(), r.cause, r.open)...)
 	}
 }
 
@@ -356,7 +334,7 @@ func (r *resumable) takeRequest() bool {
 // stand in this one's trail.
 func (c *call) resumed(ctx context.Context, why resumption, req *http.Request, in *reqbody.Buffer) *call {
 	resumed := &call{
-		Context: ctx, Call: c.untold(), t: c.t, op: c.op, target: c.target, candidates: c.candidates, buffer: in,
+		Context: ctx, Call: c.untold(), op: c.op, target: c.target, candidates: c.candidates, buffer: in,
 		start: time.Now(), conversation: c.conversation, log: c.log, resumption: &why,
 	}
 	resumed.req = req.WithContext(resumed)

@@ -195,7 +195,7 @@ func (c *call) sharedFormats() []store.Format {
 // records into c's trail.
 func (c *call) detach(ctx context.Context) *call {
 	other := &call{
-		Context: ctx, Call: c.untold(), t: c.t, op: c.op, target: c.target, candidates: c.candidates, params: c.params, buffer: c.buffer.Retain(),
+		Context: ctx, Call: c.untold(), op: c.op, target: c.target, candidates: c.candidates, params: c.params, buffer: c.buffer.Retain(),
 		start: c.start, fallback: c.fallback, log: c.log,
 	}
 	lookup, caller := *c.lookup, c.credential()
@@ -316,7 +316,7 @@ func (c *call) inputs() int {
 
 // LastEvent is the event that a reader's stream ends with.
 func (s *sharedCall) LastEvent(said []byte, err error, open bool) []byte {
-	return s.call.lastEvent(said, err, open)
+	return s.layer.exchanges.LastEvent(s.call.op.Wire(), said, err, open)
 }
 
 // Release lets go of what the call was made with.

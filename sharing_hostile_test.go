@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/background"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
@@ -412,7 +413,7 @@ func TestSharing_ObserversMayCloseTheTransport(t *testing.T) {
 				elapse(time.Second)
 				on.Store(true)
 				asks(t.Context(), rt, chatJSON) // begins a renewal
-				elapse(2 * closeWait)
+				elapse(2 * background.CloseWait)
 				if on.Load() || !closed.Load() {
 					t.Errorf("Close: begun %v, returned %v, want both", !on.Load(), closed.Load())
 				}

@@ -1,8 +1,6 @@
 package breakwater
 
 import (
-	"maps"
-	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -58,33 +56,3 @@ type CacheStatus struct {
 }
 
 type counts struct{ calls, failed, attempts atomic.Int64 }
-
-// Status returns a snapshot.
-func (t *Transport) Status() Status {
-	s := Status{Calls: t.counts.calls.Load(), Failed: t.counts.failed.Load(), Attempts: t.counts.attempts.Load()}
-	now := time.Now()
-	pauses := t.failover.pauses.List(now)
-	endpoints := slices.Collect(maps.Values(t.origins.all.All()))
-	for _, tier := range t.tiers {
-		endpoints = append(endpoints, tier...)
-	}
-	for _, e := range endpoints {
-		es := EndpointStatus{Name: e.Name, URL: e.URL, Tier: e.tier}
-		for _, c := range e.circuits.Status(now) {
-			es.Circuits = append(es.Circuits, CircuitStatus(c))
-		}
-		for _, l := range e.limits.Status() {
-			es.Limits = append(es.Limits, LimitStatus(l))
-		}
-		for key, p := range pauses {
-			if key.endpoint == e.Name || key.account == e.Account {
-				es.Pauses = append(es.Pauses, PauseStatus{Model: key.model, Until: p.Until})
-			}
-		}
-		s.Endpoints = append(s.Endpoints, es)
-	}
-	if t.cache != nil {
-		s.Cache = t.cache.status()
-	}
-	return s
-}

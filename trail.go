@@ -1,7 +1,6 @@
 package breakwater
 
 import (
-	"net/http"
 	"sync"
 	"time"
 
@@ -102,19 +101,6 @@ func (t *Trail) begin() *attemptLog {
 	t.log = log
 	t.mu.Unlock()
 	return log
-}
-
-// TrailOf returns the attempts behind a response, in order; nil where
-// breakwater did not make them, as for an answer from the cache.
-func TrailOf(resp *http.Response) []Attempt {
-	if resp == nil || resp.Request == nil {
-		return nil
-	}
-	c := callOf(resp.Request.Context())
-	if c == nil {
-		return nil
-	}
-	return c.log.list()
 }
 
 // An attemptLog holds the attempts of one call while they are made.

@@ -1,8 +1,11 @@
 package breakwater
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,14 +16,13 @@ import (
 	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/origin"
-	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // An upstream is an Endpoint at work.
 type upstream struct {
 	Endpoint
-	origins *origins // whose it is, if a call's URL has made it
+	among *bounded.Map[origin.Origin, *upstream] // those that calls' URLs have made; nil: it was given
 	balance.Target
 	tier     int
 	base     *url.URL
@@ -60,45 +62,10 @@ func (e *upstream) worth() bounded.Worth {
 	return w
 }
 
-// finish tells the endpoint's load, and the conversation, how an attempt ended.
-func (e *upstream) finish(a *attempt, class Class) {
-	e.Load.End(a.counted)
-	switch {
-	case class == ClassOK:
-		e.answered.Store(true)
-		a.run.affinity.Remember(time.Now(), a.call.conversation, &e.Target, a.used.PromptTokens, a.used.CachedTokens)
-	case a.outcome(class) == outcome.Failure:
-		now := time.Now()
-		e.Load.Fail(now.Sub(a.Start), now)
-	}
-}
-
-// serves returns the name under which e serves the call's model, if it does.
-func (e *upstream) serves(c *call) (string, bool) {
-	return e.names.Serve(c.op, c.params.Model, &c.target.names)
-}
-
-// urlFor returns where e serves the call. What was meant for the same base
-// goes to the very path it asked for: /beta stays /beta. Elsewhere the
-// operation moves to e's own root, and the query, which may hold another
-// host's key, stays behind.
-func (e *upstream) urlFor(c *call) *url.URL {
-	if (e == c.target || e.URL == c.target.URL) && !c.continues() {
-		return c.req.URL
-	}
-	u := *e.base
-	root, _ := e.paths.RootOf(c.op)
-	if c.params.PrefixCompletion {
-		root = e.paths.PrefixRoot()
-	}
-	switch {
-	case root != u.Path:
-		u.RawPath = ""
-	case u.RawPath != "": // escaped as the base has it
-		u.RawPath += string(c.op)
-	}
-	u.Path = root + string(c.op)
-	return &u
+// serves returns the name under which e serves a model that was asked of target, if
+// it does.
+func (e *upstream) serves(op request.Operation, model string, target *upstream) (string, bool) {
+	return e.names.Serve(op, model, &target.names)
 }
 
 // authorize puts the endpoint's key, if it has one, in the place of the
@@ -120,5 +87,106 @@ func (e *upstream) authorize(req *http.Request, op request.Operation) {
 	}
 	for name, values := range e.Header {
 		req.Header[name] = values[:len(values):len(values)]
+	}
+}
+
+// upstreams are the endpoints of a Transport: those given, or else one for each
+// origin that callers ask, a bounded number.
+type upstreams struct {
+	tiers   [][]*upstream // best first
+	count   int           // in all tiers
+	keyless bool          // one of several has no key of its own
+	turn    atomic.Uint64 // of the endpoints of a tier
+	origins bounded.Map[origin.Origin, *upstream]
+	make    func(e Endpoint, base *url.URL, tier int) *upstream
+}
+
+const maxOrigins = 256
+
+// add puts the endpoints that the user has given to work.
+func (us *upstreams) add(tiers [][]Endpoint) error {
+	us.origins.Max, us.origins.WorthOf = maxOrigins, (*upstream).worth
+	for i, tier := range tiers {
+		us.tiers = append(us.tiers, nil)
+		for _, e := range tier {
+			base, err := url.Parse(e.URL)
+			if err != nil {
+				return fmt.Errorf("breakwater: endpoint %q: URL cannot be parsed", e.Name)
+			}
+			u := us.make(e, base, i)
+			us.tiers[i] = append(us.tiers[i], u)
+			us.count++
+			us.keyless = us.keyless || !u.keyed
+		}
+	}
+	us.keyless = us.keyless && us.count > 1
+	return nil
+}
+
+// all returns every endpoint.
+func (us *upstreams) all() []*upstream {
+	all := slices.Collect(maps.Values(us.origins.All()))
+	for _, tier := range us.tiers {
+		all = append(all, tier...)
+	}
+	return all
+}
+
+// targetOf returns the endpoint whose API u asks, nil if it is none's. Where no
+// endpoints are given, every origin asked for inference is one.
+func (us *upstreams) targetOf(u *url.URL, inference bool) *upstream {
+	if u == nil || len(us.tiers) == 0 && !inference {
+		return nil
+	}
+	asked, ok := origin.Of(u)
+	if !ok {
+		return nil
+	}
+	if len(us.tiers) == 0 {
+		return us.ofOrigin(asked)
+	}
+	var best *upstream
+	for _, tier := range us.tiers {
+		for _, e := range tier {
+			if e.origin == asked && e.paths.Cover(u.Path) && (best == nil || e.paths.Closer(&best.paths, u.Path)) {
+				best = e
+			}
+		}
+	}
+	return best
+}
+
+// candidatesFor appends the endpoints to consider for a call, best tier first,
+// each tier turned by one from call to call so that its endpoints share the load.
+func (us *upstreams) candidatesFor(all []*upstream, meant *upstream) []*upstream {
+	if len(us.tiers) == 0 {
+		return append(all, meant)
+	}
+	turn := int(us.turn.Add(1) % (1 << 30))
+	all = slices.Grow(all, us.count)
+	for _, tier := range us.tiers {
+		for i := range tier {
+			all = append(all, tier[(turn+i)%len(tier)])
+		}
+	}
+	return all
+}
+
+// ofOrigin returns the endpoint of an origin that callers ask.
+func (us *upstreams) ofOrigin(at origin.Origin) *upstream {
+	return us.origins.GetOrAdd(at, func() *upstream {
+		base := at.URL()
+		name := base.String()
+		e := us.make(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.Host)}, base, 0)
+		e.among = &us.origins
+		e.touch()
+		return e
+	})
+}
+
+// touch notes that an endpoint that a call's URL has made is in use.
+func (e *upstream) touch() {
+	if e.among != nil {
+		e.among.Touch(&e.used)
 	}
 }

@@ -140,7 +140,7 @@ func (r *failoverRun) applyRetryAfter(a *attempt, tr *exchange.Failure, now time
 // does not have. It says so loudly, for a person has to look at it. Where
 // nobody else could serve, nothing rests: what was mended works at once. The
 // caller's own key makes nobody rest.
-func (f *failover) quarantine(a *attempt, tr *exchange.Failure, s step, now time.Time) {
+func (f *fleet) quarantine(a *attempt, tr *exchange.Failure, s step, now time.Time) {
 	c := a.call
 	e := Event{
 		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: int(a.n), Status: tr.Status, Class: tr.Class,
@@ -164,3 +164,8 @@ func (f *failover) quarantine(a *attempt, tr *exchange.Failure, s step, now time
 	}
 	f.observers.emit(c, e)
 }
+
+const (
+	keyPause   = 10 * time.Minute // of an endpoint or account whose key does not work
+	modelPause = time.Minute      // of a model that an endpoint does not have
+)
