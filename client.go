@@ -199,6 +199,11 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	if x != nil {
 		resp, err = x.result()
 	}
+	if x != nil && resp == nil || ErrorOf(resp) != nil {
+		if ended := exchange.EndOf(c); ended != nil { // too late for an answer of our own
+			resp, err, x = nil, ended, nil
+		}
+	}
 	told := false
 	defer func() {
 		if !told && resp != nil { // an Observer panics: nothing may be held for good
@@ -258,7 +263,7 @@ func (t *Transport) isInference(c *call) bool {
 
 // finished tells of a call that returns to its caller.
 func (t *Transport) finished(c *call, resp *http.Response, err error, exhausted bool) {
-	if exhausted || err != nil && c.Err() == nil {
+	if exhausted || err != nil && exchange.EndOf(c) == nil {
 		t.counts.failed.Add(1)
 	}
 	if len(t.config.observers) == 0 {

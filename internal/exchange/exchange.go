@@ -96,7 +96,7 @@ func (x *Exchange) Interrupted() *Failure {
 // LeftByCaller returns the failure of an exchange whose caller left or is out of
 // time, nil if neither is so.
 func (x *Exchange) LeftByCaller() *Failure {
-	switch err := endOf(x.Caller); {
+	switch err := EndOf(x.Caller); {
 	case errors.Is(x.Caller.Err(), context.Canceled):
 		return &Failure{Class: outcome.Canceled, Err: err}
 	case err != nil:
@@ -105,10 +105,10 @@ func (x *Exchange) LeftByCaller() *Failure {
 	return nil
 }
 
-// endOf returns what ended a context, nil if nothing has. A deadline that has
+// EndOf returns what ended a context, nil if nothing has. A deadline that has
 // passed counts though the context's own timer is still to fire: net.Dialer
 // heeds the deadline by a timer of its own.
-func endOf(ctx context.Context) error {
+func EndOf(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
