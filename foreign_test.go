@@ -421,3 +421,22 @@ func TestRedirect_OfAnotherEndpointOnTheOrigin(t *testing.T) {
 		}
 	})
 }
+
+// posts sends body to a URL with an http.Client on rt, as users do.
+func posts(t *testing.T, rt http.RoundTripper, url, body string) seen {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"Authorization": "Bearer sk-caller", "X-Api-Key": "sk-caller", "X-Tenant": "secret", "Content-Type": asJSON} {
+		req.Header.Set(name, value)
+	}
+	resp, err := (&http.Client{Transport: rt}).Do(req)
+	if err != nil {
+		return seen{err: err}
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return seen{resp, string(text), err}
+}

@@ -2,14 +2,10 @@ package breakwater
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -20,7 +16,6 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
-	kit "github.com/breakwater-go/breakwater/breakwatertest"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 	"github.com/breakwater-go/breakwater/internal/test/leaktest"
@@ -58,7 +53,7 @@ func ifFull(full, part int) int {
 // What the tests say most often, for short.
 const (
 	asJSON, asStream     = fakehost.JSON, fakehost.Stream
-	chatJSON, chatStream = fakehost.AskJSON, fakehost.AskStream
+	chatJSON, chatStream = fakehost.ChatJSON, fakehost.ChatStream
 	goodJSON, goodEvent  = fakehost.GoodJSON, fakehost.GoodEvent
 	endEvent, doneEvent  = fakehost.EndEvent, fakehost.DoneEvent
 	finishEvent          = fakehost.FinishEvent
@@ -73,9 +68,9 @@ var (
 	post, event        = fakehost.Post, fakehost.Event
 	newHosts           = fakehost.New
 	gives, breaks      = fakehost.Gives, fakehost.Breaks
-	failing503         = handler(fakehost.Busy)
-	refusing           = handler(fakehost.Refuses)
-	hanging            = handler(fakehost.Hangs)
+	failing503         = handler(fakehost.Failing503)
+	refusing           = handler(fakehost.Refusing)
+	hanging            = handler(fakehost.Hanging)
 	elapse             = fakehost.Elapse
 )
 
@@ -101,221 +96,14 @@ func steady() Option {
 	}
 }
 
-// A world is a fleet of fake hosts and a Transport over it, in virtual time,
-// with everything that happens written down.
-type world struct {
-	t     *testing.T
-	fleet *kit.Fleet
-	rt    *Transport
-	start time.Time
-	wire  kit.Wire // of the calls
+// once has a call try an account once.
+var once = WithRetry(RetryPolicy{Attempts: 1})
 
-	mu    sync.Mutex
-	lines []string
-}
-
-const (
-	testModel   = "deepseek-flash"
-	backupModel = "deepseek-v4-flash-ga"
-)
-
-// fleetOf returns two DeepSeek hosts and a backup elsewhere under another name.
-func fleetOf() []kit.Host {
-	backup := kit.OpenAI("backup")
-	backup.BasePath = "/api/v3"
-	backup.Models = []string{backupModel}
-	backup.Keys = []string{"sk-backup"}
-	primary, second := kit.DeepSeek("primary"), kit.DeepSeek("second")
-	primary.Keys, second.Keys = []string{"sk-primary"}, []string{"sk-second"}
-	return []kit.Host{primary, second, backup}
-}
-
-// inWorld runs f in a bubble with the fleet's named endpoints: those of the
-// first tier, and the backup if it is among them.
-func inWorld(t *testing.T, names string, opts []Option, f func(*world)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		fleet, err := kit.NewPipeFleet(fleetOf()...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w := &world{t: t, fleet: fleet, start: time.Now()}
-		base := fleet.Transport()
-		w.rt, err = New(append(append([]Option{steady(), WithBase(base), WithObserver(w.observe)}, w.endpoints(names)...), opts...)...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f(w)
-		w.rt.Close()
-		base.CloseIdleConnections()
-		fleet.Close()
-	})
-}
-
-func (w *world) endpoints(names string) []Option {
-	var opts []Option
-	for name := range strings.FieldsSeq(names) {
-		e := w.endpoint(name)
-		if name == "backup" {
-			opts = append(opts, WithBackup(e))
-		} else {
-			opts = append(opts, WithEndpoints(e))
-		}
-	}
-	return opts
-}
-
-func (w *world) endpoint(name string) Endpoint {
-	e := Endpoint{Name: name, URL: w.fleet.Server(name).URL(), APIKey: "sk-" + name, Host: HostDeepSeek}
-	if name == "backup" {
-		e.Host = HostOpenAI
-		e.Models = map[string]string{testModel: backupModel}
-	}
-	return e
-}
-
-func (w *world) note(format string, args ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.lines = append(w.lines, fmt.Sprintf("%8.3fs  ", time.Since(w.start).Seconds())+fmt.Sprintf(format, args...))
-}
-
-func (w *world) observe(_ context.Context, e Event) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%-11s", e.Kind)
-	add := func(ok bool, format string, args ...any) {
-		if ok {
-			fmt.Fprintf(&b, " "+format, args...)
-		}
-	}
-	add(e.Endpoint != "", "%s", e.Endpoint)
-	add(e.Attempt != 0, "#%d", e.Attempt)
-	add(e.Status != 0, "%d", e.Status)
-	add(e.Class != "", "%s", e.Class)
-	add(e.Verdict != "", "-> %s", e.Verdict)
-	add(e.Wait != 0, "wait %v", e.Wait)
-	add(e.To != "", "%s -> %s", e.From, e.To)
-	add(e.From != "" && e.To == "", "%s", e.From)
-	w.note("%s", b.String())
-}
-
-// call asks one question and notes what the caller saw.
-func (w *world) call(prompt string, stream bool) (kit.Reply, error) {
-	return w.callWith(context.Background(), prompt, stream, nil)
-}
-
-func (w *world) callWith(ctx context.Context, prompt string, stream bool, edit func(*http.Request)) (kit.Reply, error) {
-	w.t.Helper()
-	server := w.fleet.Servers()[0]
-	req, err := w.wire.Request(ctx, server.WireURL(w.wire), "sk-caller", testModel, prompt, stream)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if edit != nil {
-		edit(req)
-	}
-	on := ""
-	if w.wire != kit.Chat {
-		on = " on " + w.wire.String()
-	}
-	w.note("caller asks %q stream=%v%s", prompt, stream, on)
-	resp, err := (&http.Client{Transport: w.rt}).Do(req)
-	if err != nil {
-		w.note("caller sees error: %s", sentinel(err))
-		return kit.Reply{}, err
-	}
-	status, headers := resp.StatusCode, callerHeaders(resp.Header)
-	reply, err := kit.ReadAnswer(resp)
-	said := "part of an answer"
-	switch {
-	case reply.Content == kit.Answer(prompt) && reply.FinishReason == "stop":
-		said = "the right answer"
-	case reply.Content == "":
-		said = "no answer"
-	}
-	if err != nil {
-		said += ", error: " + sentinel(err)
-	}
-	w.note("caller sees %d%s: %s", status, headers, said)
-	return reply, err
-}
-
-// callerHeaders tells the headers that are part of our behaviour.
-func callerHeaders(h http.Header) string {
-	var b strings.Builder
-	for _, name := range []string{headerEndpoint, headerAttempts, headerError, headerRetry, "Retry-After", "Cache-Status", "Age"} {
-		if v := h.Get(name); v != "" {
-			fmt.Fprintf(&b, " %s=%q", strings.TrimPrefix(name, "Breakwater-"), v)
-		}
-	}
-	return b.String()
-}
-
-// sentinel tells an error by what it is, for the text may vary.
-func sentinel(err error) string {
-	var status *kit.StatusError
-	for name, target := range map[string]error{
-		"ErrTruncated": ErrTruncated, "ErrStalled": ErrStalled, "ErrBadResponse": ErrBadResponse,
-		"ErrNoFirstToken": ErrNoFirstToken, "deadline exceeded": context.DeadlineExceeded, "canceled": context.Canceled,
-	} {
-		if errors.Is(err, target) {
-			return name
-		}
-	}
-	if errors.As(err, &status) {
-		return fmt.Sprintf("status %d", status.Code)
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return "unexpected EOF"
-	}
-	return err.Error()
-}
-
-// golden compares what was written down with the file of the test's name.
-// UPDATE_GOLDEN=1 writes it instead.
-func (w *world) golden() {
-	w.t.Helper()
-	w.mu.Lock()
-	got := strings.Join(w.lines, "\n") + "\n"
-	w.mu.Unlock()
-	file := filepath.Join("testdata", "timelines", strings.ReplaceAll(strings.TrimPrefix(strings.TrimPrefix(w.t.Name(), "TestTimeline/"), "Test"), " ", "_")+".txt")
-	if os.Getenv("UPDATE_GOLDEN") != "" {
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			w.t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			w.t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if got != string(want) {
-		w.t.Errorf("timeline differs from %s\ngot:\n%swant:\n%s", file, got, want)
-	}
-}
+// noBreaker has circuits stay closed.
+var noBreaker = WithBreaker(BreakerPolicy{FailureRate: Off, Consecutive: Off})
 
 // quick is for tests that break hosts in every way.
 var quick = StreamPolicy{FirstToken: 2 * time.Second, Thinking: 2 * time.Second, Queued: 2 * time.Second, Stall: 2 * time.Second}
-
-// stops are the faults that send no call to another host: the caller's to see,
-// or over with the next connection.
-var stops = map[string]bool{"ContentFilter": true, "IdleClosed": true}
-
-func debugLogger(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-// ownText is the text of breakwater's own error inside err, if there is one.
-func ownText(err error) string {
-	var own *Error
-	if errors.As(err, &own) {
-		return own.Error()
-	}
-	return ""
-}
 
 func bubble(t *testing.T, name string, f func(*testing.T)) {
 	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
@@ -461,27 +249,6 @@ func stillHeld(rt *Transport) string {
 	return fmt.Sprintf("%d permits, %d attempts, %d of them in circuits, %d probes, %d flights", permits, attempts, inCircuits, probes, flights)
 }
 
-// posts sends body to a URL with an http.Client on rt, as users do.
-func posts(t *testing.T, rt http.RoundTripper, url, body string) seen {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range map[string]string{"Authorization": "Bearer sk-caller", "X-Api-Key": "sk-caller", "X-Tenant": "secret", "Content-Type": asJSON} {
-		req.Header.Set(name, value)
-	}
-	resp, err := (&http.Client{Transport: rt}).Do(req)
-	if err != nil {
-		return seen{err: err}
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	return seen{resp, string(text), err}
-}
-
-var once = WithRetry(RetryPolicy{Attempts: 1})
-
 // A held is a call whose stream is open. Its Faucet is what the host sends on.
 type held struct {
 	*fakehost.Faucet
@@ -531,5 +298,3 @@ func (h *held) leave() { h.resp.Body.Close(); h.cancel() }
 func refused(s seen) bool {
 	return s.status() == 429 && s.header(headerError) == "rate_limited"
 }
-
-var noBreaker = WithBreaker(BreakerPolicy{FailureRate: Off, Consecutive: Off})

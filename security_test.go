@@ -384,3 +384,20 @@ func neverMixedUp(t *testing.T) {
 		t.Errorf("%d answers, %d bodies read, %d closed meanwhile: nothing was tested", whole, host.read.Load(), host.closed.Load())
 	}
 }
+
+// stops are the faults that send no call to another host: the caller's to see,
+// or over with the next connection.
+var stops = map[string]bool{"ContentFilter": true, "IdleClosed": true}
+
+func debugLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// ownText is the text of breakwater's own error inside err, if there is one.
+func ownText(err error) string {
+	var own *Error
+	if errors.As(err, &own) {
+		return own.Error()
+	}
+	return ""
+}

@@ -18,8 +18,8 @@ const (
 
 // Questions and answers of the Chat Completions API.
 const (
-	AskJSON   = `{"model":"m","messages":[{"role":"user","content":"q"}]}`
-	AskStream = `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}]}`
+	ChatJSON   = `{"model":"m","messages":[{"role":"user","content":"q"}]}`
+	ChatStream = `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}]}`
 
 	GoodJSON = `{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"total_tokens":3}}`
 

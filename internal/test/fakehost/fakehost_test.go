@@ -16,7 +16,7 @@ func ask(t *testing.T, base http.RoundTripper, host string) (status int, text st
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	req, _ := Post(ctx, "https://"+host, AskJSON)
+	req, _ := Post(ctx, "https://"+host, ChatJSON)
 	resp, err := base.RoundTrip(req)
 	if err != nil {
 		return 0, "", err
@@ -46,9 +46,9 @@ func TestBase_RequestBodies(t *testing.T) {
 		text   string
 	}{
 		"read and closed":      {New, 1, ""},
-		"left to the handlers": {NewUnread, 0, AskJSON},
+		"left to the handlers": {NewUnread, 0, ChatJSON},
 	} {
-		req, body := Post(t.Context(), "https://a", AskJSON)
+		req, body := Post(t.Context(), "https://a", ChatJSON)
 		_, _ = tt.base(func(*http.Request) (*http.Response, error) {
 			text, _ := io.ReadAll(body.Reader)
 			if body.Closed() != tt.closed || string(text) != tt.text {
@@ -69,8 +69,8 @@ func TestBody_IsNotReadBehindClose(t *testing.T) {
 
 func TestBodies_Open(t *testing.T) {
 	var bodies Bodies
-	base := New(bodies.Of(Script(Refuses, Busy)))
-	req, _ := Post(t.Context(), "https://a", AskJSON)
+	base := New(bodies.Of(Script(Refusing, Failing503)))
+	req, _ := Post(t.Context(), "https://a", ChatJSON)
 	resp, _ := base.RoundTrip(req)
 	if n := bodies.Open(); n != 1 {
 		t.Errorf("%d bodies are open, want 1", n)
@@ -95,13 +95,13 @@ func TestHandlers(t *testing.T) {
 		{"Gives", good, 200, "good", "", 0},
 		{"Breaks", Breaks(Stream, GoodEvent), 200, GoodEvent, "reset", 0},
 		{"EndsAtOnce", EndsAtOnce(WholeStream), 200, WholeStream, "", 0},
-		{"Busy", Busy, 503, `{"error":{"message":"busy"}}`, "", 0},
-		{"Refuses", Refuses, 0, "", "refused", 0},
-		{"Hangs", Hangs, 0, "", "deadline", 10 * time.Second},
+		{"Failing503", Failing503, 503, `{"error":{"message":"busy"}}`, "", 0},
+		{"Refusing", Refusing, 0, "", "refused", 0},
+		{"Hanging", Hanging, 0, "", "deadline", 10 * time.Second},
 		{"After", After(time.Second, good), 200, "good", "", time.Second},
 		{"After nothing", After(0, good), 200, "good", "", 0},
 		{"After too long", After(time.Minute, good), 0, "", "deadline", 10 * time.Second},
-		{"Script, its part", Script(good, Busy), 503, `{"error":{"message":"busy"}}`, "", 0},
+		{"Script, its part", Script(good, Failing503), 503, `{"error":{"message":"busy"}}`, "", 0},
 		{"Script, behind it", Script(good), 200, "good", "", 0},
 		{"Redirects", Redirects(307, "/moved/", good), 307, "<a>moved</a>", "", 0},
 	} {
@@ -131,7 +131,7 @@ func TestHandlers_Headers(t *testing.T) {
 		"Redirects": Redirects(307, "/moved/", Gives(200, JSON, "", "X-A", "1")),
 		"no lines":  Adding(Gives(200, JSON, "", "X-A", "1"), "X-A"),
 	} {
-		req, _ := Post(t.Context(), "https://a/moved", AskJSON)
+		req, _ := Post(t.Context(), "https://a/moved", ChatJSON)
 		resp, err := do(req)
 		if err != nil || resp.Header.Get("X-A") != "1" {
 			t.Errorf("%s: %v, %v, want X-A: 1", name, resp, err)
@@ -144,7 +144,7 @@ func TestFaucet(t *testing.T) {
 		base, opened := Faucets("first ")
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		req, _ := Post(ctx, "https://a", AskStream)
+		req, _ := Post(ctx, "https://a", ChatStream)
 		resp, err := base.RoundTrip(req)
 		if err != nil || resp.Header.Get("Content-Type") != Stream {
 			t.Fatal(resp, err)
@@ -183,7 +183,7 @@ func TestFaucet_EndsWithItsRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		req, _ := Post(ctx, "https://a", AskStream)
+		req, _ := Post(ctx, "https://a", ChatStream)
 		if n, err := NewFaucet(req, "").Read(make([]byte, 1)); n != 0 || err != context.DeadlineExceeded {
 			t.Errorf("Read = %d, %v, want %v", n, err, context.DeadlineExceeded)
 		}

@@ -37,16 +37,16 @@ func EndsAtOnce(text string) Handler {
 	}
 }
 
-// Busy answers 503.
-func Busy(*http.Request) (*http.Response, error) {
+// Failing503 answers 503.
+func Failing503(*http.Request) (*http.Response, error) {
 	return Answer(503, JSON, `{"error":{"message":"busy"}}`), nil
 }
 
-// Refuses fails as a host that cannot be reached.
-func Refuses(*http.Request) (*http.Response, error) { return nil, errors.New("refused") }
+// Refusing fails as a host that cannot be reached.
+func Refusing(*http.Request) (*http.Response, error) { return nil, errors.New("refused") }
 
-// Hangs answers nothing until the request is given up.
-func Hangs(req *http.Request) (*http.Response, error) {
+// Hanging answers nothing until the request is given up.
+func Hanging(req *http.Request) (*http.Response, error) {
 	<-req.Context().Done()
 	return nil, req.Context().Err()
 }
