@@ -490,8 +490,8 @@ func TestFlight_LastToLeave(t *testing.T) {
 					if end(two); flight.ctx.Err() == nil || !two.done {
 						t.Errorf("with none left: context %v, done: %v", flight.ctx.Err(), two.done)
 					}
-					if !closes && !errors.Is(context.Cause(flight.ctx), context.Canceled) {
-						t.Errorf("the call's context ended in %v, want the caller's end", context.Cause(flight.ctx))
+					if err := flight.ctx.Err(); !errors.Is(err, context.Canceled) {
+						t.Errorf("the call's context ended in %v, want %v", err, context.Canceled)
 					}
 					third := h.begin(t)
 					if n := h.requests().sent; n != 2 {
