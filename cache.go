@@ -1,20 +1,18 @@
 package breakwater
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"io"
 	"net/http"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/coalesce"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
-	"github.com/breakwater-go/breakwater/internal/key"
-	"github.com/breakwater-go/breakwater/internal/lru"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/store"
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -23,31 +21,21 @@ import (
 // A cacheLayer answers calls from what is kept, and has calls for the same share
 // one attempt. What it cannot answer goes on to next.
 type cacheLayer struct {
+	keeper
 	next      http.RoundTripper
-	policy    CachePolicy
 	retry     RetryPolicy  // says how often callers may try who share a call
 	stream    StreamPolicy // its clocks say how long a shared call may show nothing
 	exchanges exchange.Policy
-	observers observers
-	spawn     func(task func(context.Context)) bool // runs what is done behind callers' backs
-
-	lifetime store.Lifetime
-	kept     *lru.Cache[key.Key, *store.Entry, *request.Params]
-	store    *store.Guard   // nil: none
-	shared   coalesce.Group // the calls under way
-	renewals renewals
-	counts   struct{ hits, misses, stale, shared, stores atomic.Int64 }
+	spawn     func(task func(context.Context)) bool // runs a task in the background
+	shared    coalesce.Group                        // the calls under way
+	renewals  renewals
 }
 
-func newCacheLayer(p CachePolicy, r RetryPolicy, s StreamPolicy, next http.RoundTripper, o observers, spawn func(func(context.Context)) bool) *cacheLayer {
+// newCacheLayer returns the layer; spawn runs its renewals and writes to the Store.
+func newCacheLayer(c *config, next http.RoundTripper, spawn func(func(context.Context)) bool) *cacheLayer {
 	return &cacheLayer{
-		next: next, policy: p, retry: r, stream: s, exchanges: s.exchanges(), observers: o, spawn: spawn,
-		lifetime: p.lifetime(),
-		kept:     lru.New[key.Key, *store.Entry, *request.Params](p.MaxEntries, p.MaxBytes),
-		store: store.NewGuard(p.Store, store.Hooks{
-			Go:      spawn,
-			OnError: func(ctx context.Context, err error) { o.emit(ctx, Event{Kind: KindCacheError, Err: err}) },
-		}),
+		keeper: newKeeper(*c.cache, c.observers, spawn),
+		next:   next, retry: c.retry, stream: c.stream, exchanges: c.stream.exchanges(), spawn: spawn,
 	}
 }
 
@@ -86,18 +74,6 @@ func (l *cacheLayer) refuse(c *call) *http.Response {
 	return noteCache(c.ownAnswer(ClassNotCached, "nothing is kept that would answer this call", 0), "detail=only-if-cached")
 }
 
-// covers reports whether a call's answer may be kept at all. It finds the call's
-// key then.
-func (l *cacheLayer) covers(c *call) bool {
-	if c.NoCache || c.body() == nil || c.encoded || c.params.Stateful || len(c.req.Header["Upgrade"]) > 0 {
-		return false
-	}
-	if l.policy.Deterministic && !c.params.ZeroTemperature {
-		return false
-	}
-	return c.lookup.key != key.Key{} || c.findKey()
-}
-
 // answerAtOnce answers with what is kept, if that will do.
 func (l *cacheLayer) answerAtOnce(c *call, e *store.Entry, asked store.Control) *http.Response {
 	if e == nil {
@@ -119,265 +95,452 @@ func (l *cacheLayer) answerAtOnce(c *call, e *store.Entry, asked store.Control) 
 	return resp
 }
 
-// answer answers with what is kept, nil if the call cannot have that as it wants
-// it.
-func (l *cacheLayer) answer(c *call, e *store.Entry, age time.Duration, fresh store.Freshness) *http.Response {
-	ttl := int64((l.policy.TTL - age) / time.Second)
-	how, kind, from, count := "breakwater; hit; ttl="+strconv.FormatInt(ttl, 10), KindCacheHit, "", &l.counts.hits
+// forward has the call share one that is under way, or makes it. e is what is kept
+// so far, nil if nothing is. It reports false if an answer has been kept meanwhile.
+func (l *cacheLayer) forward(c *call, e *store.Entry, asked store.Control) (*http.Response, error, bool) {
+	c.fallback = l.isFallback(e, asked) && c.canUse(e)
+	how := l.whyForwarded(e, asked)
+	if c.Err() != nil {
+		return nil, context.Cause(c), true
+	}
+	var came arrival
+	w := l.shared.Wait(c.Context, l.askToShare(c, e, asked, &came))
+	defer w.Leave()
+	for result := coalesce.Vain; result == coalesce.Vain; {
+		if !w.Board() {
+			return nil, nil, false
+		}
+		if c.fallback && w.InRenewal() { // what is renewed is good enough meanwhile
+			if stale := l.fallBack(c, e, asked); stale != nil {
+				return stale, nil, true
+			}
+		}
+		var cause error
+		switch result, cause = w.Await(); result {
+		case coalesce.Kept:
+			return nil, nil, false
+		case coalesce.Left:
+			came.err = cause
+		}
+	}
+	if w.Shares() {
+		if !w.HasLed() {
+			l.counts.shared.Add(1)
+			l.observers.emit(c, Event{Kind: KindCacheShared, Model: c.params.Model})
+		}
+		how += "; collapsed"
+	}
+	if x := asExhausted(came.err); x != nil {
+		if stale := l.fallBack(c, e, asked); stale != nil {
+			if x.resp != nil {
+				x.resp.Body.Close()
+			}
+			if x.unprobed {
+				l.probe(c)
+			}
+			w.Hand()
+			return stale, nil, true
+		}
+	}
+	w.Hand()
+	resp, err := noteResult(came.resp, came.err, how)
+	return resp, err, true
+}
+
+// An arrival is what came for a call.
+type arrival struct {
+	resp *http.Response
+	err  error
+}
+
+// askToShare is what the call asks for among the calls under way. Its answer goes
+// to came.
+func (l *cacheLayer) askToShare(c *call, e *store.Entry, asked store.Control, came *arrival) coalesce.Ask {
+	ask := l.askFor(c)
+	ask.Alone = c.NoShare || asked.NoCache || c.nested // a nested call could wait for itself
+	ask.OnLead = func() {
+		l.counts.misses.Add(1)
+		l.observers.emit(c, Event{Kind: KindCacheMiss, Model: c.params.Model})
+	}
+	ask.Changed = func() bool {
+		now, ok := l.kept.Get(c.lookup.key)
+		return ok && now != e
+	}
+	ask.Kept = func() bool {
+		now, ok := l.kept.Get(c.lookup.key)
+		if !ok || now == e || l.lifetime.Freshness(now.Age(time.Now()), asked) != store.Fresh {
+			return false
+		}
+		_, ok = now.As(c.format(), c.op.Wire(), false)
+		return ok
+	}
+	ask.Take = func(f *coalesce.Follower) (taken bool) {
+		came.resp, came.err, taken = f.Call().(*sharedCall).answer(c, f)
+		return taken
+	}
+	return ask
+}
+
+// isFallback reports whether e is good enough in the place of a failure.
+func (l *cacheLayer) isFallback(e *store.Entry, asked store.Control) bool {
+	return e != nil && l.lifetime.Freshness(e.Age(time.Now()), asked) >= store.StaleIfError
+}
+
+// fallBack answers with e in the place of a failure, nil if that will not do.
+func (l *cacheLayer) fallBack(c *call, e *store.Entry, asked store.Control) *http.Response {
+	if !l.isFallback(e, asked) {
+		return nil
+	}
+	return l.answer(c, e, e.Age(time.Now()), store.StaleIfError)
+}
+
+// whyForwarded says why a call goes on to the endpoints, as RFC 9211 has it.
+func (l *cacheLayer) whyForwarded(e *store.Entry, asked store.Control) string {
 	switch {
-	case fresh == store.Fresh && age >= l.policy.TTL:
-		kind, from, count = KindCacheStale, "max-stale", &l.counts.stale
-	case fresh == store.StaleWhileRevalidate:
-		kind, from, count = KindCacheStale, "revalidate", &l.counts.stale
-		how += "; detail=stale-while-revalidate"
-	case fresh == store.StaleIfError:
-		kind, from, count = KindCacheStale, "error", &l.counts.stale
-		how += "; detail=stale-if-error"
+	case e == nil:
+		return "fwd=uri-miss"
+	case asked.NoCache, e.Age(time.Now()) < l.policy.TTL:
+		return "fwd=request"
 	}
-	resp := c.replay(e, age, how, fresh < store.Fresh)
-	if resp != nil {
-		count.Add(1)
-		l.observers.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body)), From: from})
+	return "fwd=stale"
+}
+
+// canUse reports whether the call can have a kept answer in the place of a failure.
+func (c *call) canUse(e *store.Entry) bool {
+	_, ok := e.As(c.format(), c.op.Wire(), true)
+	return ok
+}
+
+// askFor is what the call asks for among the calls under way.
+func (l *cacheLayer) askFor(c *call) coalesce.Ask {
+	ask := coalesce.Ask{
+		Key:   c.lookup.key,
+		Terms: coalesce.Terms{Form: int(c.format()), Credential: c.credential(), Attempts: c.attempts(l.retry.Attempts), Fallback: c.fallback},
+		Limits: coalesce.Limits{
+			First: cmp.Or(c.firstClock(c.target, l.stream), c.firstClock(c.target, defaultClocks)),
+			Stall: cmp.Or(l.stream.Stall, defaultClocks.Stall),
+			Held:  l.heldBytes(),
+		},
+		Make: func(f *coalesce.Flight) coalesce.Call {
+			return &sharedCall{layer: l, call: c.detach(f.Context()), completion: completion{&f.Completion, c.lookup.scope.Shared()}}
+		},
 	}
+	for _, f := range c.sharedFormats() {
+		ask.Forms = append(ask.Forms, int(f))
+	}
+	return ask
+}
+
+// defaultClocks say how long a shared call may show nothing if the user's clocks
+// are off.
+var defaultClocks, _ = StreamPolicy{}.resolve() // the zero policy is valid
+
+const (
+	minShared = 64 << 10 // bytes that a shared answer is held in at least, however small entries are
+	maxShared = 16 << 20 // and if none is too large to be kept
+)
+
+// heldBytes bounds what is held of one answer, for those who share it or to be
+// kept.
+func (l *cacheLayer) heldBytes() int64 {
+	if l.policy.MaxEntryBytes > 0 {
+		return max(l.policy.MaxEntryBytes, minShared)
+	}
+	return maxShared
+}
+
+// sharedFormats are the formats of calls that this one may share, its own first. A
+// call for JSON has to hear what the answer took, which not every host's streams
+// say unasked. A call whose format is unclear shares only with the very same.
+func (c *call) sharedFormats() []store.Format {
+	own := c.format()
+	switch {
+	case own == store.Unclear:
+		return []store.Format{own}
+	case own != store.JSON:
+		return []store.Format{own, store.JSON}
+	case c.op == request.Chat && c.target.profile.UsageInStreams, c.op == request.Messages, c.op == request.Responses:
+		return []store.Format{store.JSON, store.StreamWithUsage, store.Stream}
+	}
+	return []store.Format{store.JSON, store.StreamWithUsage}
+}
+
+// detach returns a copy of c in the context ctx, which outlives c's own and
+// records into c's trail.
+func (c *call) detach(ctx context.Context) *call {
+	other := &call{
+		Context: ctx, Call: c.untold(), op: c.op, target: c.target, candidates: c.candidates, params: c.params, buffer: c.buffer.Retain(),
+		start: c.start, fallback: c.fallback, log: c.log,
+	}
+	lookup, caller := *c.lookup, c.credential()
+	other.lookup = &lookup
+	other.caller.Store(&caller)
+	other.req = ownRequest(c.req, other) // it may go on when c's caller has its request back
+	//lint:ignore SA1019 http.Client sets it still, for this caller alone, beside its context
+	other.req.Cancel = nil
+	return other
+}
+
+// A sharedCall is a call that a flight makes for all who wait in it.
+type sharedCall struct {
+	layer      *cacheLayer
+	call       *call // detached from that of the leader
+	completion completion
+
+	// Set by Start.
+	resp      *http.Response
+	exhausted *exhausted  // what resp is of, if no endpoint answered
+	header    http.Header // of a good answer, as a hit shows it; nil: it is none
+	events    bool        // the answer is a stream
+}
+
+// A completion is told by the answer's body how far the answer has come.
+type completion struct {
+	*coalesce.Completion
+	shared bool // the scope is several credentials'
+}
+
+// Continue notes how far a response may go by its headers.
+func (n completion) Continue(h http.Header) { n.Narrow(reachOf(h, n.shared)) }
+
+// Start makes the call.
+func (s *sharedCall) Start() (source coalesce.Source, err error) {
+	resp, err := s.layer.next.RoundTrip(s.call.req)
+	if x := asExhausted(err); x != nil {
+		source.Failed, s.exhausted = true, x
+		if resp = x.resp; resp != nil {
+			err = nil
+		}
+	}
+	if resp == nil {
+		return source, err
+	}
+	returned := false
+	defer func() {
+		if !returned { // the user's code panics below
+			resp.Body.Close()
+		}
+	}()
+	s.resp, source.Body = resp, resp.Body
+	s.events = header.MediaType(resp.Header) == "text/event-stream" // as it says, if nobody has looked
+	s.completion.Continue(resp.Header)
+	if resp.StatusCode == http.StatusOK {
+		source.Success = true
+		s.header = store.KeptHeader(resp.Header, s.completion.shared)
+	}
+	switch kind := exchange.KindOf(resp.Body); kind {
+	case exchange.KindStream, exchange.KindWhole:
+		s.events, source.Judged = kind == exchange.KindStream, true
+		resp.Body.(exchange.Body).Observe(s.completion)
+		source.Whole = kind == exchange.KindWhole
+	case exchange.KindOpaque:
+	default:
+		source.Whole = true // in memory
+	}
+	if source.Whole {
+		if source.Data, source.End = exchange.ReadAll(resp.Body); source.End == nil {
+			source.End = io.EOF
+		}
+	}
+	wants := s.call.format()
+	source.Events, source.AsAsked = s.events, wants.IsStream(s.events) == s.events
+	returned = true
+	return source, nil
+}
+
+// Keep keeps a whole answer, unless it is too large or is not what was asked for.
+func (s *sharedCall) Keep(answer []byte) bool {
+	limit := s.layer.policy.MaxEntryBytes
+	if s.header == nil || limit > 0 && int64(len(answer)) > limit {
+		return false
+	}
+	if !store.Sound(s.call.op.Wire(), s.call.inputs(), answer, s.events) {
+		return false
+	}
+	e := s.entry(bytes.Clone(answer))
+	e.Stored, e.Header, e.Endpoint = time.Now(), s.header, s.completion.Endpoint()
+	s.layer.put(s.call, e)
+	return true
+}
+
+// entry is the whole answer, to be given in any format.
+func (s *sharedCall) entry(answer []byte) *store.Entry {
+	return &store.Entry{Body: answer, Asked: s.call.format(), Streamed: s.events, Usage: s.completion.Usage()}
+}
+
+// inputs is how many vectors a call for embeddings asks for.
+func (c *call) inputs() int {
+	if c.op.Wire() != wire.Embeddings {
+		return 0
+	}
+	return request.Inputs(c.body())
+}
+
+// LastEvent is the event that a reader's stream ends with.
+func (s *sharedCall) LastEvent(said []byte, err error, open bool) []byte {
+	return s.layer.exchanges.LastEvent(s.call.op.Wire(), said, err, open)
+}
+
+// Release lets go of what the call was made with.
+func (s *sharedCall) Release() { s.call.letGo() }
+
+// answer is what came, for one of the callers. It reports false if the caller
+// cannot have that as it wants it.
+func (s *sharedCall) answer(c *call, f *coalesce.Follower) (resp *http.Response, err error, ok bool) {
+	c.fails(s.call.failed())
+	switch {
+	case f.Err() != nil:
+		return nil, f.Err(), true
+	case f.WaitsForAll():
+		defer f.Close()
+		resp = s.recast(c, f)
+		return resp, nil, resp != nil
+	}
+	resp = s.response(c, f)
+	if data, end, whole := f.Whole(); whole {
+		resp.Body = exchange.InMemory(data, end)
+	} else {
+		resp.Body = f
+		f.Watch(c)
+	}
+	if x := s.exhausted; x != nil {
+		return nil, &exhausted{resp, x.failure, x.unprobed}, true
+	}
+	return resp, nil, true
+}
+
+// response is what came, for one of the callers, without its body. Others than
+// the leader see what a hit would show. Of a failure, which callers of one
+// credential share, they see what it says of trying again.
+func (s *sharedCall) response(c *call, f *coalesce.Follower) *http.Response {
+	resp := new(http.Response)
+	*resp = *s.resp
+	resp.Request = c.req
+	switch {
+	case f.Leads():
+		resp.Header = s.resp.Header.Clone()
+		return resp
+	case s.header != nil:
+		resp.Header = s.header.Clone()
+	default:
+		resp.Header = s.resp.Header.Clone()
+		delete(resp.Header, "Set-Cookie") // callers may have sessions of their own
+	}
+	resp.Trailer = nil
 	return resp
 }
 
-// A replayed is a response from memory, in one allocation with what belongs to it.
-type replayed struct {
-	resp   http.Response
-	body   exchange.Memory
-	values [16]string // most headers need no more
-}
-
-// replay answers a call from an entry, nil if the call cannot have that as it
-// wants it.
-func (c *call) replay(e *store.Entry, age time.Duration, how string, standsIn bool) *http.Response {
-	body, ok := e.As(c.format(), c.op.Wire(), standsIn)
+// recast is all of the answer in the format that the caller wants, nil if that
+// cannot be.
+func (s *sharedCall) recast(c *call, f *coalesce.Follower) *http.Response {
+	answer, ok := f.All()
 	if !ok {
 		return nil
 	}
-	r := &replayed{}
-	h, values := make(http.Header, len(e.Header)+2), r.values[:0]
-	set := func(name string, list ...string) {
-		at := len(values)
-		values = append(values, list...)
-		h[name] = values[at:len(values):len(values)]
+	body, ok := s.entry(answer).As(c.format(), c.op.Wire(), false)
+	if !ok {
+		return nil
 	}
-	for name, list := range e.Header {
-		set(name, list...)
+	resp := s.response(c, f)
+	if stream := c.format().IsStream(s.events); stream != s.events {
+		store.SetFormat(resp.Header, stream)
 	}
-	if stream := c.format().IsStream(e.Streamed); stream != e.Streamed {
-		store.SetFormat(h, stream)
-	}
-	set("Age", strconv.FormatInt(int64(age/time.Second), 10))
-	set("Cache-Status", how)
-	r.body.Reset(body)
-	r.resp = http.Response{
-		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: h, Body: &r.body, ContentLength: int64(len(body)), Request: c.req,
-	}
-	return &r.resp
-}
-
-// find looks into the memory, then into the Store.
-func (l *cacheLayer) find(c *call) *store.Entry {
-	e := c.lookup.entry
-	c.lookup.entry = nil
-	if e == nil {
-		e, _ = l.kept.Get(c.lookup.key)
-		if e != nil {
-			l.addAlias(c)
-		}
-	}
-	if l.store == nil || e != nil && e.Age(time.Now()) < l.policy.TTL {
-		return e
-	}
-	// Another process may have kept what is not here, or something newer. It may be
-	// an older version, which heeded less of what an answer says against being kept.
-	other, shared := l.store.Get(c, c.lookup.key.String()), c.lookup.scope.Shared()
-	if other != nil && reachOf(other.Header, shared) == coalesce.Everyone && (e == nil || other.Stored.After(e.Stored)) {
-		other.Header = store.KeptHeader(other.Header, shared)
-		e = other
-		l.kept.Put(c.lookup.key, e, e.Size())
-		l.addAlias(c)
-	}
-	return e
-}
-
-// put keeps e in memory and in the Store.
-func (l *cacheLayer) put(c *call, e *store.Entry) {
-	l.kept.Put(c.lookup.key, e, e.Size())
-	l.addAlias(c)
-	l.counts.stores.Add(1)
-	l.observers.emit(c, Event{Kind: KindCacheStore, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body))})
-	l.store.Set(c, c.lookup.key.String(), e, l.lifetime.Total())
-}
-
-func (l *cacheLayer) status() CacheStatus {
-	n := &l.counts
-	s := CacheStatus{Hits: n.hits.Load(), Misses: n.misses.Load(), Stale: n.stale.Load(), Shared: n.shared.Load(), Stores: n.stores.Load()}
-	s.Entries, s.Bytes, s.Evictions = l.kept.Stats()
-	return s
-}
-
-// noteCache says in a response what the cache did, as RFC 9211 has it.
-func noteCache(resp *http.Response, how string) *http.Response {
-	if resp != nil {
-		if resp.Header == nil {
-			resp.Header = make(http.Header)
-		}
-		resp.Header["Cache-Status"] = append(resp.Header["Cache-Status"], "breakwater; "+how)
-	}
+	resp.Body, resp.ContentLength, resp.TransferEncoding = exchange.InMemory(body, io.EOF), int64(len(body)), nil
 	return resp
 }
 
-// noteResult says so in what comes of a call, a response in an error included.
-func noteResult(resp *http.Response, err error, how string) (*http.Response, error) {
-	if x := asExhausted(err); x != nil {
-		noteCache(x.resp, how)
-	}
-	return noteCache(resp, how), err
+// renewals are the calls under way behind their callers' backs.
+type renewals struct {
+	mu      sync.Mutex        // guards what follows
+	running int               // at most maxRenewals
+	probe   *coalesce.Renewal // the latest that looks whether an endpoint is back
+	probed  time.Time         // when that began
+	probeIn time.Duration     // another may look after so long, if that one hangs
 }
 
-// findExact finds what is kept under the exact bytes of a call's body, which
-// spares the call a look into the body. It reports false if nothing is.
-func (l *cacheLayer) findExact(c *call) bool {
-	if l == nil || c.NoCache || c.body() == nil || c.encoded {
-		return false
+const (
+	maxRenewals = 16               // under way at once
+	renewWait   = 15 * time.Minute // for one of them: DeepSeek may queue a call for 10
+
+	// A renewal that shows nothing lets another look after so long whether an
+	// endpoint is back; and the next one after twice that, up to the most.
+	firstLook = circuit.ProbeGrace
+	maxLook   = 30 * time.Second
+)
+
+// renew asks for an answer anew behind the caller's back, unless somebody does
+// already. Close ends it.
+func (l *cacheLayer) renew(c *call) {
+	n := &l.renewals
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.running < maxRenewals {
+		l.renewLocked(c, true)
 	}
-	s := &lookup{}
-	c.lookup = s
-	switch {
-	case c.Scope != "":
-		s.scope = key.OfName(c.Scope)
-	case l.policy.Scope != nil:
-		s.scope = key.OfName(l.policy.Scope(c.req))
-	default:
-		s.scope = key.OfCredential(c.credential())
-	}
-	var room [512]byte
-	vary := c.appendVary(room[:0])
-	if acceptsEvents(c.req.Header) { // this says the format where the body does not
-		vary = key.Append(key.Append(vary, "accept"), "text/event-stream")
-	}
-	var ok bool
-	if s.exact, ok = s.scope.Key(key.Exact, vary, c.body()); !ok {
-		return false
-	}
-	found, e, params, ok := l.kept.GetByAlias(s.exact)
-	if ok {
-		s.key, s.entry, c.params = found, e, *params
-	}
-	return ok
 }
 
-// findKey finds the key of what the call says, whatever format it wants the answer
-// in. A call whose format is unclear has the key of its exact bytes.
-func (c *call) findKey() bool {
-	s := c.lookup
-	if c.format() == store.Unclear {
-		s.key = s.exact
-		return s.key != key.Key{}
+// probe renews to see whether an endpoint is back. One call does that for all, and
+// callers who have a kept answer leave it to that one. It is made anew if the last
+// one hangs.
+func (l *cacheLayer) probe(c *call) {
+	n := &l.renewals
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	wait, hangs := n.probeIn, n.probe != nil && !n.probe.IsAnswered()
+	if !hangs {
+		wait, n.probeIn = circuit.ForcedEvery, firstLook
 	}
-	text := canonicals.Get().(*[]byte)
-	defer canonicals.Put(text)
-	var ok bool
-	if *text, ok = wire.Canonical((*text)[:0], c.body(), "stream", "stream_options"); !ok {
-		s.key = s.exact
-		return s.key != key.Key{}
+	if now.Sub(n.probed) < wait || n.running >= maxRenewals {
+		return
 	}
-	var room [512]byte
-	s.key, ok = s.scope.Key(key.Canonical, c.appendVary(room[:0]), *text)
-	return ok
+	if hangs {
+		n.probeIn = min(2*n.probeIn, maxLook)
+	}
+	if r := l.renewLocked(c, false); r != nil {
+		n.probe, n.probed = r, now
+	}
 }
 
-var canonicals = sync.Pool{New: func() any { return new([]byte) }}
-
-// aliasSize is about how many bytes of memory an alias of a key takes.
-const aliasSize = 448
-
-// addAlias lets the exact bytes of c's body find the entry from now on: one alias
-// for each of JSON and streams.
-func (l *cacheLayer) addAlias(c *call) {
-	params := c.params
-	number := 0
-	if params.Stream {
-		number = 1
+// renewLocked begins a renewal, unless it is too late for that; join says that
+// others may join it, and that it is not to be made where another is under way.
+func (l *cacheLayer) renewLocked(c *call, join bool) *coalesce.Renewal {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), renewWait)
+	var own *call
+	ask := l.askFor(c)
+	ask.Terms.Fallback = false
+	ask.Make = func(f *coalesce.Flight) coalesce.Call {
+		own = c.detach(f.Context())
+		own.log, own.start, own.fallback = &own.own, time.Now(), false
+		return &sharedCall{layer: l, call: own, completion: completion{&f.Completion, c.lookup.scope.Shared()}}
 	}
-	l.kept.AddAlias(c.lookup.key, number, c.lookup.exact, &params, aliasSize)
+	ask.OnLead = func() { l.observers.emit(own, Event{Kind: KindCacheRenew, Model: own.params.Model}) }
+	r := l.shared.Renew(ctx, ask, join)
+	if r == nil {
+		cancel()
+		return nil
+	}
+	begun := l.spawn(func(closed context.Context) {
+		defer context.AfterFunc(closed, cancel)()
+		defer cancel()
+		// What shows nothing gives up its place among the renewals first, and then itself.
+		over := sync.OnceFunc(l.renewals.end)
+		defer over()
+		defer time.AfterFunc(maxLook, over).Stop()
+		r.Run()
+	})
+	if !begun {
+		cancel()
+		r.Drop()
+		return nil
+	}
+	l.renewals.running++
+	return r
 }
 
-// appendVary appends what makes calls differ besides scope and body: the operation,
-// the URL, the endpoint asked for, and the headers, for a gateway may go by any
-// of them. Headers that are a credential belong to the scope.
-func (c *call) appendVary(text []byte) []byte {
-	u := c.req.URL
-	text = key.Append(text, u.Opaque)
-	text = key.Append(text, string(c.op))
-	text = key.Append(text, u.Scheme)
-	text = key.Append(text, u.Host)
-	text = key.Append(text, u.Path)
-	text = key.Append(text, u.RawPath)
-	text = key.Append(text, u.RawQuery)
-	text = key.Append(text, c.req.Host)
-	if u.User != nil {
-		text = key.Append(text, u.User.String())
-	}
-	if c.Endpoint != "" {
-		text = key.Append(key.Append(text, "endpoint"), c.Endpoint)
-	}
-	var room [16]string
-	names := room[:0]
-	for name := range c.req.Header {
-		if !isIndifferent(name) && !header.IsCredential(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		for _, v := range c.req.Header[name] {
-			text = key.Append(key.Append(text, name), v)
-		}
-	}
-	return text
-}
-
-// isIndifferent reports whether a request header neither says who asks nor changes
-// what is answered: those of the client, of the connection, of the cache, and of
-// traces.
-func isIndifferent(name string) bool {
-	switch name {
-	case "Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Expect",
-		"Http-Referer", "Idempotency-Key", "Keep-Alive", "Origin", "Pragma", "Priority", "Referer", "Te", "Transfer-Encoding", "User-Agent", "Via", "X-Title",
-		"Traceparent", "Tracestate", "Baggage", "B3", "Sentry-Trace", "Uber-Trace-Id", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context",
-		"X-Request-Id", "X-Client-Request-Id", "X-Correlation-Id":
-		return true
-	}
-	return strings.HasPrefix(name, "X-Stainless-") || strings.HasPrefix(name, "X-B3-") || strings.HasPrefix(name, "X-Datadog-")
-}
-
-// format is how the call wants its answer, as its body and its Accept say.
-func (c *call) format() store.Format {
-	switch p := &c.params; {
-	case c.op == request.Embeddings: // they are never streamed
-		return store.JSON
-	case p.Ambiguous, !p.Stream && acceptsEvents(c.req.Header):
-		return store.Unclear
-	case !p.Stream:
-		return store.JSON
-	case p.IncludeUsage:
-		return store.StreamWithUsage
-	}
-	return store.Stream
-}
-
-// acceptsEvents reports whether a header's Accept names events, which some hosts
-// go by.
-func acceptsEvents(h http.Header) bool {
-	for _, accepted := range h["Accept"] {
-		if strings.Contains(strings.ToLower(accepted), "text/event-stream") {
-			return true
-		}
-	}
-	return false
+// end gives a renewal's place to another.
+func (n *renewals) end() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.running--
 }

@@ -70,7 +70,7 @@ func New(opts ...Option) (*Transport, error) {
 	}
 	t.calls = Chain(t.failover, newRescuer(c))
 	if c.cache != nil {
-		t.cache = newCacheLayer(*c.cache, c.retry, c.stream, t.calls, c.observers, t.background.Go)
+		t.cache = newCacheLayer(c, t.calls, t.background.Go)
 		t.calls = t.cache
 	}
 	t.outer = Chain(RoundTripperFunc(t.serve), c.perCall...)
@@ -366,7 +366,7 @@ func (t *Transport) newCall(req *http.Request, op request.Operation, meant *upst
 		return nil, err
 	}
 	c.encoded = len(req.Header["Content-Encoding"]) > 0
-	if t.cache.findExact(c) {
+	if t.cache != nil && t.cache.findExact(c) {
 		return c, nil
 	}
 	c.params = request.Parse(c.body())

@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"math"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
@@ -126,7 +127,7 @@ func (r *failoverRun) applyRetryAfter(a *attempt, tr *exchange.Failure, now time
 			return
 		}
 		if !tr.Asked || wait > 0 {
-			wait = max(wait, r.pauses.Penalize(key, now, r.retry.MinDelay, 2*min(r.retry.MaxDelay, unlimited/2), refusalOf(tr)))
+			wait = max(wait, r.pauses.Penalize(key, now, r.retry.MinDelay, 2*min(r.retry.MaxDelay, math.MaxInt64/2), refusalOf(tr)))
 		}
 	}
 	if tr.Asked {

@@ -1,0 +1,163 @@
+package breakwater
+
+import (
+	"go/ast"
+	"go/build"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A fileGraph has the files that each file of the root uses, and one name that
+// shows it.
+type fileGraph map[string]map[string]string
+
+// TestArchitecture_Files keeps the root's files in floors: none uses a name of a
+// file that uses one of its own, directly or through others.
+func TestArchitecture_Files(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it type-checks the standard library")
+	}
+	graph := filesUsed(t)
+	if len(graph) > 22 {
+		t.Errorf("the root has %d files of code, want at most 22", len(graph))
+	}
+	for _, cycle := range graph.cycles() {
+		t.Errorf("these files use each other: %s", strings.Join(cycle, " "))
+		for _, from := range cycle {
+			for to, name := range graph[from] {
+				if slices.Contains(cycle, to) {
+					t.Logf("%s uses %s of %s", from, name, to)
+				}
+			}
+		}
+	}
+}
+
+// filesUsed type-checks the root.
+func filesUsed(t *testing.T) fileGraph {
+	cgo := build.Default.CgoEnabled
+	build.Default.CgoEnabled = false // from source, the net package checks without
+	defer func() { build.Default.CgoEnabled = cgo }()
+	fset := token.NewFileSet()
+	names, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	graph := make(fileGraph)
+	var files []*ast.File
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") || name == "doc.go" {
+			continue
+		}
+		file, err := parser.ParseFile(fset, name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+		graph[name] = make(map[string]string)
+	}
+	info := &types.Info{Uses: make(map[*ast.Ident]types.Object)}
+	config := types.Config{Importer: importer.ForCompiler(fset, "source", nil)}
+	pkg, err := config.Check("breakwater", fset, files, info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for use, object := range info.Uses {
+		if object.Pkg() != pkg {
+			continue
+		}
+		from, to := fset.Position(use.Pos()).Filename, fset.Position(object.Pos()).Filename
+		if from != to {
+			graph[from][to] = object.Name()
+		}
+	}
+	return graph
+}
+
+// cycles returns the groups of files that use each other.
+func (g fileGraph) cycles() (cycles [][]string) {
+	reach := make(map[string]map[string]bool)
+	for from := range g {
+		seen := make(map[string]bool)
+		var walk func(string)
+		walk = func(at string) {
+			for to := range g[at] {
+				if !seen[to] {
+					seen[to] = true
+					walk(to)
+				}
+			}
+		}
+		walk(from)
+		reach[from] = seen
+	}
+	done := make(map[string]bool)
+	for from := range g {
+		if done[from] || !reach[from][from] {
+			continue
+		}
+		var cycle []string
+		for to := range reach[from] {
+			if reach[to][from] {
+				cycle = append(cycle, to)
+				done[to] = true
+			}
+		}
+		slices.Sort(cycle)
+		cycles = append(cycles, cycle)
+	}
+	return cycles
+}
+
+// TestArchitecture_Layers keeps what the root stands on from it, and its layers
+// from the Transport.
+func TestArchitecture_Layers(t *testing.T) {
+	err := filepath.WalkDir("internal", func(path string, d os.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case path == filepath.Join("internal", "test"): // what stands on the root
+			return filepath.SkipDir
+		case !strings.HasSuffix(path, ".go"):
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			if spec.Path.Value == `"github.com/breakwater-go/breakwater"` {
+				t.Errorf("%s imports the root", path)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, _ := filepath.Glob("*.go")
+	for _, name := range names {
+		if name == "client.go" || name == "status.go" || strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if star, ok := n.(*ast.StarExpr); ok {
+				if id, ok := star.X.(*ast.Ident); ok && id.Name == "Transport" {
+					t.Errorf("%s names *Transport", name)
+				}
+			}
+			return true
+		})
+	}
+}
