@@ -43,10 +43,12 @@ func TestDeadline_Expires(t *testing.T) {
 		{"no other endpoint", 30 * time.Second, 0, never, false, false, never, false},
 		{"another endpoint, but it may not", 30 * time.Second, 0, 0, true, false, never, false},
 		{"no time at all", 0, 0, 0, false, false, never, false},
+		{"no time at all, a caller with little time", 0, 20 * time.Second, 0, false, false, never, false},
 		{"a caller with little time", 30 * time.Second, 20 * time.Second, 0, false, false, 10 * time.Second, true},
 		{"a caller with much time", 30 * time.Second, 2 * time.Minute, 0, false, false, 30 * time.Second, false},
 		{"a fallback", 30 * time.Second, 0, never, false, true, 30 * time.Second, false},
 		{"a fallback, a caller with little time", 30 * time.Second, 20 * time.Second, never, false, true, 18 * time.Second, true},
+		{"a fallback, at the very time", 30 * time.Second, 20500 * time.Millisecond, never, false, true, 18450 * time.Millisecond, true},
 		{"a fallback, another endpoint", 30 * time.Second, 20 * time.Second, 0, false, true, 10 * time.Second, true},
 		{"a fallback, a time without end", 1<<63 - 1, 20 * time.Second, never, false, true, 18 * time.Second, true},
 	} {
@@ -111,6 +113,20 @@ func TestDeadline_Stop(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A clock that runs out as the response is judged ends nothing.
+func TestDeadline_StopsWhileItExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := send(t.Context(), policy)
+		defer s.leave()
+		s.serves(true)
+		s.onAsk = func() { s.FirstPayload.Stop() }
+		s.FirstPayload.Start(&s.Exchange, time.Second, false)
+		if at := s.gone(time.Hour); at >= 0 || s.timesAsked() != 1 {
+			t.Errorf("it ended after %v and was asked for %d times, want never and once", at, s.timesAsked())
+		}
+	})
 }
 
 // A response that was there in time, and is judged too late, is not handed over.

@@ -102,6 +102,10 @@ func TestOpaque_Leaves(t *testing.T) {
 				t.Errorf("closes %v: it ended as %+v, want %s and all given back", closes, end, class)
 			}
 			s.leave()
+			synctest.Wait()
+			if closes && len(s.ends) != 1 {
+				t.Error("the caller is watched behind the end")
+			}
 		}
 	})
 }

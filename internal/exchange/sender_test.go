@@ -30,6 +30,7 @@ type sender struct {
 	exchange.Exchange
 	leave context.CancelFunc // of the caller
 	onEnd func()             // what an Observer does, at the first end
+	onAsk func()             // what happens while the owner is asked for another endpoint
 
 	mu        sync.Mutex // guards what follows
 	elsewhere bool       // another endpoint could serve
@@ -56,6 +57,9 @@ func send(ctx context.Context, p exchange.Policy) *sender {
 }
 
 func (s *sender) Elsewhere() bool {
+	if s.onAsk != nil {
+		s.onAsk()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
@@ -75,6 +79,13 @@ func (s *sender) End(class outcome.Class, err error, used wire.Usage, bytes int6
 	if first && s.onEnd != nil {
 		s.onEnd()
 	}
+}
+
+// timesAsked is how often the owner was asked for another endpoint.
+func (s *sender) timesAsked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
 }
 
 // serves says whether another endpoint can serve from now on.

@@ -38,6 +38,7 @@ func TestStall_WhileTheReaderWaits(t *testing.T) {
 		{"nothing, and nobody else serves", "", 0, false, 10 * time.Second},
 		{"payload, for a while", fakehost.GoodEvent, 8, true, 26 * time.Second},
 		{"comments", comment, 100, true, 10 * time.Second},
+		{"a comment before payload", comment + fakehost.GoodEvent, 1, false, 12 * time.Second},
 		{"comments, and nobody else serves", comment, 100, false, 50 * time.Second},
 		{"a comment, and nobody else serves", comment, 1, false, 50 * time.Second},
 		{"events without payload", alive, 100, false, 10 * time.Second},
@@ -57,13 +58,30 @@ func TestStall_WhileTheReaderWaits(t *testing.T) {
 			if !errors.Is(err, outcome.ErrStalled) || time.Since(s.Start) != tt.ends || s.ended().class != outcome.Stalled {
 				t.Errorf("%s: the stream ended in %v (%s) after %v, want ErrStalled after %v", tt.name, err, s.ended().class, time.Since(s.Start), tt.ends)
 			}
-			asked := s.asked
+			asked := s.timesAsked()
 			time.Sleep(time.Hour)
-			if s.asked != asked {
+			if s.timesAsked() != asked {
 				t.Errorf("%s: the clock goes on behind the end", tt.name)
 			}
 		})
 	}
+}
+
+// A clock that runs out as the stream ends is done with it.
+func TestStall_EndsWhileItExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := send(t.Context(), policy)
+		host, body := s.stream(t)
+		host.Send(": keep-alive\n\n")
+		s.onAsk = func() { s.leave(); synctest.Wait() }
+		if _, err := read(body); s.ended().class != outcome.Canceled {
+			t.Errorf("the stream ended in %v (%s), want %s", err, s.ended().class, outcome.Canceled)
+		}
+		time.Sleep(time.Hour)
+		if s.timesAsked() != 1 {
+			t.Errorf("it was looked for another endpoint %d times, want once", s.timesAsked())
+		}
+	})
 }
 
 // The reader's own time does not count, however long it is.

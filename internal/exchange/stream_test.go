@@ -261,6 +261,36 @@ func TestStream_CloseEndsARead(t *testing.T) {
 	})
 }
 
+// A Close that comes while a Read has its bytes already takes place behind it.
+func TestStream_CloseWhileReading(t *testing.T) {
+	s := send(t.Context(), policy)
+	var body io.ReadCloser
+	parts := []string{goodEvent, fakehost.Event("ho")}
+	resp, f := s.Judge(fakehost.AnswerFrom(200, asStream, fakehost.ReaderFunc(func(p []byte) (int, error) {
+		if body != nil {
+			body.Close()
+		}
+		n := copy(p, parts[0])
+		parts = parts[1:]
+		return n, nil
+	})), wantStream)
+	if f != nil {
+		t.Fatal(f)
+	}
+	body = resp.Body
+	buf := make([]byte, 1<<10)
+	body.Read(buf)
+	if n, err := body.Read(buf); string(buf[:n]) != fakehost.Event("ho") || err != nil {
+		t.Errorf("read %q, %v, want the event", buf[:n], err)
+	}
+	if end := s.ended(); end.class != outcome.OK || s.Err() == nil {
+		t.Errorf("behind it, the exchange has ended as %+v, want %s", end, outcome.OK)
+	}
+	if _, err := body.Read(buf); !errors.Is(err, http.ErrBodyReadAfterClose) {
+		t.Errorf("behind Close: %v, want %v", err, http.ErrBodyReadAfterClose)
+	}
+}
+
 // Who closes between reads ends the exchange as it stands.
 func TestStream_Close(t *testing.T) {
 	for _, tt := range []struct {
@@ -299,7 +329,13 @@ func TestStream_Close(t *testing.T) {
 			if !host.Closed() || context.Cause(s.Context) == nil {
 				t.Errorf("%s: the host's body or its request goes on", tt.name)
 			}
-			s.leave()
+			if s.leave(); tt.leave {
+				return
+			}
+			synctest.Wait()
+			if len(s.ends) != 1 {
+				t.Errorf("%s: the caller is watched behind the end", tt.name)
+			}
 		})
 	}
 }
@@ -418,6 +454,7 @@ func TestStream_KeepsWhatCanBeContinued(t *testing.T) {
 		{"a tool call", 10, goodEvent + tool, true, "", ""},
 		{"a tool call at once", 10, tool, false, "", ""},
 		{"text, then what is not passed on", 10, goodEvent + strings.NewReplacer("{}", `{"content":"no"}`, "stop", "insufficient_system_resource").Replace(endEvent), true, "hi", "hi"},
+		{"a whole answer", 10, wholeStream, true, "", ""},
 		{"nothing is to be kept", 0, goodEvent, false, "", ""},
 	} {
 		want := wantStream
