@@ -271,7 +271,8 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 
 // sign says in the headers who answered after how many attempts.
 func (r *failoverRun) sign(e *upstream, resp *http.Response) {
-	values := [2]string{e.Name, "1"}
+	values := &r.signature
+	*values = [2]string{e.Name, "1"}
 	if r.n != 1 {
 		values[1] = strconv.Itoa(r.n)
 	}

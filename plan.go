@@ -489,6 +489,8 @@ type failoverRun struct {
 	shownFailure *exchange.Failure // the one whose response the caller gets if all fails
 	shownBy      *upstream         // whose response that is
 
+	signature [2]string // of the answer, in its headers: who gave it after how many attempts
+
 	mu            sync.Mutex // guards what follows, which the attempts' clocks read
 	triedAccounts []*triedAccount
 	unsuited      []candidate  // whose limits the call exceeds
