@@ -9,23 +9,23 @@ import (
 type Kind int
 
 const (
-	KindOther  Kind = iota // another's body, or one that did not say what it is
-	KindMemory             // all of it is in memory, and nobody looked into it: a refusal, or an answer of breakwater's own
-	KindWhole              // an answer in one piece, checked before anybody got it; it is in memory
-	KindStream             // an answer as a stream, checked event by event as it is read
-	KindOpaque             // passed on as it comes, for nobody can look into it
+	KindOther  Kind = iota // unknown: the body is no Body
+	KindMemory             // in memory and not checked: a refusal, a cached answer, or one of breakwater's own
+	KindWhole              // a checked answer in one piece, in memory
+	KindStream             // an answer in events, checked as they are read
+	KindOpaque             // passed on unchecked
 )
 
 // A Body is the body of a response that says what it is.
 type Body interface {
 	io.ReadCloser
 	Kind() Kind
-	// Observe has c follow the answer, from its first byte on. It must be called
-	// before the first Read. Only whole answers and streams have anything to say.
+	// Observe reports the answer to c from its first byte on. It must be called
+	// before the first Read. Only KindWhole and KindStream report anything.
 	Observe(c Completion)
 }
 
-// KindOf says what is known of a body.
+// KindOf returns what is known of a body.
 func KindOf(body io.Reader) Kind {
 	if b, ok := body.(Body); ok {
 		return b.Kind()
@@ -33,28 +33,29 @@ func KindOf(body io.Reader) Kind {
 	return KindOther
 }
 
-// ReadAll reads a body that is in memory. That of a whole answer is not copied:
-// nobody may change it.
+// ReadAll reads a body that is in memory. It does not copy a whole answer, so
+// nobody may change what it returns.
 func ReadAll(body io.Reader) ([]byte, error) {
-	if KindOf(body) == KindWhole {
-		return body.(interface{ Bytes() []byte }).Bytes(), nil
+	if w, ok := body.(*Whole); ok {
+		return w.body, nil
 	}
 	return io.ReadAll(body)
 }
 
-// A Completion learns whether an answer comes to its end. It is told what goes
-// to the reader, in that order, and may be told from any goroutine.
+// A Completion learns what goes to the reader of an answer, and whether the answer
+// is complete in the end. Its methods may be called from any goroutine, one at a
+// time.
 type Completion interface {
-	// Pass notes n more bytes; payload: they carry a part of the answer.
+	// Pass reports n more bytes. payload: they carry a part of the answer.
 	Pass(n int, payload bool)
-	// Continue notes the headers of another response that the answer goes on with.
+	// Continue reports the headers of another response that continues the answer.
 	Continue(h http.Header)
-	// Private notes that what follows was said to this reader alone.
+	// Private reports that the bytes that follow concern this reader alone.
 	Private()
-	// Break notes the host's own event that says why the answer broke off.
+	// Break reports the host's own event that says why the answer broke off.
 	Break(event []byte)
-	// Complete notes that nothing is missing of the answer, and which endpoint gave
-	// its end. keepable: it may stand for other answers to the same question.
-	// usage: it says how many tokens it took.
+	// Complete reports that the answer is complete, and which endpoint gave its end.
+	// keepable: the answer may be given to others who ask the same. usage: it says
+	// how many tokens were used.
 	Complete(endpoint string, keepable, usage bool)
 }

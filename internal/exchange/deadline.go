@@ -8,37 +8,37 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// A Deadline ends an exchange that has shown no payload for too long while
-// another endpoint could serve. While none could, it keeps looking: the place in
+// A Deadline ends an exchange that shows no payload for too long, if another
+// endpoint can take over. Until one can, it looks again every second: the place in
 // the host's queue is worth more than a new one. The zero value is no deadline.
 type Deadline struct {
 	x     *Exchange
 	mu    sync.Mutex // guards what follows
 	timer *time.Timer
 
-	// These are times since the exchange's start.
-	half time.Duration // half of what the caller's deadline left: no exchange may use more
-	last time.Duration // when the fallback has to do, shortly before the caller's deadline
-	due  time.Duration // when the time is up, were there no caller's deadline
+	// All three are times since the exchange's start.
+	half time.Duration // half of the time to the caller's deadline: no exchange may use more
+	last time.Duration // when the fallback takes over, shortly before the caller's deadline
+	due  time.Duration // when the time is up, apart from the caller's deadline
 
-	fallback bool // a stale answer could take the place of this one
-	begun    bool // a part of the answer came, so that the time is a pause within it
+	fallback bool // a stale answer can take over
+	begun    bool // a part of the answer came, so it expires in ErrStalled
 	done     bool // stopped or expired
 	expired  bool
-	early    bool // it expired before due: for the caller's deadline
+	early    bool // it expired before due, for the caller's deadline
 }
 
 const (
-	// lookEvery is how often an overdue exchange looks whether another endpoint
-	// has come back.
+	// lookEvery is how often an overdue Deadline asks whether another endpoint can
+	// take over.
 	lookEvery = time.Second
 	unlimited = time.Duration(math.MaxInt64)
 )
 
-// Start has the exchange show payload within a time from its start: it covers
-// everything from DNS on. 0: any time, until a part of the answer has come.
-// fallback: a stale answer would do instead, but only when the time is over that
-// the caller has.
+// Start sets how long x may take from its start to its first payload, which
+// includes the time to connect. 0: no limit, until a part of the answer came.
+// fallback: a stale answer can take over, but only shortly before the caller's
+// deadline.
 func (d *Deadline) Start(x *Exchange, within time.Duration, fallback bool) {
 	d.x, d.fallback, d.half, d.last = x, fallback, unlimited, unlimited
 	if within == 0 {
@@ -51,8 +51,8 @@ func (d *Deadline) Start(x *Exchange, within time.Duration, fallback bool) {
 	d.reset(within, false)
 }
 
-// reset sets the time from now until the exchange ends; 0: never. begun: a part
-// of the answer came, so that it ends in a stall.
+// reset sets how long the exchange may go on from now without payload; 0: no limit.
+// begun: a part of the answer came.
 func (d *Deadline) reset(after time.Duration, begun bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -74,7 +74,7 @@ func (d *Deadline) reset(after time.Duration, begun bool) {
 
 // expire runs when the time is up.
 func (d *Deadline) expire() {
-	ends := d.x.Owner.MayTakeOver() // without the lock: the owner takes locks of its own
+	ends := d.x.Owner.MayTakeOver() // not under the lock: the owner takes locks of its own
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	wait := lookEvery
@@ -93,8 +93,7 @@ func (d *Deadline) expire() {
 	}
 }
 
-// Stop stops the clock: the judgement is made. It reports false if the time was
-// up before.
+// Stop stops the clock. It reports false if the time was up before.
 func (d *Deadline) Stop() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -105,8 +104,8 @@ func (d *Deadline) Stop() bool {
 	return !d.expired
 }
 
-// Err returns what the exchange ended in if its time ran out, else nil; and
-// whether the caller's deadline made the time shorter than it was to be.
+// Err returns the error of an exchange whose time was up, else nil. early reports
+// whether the caller's deadline had cut the time short.
 func (d *Deadline) Err() (err error, early bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

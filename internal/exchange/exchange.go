@@ -1,20 +1,20 @@
-// Package exchange follows one request to a host through its response, until
-// the response's body ends. Headers prove nothing: a response is held back until
-// it carries a part of an answer, and a body ends cleanly only if nothing of the
-// answer is missing.
+// Package exchange follows one request to a host through its response, until the
+// body of the response ends. A status of 200 proves nothing. So a response is held
+// back until it carries a part of an answer, and its body ends cleanly only if the
+// answer is complete.
 //
-// An Exchange is in one of these states:
+// An Exchange goes through these states:
 //
-//	waiting    FirstPayload runs, if another endpoint could serve
+//	waiting    the request is under way; FirstPayload limits the time it takes
 //	judging    Judge reads the response and holds it back
-//	failed     Judge returned a Failure: what came, and what it means
-//	committed  Judge returned the response, and its body tells of the end
-//	ended      Owner.End was told; what it is told after that does not count
+//	failed     Judge returned a Failure; the owner ends the exchange
+//	committed  Judge returned the response; its body ends the exchange
+//	ended      Owner.End was called; calls after the first do not count
 //
-// Whoever sends the request embeds an Exchange and is its Owner. It starts
-// FirstPayload and then calls Judge, once, on one goroutine. The body is for one
-// reader at a time, but may be closed by anybody at any time. The package knows
-// no endpoints, no hosts and no layers.
+// The sender of the request embeds an Exchange by value and is its Owner. It calls
+// FirstPayload.Start, sends the request, and calls Judge once, all on one
+// goroutine. One goroutine at a time may read a body; any may close it. The package
+// knows no endpoints, no hosts and no layers.
 package exchange
 
 import (
@@ -23,66 +23,68 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/background"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// An Exchange is one request and its response. Its exported fields are set
-// before it begins, but for Answer.
+// An Exchange is one request and its response. The owner sets Context, Cancel,
+// Caller, Owner, Policy and Start before it uses the exchange.
 type Exchange struct {
-	context.Context // of the request: it ends with the exchange, or earlier, by Cancel
+	context.Context // of the request; Cancel ends it at the end of the exchange, or earlier
 	Cancel          context.CancelCauseFunc
-	Caller          context.Context // the caller's own, above Context
+	Caller          context.Context // the parent of Context; the caller ends it
 	Owner           Owner
 	Policy          *Policy
 	Start           time.Time
 	FirstPayload    Deadline
-	Answer          wire.Answer // as far as it was read
+	Answer          wire.Answer // what the response has said so far
 
 	whole Whole // the body, if the answer came in one piece
 }
 
-// An Owner sends the request of an Exchange.
+// An Owner sends the request of an Exchange. Its methods may be called from any
+// goroutine.
 type Owner interface {
-	// MayTakeOver reports whether the call may leave the exchange to another
-	// endpoint now: one could serve, and the policies allow it.
+	// MayTakeOver reports whether the call may go to another endpoint now, before
+	// this one has shown any payload: one is available, and the policies allow it.
 	MayTakeOver() bool
-	// Elsewhere reports whether another endpoint could serve the call now.
+	// Elsewhere reports whether another endpoint is available to the call now.
 	Elsewhere() bool
-	// End tells how the exchange ended. bytes is how many of the body went to its
-	// reader. Only the first call counts.
+	// End is called when the exchange ends. bytes is how much of the body the reader
+	// has got. Only the first call counts.
 	End(class outcome.Class, err error, used wire.Usage, bytes int64)
-	// EndpointName names who answers.
+	// EndpointName returns the name of the endpoint that answers.
 	EndpointName() string
 }
 
 // A Policy sets the clocks and bounds of exchanges.
 type Policy struct {
-	Queued       time.Duration // how long an answer in one piece may consist of blank lines; 0: for good
-	Stall        time.Duration // how long payload may pause, once there was some; 0: for good
-	MaxBuffer    int64         // bytes up to which an answer in one piece is checked whole
-	ErrorFrames  bool          // a stream that breaks off tells so in an event
-	KeepComments bool          // of a stream are passed on
+	Queued       time.Duration // how long a JSON answer may consist of blank lines only; 0: no limit
+	Stall        time.Duration // how long payload may pause after its beginning; 0: no limit
+	MaxBuffer    int64         // bytes; a JSON answer that is longer is passed on unchecked
+	ErrorFrames  bool          // a stream that breaks off ends in an event that says so
+	KeepComments bool          // comments of a stream are passed on
 }
 
-// A Want is what the caller wants, as far as it says how a response is read.
+// A Want is what the request asked for, as far as Judge has to know it.
 type Want struct {
 	Wire       wire.Wire
 	Choices    int    // see wire.Answer
-	Stream     bool   // a response of an unknown media type is read as a stream
-	Continues  bool   // the answer continues another's stream: whoever reads it tells how it ends
-	Transcript Limits // of what is kept of a stream, so that another can continue it; nil: nothing is
+	Stream     bool   // the request asked for a stream, so a response of unknown media type is one
+	Continues  bool   // the answer continues a stream that broke; its reader reports errors by itself
+	Transcript Limits // how much of a stream is kept, so that another can continue it; nil: nothing
 }
 
 // Limits say which answers can be continued.
 type Limits interface {
-	// Allow reports whether anybody could continue an answer with so many bytes of
-	// text and reasoning; other: there was something besides.
+	// Allow reports whether an answer with so many bytes of text and reasoning can
+	// be continued. other: the answer has something else as well, such as a tool call.
 	Allow(text, reasoning int, other bool) bool
 }
 
-// Interrupted returns the failure of an exchange that its deadline or its
-// caller has ended, nil if neither has.
+// Interrupted returns the failure of an exchange that FirstPayload or the caller
+// has ended, nil if neither has.
 func (x *Exchange) Interrupted() *Failure {
 	if err, early := x.FirstPayload.Err(); err != nil {
 		if errors.Is(err, outcome.ErrStalled) {
@@ -93,8 +95,8 @@ func (x *Exchange) Interrupted() *Failure {
 	return x.LeftByCaller()
 }
 
-// LeftByCaller returns the failure of an exchange whose caller left or is out of
-// time, nil if neither is so.
+// LeftByCaller returns the failure of an exchange whose caller has canceled it or
+// is out of time, else nil.
 func (x *Exchange) LeftByCaller() *Failure {
 	switch err := EndOf(x.Caller); {
 	case errors.Is(x.Caller.Err(), context.Canceled):
@@ -105,9 +107,9 @@ func (x *Exchange) LeftByCaller() *Failure {
 	return nil
 }
 
-// EndOf returns what ended a context, nil if nothing has. A deadline that has
-// passed counts though the context's own timer is still to fire: net.Dialer
-// heeds the deadline by a timer of its own.
+// EndOf returns the error that ended a context, nil if it goes on. A deadline that
+// has passed counts even if the context's timer has not fired yet: net.Dialer, for
+// example, follows the deadline with a timer of its own.
 func EndOf(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -118,8 +120,9 @@ func EndOf(ctx context.Context) error {
 	return nil
 }
 
-// failure says what an error of a body before the commit means: that the
-// deadline or the caller ended it, or that the response is a bad one.
+// failure returns the failure that an error of the body before the commit stands
+// for. If FirstPayload or the caller ended the exchange, that caused the error.
+// Otherwise the response is a bad one.
 func (x *Exchange) failure(err error) *Failure {
 	if f := x.Interrupted(); f != nil {
 		return f
@@ -130,27 +133,18 @@ func (x *Exchange) failure(err error) *Failure {
 	return &Failure{Class: outcome.BadResponse, Err: err}
 }
 
-// endWithCaller ends an exchange with its caller's context, until stop is
-// called. read is how many bytes of the body went to its reader.
+// endWithCaller ends the exchange when the caller's context ends, even if nobody
+// reads, until stop is called. read is how much of the body the reader has got.
 func (x *Exchange) endWithCaller(read *atomic.Int64) (stop func() bool) {
-	return context.AfterFunc(x.Caller, recovered(func() {
+	return context.AfterFunc(x.Caller, background.Recovered(func() {
 		x.Owner.End(outcome.Canceled, context.Cause(x.Caller), wire.Usage{}, read.Load())
 	}))
 }
 
-// completes tells c, if there is one, that nothing is missing of the answer.
-func (x *Exchange) completes(c Completion) {
+// complete tells c, unless it is nil, that the answer is complete.
+func (x *Exchange) complete(c Completion) {
 	if c != nil {
 		a := &x.Answer
 		c.Complete(x.Owner.EndpointName(), a.Finished() && !a.Partial && a.Spoke, a.Usage.TotalTokens > 0)
-	}
-}
-
-// recovered wraps do for a goroutine that has no caller: a panic in user code
-// there, an Observer's or a body's, must not crash the process.
-func recovered(do func()) func() {
-	return func() {
-		defer func() { _ = recover() }()
-		do()
 	}
 }

@@ -8,33 +8,31 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// A Failure is an exchange that gave no answer. It travels as an error up the
-// layers. A layer that does not let the request pass says so with one, too.
+// A Failure says why an exchange gave no answer. It is an error that the layers
+// above pass on. A layer that does not send a request returns one as well.
 type Failure struct {
-	// Class is empty where only the host's own words, Said, can tell: the owner
-	// has to find it out then.
-	Class   outcome.Class
-	Status  int            // of the response, or what an error inside a 200 stands for; 0: nothing came
-	Resp    *http.Response // what came, in memory; nil: nothing worth showing
-	Empty   bool           // nothing came but a 200: the status of Resp is of breakwater's own making
-	Refused bool           // by the status, not inside a 200
-	Said    []byte         // what the host said of it: the body of a refusal, or an error inside a 200
-	Early   bool           // the caller's deadline ended it, maybe before the host had its time
+	Class   outcome.Class  // empty: the host has said why, in Said, and the owner has to read it
+	Status  int            // of the response, or the one that an error inside a 200 stands for; 0: there was none
+	Resp    *http.Response // the response, in memory; nil: there is nothing worth showing
+	Empty   bool           // a 200 brought nothing, so that Resp is breakwater's own
+	Refused bool           // the status is a refusal; not an error inside a 200
+	Said    []byte         // the body of a refusal, or the error inside a 200
+	Early   bool           // the caller's deadline ended it; the host may not have had enough time
 	Err     error
 
-	// The owner finds out what follows.
-	RetryAfter time.Duration // 0: none asked for
+	// The owner sets these.
+	RetryAfter time.Duration // 0: none
 	Asked      bool          // the host asked for RetryAfter
-	AsCame     bool          // Resp is the caller's to act on, whoever else could serve
-	Blameless  bool          // it is no failure of the host
+	AsCame     bool          // the caller has to act on Resp by itself, even if others could serve
+	Blameless  bool          // the host is not to blame
 }
 
 func (f *Failure) Error() string { return string(f.Class) }
 
 func (f *Failure) Unwrap() error { return f.Err }
 
-// show keeps a 200 that is no answer as the response of the status it stands
-// for. One that brought nothing becomes an answer of breakwater's own.
+// show makes a 200 that is no answer the response to show, with the status that it
+// stands for.
 func (f *Failure) show(resp *http.Response, status int, body []byte) *Failure {
 	setMemory(resp, body)
 	resp.StatusCode = status

@@ -17,9 +17,9 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// Judge reads a response until it is known to carry an answer, and returns it
-// with a Body. If it carries none, Judge has closed its body and returns the
-// failure. What it returns may be resp itself, changed.
+// Judge reads a response until it is sure that it carries an answer, and returns it
+// with a Body. If it carries none, Judge closes its body and returns the failure.
+// Judge may change resp.
 func (x *Exchange) Judge(resp *http.Response, w Want) (*http.Response, *Failure) {
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return nil, x.refusal(resp)
@@ -37,15 +37,15 @@ func (x *Exchange) Judge(resp *http.Response, w Want) (*http.Response, *Failure)
 
 const (
 	maxRefusal = 1 << 20
-	// refusalWait is how long the body of a refusal may take: the headers have
-	// said the most of it.
+	// refusalWait is how long the body of a refusal may take. The status has said the
+	// most already.
 	refusalWait = 10 * time.Second
 )
 
 var errSlowRefusal = errors.New("breakwater: the body of a refusal took too long")
 
-// refusal reads the answer of another status than 2xx, whole, so that the
-// network's body can be closed at once: several SDKs never close theirs.
+// refusal reads a response that is no 2xx to its end and closes it. Several SDKs
+// never close the bodies of errors.
 func (x *Exchange) refusal(resp *http.Response) *Failure {
 	x.FirstPayload.Stop()
 	timer := time.AfterFunc(refusalWait, func() { x.Cancel(errSlowRefusal) })
@@ -60,14 +60,14 @@ func (x *Exchange) refusal(resp *http.Response) *Failure {
 		setMemory(resp, body)
 		return f
 	}
-	if x.Err() != nil { // the timer's doing, not the caller's
+	if x.Err() != nil { // canceled by the timer: the caller is still there
 		err = errSlowRefusal
 	}
 	resp.Body = InMemory(body[:min(len(body), maxRefusal)], outcome.TruncatedBy(err))
 	return f
 }
 
-// errorInside is a failure that the host tells of inside a 200.
+// errorInside returns the failure of a 200 that has an error inside.
 func errorInside(said []byte) *Failure {
 	status := wire.RefusalOf(said).Status
 	if status == 0 {
@@ -76,7 +76,7 @@ func errorInside(said []byte) *Failure {
 	return &Failure{Status: status, Said: said, Err: outcome.ErrBadResponse}
 }
 
-// judgeWhole reads an answer in one piece and checks it.
+// judgeWhole judges an answer in one piece: it reads all of it first.
 func (x *Exchange) judgeWhole(resp *http.Response) (*http.Response, *Failure) {
 	body, all, err := x.readWhole(resp)
 	if err == nil && !all {
@@ -109,19 +109,17 @@ func (x *Exchange) judgeWhole(resp *http.Response) (*http.Response, *Failure) {
 	return resp, nil
 }
 
-// maxBelieved is how long an answer may be said to be for its room to be made
-// beforehand.
+// maxBelieved is the longest Content-Length for which a buffer is allocated at once.
 const maxBelieved = 256 << 10
 
-// readWhole reads a body, without the blank lines before it, to its end or until
-// it is larger than MaxBuffer: then all is false.
+// readWhole reads a body to its end and drops the blank lines before it. If it is
+// larger than MaxBuffer, readWhole stops there and all is false.
 func (x *Exchange) readWhole(resp *http.Response) (body []byte, all bool, err error) {
 	p := x.Policy
 	if p.MaxBuffer == 0 {
 		return nil, false, nil
 	}
-	// The length is the server's word: it is believed up to a point. One byte
-	// more, so that the end is seen.
+	// A server may claim any length. One byte more is needed to see the end.
 	size := resp.ContentLength + 1
 	if size <= 0 || size > maxBelieved {
 		size = bytes.MinRead
@@ -156,12 +154,12 @@ func (x *Exchange) readWhole(resp *http.Response) (body []byte, all bool, err er
 	}
 }
 
-// judgeStream reads events until the first that carries payload.
+// judgeStream judges a stream: it reads events up to the first that has payload.
 func (x *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Failure) {
-	b := newStream(x, resp.Body, w)
+	s := newStream(x, resp.Body, w)
 	for {
-		ev, says, err := b.next()
-		if err == nil && int64(len(b.out)+len(ev.Raw)) > max(x.Policy.MaxBuffer, MaxEvent) {
+		ev, says, err := s.next()
+		if err == nil && int64(len(s.out)+len(ev.Raw)) > max(x.Policy.MaxBuffer, MaxEvent) {
 			err = fmt.Errorf("%w: too much before the first payload", outcome.ErrBadResponse)
 		}
 		if err != nil {
@@ -170,35 +168,35 @@ func (x *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Fa
 			}
 			f := x.failure(err)
 			if f.Class != outcome.BadResponse {
-				b.discard()
+				s.discard()
 				return nil, f
 			}
-			return nil, b.show(f, resp, nil)
+			return nil, s.show(f, resp, nil)
 		}
 		if f := x.failureIn(ev, says); f != nil {
-			return nil, b.show(f, resp, ev.Raw)
+			return nil, s.show(f, resp, ev.Raw)
 		}
 		if ev.Kind != sse.Blank && (says != wire.Alive || x.Policy.KeepComments) {
-			b.out = append(b.out, ev.Raw...) // a copy: the scanner's bytes do not last
+			s.out = append(s.out, ev.Raw...) // a copy, for the scanner uses its buffer again
 		}
 		if says != wire.Payload && says != wire.Done && !x.Answer.Finished() {
 			continue
 		}
 		if !x.FirstPayload.Stop() {
-			b.discard()
+			s.discard()
 			return nil, x.Interrupted()
 		}
-		b.commit(says)
-		resp.Body = b
+		s.commit(says)
+		resp.Body = s
 		if len(resp.Header["Content-Length"]) > 0 || resp.ContentLength > 0 {
-			clearLength(resp) // comments go, so the length does
+			clearLength(resp) // comments are dropped
 		}
 		return resp, nil
 	}
 }
 
-// failureIn returns the failure that an event before any payload stands for, nil
-// if it is none.
+// failureIn returns the failure that an event before the first payload stands for,
+// nil if it is none.
 func (x *Exchange) failureIn(ev sse.Event, says wire.Says) *Failure {
 	switch {
 	case says == wire.Malformed, says == wire.Done && !x.Answer.Begun():
@@ -211,26 +209,26 @@ func (x *Exchange) failureIn(ev sse.Event, says wire.Says) *Failure {
 	return nil
 }
 
-// show keeps a stream that brought no payload as what it was, ending in f's error
-// instead of EOF. last is the event that broke it, if one did. If an event is to
-// tell of the error, it takes the place of last, unless that tells of it itself.
-// A stream that brought nothing becomes a bad gateway.
-func (b *Stream) show(f *Failure, resp *http.Response, last []byte) *Failure {
-	b.discard()
-	if len(b.out)+len(last) == 0 {
+// show makes a stream without payload the response of f. It stays as it came but
+// ends in f's error. last is the event that broke it, if one did: with ErrorFrames
+// on, breakwater's own event replaces it, unless it is the host's own error. A
+// stream that brought nothing becomes an empty 502.
+func (s *Stream) show(f *Failure, resp *http.Response, last []byte) *Failure {
+	s.discard()
+	if len(s.out)+len(last) == 0 {
 		return f.show(resp, http.StatusBadGateway, nil)
 	}
-	if b.x.Policy.ErrorFrames && f.Said == nil {
-		last = errorEvent(b.x.Answer.Wire, f.Err, len(b.out) > 0 && !sse.EndsBlock(b.out))
+	if s.x.Policy.ErrorFrames && f.Said == nil {
+		last = errorEvent(s.x.Answer.Wire, f.Err, len(s.out) > 0 && !sse.EndsBlock(s.out))
 	}
-	b.out = append(b.out, last...)
+	s.out = append(s.out, last...)
 	f.Resp = resp
-	resp.Body = InMemory(b.out, f.Err)
+	resp.Body = InMemory(s.out, f.Err)
 	clearLength(resp)
 	return f
 }
 
-// setMemory gives resp a body from memory.
+// setMemory gives resp a body in memory.
 func setMemory(resp *http.Response, body []byte) {
 	setBody(resp, InMemory(body, io.EOF), len(body))
 }
@@ -244,7 +242,7 @@ func setBody(resp *http.Response, body io.ReadCloser, length int) {
 	}
 }
 
-// clearLength removes what a response says of its length.
+// clearLength removes the length of a response.
 func clearLength(resp *http.Response) {
 	resp.ContentLength = -1
 	delete(resp.Header, "Content-Length")

@@ -5,14 +5,14 @@ import (
 	"io"
 )
 
-// A Memory is a body that is in memory. Its Reset says what it reads.
+// A Memory is a body in memory. Reset sets what it reads.
 type Memory struct{ bytes.Reader }
 
 func (*Memory) Kind() Kind         { return KindMemory }
 func (*Memory) Observe(Completion) {}
 func (*Memory) Close() error       { return nil }
 
-// InMemory returns a body that reads data and ends in end.
+// InMemory returns a body that reads data and then ends in the error end.
 func InMemory(data []byte, end error) Body {
 	if end != io.EOF {
 		return &failing{io.MultiReader(bytes.NewReader(data), errorReader{end})}
@@ -22,7 +22,7 @@ func InMemory(data []byte, end error) Body {
 	return m
 }
 
-// A failing body is in memory and ends in an error.
+// A failing body is in memory and ends in an error other than io.EOF.
 type failing struct{ io.Reader }
 
 func (*failing) Kind() Kind         { return KindMemory }

@@ -12,84 +12,86 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// An Opaque is a body that is passed on as it comes, for nobody can look into it:
-// it has a coding that nobody asked for, is too large, or is no answer at all.
+// An Opaque is a body that is passed on unchecked: it is encoded, larger than
+// MaxBuffer, or another protocol.
 type Opaque struct {
 	x      *Exchange
 	src    io.Closer
-	in     progress.Reader // what is to be read of it
-	object bool            // JSON: it must end in a brace
-	last   byte            // that is not blank
-	read   atomic.Int64
-	err    error // it ended in
-	leave  func() bool
+	in     progress.Reader // of src
+	object bool            // it is JSON, so it must end in a brace
+	last   byte            // the last byte that is not blank
+	read   atomic.Int64    // bytes the reader has got
+	err    error           // what it ended in
+	stop   func() bool     // stops endWithCaller
 }
 
-// PassOn commits the exchange to a response that nobody can look into.
+// PassOn commits the exchange to a response whose body cannot be checked.
 func (x *Exchange) PassOn(resp *http.Response) (*http.Response, *Failure) {
 	return x.passOn(resp, nil, false)
 }
 
-// passOn is PassOn where begun was read of the body before. An object that does
-// not end as objects end is no clean end.
+// passOn is PassOn for a body of which begun was read already. object: it is a JSON
+// object, so that a body that does not end in a brace is truncated.
 func (x *Exchange) passOn(resp *http.Response, begun []byte, object bool) (*http.Response, *Failure) {
 	if !x.FirstPayload.Stop() {
 		resp.Body.Close()
 		return nil, x.Interrupted()
 	}
-	b := &Opaque{x: x, src: resp.Body, in: progress.Reader{Reader: resp.Body}, object: object}
+	o := &Opaque{x: x, src: resp.Body, in: progress.Reader{Reader: resp.Body}, object: object}
 	if begun != nil {
-		b.in.Reader = io.MultiReader(bytes.NewReader(begun), resp.Body)
-		clearLength(resp) // blank lines before the JSON were left out
+		o.in.Reader = io.MultiReader(bytes.NewReader(begun), resp.Body)
+		clearLength(resp) // readWhole has dropped the blank lines before the JSON
 	}
-	b.leave = x.endWithCaller(&b.read)
-	resp.Body = b
+	o.stop = x.endWithCaller(&o.read)
+	resp.Body = o
 	return resp, nil
 }
 
-// Kind says that nobody can look into the body.
-func (b *Opaque) Kind() Kind { return KindOpaque }
+// Kind returns KindOpaque.
+func (o *Opaque) Kind() Kind { return KindOpaque }
 
-// Observe does nothing: nobody knows when such an answer is whole.
-func (b *Opaque) Observe(Completion) {}
+// Observe does nothing: nobody knows whether such an answer is complete.
+func (o *Opaque) Observe(Completion) {}
 
-func (b *Opaque) Read(p []byte) (int, error) {
-	if b.err != nil {
-		return 0, b.err
+// Read implements io.Reader.
+func (o *Opaque) Read(p []byte) (int, error) {
+	if o.err != nil {
+		return 0, o.err
 	}
-	n, err := b.in.Read(p)
-	b.read.Add(int64(n))
+	n, err := o.in.Read(p)
+	o.read.Add(int64(n))
 	if text := bytes.TrimRight(p[:n], " \t\r\n"); len(text) > 0 {
-		b.last = text[len(text)-1]
+		o.last = text[len(text)-1]
 	}
 	if err == nil {
 		return n, nil
 	}
 	class, why := outcome.Truncated, outcome.TruncatedBy(err)
 	switch {
-	case err == io.EOF && (!b.object || b.last == '}'):
+	case err == io.EOF && (!o.object || o.last == '}'):
 		class, why = outcome.OK, nil
 	case err == io.EOF:
-	case b.x.Caller.Err() != nil:
-		class, why = outcome.Canceled, context.Cause(b.x.Caller)
+	case o.x.Caller.Err() != nil:
+		class, why = outcome.Canceled, context.Cause(o.x.Caller)
 	}
-	if b.err = err; why != nil {
-		b.err = why
+	if o.err = err; why != nil {
+		o.err = why
 	}
-	defer b.release() // some never close what they have read to its end
-	b.x.Owner.End(class, why, wire.Usage{}, b.read.Load())
-	return n, b.err
+	defer o.release() // some clients do not close a body that they have read to its end
+	o.x.Owner.End(class, why, wire.Usage{}, o.read.Load())
+	return n, o.err
 }
 
-func (b *Opaque) Close() (err error) {
-	defer func() { err = b.release() }() // also if an Observer panics
-	b.x.Owner.End(outcome.OK, nil, wire.Usage{}, b.read.Load())
+// Close ends the exchange. A reader may leave when it likes: that is no failure.
+func (o *Opaque) Close() (err error) {
+	defer func() { err = o.release() }() // also if an Observer panics
+	o.x.Owner.End(outcome.OK, nil, wire.Usage{}, o.read.Load())
 	return nil
 }
 
-// release lets go of the connection.
-func (b *Opaque) release() error {
-	defer b.x.Cancel(outcome.ErrClosed)
-	b.leave()
-	return b.src.Close()
+// release gives the connection back.
+func (o *Opaque) release() error {
+	defer o.x.Cancel(outcome.ErrClosed)
+	o.stop()
+	return o.src.Close()
 }

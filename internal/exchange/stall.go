@@ -7,9 +7,8 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// A stallTimer ends a stream that brings no payload for too long once it has
-// begun. Only the time counts in which the reader waits for the host. It is off
-// until begin, and after end.
+// A stallTimer ends a committed stream that brings no payload for too long. Only
+// the time counts that the reader waits for the host. It runs from begin to end.
 type stallTimer struct {
 	x     *Exchange
 	limit time.Duration
@@ -17,16 +16,16 @@ type stallTimer struct {
 	mu      sync.Mutex // guards what follows
 	timer   *time.Timer
 	reading bool          // a read of the source is under way
-	from    time.Duration // when it began, since the exchange's start
-	waited  time.Duration // in reads before it, since the last payload
+	from    time.Duration // when that began, since the exchange's start
+	waited  time.Duration // in earlier reads since the last payload
 	alive   bool          // keep-alives came since the last payload
-	overdue bool          // the timer fired between reads: the next read sets it again
+	overdue bool          // the timer fired between two reads; the next read sets it again
 	ended   bool
-	idle    bool // it ended the stream
+	idle    bool // the timer ended the stream
 }
 
-// keepAliveStalls is how many times the limit a stream may live on keep-alives
-// alone, while no other endpoint could serve.
+// keepAliveStalls times the limit is how long a stream may bring only keep-alives
+// while no other endpoint is available.
 const keepAliveStalls = 5
 
 func (s *stallTimer) begin(x *Exchange) {
@@ -63,14 +62,14 @@ func (s *stallTimer) endRead() {
 	s.waited += time.Since(s.x.Start) - s.from
 }
 
-// payload notes that the answer goes on.
+// payload notes that a part of the answer came.
 func (s *stallTimer) payload() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waited, s.alive = 0, false
 }
 
-// keptAlive notes a sign of life that carries no payload.
+// keptAlive notes that a keep-alive came.
 func (s *stallTimer) keptAlive() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +97,7 @@ func (s *stallTimer) check() {
 	s.mu.Lock()
 	asks := s.alive && s.reading
 	s.mu.Unlock()
-	elsewhere := asks && s.x.Owner.Elsewhere() // without the lock: the owner takes locks of its own
+	elsewhere := asks && s.x.Owner.Elsewhere() // not under the lock: the owner takes locks of its own
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

@@ -11,55 +11,55 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/background"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// A Stream is an answer in events, which are passed on as they come until the
-// answer is whole or broken. It never ends in a clean EOF before all choices have
-// finished.
+// A Stream is an answer in events. It passes them on as they come, and it ends in
+// io.EOF only if every choice of the answer has finished.
 type Stream struct {
 	x       *Exchange
 	src     io.Closer
-	in      progress.Reader // what src says
+	in      progress.Reader // of src
 	scan    *sse.Scanner
-	tape    wire.Tape // of the answer, if it can be continued
+	tape    wire.Tape // of the answer, as long as it can be continued
 	limits  Limits    // of the tape
 	stall   stallTimer
-	closing atomic.Bool  // somebody closed it while it was read
-	read    atomic.Int64 // bytes handed over
+	closing atomic.Bool  // Close was called during a Read
+	read    atomic.Int64 // bytes the reader has got
 
-	mu         sync.Mutex // guards what follows; held while the reader waits for the host
+	mu         sync.Mutex // guards what follows; Read holds it while it waits for the host
 	phase      phase
-	out        []byte     // ready for the reader; from the scanner's buffer once committed
-	eof        error      // what the source ended in
-	err        error      // what the reader gets after out; nil until the stream has ended
-	open       bool       // what has been handed over ends within a block of lines
-	frame      []byte     // the host's error event that it ended in
-	resumed    bool       // its reader continues it elsewhere should it break, and tells how that ends
-	completion Completion // nil: nobody asks
-	leave      func() bool
+	out        []byte      // ready for the reader; part of the scanner's buffer once committed
+	eof        error       // what the source ended in
+	err        error       // what the reader gets after out; nil: the stream goes on
+	open       bool        // what the reader has got ends within an event
+	frame      []byte      // the host's error event, if the stream ended in one
+	resumed    bool        // the reader continues the stream elsewhere if it breaks, and reports errors by itself
+	completion Completion  // nil: nobody observes
+	stop       func() bool // stops endWithCaller
 	pending    pendingEnd
 }
 
-// A phase is how far the answer of a stream has come.
+// A phase is how much of the answer has come.
 type phase uint8
 
 const (
-	judging    phase = iota // no payload yet, and no reader
-	streaming               // something of the answer is missing
-	complete                // nothing is missing, but the terminator may be; what follows is passed on unjudged
-	terminated              // the terminator came: nothing is missing but the end of the connection
+	judging    phase = iota // no payload yet, so no reader
+	streaming               // the answer is not complete
+	complete                // the answer is complete, the terminator is missing; what comes is passed on unchecked
+	terminated              // the terminator came, the end of the connection is missing
 	ended
 )
 
 // MaxEvent bounds one event of a stream, in bytes.
 const MaxEvent = 16 << 20
 
-// A pendingEnd is reported once mu is free: observers may call back into the
-// stream.
+// A pendingEnd is an end that the owner hears of once mu is free: observers may
+// call back into the stream.
 type pendingEnd struct {
 	due   bool
 	class outcome.Class
@@ -69,330 +69,328 @@ type pendingEnd struct {
 }
 
 func newStream(x *Exchange, src io.ReadCloser, w Want) *Stream {
-	b := &Stream{
+	s := &Stream{
 		x: x, src: src, in: progress.Reader{Reader: src}, scan: sse.New(MaxEvent, x.Policy.KeepComments),
 		limits: w.Transcript, resumed: w.Continues,
 	}
 	if w.Transcript != nil {
-		x.Answer.Tape = &b.tape
+		x.Answer.Tape = &s.tape
 	}
-	return b
+	return s
 }
 
-// Kind says that the answer is checked as it is read.
-func (b *Stream) Kind() Kind { return KindStream }
+// Kind returns KindStream.
+func (s *Stream) Kind() Kind { return KindStream }
 
-// Observe has c follow what goes to the reader, from the first byte on.
-func (b *Stream) Observe(c Completion) {
-	b.mu.Lock()
-	defer b.unlockAndReport()
-	c.Pass(len(b.out), false)
-	b.completion = c
-	if b.phase == terminated {
-		b.endExchange(outcome.OK, nil)
+// Observe implements Body.
+func (s *Stream) Observe(c Completion) {
+	s.mu.Lock()
+	defer s.unlockAndReport()
+	c.Pass(len(s.out), false)
+	s.completion = c
+	if s.phase == terminated {
+		s.endExchange(outcome.OK, nil)
 	}
 }
 
-// Read gives the reader the next bytes.
-func (b *Stream) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.unlockAndReport()
-	for len(b.out) == 0 {
-		if b.err != nil {
-			b.out = nil // which may lead to a buffer
-			return 0, b.err
+// Read implements io.Reader. One Read returns at most one event.
+func (s *Stream) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.unlockAndReport()
+	for len(s.out) == 0 {
+		if s.err != nil {
+			s.out = nil // it may be a part of a large buffer
+			return 0, s.err
 		}
-		b.advance()
+		s.advance()
 	}
-	n := copy(p, b.out)
-	if b.out = b.out[n:]; len(b.out) == 0 {
-		b.out = nil
+	n := copy(p, s.out)
+	if s.out = s.out[n:]; len(s.out) == 0 {
+		s.out = nil
 	}
-	b.read.Add(int64(n))
+	s.read.Add(int64(n))
 	return n, nil
 }
 
-// Close ends the exchange. A reader who has seen payload may leave when it
-// likes: that is no failure.
-func (b *Stream) Close() error {
-	if !b.mu.TryLock() {
-		// Somebody reads: that ends now, and reports the end. It may be the reader
-		// itself who calls, from an Observer: nobody waits for it.
-		b.closing.Store(true)
-		b.abortRead()
-		if !b.mu.TryLock() {
+// Close ends the exchange. A reader may leave when it likes: that is no failure.
+func (s *Stream) Close() error {
+	if !s.mu.TryLock() {
+		// A Read is under way. It ends now and does the rest. Close does not wait for
+		// it: the reader itself may have called Close, from an Observer.
+		s.closing.Store(true)
+		s.abortRead()
+		if !s.mu.TryLock() {
 			return nil
 		}
 	}
-	defer b.unlockAndReport()
-	b.closeLocked()
+	defer s.unlockAndReport()
+	s.closeLocked()
 	return nil
 }
 
 // Head returns what came before the commit. It must be called before the first
 // Read.
-func (b *Stream) Head() []byte { return b.out }
+func (s *Stream) Head() []byte { return s.out }
 
-// IsResumable reports whether the stream could be continued elsewhere should it
-// break now. It must not be called while it is read.
-func (b *Stream) IsResumable() bool { return b.x.Answer.Tape != nil }
+// IsResumable reports whether what the stream has delivered so far can be continued
+// elsewhere. It must not be called during a Read.
+func (s *Stream) IsResumable() bool { return s.x.Answer.Tape != nil }
 
-// TakeTape returns what a stream that broke has delivered, and keeps it no more.
-// Only the reader may call it.
-func (b *Stream) TakeTape() wire.Tape {
-	tape := b.tape
-	b.tape = wire.Tape{}
+// TakeTape returns what a stream that broke has delivered, and lets go of it. Only
+// the reader may call it.
+func (s *Stream) TakeTape() wire.Tape {
+	tape := s.tape
+	s.tape = wire.Tape{}
 	return tape
 }
 
-// TakeFrame returns the host's own event that the stream broke off in, nil if
-// there was none, and keeps it no more. Only the reader may call it.
-func (b *Stream) TakeFrame() []byte {
-	frame := b.frame
-	b.frame = nil
+// TakeFrame returns the host's own event that ended the stream in an error, nil if
+// there was none, and lets go of it. Only the reader may call it.
+func (s *Stream) TakeFrame() []byte {
+	frame := s.frame
+	s.frame = nil
 	return frame
 }
 
-// Owner returns the owner of the stream's exchange.
-func (b *Stream) Owner() Owner { return b.x.Owner }
+// Owner returns the owner of the exchange.
+func (s *Stream) Owner() Owner { return s.x.Owner }
 
-// Complete tells c, if it is not nil, that nothing is missing of the answer that
-// the stream has the end of.
-func (b *Stream) Complete(c Completion) { b.x.completes(c) }
+// Complete tells c, unless it is nil, that the answer is complete whose end this
+// stream has delivered.
+func (s *Stream) Complete(c Completion) { s.x.complete(c) }
 
-// next takes the next event and says what it amounts to.
-func (b *Stream) next() (sse.Event, wire.Says, error) {
+// next returns the next event and what it says.
+func (s *Stream) next() (sse.Event, wire.Says, error) {
 	for {
-		ev, ok, err := b.scan.Next()
+		ev, ok, err := s.scan.Next()
 		switch {
 		case err != nil:
 			return ev, 0, fmt.Errorf("%w: %w", outcome.ErrBadResponse, err)
 		case ok:
-			return ev, b.says(ev), nil
-		case b.eof != nil:
-			if ev, ok := b.scan.Rest(); ok {
-				if says := b.says(ev); says != wire.Malformed { // else it was cut within an event
+			return ev, s.says(ev), nil
+		case s.eof != nil:
+			if ev, ok := s.scan.Rest(); ok {
+				if says := s.says(ev); says != wire.Malformed { // otherwise it is half an event
 					return ev, says, nil
 				}
 			}
-			return ev, 0, b.eof
+			return ev, 0, s.eof
 		}
-		b.stall.beginRead()
-		_, b.eof = b.scan.Fill(&b.in)
-		b.stall.endRead()
+		s.stall.beginRead()
+		_, s.eof = s.scan.Fill(&s.in)
+		s.stall.endRead()
 	}
 }
 
-func (b *Stream) says(ev sse.Event) wire.Says {
-	if ev.Kind != sse.Data || len(ev.Data) == 0 { // an empty one is some hosts' keep-alive
+func (s *Stream) says(ev sse.Event) wire.Says {
+	if ev.Kind != sse.Data || len(ev.Data) == 0 { // some hosts keep alive with empty events
 		return wire.Nothing
 	}
-	says := b.x.Answer.Event(ev.Data)
+	says := s.x.Answer.Event(ev.Data)
 	if ev.Error && says != wire.Malformed {
 		return wire.Failure
 	}
 	if ev.One || says != wire.Malformed {
 		return says
 	}
-	// Several data lines that make no JSON together: a host that forgets the
-	// blank lines between its events.
+	// Several data lines that are no JSON together: some hosts leave out the blank
+	// lines between events.
 	says = wire.Nothing
 	for line := range bytes.SplitSeq(ev.Data, []byte("\n")) {
-		says = max(says, b.x.Answer.Event(line))
+		says = max(says, s.x.Answer.Event(line))
 	}
 	return says
 }
 
-// commit begins the reader's part. What is in out was read before it.
-func (b *Stream) commit(says wire.Says) {
-	b.follow(says)
-	b.open = !sse.EndsBlock(b.out)
-	b.forget()
-	b.resumed = b.resumed || b.IsResumable()
-	b.stall.begin(b.x)
-	b.leave = b.x.endWithCaller(&b.read)
+// commit prepares the stream for its reader. out has the events up to the first
+// payload.
+func (s *Stream) commit(says wire.Says) {
+	s.follow(says)
+	s.open = !sse.EndsBlock(s.out)
+	s.forget()
+	s.resumed = s.resumed || s.IsResumable()
+	s.stall.begin(s.x)
+	s.stop = s.x.endWithCaller(&s.read)
 }
 
-// follow sets the phase behind an event that is passed on. A host whose index
-// counts events may go on behind a finish_reason: then something is missing
-// again.
-func (b *Stream) follow(says wire.Says) {
+// follow sets the phase after an event that is passed on. A host whose index counts
+// events may go on after a finish_reason: then the answer is not complete any more.
+func (s *Stream) follow(says wire.Says) {
 	switch {
 	case says == wire.Done:
-		b.phase = terminated
-	case b.phase == terminated:
-	case b.x.Answer.Finished():
-		b.phase = complete
+		s.phase = terminated
+	case s.phase == terminated:
+	case s.x.Answer.Finished():
+		s.phase = complete
 	default:
-		b.phase = streaming
+		s.phase = streaming
 	}
 }
 
-// forget keeps no more of an answer that nobody could continue.
-func (b *Stream) forget() {
-	t, a := &b.tape, &b.x.Answer
-	if a.Tape != nil && !b.limits.Allow(len(t.Text), len(t.Reasoning), t.Other) {
-		b.tape, a.Tape = wire.Tape{Other: true}, nil
+// forget lets go of the tape of an answer that cannot be continued.
+func (s *Stream) forget() {
+	t, a := &s.tape, &s.x.Answer
+	if a.Tape != nil && !s.limits.Allow(len(t.Text), len(t.Reasoning), t.Other) {
+		s.tape, a.Tape = wire.Tape{Other: true}, nil
 	}
 }
 
 // advance takes the next event into out, or the end into err.
-func (b *Stream) advance() {
-	before, told := b.phase, b.tape
-	if before == terminated { // a host may keep the connection
-		timer := time.AfterFunc(drainWait, recovered(b.abortRead))
+func (s *Stream) advance() {
+	before, told := s.phase, s.tape
+	if before == terminated { // some hosts keep the connection open
+		timer := time.AfterFunc(drainWait, background.Recovered(s.abortRead))
 		defer timer.Stop()
 	}
-	ev, says, err := b.next()
+	ev, says, err := s.next()
 	if err != nil || says >= wire.Malformed {
-		b.tape = told // what is not passed on has not been told
+		s.tape = told // the reader does not get this event
 	}
-	b.forget()
+	s.forget()
 	switch {
-	case err != nil && before >= complete, err == io.EOF && b.x.Answer.Ended():
-		b.finish(outcome.OK, io.EOF)
+	case err != nil && before >= complete, err == io.EOF && s.x.Answer.Ended():
+		s.finish(outcome.OK, io.EOF)
 		return
 	case err != nil:
-		b.breakOff(err)
+		s.breakOff(err)
 		return
-	case before >= complete && says == wire.Failure: // passed on as it came, to whom it was said to
-		if b.completion != nil {
-			b.completion.Private()
+	case before >= complete && says == wire.Failure:
+		if s.completion != nil {
+			s.completion.Private()
 		}
 	case before >= complete:
-	case b.fails(ev, says):
+	case s.fails(ev, says):
 		return
 	}
-	b.pass(ev, says)
+	s.pass(ev, says)
 }
 
-// fails ends the stream with an event that breaks the answer off, and reports
-// whether it did.
-func (b *Stream) fails(ev sse.Event, says wire.Says) bool {
+// fails ends the stream if an event breaks the answer off, and reports whether it
+// did.
+func (s *Stream) fails(ev sse.Event, says wire.Says) bool {
 	switch says {
 	case wire.Malformed:
-		b.finish(outcome.BadResponse, fmt.Errorf("%w: malformed event", outcome.ErrBadResponse))
+		s.finish(outcome.BadResponse, fmt.Errorf("%w: malformed event", outcome.ErrBadResponse))
 	case wire.OutOfResources:
-		b.finish(outcome.Truncated, outcome.ErrTruncated)
+		s.finish(outcome.Truncated, outcome.ErrTruncated)
 	case wire.Failure:
-		// SDKs that know error frames show its message; the others get the error behind it.
-		b.frame = bytes.Clone(ev.Raw)
-		b.finish(outcome.BadResponse, fmt.Errorf("%w: error inside the stream", outcome.ErrBadResponse))
+		// SDKs that know error events show its message; others see the error after it.
+		s.frame = bytes.Clone(ev.Raw)
+		s.finish(outcome.BadResponse, fmt.Errorf("%w: error inside the stream", outcome.ErrBadResponse))
 	default:
 		return false
 	}
 	return true
 }
 
-// pass hands an event to the reader, and ends the exchange with the terminator:
-// most SDKs stop there, and some never close.
-func (b *Stream) pass(ev sse.Event, says wire.Says) {
-	before := b.phase
-	b.follow(says)
-	payload := says == wire.Payload || b.phase >= complete && before < complete
+// pass hands an event to the reader. With the terminator it ends the exchange: most
+// SDKs stop reading there, and some never close the body.
+func (s *Stream) pass(ev sse.Event, says wire.Says) {
+	before := s.phase
+	s.follow(says)
+	payload := says == wire.Payload || s.phase >= complete && before < complete
 	switch {
 	case payload:
-		b.stall.payload()
-	case before >= complete: // only the terminator may still be missing: signs of life buy no time
+		s.stall.payload()
+	case before >= complete: // keep-alives buy no time for a terminator
 	case ev.Kind == sse.Comment, says == wire.Alive:
-		b.stall.keptAlive()
+		s.stall.keptAlive()
 	}
-	b.out, b.open = ev.Raw, !sse.EndsBlock(ev.Raw)
-	if b.completion != nil {
-		b.completion.Pass(len(ev.Raw), payload)
+	s.out, s.open = ev.Raw, !sse.EndsBlock(ev.Raw)
+	if s.completion != nil {
+		s.completion.Pass(len(ev.Raw), payload)
 	}
-	if b.phase == terminated && before != terminated {
-		b.endExchange(outcome.OK, nil)
+	if s.phase == terminated && before != terminated {
+		s.endExchange(outcome.OK, nil)
 	}
 }
 
-// breakOff ends the stream in what its source ended in, before its time.
-func (b *Stream) breakOff(err error) {
+// breakOff ends a stream whose source ended in err before the answer was complete.
+func (s *Stream) breakOff(err error) {
 	switch {
-	case b.closing.Load():
-		b.finish(outcome.OK, http.ErrBodyReadAfterClose)
-	case b.stall.firedIdle():
-		b.finish(outcome.Stalled, outcome.ErrStalled)
-	case b.x.Caller.Err() != nil:
-		b.finish(outcome.Canceled, context.Cause(b.x.Caller))
+	case s.closing.Load():
+		s.finish(outcome.OK, http.ErrBodyReadAfterClose)
+	case s.stall.firedIdle():
+		s.finish(outcome.Stalled, outcome.ErrStalled)
+	case s.x.Caller.Err() != nil:
+		s.finish(outcome.Canceled, context.Cause(s.x.Caller))
 	case errors.Is(err, outcome.ErrBadResponse):
-		b.finish(outcome.BadResponse, err)
+		s.finish(outcome.BadResponse, err)
 	default:
-		b.finish(outcome.Truncated, outcome.TruncatedBy(err))
+		s.finish(outcome.Truncated, outcome.TruncatedBy(err))
 	}
 }
 
-// finish ends the exchange and sets what the reader gets after out.
-func (b *Stream) finish(class outcome.Class, err error) {
-	b.err = err
+// finish ends the exchange. The reader gets err after out.
+func (s *Stream) finish(class outcome.Class, err error) {
+	s.err = err
 	switch {
-	case b.resumed || !outcome.Broke(err):
-	case b.completion != nil: // a flight tells it to each of its sharers
-		b.completion.Break(b.TakeFrame())
+	case s.resumed || !outcome.Broke(err):
+	case s.completion != nil: // whoever observes reports it to each reader
+		s.completion.Break(s.TakeFrame())
 	default:
-		b.out = b.x.Policy.LastEvent(b.x.Answer.Wire, b.TakeFrame(), err, b.open)
+		s.out = s.x.Policy.LastEvent(s.x.Answer.Wire, s.TakeFrame(), err, s.open)
 	}
 	if err == io.EOF {
 		err = nil
 	}
-	b.endExchange(class, err)
-	b.phase = ended
-	b.release()
+	s.endExchange(class, err)
+	s.phase = ended
+	s.release()
 }
 
-// endExchange has the end reported, once, and tells the completion if the answer
-// came to its very end: behind the last finish_reason there may still be its
-// usage.
-func (b *Stream) endExchange(class outcome.Class, err error) {
-	b.stall.end()
-	if b.phase == terminated || b.phase == complete && b.eof == io.EOF {
-		b.x.completes(b.completion)
+// endExchange notes the end for the owner, once. It tells the completion only if the
+// answer came to its very end: its usage may come after the last finish_reason.
+func (s *Stream) endExchange(class outcome.Class, err error) {
+	s.stall.end()
+	if s.phase == terminated || s.phase == complete && s.eof == io.EOF {
+		s.x.complete(s.completion)
 	}
-	b.completion = nil
-	if !outcome.Broke(err) { // nobody is to continue it
-		b.tape, b.x.Answer.Tape = wire.Tape{}, nil
+	s.completion = nil
+	if !outcome.Broke(err) { // nobody will continue it
+		s.tape, s.x.Answer.Tape = wire.Tape{}, nil
 	}
-	if !b.pending.due {
-		b.pending = pendingEnd{true, class, err, b.x.Answer.Usage, b.read.Load() + int64(len(b.out))}
+	if !s.pending.due {
+		s.pending = pendingEnd{true, class, err, s.x.Answer.Usage, s.read.Load() + int64(len(s.out))}
 	}
 }
 
-// unlockAndReport frees mu, and then reports the end.
-func (b *Stream) unlockAndReport() {
-	end := b.pending
-	b.pending = pendingEnd{}
-	b.mu.Unlock()
-	if b.closing.Load() && b.mu.TryLock() { // somebody wanted to close it meanwhile
-		b.closeLocked()
+// unlockAndReport frees mu and then tells the owner of the end.
+func (s *Stream) unlockAndReport() {
+	end := s.pending
+	s.pending = pendingEnd{}
+	s.mu.Unlock()
+	if s.closing.Load() && s.mu.TryLock() { // Close was called meanwhile and did not wait
+		s.closeLocked()
 		if !end.due {
-			end = b.pending
+			end = s.pending
 		}
-		b.pending = pendingEnd{}
-		b.mu.Unlock()
+		s.pending = pendingEnd{}
+		s.mu.Unlock()
 	}
 	if end.due {
-		b.x.Owner.End(end.class, end.err, end.used, end.bytes)
+		s.x.Owner.End(end.class, end.err, end.used, end.bytes)
 	}
 }
 
-// closeLocked is the end by Close.
-func (b *Stream) closeLocked() {
-	if b.err != nil {
+// closeLocked ends the exchange for Close.
+func (s *Stream) closeLocked() {
+	if s.err != nil {
 		return
 	}
-	b.err = http.ErrBodyReadAfterClose
-	b.out = nil
-	whole := b.phase >= complete
+	s.err = http.ErrBodyReadAfterClose
+	s.out = nil
+	whole := s.phase >= complete
 	class, cause := outcome.OK, error(nil)
-	if !whole && b.x.Caller.Err() != nil {
-		class, cause = outcome.Canceled, context.Cause(b.x.Caller)
+	if !whole && s.x.Caller.Err() != nil {
+		class, cause = outcome.Canceled, context.Cause(s.x.Caller)
 	}
-	b.endExchange(class, cause)
-	b.phase = ended
-	if whole && b.eof == nil {
-		b.drain()
+	s.endExchange(class, cause)
+	s.phase = ended
+	if whole && s.eof == nil {
+		s.drain()
 	}
-	b.release()
+	s.release()
 }
 
 const (
@@ -400,37 +398,37 @@ const (
 	drainWait = 50 * time.Millisecond
 )
 
-// drain reads the little that may be left behind the terminator, so that the
+// drain reads a little of what may come after the answer, briefly, so that the
 // connection can be used again.
-func (b *Stream) drain() {
-	timer := time.AfterFunc(drainWait, recovered(b.abortRead))
-	io.CopyN(io.Discard, &b.in, maxDrain)
+func (s *Stream) drain() {
+	timer := time.AfterFunc(drainWait, background.Recovered(s.abortRead))
+	io.CopyN(io.Discard, &s.in, maxDrain)
 	timer.Stop()
 }
 
-// release lets go of the connection, and of what was read ahead.
-func (b *Stream) release() {
-	defer b.x.Cancel(outcome.ErrClosed) // also if the body panics
-	b.scan = nil
-	if b.leave != nil {
-		b.leave()
-		b.leave = nil
+// release gives the connection back and drops what was read ahead.
+func (s *Stream) release() {
+	defer s.x.Cancel(outcome.ErrClosed) // also if the body panics
+	s.scan = nil
+	if s.stop != nil {
+		s.stop()
+		s.stop = nil
 	}
-	b.src.Close()
+	s.src.Close()
 }
 
-// abortRead ends a read of the source that is under way.
-func (b *Stream) abortRead() {
-	b.x.Cancel(outcome.ErrClosed)
-	b.src.Close() // a body may not heed the context
+// abortRead ends a read of the source that is under way on another goroutine.
+func (s *Stream) abortRead() {
+	s.x.Cancel(outcome.ErrClosed)
+	s.src.Close() // some bodies do not end with the context
 }
 
-// discard is the end before the commit; the owner ends the exchange.
-func (b *Stream) discard() { b.src.Close() }
+// discard ends the stream before the commit.
+func (s *Stream) discard() { s.src.Close() }
 
-// LastEvent returns what a stream ends with that broke off in err: what the host
-// said of it or, where ErrorFrames is on, an event of breakwater's own; nil if it
-// ends with neither. open: it follows what ends within a block of lines.
+// LastEvent returns the last event of a stream that broke off in err: the host's own
+// event, said, or one of breakwater's if ErrorFrames is on, or nil. open: the stream
+// so far ends within an event.
 func (p *Policy) LastEvent(w wire.Wire, said []byte, err error, open bool) []byte {
 	switch {
 	case len(said) > 0 && open:
@@ -443,7 +441,7 @@ func (p *Policy) LastEvent(w wire.Wire, said []byte, err error, open bool) []byt
 	return nil
 }
 
-// errorEvent is the event that says what a stream broke off in.
+// errorEvent returns breakwater's event that says why a stream broke off.
 func errorEvent(w wire.Wire, err error, open bool) []byte {
 	code := string(outcome.BreakOf(err))
 	if code == "" {

@@ -2,26 +2,24 @@ package exchange
 
 import "io"
 
-// A Whole is an answer in one piece. It was read and checked before its reader
-// got it, so that the exchange can end at once.
+// A Whole is an answer in one piece. It was read and checked before the commit, so
+// the exchange can end as soon as its reader gets it.
 type Whole struct {
 	x    *Exchange
 	body []byte
 	read int // bytes of body
 }
 
-// Kind says that the answer was checked.
+// Kind returns KindWhole.
 func (w *Whole) Kind() Kind { return KindWhole }
 
-// Bytes returns all of the answer, which nobody may change.
-func (w *Whole) Bytes() []byte { return w.body }
-
-// Observe tells c at once that nothing is missing.
+// Observe reports the answer to c at once.
 func (w *Whole) Observe(c Completion) {
 	c.Pass(len(w.body), true)
-	w.x.completes(c)
+	w.x.complete(c)
 }
 
+// Read implements io.Reader.
 func (w *Whole) Read(p []byte) (int, error) {
 	if w.read == len(w.body) {
 		return 0, io.EOF
@@ -31,7 +29,7 @@ func (w *Whole) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo spares io.Copy a buffer.
+// WriteTo implements io.WriterTo.
 func (w *Whole) WriteTo(to io.Writer) (int64, error) {
 	rest := w.body[w.read:]
 	if len(rest) == 0 {
@@ -45,5 +43,5 @@ func (w *Whole) WriteTo(to io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-// Close does nothing: the exchange is over.
+// Close does nothing: the exchange has ended.
 func (w *Whole) Close() error { return nil }
