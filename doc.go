@@ -1,135 +1,163 @@
-// Package breakwater keeps an application answering while the LLM API behind
-// it misbehaves. It is an [http.RoundTripper] to put under the client you
-// already have, in front of DeepSeek and other hosts that serve its models.
+// Package breakwater keeps an application answering while an LLM API fails. It
+// provides an [http.RoundTripper] for the HTTP client that the application
+// already has. It knows DeepSeek and the other hosts that serve its models.
 //
 //	client, err := breakwater.NewClient(
 //		breakwater.WithEndpoints(breakwater.DeepSeek(os.Getenv("DEEPSEEK_API_KEY"))),
 //		breakwater.WithBackup(breakwater.SiliconFlow(os.Getenv("SILICONFLOW_API_KEY"))),
 //	)
 //
-// # One fact
+// # Bodies, not headers
 //
-// For this API a response is not good because its headers arrived. DeepSeek
-// answers 200 first and queues the request then, sending blank lines or SSE
-// comments for minutes; streams stall or are cut and closed cleanly; errors
-// come inside a 200. So breakwater judges bodies: nothing reaches the caller
-// before the first payload, the bytes that carry an answer, and until then any
-// failure can still be answered by another attempt. That moment is the commit.
-// Behind it nothing is repeated or lost: a streamed chat that breaks is gone on
-// from, where a host can ([Rescue]), or ends in a typed error, never in a clean
-// EOF.
+// With these APIs, a status of 200 does not mean that an answer follows.
+// DeepSeek sends the status first and queues the request afterwards. While it is
+// queued, the host sends blank lines or SSE comments, for minutes. Streams stall,
+// or are cut and closed cleanly. Errors come inside a 200. So breakwater reads the
+// body before it returns the response.
+//
+// The payload is the bytes of a body that carry an answer. The commit is the
+// moment when an attempt has brought its first payload and the caller gets the
+// response. Before the commit the caller has received nothing, so another attempt
+// can replace one that fails. After the commit nothing is repeated or left out.
+// If a streamed chat breaks after the commit, another attempt continues it where
+// a host can do that: see [Rescue]. Otherwise the stream ends in a typed error,
+// never in a clean EOF.
+//
+// # Words
+//
+// An endpoint is one base URL with one key. Endpoints of one account share a
+// quota. A tier is a group of endpoints that share the load. A call is one
+// request of the application, and an attempt is one request to one endpoint on
+// its behalf. A circuit stops attempts at one model of an endpoint after
+// failures. A pause stops attempts at an endpoint, an account or a model for some
+// time, because the host asked for it or refused a request. A hedge is a second
+// attempt beside a slow one. A rescue is an attempt that continues a broken
+// stream.
 //
 // # What is protected
 //
-// Inference: a POST to …/chat/completions, …/completions (FIM), …/responses,
-// …/v1/messages or …/embeddings, JSON and streaming. All else passes through
-// once, as it is, with the endpoint's key if it is meant for one.
+// Inference calls are protected: a POST to …/chat/completions, …/completions
+// (FIM), …/responses, …/v1/messages or …/embeddings, JSON and streaming. Any
+// other request is sent once. If it is meant for an endpoint, it gets the
+// endpoint's key and headers; otherwise it is not changed.
 //
-// [New] without endpoints protects the calls to whatever origin each request
-// names, with the caller's own credential. With endpoints, a call meant for any
-// of them is served by whichever can: the endpoints of [WithEndpoints] share
-// the load, those of [WithBackup] stand in while none above can serve, if their
-// host has the operation and the model. The operation is carried over to where
-// the endpoint has it; the model's name, and the fields that say whether to
-// think and for whom, are replaced by the host's own; every other byte of the
-// body stays as it was. There is a preset for each host that serves DeepSeek's
-// models, from [DeepSeek] to [VLLM]; any OpenAI-compatible host is an
-// [Endpoint] with its URL.
+// Without endpoints, [New] protects the calls to any origin, with the caller's
+// own credential.
+//
+// With endpoints, it protects the calls that are meant for one of them. A call is
+// meant for an endpoint if its URL has the scheme, host and port of
+// [Endpoint].URL, and a path below that of the URL or below another API path of
+// the host. With the client above, a POST to
+// https://api.deepseek.com/chat/completions is meant for DeepSeek. Any endpoint
+// may answer it, if its host has the operation and the model. The endpoints of
+// [WithEndpoints] share the load. Those of [WithBackup] are for the time when no
+// endpoint of a higher tier can answer.
+//
+// For each endpoint, breakwater sets the URL and the key. In the body it changes
+// the model's name and the fields for thinking and for the user's id, where the
+// host has its own. Every other byte of the body stays as it was. There is a
+// preset for each host that serves DeepSeek's models, from [DeepSeek] to [VLLM].
+// Any other OpenAI-compatible host is an [Endpoint] with its URL.
 //
 // # Layers
 //
-// A call passes the user's middleware, the cache and the failover loop; each of
-// its attempts passes the limits, the circuit breaker, the gate that judges,
-// the user's attempt middleware and the base. Every layer is set by a plain
-// struct whose zero value is the documented default; [Off] switches a field off.
+// A call passes the user's middleware, the cache and the failover, which makes
+// attempts. An attempt passes the rate limits, the circuit breaker, the gate that
+// checks the response, the user's attempt middleware and the base transport. Each
+// layer has a policy, a struct whose zero value is the default. [Off] switches a
+// field off.
 //
-//   - [CachePolicy]: answers again what the same caller asked before; stale,
-//     when no endpoint can answer. Off unless given.
-//   - [RatePolicy]: attempts, tokens and answers under way, per account and
-//     model. Off unless given.
-//   - [BalancePolicy]: which endpoint of a tier gets a call.
-//   - [BreakerPolicy]: a circuit per model and endpoint.
-//   - [RetryPolicy]: attempts, backoff, patience and the budget of retries.
-//   - [StreamPolicy]: the clocks on payload, before and behind the commit, and
-//     the rescue of streams that break.
+//   - [CachePolicy]: gives kept answers again to the same caller, and stale ones
+//     when no endpoint can answer. Off by default.
+//   - [RatePolicy]: limits attempts and tokens per account and model. Off by
+//     default.
+//   - [BalancePolicy]: chooses the endpoint of a tier.
+//   - [BreakerPolicy]: opens and closes the circuits.
+//   - [RetryPolicy]: sets the number of attempts, the waits between them, and the
+//     budget for extra attempts.
+//   - [StreamPolicy]: limits the time without payload, and sets hedges and rescues.
 //
 // # Which to set
 //
-// The defaults suit an interactive application. For one that answers people,
-// give the call's context a deadline: half of it is the most that a silent host
-// gets while another could serve. For batches, give none, and let
-// [RetryPolicy].MaxRetryAfter be what you can wait. Where the account's limit is
-// known, set [RatePolicy].InFlight to your share of it; where it is not, or
-// moves, [RatePolicy].Adaptive finds it. Where a call must not be billed twice,
-// [RetryPolicy].SendOnce. Where seconds matter more than tokens,
-// [StreamPolicy].Hedge.
+// The defaults suit an interactive application. Set more where you need it:
+//
+//   - People wait for the answer: give the call's context a deadline. A silent
+//     host gets at most half of it while another endpoint could serve.
+//   - Batches: give no deadline, and set [RetryPolicy].MaxRetryAfter to the
+//     longest wait you accept.
+//   - The account has a known limit: set [RatePolicy].InFlight to your share of
+//     it. If the limit is unknown or changes, set [RatePolicy].Adaptive.
+//   - A call must not be billed twice: set [RetryPolicy].SendOnce.
+//   - Latency matters more than tokens: set [StreamPolicy].Hedge.
 //
 // # Time
 //
-// No clock ends an answer that is coming. Before the commit, FirstToken,
-// Thinking and Queued of [StreamPolicy] bound how long an attempt may show
-// nothing, but only while another endpoint could serve: else its place in the
-// host's queue is worth more than a new one. Behind it, Stall bounds the time
-// without payload. Keep-alives are no payload. Waits (backoff, Retry-After,
-// limits, probes) end with the caller's context, and none is begun that could
-// not end before its deadline.
+// No time limit of breakwater ends an answer that is arriving. Before the commit,
+// FirstToken, Thinking and Queued of [StreamPolicy] limit the time without
+// payload, but only while another endpoint could serve. Otherwise the attempt
+// keeps waiting, because a new one would go to the end of the host's queue. After
+// the commit, Stall limits the time without payload. Keep-alives are not payload.
+//
+// Backoff, Retry-After, rate limits and probes make a call wait. Such a wait ends
+// with the caller's context. It does not begin if it could not end before the
+// caller's deadline.
 //
 // # The cache
 //
-// [WithCache] keeps whole answers, as bytes, in the scope of who asked. A call
-// for the same, whatever the order of its fields, is answered as it wants to be,
-// JSON or stream; calls for the same that are under way share one attempt, live.
-// When no endpoint can answer, what is past its time is given for
-// [CachePolicy].StaleIfError. A [Store] keeps answers for several processes.
+// [WithCache] keeps complete answers for the caller who asked. A later call with
+// the same content gets the kept answer, as JSON or as a stream; the order of the
+// fields does not matter. Calls with the same content that are under way share
+// one attempt. When no endpoint can answer, a call gets a stale answer for up to
+// [CachePolicy].StaleIfError after it has expired. A [Store] keeps answers for
+// several processes.
 //
-// A shared call that shows nothing does not hold its question for good. Who has
-// waited for it, or comes to it, when it has shown nothing for as long as such a
-// call may (FirstToken for streams, Thinking where the model thinks and for JSON,
-// Queued for DeepSeek's JSON; Stall behind the first payload; their defaults
-// where they are Off), asks anew, once, and goes on waiting for both; with a
-// deadline, after half of the time he came with, but no sooner than after a
-// second. The first answer is everybody's. So a host that is down gets at most
-// one call a second for one question, and seldom more than six at once.
-// [Call].NoShare keeps a call to itself.
+// A shared attempt that brings nothing does not block its callers for good. After
+// some time, a caller makes an attempt of its own and waits for both. The first
+// answer goes to all callers. That time is FirstToken for streams, Thinking for
+// models that think and for JSON, Queued for JSON from DeepSeek, and Stall after
+// the first payload; where one of these is Off, its default counts. A caller with
+// a deadline waits at most half of the time it had left, but at least a second.
+// So a host that is down gets at most one request a second for the same content,
+// and seldom has more than six open at once. [Call].NoShare keeps a call from
+// sharing.
 //
-// # When nobody answers
+// # When no endpoint answers
 //
-// The caller gets the response that says most about the first trouble, as the
-// host sent it, or, where there never was one, an answer of breakwater's own:
-// 503 (429 for a local limit) in OpenAI's error shape, or Anthropic's on its
-// wire, with the header Breakwater-Error. [ErrorOf] returns the [*Error] behind
-// it, with every attempt; [WithErrors] has it returned as a Go error instead.
-// X-Should-Retry: false tells the SDK above not to multiply attempts. The
-// caller's own cancel and deadline are always Go errors.
+// The caller gets the host's response that best describes the first failure. If
+// there was no response, breakwater makes one: a 503 (429 for a local limit) in
+// the error shape of OpenAI, or of Anthropic for Messages, with the header
+// Breakwater-Error. For such a response, [ErrorOf] returns an [*Error] with every
+// attempt. With [WithErrors] the call returns the [*Error] instead.
+// X-Should-Retry: false tells an SDK not to try again. The caller's own cancel
+// and deadline are always returned as Go errors.
 //
-// A stream that breaks and cannot be rescued ends in [ErrTruncated],
-// [ErrStalled] or [ErrBadResponse] in place of EOF; the first of them is an
-// [io.ErrUnexpectedEOF] for code that knows no better.
+// A stream that breaks and is not rescued ends in [ErrTruncated], [ErrStalled] or
+// [ErrBadResponse] instead of EOF. ErrTruncated is also an [io.ErrUnexpectedEOF].
 //
 // # What may be billed twice
 //
-// An attempt that reached a host and ended without an answer may have been
-// billed. breakwater tries again all the same, since the caller has no answer;
-// [Attempt].MayBeBilled says where, and [RetryPolicy].SendOnce forbids it.
+// A host may bill an attempt that it received but did not answer. breakwater
+// tries again nevertheless, because the caller has no answer.
+// [Attempt].MayBeBilled marks such attempts. [RetryPolicy].SendOnce forbids the
+// second one.
 //
 // # Contract
 //
 // A Transport is safe for concurrent use and keeps the contract of
 // [http.RoundTripper]: it does not change the caller's request, closes its body
-// on every path, and returns either a response or an error. It holds the bases
-// below to the same: they are given headers and URLs that are shared, unless
-// attempt middleware or Rewrite stands between. Response bodies must be closed.
-// [Transport.Close] ends what a Transport does by itself: the cache's renewals,
-// writes to a [Store], idle connections.
+// on every path, and returns either a response or an error. A base transport must
+// keep the contract, too: it gets headers and URLs that are shared, unless the
+// user has given attempt middleware or Rewrite. The caller must close response
+// bodies. [Transport.Close] stops background work.
 //
 // # Watching it
 //
-// [WithObserver] is told of every attempt, wait, pause, circuit and cache
-// event; [Log] writes them to a slog.Logger; [TrailOf] returns the attempts
-// behind a response, and [Call].Trail those of a call made through an SDK;
-// [Transport.Status] is a snapshot. Keys, prompts and answers appear in none of
-// them.
+// An Observer of [WithObserver] gets an [Event] for each attempt, wait, pause,
+// and change of a circuit, and for what the cache does. [Log] writes events to a
+// slog.Logger. [TrailOf] returns the attempts of a response, and [Call].Trail
+// those of a call made through an SDK. [Transport.Status] returns a snapshot.
+// None of them contains keys, prompts or answers.
 //
-// The package breakwatertest has fake hosts with every fault named here, for
-// tests of your own.
+// Package breakwatertest has fake hosts that show all these faults, for your own
+// tests.
 package breakwater
