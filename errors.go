@@ -9,30 +9,47 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// What an attempt can end in, besides the errors of the network. Test with
-// errors.Is. ErrRateLimited is a limit of our own, [ClassLimited], not a host's 429.
+// The errors of attempts, besides those of the network. Test for them with
+// errors.Is.
 var (
-	ErrCircuitOpen  error = outcome.ErrCircuitOpen
-	ErrRateLimited  error = outcome.ErrRateLimited
-	ErrNoFirstToken error = outcome.ErrNoFirstToken // a net.Error, whose Timeout is true
-	ErrStalled      error = outcome.ErrStalled      // as well
-	ErrBadResponse  error = outcome.ErrBadResponse
+	// ErrCircuitOpen means that the attempt was not sent: the circuit is open.
+	ErrCircuitOpen error = outcome.ErrCircuitOpen
 
-	// ErrTruncated is an io.ErrUnexpectedEOF, too.
+	// ErrRateLimited means that the attempt was not sent: a limit of [RatePolicy]
+	// was reached. It does not stand for a host's 429.
+	ErrRateLimited error = outcome.ErrRateLimited
+
+	// ErrNoFirstToken means that no payload came in time. It is a net.Error whose
+	// Timeout is true.
+	ErrNoFirstToken error = outcome.ErrNoFirstToken
+
+	// ErrStalled means that payload stopped coming. It is a net.Error whose Timeout
+	// is true.
+	ErrStalled error = outcome.ErrStalled
+
+	// ErrBadResponse means that the response is not an answer: it is malformed,
+	// empty or a web page, for example.
+	ErrBadResponse error = outcome.ErrBadResponse
+
+	// ErrTruncated means that the body ended before the answer did. It is also an
+	// io.ErrUnexpectedEOF.
 	ErrTruncated = outcome.ErrTruncated
 
-	// ErrNoKey is no attempt's end, but a warning in an Event of [KindKey]: an
-	// endpoint that is not Keyless was asked without a key. It is told once of each.
+	// ErrNoKey ends no attempt. It is a warning in an Event of [KindKey]: an
+	// endpoint that is not Keyless was asked without a key. There is one such event
+	// per endpoint.
 	ErrNoKey error = outcome.ErrNoKey
 )
 
-// An Error is a call that no endpoint answered, with every attempt made; none
-// if the endpoint that Call names does not exist or does not have the model.
+// An Error is the error of a call that no endpoint answered.
 type Error struct {
+	// Attempts are all attempts of the call, in order. It is empty if the endpoint
+	// that Call.Endpoint names does not exist or does not have the model, and if the
+	// call wanted a kept answer only.
 	Attempts []Attempt
 }
 
-// Error tells the attempts by endpoint and class. It quotes no URL, key or body.
+// Error lists the attempts by endpoint and class. It quotes no URL, key or body.
 func (e *Error) Error() string {
 	return "breakwater: " + e.summary()
 }
@@ -56,7 +73,7 @@ func (e *Error) summary() string {
 	return b.String()
 }
 
-// Unwrap returns what each attempt ended in.
+// Unwrap returns the errors of the attempts.
 func (e *Error) Unwrap() []error {
 	var errs []error
 	for _, a := range e.Attempts {
@@ -67,7 +84,7 @@ func (e *Error) Unwrap() []error {
 	return errs
 }
 
-// Timeout reports whether the last attempt ran out of time.
+// Timeout reports whether the last attempt ended because of a time limit.
 func (e *Error) Timeout() bool {
 	if len(e.Attempts) == 0 {
 		return false
@@ -77,28 +94,29 @@ func (e *Error) Timeout() bool {
 	return outcome.Of(last.Class).TimedOut || errors.As(last.Err, &t) && t.Timeout()
 }
 
-// Temporary is Timeout: with both, an Error is a net.Error.
+// Temporary returns the same as Timeout. With both methods, an Error is a
+// net.Error.
 func (e *Error) Temporary() bool { return e.Timeout() }
 
-// An exhausted is the error of a call that no endpoint could answer. The cache may
-// have an answer all the same; else the caller gets resp or, with WithErrors,
-// failure.
+// An exhausted is the error of a call that no endpoint could answer. The cache
+// layer answers the call if it has a stale answer. Otherwise the caller gets resp
+// or, with WithErrors, failure.
 type exhausted struct {
 	resp     *http.Response // nil with WithErrors
 	failure  *Error
-	unprobed bool // the call did not see to the end whether all endpoints are still down
+	unprobed bool // the call has not found out whether all endpoints are still down
 }
 
 func (x *exhausted) Error() string { return x.failure.Error() }
 
 func (x *exhausted) Unwrap() error { return x.failure }
 
-// asExhausted returns the *exhausted in err, nil if there is none.
+// asExhausted returns the *exhausted in err, or nil if there is none.
 func asExhausted(err error) *exhausted {
 	if err == nil {
 		return nil
 	}
-	var x *exhausted // on the heap, so not for calls that are answered
+	var x *exhausted // allocated for calls that fail only
 	errors.As(err, &x)
 	return x
 }

@@ -7,52 +7,52 @@ import (
 
 // A Status is a snapshot of a Transport.
 type Status struct {
-	Calls     int64 // inference calls begun
-	Failed    int64 // that no endpoint and no cache answered, while their callers waited
-	Attempts  int64 // sent, those for the cache's renewals and for rescues included
+	Calls     int64 // inference calls so far
+	Failed    int64 // calls that neither an endpoint nor the cache answered, without those that the caller ended
+	Attempts  int64 // attempts sent, including those of rescues and of the cache's renewals
 	Endpoints []EndpointStatus
 	Cache     CacheStatus
 }
 
-// An EndpointStatus is how one endpoint stands.
+// An EndpointStatus is the state of one endpoint.
 type EndpointStatus struct {
 	Name     string
-	URL      string // without what could hold a key
-	Tier     int    // 0 is the first
+	URL      string // without a user and a key
+	Tier     int    // 0 for WithEndpoints, 1 for the first WithBackup, and so on
 	Circuits []CircuitStatus
 	Limits   []LimitStatus
 	Pauses   []PauseStatus
 }
 
-// A CircuitStatus is how the circuit of one model stands.
+// A CircuitStatus is the state of the circuit of one model at the endpoint.
 type CircuitStatus struct {
-	Model string
-	State string    // closed, half-open, open
+	Model string    // the endpoint's name for it
+	State string    // closed, half-open or open
 	Until time.Time // when an open circuit may be probed
 }
 
-// A LimitStatus is how the limits of one model of the endpoint's account stand.
+// A LimitStatus is the state of the limits of one model of the endpoint's account.
 type LimitStatus struct {
-	Model             string
-	InFlight, Waiting int
+	Model             string // the endpoint's name for it
+	InFlight, Waiting int    // attempts that are open, and that wait to begin; 0 where neither InFlight nor Adaptive is set
 }
 
 // A PauseStatus is a pause of the endpoint or its account.
 type PauseStatus struct {
-	Model string // empty: all
-	Until time.Time
+	Model string    // the endpoint's name for the paused model; empty: all models
+	Until time.Time // when the pause ends
 }
 
-// A CacheStatus counts what the cache holds and did.
+// A CacheStatus says what the cache holds in memory, and counts what it did.
 type CacheStatus struct {
-	Entries   int
-	Bytes     int64
-	Hits      int64 // calls answered while the answer was fresh
-	Stale     int64 // and past that
-	Shared    int64 // that shared another's attempt
-	Misses    int64 // that went on to the endpoints
-	Stores    int64
-	Evictions int64
+	Entries   int   // answers in memory
+	Bytes     int64 // their size
+	Hits      int64 // calls that got a fresh answer
+	Stale     int64 // calls that got a stale answer
+	Shared    int64 // calls that shared the attempt of another call
+	Misses    int64 // calls that went on to the endpoints
+	Stores    int64 // answers kept
+	Evictions int64 // answers removed to make room
 }
 
 type counts struct{ calls, failed, attempts atomic.Int64 }
