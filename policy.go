@@ -16,48 +16,53 @@ import (
 	"github.com/breakwater-go/breakwater/internal/store"
 )
 
-// Off switches a policy's field off. One rule holds for all of them: zero
-// means the documented default, Off means none, other negatives are errors.
+// Off switches a field of a policy off. All fields follow one rule: zero means
+// the documented default, Off means none, and any other negative value is an
+// error of [New]. Off for a time means that there is no such time limit or no such
+// wait; where it means something else, the field says so.
 const Off = -1
 
-// RetryPolicy says how often and how patiently a call is tried. An account
-// not yet tried may always be tried once; the policy bounds what comes after.
+// RetryPolicy limits the attempts of a call and its waits. A call may always make
+// one attempt at each account. The policy limits what it does beyond that.
 type RetryPolicy struct {
-	// Attempts is how many tries one account gets in one call. Default 3;
-	// 1 or Off: never twice.
+	// Attempts is the largest number of attempts at one account in one call.
+	// Default 3; 1 or Off: no second attempt.
 	Attempts int
 
 	// MinDelay and MaxDelay bound the exponential backoff, with full jitter,
-	// before the same account is tried again. Default 500ms and 8s.
+	// before another attempt at the same account. Default 500ms and 8s.
 	MinDelay, MaxDelay time.Duration
 
-	// Patience is how long one call waits, in all, for an endpoint of a better
-	// tier while one of a lower tier could serve. Default 2s.
+	// Patience is how long one call waits, in total, for an endpoint of a higher
+	// tier while an endpoint of a lower tier could serve. Default 2s; Off: it does
+	// not wait.
 	Patience time.Duration
 
-	// MaxRetryAfter is the longest Retry-After a call waits for while no other
-	// endpoint could serve. Default 60s.
+	// MaxRetryAfter is the longest pause, such as a host's Retry-After, that a call
+	// waits for while no other endpoint could serve. Default 60s; Off: it does not
+	// wait.
 	MaxRetryAfter time.Duration
 
-	// Budget bounds what is sent beyond each account's first try, hedges, rescues
-	// and what the base or middleware sends again included: over a sliding minute, to this share of
-	// the calls, but not below ten. Default 0.2; Off: nothing is.
+	// Budget limits extra attempts: all but the first one at each account of a
+	// call. Hedges, rescues, and what the base or middleware sends again count as
+	// extra. In any minute there are at most Budget × calls + 10. Default 0.2;
+	// Off: no extra attempts.
 	Budget float64
 
-	// SendOnce never sends again what may already have been billed: an attempt
-	// that reached the host and ended without an answer is the last.
+	// SendOnce ends the call after an attempt that may have been billed: one that
+	// reached the host and got no answer. There are no hedges and no rescues then.
 	SendOnce bool
 
-	// MaxReplay is the largest request body, in bytes, kept to be sent again.
-	// A larger one is sent once, streamed, to the endpoint it was meant for.
-	// Default 32 MiB.
+	// MaxReplay is the size, in bytes, of the largest request body that is kept to
+	// be sent again. A larger one is sent once, streamed, to the endpoint that the
+	// call is meant for. Default 32 MiB; Off: every body is sent once.
 	MaxReplay int64
 }
 
 // budgetFloor is how many extra attempts a minute are always allowed.
 const budgetFloor = 10
 
-// newBudget is a budget of extra attempts; Off, there are none at all.
+// newBudget returns the budget of extra attempts. If Budget was Off, it allows none.
 func (p RetryPolicy) newBudget() *budget.Budget {
 	if p.Budget == 0 {
 		return budget.New(0, 0)
@@ -79,9 +84,9 @@ func (p RetryPolicy) resolve() (RetryPolicy, error) {
 	return p, f.err()
 }
 
-// newBackOff returns the delays of one call: uniform between 0 and an
-// interval that doubles from MinDelay to MaxDelay. The library's generator
-// jitters around its interval, hence the halves.
+// newBackOff returns the delays of one account in one call. Each is uniform
+// between 0 and an interval that doubles from MinDelay to MaxDelay. The library
+// draws delays around the middle of an interval, hence the halves.
 func (p RetryPolicy) newBackOff() backoff.BackOff {
 	if p.MinDelay == 0 {
 		return &backoff.ZeroBackOff{}
@@ -95,30 +100,31 @@ func (p RetryPolicy) newBackOff() backoff.BackOff {
 	)
 }
 
-// BalancePolicy says which endpoint of a tier gets a call. Tiers come first: a
-// lower one serves only while none above can.
+// BalancePolicy sets which endpoint of a tier gets a call.
 //
-// Within a tier, calls take turns as long as its endpoints do equally well. One
-// that is slower to its first payload, or has more attempts open, gets less: of
-// two at a time, the call goes where the product of both is smaller.
+// Endpoints that perform equally well take turns. An endpoint that is clearly
+// slower to its first payload, or has clearly more open attempts, gets fewer
+// calls.
 //
-// Calls of one conversation go where the latest of them was served: the host
-// has their common prefix in its cache, whose tokens cost a thirtieth to a
-// fiftieth of new ones at DeepSeek.
+// Calls of one conversation go to the endpoint that answered the previous one. Its
+// host has their common prefix in its cache. At DeepSeek, cached tokens cost a
+// thirtieth to a fiftieth of new ones.
 type BalancePolicy struct {
-	// Affinity is how long the prompt must be, in bytes, for its conversation to
-	// be kept together. A conversation is told by model, user, tools, system
-	// prompt and first message. It is given up where the endpoint is sick, full
-	// or slow, or reports that it caches nothing. Default 2048; Off: never.
+	// Affinity is the size of the request body, in bytes, from which the calls of a
+	// conversation go to one endpoint. Calls with the same model, user, tools,
+	// system prompt and first message are one conversation. A call goes elsewhere if
+	// the endpoint cannot take it, is much slower than the others, has too many
+	// attempts open, or reports that it caches nothing. Default 2048; Off: never.
 	Affinity int
 
-	// Overload bounds the attempts that affinity may pile up at one endpoint, as
-	// a multiple of its even share of those open in the tier. Default 1.25.
+	// Overload limits the open attempts that Affinity may bring to one endpoint, as
+	// a multiple of the endpoint's even share of all that are open in the tier. It
+	// must be at least 1. Default 1.25.
 	Overload float64
 
-	// Ramp is how long after its circuit has closed an endpoint is spared a
-	// stampede: it takes as many attempts at once as it has answered since, and
-	// one more, while somebody else can take the rest. Default 10s; Off: all at once.
+	// Ramp is how long an endpoint gets fewer attempts after its circuit has
+	// closed: as many at once as it has answered since then, and one more, while
+	// other endpoints can take the rest. Default 10s; Off: no such limit.
 	Ramp time.Duration
 }
 
@@ -132,32 +138,32 @@ func (p BalancePolicy) resolve() (BalancePolicy, error) {
 	return p, f.err()
 }
 
-// RatePolicy bounds the attempts on one account and model. Hosts count a
-// request until its answer is complete, so InFlight does, too.
+// RatePolicy limits the attempts at one model of one account.
 type RatePolicy struct {
-	// PerSecond attempts are let through, Burst at once. 0 or Off: unlimited.
-	// Burst's default is PerSecond, rounded up.
+	// PerSecond is how many attempts may begin in a second, and Burst how many at
+	// once. PerSecond 0 or Off: unlimited. Burst's default is PerSecond, rounded up.
 	PerSecond float64
 	Burst     int
 
-	// TokensPerMinute bounds the tokens of prompts and answers: reserved by
-	// DeepSeek's estimate and max_tokens, settled with the usage reported.
-	// 0 or Off: unlimited.
+	// TokensPerMinute limits the tokens of prompts and answers. An attempt reserves
+	// an estimate, by the length of the prompt and max_tokens. When the answer has
+	// ended, the usage that the host reports takes its place. 0 or Off: unlimited.
 	TokensPerMinute int
 
-	// InFlight is how many attempts may be open at once, to the end of their
-	// bodies. 0 or Off: unlimited.
+	// InFlight is how many attempts may be open at once. As hosts count, an attempt
+	// is open until its body ends. 0 or Off: unlimited.
 	InFlight int
 
-	// Adaptive lowers InFlight to what the host takes: down when it answers 429
-	// or 503, to the number it gives if it gives one, and up again with what it
-	// serves, never above InFlight. There is no limit before the first refusal.
+	// Adaptive adjusts the number of open attempts to what the host accepts. A 429
+	// or 503 lowers it, to the number that the host names if it names one. Answers
+	// raise it again, never above InFlight. Before the first such refusal the limit
+	// is InFlight.
 	Adaptive bool
 
-	// MaxWait is how long an attempt queues for the above, at most and within
-	// the caller's deadline. One that is expected to wait longer does not begin
-	// to: another endpoint is tried at once, or ErrRateLimited returned. Default
-	// 5s; Off: not at all.
+	// MaxWait is how long an attempt may wait for these limits, within the caller's
+	// deadline. If the expected wait is longer, the attempt fails at once with
+	// ErrRateLimited, and the call goes to another endpoint if there is one. Default
+	// 5s; Off: it does not wait.
 	MaxWait time.Duration
 }
 
@@ -172,59 +178,65 @@ func (p RatePolicy) resolve(option string) (RatePolicy, error) {
 	return p, f.err()
 }
 
-// StreamPolicy sets the clocks and bounds of an answer on its way. Headers
-// prove nothing here: DeepSeek answers 200 first and queues then, so all
-// clocks look at payload, the bytes that carry an answer.
+// StreamPolicy limits how long an answer may bring no payload, and sets hedges
+// and rescues. Payload is the bytes that carry an answer; headers and keep-alives
+// are none.
+//
+// FirstToken, Thinking and Queued apply to rescues, and otherwise only while
+// another endpoint could serve or a kept answer could replace a failure. An
+// attempt that exceeds them ends with ErrNoFirstToken. They are cut to half of the
+// time that the caller's deadline leaves when the attempt starts.
 type StreamPolicy struct {
-	// FirstToken is how long an attempt at a stream may show no payload, from
-	// its start, while another endpoint could serve: the call goes there then.
-	// It is at most half of what is left of the caller's deadline. Default 30s.
+	// FirstToken is how long a stream may bring no payload, from the start of the
+	// attempt. Default 30s.
 	FirstToken time.Duration
 
-	// Thinking takes FirstToken's place where the call asks the model to think
-	// or the model's name says that it does. It also bounds the silence of a
-	// JSON call while another endpoint could serve. Default 5min.
+	// Thinking takes the place of FirstToken if the call asks the model to think, or
+	// if the model's name says that it thinks. It also applies to JSON, where Queued
+	// does not. Default 5min.
 	Thinking time.Duration
 
-	// Queued is how long a JSON answer may consist of blank lines only, while
-	// another endpoint could serve; where the host is known to answer before
-	// it queues, also how long it may take to do so. Default 60s.
+	// Queued is how long a JSON answer may bring blank lines only. If the host is
+	// known to send 200 before it queues a request, as DeepSeek does, it is also how
+	// long the attempt may bring nothing. Default 60s.
 	Queued time.Duration
 
-	// Stall is how long a stream may bring no payload behind the commit before
-	// it ends in ErrStalled; five times that while keep-alives come and no other
-	// endpoint could serve. Before the commit it bounds a pause within a JSON
-	// answer while another endpoint could serve. Default 60s.
+	// Stall is how long a stream may bring no payload after the commit before it
+	// ends in ErrStalled. It is five times as long while keep-alives come and no
+	// other endpoint could serve. Only the time counts in which the caller reads.
+	// While another endpoint could serve, Stall also limits a gap within a JSON
+	// answer. Default 60s.
 	Stall time.Duration
 
-	// Hedge is how long an attempt may show no payload before another account is
-	// asked beside it. The first payload wins; the other attempt is cancelled,
-	// and may have been billed. Hedges draw on RetryPolicy.Budget. Default off.
+	// Hedge is how long an attempt may bring no payload before the call makes a
+	// second attempt beside it, a hedge, at another account. The attempt with the
+	// first payload wins. The other one is cancelled, and may have been billed.
+	// Hedges draw on RetryPolicy.Budget, and may go to a lower tier. Default 0: no
+	// hedges.
 	Hedge time.Duration
 
-	// Rescue is how a streamed chat goes on that breaks behind its first payload.
-	// Rescues draw on RetryPolicy.Budget. For them, what an answer says is kept
-	// while it can be gone on from, up to 4 MiB as it stands in JSON: more than the
-	// 384K tokens of DeepSeek's longest answers. Beyond that, none is tried.
-	// Default RescueContinue.
+	// Rescue is how a streamed chat continues that breaks after the commit. Rescues
+	// draw on RetryPolicy.Budget. For them, the text of the answer is kept, up to 4
+	// MiB. DeepSeek's longest answers, of 384K tokens, are smaller. A longer answer
+	// is not rescued. Default RescueContinue.
 	Rescue Rescue
 
-	// ErrorFrames has a stream that ends in a typed error tell it in an event of
-	// its wire's own shape before that, for clients in other languages that see
-	// the stream but not the error. Where the host's own event tells of an error,
-	// there is no second.
+	// ErrorFrames adds an event before the typed error that ends a stream, in the
+	// error shape of the stream's wire. It is for clients in other languages that
+	// see the stream but not the error. If the host has sent an error event, no
+	// event is added.
 	ErrorFrames bool
 
-	// KeepComments passes SSE comments on. By default they are stripped: several
-	// parsers trip over them.
+	// KeepComments passes SSE comments on. By default they are removed, because
+	// several parsers fail on them.
 	KeepComments bool
 
-	// MaxBuffer is the size, in bytes, up to which a JSON answer is checked
-	// whole before it is handed over. Default 8 MiB.
+	// MaxBuffer is the size, in bytes, of the largest JSON answer that is checked as
+	// a whole before the caller gets it. Default 8 MiB; Off: JSON is not checked.
 	MaxBuffer int64
 }
 
-// exchanges is the part of the policy that exchanges follow by themselves.
+// exchanges returns the part of the policy that internal/exchange applies.
 func (p StreamPolicy) exchanges() exchange.Policy {
 	return exchange.Policy{
 		Queued:       p.Queued,
@@ -247,45 +259,49 @@ func (p StreamPolicy) resolve() (StreamPolicy, error) {
 	return p, f.err()
 }
 
-// Rescue says how a streamed chat that broke behind the commit goes on: while
-// it is text or reasoning, with one choice, and never behind a tool call or
-// with RetryPolicy.SendOnce.
+// Rescue says how a streamed chat continues that broke after the commit. Only
+// answers with one choice, of text and reasoning, are rescued. An answer with a
+// tool call is not, and none is with RetryPolicy.SendOnce.
 type Rescue int
 
 const (
-	// RescueContinue has a host go on from the text delivered, where its API can:
-	// by prefix completion. Reasoning cannot be gone on from.
+	// RescueContinue asks a host to continue the text that the caller has. Only
+	// endpoints of HostDeepSeek can, by prefix completion. An answer with reasoning
+	// cannot be continued.
 	RescueContinue Rescue = iota
-	// RescueRestart continues where it can; else it asks anew, and lets pass what
-	// follows the part delivered, if the new answer begins with that, byte by byte.
+	// RescueRestart does the same where that is possible. Otherwise it asks a host
+	// for the whole answer again. If the new answer begins with the same bytes as
+	// the old one, the caller gets the rest of it.
 	RescueRestart
 	// RescueOff ends the stream in its typed error.
 	RescueOff Rescue = Off
 )
 
-// BreakerPolicy says when the circuit of a model at an endpoint opens, and
-// for how long. Caller's cancels, 429s and refused keys count for nothing. A
-// caller's deadline counts as a failure if the host was asked and had the time
-// that the model usually takes there to its first payload. Until that is known,
-// it is the time that StreamPolicy gives.
+// BreakerPolicy sets when the circuit of a model at an endpoint opens, and for
+// how long. An attempt that the caller cancels, a 429 and a rejected key do not
+// count. An attempt that the caller's deadline ends counts as a failure only if
+// the host had as much time as this model usually needs there for its first
+// payload. Until that is known, the times of StreamPolicy are used.
 type BreakerPolicy struct {
-	// FailureRate of at least MinRequests results within Window opens the
-	// circuit. Defaults 0.5, 20, 60s. FailureRate Off: rates never open it.
+	// The circuit opens if at least MinRequests attempts have ended within Window
+	// and the share FailureRate of them has failed. Defaults 0.5, 20 and 60s.
+	// FailureRate Off: no share of failures opens it.
 	FailureRate float64
 	MinRequests int
 	Window      time.Duration
 
-	// Consecutive failures in a row open it, too. Default 5; Off: never. Where the
-	// window shows that failures are common but not too many, it takes more: as
-	// many as chance would bring about once in a million attempts. At most 32.
+	// Consecutive is how many failures in a row open the circuit. Default 5; at most
+	// 32; Off: none do. Where the attempts of Window show that failures are common,
+	// it takes more of them: so many that chance would bring them about once in a
+	// million attempts.
 	Consecutive int
 
-	// OpenFor is how long it stays open before a probe; each failed probe
-	// doubles that, with jitter, up to MaxOpenFor. Defaults 5s and 5min.
+	// OpenFor is how long the circuit stays open before a probe. Each failed probe
+	// doubles that time, with jitter, up to MaxOpenFor. Defaults 5s and 5min.
 	OpenFor, MaxOpenFor time.Duration
 
-	// Probes is how many attempts may probe it at a time, and must succeed to
-	// close it. Default 1.
+	// Probes is how many attempts may probe the circuit at a time. As many must
+	// succeed to close it. Default 1.
 	Probes int
 }
 
@@ -305,35 +321,38 @@ func (p BreakerPolicy) resolve() (BreakerPolicy, error) {
 	return p, f.err()
 }
 
-// CachePolicy says what is kept for how long. Only complete answers are kept,
-// and only in the scope of who asked.
+// CachePolicy sets which answers are kept, and for how long. Only complete
+// answers are kept, and only for callers of the same scope.
 //
-// An answer whose own Cache-Control says no-store is neither kept, in memory or
-// in the Store, nor given to others who wait for the same (RFC 9111, 5.2.2.5);
-// one that is private is kept and shared where the scope is one credential,
-// and in a scope by name given to callers of that credential only while it is
-// under way. Its other directives do not count: hosts say no-cache, max-age=0
-// and must-revalidate with every stream by habit, and an answer to a POST cannot
-// be revalidated; the application says here for how long answers are good.
-// DeepSeek, OpenAI and Bailian were not seen to send no-store. Gateways and
-// self-made servers do whose framework adds it to every response: behind such a
-// one the cache does nothing, unless [WithAttemptMiddleware] takes the header
-// out of responses that the application knows it may keep.
+// Of an answer's own Cache-Control, two directives count. With no-store, the
+// answer is not kept, in memory or in the Store, and is not shared with other
+// callers (RFC 9111, 5.2.2.5). With private, it is kept if the scope is one
+// credential. In a scope that Scope names, it is not kept, and shared only with
+// callers of the same credential while it is under way. Other directives do not
+// count: hosts send no-cache, max-age=0 and must-revalidate with every stream, and
+// an answer to a POST cannot be revalidated.
+//
+// DeepSeek, OpenAI and Bailian were not seen to send no-store. Some gateways and
+// self-made servers add it to every response, so that nothing is kept. If the
+// application may keep these answers, it can remove the header in
+// [WithAttemptMiddleware].
 type CachePolicy struct {
-	// TTL is how long an answer is fresh. Default 5min; Off: never, so that it
-	// serves for StaleIfError only.
+	// TTL is how long an answer is fresh. Default 5min; Off: never fresh, only
+	// stale.
 	TTL time.Duration
 
-	// StaleIfError is how long past its TTL an answer is given when no endpoint
-	// could give another. Default 1h.
+	// StaleIfError is how long after TTL a stale answer is given when no endpoint
+	// can answer. Default 1h; Off: never.
 	StaleIfError time.Duration
 
-	// StaleWhileRevalidate is how long past its TTL an answer is given at once,
-	// while it is renewed behind the caller's back. Default 0: never.
+	// StaleWhileRevalidate is how long after TTL a stale answer is given at once,
+	// while it is renewed in the background. Default 0: never.
 	StaleWhileRevalidate time.Duration
 
-	// MaxEntries and MaxBytes bound what is kept in memory, and MaxEntryBytes
-	// one answer. Defaults 1000, 64 MiB, 1 MiB.
+	// MaxEntries and MaxBytes limit the answers in memory: their number, and their
+	// size in all. MaxEntryBytes limits the size of one answer. Defaults 1000, 64 MiB
+	// and 1 MiB; Off: unlimited, except that answers that come in parts are kept up
+	// to 16 MiB each.
 	MaxEntries    int
 	MaxBytes      int64
 	MaxEntryBytes int64
@@ -341,13 +360,15 @@ type CachePolicy struct {
 	// Deterministic keeps only the answers of calls with temperature 0.
 	Deterministic bool
 
-	// Scope says who may share answers. They see of an answer's headers those that
-	// describe it and the ids to ask its host by; where Scope is not set, all but
-	// those that speak of the first call. What has an empty scope is neither kept
-	// nor answered from what is. Default: the caller's credential.
+	// Scope returns the name of a group of callers who may share answers, such as a
+	// tenant. With an empty name, the call's answer is not kept, and the call gets no
+	// kept answer. Callers see only those headers of an answer that describe it, and
+	// its ids at the host. Default: callers with the same credential share, and see
+	// all headers but those that concern the first call alone.
 	Scope func(*http.Request) string
 
-	// Store holds entries beyond the memory of this process, behind it. Default: none.
+	// Store keeps answers for several processes, in addition to the memory of this
+	// one. Default: none.
 	Store Store
 }
 
@@ -363,24 +384,24 @@ func (p CachePolicy) resolve() (CachePolicy, error) {
 	return p, f.err()
 }
 
-// lifetime is how long answers are good for what.
+// lifetime returns the times of the policy.
 func (p CachePolicy) lifetime() store.Lifetime {
 	return store.Lifetime{TTL: p.TTL, StaleIfError: p.StaleIfError, StaleWhileRevalidate: p.StaleWhileRevalidate}
 }
 
-// A Store keeps entries for several processes. What it returns is checked: an
-// entry that is not whole is a miss, and an error or a delay costs an event,
-// never the call. It must be safe for concurrent use. Package storetest has
-// tests for one.
+// A Store keeps entries of the cache for several processes. It must be safe for
+// concurrent use. Entries that it returns are checked. A damaged entry, an error,
+// and a Get of more than 250ms count as a miss and make an event of
+// [KindCacheError]; they never fail the call. Package storetest tests Stores.
 type Store interface {
-	// Get returns the entry kept under key, or nil if there is none.
+	// Get returns the entry under key, or nil if there is none.
 	Get(ctx context.Context, key string) ([]byte, error)
-	// Set keeps an entry under key for at least keep.
+	// Set keeps the entry under key for at least keep.
 	Set(ctx context.Context, key string, entry []byte, keep time.Duration) error
 }
 
-// fields resolves the fields of one policy: zero to its default, Off to 0,
-// other negatives to an error that names the option and the field.
+// fields resolves the fields of one policy: zero becomes the default, Off becomes
+// 0, and other negative values become an error that names the option and the field.
 type fields struct {
 	option string
 	errs   []error
