@@ -19,56 +19,61 @@ import (
 
 // An Endpoint is one base URL with one key.
 type Endpoint struct {
-	// Name stands for the endpoint in events, errors and headers. Default: the
-	// URL's host.
+	// Name identifies the endpoint in events, errors and headers, and in
+	// Call.Endpoint. Default: the host of URL.
 	Name string
 
-	// URL is the base URL as an SDK would be given it: what precedes
-	// /chat/completions. It may end in ?api-version=…, which Azure's deployments
-	// want, and in no other query.
+	// URL is the base URL that an SDK would be configured with: the part before
+	// /chat/completions. It may end in ?api-version=…, for Azure's deployments. Any
+	// other query is an error.
 	URL string
 
-	// APIKey is sent as the bearer token. Where it is empty, the caller's own
-	// credential is sent, but only to the origin the caller meant. So New refuses
-	// an endpoint that has no key, here, in Header or by Rewrite or attempt
-	// middleware, unless it is the first, or of a first tier's origin, or Keyless.
+	// APIKey is the key that the endpoint gets instead of the caller's, as a bearer
+	// token or in the header that its host wants. If it is empty, the endpoint gets
+	// the caller's credential, but only if the call's URL is of the same origin.
+	//
+	// New returns an error for an endpoint without a key, unless it is the first
+	// one, or Keyless, or has the origin of an earlier endpoint of the first tier. The
+	// key may also come from Header, Rewrite or attempt middleware.
 	APIKey string
 
-	// Keyless says that the host wants no key, as servers of one's own may.
+	// Keyless means that the host needs no key, like some servers of your own.
 	Keyless bool
 
-	// Account names the quota and balance the endpoint draws on: endpoints of
-	// one account share limits and count as one when a call is tried again.
-	// Default: this endpoint alone.
+	// Account names the quota and balance that the endpoint uses. Endpoints of one
+	// account share limits, and a call counts their attempts together. Default: an
+	// account of this endpoint alone.
 	Account string
 
-	// Host says how the endpoint words its errors. Default: told from the URL,
-	// else OpenAI-compatible.
+	// Host says whose API it is: how it words errors and what it can do. Default:
+	// the host that URL belongs to, or HostOpenAI.
 	Host Host
 
-	// Models maps the caller's model names to those this endpoint uses. Where it
-	// is given, the endpoint serves these models only (and calls meant for it).
-	// Where it is not, names go through as they are; names that DeepSeek has
-	// retired go as today's, to DeepSeek and by Models.
+	// Models maps the caller's model names to this endpoint's. If it is set, the
+	// endpoint gets only calls for these models and calls that are meant for it. If
+	// it is empty, the endpoint gets the caller's names. A name that DeepSeek has
+	// retired is replaced by the current one at HostDeepSeek, and wherever Models has
+	// no entry for it.
 	//
-	// A caller's name may also be the one that the endpoint it meant uses: where
-	// Models of both say the same of a name, the call finds its way.
+	// A caller may also use the name that the model has at the endpoint that the
+	// call is meant for. The Models of both endpoints then lead to the name here.
 	Models map[string]string
 
-	// Limits bounds attempts by this endpoint's model name, "" for all others.
-	// It goes over WithRateLimit.
+	// Limits are the rate limits by model, instead of those of WithRateLimit. The
+	// keys are this endpoint's model names, not the caller's; "" is all others.
 	Limits map[string]RatePolicy
 
-	// Header is set on each attempt, over what the caller sent.
+	// Header is set on each request to the endpoint, and replaces headers of the
+	// caller.
 	Header http.Header
 
-	// Rewrite has the last word on each attempt's own request. An error ends the
-	// attempt before it is sent.
+	// Rewrite may change each request to the endpoint before it is sent. It gets a
+	// copy. If it returns an error, the attempt ends with ClassRewrite.
 	Rewrite func(*http.Request) error
 }
 
-// String names the endpoint and its origin. No printable form of an Endpoint
-// shows its key, its headers or its URL's user and query.
+// String returns the endpoint's name and origin. No printed form of an Endpoint
+// shows its key, its headers, or the user and query of its URL.
 func (e Endpoint) String() string {
 	u, err := url.Parse(e.URL)
 	if err != nil {
@@ -77,10 +82,10 @@ func (e Endpoint) String() string {
 	return fmt.Sprintf("%s (%s://%s%s)", e.Name, u.Scheme, u.Host, u.Path)
 }
 
-// GoString is String in Go's clothes.
+// GoString returns String in the form of a Go value.
 func (e Endpoint) GoString() string { return fmt.Sprintf("breakwater.Endpoint{%s}", e) }
 
-// Format prints String for every verb but %#v.
+// Format prints GoString for %#v, and String for every other verb.
 func (e Endpoint) Format(f fmt.State, verb rune) {
 	if verb == 'v' && f.Flag('#') {
 		fmt.Fprint(f, e.GoString())
@@ -89,10 +94,10 @@ func (e Endpoint) Format(f fmt.State, verb rune) {
 	fmt.Fprint(f, e.String())
 }
 
-// LogValue keeps keys out of logs.
+// LogValue returns String, so that logs show no key.
 func (e Endpoint) LogValue() slog.Value { return slog.StringValue(e.String()) }
 
-// MarshalJSON keeps keys out of dumps.
+// MarshalJSON encodes String, so that dumps show no key.
 func (e Endpoint) MarshalJSON() ([]byte, error) { return json.Marshal(e.String()) }
 
 func resolveEndpoints(option string, endpoints []Endpoint) ([]Endpoint, error) {
@@ -109,8 +114,8 @@ func resolveEndpoints(option string, endpoints []Endpoint) ([]Endpoint, error) {
 	return resolved, errors.Join(errs...)
 }
 
-// resolve copies e with its defaults filled in. Its errors never quote the
-// URL: it may hold a key.
+// resolve returns a copy of e with its defaults. Its errors do not quote the URL,
+// which may hold a key.
 func (e Endpoint) resolve(where string) (Endpoint, error) {
 	f := fields{option: where}
 	u, err := url.Parse(e.URL)
@@ -126,7 +131,7 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	name, ok := origin.ASCIIHost(u.Hostname())
 	f.check(ok, "URL has host %q, which has no ASCII form (RFC 5891)", u.Hostname())
 	f.check(name != "" || !ok, "URL has no host: want an absolute http or https URL")
-	u = origin.InASCII(u) // what is dialed is what is compared
+	u = origin.InASCII(u) // net/http dials this form, so origins are compared in it
 	f.check(u.User == nil && onlyVersion(u) && u.Fragment == "", "URL has a user, a fragment, or a query other than api-version: give keys as APIKey or Header")
 	e.Header = header.Canonical(e.Header)
 	e.checkKeys(&f, u)
@@ -138,7 +143,7 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	}
 	f.check(!strings.ContainsFunc(e.Name, func(r rune) bool { return r < ' ' || r > '~' }), "Name %q is not printable ASCII, which it must be as part of a header", e.Name)
 	if e.Account == "" {
-		e.Account = "endpoint " + e.Name // so that it is nobody else's
+		e.Account = "endpoint " + e.Name // no other endpoint has this account
 	}
 	if e.Host == "" {
 		e.Host = hostOf(u.Hostname())
@@ -166,7 +171,7 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	return e, f.err()
 }
 
-// checkKeys checks where keys would go, and that what is given as a key is one.
+// checkKeys checks that a key is valid, and that it is not sent over plain http.
 func (e Endpoint) checkKeys(f *fields, u *url.URL) {
 	f.check(e.APIKey == "" && !header.HasIdentity(e.Header) || u.Scheme != "http" || origin.IsLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
 	f.check(httpguts.ValidHeaderFieldValue(e.APIKey), "APIKey has a line break or control character in it")
@@ -177,15 +182,15 @@ func (e Endpoint) checkKeys(f *fields, u *url.URL) {
 	f.check(!e.Keyless || e.APIKey == "" && !header.HasCredential(e.Header), "Keyless is set, and so is a key: want one of them")
 }
 
-// onlyVersion reports whether u's query, if it has one, says nothing but the
-// version of the API.
+// onlyVersion reports whether u's query is empty or is only the version of the API.
 func onlyVersion(u *url.URL) bool {
 	query, err := url.ParseQuery(u.RawQuery)
 	return err == nil && (len(query) == 0 || len(query) == 1 && len(query["api-version"]) == 1)
 }
 
-// A Host says whose servers an endpoint's are: how they word their errors and
-// what they can do. The zero value has it told from the endpoint's URL.
+// A Host names whose API an endpoint has. breakwater knows how the host words
+// errors and what it can do. The zero value means the host that the endpoint's URL
+// belongs to.
 type Host string
 
 const (
@@ -205,111 +210,112 @@ const (
 	HostOpenAI      Host = "openai" // any OpenAI-compatible host: the generic rules
 )
 
-// profile returns what is known of the host; the generic profile if h is not known.
+// profile returns the profile of h, or the generic one if h is not known.
 func (h Host) profile() *host.Profile { return host.Lookup(string(h)) }
 
-// hostOf returns the host that a server of that name belongs to; HostOpenAI if it
-// is none that is known.
+// hostOf returns the host that a domain belongs to, or HostOpenAI if none is known.
 func hostOf(domain string) Host { return Host(host.OfDomain(domain).Name) }
 
-// preset returns an endpoint of a known host, with a copy of the Models that its
-// profile has. An empty key stays empty: see Endpoint.APIKey.
+// preset returns an endpoint of a known host, with a copy of the Models of its
+// profile. An empty key stays empty: see Endpoint.APIKey.
 func preset(name, url, apiKey string, h Host) Endpoint {
 	return Endpoint{Name: name, URL: url, APIKey: apiKey, Host: h, Models: maps.Clone(h.profile().Models)}
 }
 
-// DeepSeek is the endpoint of DeepSeek's own API. Models go by their names
-// there; those retired in 2026 are sent as today's, thinking or not as they did.
+// DeepSeek returns the endpoint of DeepSeek's own API. It gets the caller's model
+// names. The names retired in 2026, deepseek-chat and deepseek-reasoner, are
+// replaced by the current one, with thinking off and on, respectively.
 func DeepSeek(apiKey string) Endpoint {
 	return preset("deepseek", "https://api.deepseek.com", apiKey, HostDeepSeek)
 }
 
-// VolcengineArk is the endpoint of ByteDance's Ark in Beijing. Its Models are
-// those of Ark's list; add your own endpoint ids, ep-….
+// VolcengineArk returns the endpoint of ByteDance's Ark in Beijing. Its Models map
+// to the names in Ark's list. Add your own endpoint ids, ep-….
 func VolcengineArk(apiKey string) Endpoint {
 	return preset("ark", "https://ark.cn-beijing.volces.com/api/v3", apiKey, HostVolcengine)
 }
 
-// SiliconFlow is the endpoint of SiliconFlow's international API.
+// SiliconFlow returns the endpoint of SiliconFlow's international API.
 func SiliconFlow(apiKey string) Endpoint {
 	return preset("siliconflow", "https://api.siliconflow.com/v1", apiKey, HostSiliconFlow)
 }
 
-// SiliconFlowCN is the endpoint of SiliconFlow's API in China.
+// SiliconFlowCN returns the endpoint of SiliconFlow's API in China.
 func SiliconFlowCN(apiKey string) Endpoint {
 	return preset("siliconflow-cn", "https://api.siliconflow.cn/v1", apiKey, HostSiliconFlow)
 }
 
-// Bailian is the endpoint of Alibaba's Model Studio in China.
+// Bailian returns the endpoint of Alibaba's Model Studio in China.
 func Bailian(apiKey string) Endpoint {
 	return preset("bailian", "https://dashscope.aliyuncs.com/compatible-mode/v1", apiKey, HostBailian)
 }
 
-// BailianIntl is the endpoint of Alibaba's Model Studio in Singapore.
+// BailianIntl returns the endpoint of Alibaba's Model Studio in Singapore.
 func BailianIntl(apiKey string) Endpoint {
 	return preset("bailian-intl", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", apiKey, HostBailian)
 }
 
-// TencentLKEAP is the endpoint of Tencent's LKEAP. It serves DeepSeek's names
-// of old; map today's in Models to what you have there.
+// TencentLKEAP returns the endpoint of Tencent's LKEAP. Its Models have DeepSeek's
+// older names only. Add the current names with the models that you have there.
 func TencentLKEAP(apiKey string) Endpoint {
 	return preset("lkeap", "https://api.lkeap.cloud.tencent.com/v1", apiKey, HostTencent)
 }
 
-// TencentTokenHub is the endpoint of Tencent's TokenHub, LKEAP's successor.
-// Models: as [TencentLKEAP].
+// TencentTokenHub returns the endpoint of Tencent's TokenHub, the successor of
+// LKEAP. Its Models are those of [TencentLKEAP].
 func TencentTokenHub(apiKey string) Endpoint {
 	return preset("tokenhub", "https://tokenhub.tencentmaas.com/v1", apiKey, HostTencent)
 }
 
-// BaiduQianfan is the endpoint of Baidu's Qianfan. It serves DeepSeek's names
-// of old; map today's in Models to what you have there.
+// BaiduQianfan returns the endpoint of Baidu's Qianfan. Its Models have DeepSeek's
+// older names only. Add the current names with the models that you have there.
 func BaiduQianfan(apiKey string) Endpoint {
 	return preset("qianfan", "https://qianfan.baidubce.com/v2", apiKey, HostQianfan)
 }
 
-// AzureFoundry is the endpoint of a resource of Microsoft's AI Foundry. Models
-// maps to the names of the catalog; where your deployments have others, say so there.
+// AzureFoundry returns the endpoint of a resource of Microsoft's AI Foundry. Its
+// Models map to the names of the catalog. Change them where your deployments have
+// other names.
 func AzureFoundry(resource, apiKey string) Endpoint {
 	return preset("azure", "https://"+resource+".services.ai.azure.com/openai/v1", apiKey, HostAzure)
 }
 
-// OpenRouter is the endpoint of OpenRouter.
+// OpenRouter returns the endpoint of OpenRouter.
 func OpenRouter(apiKey string) Endpoint {
 	return preset("openrouter", "https://openrouter.ai/api/v1", apiKey, HostOpenRouter)
 }
 
-// Together is the endpoint of Together AI.
+// Together returns the endpoint of Together AI.
 func Together(apiKey string) Endpoint {
 	return preset("together", "https://api.together.ai/v1", apiKey, HostTogether)
 }
 
-// Fireworks is the endpoint of Fireworks AI.
+// Fireworks returns the endpoint of Fireworks AI.
 func Fireworks(apiKey string) Endpoint {
 	return preset("fireworks", "https://api.fireworks.ai/inference/v1", apiKey, HostFireworks)
 }
 
-// OllamaCloud is the endpoint of Ollama's cloud.
+// OllamaCloud returns the endpoint of Ollama's cloud.
 func OllamaCloud(apiKey string) Endpoint {
 	return preset("ollama-cloud", "https://ollama.com/v1", apiKey, HostOllama)
 }
 
-// Ollama is the endpoint of an Ollama on this machine, which wants no key. Map
-// in Models what yours has: "deepseek-flash": "deepseek-r1:8b".
+// Ollama returns the endpoint of an Ollama server on this machine, which needs no
+// key. Set Models to what it has, such as "deepseek-flash": "deepseek-r1:8b".
 func Ollama() Endpoint {
 	return Endpoint{Name: "ollama", URL: "http://localhost:11434/v1", Host: HostOllama, Keyless: true}
 }
 
-// VLLM is the endpoint of a vLLM server at url, its /v1 included. Without
-// Models it serves any name, without a key it is Keyless.
+// VLLM returns the endpoint of a vLLM server. The url includes /v1. Without
+// Models, the endpoint serves any model name. With an empty key, it is Keyless.
 func VLLM(url, apiKey string) Endpoint { return ownServer(url, apiKey, HostVLLM) }
 
-// SGLang is the endpoint of an SGLang server at url, its /v1 included. Without
-// Models it serves any name, without a key it is Keyless.
+// SGLang returns the endpoint of an SGLang server. The url includes /v1. Without
+// Models, the endpoint serves any model name. With an empty key, it is Keyless.
 func SGLang(url, apiKey string) Endpoint { return ownServer(url, apiKey, HostSGLang) }
 
-// ownServer returns an endpoint of software that asks for a key only if it is
-// told to.
+// ownServer returns an endpoint of software that needs a key only if it is
+// configured with one.
 func ownServer(url, apiKey string, h Host) Endpoint {
 	e := preset("", url, apiKey, h)
 	e.Keyless = apiKey == ""
