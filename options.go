@@ -15,12 +15,13 @@ import (
 	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
-// An Option configures a Transport. New applies options in order and joins
-// the errors of all.
+// An Option configures a Transport. An option that is given twice replaces what
+// it set before, as a whole. Only WithEndpoints, WithBackup, WithObserver,
+// WithMiddleware and WithAttemptMiddleware add to it.
 type Option func(*config) error
 
-// config is what the options fill in. The policies in it are resolved:
-// defaults are filled in and 0 stands for none.
+// config is the result of the options. Its policies are resolved: they have their
+// defaults, and 0 stands for Off.
 type config struct {
 	tiers      [][]Endpoint
 	cache      *CachePolicy
@@ -35,10 +36,10 @@ type config struct {
 	perAttempt []Middleware
 	base       http.RoundTripper
 
-	// Tests take the chance out of these.
+	// Tests replace these by functions without randomness.
 	newBackOff func() backoff.BackOff
 	jitter     func(time.Duration) time.Duration
-	random     func(n int) int // below n
+	random     func(n int) int // returns a number below n
 }
 
 func newConfig(opts []Option) (*config, error) {
@@ -83,14 +84,14 @@ func newConfig(opts []Option) (*config, error) {
 	return c, errors.Join(append(errs, c.keysMissing()...)...)
 }
 
-// keysMissing tells the endpoints that could only be asked without a key, by a
-// mistake that would show in an outage. The first one's may be the caller's, and
-// so may that of another at an origin of the first tier.
+// keysMissing returns an error for each endpoint that has no key and cannot get
+// the caller's. Without it, such a mistake would show only in an outage. Callers
+// may have a key for the first endpoint, and for the origins of the first tier.
 func (c *config) keysMissing() (errs []error) {
-	if len(c.perAttempt) > 0 { // which may sign
+	if len(c.perAttempt) > 0 { // the middleware may set a key
 		return nil
 	}
-	asked := make(map[origin.Origin]bool) // by callers
+	asked := make(map[origin.Origin]bool) // callers may address these
 	for i, tier := range c.tiers {
 		option := "WithEndpoints"
 		if i > 0 {
@@ -111,7 +112,8 @@ func (c *config) keysMissing() (errs []error) {
 	return errs
 }
 
-// WithEndpoints adds endpoints to the first tier. They share the load.
+// WithEndpoints adds endpoints to the first tier. The endpoints of a tier share the
+// load.
 func WithEndpoints(endpoints ...Endpoint) Option {
 	return func(c *config) error {
 		if len(endpoints) == 0 {
@@ -126,8 +128,11 @@ func WithEndpoints(endpoints ...Endpoint) Option {
 	}
 }
 
-// WithBackup adds the next tier down. It serves only while no endpoint above
-// it can.
+// WithBackup adds a tier below those given before. A call goes to it while no
+// endpoint of a higher tier can take the call, at once or within
+// RetryPolicy.Patience. An endpoint cannot while its circuit is open, while it is
+// paused or at its rate limit, or if the call has failed there. A hedge may go to
+// a lower tier earlier.
 func WithBackup(endpoints ...Endpoint) Option {
 	return func(c *config) error {
 		if len(endpoints) == 0 {
@@ -142,8 +147,8 @@ func WithBackup(endpoints ...Endpoint) Option {
 	}
 }
 
-// WithCache keeps complete answers and gives them again to the same caller.
-// Without it nothing is cached.
+// WithCache keeps complete answers and gives them again to the same caller. By
+// default nothing is cached.
 func WithCache(p CachePolicy) Option {
 	return func(c *config) error {
 		p, err := p.resolve()
@@ -152,8 +157,8 @@ func WithCache(p CachePolicy) Option {
 	}
 }
 
-// WithRateLimit bounds the attempts on each account and model. Without it
-// nothing is bounded.
+// WithRateLimit limits the attempts at each model of each account. By default there
+// is no limit. Endpoint.Limits takes precedence.
 func WithRateLimit(p RatePolicy) Option {
 	return func(c *config) (err error) {
 		c.rate, err = p.resolve("WithRateLimit")
@@ -161,8 +166,8 @@ func WithRateLimit(p RatePolicy) Option {
 	}
 }
 
-// WithBreaker sets the circuit breaker, which is on by default. Off for both
-// FailureRate and Consecutive takes it out.
+// WithBreaker sets the circuit breaker, which is on by default. With Off for both
+// FailureRate and Consecutive there are no circuits.
 func WithBreaker(p BreakerPolicy) Option {
 	return func(c *config) (err error) {
 		c.breaker, err = p.resolve()
@@ -170,7 +175,8 @@ func WithBreaker(p BreakerPolicy) Option {
 	}
 }
 
-// WithRetry sets how often and how patiently a call is tried. It is on by default.
+// WithRetry limits the attempts of a call and its waits. The defaults of RetryPolicy
+// apply without it.
 func WithRetry(p RetryPolicy) Option {
 	return func(c *config) (err error) {
 		c.retry, err = p.resolve()
@@ -178,7 +184,8 @@ func WithRetry(p RetryPolicy) Option {
 	}
 }
 
-// WithStream sets the clocks and bounds of answers on their way. It is on by default.
+// WithStream sets the time limits of answers, hedges and rescues. The defaults of
+// StreamPolicy apply without it.
 func WithStream(p StreamPolicy) Option {
 	return func(c *config) (err error) {
 		c.stream, err = p.resolve()
@@ -186,7 +193,8 @@ func WithStream(p StreamPolicy) Option {
 	}
 }
 
-// WithBalance sets how a tier's endpoints share its calls. It is on by default.
+// WithBalance sets how the endpoints of a tier share its calls. The defaults of
+// BalancePolicy apply without it.
 func WithBalance(p BalancePolicy) Option {
 	return func(c *config) (err error) {
 		c.balance, err = p.resolve()
@@ -194,7 +202,7 @@ func WithBalance(p BalancePolicy) Option {
 	}
 }
 
-// WithObserver has o told of every event. Given again, it adds an observer.
+// WithObserver adds an Observer, which gets every event.
 func WithObserver(o Observer) Option {
 	return func(c *config) error {
 		if o == nil {
@@ -205,8 +213,9 @@ func WithObserver(o Observer) Option {
 	}
 }
 
-// WithErrors returns refusals of our own and exhausted calls as Go errors of
-// type [*Error] instead of HTTP answers.
+// WithErrors makes a call that no endpoint could answer return a Go error of type
+// [*Error] instead of a response. A host's refusal of the request itself, such as
+// a 400, is still a response.
 func WithErrors() Option {
 	return func(c *config) error {
 		c.asErrors = true
@@ -214,8 +223,8 @@ func WithErrors() Option {
 	}
 }
 
-// WithMiddleware wraps every call, outermost first. It sees the caller's
-// request as it came and may change a clone of it.
+// WithMiddleware adds middleware around every call, the outermost first. It gets
+// the caller's request. To change it, it must pass on a clone.
 func WithMiddleware(mws ...Middleware) Option {
 	return func(c *config) error {
 		c.perCall = append(c.perCall, mws...)
@@ -223,10 +232,10 @@ func WithMiddleware(mws ...Middleware) Option {
 	}
 }
 
-// WithAttemptMiddleware wraps every attempt, outermost first, just above the
-// base. It sees the attempt's own URL and key, and may read the body by GetBody
-// as often as it likes. What it sends again is an extra attempt, for which
-// RetryPolicy's Budget and SendOnce hold.
+// WithAttemptMiddleware adds middleware around every attempt, the outermost first,
+// directly above the base transport. It gets a request with the endpoint's URL and
+// key, and may read the body through GetBody any number of times. If it sends a
+// request again, that is an extra attempt: RetryPolicy.Budget and SendOnce apply.
 func WithAttemptMiddleware(mws ...Middleware) Option {
 	return func(c *config) error {
 		c.perAttempt = append(c.perAttempt, mws...)
@@ -243,9 +252,9 @@ func noNil(option string, mws []Middleware) error {
 	return nil
 }
 
-// WithBase sets the RoundTripper that does the sending. The default is a
-// transport of our own: dial 5 s, TLS 10 s, HTTP/2 with pings, many idle
-// connections, proxy from the environment.
+// WithBase sets the base transport, the RoundTripper that sends requests. The
+// default is an http.Transport with limits of 5s to dial and 10s for TLS, HTTP/2
+// with pings, many idle connections, and the proxy of the environment.
 func WithBase(base http.RoundTripper) Option {
 	return func(c *config) error {
 		if base == nil {
