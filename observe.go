@@ -9,55 +9,56 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// A Kind says what an Event tells.
+// A Kind says what happened in an Event.
 type Kind string
 
 const (
-	KindAttempt     Kind = "attempt"      // an exchange ended, or was refused locally
-	KindCommit      Kind = "commit"       // the first payload is known; the caller gets the response
-	KindWait        Kind = "wait"         // the call waits before it goes on
-	KindCall        Kind = "call"         // the call was answered or given up: RoundTrip returns
-	KindCircuit     Kind = "circuit"      // a circuit went from From to To
-	KindPause       Kind = "pause"        // an endpoint or account rests for Wait
-	KindKey         Kind = "key"          // a key of ours was rejected, or its account is out of funds: look at it. With ErrNoKey: neither a call nor its endpoint has one
-	KindBudget      Kind = "budget"       // an extra attempt was denied
-	KindRescue      Kind = "rescue"       // a stream that broke goes on: From says how, continue or restart
-	KindHedge       Kind = "hedge"        // another account is asked beside one that is slow
-	KindUnbuffered  Kind = "unbuffered"   // the request's body is too large to be sent again
-	KindCacheHit    Kind = "cache_hit"    // answered from the cache
-	KindCacheStale  Kind = "cache_stale"  // answered from the cache past its time: From says why: error, revalidate, max-stale
-	KindCacheMiss   Kind = "cache_miss"   // not answered from the cache
-	KindCacheShared Kind = "cache_shared" // another call for the same is under way: this one gets its answer
-	KindCacheRenew  Kind = "cache_renew"  // an answer past its time is asked for anew, behind its callers' backs
+	KindAttempt     Kind = "attempt"      // an attempt ended, or was not sent because of a local limit or circuit
+	KindCommit      Kind = "commit"       // the first payload has come: the caller gets the response
+	KindWait        Kind = "wait"         // the call waits before its next attempt
+	KindCall        Kind = "call"         // RoundTrip returns, with a response or an error
+	KindCircuit     Kind = "circuit"      // a circuit changed its state from From to To
+	KindPause       Kind = "pause"        // an endpoint, an account or a model is paused for Wait
+	KindKey         Kind = "key"          // the key of an endpoint was rejected, or its account has no funds: a person has to act. With ErrNoKey: an attempt had no key
+	KindBudget      Kind = "budget"       // RetryPolicy.Budget did not allow an extra attempt
+	KindRescue      Kind = "rescue"       // a broken stream continues: From says how, continue or restart
+	KindHedge       Kind = "hedge"        // a second attempt begins beside a slow one
+	KindUnbuffered  Kind = "unbuffered"   // the request's body is larger than MaxReplay, so it is sent once
+	KindCacheHit    Kind = "cache_hit"    // the call got a fresh answer from the cache
+	KindCacheStale  Kind = "cache_stale"  // the call got a stale answer from the cache: From says why, error, revalidate or max-stale
+	KindCacheMiss   Kind = "cache_miss"   // the cache had no answer: the call goes on to the endpoints
+	KindCacheShared Kind = "cache_shared" // the call shares the attempt of another call with the same content
+	KindCacheRenew  Kind = "cache_renew"  // a stale answer is being renewed in the background
 	KindCacheStore  Kind = "cache_store"  // an answer was kept
-	KindCacheError  Kind = "cache_error"  // the Store failed; the call goes on
+	KindCacheError  Kind = "cache_error"  // the Store failed; the call continues
 )
 
 // An Event is something that happened. Fields that do not apply are zero.
-// It holds no key, prompt or answer, and no host's message.
+// It contains no key, prompt or answer, and no message of a host.
 type Event struct {
 	Kind     Kind
 	Time     time.Time
-	Endpoint string
-	Model    string // by the endpoint's name for it; by the caller's where the cache tells
-	Attempt  int    // its number; of KindWait the next one's, of KindCall how many there were
-	Status   int
+	Endpoint string // its name
+	Model    string // the endpoint's name for it; in events of the cache, the caller's
+	Attempt  int    // number of the attempt; KindWait: of the next one; KindCall: how many were sent
+	Status   int    // HTTP status
 	Class    Class
 	Verdict  Verdict
-	Wait     time.Duration // before an attempt; how long a pause or an open circuit lasts
-	Elapsed  time.Duration // of an exchange; of KindCall until RoundTrip returns
-	Bytes    int64         // handed to the caller, or kept; of KindUnbuffered the request's
+	Wait     time.Duration // before an attempt; KindPause, KindKey: length of the pause; KindCircuit: how long it is open
+	Elapsed  time.Duration // from the start of the attempt; KindCall: of the call
+	Bytes    int64         // given to the caller, or kept; KindUnbuffered: size of the request
 	Usage    Usage
-	From, To string // of a circuit: closed, half-open, open; From also says how of a rescue, and why of a stale answer
+	From, To string // KindCircuit: closed, half-open or open; From also of KindRescue and KindCacheStale
 	Err      error
 }
 
-// An Observer is told of events, on the goroutine where they happen and with
-// no lock held: it may call Status. It must be fast and safe for concurrent use.
+// An Observer gets events. It is called on the goroutine where the event happens,
+// and must be fast and safe for concurrent use. No lock is held, so it may call
+// Status.
 type Observer func(context.Context, Event)
 
-// event returns an event of what the trail says of an attempt. It is the one
-// place that makes events of attempts.
+// event returns an event with the fields of t. All events of attempts are made
+// here.
 func (t Attempt) event(kind Kind) Event {
 	return Event{
 		Kind: kind, Endpoint: t.Endpoint, Model: t.Model, Attempt: t.N, Status: t.Status, Class: t.Class,
@@ -65,10 +66,10 @@ func (t Attempt) event(kind Kind) Event {
 	}
 }
 
-// observers are all that are told of an event.
+// observers are the Observers of a Transport.
 type observers []Observer
 
-// emit tells them, with no lock held.
+// emit passes e to each Observer. The caller must hold no lock.
 func (os observers) emit(ctx context.Context, e Event) {
 	if len(os) == 0 {
 		return
@@ -79,8 +80,13 @@ func (os observers) emit(ctx context.Context, e Event) {
 	}
 }
 
-// Log returns an Observer that writes to l: what needs a person as errors,
-// trouble as warnings, circuits as information, the rest for debugging.
+// Log returns an Observer that writes events to l. Its levels are:
+//
+//   - Error: KindKey, unless Err is ErrNoKey.
+//   - Warn: failed attempts that count for the circuit, pauses, the budget, a
+//     failing Store, stale answers in the place of a failure, and ErrNoKey.
+//   - Info: KindCircuit and KindUnbuffered.
+//   - Debug: all others, including KindCall of a call that nobody answered.
 func Log(l *slog.Logger) Observer {
 	return func(ctx context.Context, e Event) {
 		level := levelOf(e)
@@ -111,7 +117,7 @@ func Log(l *slog.Logger) Observer {
 	}
 }
 
-// levelOf returns how loudly an event is logged.
+// levelOf returns the level at which Log writes an event.
 func levelOf(e Event) slog.Level {
 	switch {
 	case e.Kind == KindKey && !errors.Is(e.Err, ErrNoKey):
