@@ -7,80 +7,79 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// A Class is a string that says what became of an attempt.
+// A Class is a string that says how an attempt ended.
 type Class = outcome.Class
 
 const (
-	ClassOK           Class = "ok"             // a whole answer, or one well begun
-	ClassCanceled     Class = "canceled"       // the caller left
-	ClassDeadline     Class = "deadline"       // the caller's deadline passed before any payload
-	ClassUnreachable  Class = "unreachable"    // DNS, dial, TLS, refused, reset before payload
+	ClassOK           Class = "ok"             // the answer came as a whole; while its body is read: the commit has happened
+	ClassCanceled     Class = "canceled"       // the caller canceled the call, or its request cannot be sent
+	ClassDeadline     Class = "deadline"       // the caller's deadline passed before any payload came
+	ClassUnreachable  Class = "unreachable"    // no connection, or it broke before a response: DNS, dial, TLS, reset
 	ClassUnavailable  Class = "unavailable"    // 408, 424, 5xx
 	ClassRateLimited  Class = "rate_limited"   // 429
 	ClassKeyRejected  Class = "key_rejected"   // 401, 403
-	ClassNoFunds      Class = "no_funds"       // 402, or the host's words for it
-	ClassUnsuited     Class = "unsuited"       // this host's limits: context length, a field it wants
-	ClassNoModel      Class = "no_model"       // this endpoint does not have the model, or the operation
-	ClassFiltered     Class = "filtered"       // the content is refused
-	ClassRefused      Class = "refused"        // any other 4xx: the request is at fault
-	ClassRedirected   Class = "redirected"     // 3xx to an inference call, or an unasked 101
-	ClassBadResponse  Class = "bad_response"   // a 200 that is no answer: cut, malformed, HTML, empty
-	ClassNoFirstToken Class = "no_first_token" // no payload in time, and another endpoint could serve
+	ClassNoFunds      Class = "no_funds"       // 402, or an error of the host that means the same
+	ClassUnsuited     Class = "unsuited"       // the request exceeds what this host can do: its length, a missing field
+	ClassNoModel      Class = "no_model"       // the endpoint does not have the model or the operation
+	ClassFiltered     Class = "filtered"       // the host refused the content
+	ClassRefused      Class = "refused"        // any other 4xx: the request is wrong
+	ClassRedirected   Class = "redirected"     // 3xx, or a 101 that was not asked for
+	ClassBadResponse  Class = "bad_response"   // a 200 without an answer: cut, malformed, HTML, empty
+	ClassNoFirstToken Class = "no_first_token" // no payload came within StreamPolicy's times
 	ClassStalled      Class = "stalled"        // payload stopped coming
 	ClassTruncated    Class = "truncated"      // the stream ended before the answer did
-	ClassOutrun       Class = "outrun"         // another attempt of the call had its first payload before
-	ClassRewrite      Class = "rewrite"        // Endpoint.Rewrite failed, or a layer of the user's did
+	ClassOutrun       Class = "outrun"         // another attempt of the call had its first payload earlier
+	ClassRewrite      Class = "rewrite"        // Endpoint.Rewrite or middleware failed
 	ClassCircuitOpen  Class = "circuit_open"   // not sent: the circuit is open
-	ClassLimited      Class = "limited"        // not sent: a local limit
-	ClassPaused       Class = "paused"         // not sent: the endpoint or account rests
+	ClassLimited      Class = "limited"        // not sent: a limit of RatePolicy was reached
+	ClassPaused       Class = "paused"         // not sent: the endpoint, account or model is paused
 	ClassNotCached    Class = "not_cached"     // not sent: the call wanted a kept answer only
 	ClassUnserved     Class = "unserved"       // not sent: the endpoint that Call names does not exist or does not have the model
 )
 
-// A Verdict is what the loop does after an attempt.
+// A Verdict says what the call did after an attempt.
 type Verdict string
 
 const (
-	VerdictAccept    Verdict = "accept"    // the caller gets the answer
-	VerdictAgain     Verdict = "again"     // the same endpoint once more
-	VerdictElsewhere Verdict = "elsewhere" // another endpoint
-	VerdictStop      Verdict = "stop"      // the call ends without an answer
+	VerdictAccept    Verdict = "accept"    // it returned the response; a stream may break later: see Class
+	VerdictAgain     Verdict = "again"     // it made another attempt at the same endpoint
+	VerdictElsewhere Verdict = "elsewhere" // it made an attempt at another endpoint
+	VerdictStop      Verdict = "stop"      // it made no further attempt
 )
 
-// Usage counts the tokens of one answer, as the host reported them.
+// Usage is the number of tokens of one answer, as the host reported them.
 type Usage struct {
 	PromptTokens, CompletionTokens, TotalTokens int
-	CachedTokens                                int // of the prompt, from the host's prefix cache
-	ReasoningTokens                             int // of the completion
+	CachedTokens                                int // tokens of the prompt that were in the host's prefix cache
+	ReasoningTokens                             int // tokens of the completion that were reasoning
 }
 
-// An Attempt is one trip to one endpoint, or one that a local refusal spared.
+// An Attempt is one request to one endpoint on behalf of a call, or one that was
+// not sent because of a local limit, a pause or a circuit.
 type Attempt struct {
-	N          int // from 1; 0 where nothing was sent
-	Endpoint   string
-	Model      string // by the endpoint's name for it
-	Start      time.Time
-	Wait       time.Duration // spent before it: backoff, Retry-After
-	FirstToken time.Duration // from Start to the first payload; 0: there was none
-	Elapsed    time.Duration // from Start to the end of the exchange
-	Status     int           // HTTP status; 0: there was none
-	Class      Class
-	Verdict    Verdict
-	Bytes      int64 // of the body, handed to the caller
-	Usage      Usage
-	// MayBeBilled: it reached the host, ended without an answer, and may have
-	// been billed all the same.
-	MayBeBilled bool
-	Denied      bool  // another try was worth it, and RetryPolicy.Budget was spent
-	Err         error // behind the class; its text quotes no URL, key or body
+	N           int           // number within the call, from 1; 0: it was not sent
+	Endpoint    string        // name of the endpoint
+	Model       string        // the endpoint's name for the model
+	Start       time.Time     // when it began
+	Wait        time.Duration // the wait before it, for backoff or a pause
+	FirstToken  time.Duration // from Start to the first payload; 0: none came
+	Elapsed     time.Duration // from Start to the end of the body, or to the failure
+	Status      int           // HTTP status; 0: no response came
+	Class       Class         // how it ended; empty: it is under way
+	Verdict     Verdict       // what the call did next; empty: not known yet. A stream that breaks after the commit keeps VerdictAccept
+	Bytes       int64         // bytes of the body that the caller got
+	Usage       Usage         // tokens, as the host reported them
+	MayBeBilled bool          // the host received it, but its answer did not come; the host may bill it
+	Denied      bool          // RetryPolicy.Budget did not allow another attempt after it
+	Err         error         // the cause of Class; its text quotes no URL, key or body
 }
 
-// A Trail follows the attempts of a call for those who never see its
-// response, as users of SDKs do: see [Call]. Its zero value is ready; it may
-// be read at any time from any goroutine.
+// A Trail records the attempts of a call for users who do not see the response,
+// such as those of SDKs: see [Call]. Its zero value is ready for use. It may be
+// read at any time from any goroutine.
 type Trail struct {
 	mu  sync.Mutex  // guards log
-	log *attemptLog // of the latest call; not the call itself, which holds the request
+	log *attemptLog // of the latest call; a reference to the call would keep its request in memory
 }
 
 // Attempts returns the attempts of the latest call made with this Trail, in order.
@@ -94,7 +93,7 @@ func (t *Trail) Attempts() []Attempt {
 	return log.list()
 }
 
-// begin returns the log of a new call, which the Trail shows from now on.
+// begin returns the log of a new call. The Trail shows it from now on.
 func (t *Trail) begin() *attemptLog {
 	log := &attemptLog{}
 	t.mu.Lock()
@@ -103,14 +102,14 @@ func (t *Trail) begin() *attemptLog {
 	return log
 }
 
-// An attemptLog holds the attempts of one call while they are made.
+// An attemptLog holds the attempts of one call.
 type attemptLog struct {
 	mu       sync.Mutex // guards what follows
 	attempts []Attempt
-	first    [1]Attempt // what attempts begins with: most calls need no more
+	first    [1]Attempt // room for the first: most calls make one attempt
 }
 
-// add appends an attempt and returns its place.
+// add appends an attempt and returns its index.
 func (l *attemptLog) add(a Attempt) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -121,29 +120,29 @@ func (l *attemptLog) add(a Attempt) int {
 	return len(l.attempts) - 1
 }
 
-// update changes the attempt at a place.
+// update changes the attempt at index i.
 func (l *attemptLog) update(i int, change func(*Attempt)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change(&l.attempts[i])
 }
 
-// at returns the attempt at a place.
+// at returns the attempt at index i.
 func (l *attemptLog) at(i int) Attempt {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.attempts[i]
 }
 
-// list returns a copy of the attempts, nil if there are none.
+// list returns a copy of the attempts, or nil if there are none.
 func (l *attemptLog) list() []Attempt {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]Attempt(nil), l.attempts...)
 }
 
-// sum returns how many attempts were sent, and what became of the call: the
-// class of its first attempt that was well, otherwise of its last one.
+// sum returns how many attempts were sent, and how the call ended: ClassOK if an
+// attempt ended so, or the class of the last attempt.
 func (l *attemptLog) sum() (sent int, class Class) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
