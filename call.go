@@ -21,26 +21,27 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// Call overrides, for one call, what the Transport is set to. Put it into the
-// request's context with [WithCall].
+// Call has options for the calls made with one context. Set it with [WithCall].
+// Its zero value changes nothing.
 type Call struct {
-	NoCache      bool   // neither take the answer from the cache nor keep it
-	NoShare      bool   // do not share an attempt with another call for the same
-	CacheControl string // directives for the cache beside those of the request's Cache-Control, and before them: "max-age=60"
-	Scope        string // who may share the answer, instead of CachePolicy.Scope
-	Endpoint     string // the one endpoint to use, by name; no failover to others
-	Attempts     int    // tries per account, instead of RetryPolicy.Attempts; 0: as there
-	Trail        *Trail // filled with the call's attempts, for those who never see the response
+	NoCache      bool   // the call gets no answer from the cache, and its answer is not kept
+	NoShare      bool   // the call does not share an attempt with other calls
+	CacheControl string // directives such as "max-age=60" for the cache, which go before those of the request's Cache-Control
+	Scope        string // name of the group that may share the answer, instead of CachePolicy.Scope; empty: as there
+	Endpoint     string // name of the only endpoint to use; empty: any
+	Attempts     int    // attempts per account, instead of RetryPolicy.Attempts; 0: as there; Off: 1
+	Trail        *Trail // records the attempts of the call; nil: none
 }
 
 type callOptionsKey struct{}
 
-// WithCall returns a context whose calls follow c.
+// WithCall returns a copy of ctx with the options c. They apply to all calls made
+// with it, and replace those of an earlier WithCall.
 func WithCall(ctx context.Context, c Call) context.Context {
 	return context.WithValue(ctx, callOptionsKey{}, &c)
 }
 
-// callOptions are those that ctx carries. Nobody changes them.
+// callOptions returns the options that ctx carries. They must not be changed.
 func callOptions(ctx context.Context) *Call {
 	if c, ok := ctx.Value(callOptionsKey{}).(*Call); ok {
 		return c
@@ -50,8 +51,8 @@ func callOptions(ctx context.Context) *Call {
 
 var noOptions Call
 
-// untold are the options of a call made in this one's name: its Trail is not
-// that one's.
+// untold returns the options for an internal call made on c's behalf. Only the
+// caller's own call fills the Trail.
 func (c *call) untold() *Call {
 	if c.Trail == nil {
 		return c.Call
@@ -61,42 +62,42 @@ func (c *call) untold() *Call {
 	return &options
 }
 
-// A call is what the caller asked for, once. It is the context of all that is
-// done for it, so that every layer can find it, and the caller's responses can.
+// A call is one request of the caller. It is the context of everything that is
+// done for it, so that every layer finds it, and so does TrailOf by the response.
 type call struct {
 	context.Context // the caller's
 	*Call
 
 	req          *http.Request // the caller's, its context being this call
 	op           request.Operation
-	target       *upstream   // whose API the caller asked
-	candidates   []*upstream // that could serve it, best tier first
+	target       *upstream   // the endpoint that the call is meant for
+	candidates   []*upstream // the endpoints to consider, highest tier first
 	params       request.Params
-	buffer       *reqbody.Buffer // its body, whole; nil: it has none, or that is streamed
-	upload       *reqbody.Upload // its body, too large to be kept: sent once
+	buffer       *reqbody.Buffer // the body; nil: there is none, or it is in upload
+	upload       *reqbody.Upload // a body that is too large to be kept: sent once
 	start        time.Time
-	caller       atomic.Pointer[header.Credential] // nil: nobody asked yet
-	lookup       *lookup                           // nil: nothing is kept of such calls
-	conversation uint64                            // its key; 0: none is kept together
+	caller       atomic.Pointer[header.Credential] // computed when it is first needed; nil until then
+	lookup       *lookup                           // nil: the cache does not cover the call
+	conversation uint64                            // its key; 0: Affinity does not apply
 
-	encoded  bool // the body has a coding: nobody can look into it
-	nested   bool // made from within another call: by an Observer, say
-	fallback bool // an answer is kept that would do instead of a failure
+	encoded  bool // the body has a Content-Encoding, so it cannot be parsed
+	nested   bool // made with the context of another call, as by an Observer
+	fallback bool // a kept answer could replace a failure
 
-	resumption *resumption    // why it is made; nil: for its caller
-	transcribe *resume.Limits // set by the rescue layer: a stream keeps its transcript within them; nil: none
+	resumption *resumption    // set if the call is a rescue
+	transcribe *resume.Limits // set by the rescue layer: a stream keeps its transcript within them
 
-	mu      sync.Mutex // guards what follows
-	failure *Error     // behind an answer that breakwater wrote itself
+	mu      sync.Mutex // guards failure
+	failure *Error     // of a response that breakwater made itself
 
-	log    *attemptLog // its trail: its own, or that of the call it is made for
+	log    *attemptLog // own, or that of the call or Trail for which it is made
 	own    attemptLog
 	single [1]*upstream
 }
 
 type callKey struct{}
 
-// Value finds the call itself under its key.
+// Value returns the call itself for its key.
 func (c *call) Value(key any) any {
 	if key == (callKey{}) {
 		return c
@@ -109,9 +110,8 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-// ownRequest is a copy of the caller's request that goes on being what it is
-// when the caller, whose exchange may be over, makes another of it. The body was
-// read: who keeps the copy is not to hold that.
+// ownRequest returns a copy of req, without its body, that stays valid when the
+// caller reuses req. A caller may do that once its response body is closed.
 func ownRequest(req *http.Request, ctx context.Context) *http.Request {
 	req = req.WithContext(ctx)
 	u := *req.URL
@@ -123,7 +123,7 @@ func ownRequest(req *http.Request, ctx context.Context) *http.Request {
 	return req
 }
 
-// restored is the caller's request with its body back.
+// restored returns the caller's request with a body that can be read again.
 func (c *call) restored(req *http.Request) *http.Request {
 	req = req.WithContext(req.Context())
 	switch {
@@ -135,7 +135,7 @@ func (c *call) restored(req *http.Request) *http.Request {
 	return req
 }
 
-// choices is how many the answer is to have.
+// choices returns how many choices the call asks for.
 func (c *call) choices() int {
 	if c.upload != nil || c.encoded {
 		return wire.Unknown
@@ -149,13 +149,12 @@ func (c *call) thinking(e *upstream) bool {
 	return c.params.Thinking.On || e.profile.Thinks(c.params.Model) || e.profile.Thinks(model)
 }
 
-// body is the call's body, whole; nil where there is none, or it is streamed.
+// body returns the body, or nil if there is none or it is streamed.
 func (c *call) body() []byte { return c.buffer.Bytes() }
 
-// settles lets go of what the call was made with, now that its answer is known:
-// the call, which a kept response leads to, holds neither the prompt nor what
-// endpoints refused. Who may still look into them has a hold of its own: a base
-// that reads, a flight, a renewal, a rescuer.
+// settles drops the body once the call has its answer, because a response that the
+// caller keeps refers to the call. Whatever still needs the body has a reference of
+// its own: a base that reads it, a shared attempt, a renewal, the rescue layer.
 func (c *call) settles(answer io.Reader, shared bool) {
 	if !shared && exchange.KindOf(answer) == exchange.KindWhole {
 		c.releaseBody()
@@ -165,14 +164,13 @@ func (c *call) settles(answer io.Reader, shared bool) {
 
 func (c *call) letGo() { c.buffer = nil }
 
-// releaseBody ends the call's own use of its body: it does not look at it any
-// more.
+// releaseBody ends the call's use of its body, so that its buffer can be reused.
 func (c *call) releaseBody() {
 	c.buffer.Release()
 	c.buffer = nil
 }
 
-// credential returns who the caller of c is.
+// credential returns the credential of the caller.
 func (c *call) credential() header.Credential {
 	if known := c.caller.Load(); known != nil {
 		return *known
@@ -182,8 +180,9 @@ func (c *call) credential() header.Credential {
 	return known
 }
 
-// TrailOf returns the attempts behind a response, in order; nil where
-// breakwater did not make them, as for an answer from the cache.
+// TrailOf returns the attempts of the call that resp answers, in order. It returns
+// nil if the call made none, as for an answer from the cache or one shared with
+// another call, and if resp is not from a Transport.
 func TrailOf(resp *http.Response) []Attempt {
 	if resp == nil || resp.Request == nil {
 		return nil
@@ -195,8 +194,9 @@ func TrailOf(resp *http.Response) []Attempt {
 	return c.log.list()
 }
 
-// ErrorOf returns the *Error behind an answer that breakwater wrote itself, be
-// it an empty 502 where a 200 brought nothing; else nil.
+// ErrorOf returns the [*Error] of a response that breakwater made because no
+// endpoint answered. It returns nil for any other response, also for a host's own
+// error response: see [TrailOf].
 func ErrorOf(resp *http.Response) error {
 	if resp == nil || resp.Request == nil || resp.Header.Get(header.Error) == "" {
 		return nil
@@ -211,21 +211,21 @@ func ErrorOf(resp *http.Response) error {
 	return nil // a nil *Error in an error would not be nil
 }
 
-// fails keeps the error behind an answer of our own, for [ErrorOf].
+// fails sets the error of a response that breakwater made, for [ErrorOf].
 func (c *call) fails(failure *Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failure = failure
 }
 
-// failed returns the error behind an answer of our own, nil if it is none.
+// failed returns the error of a response that breakwater made, or nil.
 func (c *call) failed() *Error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.failure
 }
 
-// ownAnswer returns the response that breakwater writes where no host gave one.
+// ownAnswer returns the response that breakwater makes when no host sent one.
 func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.Response {
 	status, code := http.StatusServiceUnavailable, string(class)
 	switch class {
@@ -244,7 +244,7 @@ func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.
 	return resp
 }
 
-// seconds returns a wait in the format of Retry-After, rounded up.
+// seconds returns d in the format of Retry-After, rounded up.
 func seconds(d time.Duration) string {
 	n := int64(max(d, 0) / time.Second)
 	if d > 0 && d%time.Second > 0 {
@@ -253,7 +253,7 @@ func seconds(d time.Duration) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// response returns a response to this call with a body from memory.
+// response returns a response to c with a body from memory.
 func (c *call) response(status int, body []byte) *http.Response {
 	return &http.Response{
 		Status:        strconv.Itoa(status) + " " + http.StatusText(status),
@@ -268,14 +268,14 @@ func (c *call) response(status int, body []byte) *http.Response {
 	}
 }
 
-// A resumption is why a call is made: another call's stream broke.
+// A resumption says which broken stream a call continues, and how.
 type resumption struct {
 	how     rescueKind
-	account string // where the stream broke
-	place   int    // of the attempt that broke, in the trail
+	account string // of the endpoint whose stream broke
+	place   int    // index in the trail of the attempt that broke
 }
 
-// A rescueKind is the way a stream goes on.
+// A rescueKind is the way in which a stream is rescued.
 type rescueKind uint8
 
 const (
@@ -286,7 +286,7 @@ const (
 
 func (k rescueKind) String() string { return [...]string{"", "continue", "restart"}[k] }
 
-// continues reports whether the call has a host continue a text.
+// continues reports whether the call asks a host to continue a text.
 func (c *call) continues() bool {
 	return c.resumption != nil && c.resumption.how == rescueContinues
 }
@@ -294,12 +294,13 @@ func (c *call) continues() bool {
 // A lookup is a call's keys in the cache.
 type lookup struct {
 	scope key.Scope
-	exact key.Key      // of the body as it came
-	key   key.Key      // of what it says; zero: not known yet
+	exact key.Key      // of the bytes of the body
+	key   key.Key      // of the meaning of the body; zero: not known yet
 	entry *store.Entry // found by the exact key
 }
 
-// firstClock is that of an attempt of the call's at e, by a policy.
+// firstClock returns the time of p within which an attempt at e must bring its
+// first payload.
 func (c *call) firstClock(e *upstream, p StreamPolicy) time.Duration {
 	switch {
 	case !c.params.Stream && e.profile.QueuesAfterHeaders:
@@ -310,13 +311,14 @@ func (c *call) firstClock(e *upstream, p StreamPolicy) time.Duration {
 	return p.FirstToken
 }
 
-// goesTo reports whether e is of the origin that the caller meant.
+// goesTo reports whether e has the origin of the endpoint that the call is meant
+// for.
 func (c *call) goesTo(e *upstream) bool { return c.target.origin == e.origin }
 
-// urlAt returns where e serves the call. What was meant for the same base
-// goes to the very path it asked for: /beta stays /beta. Elsewhere the
-// operation moves to e's own root, and the query, which may hold another
-// host's key, stays behind.
+// urlAt returns the URL at which e serves the call. An endpoint with the base URL
+// that the call is meant for gets the call's own path: /beta stays /beta. For
+// another endpoint, the operation is appended to its own root. The query is
+// dropped there, because it may hold a key of the other host.
 func (c *call) urlAt(e *upstream) *url.URL {
 	if (e == c.target || e.URL == c.target.URL) && !c.continues() {
 		return c.req.URL
@@ -329,7 +331,7 @@ func (c *call) urlAt(e *upstream) *url.URL {
 	switch {
 	case root != u.Path:
 		u.RawPath = ""
-	case u.RawPath != "": // escaped as the base has it
+	case u.RawPath != "": // keep the escapes of the base
 		u.RawPath += string(c.op)
 	}
 	u.Path = root + string(c.op)
