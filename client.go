@@ -21,8 +21,8 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
-// A Transport is an http.RoundTripper that keeps inference calls answered. It
-// is made by New and safe for concurrent use.
+// A Transport is an http.RoundTripper that keeps inference calls answered. Make one
+// with New. It is safe for concurrent use.
 type Transport struct {
 	config *config
 	upstreams
@@ -40,12 +40,13 @@ type Transport struct {
 	background background.Group
 }
 
-// New returns a Transport set up by opts. It validates them all and joins
-// their errors, each naming its option.
+// New returns a Transport with the options opts, applied in order. If some of them
+// are wrong, it returns their errors, joined; each names its option.
 //
-// Without endpoints it protects the inference calls to whatever origin each
-// request names, with the caller's own credential. With endpoints, calls meant
-// for one of them are served by whichever can.
+// Without endpoints, the Transport protects inference calls to any origin, with
+// the caller's own credential. With endpoints, it protects the calls that are meant
+// for one of them, and any endpoint may answer these. The package comment says
+// which calls are meant for an endpoint.
 func New(opts ...Option) (*Transport, error) {
 	c, err := newConfig(opts)
 	if err != nil {
@@ -77,7 +78,8 @@ func New(opts ...Option) (*Transport, error) {
 	return t, nil
 }
 
-// NewClient returns an http.Client on a Transport of its own.
+// NewClient returns an http.Client whose Transport is a new [*Transport], made by
+// [New] with opts. For Status and Close, use client.Transport.(*Transport).
 func NewClient(opts ...Option) (*http.Client, error) {
 	t, err := New(opts...)
 	if err != nil {
@@ -86,8 +88,8 @@ func NewClient(opts ...Option) (*http.Client, error) {
 	return &http.Client{Transport: t}, nil
 }
 
-// butForLoopback is a choice of proxies that spares this machine by all of its
-// names: keys go there over plain http. Go's own spares it by some.
+// butForLoopback returns proxy without a proxy for this machine, under any of its
+// names: keys may go there over plain http. Go itself exempts only some names.
 func butForLoopback(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
 	return func(req *http.Request) (*url.URL, error) {
 		if origin.IsLoopback(req.URL.Hostname()) {
@@ -97,7 +99,7 @@ func butForLoopback(proxy func(*http.Request) (*url.URL, error)) func(*http.Requ
 	}
 }
 
-// newBase is the transport used where none is given.
+// newBase returns the default base transport.
 func newBase() *http.Transport {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
@@ -111,12 +113,12 @@ func newBase() *http.Transport {
 		ExpectContinueTimeout: time.Second,
 		// A server's headers are as hostile as its bodies; the standard bound is 10 MiB.
 		MaxResponseHeaderBytes: 1 << 20,
-		// Queued streams are silent for long: pings tell a dead connection from a slow host.
+		// A queued stream may be silent for minutes. Pings detect a dead connection.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
 	}
 }
 
-// newUpstream puts an endpoint to work: its circuits, its limits, its pipeline.
+// newUpstream returns an upstream for e, with its circuits, limits and layers.
 func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 	at, _ := origin.Of(base)
 	circuits := newCircuits(t.config, e.Name, t.config.observers.emit)
@@ -138,8 +140,8 @@ func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 	}
 }
 
-// RoundTrip answers one call. Inference is judged, tried again and failed
-// over; all else goes through once, as it is.
+// RoundTrip implements [http.RoundTripper]. It protects inference calls, and sends
+// every other request once.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	//lint:ignore SA1019 see reqcancel
 	if req.Cancel == nil {
@@ -148,7 +150,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	req, done := reqcancel.Bridge(req)
 	returned := false
 	defer func() {
-		if !returned { // the user's code panics
+		if !returned { // user code panicked
 			done()
 		}
 	}()
@@ -161,14 +163,15 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// isInMemory reports whether a body is all there, so that it need not be read to
-// its end, nor closed.
+// isInMemory reports whether a body is held in memory, so that nothing is left open
+// if the caller neither reads nor closes it.
 func isInMemory(body io.Reader) bool {
 	kind := exchange.KindOf(body)
 	return kind == exchange.KindWhole || kind == exchange.KindMemory || reqbody.InMemory(body)
 }
 
-// serve tells inference from the rest.
+// serve sends inference calls through the cache and the failover, and every other
+// request once to the base.
 func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	req = withASCIIHost(req)
 	op, inference := request.OperationOf(req)
@@ -187,7 +190,7 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	if c.upload != nil {
 		sends := false
 		defer func() {
-			if !sends { // an Observer panics
+			if !sends { // an Observer panicked
 				c.upload.Close()
 			}
 		}()
@@ -200,13 +203,13 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 		resp, err = x.result()
 	}
 	if x != nil && resp == nil || ErrorOf(resp) != nil {
-		if ended := exchange.EndOf(c); ended != nil { // too late for an answer of our own
+		if ended := exchange.EndOf(c); ended != nil { // the caller's own end goes before a response of ours
 			resp, err, x = nil, ended, nil
 		}
 	}
 	told := false
 	defer func() {
-		if !told && resp != nil { // an Observer panics: nothing may be held for good
+		if !told && resp != nil { // an Observer panicked: release what the response holds
 			resp.Body.Close()
 		}
 	}()
@@ -218,10 +221,9 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// withASCIIHost returns a request for the server that net/http would dial for
-// req, by a name in ASCII: whatever is compared from here on is what is dialed.
-// It returns req itself if the name is in ASCII, or has no such form: then it is
-// no endpoint's.
+// withASCIIHost returns req with the host of its URL in ASCII, the form that
+// net/http dials. So the host that is compared with endpoints is the host that is
+// dialed. It returns req itself if the host is in ASCII or has no such form.
 func withASCIIHost(req *http.Request) *http.Request {
 	if req.URL == nil {
 		return req
@@ -254,14 +256,14 @@ func (t *Transport) markBase(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// isInference reports whether the call is one for sure. Its path says so where
-// the endpoint was given or its host is known; elsewhere, paths like these may
-// belong to anybody, and the body has to name a model.
+// isInference reports whether the call is certainly inference. If the endpoint was
+// given or its host is known, the path is enough. Elsewhere other APIs may have
+// the same paths, so the body must name a model, too, except for chats.
 func (t *Transport) isInference(c *call) bool {
 	return c.op == request.Chat || len(t.tiers) > 0 || !c.target.profile.Generic || c.params.Model != ""
 }
 
-// finished tells of a call that returns to its caller.
+// finished counts a call that returns to its caller, and emits its event.
 func (t *Transport) finished(c *call, resp *http.Response, err error, exhausted bool) {
 	if exhausted || err != nil && exchange.EndOf(c) == nil {
 		t.counts.failed.Add(1)
@@ -277,8 +279,8 @@ func (t *Transport) finished(c *call, resp *http.Response, err error, exhausted 
 	t.config.observers.emit(c, e)
 }
 
-// passThrough sends what is no inference once: to the endpoint it was meant
-// for, with that endpoint's key, or, if it is none's, untouched.
+// passThrough sends a request that is not inference once. If it is meant for an
+// endpoint, it gets that endpoint's key, Header and Rewrite.
 func (t *Transport) passThrough(req *http.Request, meant *upstream) (*http.Response, error) {
 	if meant == nil || !meant.keyed && len(meant.Header) == 0 && meant.Rewrite == nil {
 		return t.below.RoundTrip(req)
@@ -299,24 +301,24 @@ func (t *Transport) passThrough(req *http.Request, meant *upstream) (*http.Respo
 	return t.below.RoundTrip(req)
 }
 
-// CloseIdleConnections closes the base's idle connections, as
-// http.Client.CloseIdleConnections asks.
+// CloseIdleConnections closes the idle connections of the base transport.
+// http.Client.CloseIdleConnections calls it.
 func (t *Transport) CloseIdleConnections() {
 	if base, ok := t.config.base.(interface{ CloseIdleConnections() }); ok {
 		base.CloseIdleConnections()
 	}
 }
 
-// Close ends what the Transport does by itself, waits up to a second until what
-// is being written to a Store is written, and closes idle connections. Calls
-// under way go on.
+// Close stops background work: it cancels the cache's renewals, waits up to a second
+// for writes to a Store, and closes idle connections. It returns nil. Calls under
+// way and later calls still work, but without renewals and writes to a Store.
 func (t *Transport) Close() error {
 	t.background.Close()
 	t.CloseIdleConnections()
 	return nil
 }
 
-// Status returns a snapshot.
+// Status returns a snapshot of the Transport.
 func (t *Transport) Status() Status {
 	s := Status{Calls: t.counts.calls.Load(), Failed: t.counts.failed.Load(), Attempts: t.counts.attempts.Load()}
 	now := time.Now()
@@ -342,9 +344,10 @@ func (t *Transport) Status() Status {
 	return s
 }
 
-// newCall reads the request's body, whole if it may be kept, and looks into it.
+// newCall reads the request's body, unless it is larger than MaxReplay, and parses
+// what breakwater needs of it.
 func (t *Transport) newCall(req *http.Request, op request.Operation, meant *upstream) (*call, error) {
-	if ctx := req.Context(); ctx.Err() != nil { // it is over before it has begun
+	if ctx := req.Context(); ctx.Err() != nil {
 		if req.Body != nil {
 			reqbody.Close(ctx, req.Body)
 		}
@@ -352,13 +355,13 @@ func (t *Transport) newCall(req *http.Request, op request.Operation, meant *upst
 	}
 	c := &call{Context: req.Context(), Call: callOptions(req.Context()), op: op, target: meant, start: time.Now()}
 	c.log = &c.own
-	if c.Trail != nil { // which outlives the call
+	if c.Trail != nil { // the Trail outlives the call, so its log is no part of it
 		c.log = c.Trail.begin()
 	}
 	c.candidates = t.candidatesFor(c.single[:0], meant)
 	c.nested = callOf(req.Context()) != nil
 	c.req = req.WithContext(c)
-	if t.keyless { // clocks look at pauses, which are by caller there
+	if t.keyless { // pauses are per caller then, and clocks on other goroutines look at them
 		c.credential()
 	}
 	var err error
