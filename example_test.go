@@ -14,8 +14,8 @@ import (
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
 )
 
-// Three lines under the client you already have: DeepSeek first, another host
-// that serves the same model behind it.
+// An http.Client for DeepSeek, with another host that serves the same model as a
+// backup.
 func Example() {
 	client, err := breakwater.NewClient(
 		breakwater.WithEndpoints(breakwater.DeepSeek(os.Getenv("DEEPSEEK_API_KEY"))),
@@ -25,12 +25,12 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	// Give it to an SDK: option.WithHTTPClient(client), config.HTTPClient = client …
+	// Give the client to an SDK: option.WithHTTPClient(client), config.HTTPClient = client …
 	_ = client
 }
 
-// Without endpoints, a Transport protects what its client asks, with the
-// client's own key: nothing else changes.
+// Without endpoints, a Transport protects the calls to any host, with the key
+// that the client sends.
 func ExampleNew() {
 	transport, err := breakwater.New()
 	if err != nil {
@@ -78,7 +78,7 @@ func ExampleWithBackup() {
 	// Output: the right answer from backup
 }
 
-// The second time, and while all hosts are down, the answer comes from the cache.
+// The second answer comes from the cache. Its host is down by then.
 func ExampleWithCache() {
 	fleet := start(kit.DeepSeek("host"))
 	defer fleet.Close()
@@ -99,8 +99,8 @@ func ExampleWithCache() {
 	// the right answer | breakwater; hit
 }
 
-// Where no host gave an answer, breakwater writes one that every SDK
-// understands; ErrorOf tells what is behind it.
+// If no host sends a response, breakwater makes one that every SDK understands.
+// ErrorOf returns its cause.
 func ExampleErrorOf() {
 	fleet := start(kit.DeepSeek("host"))
 	defer fleet.Close()
@@ -126,7 +126,7 @@ func ExampleErrorOf() {
 	// 1 unreachable
 }
 
-// Users of SDKs never see the response: a Trail follows their calls.
+// With an SDK one does not see the response. A Trail records the attempts.
 func ExampleWithCall() {
 	fleet := start(kit.DeepSeek("host"))
 	defer fleet.Close()
@@ -147,7 +147,7 @@ func ExampleWithCall() {
 	// 1 deepseek-flash ok true
 }
 
-// Middleware of your own goes around each call, or around each attempt.
+// Middleware can wrap each call or each attempt.
 func ExampleWithMiddleware() {
 	named := func(name string) breakwater.Middleware {
 		return func(next http.RoundTripper) http.RoundTripper {
@@ -177,7 +177,7 @@ func ExampleWithMiddleware() {
 	// the right answer
 }
 
-// A stream that breaks behind its first payload goes on where it broke: the
+// A stream breaks after its first payload. A second attempt continues it, and the
 // caller reads one answer.
 func ExampleWithStream() {
 	fleet := start(kit.DeepSeek("host"))
@@ -209,7 +209,8 @@ func ExampleWithStream() {
 	// 2 ok
 }
 
-// With WithErrors, what nobody answered is a Go error, with every attempt.
+// With WithErrors, a call that no endpoint answers returns a Go error that lists
+// every attempt.
 func ExampleWithErrors() {
 	fleet := start(kit.DeepSeek("host"))
 	defer fleet.Close()
@@ -226,7 +227,7 @@ func ExampleWithErrors() {
 	// Output: breakwater: no endpoint answered: host: unreachable (dial: connection refused)
 }
 
-// A Status is what a health page shows.
+// A Status is useful for a health page.
 func ExampleTransport_Status() {
 	fleet := start(kit.DeepSeek("host"))
 	defer fleet.Close()
@@ -257,7 +258,7 @@ func ExampleTransport_Status() {
 	// host deepseek-flash open
 }
 
-// Log writes what happens to a slog.Logger: here, without times, only what is worth a warning.
+// Log writes events to a slog.Logger: here only warnings and errors, without times.
 func ExampleLog() {
 	fleet := start(kit.DeepSeek("host"))
 	defer fleet.Close()
@@ -284,7 +285,7 @@ func ExampleLog() {
 	// the right answer
 }
 
-// Options are checked together; each error names its option, and no key.
+// New checks all options. Each error names its option, and none shows a key.
 func ExampleNew_nonsense() {
 	_, err := breakwater.New(
 		breakwater.WithEndpoints(breakwater.Endpoint{URL: "http://api.example.com", APIKey: "sk-secret"}),
@@ -307,7 +308,7 @@ func start(hosts ...kit.Host) *kit.Fleet {
 
 const prompt = "What does a breakwater do?"
 
-// question asks the first host of the fleet.
+// question returns a request to the first host of the fleet.
 func question(ctx context.Context, fleet *kit.Fleet, key string) *http.Request {
 	req, err := kit.ChatRequest(ctx, fleet.Servers()[0].URL(), key, "deepseek-flash", prompt, false)
 	if err != nil {
@@ -316,7 +317,7 @@ func question(ctx context.Context, fleet *kit.Fleet, key string) *http.Request {
 	return req
 }
 
-// right says whether the answer is the right one.
+// right returns "the right answer" if resp is that, or what is wrong.
 func right(resp *http.Response, err error) string {
 	if err != nil {
 		return err.Error()
