@@ -6,6 +6,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 )
@@ -69,8 +70,12 @@ func (p *Pool) expectedLocked() time.Duration {
 	}
 	// Of size permits, one comes back every hold/size, the first in half of that.
 	turn := p.hold / float64(p.size)
-	return time.Duration((float64(p.waiting.Len()) + 0.5) * turn * float64(time.Second))
+	wait := (float64(p.waiting.Len()) + 0.5) * turn * float64(time.Second)
+	return time.Duration(min(wait, longest))
 }
+
+// longest is the most that Expected tells: it fits a Duration however it is rounded.
+const longest = math.MaxInt64 / 2
 
 // Acquire takes a permit, waiting for at most wait and as long as ctx lives.
 // Where it is expected to take longer than either, it does not begin to wait.
