@@ -20,19 +20,17 @@ import (
 type attempt struct {
 	exchange.Exchange // its context, its clock and its answer
 
-	run       *failoverRun // of the call, that made it
-	call      *call
-	endpoint  *upstream
-	model     string // by the endpoint's name
-	n         int32
-	place     int32         // in the trail
-	queued    time.Duration // for a permit and the buckets
-	layers    [3]finisher   // room for those of our own layers
-	permit    circuit.Permit
-	status    int32          // of a refusal; of an error inside a 200, what that stands for
-	limitSaid int32          // the number a host that refuses may give for its limit
-	body      reqbody.Reader // of the request, unless that is streamed
-	sending   sending        // of the request, if there is no middleware to make its own
+	run      *failoverRun // of the call, that made it
+	call     *call
+	endpoint *upstream
+	model    string // by the endpoint's name
+	n        int32
+	place    int32         // in the trail
+	queued   time.Duration // for a permit and the buckets
+	layers   [3]finisher   // room for those of our own layers
+	permit   circuit.Permit
+	body     reqbody.Reader // of the request, unless that is streamed
+	sending  sending        // of the request, if there is no middleware to make its own
 
 	forced    bool                  // may pass an open circuit: nobody else could serve
 	blameless bool                  // it ends in no failure of the host's, whatever its class
@@ -45,6 +43,8 @@ type attempt struct {
 	replayed  bool       // what was read of one is sent in another
 	over      bool
 	counted   bool            // among those sent to the endpoint
+	status    int32           // of a refusal; of an error inside a 200, what that stands for
+	limitSaid int32           // the number a host that refuses may give for its limit
 	buffer    *reqbody.Buffer // of the request's body, while the attempt is sent; nil: it has none
 	finishers []finisher      // told at the end, from the last to the first
 	class     Class           // it ended in

@@ -136,7 +136,7 @@ func (a *attempt) explain(f *exchange.Failure) {
 			f.RetryAfter, f.Asked = a.endpoint.profile.RetryAfter(f.Status, f.Resp.Header, time.Now())
 		}
 		f.Class = a.classify(f.Status, f.Said, f.Asked)
-		a.status, a.limitSaid = int32(f.Status), a.endpoint.profile.LimitSaid(f.Said)
+		a.refused(f.Status, a.endpoint.profile.LimitSaid(f.Said))
 		switch {
 		case !f.Refused:
 			f.Said = nil // only a refusal is said again to those whom a pause keeps away
@@ -147,6 +147,14 @@ func (a *attempt) explain(f *exchange.Failure) {
 	if f.Resp != nil {
 		f.Resp = a.dropForeign(f.Resp, true)
 	}
+}
+
+// refused notes what a refusal says. The attempt may be outrun meanwhile, and end
+// on another goroutine.
+func (a *attempt) refused(status int, limitSaid int32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.status, a.limitSaid = int32(status), limitSaid
 }
 
 // bodyFailed is the failure of an attempt whose caller gave a body that failed.

@@ -177,6 +177,27 @@ func TestHedge_OutrunHoldsNothing(t *testing.T) {
 	}
 }
 
+// A loser may be refused in the very moment in which it is outrun (run with
+// -race: its word is learnt where it ran, and what it holds is given back where
+// the winner came in).
+func TestHedge_LoserIsRefusedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(fakehost.After(2*time.Second, failing503))
+		base.Set("b", fakehost.After(time.Second, gives(200, asJSON, goodJSON)))
+		rt := over(t, base, noBreaker, WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Budget: 1000}),
+			WithStream(StreamPolicy{Hedge: time.Second}), WithRateLimit(RatePolicy{InFlight: 10}))
+		for n := range 50 {
+			if got := asks(t.Context(), rt, question(n)); got.body != goodJSON {
+				t.Errorf("the caller got %v, want an answer", got)
+			}
+			elapse(time.Minute)
+		}
+		if left := stillHeld(rt); left != "" {
+			t.Errorf("got %s left, want nothing", left)
+		}
+	})
+}
+
 // What a loser showed before it was outrun, or shows as its cancel reaches it, is
 // learnt: a key that is rejected, an account without funds or a model that is not
 // there rests, and is told of, once. To be outrun shows nothing.

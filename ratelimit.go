@@ -51,13 +51,16 @@ type attemptLease struct{ limit.Lease }
 
 // finish implements finisher.
 func (l *attemptLease) finish(a *attempt, class Class) {
+	a.mu.Lock()
+	status, said, used := int(a.status), int(a.limitSaid), a.used
+	a.mu.Unlock()
 	l.End(limit.Result{
 		Served:   class == ClassOK,
-		Refused:  outcome.Overloaded(class, int(a.status)),
+		Refused:  outcome.Overloaded(class, status),
 		Begun:    a.Start,
-		Said:     int(a.limitSaid),
+		Said:     said,
 		Answered: outcome.Of(class).Answered,
-		Tokens:   a.used.TotalTokens,
+		Tokens:   used.TotalTokens,
 	})
 }
 
