@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// Words are chosen so that the text holds what clumsy clients break: characters
-// of several bytes, and in Answer a newline and quotes that JSON must escape.
+// words contain what faulty clients break: characters of several bytes. Answer adds
+// a newline and quotes, which JSON must escape.
 var words = [16]string{
 	"harbour", "晴天", "lantern", "海浪", "granite", "café", "meadow", "防波堤",
 	"copper", "灯塔", "saffron", "naïve", "thunder", "深海", "willow", "港口",
@@ -20,18 +20,18 @@ func digest(kind, prompt string) (string, [sha256.Size]byte) {
 
 func pick(sum [sha256.Size]byte, i int) string { return words[sum[i]%16] }
 
-// Answer is the content every host gives to a request whose last user message
-// is prompt.
+// Answer returns the content of every host's answer to a request whose last user
+// message is prompt.
 func Answer(prompt string) string {
 	text, sum := digest("answer", prompt)
 	return fmt.Sprintf("回答: \"%s %s\"\n%s %s, %s", pick(sum, 0), pick(sum, 1), pick(sum, 2), pick(sum, 3), text)
 }
 
-// Choice is the content of choice i of several: that of the first is [Answer].
+// Choice returns the content of choice i of an answer. Choice 0 is [Answer].
 func Choice(prompt string, i int) string { return Answer(ofChoice(prompt, i)) }
 
-// ofChoice makes the choices differ, so that a client which mixes them up is
-// found out.
+// ofChoice makes the choices differ, so that a test notices a client that mixes
+// them up.
 func ofChoice(prompt string, i int) string {
 	if i == 0 {
 		return prompt
@@ -39,14 +39,14 @@ func ofChoice(prompt string, i int) string {
 	return fmt.Sprintf("%s\x00choice %d", prompt, i)
 }
 
-// Reasoning is the reasoning_content of a thinking answer to prompt.
+// Reasoning returns the reasoning_content of an answer to prompt with thinking.
 func Reasoning(prompt string) string {
 	text, sum := digest("reasoning", prompt)
 	return fmt.Sprintf("思考: %s %s\n%s", pick(sum, 0), pick(sum, 1), text)
 }
 
-// ToolArguments is the argument text, a JSON object, of the tool call a host
-// makes when a request with tools asks prompt.
+// ToolArguments returns the arguments, a JSON object, of the tool call in an answer
+// to prompt, if the request has tools.
 func ToolArguments(prompt string) string {
 	text, sum := digest("tool", prompt)
 	return fmt.Sprintf(`{"place": "%s", "digest": "%s"}`, pick(sum, 0), text)

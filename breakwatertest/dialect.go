@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Dialect is the way a host words its errors and extra fields.
+// A Dialect is a host's form of errors and extra fields.
 type Dialect int
 
 const (
@@ -15,32 +15,32 @@ const (
 	DialectOpenAI
 	// DialectSiliconFlow has flat errors: {"code":…,"message":…,"data":null}.
 	DialectSiliconFlow
-	// DialectArk has codes in PascalCase, and says 403 to an account in debt.
+	// DialectArk has codes in PascalCase, and answers 403 to an account in debt.
 	DialectArk
-	// DialectBailian says 429 insufficient_quota to a throttle that clears in a
-	// minute, and 400 Arrearage to an account in debt.
+	// DialectBailian answers 429 insufficient_quota at a rate limit that ends within
+	// a minute, and 400 Arrearage to an account in debt.
 	DialectBailian
-	// DialectTokenHub is plain OpenAI, as far as we know.
+	// DialectTokenHub is like DialectOpenAI, as far as we know.
 	DialectTokenHub
-	// DialectQianfan has an id beside the error, and says 403 account_overdue.
+	// DialectQianfan has an id beside the error, and answers 403 account_overdue.
 	DialectQianfan
 	// DialectAzure sends retry-after-ms beside Retry-After.
 	DialectAzure
-	// DialectOpenRouter has the status as an int for its code, and metadata.
+	// DialectOpenRouter has the status as a number in error.code, and metadata.
 	DialectOpenRouter
 	// DialectTogether answers a missing key in plain text.
 	DialectTogether
-	// DialectFireworks is OpenAI with a few codes of its own.
+	// DialectFireworks is like DialectOpenAI, with a few codes of its own.
 	DialectFireworks
-	// DialectOllama has a string for the error.
+	// DialectOllama has a string as the error.
 	DialectOllama
-	// DialectVLLM has the status as an int for error.code.
+	// DialectVLLM has the status as a number in error.code.
 	DialectVLLM
 	// DialectSGLang has flat errors: {"object":"error","message":…,"code":400}.
 	DialectSGLang
 )
 
-// String names the dialect.
+// String returns the name of the dialect.
 func (d Dialect) String() string {
 	if !d.known() {
 		return fmt.Sprintf("Dialect(%d)", int(d))

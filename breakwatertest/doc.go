@@ -1,10 +1,10 @@
-// Package breakwatertest is a fleet of fake LLM hosts whose faults can be switched
-// on and off while a test runs.
+// Package breakwatertest provides fake LLM hosts for tests. A test can switch
+// their faults on and off while it runs.
 //
-// A [Fleet] holds one [Server] per [Host]. [NewFleet] listens on real TCP ports
-// of 127.0.0.1; [NewPipeFleet] keeps everything in memory, so a test can run in
-// a testing/synctest bubble and let ten minutes pass in no time. Both serve the
-// same handler.
+// A [Fleet] has one [Server] for each [Host]. [NewFleet] listens on TCP ports of
+// 127.0.0.1. [NewPipeFleet] keeps everything in memory, so that a test can run in
+// a testing/synctest bubble, where ten minutes take no time. Both serve the same
+// handler.
 //
 //	fleet, err := breakwatertest.NewFleet(
 //		breakwatertest.DeepSeek("primary"),
@@ -16,20 +16,21 @@
 //	defer fleet.Close()
 //	fleet.Server("primary").Break(breakwatertest.Busy())
 //
-// Every answer proves which request it belongs to: [Answer] derives it from the
-// last user message alone, and system_fingerprint names the host that gave it.
-// So a test can tell a right answer from a mixed-up, cut or doubled one.
+// Every answer shows which request it belongs to. [Answer] computes it from the
+// last user message alone, and system_fingerprint names the host that gave it. So
+// a test can tell a right answer from one that is cut, repeated or another's.
 //
 // Every host answers on each [Wire]: chat completions, completions, responses and
-// messages; [Wire.Request] makes a request and [ReadAnswer] reads what came.
-// [Personas] are the hosts there are, each with its own base path and its own words
-// for what it refuses. Host.TLS and Host.HTTP2 put a host behind https, on either
-// network; [Fleet.Transport] trusts its certificate.
+// messages. [Wire.Request] makes a request, and [ReadAnswer] reads the response.
+// [Personas] returns all kinds of hosts. Each has its own base path and its own
+// error messages. Host.TLS and Host.HTTP2 make a host use https, on TCP and in
+// memory; [Fleet.Transport] trusts its certificate.
 //
-// Below /beta a DeepSeek host goes on with an answer whose beginning it is given, in
-// a last message {"role":"assistant","content":"…","prefix":true}: what it says is the
-// rest of [Answer]. It refuses what does not begin that answer, and every such message
-// elsewhere. Other hosts do not know of it and answer from the beginning.
+// Below /beta, a DeepSeek host continues an answer whose beginning it gets in a
+// last message {"role":"assistant","content":"…","prefix":true}. It sends the rest
+// of [Answer]. It refuses a prefix that does not begin that answer, and any prefix
+// outside /beta. Other hosts ignore the prefix and answer from the beginning.
 //
-// [Faults] lists one of each fault that any request shows, for tests that want to survive them all.
+// [Faults] returns one of each fault that does not need a special request, for
+// tests that should survive them all.
 package breakwatertest

@@ -5,14 +5,20 @@ import (
 	"time"
 )
 
-// Fault is one way for a host to fail, or to be odd. The zero Fault is no fault.
+// A Fault is one way in which a host fails or behaves unusually. The zero Fault is
+// no fault.
+//
+// A fault with a parameter after acts after that many content deltas of a stream,
+// or argument deltas if a tool is called. 0 means directly after the chunk with the
+// role, before any reasoning. More deltas than there are means before the finish
+// chunk.
 type Fault struct {
 	name   string
 	kind   kind
-	detail string // what String adds in parentheses
+	detail string // String adds it in parentheses
 
 	after int
-	size  int // in bytes, or a number of things
+	size  int // bytes, or how many of what the fault sends
 	wait  time.Duration
 	reply func(*exchange) reply
 }
@@ -32,8 +38,8 @@ const (
 	kindBlackHole
 	kindStatus
 
-	// Faults from here on are inside a 200, so only a request for an answer that
-	// would have been given shows them.
+	// The faults below come inside a 200, so only a request that would be answered
+	// meets them.
 	kindSlowHeaders
 	kindHeaderBomb
 	kindNoContinue
@@ -69,10 +75,11 @@ const (
 	kindPrefixIgnored
 )
 
-// Name is the fault's constructor, such as "CutStream"; "" for no fault.
+// Name returns the name of the fault's constructor, such as "CutStream", or "" for
+// no fault.
 func (f Fault) Name() string { return f.name }
 
-// String is the name with its parameters, such as "CutStream(3)".
+// String returns the name with its parameters, such as "CutStream(3)".
 func (f Fault) String() string {
 	switch {
 	case f.name == "":
@@ -83,8 +90,8 @@ func (f Fault) String() string {
 	return fmt.Sprintf("%s(%s)", f.name, f.detail)
 }
 
-// BehindCommit reports whether a streamed answer shows the fault only after its
-// first payload, when a client may have passed on something it cannot take back.
+// BehindCommit reports whether a stream shows the fault only after its first
+// payload. A client may have passed that on, and cannot take it back.
 func (f Fault) BehindCommit() bool {
 	switch f.kind {
 	case kindOutOfResources, kindNoDone, kindHuge, kindGzipBomb:
@@ -96,11 +103,11 @@ func (f Fault) BehindCommit() bool {
 	return false
 }
 
-// reasonable is a size, in bytes, that a client should be able to take.
+// reasonable is a size, in bytes, that every client should accept.
 const reasonable = 4 << 20
 
-// Harmless reports whether the answer is right all the same, for a client that
-// has the time and takes sizes up to 4 MiB, and to a request without a prefix.
+// Harmless reports whether the answer is right nevertheless: for a request without
+// a prefix, and a client that waits long enough and accepts up to 4 MiB.
 func (f Fault) Harmless() bool {
 	switch f.kind {
 	case kindHuge, kindHugeEvent, kindGzipBomb:
@@ -113,12 +120,12 @@ func (f Fault) Harmless() bool {
 	return false
 }
 
-// insideAnswer reports whether the fault needs a request that is being answered.
+// insideAnswer reports whether only a request that would be answered meets f.
 func (f Fault) insideAnswer() bool { return f.kind >= kindSlowHeaders }
 
-// Faults returns one of each fault, with ordinary parameters: small enough for a
-// test over real connections, but for [SlowHeaders]. [PrefixRejected] and
-// [PrefixIgnored] are not among them, since only requests with a prefix show them.
+// Faults returns one of each fault, except [PrefixRejected] and [PrefixIgnored],
+// which need a request with a prefix. Their parameters are small enough for tests
+// over real connections, except that [SlowHeaders] takes a minute.
 func Faults() []Fault {
 	return []Fault{
 		Refused(), NoSuchHost(), BadCertificate(), Reset(), GoAway(), RefusedStream(), IdleClosed(), BlackHole(),

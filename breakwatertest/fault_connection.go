@@ -5,49 +5,50 @@ import (
 	"time"
 )
 
-// Refused stops listening and closes every connection; [Server.Heal] listens on
-// the same port again. Nothing can count the clients it refused, so under
+// Refused stops listening and closes every connection. [Server.Heal] listens on
+// the same port again. Refused clients cannot be counted, so for
 // [Server.BreakNext] it is a [Reset].
 func Refused() Fault { return Fault{name: "Refused", kind: kindRefused} }
 
-// NoSuchHost is a name that cannot be found: [Fleet.Transport] fails with a
-// [net.DNSError]. To other transports, and under [Server.BreakNext], it is like
+// NoSuchHost makes the host's name unknown: [Fleet.Transport] returns a
+// [net.DNSError]. For other transports, and for [Server.BreakNext], it is like
 // [Refused].
 func NoSuchHost() Fault { return Fault{name: "NoSuchHost", kind: kindNoSuchHost} }
 
-// BadCertificate shows a certificate for another name, so that no handshake
-// succeeds. Hosts without TLS reset the connection once they have read the
-// request, and so do all under [Server.BreakNext].
+// BadCertificate sends a certificate for another name, so that no handshake
+// succeeds. A host without TLS reads the request and resets the connection, and so
+// does every host for [Server.BreakNext].
 func BadCertificate() Fault { return Fault{name: "BadCertificate", kind: kindBadCertificate} }
 
-// Reset reads the request and then resets the connection, on HTTP/2 with all that
-// is under way on it.
+// Reset reads the request and then resets the connection. On HTTP/2 this ends all
+// requests on the connection.
 func Reset() Fault { return Fault{name: "Reset", kind: kindReset} }
 
-// GoAway ends an HTTP/2 connection with a GOAWAY that says the request was not
-// processed, and so may be sent again. Setting it closes the connections there
-// are, and [Server.Requests] then shows of each request no more than that it came.
-// The GOAWAY tells of an internal error: after one without an error net/http's
-// transport would dial again at once and for ever. Under [Server.BreakNext] there
-// is no error, and all requests on the connection are ended alike. Hosts that do
-// not speak HTTP/2 reset the connection.
+// GoAway ends an HTTP/2 connection with a GOAWAY frame. The frame says that the
+// request was not processed, so that it may be sent again.
+//
+// Setting the fault closes the open connections. [Server.Requests] has only the
+// time of each request. The frame carries an internal error, because after one
+// without an error net/http's transport would dial again at once, for ever. For
+// [Server.BreakNext] it carries no error, and ends all requests on the connection.
+// A host without HTTP/2 resets the connection.
 func GoAway() Fault { return Fault{name: "GoAway", kind: kindGoAway} }
 
-// RefusedStream is like [GoAway], but refuses each request with RST_STREAM,
-// REFUSED_STREAM, and keeps the connection. Under [Server.BreakNext] it is a
-// [GoAway], since a handler does not know its stream.
+// RefusedStream refuses each request with an RST_STREAM frame of code
+// REFUSED_STREAM and keeps the connection. Otherwise it is like [GoAway]. For
+// [Server.BreakNext] it is a [GoAway], since a handler does not know its stream.
 func RefusedStream() Fault { return Fault{name: "RefusedStream", kind: kindRefusedStream} }
 
-// IdleClosed answers the first request on a connection. A further one makes it
-// close the connection without an answer, as servers do whose idle timeout ends
-// just then; on HTTP/2 with all that is under way on it.
+// IdleClosed answers the first request on a connection. At the next one it closes
+// the connection without an answer, like a server whose idle timeout has just
+// ended. On HTTP/2 this ends all requests on the connection.
 func IdleClosed() Fault { return Fault{name: "IdleClosed", kind: kindIdleClosed} }
 
 // BlackHole reads the request and never sends a byte.
 func BlackHole() Fault { return Fault{name: "BlackHole", kind: kindBlackHole} }
 
-// NoContinue never sends "100 Continue", and answers once it has the body all the
-// same. It changes nothing for requests that do not expect one, and on HTTP/2.
+// NoContinue never sends "100 Continue". It answers when it has the body. It
+// changes nothing for requests that do not expect "100 Continue", and on HTTP/2.
 func NoContinue() Fault { return Fault{name: "NoContinue", kind: kindNoContinue} }
 
 // SlowHeaders sends the response headers after d, and then a right answer.
@@ -55,24 +56,24 @@ func SlowHeaders(d time.Duration) Fault {
 	return Fault{name: "SlowHeaders", kind: kindSlowHeaders, detail: d.String(), wait: d}
 }
 
-// HeaderBomb is a right answer behind header fields of so many bytes in all.
-// net/http's Transport takes 10 MiB unless told otherwise.
+// HeaderBomb sends header fields of so many bytes in total, and then a right
+// answer. By default, net/http's Transport accepts 10 MiB.
 func HeaderBomb(bytes int) Fault { return sized("HeaderBomb", kindHeaderBomb, bytes) }
 
-// QueueForever sends 200 at once and then keep-alives for ever: comments in a
-// stream (on Messages also pings), blank lines before JSON.
+// QueueForever sends 200 at once and then keep-alives for ever. In a stream these
+// are comments (and pings on Messages); for JSON they are blank lines.
 func QueueForever() Fault { return Fault{name: "QueueForever", kind: kindQueueForever} }
 
-// ManyKeepAlives sends n keep-alives at once before the answer, which is right.
+// ManyKeepAlives sends n keep-alives at once, and then a right answer.
 func ManyKeepAlives(n int) Fault { return sized("ManyKeepAlives", kindManyKeepAlives, n) }
 
-// BlankThenClose sends 200 and sixty blank lines, one for each keep-alive of the
-// host's [Pace], which is a minute unless it says otherwise; then the body ends
-// cleanly. So DeepSeek was when overloaded.
+// BlankThenClose sends 200 and sixty blank lines, one for each Pace.KeepAlive of
+// the host, so in a minute by default. Then the body ends cleanly. DeepSeek did
+// this when it was overloaded.
 func BlankThenClose() Fault { return Fault{name: "BlankThenClose", kind: kindBlankThenClose} }
 
-// Silence sends 200, for a stream also the events before any payload, such as the
-// chunk that only says the role, and then nothing for ever.
+// Silence sends 200, for a stream also the events before the payload, such as the
+// chunk with the role, and then nothing.
 func Silence() Fault { return Fault{name: "Silence", kind: kindSilence} }
 
 func sized(name string, k kind, size int) Fault {

@@ -5,44 +5,44 @@ import (
 	"time"
 )
 
-// The faults of this file give a right answer, in an odd way or a great size.
+// The faults of this file send a right answer, in an unusual form or size.
 
 // CRLF ends lines with CR LF.
 func CRLF() Fault { return Fault{name: "CRLF", kind: kindCRLF} }
 
-// NoSpace leaves out the space behind "data:", "event:" and ":".
+// NoSpace omits the space after "data:", "event:" and ":".
 func NoSpace() Fault { return Fault{name: "NoSpace", kind: kindNoSpace} }
 
-// ByteByByte sends each byte on its own, without waiting between them.
+// ByteByByte sends each byte separately, without a wait between them.
 func ByteByByte() Fault { return Fault{name: "ByteByByte", kind: kindByteByByte} }
 
-// SlowBody sends a byte each d. Where the clock is coarser than d, bytes that are
-// overdue go out together.
+// SlowBody sends one byte per d. If the clock is coarser than d, overdue bytes are
+// sent together.
 func SlowBody(d time.Duration) Fault {
 	return Fault{name: "SlowBody", kind: kindSlowBody, detail: d.String(), wait: d}
 }
 
-// Glued sends four events, or keep-alives, in one write, whatever the [Pace]: the
-// first of them waits for the fourth.
+// Glued sends four events or keep-alives in one write. The first of them waits for
+// the fourth, whatever the [Pace].
 func Glued() Fault { return Fault{name: "Glued", kind: kindGlued} }
 
-// SplitAnywhere cuts the body at any byte, the same ones for the same seed. A
-// write may hold the end of one event and the beginning of the next.
+// SplitAnywhere splits the body into writes at random bytes, the same for the same
+// seed. A write may contain the end of one event and the beginning of the next.
 func SplitAnywhere(seed int) Fault { return sized("SplitAnywhere", kindSplitAnywhere, seed) }
 
-// Gzip compresses the answer if the client accepts that.
+// Gzip compresses the answer if the client accepts gzip.
 func Gzip() Fault { return Fault{name: "Gzip", kind: kindGzip} }
 
-// GzipBomb is [Huge], compressed if the client accepts that.
+// GzipBomb is like [Huge], compressed if the client accepts gzip.
 func GzipBomb(bytes int) Fault { return sized("GzipBomb", kindGzipBomb, bytes) }
 
-// Huge is a right answer with so many bytes more that say nothing: in a field
-// "obfuscation" before the rest of the JSON; in a stream in such fields of empty
-// deltas behind the first delta.
+// Huge sends a right answer with so many additional bytes without meaning. In JSON
+// they are in a field "obfuscation" at the beginning. In a stream they are in such
+// fields of empty deltas after the first delta.
 func Huge(bytes int) Fault { return sized("Huge", kindHuge, bytes) }
 
-// HugeEvent makes the event behind so many deltas larger by a field of size bytes.
-// JSON: like [Huge].
+// HugeEvent adds a field of size bytes to the event after so many deltas. For JSON
+// it is like [Huge].
 func HugeEvent(after, size int) Fault {
 	f := sized("HugeEvent", kindHugeEvent, size)
 	f.after, f.detail = after, fmt.Sprintf("%d, %d", after, size)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Fleet is a set of fake hosts. Its methods may be called from any goroutine.
+// A Fleet is a set of fake hosts. It is safe for concurrent use.
 type Fleet struct {
 	servers []*Server
 	byName  map[string]*Server
@@ -27,7 +27,7 @@ type Fleet struct {
 	handlers counter // of HTTP/2, which may outlive their connections a little
 }
 
-// counter is a WaitGroup that may begin anew while somebody waits.
+// counter is a WaitGroup that may count again while a goroutine waits.
 type counter struct {
 	mu   sync.Mutex
 	none sync.Cond
@@ -62,10 +62,8 @@ func NewFleet(hosts ...Host) (*Fleet, error) {
 }
 
 // NewPipeFleet starts the hosts in memory, at http://<name>.localhost<BasePath>,
-// or https.
-// Only [Fleet.Transport] reaches them. Made inside a testing/synctest bubble,
-// the fleet lives on the bubble's clock, and must be closed before the bubble
-// ends.
+// or https. Only [Fleet.Transport] reaches them. In a testing/synctest bubble, the
+// fleet uses the bubble's clock, and must be closed before the bubble ends.
 func NewPipeFleet(hosts ...Host) (*Fleet, error) {
 	return newFleet(hosts, true)
 }
@@ -99,15 +97,15 @@ func (f *Fleet) add(host Host) error {
 	return nil
 }
 
-// Server returns the host of that name, nil if there is none.
+// Server returns the host with that name, or nil if there is none.
 func (f *Fleet) Server(name string) *Server { return f.byName[name] }
 
 // Servers returns all hosts in the order they were given.
 func (f *Fleet) Servers() []*Server { return append([]*Server(nil), f.servers...) }
 
-// Transport returns a fresh transport that reaches this fleet, trusts its
-// certificates and uses no proxy. Its idle connections are the caller's to close;
-// inside a synctest bubble they must be, for the bubble to end.
+// Transport returns a new transport that reaches this fleet, trusts its
+// certificates and uses no proxy. The caller should close its idle connections. In
+// a synctest bubble this is necessary, or the bubble does not end.
 func (f *Fleet) Transport() *http.Transport {
 	return &http.Transport{
 		DialContext:         f.dial,
@@ -134,7 +132,7 @@ func (f *Fleet) dial(ctx context.Context, network, addr string) (net.Conn, error
 	return (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, addr)
 }
 
-// noSuchHost is what net's dialer says of a name that nobody knows.
+// noSuchHost returns the error of net's dialer for an unknown name.
 func noSuchHost(network, addr string) error {
 	host, _, _ := net.SplitHostPort(addr) // it came from a transport
 	return &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{
@@ -142,8 +140,8 @@ func noSuchHost(network, addr string) error {
 	}}
 }
 
-// Close ends every answer, connection and listener, and waits until nothing of
-// the fleet runs any more. A second call does nothing.
+// Close ends all answers, connections and listeners, and waits until all goroutines
+// of the fleet have ended. A second call does nothing.
 func (f *Fleet) Close() {
 	f.closing.Do(func() {
 		f.cancel()
@@ -151,8 +149,8 @@ func (f *Fleet) Close() {
 			s.stop()
 		}
 		f.serving.Wait()
-		// A connection accepted while its server stopped is still open; now
-		// that nobody accepts there can be no further one.
+		// A connection that was accepted while its server stopped is still open. No
+		// further one can be accepted now.
 		for _, s := range f.servers {
 			s.conns.closeAll()
 		}

@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// Host describes one fake host: what it accepts and how fast it answers.
+// A Host describes one fake host: what it accepts and how fast it answers.
 type Host struct {
-	// Name appears in answers as system_fingerprint "fp_" + Name. It may hold
+	// Name appears in answers as system_fingerprint "fp_" + Name. It consists of
 	// lower-case letters, digits and hyphens, since it is also a host name.
 	Name string
-	// BasePath is what precedes /chat/completions. The empty path also accepts
-	// the prefixes /v1 and /beta, as api.deepseek.com does. [Server.WireURL] has
-	// the base URLs of the other wires.
+	// BasePath is the path before /chat/completions. With an empty one, the host also
+	// serves /v1 and /beta, like api.deepseek.com. [Server.WireURL] returns the base
+	// URLs of the other wires.
 	BasePath string
-	// Models are the accepted model names; empty accepts any.
+	// Models are the accepted model names. Empty: any.
 	Models []string
-	// Keys are the accepted API keys; empty accepts any but the empty one.
+	// Keys are the accepted API keys. Empty: any key, but not none.
 	Keys []string
 	// NoKey makes the host answer without a key.
 	NoKey bool
-	// Concurrency is the number of answers under way per key and model above
-	// which the host says 429; 0 is no limit.
+	// Concurrency is how many answers per key and model may be under way. To further
+	// requests the host answers 429. 0: no limit.
 	Concurrency int
 	// TLS makes the host speak HTTP/1.1 over TLS, at an https URL.
 	TLS bool
@@ -34,47 +34,47 @@ type Host struct {
 	Pace Pace
 }
 
-// DeepSeek is a host like api.deepseek.com.
+// DeepSeek returns a host like api.deepseek.com.
 func DeepSeek(name string) Host { return persona(name, DialectDeepSeek) }
 
-// OpenAI is a host that speaks plain OpenAI below /v1.
+// OpenAI returns a host with OpenAI's own errors, below /v1.
 func OpenAI(name string) Host { return persona(name, DialectOpenAI) }
 
-// SiliconFlow is a host like api.siliconflow.cn.
+// SiliconFlow returns a host like api.siliconflow.cn.
 func SiliconFlow(name string) Host { return persona(name, DialectSiliconFlow) }
 
-// Ark is a host like Volcengine's ark.cn-beijing.volces.com.
+// Ark returns a host like Volcengine's ark.cn-beijing.volces.com.
 func Ark(name string) Host { return persona(name, DialectArk) }
 
-// Bailian is a host like Alibaba's dashscope.aliyuncs.com.
+// Bailian returns a host like Alibaba's dashscope.aliyuncs.com.
 func Bailian(name string) Host { return persona(name, DialectBailian) }
 
-// TokenHub is a host like Tencent's tokenhub.tencentmaas.com.
+// TokenHub returns a host like Tencent's tokenhub.tencentmaas.com.
 func TokenHub(name string) Host { return persona(name, DialectTokenHub) }
 
-// Qianfan is a host like Baidu's qianfan.baidubce.com.
+// Qianfan returns a host like Baidu's qianfan.baidubce.com.
 func Qianfan(name string) Host { return persona(name, DialectQianfan) }
 
-// Azure is a host like Azure AI Foundry. Like every host here it takes the key
-// from Authorization, api-key or x-api-key.
+// Azure returns a host like Azure AI Foundry. Like every host here, it accepts the
+// key in Authorization, api-key or x-api-key.
 func Azure(name string) Host { return persona(name, DialectAzure) }
 
-// OpenRouter is a host like openrouter.ai.
+// OpenRouter returns a host like openrouter.ai.
 func OpenRouter(name string) Host { return persona(name, DialectOpenRouter) }
 
-// Together is a host like api.together.ai.
+// Together returns a host like api.together.ai.
 func Together(name string) Host { return persona(name, DialectTogether) }
 
-// Fireworks is a host like api.fireworks.ai.
+// Fireworks returns a host like api.fireworks.ai.
 func Fireworks(name string) Host { return persona(name, DialectFireworks) }
 
-// Ollama is a local server of that name, which wants no key.
+// Ollama returns a host like an Ollama server, which needs no key.
 func Ollama(name string) Host { return local(name, DialectOllama) }
 
-// VLLM is a server one runs oneself, which wants no key.
+// VLLM returns a host like a vLLM server, which needs no key.
 func VLLM(name string) Host { return local(name, DialectVLLM) }
 
-// SGLang is a server one runs oneself, which wants no key.
+// SGLang returns a host like an SGLang server, which needs no key.
 func SGLang(name string) Host { return local(name, DialectSGLang) }
 
 func persona(name string, d Dialect) Host {
@@ -87,8 +87,8 @@ func local(name string, d Dialect) Host {
 	return h
 }
 
-// Personas returns one host of each kind, named like its constructor in lower
-// case.
+// Personas returns one host of each kind. Its name is that of its constructor in
+// lower case.
 func Personas() []Host {
 	var all []Host
 	for _, one := range []func(string) Host{
@@ -102,22 +102,22 @@ func Personas() []Host {
 	return all
 }
 
-// Pace is the timing of an answer. Response headers are always sent at once.
-// Then the request is queued, with keep-alives; then nothing comes until the
-// first token; then tokens come one by one. Before a JSON body the time of all
-// its content tokens passes. Reasoning tokens, half as many, come in streams
-// only before the content, at the same pace.
+// Pace is the timing of an answer. Response headers are sent at once. Then the
+// request is queued, with keep-alives. Then the host is silent until the first
+// token, and tokens follow one by one. In a stream, half as many reasoning tokens
+// come before the content, at the same pace. A JSON body comes after the time of
+// all its content tokens.
 type Pace struct {
 	// Queue is how long keep-alives are sent before the model starts.
 	Queue time.Duration
-	// KeepAlive is the time between keep-alives, one second if zero.
+	// KeepAlive is the time between keep-alives. Default 1s.
 	KeepAlive time.Duration
 	// FirstToken is the silence after the queue.
 	FirstToken time.Duration
 	// PerToken is the time after each token.
 	PerToken time.Duration
-	// Tokens is the number of content deltas, 12 if zero. An answer has no more
-	// deltas than characters.
+	// Tokens is the number of content deltas. Default 12. An answer has at most as
+	// many deltas as characters.
 	Tokens int
 }
 

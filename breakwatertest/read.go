@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Reply is an answer as a bare client reads it, in the words of chat completions
-// whatever the wire; of several choices, the first.
+// A Reply is an answer as a simple client reads it, of any wire, with the field
+// names of chat completions. If there are several choices, it has the first.
 type Reply struct {
 	Content, Reasoning, ToolArguments string
 	FinishReason                      string
@@ -19,35 +19,35 @@ type Reply struct {
 	Usage                             Usage
 	// Choices are the contents of all choices, by index.
 	Choices []string
-	// Done is whether the stream's last event came, such as [DONE], or a whole
-	// JSON answer.
+	// Done reports whether the stream's last event has come, such as [DONE], or all
+	// of the JSON.
 	Done bool
 }
 
-// Usage is the tokens an answer says it took. Messages does not say how many of
-// them were for reasoning.
+// Usage is the number of tokens that an answer reports. Messages does not report
+// ReasoningTokens.
 type Usage struct {
 	PromptTokens, CompletionTokens, TotalTokens int
 	CacheHitTokens, CacheMissTokens             int
 	ReasoningTokens                             int
 }
 
-// StatusError is a response whose status is no success.
+// A StatusError is the error of a response whose status is not 2xx.
 type StatusError struct {
 	Code int
 	Body string
 }
 
-// Error gives the status and the body.
+// Error returns a text with the status and the body.
 func (e *StatusError) Error() string {
 	return fmt.Sprintf("breakwatertest: status %d: %q", e.Code, e.Body)
 }
 
-// ReadAnswer reads an answer of any wire, JSON or a stream by its Content-Type,
-// and closes the body. It fails if the status is no success, with a [*StatusError]; if the
-// body breaks off or is no JSON; and if the host put an error into it. Beyond
-// that it believes what it reads: a stream that ends cleanly without a
-// finish_reason is no failure. With an error comes what was read until then.
+// ReadAnswer reads an answer of any wire and closes the body. The Content-Type says
+// whether it is JSON or a stream. It returns a [*StatusError] if the status is not
+// 2xx, and an error if the body breaks off, is not JSON, or contains an error of
+// the host. It makes no other checks: a stream that ends cleanly without a
+// finish_reason is no error. With an error, the Reply has what was read before.
 func ReadAnswer(resp *http.Response) (Reply, error) {
 	defer resp.Body.Close()
 	var r Reply
@@ -70,8 +70,8 @@ func ReadAnswer(resp *http.Response) (Reply, error) {
 	return r, nil
 }
 
-// readStream takes every data line for an event, as simple clients do. It reads
-// on behind [DONE], so that the connection can be used again.
+// readStream treats every data line as an event, as simple clients do. It reads on
+// after [DONE], so that the connection can be used again.
 func (r *Reply) readStream(body io.Reader) error {
 	lines := bufio.NewReader(body)
 	for {
@@ -95,7 +95,7 @@ func (r *Reply) readStream(body io.Reader) error {
 	}
 }
 
-// add adds an event's data, or a whole answer, of the wire that it looks like.
+// add adds the data of an event, or a JSON answer. Its fields show which wire it is.
 func (r *Reply) add(text []byte) error {
 	var probe struct {
 		Object string          `json:"object"`
@@ -157,7 +157,7 @@ func (r *Reply) addCompletion(text []byte) error {
 // say adds to the content of a choice.
 func (r *Reply) say(choice int, text string) {
 	if choice < 0 || choice >= 128 {
-		return // no API has so many
+		return // no API has so many choices
 	}
 	for len(r.Choices) <= choice {
 		r.Choices = append(r.Choices, "")
@@ -176,7 +176,7 @@ func errorInside(text []byte) error {
 
 func isSet(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
 
-// unquote takes null and absent for empty.
+// unquote returns the string in raw, empty for null or an absent value.
 func unquote(raw json.RawMessage) string {
 	var text string
 	_ = json.Unmarshal(raw, &text) // what is no string adds nothing

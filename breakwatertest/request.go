@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// Request is one request a [Server] received.
+// A Request is one request that a [Server] received.
 type Request struct {
-	Time                   time.Time
+	Time                   time.Time // when it came
 	Method, Path, RawQuery string
 	Header                 http.Header
 	Body                   []byte // the first MiB
-	Key, Model             string // the key, from whichever header; the model asked for
-	Stream                 bool   // whether a stream was asked for
-	Prefix                 string // what a last message with "prefix":true begins the answer with, "" if none
-	Fault                  string // name of the fault it met, "" if none
+	Key, Model             string // the API key, from any of its headers; the requested model
+	Stream                 bool   // it asked for a stream
+	Prefix                 string // text of a last message with "prefix":true; empty: none
+	Fault                  string // name of the fault it met; empty: none
 }
 
 const (
@@ -32,9 +32,8 @@ func received(r *http.Request) Request {
 	}
 }
 
-// read takes in the body and returns the whole of it. A body must be read to
-// its end: only then does net/http watch the connection and end the context when
-// the client leaves.
+// read reads the body to its end and returns it. Only after that does net/http
+// watch the connection and cancel the context when the client leaves.
 func (in *Request) read(body io.Reader) ([]byte, error) {
 	var b bytes.Buffer
 	_, err := b.ReadFrom(io.LimitReader(body, maxBody))
@@ -42,7 +41,7 @@ func (in *Request) read(body io.Reader) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// keyOf is the credential, in OpenAI's header, Anthropic's or Azure's.
+// keyOf returns the API key from the header of OpenAI, Anthropic or Azure.
 func keyOf(h http.Header) string {
 	if scheme, key, _ := strings.Cut(h.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
 		return strings.TrimSpace(key)

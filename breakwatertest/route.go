@@ -63,9 +63,9 @@ func (s *Server) paths(w Wire) []string {
 	return paths
 }
 
-// WireURL is the base URL for requests of a wire, as [Wire.Request] takes it:
-// mostly [Server.URL], but on DeepSeek …/beta for Completions and …/anthropic
-// for Messages, on Bailian …/apps/anthropic.
+// WireURL returns the base URL for requests of a wire, as [Wire.Request] needs it.
+// It is [Server.URL], except on DeepSeek for Completions (…/beta) and Messages
+// (…/anthropic), and on Bailian for Messages (…/apps/anthropic).
 func (s *Server) WireURL(w Wire) string {
 	path := s.paths(w)[0]
 	path = strings.TrimSuffix(path, "/"+w.String())

@@ -2,27 +2,26 @@ package breakwatertest
 
 import "time"
 
-// A Scenario is one way for the LLM API behind an application to fail that a
-// client should survive: a primary and one backup, what happens to them, and
-// what is asked meanwhile.
+// A Scenario is one failure of an LLM API that a client should survive. It has a
+// primary host and a backup, and says what happens to them during the calls.
 type Scenario struct {
 	// Name says what happens.
 	Name string
-	// Stream is whether streams are asked for.
+	// Stream reports whether the calls ask for streams.
 	Stream bool
 	// Begin breaks the hosts before the first call.
 	Begin func(primary, backup *Server)
-	// Calls is how many calls are made, six seconds apart, each of its own
-	// prompt. 0: one.
+	// Calls is how many calls to make, six seconds apart, each with its own prompt.
+	// 0: one.
 	Calls int
 	// Then, if it is not nil, changes the hosts before each later call.
 	Then func(call int, primary, backup *Server)
 }
 
-// Scenarios returns the sixteen: rate limits waited for and given up on, server
-// errors once and for ever, connections reset and silent, first tokens late,
-// streams cut, stalled, malformed and unterminated, refusals that must not be
-// resent, a backup that cannot go on from a prefix, and an outage of a minute.
+// Scenarios returns sixteen scenarios: rate limits, short and long; server errors,
+// once and for ever; connections that are reset or silent; a late first token;
+// streams that are cut, stalled, malformed or unterminated; refusals that must not
+// be resent; a backup that cannot continue a prefix; and an outage of a minute.
 func Scenarios() []Scenario {
 	always := func(f Fault) func(*Server, *Server) { return func(p, _ *Server) { p.Break(f) } }
 	once := func(f Fault) func(*Server, *Server) { return func(p, _ *Server) { p.BreakNext(1, f) } }

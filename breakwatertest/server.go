@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// Server is one running host of a [Fleet].
+// A Server is one running host of a [Fleet]. It is safe for concurrent use.
 type Server struct {
 	host   Host
 	origin string
@@ -21,8 +21,8 @@ type Server struct {
 	http  *http.Server
 	conns tracker
 
-	// life guards what listens. It is held while a port is taken back, and
-	// apart from mu so that requests go on meanwhile.
+	// life guards the fields below it. It is separate from mu, because it is held
+	// while a port is opened again, and requests must not wait for that.
 	life     sync.Mutex
 	listener net.Listener // nil while refused
 	pipe     *pipeListener
@@ -47,7 +47,7 @@ func newServer(f *Fleet, host Host) *Server {
 			defer f.handlers.end()
 			s.serve(w, r)
 		}),
-		ErrorLog:    log.New(io.Discard, "", 0), // broken connections are our trade
+		ErrorLog:    log.New(io.Discard, "", 0), // faults break connections on purpose
 		BaseContext: func(net.Listener) context.Context { return f.ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
@@ -67,22 +67,22 @@ func newServer(f *Fleet, host Host) *Server {
 
 type connKey struct{}
 
-// URL is the base URL to configure a client with, without a trailing slash.
+// URL returns the base URL for a client, without a trailing slash.
 func (s *Server) URL() string { return s.base }
 
-// Name is the host's name.
+// Name returns the host's name.
 func (s *Server) Name() string { return s.host.Name }
 
-// Break makes every request from now on meet the fault, until another Break or
-// [Server.Heal]. Requests under way go on as they began, except that a fault in
-// how connections begin, such as [Refused], closes those there are. Faults inside
-// a 200 show in answers only, on any [Wire].
+// Break gives every later request the fault f, until another Break or
+// [Server.Heal]. Requests under way are not affected, except that faults of
+// connections, such as [Refused], close the open ones. A fault inside a 200 affects
+// only requests for an answer, on any [Wire].
 func (s *Server) Break(f Fault) {
 	s.setFault(func() { s.fault = f })
 }
 
-// BreakNext makes the next n requests for an answer meet the fault. It comes before what
-// [Server.Break] set, and a second BreakNext queues behind the first.
+// BreakNext gives the next n requests for an answer the fault f, instead of that of
+// [Server.Break]. A second BreakNext takes effect after the first.
 func (s *Server) BreakNext(n int, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,21 +91,21 @@ func (s *Server) BreakNext(n int, f Fault) {
 	}
 }
 
-// Heal ends all faults. It panics if the port of a refused TCP host was taken by
-// another process meanwhile.
+// Heal ends all faults. It panics if another process has taken the port of a
+// [Refused] host.
 func (s *Server) Heal() {
 	s.setFault(func() { s.fault, s.next = Fault{}, nil })
 }
 
-// SetPace changes how fast requests from now on are answered.
+// SetPace sets the pace of the answers to later requests.
 func (s *Server) SetPace(p Pace) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pace = p.withDefaults()
 }
 
-// InFlight is the number of requests under way. A request leaves it just before
-// the last piece of its answer is sent, or when its client has left.
+// InFlight returns the number of requests under way. A request counts until just
+// before the last piece of its answer is sent, or until its client has left.
 func (s *Server) InFlight() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,11 +119,11 @@ func (s *Server) Requests() []Request {
 	return slices.Clone(s.requests)
 }
 
-// Connections is the number of connections accepted since the start or
+// Connections returns the number of connections accepted since the start or
 // [Server.Forget].
 func (s *Server) Connections() int { return s.conns.count() }
 
-// Forget empties [Server.Requests] and sets [Server.Connections] to zero.
+// Forget clears [Server.Requests] and sets [Server.Connections] to zero.
 func (s *Server) Forget() {
 	s.mu.Lock()
 	s.requests = nil

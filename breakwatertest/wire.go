@@ -8,24 +8,24 @@ import (
 	"strings"
 )
 
-// Wire is one of the ways to ask for an answer. The zero Wire is [Chat].
+// A Wire is one of the API formats for an answer. The zero Wire is [Chat].
 type Wire int
 
 const (
 	// Chat is POST …/chat/completions.
 	Chat Wire = iota
-	// Completions is POST …/completions: text that goes on, or fills the middle.
+	// Completions is POST …/completions: text to continue, or to fill in.
 	Completions
-	// Responses is POST …/responses, OpenAI's newer wire.
+	// Responses is POST …/responses, OpenAI's newer format.
 	Responses
-	// Messages is POST …/v1/messages, Anthropic's wire.
+	// Messages is POST …/v1/messages, Anthropic's format.
 	Messages
 )
 
 // Wires returns all wires.
 func Wires() []Wire { return []Wire{Chat, Completions, Responses, Messages} }
 
-// String names the wire by its operation, such as "chat/completions".
+// String returns the operation of the wire, such as "chat/completions".
 func (w Wire) String() string {
 	if w < Chat || w > Messages {
 		return fmt.Sprintf("Wire(%d)", int(w))
@@ -33,12 +33,12 @@ func (w Wire) String() string {
 	return [...]string{"chat/completions", "completions", "responses", "messages"}[w]
 }
 
-// Request is a request with prompt as its only message and thinking disabled.
-// It can be sent again: GetBody is set. An empty key sends no credential.
+// Request returns a request with prompt as its only message and thinking disabled.
+// GetBody is set, so it can be sent again. With an empty key it has no credential.
 //
-// baseURL is what an SDK of the wire is configured with, as [Server.WireURL]
-// gives it: on Messages /v1/messages follows it, or /messages if it ends in /v1
-// already; otherwise the operation follows.
+// baseURL is the base URL of an SDK, as [Server.WireURL] returns it. The request's
+// URL is baseURL with the operation. For Messages, /v1 is inserted if baseURL does
+// not end in it.
 func (w Wire) Request(ctx context.Context, baseURL, key, model, prompt string, stream bool) (*http.Request, error) {
 	url := strings.TrimRight(baseURL, "/")
 	if w == Messages && !strings.HasSuffix(url, "/v1") {
@@ -67,7 +67,7 @@ func (w Wire) Request(ctx context.Context, baseURL, key, model, prompt string, s
 	return req, nil
 }
 
-// ask is the body of a request.
+// ask returns the body of a request.
 func (w Wire) ask(model, prompt string, stream bool) string {
 	turns := []fields{{"role", "user", "content", prompt}}
 	disabled := fields{"type", "disabled"}
@@ -82,7 +82,7 @@ func (w Wire) ask(model, prompt string, stream bool) string {
 	return fields{"model", model, "messages", turns, "stream", stream, "thinking", disabled}.json()
 }
 
-// ChatRequest is the [Wire.Request] of [Chat].
+// ChatRequest returns a request of the wire [Chat]: see [Wire.Request].
 func ChatRequest(ctx context.Context, baseURL, key, model, prompt string, stream bool) (*http.Request, error) {
 	return Chat.Request(ctx, baseURL, key, model, prompt, stream)
 }
@@ -90,7 +90,7 @@ func ChatRequest(ctx context.Context, baseURL, key, model, prompt string, stream
 // fields is a JSON object: names and values by turns, in the order given.
 type fields []any
 
-// MarshalJSON makes the object.
+// MarshalJSON implements json.Marshaler.
 func (f fields) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteByte('{')
