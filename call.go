@@ -26,7 +26,7 @@ import (
 type Call struct {
 	NoCache      bool   // the call gets no answer from the cache, and its answer is not kept
 	NoShare      bool   // the call does not share an attempt with other calls
-	CacheControl string // directives such as "max-age=60" for the cache, which go before those of the request's Cache-Control
+	CacheControl string // directives for the cache, such as "max-age=60"; they override those of the request's Cache-Control
 	Scope        string // name of the group that may share the answer, instead of CachePolicy.Scope; empty: as there
 	Endpoint     string // name of the only endpoint to use; empty: any
 	Attempts     int    // attempts per account, instead of RetryPolicy.Attempts; 0: as there; Off: 1

@@ -94,9 +94,10 @@
 //
 // No time limit of breakwater ends an answer that is arriving. Before the commit,
 // FirstToken, Thinking and Queued of [StreamPolicy] limit the time without
-// payload, but only while another endpoint could serve. Otherwise the attempt
-// keeps waiting, because a new one would go to the end of the host's queue. After
-// the commit, Stall limits the time without payload. Keep-alives are not payload.
+// payload, but only while another endpoint or a kept answer could serve. Otherwise
+// the attempt keeps waiting, because a new one would go to the end of the host's
+// queue. After the commit, Stall limits the time without payload. Keep-alives are
+// not payload.
 //
 // Backoff, Retry-After, rate limits and probes make a call wait. Such a wait ends
 // with the caller's context. It does not begin if it could not end before the

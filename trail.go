@@ -12,7 +12,7 @@ type Class = outcome.Class
 
 const (
 	ClassOK           Class = "ok"             // the answer came as a whole; while its body is read: the commit has happened
-	ClassCanceled     Class = "canceled"       // the caller canceled the call, or its request cannot be sent
+	ClassCanceled     Class = "canceled"       // the caller canceled the call, or no transport can send its request
 	ClassDeadline     Class = "deadline"       // the caller's deadline passed before any payload came
 	ClassUnreachable  Class = "unreachable"    // no connection, or it broke before a response: DNS, dial, TLS, reset
 	ClassUnavailable  Class = "unavailable"    // 408, 424, 5xx

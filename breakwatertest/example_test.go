@@ -9,7 +9,7 @@ import (
 	"github.com/breakwater-go/breakwater/breakwatertest"
 )
 
-// The primary is overloaded; what the program sees is the backup's answer.
+// The primary is overloaded. The program gets the backup's answer.
 func Example() {
 	fleet, err := breakwatertest.NewFleet(breakwatertest.DeepSeek("primary"), breakwatertest.SiliconFlow("backup"))
 	if err != nil {

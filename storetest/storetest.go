@@ -1,5 +1,5 @@
 // Package storetest tests implementations of [breakwater.Store], as
-// testing/fstest does file systems. A Store on Redis, say, is tested by
+// testing/fstest tests file systems. For example, the test of a Store on Redis is
 //
 //	func TestStore(t *testing.T) {
 //		storetest.RunShared(t, func(t *testing.T) (one, other breakwater.Store) {
@@ -7,14 +7,16 @@
 //		})
 //	}
 //
-// A Store may hold entries already, and its entries may outlive the tests by an
-// hour: every key is random. It may keep an entry for longer than it was told
-// to, and answer a context that is done or not; what it answers must be right.
-// It may not keep an entry for less, round keep down, or drop entries for want
-// of room: give the tests one that has room for 64 MiB. Where there are
-// replicas that lag behind, test against the primary.
+// A Store passes if it returns what was set. It may contain other entries already,
+// since every key of the tests is random. It may keep an entry for longer than it
+// was told to; the tests set entries for up to an hour. With a context that is
+// done, it may answer or return an error.
 //
-// Run the tests with -race. They take some two seconds.
+// A Store fails if it keeps an entry for a shorter time, rounds keep down, or drops
+// entries to make room. Test one that has room for 64 MiB. If it has replicas that
+// lag behind, test the primary.
+//
+// Run the tests with -race. They take about two seconds.
 package storetest
 
 import (
@@ -24,8 +26,8 @@ import (
 	"github.com/breakwater-go/breakwater"
 )
 
-// Run tests the Stores that open returns: it is called once for each of several
-// subtests, with the subtest's t, whose Cleanup may close the Store.
+// Run tests the Stores that open returns. It runs several subtests and calls open
+// once for each, with the subtest's t. Use t.Cleanup to close the Store.
 func Run(t *testing.T, open func(t *testing.T) breakwater.Store) {
 	t.Helper()
 	RunShared(t, func(t *testing.T) (one, other breakwater.Store) {
@@ -34,8 +36,8 @@ func Run(t *testing.T, open func(t *testing.T) breakwater.Store) {
 	})
 }
 
-// RunShared is Run for two clients of one Store, as two processes have them:
-// what one of them has set, the other gets.
+// RunShared is like Run, for two clients of one Store, such as two processes have.
+// It also tests that each client gets what the other has set.
 func RunShared(t *testing.T, open func(t *testing.T) (one, other breakwater.Store)) {
 	t.Helper()
 	for _, c := range checks {
@@ -46,7 +48,7 @@ func RunShared(t *testing.T, open func(t *testing.T) (one, other breakwater.Stor
 	}
 }
 
-// checks are all there are, each under the name of its subtest.
+// checks are the subtests of Run and RunShared.
 var checks = []struct {
 	name string
 	run  func(*pair)
