@@ -48,6 +48,7 @@ func (f *failover) resume(c *call) (*http.Response, error) {
 		r := f.newRun(c)
 		r.begun, _ = c.log.sum()
 		r.avoid, r.triedAccounts = avoid, tried
+		r.patience = 0 // the caller waits in the middle of an answer
 		resp, err := r.loop()
 		tried = r.triedAccounts
 		r.release()

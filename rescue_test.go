@@ -1063,3 +1063,41 @@ func TestRescue_IsOfTheRequestAsItWas(t *testing.T) {
 		}
 	})
 }
+
+// A rescue does not wait for a better tier: its caller is in the middle of an
+// answer.
+func TestRescue_WaitsForNoBetterTier(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		status int // of the better tier, a second before it could serve again
+		limits map[string]RatePolicy
+	}{
+		{"it rests", 429, nil},
+		{"it is at its limit", 200, map[string]RatePolicy{"": {PerSecond: 1, Burst: 1}}},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			var asked string
+			better := deepSeekAt("b")
+			better.Limits = tt.limits
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				io.Copy(io.Discard, req.Body)
+				req.Body.Close()
+				switch asked += req.URL.Host; asked {
+				case "b":
+					resp := answer(tt.status, asStream, wholeStream)
+					resp.Header.Set("Retry-After", "1")
+					return resp, nil
+				case "ba":
+					return answer(200, asStream, goodEvent), nil
+				}
+				return answer(200, asStream, wholeStream), nil
+			}), WithEndpoints(deepSeekAt("a")), WithBackup(better), WithBackup(deepSeekAt("c")))
+			asks(WithCall(t.Context(), Call{Endpoint: "b", Attempts: 1}), rt, chatStream)
+			start := time.Now()
+			asks(t.Context(), rt, chatStream)
+			if asked != "bac" || time.Since(start) > 0 {
+				t.Errorf("asked %s in %v, want b, a, c at once", asked, time.Since(start))
+			}
+		})
+	}
+}
