@@ -512,3 +512,41 @@ func TestCircuit_CallersWaitForTheProbe(t *testing.T) {
 		})
 	}
 }
+
+// A probe whose outcome comes while another call plans to wait for it is not
+// waited for. A deadline is asked for in between.
+func TestCircuit_ProbeEndsWhileACallPlans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ends, asked := make(chan struct{}), 0
+		rt := over(t, RoundTripperFunc(func(*http.Request) (*http.Response, error) {
+			switch asked++; asked {
+			case 1:
+				return answer(500, asJSON, "{}"), nil
+			case 2:
+				<-ends
+			}
+			return answer(200, asJSON, goodJSON), nil
+		}), WithBreaker(BreakerPolicy{Consecutive: 1, OpenFor: time.Minute}), WithRetry(RetryPolicy{Attempts: 1}))
+		asks(t.Context(), rt, chatJSON)
+		time.Sleep(circuit.ForcedEvery)
+		probe := calls(t, rt, chatJSON)
+		defer probe.cancel()
+		end := sync.OnceFunc(func() { close(ends); synctest.Wait() })
+		start := time.Now()
+		got := asks(asksDeadline{t.Context(), end}, rt, chatJSON)
+		if got.status() != 200 || time.Since(start) > 0 || asked != 3 {
+			t.Errorf("%v after %v, %d asked; want an answer at once", got, time.Since(start), asked)
+		}
+	})
+}
+
+// asksDeadline is a context that tells when it is asked for its deadline.
+type asksDeadline struct {
+	context.Context
+	asked func()
+}
+
+func (c asksDeadline) Deadline() (time.Time, bool) {
+	c.asked()
+	return c.Context.Deadline()
+}

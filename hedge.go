@@ -161,7 +161,7 @@ func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 			continue
 		}
 		if at := r.availability(e, now); at.state == plan.Ready && (len(options) == 0 || e.tier == options[0].endpoint.tier) {
-			options = append(options, candidate{e, at.model})
+			options = append(options, candidate{endpoint: e, model: at.model})
 		}
 	}
 	if len(options) == 0 || !r.afford(now, first.endpoint, first.model) {

@@ -115,31 +115,31 @@ func (r *failoverRun) survey(now time.Time) {
 		if at.state == plan.Unserved {
 			continue
 		}
-		c := plan.Candidate{Tier: e.tier, Availability: at.state}
+		c, seen := plan.Candidate{Tier: e.tier, Availability: at.state}, candidate{endpoint: e, model: at.model}
 		switch at.state {
 		case plan.AtLimit:
 			c.Wait = e.limits.Get(at.model).Expected(now)
 		case plan.CircuitOpen:
 			r.skippedOpen = true
 			c.ProbeFailed = slices.Contains(r.probed, e)
-			c.Wait = r.waitForProbe(e, at.model, now)
+			seen.probe, c.Wait = r.nextProbe(e, at.model, now)
 		case plan.Paused:
 			c.Wait = at.pause.Until.Sub(now)
 			c.Quarantined, c.MayResort = at.quarantined, at.quarantined && e.mayResort(now)
 		}
-		r.candidates = append(r.candidates, candidate{e, at.model})
+		r.candidates = append(r.candidates, seen)
 		r.states = append(r.states, c)
 	}
 }
 
-// waitForProbe is how long it takes until the call may probe an open circuit, or
-// until the outcome of another's probe may be known.
-func (r *failoverRun) waitForProbe(e *upstream, model string, now time.Time) time.Duration {
-	under, wait := e.circuits.Get(model).NextProbe(now)
-	if deadline, ok := r.call.Deadline(); ok && under != nil {
+// nextProbe returns how long it takes until the call may probe an open circuit, or
+// until the outcome of another call's probe may be known, and that probe.
+func (r *failoverRun) nextProbe(e *upstream, model string, now time.Time) (*circuit.Probe, time.Duration) {
+	probe, wait := e.circuits.Get(model).NextProbe(now)
+	if deadline, ok := r.call.Deadline(); ok && probe != nil {
 		wait = min(wait, deadline.Sub(now)/2)
 	}
-	return wait
+	return probe, wait
 }
 
 // history is what the call has done so far.
@@ -192,7 +192,7 @@ func (r *failoverRun) stepOf(p plan.Step, now time.Time) step {
 		s.retryAfter = p.RetryAfter
 	case plan.Retry:
 		tried := r.triedAccounts[p.Index]
-		s.action, at = try, candidate{tried.endpoint, tried.model}
+		s.action, at = try, candidate{endpoint: tried.endpoint, model: tried.model}
 	default:
 		s.action, at = try, r.candidates[p.Index]
 	}
@@ -208,8 +208,8 @@ func (r *failoverRun) stepOf(p plan.Step, now time.Time) step {
 			return r.next(now)
 		}
 	case plan.AwaitProbe:
-		s.action = awaitProbe
-		if s.probe, _ = at.endpoint.circuits.Get(at.model).NextProbe(now); r.probeWaits == 0 {
+		s.action, s.probe = awaitProbe, at.probe
+		if r.probeWaits == 0 {
 			r.firstProbeWait = now
 		}
 		r.probeWaits++
@@ -241,6 +241,7 @@ func (r *failoverRun) chooseReady(first int, now time.Time) candidate {
 type candidate struct {
 	endpoint *upstream
 	model    string
+	probe    *circuit.Probe // another call's, if the circuit is open and that is under way
 }
 
 // choose returns which of a tier's candidates gets the call. They are in turn.

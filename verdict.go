@@ -89,7 +89,7 @@ func (r *failoverRun) recordFailure(a *attempt, tr *exchange.Failure, now time.T
 	v.due = now.Add(v.delays.NextBackOff())
 	if tr.Class == ClassUnsuited {
 		r.mu.Lock()
-		r.unsuited = append(r.unsuited, candidate{a.endpoint, a.model})
+		r.unsuited = append(r.unsuited, candidate{endpoint: a.endpoint, model: a.model})
 		r.mu.Unlock()
 	}
 	r.last = v
