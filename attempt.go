@@ -46,12 +46,12 @@ type attempt struct {
 	status    int32           // of a refusal; of an error inside a 200, what that stands for
 	limitSaid int32           // the number a host that refuses may give for its limit
 	buffer    *reqbody.Buffer // of the request's body, while the attempt is sent; nil: it has none
-	finishers []finisher      // told at the end, from the last to the first
+	finishers []finisher      // called at the end, from the last to the first
 	class     Class           // it ended in
-	used      Usage           // set before the enders are told
+	used      Usage           // set before the finishers are called
 }
 
-// An finisher is told, exactly once, how an exchange ended.
+// A finisher is called exactly once, at the end of an attempt.
 type finisher interface {
 	finish(*attempt, Class)
 }
@@ -88,9 +88,9 @@ func (a *attempt) BodyRead() {
 // BodyFailed notes what the caller's own body ended in before its end.
 func (a *attempt) BodyFailed(err error) { a.failed.Store(&err) }
 
-// onFinish has e told of the end; the last one registered is told first. It
-// reports false if the attempt, outrun by another, has ended meanwhile: e has
-// been told then.
+// onFinish has e called at the end; the last one registered is called first. It
+// reports false if the attempt has ended meanwhile, because another was faster: e
+// has been called then.
 func (a *attempt) onFinish(e finisher) bool {
 	a.mu.Lock()
 	over, class := a.over, a.class
@@ -104,7 +104,7 @@ func (a *attempt) onFinish(e finisher) bool {
 	return !over
 }
 
-// End is the end of the exchange. Whoever comes first decides how it ended.
+// End ends the exchange. The first call decides how it ended.
 func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	a.mu.Lock()
 	if a.over {
@@ -136,7 +136,7 @@ func (a *attempt) MayTakeOver() bool {
 // Elsewhere reports whether another endpoint could serve the call now.
 func (a *attempt) Elsewhere() bool { return a.run.hasAlternative(a.endpoint) }
 
-// EndpointName names who answers.
+// EndpointName returns the name of the endpoint.
 func (a *attempt) EndpointName() string { return a.endpoint.Name }
 
 // endNow ends the exchange and all that is done for it.
@@ -162,8 +162,8 @@ func (a *attempt) outcome(class Class) outcome.Outcome {
 	return outcome.Of(class).Outcome
 }
 
-// runFinishers tells the enders, from the last to the first: all of them, even if the
-// user's code panics behind one.
+// runFinishers calls all finishers, from the last to the first, even if user code
+// panics in one.
 func (a *attempt) runFinishers(class Class) {
 	defer func() {
 		if len(a.finishers) > 0 { // a panic passes

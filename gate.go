@@ -19,7 +19,7 @@ import (
 )
 
 // A gate is the innermost layer. It makes the attempt's own request, and returns
-// the response once that is known to carry an answer.
+// the response only if it carries an answer.
 type gate struct {
 	next      http.RoundTripper
 	attempts  *atomic.Int64 // that were sent
@@ -73,9 +73,9 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	return nil, f
 }
 
-// judge has the attempt's exchange judge the response, and does what takes
-// knowledge of the endpoint: it heeds the limits that the response tells, says
-// what the host's own words mean, and drops what the caller must not see.
+// judge has the exchange judge the response, and does what takes knowledge of the
+// endpoint: it follows the limits in the headers, classifies the host's own words,
+// and removes what the caller must not see.
 func (g *gate) judge(a *attempt, resp *http.Response) (*http.Response, *exchange.Failure) {
 	resp.Request = a.call.req
 	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
@@ -94,7 +94,7 @@ func (g *gate) judge(a *attempt, resp *http.Response) (*http.Response, *exchange
 	return a.dropForeign(resp, exchange.KindOf(resp.Body) == exchange.KindWhole), nil
 }
 
-// heedLimits pauses the account's limit if this very answer has used it up.
+// heedLimits pauses the account's limit if this answer has used it up.
 func (g *gate) heedLimits(a *attempt, h http.Header) {
 	if len(a.endpoint.profile.Limits) == 0 {
 		return
@@ -108,8 +108,8 @@ func (g *gate) heedLimits(a *attempt, h http.Header) {
 	g.observers.emit(a.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: ClassRateLimited, Wait: wait})
 }
 
-// startClock has the attempt show payload in time, if anybody else could ever
-// serve the call.
+// startClock limits the time to the first payload, if anything could ever take the
+// attempt's place.
 func (a *attempt) startClock() {
 	c := a.call
 	if len(c.candidates) > 1 || c.resumption != nil || c.fallback {
@@ -117,7 +117,7 @@ func (a *attempt) startClock() {
 	}
 }
 
-// want is what the caller wants of the response.
+// want returns what Judge has to know of the call.
 func (a *attempt) want() exchange.Want {
 	c := a.call
 	w := exchange.Want{Wire: c.op.Wire(), Choices: c.choices(), Stream: c.params.Stream, Continues: c.resumption != nil}
@@ -127,8 +127,8 @@ func (a *attempt) want() exchange.Want {
 	return w
 }
 
-// explain says what a failure means by what is known of the endpoint, and drops
-// from its response what the caller must not see.
+// explain completes a failure by what is known of the endpoint, and removes from
+// its response what the caller must not see.
 func (a *attempt) explain(f *exchange.Failure) {
 	f.Blameless = f.Early && !a.hadTime()
 	if f.Class == "" { // the host says why
@@ -149,16 +149,16 @@ func (a *attempt) explain(f *exchange.Failure) {
 	}
 }
 
-// refused notes what a refusal says. The attempt may be outrun meanwhile, and end
-// on another goroutine.
+// refused notes what a refusal says, for the finishers. Another attempt may be faster
+// meanwhile, so that this one ends on another goroutine.
 func (a *attempt) refused(status int, limitSaid int32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.status, a.limitSaid = int32(status), limitSaid
 }
 
-// bodyFailed is the failure of an attempt whose caller gave a body that failed.
-// Who leaves, or is out of time, may have it fail: that is the reason then.
+// bodyFailed returns the failure of an attempt whose request body failed. If the
+// caller has left or is out of time, that caused the error.
 func (a *attempt) bodyFailed(err error) *exchange.Failure {
 	f := a.LeftByCaller()
 	if f == nil {
@@ -168,8 +168,8 @@ func (a *attempt) bodyFailed(err error) *exchange.Failure {
 	return f
 }
 
-// classify says what a refusal means. That an endpoint which the caller did
-// not mean lacks the very path says nothing about the call.
+// classify returns the class of a refusal. A 404 or 405 of an endpoint that the
+// caller did not address means that the endpoint lacks the operation.
 func (a *attempt) classify(status int, body []byte, asked bool) Class {
 	class := a.endpoint.profile.Classify(status, body, asked)
 	if class == ClassRefused && a.endpoint != a.call.target && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed) {
@@ -178,7 +178,9 @@ func (a *attempt) classify(status int, body []byte, asked bool) Class {
 	return class
 }
 
-// unanswered says what an error of the base means to a request as it was sent.
+// unanswered returns the failure that an error of the base stands for. A request
+// that no transport can send is the caller's fault, unless Rewrite or middleware
+// made it so.
 func (a *attempt) unanswered(req *http.Request, err error) *exchange.Failure {
 	f := a.failureOf(err, ClassUnreachable)
 	if f.Class != ClassUnreachable && f.Class != ClassRewrite {
@@ -194,8 +196,8 @@ func (a *attempt) unanswered(req *http.Request, err error) *exchange.Failure {
 	return &exchange.Failure{Class: ClassCanceled, Err: own}
 }
 
-// failureOf says what an error means that came instead of a response. The clock
-// and the caller come first: what they have ended may end in any error.
+// failureOf returns the failure that an error in the place of a response stands for.
+// If the clock or the caller ended the attempt, that caused the error.
 func (a *attempt) failureOf(err error, class Class) *exchange.Failure {
 	if f := a.Interrupted(); f != nil {
 		a.explain(f)
@@ -310,8 +312,9 @@ func (a *attempt) setBody(req *http.Request) {
 	switch {
 	case a.run.retry.SendOnce:
 	case c.resumption != nil, len(req.Header["Idempotency-Key"]) == 0:
-		// A rescue is another request than the caller's. An empty list is not sent. It has net/http replay into a connection that
-		// turns out closed, which it does not dare by itself: see http.Transport.
+		// An empty list is not sent. It allows net/http to send the request once more if
+		// an idle connection turns out to be closed: see http.Transport. A rescue does
+		// not use the caller's key, because it is another request.
 		req.Header["Idempotency-Key"] = nil
 	}
 }
@@ -378,12 +381,11 @@ func (a *attempt) dropForeign(resp *http.Response, read bool) *http.Response {
 	return resp
 }
 
-// redirected decides whose a redirect is to follow. What the endpoint says that
-// the caller addressed is the caller's: at once within its origin, and if nobody
-// else answers to another one, for a misplaced host must not draw prompts to a
-// stranger; nor to the very URL asked, which leads nowhere. What another
-// endpoint says of a redirect never reaches the caller: it would be followed
-// from where that endpoint is not.
+// redirected decides whether the caller gets to see a redirect. That of the endpoint
+// which the caller addressed is shown at once if it stays within the origin, and
+// otherwise only if nobody else answers: a host that moved must not send prompts
+// to a stranger. A redirect to the URL that was asked leads nowhere. That of another
+// endpoint is never shown: the caller would follow it from its own origin.
 func (a *attempt) redirected(t *exchange.Failure) {
 	if a.endpoint.URL != a.call.target.URL {
 		t.Resp = nil
@@ -397,8 +399,8 @@ func (a *attempt) redirected(t *exchange.Failure) {
 	}
 }
 
-// switched hands over an answer in another protocol, at once, if the caller
-// asked for one. Nobody can judge what follows: it may be silent for good.
+// switched passes on an answer in another protocol at once, if the caller asked for
+// one. Nobody can judge what follows.
 func (a *attempt) switched(resp *http.Response) (*http.Response, *exchange.Failure) {
 	if a.call.goesTo(a.endpoint) && len(a.call.req.Header["Upgrade"]) > 0 {
 		connection := resp.Body
