@@ -17,11 +17,12 @@
 //
 // The payload is the bytes of a body that carry an answer. The commit is the
 // moment when an attempt has brought its first payload and the caller gets the
-// response. Before the commit the caller has received nothing, so another attempt
-// can replace one that fails. After the commit nothing is repeated or left out.
-// If a streamed chat breaks after the commit, another attempt continues it where
-// a host can do that: see [Rescue]. Otherwise the stream ends in a typed error,
-// never in a clean EOF.
+// response. JSON of up to [StreamPolicy].MaxBuffer is read and checked as a whole
+// before the commit. Before the commit the caller has received nothing, so another
+// attempt can replace one that fails. After the commit nothing is repeated or left
+// out. If a streamed chat breaks after the commit, another attempt continues it
+// where a host can do that: see [Rescue]. Otherwise the stream ends in a typed
+// error, never in a clean EOF.
 //
 // # Words
 //
@@ -42,7 +43,8 @@
 // endpoint's key and headers; otherwise it is not changed.
 //
 // Without endpoints, [New] protects the calls to any origin, with the caller's
-// own credential.
+// own credential. At a host that breakwater does not know, a call other than a chat
+// must name a model in its body.
 //
 // With endpoints, it protects the calls that are meant for one of them. A call is
 // meant for an endpoint if its URL has the scheme, host and port of
@@ -108,9 +110,9 @@
 // [WithCache] keeps complete answers for the caller who asked. A later call with
 // the same content gets the kept answer, as JSON or as a stream; the order of the
 // fields does not matter. Calls with the same content that are under way share
-// one attempt. When no endpoint can answer, a call gets a stale answer for up to
-// [CachePolicy].StaleIfError after it has expired. A [Store] keeps answers for
-// several processes.
+// one attempt. An answer is fresh for [CachePolicy].TTL and stale afterwards. When
+// no endpoint can answer, a call gets a stale answer, for [CachePolicy].StaleIfError
+// after TTL. A [Store] keeps answers for several processes.
 //
 // A shared attempt that brings nothing does not block its callers for good. After
 // some time, a caller makes an attempt of its own and waits for both. The first

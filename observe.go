@@ -26,7 +26,7 @@ const (
 	KindUnbuffered  Kind = "unbuffered"   // the request's body is larger than MaxReplay, so it is sent once
 	KindCacheHit    Kind = "cache_hit"    // the call got a fresh answer from the cache
 	KindCacheStale  Kind = "cache_stale"  // the call got a stale answer from the cache: From says why, error, revalidate or max-stale
-	KindCacheMiss   Kind = "cache_miss"   // the cache had no answer: the call goes on to the endpoints
+	KindCacheMiss   Kind = "cache_miss"   // the cache had no answer: the call is sent to the endpoints
 	KindCacheShared Kind = "cache_shared" // the call shares the attempt of another call with the same content
 	KindCacheRenew  Kind = "cache_renew"  // a stale answer is being renewed in the background
 	KindCacheStore  Kind = "cache_store"  // an answer was kept
@@ -86,7 +86,7 @@ func (os observers) emit(ctx context.Context, e Event) {
 //   - Warn: failed attempts that count for the circuit, pauses, the budget, a
 //     failing Store, stale answers in the place of a failure, and ErrNoKey.
 //   - Info: KindCircuit and KindUnbuffered.
-//   - Debug: all others, including KindCall of a call that nobody answered.
+//   - Debug: all others, including KindCall of a call that no endpoint answered.
 func Log(l *slog.Logger) Observer {
 	return func(ctx context.Context, e Event) {
 		level := levelOf(e)

@@ -157,7 +157,7 @@ type RatePolicy struct {
 	// Adaptive adjusts the number of open attempts to what the host accepts. A 429
 	// or 503 lowers it, to the number that the host names if it names one. Answers
 	// raise it again, never above InFlight. Before the first such refusal the limit
-	// is InFlight.
+	// is InFlight, or none if InFlight is 0.
 	Adaptive bool
 
 	// MaxWait is how long an attempt may wait for these limits, within the caller's
@@ -203,9 +203,9 @@ type StreamPolicy struct {
 
 	// Stall is how long a stream may bring no payload after the commit before it
 	// ends in ErrStalled. It is five times as long while keep-alives come and no
-	// other endpoint could serve. Only the time counts in which the caller reads.
-	// While another endpoint could serve, Stall also limits a gap within a JSON
-	// answer. Default 60s.
+	// other endpoint could serve. Time counts only while the caller waits in Read.
+	// Before the commit, Stall limits a gap within a JSON answer while another
+	// endpoint could serve. Default 60s.
 	Stall time.Duration
 
 	// Hedge is how long an attempt may bring no payload before the call makes a
@@ -218,7 +218,8 @@ type StreamPolicy struct {
 	// Rescue is how a streamed chat continues that breaks after the commit. Rescues
 	// draw on RetryPolicy.Budget. For them, the text of the answer is kept, up to 4
 	// MiB. DeepSeek's longest answers, of 384K tokens, are smaller. A longer answer
-	// is not rescued. Default RescueContinue.
+	// is not rescued. A stream is rescued at most three times. Default
+	// RescueContinue.
 	Rescue Rescue
 
 	// ErrorFrames adds an event before the typed error that ends a stream, in the
@@ -390,9 +391,10 @@ func (p CachePolicy) lifetime() store.Lifetime {
 }
 
 // A Store keeps entries of the cache for several processes. It must be safe for
-// concurrent use. Entries that it returns are checked. A damaged entry, an error,
-// and a Get of more than 250ms count as a miss and make an event of
-// [KindCacheError]; they never fail the call. Package storetest tests Stores.
+// concurrent use. Its entries are checked. A damaged entry, an error, and a Get of
+// more than 250ms count as a miss, with an event of [KindCacheError]; they never
+// fail the call. A Store that needs more than 250ms is not asked again for 5s.
+// Package storetest tests Stores.
 type Store interface {
 	// Get returns the entry under key, or nil if there is none.
 	Get(ctx context.Context, key string) ([]byte, error)

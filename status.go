@@ -50,7 +50,7 @@ type CacheStatus struct {
 	Hits      int64 // calls that got a fresh answer
 	Stale     int64 // calls that got a stale answer
 	Shared    int64 // calls that shared the attempt of another call
-	Misses    int64 // calls that went on to the endpoints
+	Misses    int64 // calls that were sent to the endpoints
 	Stores    int64 // answers kept
 	Evictions int64 // answers removed to make room
 }
