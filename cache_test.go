@@ -177,6 +177,7 @@ func TestCache_KeepsOnlyWholeAnswers(t *testing.T) {
 		{"json that ended for a host's own reason", chatJSON, gives(200, asJSON, strings.Replace(goodJSON, `"stop"`, `"abort"`, 1)), all, false},
 		{"json without a text", chatJSON, gives(200, asJSON, strings.Replace(goodJSON, `"hi"`, `null`, 1)), all, false},
 		{"json without finish_reason", chatJSON, gives(200, asJSON, strings.Replace(goodJSON, `"stop"`, `null`, 1)), all, false},
+		{"json of a kind that nobody knows", chatJSON, gives(200, asJSON, `{"answer":"x"}`), all, false},
 		{"json cut", chatJSON, gives(200, asJSON, goodJSON[:40]), all, false},
 		{"json reset", chatJSON, breaks(asJSON, goodJSON), all, false},
 		{"json with an error inside", chatJSON, gives(200, asJSON, `{"error":{"message":"no"}}`), all, false},

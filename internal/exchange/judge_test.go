@@ -41,6 +41,7 @@ func TestJudge_Commits(t *testing.T) {
 		{"JSON behind blank lines", asJSON, "\n \r\n\t" + goodJSON, wantJSON, nil, exchange.KindWhole, goodJSON},
 		{"JSON with a null error", asJSON, `{"error":null,"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}`, wantJSON, nil, exchange.KindWhole, ""},
 		{"JSON where a stream was asked for", asJSON, goodJSON, wantStream, nil, exchange.KindWhole, ""},
+		{"JSON of a kind that nobody knows", asJSON, `{"answer":"x"}`, wantJSON, nil, exchange.KindWhole, ""},
 		{"JSON of an unknown type", "text/plain", goodJSON, wantJSON, nil, exchange.KindWhole, ""},
 		{"a stream", asStream, wholeStream, wantStream, nil, exchange.KindStream, ""},
 		{"a stream where JSON was asked for", asStream + "; charset=utf-8", wholeStream, wantJSON, nil, exchange.KindStream, ""},
