@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -278,12 +279,13 @@ func TestRescue_None(t *testing.T) {
 		{"several choices", "", `{"model":"m","stream":true,"n":2,"messages":[{"role":"user"}]}`, goodEvent, anew, RetryPolicy{}},
 		{"logprobs", "", `{"model":"m","stream":true,"logprobs":true,"messages":[{"role":"user"}]}`, goodEvent, anew, RetryPolicy{}},
 		{"the budget is spent", "", chatStream, goodEvent, anew, RetryPolicy{Budget: Off}},
-		{"the caller's own one", "/beta", `{"model":"m","stream":true,"messages":[{"role":"assistant","content":"x","prefix":true}]}`, goodEvent, onward, RetryPolicy{}},
+		{"the caller's own one", "/beta/chat/completions", `{"model":"m","stream":true,"messages":[{"role":"assistant","content":"x","prefix":true}]}`, goodEvent, onward, RetryPolicy{}},
+		{"fill in the middle", "/beta/completions", `{"model":"m","stream":true,"prompt":"a","suffix":"b"}`, "data: {\"choices\":[{\"index\":0,\"text\":\"a\"}]}\n\n", anew, RetryPolicy{}},
 		{"a thinking answer", "", chatStream, thought + goodEvent, onward, RetryPolicy{}},
 	} {
 		base := newHosts(gives(200, asStream, tt.text))
 		rt := over(t, base, WithStream(tt.policy), WithRetry(tt.retry), WithEndpoints(deepSeekAt("a")))
-		got := asks(t.Context(), rt, tt.ask, func(req *http.Request) { req.URL.Path = tt.path + "/chat/completions" })
+		got := asks(t.Context(), rt, tt.ask, func(req *http.Request) { req.URL.Path = cmp.Or(tt.path, "/chat/completions") })
 		if !errors.Is(got.err, ErrTruncated) || base.Count("a") != 1 {
 			t.Errorf("%s: %v after %d requests, want ErrTruncated after one", tt.name, got, base.Count("a"))
 		}

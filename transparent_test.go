@@ -293,3 +293,16 @@ func TestTransparent_RequestsWithoutHeaders(t *testing.T) {
 		}
 	}
 }
+
+// An answer comes in a form that can be judged, whatever the caller would unpack.
+func TestTransparent_InferenceAsksForNothingPacked(t *testing.T) {
+	var asked []string
+	base := newHosts(func(req *http.Request) (*http.Response, error) {
+		asked = req.Header.Values("Accept-Encoding")
+		return answer(200, asJSON, goodJSON), nil
+	})
+	got := asks(t.Context(), over(t, base), chatJSON, func(req *http.Request) { req.Header.Set("Accept-Encoding", "br") })
+	if got.body != goodJSON || len(asked) != 0 {
+		t.Errorf("%v came, and the host was asked for the codings %q, want none", got, asked)
+	}
+}
