@@ -101,7 +101,7 @@ type resumable struct {
 	out         []byte     // ready for the caller, in the latest rescue
 	err         error      // what the caller gets after out
 	open        bool       // what the caller has read so far ends within a block of lines
-	told        resume.Transcript
+	given       resume.Transcript
 	rescue      *rescue // that goes on; nil: nothing broke yet, or nothing goes on
 	cause       error   // what the first attempt ended in
 	rescues     int
@@ -174,8 +174,8 @@ func (r *resumable) Read(p []byte) (int, error) {
 			}
 			return n, err
 		}
-		tape := r.inner.Load().TakeTape()
-		r.told = resume.NewTranscript(&tape, r.layer.limits)
+		events := r.inner.Load().TakeTranscript()
+		r.given = resume.NewTranscript(&events, r.layer.limits)
 		r.resume(err)
 	}
 }
@@ -209,7 +209,7 @@ func (r *resumable) closeLocked() {
 // release lets go of what it takes to ask for more.
 func (r *resumable) release() {
 	r.body, r.req, r.rescue = nil, nil, nil
-	r.told.Close()
+	r.given.Close()
 }
 
 // stopRescue ends the attempts of the latest rescue.
@@ -228,7 +228,7 @@ func (r *resumable) resume(err error) {
 	}
 	r.err = r.cause // should a rescue panic
 	broken := r.inner.Load()
-	for !r.told.Closed && r.rescues < maxRescues && !r.over.Load() {
+	for !r.given.Closed && r.rescues < maxRescues && !r.over.Load() {
 		how := r.way()
 		if how == notRescued {
 			break
@@ -252,9 +252,9 @@ func (r *resumable) resume(err error) {
 func (r *resumable) way() rescueKind {
 	restart := r.layer.policy == RescueRestart
 	switch {
-	case restart && (r.mustRestart || len(r.told.Text) < resume.MinOverlap):
+	case restart && (r.mustRestart || len(r.given.Text) < resume.MinOverlap):
 		return rescueRestarts // little is lost, and of a short text nobody can tell whether a host continues it
-	case !r.mustRestart && len(r.told.Reasoning) == 0 && len(r.told.Text) > 0 && canContinue(r.call):
+	case !r.mustRestart && len(r.given.Reasoning) == 0 && len(r.given.Text) > 0 && canContinue(r.call):
 		return rescueContinues
 	case restart:
 		return rescueRestarts
@@ -270,7 +270,7 @@ func (r *resumable) begin(how rescueKind, next *exchange.Stream) {
 		r.give([]byte("\n\n"))
 	}
 	r.open = false
-	aligner := resume.NewAligner(&r.told, resume.Options{
+	aligner := resume.NewAligner(&r.given, resume.Options{
 		Wire: r.call.op.Wire(), ID: r.id, Restart: how == rescueRestarts,
 		MayRestart: r.layer.policy == RescueRestart, Last: r.rescues == maxRescues,
 	}, r.give)
@@ -304,7 +304,7 @@ func (r *resumable) request(how rescueKind, broken *attempt) *exchange.Stream {
 	}
 	in := r.body
 	if how == rescueContinues {
-		in = r.call.continued(in.Bytes(), r.told.Text)
+		in = r.call.continued(in.Bytes(), r.given.Text)
 	}
 	c := r.call.resumed(ctx, resumption{how, broken.endpoint.Account, int(broken.place)}, r.req, in)
 	resp, err := r.layer.next.RoundTrip(c.req)
@@ -394,7 +394,7 @@ func (r *resumable) event(ev sse.Event) {
 	case resume.Complete:
 		r.keep()
 		r.body = nil
-		r.told.Close()
+		r.given.Close()
 	}
 }
 

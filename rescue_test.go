@@ -559,12 +559,12 @@ func kept(body io.ReadCloser) int {
 	if !ok {
 		return 0
 	}
-	n := cap(r.told.Text) + cap(r.told.Reasoning)
+	n := cap(r.given.Text) + cap(r.given.Reasoning)
 	if r.rescue != nil {
 		n += r.rescue.Held()
 	}
-	if tape := attemptBehind(r.inner.Load()).Answer.Tape; tape != nil {
-		n += cap(tape.Text) + cap(tape.Reasoning)
+	if events := attemptBehind(r.inner.Load()).Answer.Transcript; events != nil {
+		n += cap(events.Text) + cap(events.Reasoning)
 	}
 	return n
 }

@@ -145,6 +145,6 @@ func (x *Exchange) endWithCaller(read *atomic.Int64) (stop func() bool) {
 func (x *Exchange) complete(c Completion) {
 	if c != nil {
 		a := &x.Answer
-		c.Complete(x.Owner.EndpointName(), a.Finished() && !a.Partial && a.Spoke, a.Usage.TotalTokens > 0)
+		c.Complete(x.Owner.EndpointName(), a.Finished() && !a.Partial && a.HasContent, a.Usage.TotalTokens > 0)
 	}
 }

@@ -158,7 +158,7 @@ func (x *Exchange) readWhole(resp *http.Response) (body []byte, all bool, err er
 func (x *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Failure) {
 	s := newStream(x, resp.Body, w)
 	for {
-		ev, says, err := s.next()
+		ev, signal, err := s.next()
 		if err == nil && int64(len(s.out)+len(ev.Raw)) > max(x.Policy.MaxBuffer, MaxEvent) {
 			err = fmt.Errorf("%w: too much before the first payload", outcome.ErrBadResponse)
 		}
@@ -173,20 +173,20 @@ func (x *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Fa
 			}
 			return nil, s.show(f, resp, nil)
 		}
-		if f := x.failureIn(ev, says); f != nil {
+		if f := x.failureIn(ev, signal); f != nil {
 			return nil, s.show(f, resp, ev.Raw)
 		}
-		if ev.Kind != sse.Blank && (says != wire.Alive || x.Policy.KeepComments) {
+		if ev.Kind != sse.Blank && (signal != wire.KeepAlive || x.Policy.KeepComments) {
 			s.out = append(s.out, ev.Raw...) // a copy, for the scanner uses its buffer again
 		}
-		if says != wire.Payload && says != wire.Done && !x.Answer.Finished() {
+		if signal != wire.Payload && signal != wire.Done && !x.Answer.Finished() {
 			continue
 		}
 		if !x.FirstPayload.Stop() {
 			s.discard()
 			return nil, x.Interrupted()
 		}
-		s.commit(says)
+		s.commit(signal)
 		resp.Body = s
 		if len(resp.Header["Content-Length"]) > 0 || resp.ContentLength > 0 {
 			clearLength(resp) // comments are dropped
@@ -197,13 +197,13 @@ func (x *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Fa
 
 // failureIn returns the failure that an event before the first payload stands for,
 // nil if it is none.
-func (x *Exchange) failureIn(ev sse.Event, says wire.Says) *Failure {
+func (x *Exchange) failureIn(ev sse.Event, signal wire.Signal) *Failure {
 	switch {
-	case says == wire.Malformed, says == wire.Done && !x.Answer.Begun():
+	case signal == wire.Malformed, signal == wire.Done && !x.Answer.Begun():
 		return &Failure{Class: outcome.BadResponse, Err: outcome.ErrBadResponse}
-	case says == wire.OutOfResources:
+	case signal == wire.OutOfResources:
 		return &Failure{Class: outcome.Unavailable, Err: outcome.ErrTruncated}
-	case says == wire.Failure:
+	case signal == wire.Failure:
 		return errorInside(bytes.Clone(ev.Data))
 	}
 	return nil

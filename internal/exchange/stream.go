@@ -21,15 +21,15 @@ import (
 // A Stream is an answer in events. It passes them on as they come, and it ends in
 // io.EOF only if every choice of the answer has finished.
 type Stream struct {
-	x       *Exchange
-	src     io.Closer
-	in      progress.Reader // of src
-	scan    *sse.Scanner
-	tape    wire.Tape // of the answer, as long as it can be continued
-	limits  Limits    // of the tape
-	stall   stallTimer
-	closing atomic.Bool  // Close was called during a Read
-	read    atomic.Int64 // bytes the reader has got
+	x          *Exchange
+	src        io.Closer
+	in         progress.Reader // of src
+	scan       *sse.Scanner
+	transcript wire.Transcript // of the answer, as long as it can be continued
+	limits     Limits          // of the transcript
+	stall      stallTimer
+	closing    atomic.Bool  // Close was called during a Read
+	read       atomic.Int64 // bytes the reader has got
 
 	mu         sync.Mutex // guards what follows; Read holds it while it waits for the host
 	phase      phase
@@ -74,7 +74,7 @@ func newStream(x *Exchange, src io.ReadCloser, w Want) *Stream {
 		limits: w.Transcript, resumed: w.Continues,
 	}
 	if w.Transcript != nil {
-		x.Answer.Tape = &s.tape
+		x.Answer.Transcript = &s.transcript
 	}
 	return s
 }
@@ -134,14 +134,14 @@ func (s *Stream) Head() []byte { return s.out }
 
 // IsResumable reports whether what the stream has delivered so far can be continued
 // elsewhere. It must not be called during a Read.
-func (s *Stream) IsResumable() bool { return s.x.Answer.Tape != nil }
+func (s *Stream) IsResumable() bool { return s.x.Answer.Transcript != nil }
 
-// TakeTape returns what a stream that broke has delivered, and lets go of it. Only
+// TakeTranscript returns what a stream that broke has delivered, and lets go of it. Only
 // the reader may call it.
-func (s *Stream) TakeTape() wire.Tape {
-	tape := s.tape
-	s.tape = wire.Tape{}
-	return tape
+func (s *Stream) TakeTranscript() wire.Transcript {
+	transcript := s.transcript
+	s.transcript = wire.Transcript{}
+	return transcript
 }
 
 // TakeFrame returns the host's own event that ended the stream in an error, nil if
@@ -160,18 +160,18 @@ func (s *Stream) Owner() Owner { return s.x.Owner }
 func (s *Stream) Complete(c Completion) { s.x.complete(c) }
 
 // next returns the next event and what it says.
-func (s *Stream) next() (sse.Event, wire.Says, error) {
+func (s *Stream) next() (sse.Event, wire.Signal, error) {
 	for {
 		ev, ok, err := s.scan.Next()
 		switch {
 		case err != nil:
 			return ev, 0, fmt.Errorf("%w: %w", outcome.ErrBadResponse, err)
 		case ok:
-			return ev, s.says(ev), nil
+			return ev, s.signal(ev), nil
 		case s.eof != nil:
 			if ev, ok := s.scan.Rest(); ok {
-				if says := s.says(ev); says != wire.Malformed { // otherwise it is half an event
-					return ev, says, nil
+				if signal := s.signal(ev); signal != wire.Malformed { // otherwise it is half an event
+					return ev, signal, nil
 				}
 			}
 			return ev, 0, s.eof
@@ -182,30 +182,30 @@ func (s *Stream) next() (sse.Event, wire.Says, error) {
 	}
 }
 
-func (s *Stream) says(ev sse.Event) wire.Says {
+func (s *Stream) signal(ev sse.Event) wire.Signal {
 	if ev.Kind != sse.Data || len(ev.Data) == 0 { // some hosts keep alive with empty events
 		return wire.Nothing
 	}
-	says := s.x.Answer.Event(ev.Data)
-	if ev.Error && says != wire.Malformed {
+	signal := s.x.Answer.Event(ev.Data)
+	if ev.Error && signal != wire.Malformed {
 		return wire.Failure
 	}
-	if ev.One || says != wire.Malformed {
-		return says
+	if ev.One || signal != wire.Malformed {
+		return signal
 	}
 	// Several data lines that are no JSON together: some hosts leave out the blank
 	// lines between events.
-	says = wire.Nothing
+	signal = wire.Nothing
 	for line := range bytes.SplitSeq(ev.Data, []byte("\n")) {
-		says = max(says, s.x.Answer.Event(line))
+		signal = max(signal, s.x.Answer.Event(line))
 	}
-	return says
+	return signal
 }
 
 // commit prepares the stream for its reader. out has the events up to the first
 // payload.
-func (s *Stream) commit(says wire.Says) {
-	s.follow(says)
+func (s *Stream) commit(signal wire.Signal) {
+	s.follow(signal)
 	s.open = !sse.EndsBlock(s.out)
 	s.forget()
 	s.resumed = s.resumed || s.IsResumable()
@@ -215,9 +215,9 @@ func (s *Stream) commit(says wire.Says) {
 
 // follow sets the phase after an event that is passed on. A host whose index counts
 // events may go on after a finish_reason: then the answer is not complete any more.
-func (s *Stream) follow(says wire.Says) {
+func (s *Stream) follow(signal wire.Signal) {
 	switch {
-	case says == wire.Done:
+	case signal == wire.Done:
 		s.phase = terminated
 	case s.phase == terminated:
 	case s.x.Answer.Finished():
@@ -227,24 +227,24 @@ func (s *Stream) follow(says wire.Says) {
 	}
 }
 
-// forget lets go of the tape of an answer that cannot be continued.
+// forget lets go of the transcript of an answer that cannot be continued.
 func (s *Stream) forget() {
-	t, a := &s.tape, &s.x.Answer
-	if a.Tape != nil && !s.limits.Allow(len(t.Text), len(t.Reasoning), t.Other) {
-		s.tape, a.Tape = wire.Tape{Other: true}, nil
+	t, a := &s.transcript, &s.x.Answer
+	if a.Transcript != nil && !s.limits.Allow(len(t.Text), len(t.Reasoning), t.Other) {
+		s.transcript, a.Transcript = wire.Transcript{Other: true}, nil
 	}
 }
 
 // advance takes the next event into out, or the end into err.
 func (s *Stream) advance() {
-	before, told := s.phase, s.tape
+	before, told := s.phase, s.transcript
 	if before == terminated { // some hosts keep the connection open
 		timer := time.AfterFunc(drainWait, background.Recovered(s.abortRead))
 		defer timer.Stop()
 	}
-	ev, says, err := s.next()
-	if err != nil || says >= wire.Malformed {
-		s.tape = told // the reader does not get this event
+	ev, signal, err := s.next()
+	if err != nil || signal >= wire.Malformed {
+		s.transcript = told // the reader does not get this event
 	}
 	s.forget()
 	switch {
@@ -254,21 +254,21 @@ func (s *Stream) advance() {
 	case err != nil:
 		s.breakOff(err)
 		return
-	case before >= complete && says == wire.Failure:
+	case before >= complete && signal == wire.Failure:
 		if s.completion != nil {
 			s.completion.Private()
 		}
 	case before >= complete:
-	case s.fails(ev, says):
+	case s.fails(ev, signal):
 		return
 	}
-	s.pass(ev, says)
+	s.pass(ev, signal)
 }
 
 // fails ends the stream if an event breaks the answer off, and reports whether it
 // did.
-func (s *Stream) fails(ev sse.Event, says wire.Says) bool {
-	switch says {
+func (s *Stream) fails(ev sse.Event, signal wire.Signal) bool {
+	switch signal {
 	case wire.Malformed:
 		s.finish(outcome.BadResponse, fmt.Errorf("%w: malformed event", outcome.ErrBadResponse))
 	case wire.OutOfResources:
@@ -285,15 +285,15 @@ func (s *Stream) fails(ev sse.Event, says wire.Says) bool {
 
 // pass hands an event to the reader. With the terminator it ends the exchange: most
 // SDKs stop reading there, and some never close the body.
-func (s *Stream) pass(ev sse.Event, says wire.Says) {
+func (s *Stream) pass(ev sse.Event, signal wire.Signal) {
 	before := s.phase
-	s.follow(says)
-	payload := says == wire.Payload || s.phase >= complete && before < complete
+	s.follow(signal)
+	payload := signal == wire.Payload || s.phase >= complete && before < complete
 	switch {
 	case payload:
 		s.stall.payload()
 	case before >= complete: // keep-alives buy no time for a terminator
-	case ev.Kind == sse.Comment, says == wire.Alive:
+	case ev.Kind == sse.Comment, signal == wire.KeepAlive:
 		s.stall.keptAlive()
 	}
 	s.out, s.open = ev.Raw, !sse.EndsBlock(ev.Raw)
@@ -348,7 +348,7 @@ func (s *Stream) endExchange(class outcome.Class, err error) {
 	}
 	s.completion = nil
 	if !outcome.Broke(err) { // nobody will continue it
-		s.tape, s.x.Answer.Tape = wire.Tape{}, nil
+		s.transcript, s.x.Answer.Transcript = wire.Transcript{}, nil
 	}
 	if !s.pending.due {
 		s.pending = pendingEnd{true, class, err, s.x.Answer.Usage, s.read.Load() + int64(len(s.out))}

@@ -471,9 +471,9 @@ func TestStream_KeepsWhatCanBeContinued(t *testing.T) {
 			t.Errorf("%s: resumable %v at %q, want %v", tt.name, b.IsResumable(), b.Head(), tt.resumable)
 		}
 		read(b)
-		tape := b.TakeTape()
-		if string(tape.Text) != tt.told || len(b.TakeTape().Text) != 0 {
-			t.Errorf("%s: it kept %q, want %q, once", tt.name, tape.Text, tt.told)
+		transcript := b.TakeTranscript()
+		if string(transcript.Text) != tt.told || len(b.TakeTranscript().Text) != 0 {
+			t.Errorf("%s: it kept %q, want %q, once", tt.name, transcript.Text, tt.told)
 		}
 	}
 }

@@ -112,14 +112,14 @@ func follow(w wire.Wire, stream []byte, take func(event gjson.Result) bool) bool
 		case len(event.Data) == 0: // by the specification of server-sent events, no event
 			continue
 		}
-		says := answer.Event(event.Data)
-		if says >= wire.Malformed {
+		signal := answer.Event(event.Data)
+		if signal >= wire.Malformed {
 			return false
 		}
-		if says != wire.Alive && string(event.Data) != "[DONE]" && take != nil && !take(gjson.ParseBytes(event.Data)) {
+		if signal != wire.KeepAlive && string(event.Data) != "[DONE]" && take != nil && !take(gjson.ParseBytes(event.Data)) {
 			return false
 		}
-		if says == wire.Done {
+		if signal == wire.Done {
 			done = true
 			break
 		}

@@ -327,17 +327,17 @@ func eachEvent(t testing.TB, stream []byte, f func(data []byte)) {
 func mustBeWhole(t testing.TB, w wire.Wire, stream []byte) {
 	t.Helper()
 	answer := wire.Answer{Wire: w}
-	says := wire.Nothing
+	signal := wire.Nothing
 	eachEvent(t, stream, func(data []byte) {
-		if says == wire.Done {
+		if signal == wire.Done {
 			t.Errorf("wire %d: %s behind the end of %s", w, data, stream)
 		}
-		if says = answer.Event(data); says >= wire.Malformed {
-			t.Errorf("wire %d: Event(%s) = %v in %s", w, data, says, stream)
+		if signal = answer.Event(data); signal >= wire.Malformed {
+			t.Errorf("wire %d: Event(%s) = %v in %s", w, data, signal, stream)
 		}
 	})
-	if says != wire.Done || !answer.Finished() {
-		t.Errorf("wire %d: at the end Event = %v, Finished = %v, want Done, true, of %s", w, says, answer.Finished(), stream)
+	if signal != wire.Done || !answer.Finished() {
+		t.Errorf("wire %d: at the end Event = %v, Finished = %v, want Done, true, of %s", w, signal, answer.Finished(), stream)
 	}
 }
 

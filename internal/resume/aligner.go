@@ -42,8 +42,8 @@ type Options struct {
 // attempt's stream has been given.
 type Aligner struct {
 	Options
-	told  *Transcript
-	give  func(event []byte)
+	given *Transcript
+	emit  func(event []byte)
 	spent int // tokens of what was told before, about
 
 	restarts        bool // the stream repeats the transcript from its beginning
@@ -57,8 +57,8 @@ type Aligner struct {
 
 // NewAligner returns an Aligner that passes events on to give and notes in told
 // what they say.
-func NewAligner(told *Transcript, o Options, give func(event []byte)) *Aligner {
-	return &Aligner{Options: o, told: told, give: give, spent: request.EstimateTokens(told.Text), restarts: o.Restart}
+func NewAligner(given *Transcript, o Options, emit func(event []byte)) *Aligner {
+	return &Aligner{Options: o, given: given, emit: emit, spent: request.EstimateTokens(given.Text), restarts: o.Restart}
 }
 
 // Restarts reports whether the stream repeats the transcript from its beginning.
@@ -71,7 +71,7 @@ func (a *Aligner) Held() int { return a.heldBytes + len(a.begins) }
 func (a *Aligner) Event(ev sse.Event) Verdict {
 	switch {
 	case ev.Kind == sse.Comment: // the scanner drops those that nobody wants
-		a.give(ev.Raw)
+		a.emit(ev.Raw)
 	case ev.Kind != sse.Data:
 	case ev.One || gjson.ValidBytes(ev.Data):
 		return a.data(bytes.ReplaceAll(ev.Data, []byte("\n"), []byte(" "))) // a copy: the scanner's bytes do not last
@@ -104,7 +104,7 @@ func (a *Aligner) data(data []byte) Verdict {
 		if !a.release() {
 			return Rejected
 		}
-		a.give([]byte("data: [DONE]\n\n"))
+		a.emit([]byte("data: [DONE]\n\n"))
 		return Complete
 	}
 	d := a.read(data)
@@ -122,10 +122,10 @@ func (a *Aligner) data(data []byte) Verdict {
 
 // read returns what an event says.
 func (a *Aligner) read(data []byte) delta {
-	var tape wire.Tape
-	answer := wire.Answer{Wire: a.Wire, Tape: &tape}
+	var events wire.Transcript
+	answer := wire.Answer{Wire: a.Wire, Transcript: &events}
 	answer.Event(data)
-	d := deltaOf(&tape)
+	d := deltaOf(&events)
 	d.data, d.ends = data, answer.Ended()
 	return d
 }
@@ -138,12 +138,12 @@ func (a *Aligner) align(d delta) Verdict {
 	if a.heldBytes += len(d.data) + heldEvent; a.heldBytes > MaxTranscript {
 		return Rejected
 	}
-	enough := min(len(a.told.Text), MinOverlap)
+	enough := min(len(a.given.Text), MinOverlap)
 	n := min(len(a.begins), enough)
-	same := n > 0 && a.begins[:n] == string(a.told.Text[:n])
+	same := n > 0 && a.begins[:n] == string(a.given.Text[:n])
 	switch {
 	case !d.ends && (n == 0 || same && n < enough): // wait for more
-	case same && n == MinOverlap && a.MayRestart && !repeats(a.told.Text):
+	case same && n == MinOverlap && a.MayRestart && !repeats(a.given.Text):
 		return a.restart()
 	case same && n == enough:
 		return Rejected // it begins anew, or nobody can tell
@@ -198,17 +198,17 @@ func (a *Aligner) release() bool {
 
 // repeated reports whether the stream has repeated the whole transcript.
 func (a *Aligner) repeated() bool {
-	return a.text >= len(a.told.Text) && a.reasoning >= len(a.told.Reasoning)
+	return a.text >= len(a.given.Text) && a.reasoning >= len(a.given.Reasoning)
 }
 
 // repeat passes on, of an answer that begins anew, what follows the transcript, as
 // long as what repeats it is the same to the byte.
 func (a *Aligner) repeat(d delta) Verdict {
-	moreReasoning, sameReasoning := beyond(d.reasoning, a.told.Reasoning, &a.reasoning)
-	if d.text != "" && a.reasoning < len(a.told.Reasoning) || moreReasoning != "" && len(a.told.Text) > 0 && a.text < len(a.told.Text) {
+	moreReasoning, sameReasoning := afterPrefix(d.reasoning, a.given.Reasoning, &a.reasoning)
+	if d.text != "" && a.reasoning < len(a.given.Reasoning) || moreReasoning != "" && len(a.given.Text) > 0 && a.text < len(a.given.Text) {
 		return Rejected // text where the transcript has reasoning, or the reverse
 	}
-	moreText, sameText := beyond(d.text, a.told.Text, &a.text)
+	moreText, sameText := afterPrefix(d.text, a.given.Text, &a.text)
 	repeated := a.repeated()
 	partly := moreText != d.text || moreReasoning != d.reasoning
 	switch {
@@ -223,9 +223,9 @@ func (a *Aligner) repeat(d delta) Verdict {
 
 // beyond returns what of an event's text follows the transcript, of which *at
 // bytes have been repeated; false: it differs.
-func beyond(text string, told []byte, at *int) (string, bool) {
-	n := min(len(text), len(told)-*at)
-	if n > 0 && text[:n] != string(told[*at:*at+n]) {
+func afterPrefix(text string, given []byte, at *int) (string, bool) {
+	n := min(len(text), len(given)-*at)
+	if n > 0 && text[:n] != string(given[*at:*at+n]) {
 		return "", false
 	}
 	n = max(n, 0)
@@ -248,10 +248,10 @@ func (d *delta) plain() bool {
 func (a *Aligner) pass(d delta, moreText, moreReasoning string) {
 	fitted := request.Splice([]byte("data: "), d.data, a.edits(d, moreText, moreReasoning))
 	other := d.other || d.splitRune || a.Last && moreText+moreReasoning != ""
-	a.told.add(moreText, moreReasoning, other)
+	a.given.add(moreText, moreReasoning, other)
 	a.text += len(moreText)
 	a.reasoning += len(moreReasoning)
-	a.give(append(fitted, "\n\n"...))
+	a.emit(append(fitted, "\n\n"...))
 }
 
 // edits make an event fit: with the first answer's id, without a role, with what is

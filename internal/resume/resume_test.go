@@ -193,23 +193,23 @@ func TestAligner_HoldsWithinBounds(t *testing.T) {
 func TestTranscript_Limits(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		tape   wire.Tape
+		events wire.Transcript
 		limits Limits
 		closed bool
 	}{
-		{"a text", wire.Tape{Text: []byte("hi")}, Limits{}, false},
-		{"escapes", wire.Tape{Text: []byte(`a\n\"b\"`)}, Limits{}, false},
-		{"a tool call", wire.Tape{Other: true}, Limits{}, true},
-		{"reasoning", wire.Tape{Reasoning: []byte("hm")}, Limits{}, true},
-		{"reasoning that may begin anew", wire.Tape{Reasoning: []byte("hm")}, Limits{Reasoning: true}, false},
-		{"half a character", wire.Tape{Text: []byte(`\ud83d`)}, Limits{}, true},
-		{"too long", wire.Tape{Text: []byte(strings.Repeat("x", MaxTranscript+1))}, Limits{}, true},
+		{"a text", wire.Transcript{Text: []byte("hi")}, Limits{}, false},
+		{"escapes", wire.Transcript{Text: []byte(`a\n\"b\"`)}, Limits{}, false},
+		{"a tool call", wire.Transcript{Other: true}, Limits{}, true},
+		{"reasoning", wire.Transcript{Reasoning: []byte("hm")}, Limits{}, true},
+		{"reasoning that may begin anew", wire.Transcript{Reasoning: []byte("hm")}, Limits{Reasoning: true}, false},
+		{"half a character", wire.Transcript{Text: []byte(`\ud83d`)}, Limits{}, true},
+		{"too long", wire.Transcript{Text: []byte(strings.Repeat("x", MaxTranscript+1))}, Limits{}, true},
 	} {
-		if got := NewTranscript(&test.tape, test.limits); got.Closed != test.closed || got.Closed && (got.Text != nil || got.Reasoning != nil) {
+		if got := NewTranscript(&test.events, test.limits); got.Closed != test.closed || got.Closed && (got.Text != nil || got.Reasoning != nil) {
 			t.Errorf("%s: closed %v, want %v", test.name, got.Closed, test.closed)
 		}
 	}
-	if got := NewTranscript(&wire.Tape{Text: []byte(`a\n\"b\"`)}, Limits{}); string(got.Text) != "a\n\"b\"" {
+	if got := NewTranscript(&wire.Transcript{Text: []byte(`a\n\"b\"`)}, Limits{}); string(got.Text) != "a\n\"b\"" {
 		t.Errorf("got %q, want the text without its escapes", got.Text)
 	}
 }

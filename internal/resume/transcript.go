@@ -42,8 +42,8 @@ type Transcript struct {
 }
 
 // NewTranscript returns the transcript of what a tape of events says.
-func NewTranscript(tape *wire.Tape, l Limits) Transcript {
-	d := deltaOf(tape)
+func NewTranscript(events *wire.Transcript, l Limits) Transcript {
+	d := deltaOf(events)
 	t := Transcript{limits: l}
 	t.add(d.text, d.reasoning, d.other || d.splitRune)
 	return t
@@ -72,9 +72,9 @@ type delta struct {
 	ends            bool // the answer has ended with it
 }
 
-func deltaOf(tape *wire.Tape) delta {
-	d := delta{text: unescape(tape.Text), reasoning: unescape(tape.Reasoning), other: tape.Other}
-	d.splitRune = splitsRune(tape.Text, d.text) || splitsRune(tape.Reasoning, d.reasoning)
+func deltaOf(events *wire.Transcript) delta {
+	d := delta{text: unescape(events.Text), reasoning: unescape(events.Reasoning), other: events.Other}
+	d.splitRune = splitsRune(events.Text, d.text) || splitsRune(events.Reasoning, d.reasoning)
 	return d
 }
 

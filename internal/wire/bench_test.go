@@ -35,8 +35,8 @@ func BenchmarkEvent(b *testing.B) {
 			b.SetBytes(int64(len(data)))
 			for b.Loop() {
 				a := Answer{Wire: bb.wire}
-				if says := a.Event(data); says != Payload {
-					b.Fatalf("Event(%s) = %v, want Payload", data, says)
+				if signal := a.Event(data); signal != Payload {
+					b.Fatalf("Event(%s) = %v, want Payload", data, signal)
 				}
 			}
 		})
@@ -53,8 +53,8 @@ func BenchmarkText(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
 		var a Answer
-		if says := a.Text(data); says != Payload {
-			b.Fatalf("Text = %v, want Payload", says)
+		if signal := a.Text(data); signal != Payload {
+			b.Fatalf("Text = %v, want Payload", signal)
 		}
 	}
 }

@@ -3,8 +3,8 @@ package wire
 // chat takes in a chat completion, a FIM completion, or a chunk of one.
 // API: https://api-docs.deepseek.com/api/create-chat-completion and
 // …/create-completion.
-func (a *Answer) chat(c *cursor, event bool) Says {
-	says := Nothing
+func (a *Answer) chat(c *cursor, event bool) Signal {
+	signal := Nothing
 	failed, code, message, choices := false, false, false, false
 	for c.open(); c.more('}'); {
 		switch string(c.key()) {
@@ -13,7 +13,7 @@ func (a *Answer) chat(c *cursor, event bool) Says {
 				choices, a.begun = true, true
 				n := 0
 				for ; c.more(']'); n++ {
-					says = max(says, a.choice(c))
+					signal = max(signal, a.choice(c))
 				}
 				a.indexed = a.indexed || !event || n > 1
 			}
@@ -33,52 +33,52 @@ func (a *Answer) chat(c *cursor, event bool) Says {
 	if failed || code && message && !choices {
 		return Failure
 	}
-	return says
+	return signal
 }
 
-func (a *Answer) choice(c *cursor) Says {
-	says, index, finish, parts := Nothing, 0, value(nil), 0
+func (a *Answer) choice(c *cursor) Signal {
+	signal, index, finish, parts := Nothing, 0, value(nil), 0
 	if c.enter('{') {
 		for c.more('}') {
 			switch string(c.key()) {
 			case "index":
 				index = c.value().index()
 			case "delta", "message":
-				if carries(c, a.Tape) {
-					says = max(says, Payload)
+				if carries(c, a.Transcript) {
+					signal = max(signal, Payload)
 					parts++
 				}
 			case "text": // of a FIM completion
 				if c.value().isText() {
-					says = max(says, Payload)
+					signal = max(signal, Payload)
 					parts += 2 // in a chat it is nothing to go on from
 				}
 			case "finish_reason":
 				finish = c.value()
 			case "error": // OpenRouter's, of one choice
 				if c.value().isError() {
-					says = Failure
+					signal = Failure
 				}
 			default:
 				c.skip()
 			}
 		}
 	}
-	if a.Tape != nil && (index != 0 || parts > 1) {
-		a.Tape.Other = true
+	if a.Transcript != nil && (index != 0 || parts > 1) {
+		a.Transcript.Other = true
 	}
 	ends := true
 	switch string(finish.text()) {
 	case "", "null": // null as a text, too
 		ends = false
 	case "insufficient_system_resource":
-		says, ends = OutOfResources, false
+		signal, ends = OutOfResources, false
 	case "error": // OpenRouter: the host behind it broke off
-		says, ends = Failure, false
+		signal, ends = Failure, false
 	case "stop", "tool_calls", "function_call", "eos", "stop_sequence", "end_turn":
 	default: // length, content_filter, a host's own
 		a.Partial = true
 	}
-	a.takeIndex(index, ends, says == Payload)
-	return says
+	a.takeIndex(index, ends, signal == Payload)
+	return signal
 }

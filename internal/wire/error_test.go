@@ -41,8 +41,8 @@ func TestError_EventIsAFailure(t *testing.T) {
 			t.Errorf("wire %d: %q, want %q", tt.wire, got, tt.want)
 		}
 		_, data, _ := bytes.Cut(got, []byte("data: "))
-		if says := (&Answer{Wire: tt.wire}).Event(bytes.TrimSpace(data)); says != Failure {
-			t.Errorf("wire %d: our own event is read as %d, want a failure", tt.wire, says)
+		if signal := (&Answer{Wire: tt.wire}).Event(bytes.TrimSpace(data)); signal != Failure {
+			t.Errorf("wire %d: our own event is read as %d, want a failure", tt.wire, signal)
 		}
 	}
 }

@@ -150,7 +150,7 @@ func sameReading(t *testing.T, data []byte) {
 			for range 2 { // the second time behind the first
 				said := got.read(data, event)
 				say := plainly(&want, data, event)
-				want.Spoke = want.Spoke || say == Payload
+				want.HasContent = want.HasContent || say == Payload
 				if said != say || got != want {
 					t.Fatalf("wire %d, event %v, %q: %v, %+v, want %v, %+v", w, event, data, said, got, say, want)
 				}
@@ -329,7 +329,7 @@ func filled(n node) bool {
 }
 
 // plainly is Answer.read on a decoded text.
-func plainly(a *Answer, data []byte, event bool) Says {
+func plainly(a *Answer, data []byte, event bool) Signal {
 	if !json.Valid(data) || depth(data) > maxDepth {
 		return Malformed
 	}
@@ -368,16 +368,16 @@ func plainly(a *Answer, data []byte, event bool) Says {
 		return Nothing
 	}
 	before := *a
-	says := plainChat(a, n, event)
-	if !event && says == Nothing && a.begun && a.seen == (set{}) {
+	signal := plainChat(a, n, event)
+	if !event && signal == Nothing && a.begun && a.seen == (set{}) {
 		*a = before
 		return Malformed
 	}
-	return says
+	return signal
 }
 
-func plainChat(a *Answer, n node, event bool) Says {
-	says, code, message, choices, failed := Nothing, false, false, false, false
+func plainChat(a *Answer, n node, event bool) Signal {
+	signal, code, message, choices, failed := Nothing, false, false, false, false
 	for _, m := range n.(object) {
 		switch m.name {
 		case "error":
@@ -392,7 +392,7 @@ func plainChat(a *Answer, n node, event bool) Says {
 			l, ok := m.value.(list)
 			choices = choices || ok
 			for _, choice := range l {
-				says = max(says, plainChoice(a, choice))
+				signal = max(signal, plainChoice(a, choice))
 			}
 			a.indexed = a.indexed || ok && !event || len(l) > 1
 		}
@@ -401,11 +401,11 @@ func plainChat(a *Answer, n node, event bool) Says {
 	if failed || code && message && !choices {
 		return Failure
 	}
-	return says
+	return signal
 }
 
-func plainChoice(a *Answer, n node) Says {
-	says, index, finish := Nothing, 0, ""
+func plainChoice(a *Answer, n node) Signal {
+	signal, index, finish := Nothing, 0, ""
 	o, _ := n.(object)
 	for _, m := range o {
 		switch {
@@ -418,9 +418,9 @@ func plainChoice(a *Answer, n node) Says {
 		case m.name == "finish_reason":
 			finish = str(m.value)
 		case m.name == "error" && wrong(m.value):
-			says = Failure
+			signal = Failure
 		case (m.name == "delta" || m.name == "message") && filled(m.value), m.name == "text" && str(m.value) != "":
-			says = max(says, Payload)
+			signal = max(signal, Payload)
 		}
 	}
 	if last := int(a.last); a.chunks > 0 && index != last {
@@ -431,7 +431,7 @@ func plainChoice(a *Answer, n node) Says {
 	}
 	a.chunks, a.last = a.chunks+1, int32(index)
 	a.seen.add(index)
-	if says == Payload {
+	if signal == Payload {
 		a.stopped = false
 	}
 	switch {
@@ -444,15 +444,15 @@ func plainChoice(a *Answer, n node) Says {
 		a.stopped = true
 		a.Partial = a.Partial || !slices.Contains([]string{"stop", "tool_calls", "function_call", "eos", "stop_sequence", "end_turn"}, finish)
 	}
-	return says
+	return signal
 }
 
-func plainResponseEvent(a *Answer, n node, kind string, failed bool) Says {
+func plainResponseEvent(a *Answer, n node, kind string, failed bool) Signal {
 	switch kind {
 	case "response.completed", "response.done", "response.incomplete", "response.failed", "response.cancelled":
-		says := plainResponse(a, first(n, "response"))
-		if says > Done {
-			return says
+		signal := plainResponse(a, first(n, "response"))
+		if signal > Done {
+			return signal
 		}
 		if kind == "response.failed" || kind == "response.cancelled" {
 			return Failure
@@ -464,7 +464,7 @@ func plainResponseEvent(a *Answer, n node, kind string, failed bool) Says {
 	case "error":
 		return Failure
 	case "keepalive", "ping", "response.queued", "response.in_progress":
-		return Alive
+		return KeepAlive
 	case "response.output_item.done":
 		item := first(n, "item")
 		if filled(first(item, "content", "0")) || str(first(item, "arguments")) != "" {
@@ -484,7 +484,7 @@ func plainResponseEvent(a *Answer, n node, kind string, failed bool) Says {
 	return Nothing
 }
 
-func plainResponse(a *Answer, n node) Says {
+func plainResponse(a *Answer, n node) Signal {
 	plainUsage(a, first(n, "usage"))
 	output, status := isList(first(n, "output")), str(first(n, "status"))
 	switch {
@@ -504,7 +504,7 @@ func plainResponse(a *Answer, n node) Says {
 	return Payload
 }
 
-func plainMessageEvent(a *Answer, n node, kind string, failed bool) Says {
+func plainMessageEvent(a *Answer, n node, kind string, failed bool) Signal {
 	switch kind {
 	case "message_start":
 		a.begun = true
@@ -530,7 +530,7 @@ func plainMessageEvent(a *Answer, n node, kind string, failed bool) Says {
 	case "message_stop":
 		return Done
 	case "ping":
-		return Alive
+		return KeepAlive
 	case "error":
 		return Failure
 	}
@@ -540,7 +540,7 @@ func plainMessageEvent(a *Answer, n node, kind string, failed bool) Says {
 	return Nothing
 }
 
-func plainStop(a *Answer, reason string) Says {
+func plainStop(a *Answer, reason string) Signal {
 	switch {
 	case reason == "insufficient_system_resource":
 		return OutOfResources

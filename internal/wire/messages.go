@@ -2,7 +2,7 @@ package wire
 
 // messagesEvent takes in an event of a streamed message.
 // API: https://docs.anthropic.com/en/docs/build-with-claude/streaming.
-func (a *Answer) messagesEvent(c *cursor) Says {
+func (a *Answer) messagesEvent(c *cursor) Signal {
 	var event members
 	event.read(c)
 	switch string(event.kind.text()) {
@@ -23,7 +23,7 @@ func (a *Answer) messagesEvent(c *cursor) Says {
 	case "message_stop":
 		return Done
 	case "ping":
-		return Alive
+		return KeepAlive
 	case "error":
 		return Failure
 	}
@@ -34,7 +34,7 @@ func (a *Answer) messagesEvent(c *cursor) Says {
 }
 
 // message takes in a message as a whole.
-func (a *Answer) message(c *cursor) Says {
+func (a *Answer) message(c *cursor) Signal {
 	var m members
 	m.read(c)
 	switch {
@@ -50,7 +50,7 @@ func (a *Answer) message(c *cursor) Says {
 
 // block says what the start of a content block carries: that of a text or of
 // thinking is empty, that of a tool call names the tool.
-func block(b value) Says {
+func block(b value) Signal {
 	switch string(b.get("type").text()) {
 	case "text", "thinking", "":
 		if !carries(b.cursor(), nil) {
@@ -60,7 +60,7 @@ func block(b value) Says {
 	return Payload
 }
 
-func (a *Answer) stop(reason value) Says {
+func (a *Answer) stop(reason value) Signal {
 	switch string(reason.text()) {
 	case "":
 	case "insufficient_system_resource":

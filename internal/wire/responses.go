@@ -5,16 +5,16 @@ import "bytes"
 // responsesEvent takes in an event of a streamed response. The stream has no
 // [DONE]: the event that says how the response ended is the terminator.
 // API: https://platform.openai.com/docs/api-reference/responses-streaming.
-func (a *Answer) responsesEvent(c *cursor) Says {
+func (a *Answer) responsesEvent(c *cursor) Signal {
 	var event members
 	event.read(c)
 	kind := event.kind.text()
 	switch string(kind) {
 	case "response.completed", "response.done", "response.incomplete", "response.failed", "response.cancelled":
-		says := a.response(event.response.cursor())
+		signal := a.response(event.response.cursor())
 		switch {
-		case says > Done:
-			return says
+		case signal > Done:
+			return signal
 		case string(kind) == "response.failed", string(kind) == "response.cancelled":
 			return Failure
 		}
@@ -25,7 +25,7 @@ func (a *Answer) responsesEvent(c *cursor) Says {
 	case "error":
 		return Failure
 	case "keepalive", "ping", "response.queued", "response.in_progress":
-		return Alive
+		return KeepAlive
 	case "response.output_item.done":
 		// Payload where no delta told of it before: a tool call, a message in one piece.
 		if carries(event.item.get("content", "0").cursor(), nil) || event.item.get("arguments").isText() {
@@ -47,7 +47,7 @@ func (a *Answer) responsesEvent(c *cursor) Says {
 
 // response takes in a response as a whole. One that is still to be worked on,
 // in the background, has no end yet.
-func (a *Answer) response(c *cursor) Says {
+func (a *Answer) response(c *cursor) Signal {
 	var m members
 	m.read(c)
 	a.takeUsage(m.usage.cursor())

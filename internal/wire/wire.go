@@ -18,18 +18,18 @@ const (
 	Embeddings             // OpenAI's embeddings: never streamed
 )
 
-// Says is what one JSON text, whole answer or stream event, amounts to. Of
+// A Signal is what one JSON text, whole answer or stream event, amounts to. Of
 // several, the largest counts.
-type Says int
+type Signal int
 
 const (
-	Nothing        Says = iota // valid, but carries no payload: role only, empty delta, usage
-	Alive                      // a keep-alive in the form of an event
-	Payload                    // carries text, reasoning, a refusal or a tool call
-	Done                       // the terminator
-	Malformed                  // neither JSON nor the terminator
-	Failure                    // an error in the place of an answer
-	OutOfResources             // an answer cut short by the host for want of resources
+	Nothing        Signal = iota // valid, but carries no payload: role only, empty delta, usage
+	KeepAlive                    // a keep-alive in the form of an event
+	Payload                      // carries text, reasoning, a refusal or a tool call
+	Done                         // the terminator
+	Malformed                    // neither JSON nor the terminator
+	Failure                      // an error in the place of an answer
+	OutOfResources               // an answer cut short by the host for want of resources
 )
 
 // Usage counts tokens as the APIs' usage objects do. PromptTokens holds all
@@ -45,12 +45,12 @@ const MaxTokens = math.MaxInt32
 // An Answer follows one answer through its text or events. The zero value
 // expects one choice of a chat completion.
 type Answer struct {
-	Wire    Wire
-	Choices int // choices asked for; 0 means 1; Unknown
-	Usage   Usage
-	Tape    *Tape // of a streamed chat; nil: none is kept
-	Partial bool  // a choice ended before it had said all: for want of room, or against a filter
-	Spoke   bool  // there was payload
+	Wire       Wire
+	Choices    int // choices asked for; 0 means 1; Unknown
+	Usage      Usage
+	Transcript *Transcript // of a streamed chat; nil: none is kept
+	Partial    bool        // a choice ended before it had said all: for want of room, or against a filter
+	HasContent bool        // there was payload
 
 	begun          bool  // there was the frame of an answer: a list of choices, a response, a message
 	indexed        bool  // indices name choices: one came again or out of turn, or two came at once
@@ -60,8 +60,8 @@ type Answer struct {
 	seen, finished set   // choices by index
 }
 
-// A Tape keeps what an answer has said, so that another can go on from there.
-type Tape struct {
+// A Transcript keeps what an answer has said, so that another can go on from there.
+type Transcript struct {
 	Text, Reasoning []byte // in JSON's escapes, without the quotes
 	Other           bool   // something else came: a tool call, a refusal, another choice
 }
@@ -169,7 +169,7 @@ func (a *Answer) finish() {
 }
 
 // Event takes in the data of one stream event.
-func (a *Answer) Event(data []byte) Says {
+func (a *Answer) Event(data []byte) Signal {
 	if string(data) == "[DONE]" {
 		// It is no terminator of other wires; nor of an answer of which some
 		// choices have ended and some have not. Hosts do leave all reasons out.
@@ -182,33 +182,33 @@ func (a *Answer) Event(data []byte) Says {
 }
 
 // Text takes in a whole answer.
-func (a *Answer) Text(data []byte) Says { return a.read(data, false) }
+func (a *Answer) Text(data []byte) Signal { return a.read(data, false) }
 
 // read takes in a text. What it says may be known before its end is: if the
 // end then shows that it is no JSON, it has said nothing.
-func (a *Answer) read(data []byte, event bool) Says {
+func (a *Answer) read(data []byte, event bool) Signal {
 	c := cursor{text: data}
 	if c.peek() != '{' {
 		return Malformed
 	}
-	before, tape := *a, Tape{}
-	if a.Tape != nil {
-		tape = *a.Tape
+	before, transcript := *a, Transcript{}
+	if a.Transcript != nil {
+		transcript = *a.Transcript
 	}
-	says := a.object(&c, event)
-	empty := !event && a.Wire == Chat && says == Nothing && a.begun && a.seen.len() == 0 // a list of choices without one
+	signal := a.object(&c, event)
+	empty := !event && a.Wire == Chat && signal == Nothing && a.begun && a.seen.len() == 0 // a list of choices without one
 	if !c.ended() || empty {
 		*a = before
-		if a.Tape != nil {
-			*a.Tape = tape
+		if a.Transcript != nil {
+			*a.Transcript = transcript
 		}
 		return Malformed
 	}
-	a.Spoke = a.Spoke || says == Payload
-	return says
+	a.HasContent = a.HasContent || signal == Payload
+	return signal
 }
 
-func (a *Answer) object(c *cursor, event bool) Says {
+func (a *Answer) object(c *cursor, event bool) Signal {
 	switch {
 	case a.Wire == Responses && event:
 		return a.responsesEvent(c)
@@ -296,7 +296,7 @@ func (m *members) named(name []byte) *value {
 func (m *members) isFlatError() bool { return m.code.isSet() && m.message.isSet() }
 
 // embeddings are whole or they are not there.
-func (a *Answer) embeddings(c *cursor) Says {
+func (a *Answer) embeddings(c *cursor) Signal {
 	var m members
 	m.read(c)
 	if m.err.isError() {
@@ -365,7 +365,7 @@ func (v value) tokens() int { return v.count(MaxTokens) }
 // carries reads a delta, message or block and reports whether it holds
 // anything but its role and type: a text that is not empty, a list or object
 // that is not empty.
-func carries(c *cursor, tape *Tape) bool {
+func carries(c *cursor, transcript *Transcript) bool {
 	if !c.enter('{') {
 		return false
 	}
@@ -391,17 +391,17 @@ func carries(c *cursor, tape *Tape) bool {
 				}
 				reasoned = true
 			}
-			tape.take(key, v)
+			transcript.take(key, v)
 		case v.isFilled():
 			found = true
-			tape.take(nil, nil)
+			transcript.take(nil, nil)
 		}
 	}
 	return found
 }
 
 // take keeps a member that is not empty.
-func (t *Tape) take(key []byte, v value) {
+func (t *Transcript) take(key []byte, v value) {
 	if t == nil {
 		return
 	}

@@ -9,7 +9,7 @@ import (
 func TestEvent(t *testing.T) {
 	for _, tt := range []struct {
 		name, data string
-		want       Says
+		want       Signal
 		finished   bool
 	}{
 		{"role only", `{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"reasoning_content":""},"finish_reason":null}]}`, Nothing, false},
@@ -54,7 +54,7 @@ func TestEventOfOtherWires(t *testing.T) {
 		name     string
 		wire     Wire
 		data     string
-		want     Says
+		want     Signal
 		finished bool
 	}{
 		{"FIM text", Chat, `{"choices":[{"index":0,"text":"a","finish_reason":null}]}`, Payload, false},
@@ -64,7 +64,7 @@ func TestEventOfOtherWires(t *testing.T) {
 		{"OpenRouter's choice with an error", Chat, `{"choices":[{"index":0,"error":{"code":502,"message":"m"},"message":{"content":"a"}}]}`, Failure, false},
 
 		{"response created", Responses, began, Nothing, false},
-		{"response queued", Responses, `{"type":"response.queued","response":{"status":"queued"}}`, Alive, false},
+		{"response queued", Responses, `{"type":"response.queued","response":{"status":"queued"}}`, KeepAlive, false},
 		{"response item", Responses, `{"type":"response.output_item.added","item":{"type":"message","content":[],"role":"assistant"}}`, Nothing, false},
 		{"response part", Responses, `{"type":"response.content_part.added","part":{"type":"output_text","text":""}}`, Nothing, false},
 		{"response text", Responses, `{"type":"response.output_text.delta","delta":"a"}`, Payload, false},
@@ -84,7 +84,7 @@ func TestEventOfOtherWires(t *testing.T) {
 		{"response cut", Responses, `{"type":"response.comp`, Malformed, false},
 
 		{"message start", Messages, start, Nothing, false},
-		{"ping", Messages, `{"type":"ping"}`, Alive, false},
+		{"ping", Messages, `{"type":"ping"}`, KeepAlive, false},
 		{"text block", Messages, `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`, Nothing, false},
 		{"thinking block", Messages, `{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}`, Nothing, false},
 		{"tool block", Messages, `{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"n","input":{}}}`, Payload, false},
@@ -117,7 +117,7 @@ func TestText(t *testing.T) {
 		name                    string
 		wire                    Wire
 		data                    string
-		want                    Says
+		want                    Signal
 		begun, finished, length bool
 	}{
 		{"chat", Chat, `{"choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}`, Payload, true, true, false},
