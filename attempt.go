@@ -20,35 +20,35 @@ import (
 type attempt struct {
 	exchange.Exchange // its context, its clock and its answer
 
-	run      *failoverRun // of the call, that made it
-	call     *call
-	endpoint *upstream
-	model    string // by the endpoint's name
-	n        int32
-	place    int32         // in the trail
-	queued   time.Duration // for a permit and the buckets
-	layers   [3]finisher   // room for those of our own layers
-	permit   circuit.Permit
-	body     reqbody.Reader // of the request, unless that is streamed
-	sending  sending        // of the request, if there is no middleware to make its own
+	run          *failoverRun // of the call, that made it
+	call         *call
+	endpoint     *upstream
+	model        string // by the endpoint's name
+	n            int32
+	place        int32         // in the trail
+	queued       time.Duration // for a permit and the buckets
+	layers       [3]finisher   // room for those of our own layers
+	permit       circuit.Permit
+	body         reqbody.Reader // of the request, unless that is streamed
+	transmission transmission   // of the request, if there is no middleware to make its own
 
 	forced    bool                  // may pass an open circuit: nobody else could serve
 	blameless bool                  // it ends in no failure of the host's, whatever its class
 	sent      atomic.Bool           // the base began to read the request's body
 	failed    atomic.Pointer[error] // what that body itself ended in
 
-	mu        sync.Mutex // guards what follows
-	repeats   *repeated  // what middleware has sent, the latest first
-	second    *sentBody  // the latest that the base got in the place of the first
-	replayed  bool       // what was read of one is sent in another
-	over      bool
-	counted   bool            // among those sent to the endpoint
-	status    int32           // of a refusal; of an error inside a 200, what that stands for
-	limitSaid int32           // the number a host that refuses may give for its limit
-	buffer    *reqbody.Buffer // of the request's body, while the attempt is sent; nil: it has none
-	finishers []finisher      // called at the end, from the last to the first
-	class     Class           // it ended in
-	used      Usage           // set before the finishers are called
+	mu          sync.Mutex   // guards what follows
+	resends     *resend      // what middleware has sent, the latest first
+	replacement *trackedBody // the latest that the base got in the place of the first
+	replayed    bool         // what was read of one is sent in another
+	ended       bool
+	counted     bool            // among those sent to the endpoint
+	status      int32           // of a refusal; of an error inside a 200, what that stands for
+	statedLimit int32           // the number a host that refuses may give for its limit
+	buffer      *reqbody.Buffer // of the request's body, while the attempt is sent; nil: it has none
+	finishers   []finisher      // called at the end, from the last to the first
+	class       Class           // it ended in
+	used        Usage           // set before the finishers are called
 }
 
 // A finisher is called exactly once, at the end of an attempt.
@@ -79,7 +79,7 @@ func (a *attempt) BodyRead() {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.sent.CompareAndSwap(false, true) && !a.over {
+	if a.sent.CompareAndSwap(false, true) && !a.ended {
 		a.counted = true
 		a.endpoint.Load.Send()
 	}
@@ -93,25 +93,25 @@ func (a *attempt) BodyFailed(err error) { a.failed.Store(&err) }
 // has been called then.
 func (a *attempt) onFinish(e finisher) bool {
 	a.mu.Lock()
-	over, class := a.over, a.class
-	if !over {
+	ended, class := a.ended, a.class
+	if !ended {
 		a.finishers = append(a.finishers, e)
 	}
 	a.mu.Unlock()
-	if over {
+	if ended {
 		e.finish(a, class)
 	}
-	return !over
+	return !ended
 }
 
 // End ends the exchange. The first call decides how it ended.
 func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	a.mu.Lock()
-	if a.over {
+	if a.ended {
 		a.mu.Unlock()
 		return
 	}
-	a.over, a.class, a.used = true, class, Usage(used)
+	a.ended, a.class, a.used = true, class, Usage(used)
 	a.mu.Unlock()
 	a.FirstPayload.Stop()
 	a.giveBack(class)
@@ -182,21 +182,21 @@ func (a *attempt) update(change func(*Attempt)) { a.call.log.update(int(a.place)
 
 // emit tells observers what the trail says of the attempt.
 func (a *attempt) emit(kind Kind) {
-	if told := a.run.observers; len(told) > 0 {
-		told.emit(a.call, a.call.log.at(int(a.place)).event(kind))
+	if os := a.run.observers; len(os) > 0 {
+		os.emit(a.call, a.call.log.at(int(a.place)).event(kind))
 	}
 }
 
-// A sent is what an attempt on its way came to.
-type sent struct {
+// A sendResult is what an attempt on its way came to.
+type sendResult struct {
 	a     *attempt
 	resp  *http.Response
 	err   error
 	panic any // of the user's code below
 }
 
-// drop gives back what came and is not to be had, for an Observer panics.
-func (s sent) drop() {
+// discard gives back what came and is not to be had, for an Observer panics.
+func (s sendResult) discard() {
 	if s.resp != nil {
 		defer s.resp.Body.Close()
 	}
@@ -216,7 +216,7 @@ func orClose(resp *http.Response, do func()) {
 }
 
 // send sends the attempt through its layers.
-func (a *attempt) send() sent {
+func (a *attempt) send() sendResult {
 	returned := false
 	defer func() {
 		if !returned { // a panic below: nothing may be held for good
@@ -227,7 +227,7 @@ func (a *attempt) send() sent {
 	resp, err := a.endpoint.pipeline.RoundTrip(a.call.req.WithContext(a))
 	returned = true
 	a.useBuffer(nil)
-	return sent{a: a, resp: resp, err: err}
+	return sendResult{a: a, resp: resp, err: err}
 }
 
 // useBuffer has the attempt send another buffer than so far, nil for none.
@@ -252,31 +252,31 @@ func (e *upstream) finish(a *attempt, class Class) {
 	}
 }
 
-// A sending is a request on its way through the base. Above the base, a body
+// A transmission is a request on its way through the base. Above the base, a body
 // may be read as often as anybody likes: who signs a request reads it. Below,
 // what is read is sent, and what is sent again is counted. An attempt is one
 // sending, unless middleware of the user's makes several.
-type sending struct {
+type transmission struct {
 	attempt *attempt
 	start   time.Duration // since the attempt's
-	body    sentBody
+	body    trackedBody
 	again   func() (io.ReadCloser, error) // the request's own GetBody; nil: the attempt's
 
 	sent    atomic.Bool // the base began to read the body, or a copy
-	over    atomic.Bool
+	ended   atomic.Bool
 	refused atomic.Bool // by a status that costs nothing
 }
 
-// A sentBody is a request's body as the base reads it. From the first read on,
+// A trackedBody is a request's body as the base reads it. From the first read on,
 // the host may see, and bill, the request.
-type sentBody struct {
+type trackedBody struct {
 	io.ReadCloser
-	of *sending
+	of *transmission
 
 	read, closed atomic.Bool
 }
 
-func (b *sentBody) Read(p []byte) (int, error) {
+func (b *trackedBody) Read(p []byte) (int, error) {
 	if !b.read.Load() {
 		b.read.Store(true)
 		b.of.sent.Store(true)
@@ -285,20 +285,20 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p)
 }
 
-func (b *sentBody) Close() error {
+func (b *trackedBody) Close() error {
 	b.closed.Store(true)
 	return b.ReadCloser.Close()
 }
 
-// A repeated is a sending that middleware makes.
-type repeated struct {
-	sending
+// A resend is a sending that middleware makes.
+type resend struct {
+	transmission
 	path     string
-	previous *repeated
+	previous *resend
 }
 
-// begin has the base read req's body, if there is one, through the sending.
-func (s *sending) begin(a *attempt, req *http.Request, now time.Time) {
+// track has the base read req's body, if there is one, through the sending.
+func (s *transmission) track(a *attempt, req *http.Request, now time.Time) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return
 	}
@@ -313,12 +313,12 @@ func (s *sending) begin(a *attempt, req *http.Request, now time.Time) {
 	}
 }
 
-// ended notes what came of the sending.
-func (s *sending) ended(resp *http.Response) {
+// finish notes what came of the sending.
+func (s *transmission) finish(resp *http.Response) {
 	if resp != nil && (resp.StatusCode < 200 || resp.StatusCode > 299) && !afterWork(resp.StatusCode) {
 		s.refused.Store(true)
 	}
-	s.over.Store(true)
+	s.ended.Store(true)
 }
 
 // copyBody is the attempt's body once more, to be read.
@@ -337,7 +337,7 @@ func (a *attempt) copyBody() (io.ReadCloser, error) {
 // net/http does that for a minute; to try again later is the loop's office.
 // Before the base reads or closes the body itself, it sends nothing: it may sign
 // what it is to send, and gets as many copies as it likes.
-func (s *sending) replay() (io.ReadCloser, error) {
+func (s *transmission) replay() (io.ReadCloser, error) {
 	again := s.again
 	if again == nil {
 		again = s.attempt.copyBody
@@ -346,22 +346,22 @@ func (s *sending) replay() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &sentBody{ReadCloser: body, of: s}
-	if (s.body.read.Load() || s.body.closed.Load()) && !s.attempt.replays(b) {
+	b := &trackedBody{ReadCloser: body, of: s}
+	if (s.body.read.Load() || s.body.closed.Load()) && !s.attempt.mayReplay(b) {
 		body.Close()
 		return nil, errNotTaken
 	}
 	return b, nil
 }
 
-// replays reports whether the base may send b in the place of what it had.
-func (a *attempt) replays(b *sentBody) bool {
+// mayReplay reports whether the base may send b in the place of what it had.
+func (a *attempt) mayReplay(b *trackedBody) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
 	last := &b.of.body
-	if a.second != nil && a.second.of == b.of {
-		last = a.second
+	if a.replacement != nil && a.replacement.of == b.of {
+		last = a.replacement
 	}
 	switch {
 	case !last.read.Load(): // nor sent: behind GOAWAY, net/http asks twice for what it sends once
@@ -371,7 +371,7 @@ func (a *attempt) replays(b *sentBody) bool {
 		a.replayed = true
 		a.update(func(t *Attempt) { t.MayBeBilled = true })
 	}
-	a.second = b
+	a.replacement = b
 	return true
 }
 
@@ -386,16 +386,16 @@ const (
 	errSentAgain = outcome.Error("sent before, and RetryPolicy does not let it be sent again")
 )
 
-// goesDown returns what middleware sends as the base is to have it: a copy, for
+// trackSend returns what middleware sends as the base is to have it: a copy, for
 // the request is the middleware's. To send to a path again is an extra attempt,
 // as the loop's are, whatever body that has; what goes to another path may
 // fetch a token.
-func (a *attempt) goesDown(req *http.Request) (*sending, *http.Request, error) {
-	s := &repeated{}
+func (a *attempt) trackSend(req *http.Request) (*transmission, *http.Request, error) {
+	s := &resend{}
 	req = req.WithContext(req.Context())
-	s.begin(a, req, time.Now())
+	s.track(a, req, time.Now())
 	if s.attempt == nil { // it has no body, so nobody bills it
-		return &s.sending, req, nil
+		return &s.transmission, req, nil
 	}
 	if req.URL != nil {
 		s.path = req.URL.Path
@@ -404,16 +404,16 @@ func (a *attempt) goesDown(req *http.Request) (*sending, *http.Request, error) {
 		req.Body.Close()
 		return nil, nil, errSentAgain
 	}
-	return &s.sending, req, nil
+	return &s.transmission, req, nil
 }
 
 // maySend reports whether middleware may send this, beside what it has sent.
-func (a *attempt) maySend(s *repeated) bool {
+func (a *attempt) maySend(s *resend) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	again, billed := false, false
-	for other := a.repeats; other != nil; other = other.previous {
-		if other.path == s.path && (other.sent.Load() || !other.over.Load()) {
+	for other := a.resends; other != nil; other = other.previous {
+		if other.path == s.path && (other.sent.Load() || !other.ended.Load()) {
 			again, billed = true, billed || !other.refused.Load()
 		}
 	}
@@ -427,7 +427,7 @@ func (a *attempt) maySend(s *repeated) bool {
 	case billed:
 		a.update(func(t *Attempt) { t.MayBeBilled = true })
 	}
-	s.previous, a.repeats = a.repeats, s
+	s.previous, a.resends = a.resends, s
 	return true
 }
 

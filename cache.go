@@ -43,9 +43,9 @@ func newCacheLayer(c *config, next http.RoundTripper, spawn func(func(context.Co
 // first.
 func (l *cacheLayer) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := callOf(req.Context())
-	asked := store.ParseControl(req.Header, c.CacheControl, c.format() != store.JSON)
-	if asked.NoStore || !l.covers(c) {
-		if asked.OnlyIfCached {
+	control := store.ParseControl(req.Header, c.CacheControl, c.format() != store.JSON)
+	if control.NoStore || !l.covers(c) {
+		if control.OnlyIfCached {
 			return l.refuse(c), nil
 		}
 		resp, err := l.next.RoundTrip(req)
@@ -53,13 +53,13 @@ func (l *cacheLayer) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	for {
 		e := l.find(c)
-		if resp := l.answerAtOnce(c, e, asked); resp != nil {
+		if resp := l.answerAtOnce(c, e, control); resp != nil {
 			return resp, nil
 		}
-		if asked.OnlyIfCached {
+		if control.OnlyIfCached {
 			return l.refuse(c), nil
 		}
-		if resp, err, ok := l.forward(c, e, asked); ok {
+		if resp, err, ok := l.forward(c, e, control); ok {
 			return resp, err
 		}
 	}
@@ -70,17 +70,17 @@ func (l *cacheLayer) refuse(c *call) *http.Response {
 	if c.upload != nil {
 		c.upload.Close()
 	}
-	c.fails(&Error{})
+	c.setFailure(&Error{})
 	return noteCache(c.ownAnswer(ClassNotCached, "nothing is kept that would answer this call", 0), "detail=only-if-cached")
 }
 
 // answerAtOnce answers with what is kept, if that will do.
-func (l *cacheLayer) answerAtOnce(c *call, e *store.Entry, asked store.Control) *http.Response {
+func (l *cacheLayer) answerAtOnce(c *call, e *store.Entry, control store.Control) *http.Response {
 	if e == nil {
 		return nil
 	}
 	age := e.Age(time.Now())
-	fresh := l.lifetime.Freshness(age, asked)
+	fresh := l.lifetime.Freshness(age, control)
 	if fresh < store.StaleWhileRevalidate {
 		return nil
 	}
@@ -97,21 +97,21 @@ func (l *cacheLayer) answerAtOnce(c *call, e *store.Entry, asked store.Control) 
 
 // forward has the call share one that is under way, or makes it. e is what is kept
 // so far, nil if nothing is. It reports false if an answer has been kept meanwhile.
-func (l *cacheLayer) forward(c *call, e *store.Entry, asked store.Control) (*http.Response, error, bool) {
-	c.fallback = l.isFallback(e, asked) && c.canUse(e)
-	how := l.whyForwarded(e, asked)
+func (l *cacheLayer) forward(c *call, e *store.Entry, control store.Control) (*http.Response, error, bool) {
+	c.fallback = l.isFallback(e, control) && c.canUse(e)
+	how := l.whyForwarded(e, control)
 	if c.Err() != nil {
 		return nil, context.Cause(c), true
 	}
-	var came arrival
-	w := l.shared.Wait(c.Context, l.askToShare(c, e, asked, &came))
+	var got callResult
+	w := l.shared.Wait(c.Context, l.askToShare(c, e, control, &got))
 	defer w.Leave()
 	for result := coalesce.Vain; result == coalesce.Vain; {
 		if !w.Board() {
 			return nil, nil, false
 		}
 		if c.fallback && w.InRenewal() { // what is renewed is good enough meanwhile
-			if stale := l.fallBack(c, e, asked); stale != nil {
+			if stale := l.fallBack(c, e, control); stale != nil {
 				return stale, nil, true
 			}
 		}
@@ -120,7 +120,7 @@ func (l *cacheLayer) forward(c *call, e *store.Entry, asked store.Control) (*htt
 		case coalesce.Kept:
 			return nil, nil, false
 		case coalesce.Left:
-			came.err = cause
+			got.err = cause
 		}
 	}
 	if w.Shares() {
@@ -130,8 +130,8 @@ func (l *cacheLayer) forward(c *call, e *store.Entry, asked store.Control) (*htt
 		}
 		how += "; collapsed"
 	}
-	if x := asExhausted(came.err); x != nil {
-		if stale := l.fallBack(c, e, asked); stale != nil {
+	if x := asExhausted(got.err); x != nil {
+		if stale := l.fallBack(c, e, control); stale != nil {
 			if x.resp != nil {
 				x.resp.Body.Close()
 			}
@@ -143,21 +143,21 @@ func (l *cacheLayer) forward(c *call, e *store.Entry, asked store.Control) (*htt
 		}
 	}
 	w.Hand()
-	resp, err := noteResult(came.resp, came.err, how)
+	resp, err := noteResult(got.resp, got.err, how)
 	return resp, err, true
 }
 
-// An arrival is what came for a call.
-type arrival struct {
+// A callResult is what came for a call.
+type callResult struct {
 	resp *http.Response
 	err  error
 }
 
 // askToShare is what the call asks for among the calls under way. Its answer goes
-// to came.
-func (l *cacheLayer) askToShare(c *call, e *store.Entry, asked store.Control, came *arrival) coalesce.Ask {
+// to got.
+func (l *cacheLayer) askToShare(c *call, e *store.Entry, control store.Control, got *callResult) coalesce.Ask {
 	ask := l.askFor(c)
-	ask.Alone = c.NoShare || asked.NoCache || c.nested // a nested call could wait for itself
+	ask.Alone = c.NoShare || control.NoCache || c.nested // a nested call could wait for itself
 	ask.OnLead = func() {
 		l.counts.misses.Add(1)
 		l.observers.emit(c, Event{Kind: KindCacheMiss, Model: c.params.Model})
@@ -168,38 +168,38 @@ func (l *cacheLayer) askToShare(c *call, e *store.Entry, asked store.Control, ca
 	}
 	ask.Kept = func() bool {
 		now, ok := l.kept.Get(c.lookup.key)
-		if !ok || now == e || l.lifetime.Freshness(now.Age(time.Now()), asked) != store.Fresh {
+		if !ok || now == e || l.lifetime.Freshness(now.Age(time.Now()), control) != store.Fresh {
 			return false
 		}
 		_, ok = now.As(c.format(), c.op.Wire(), false)
 		return ok
 	}
 	ask.Take = func(f *coalesce.Follower) (taken bool) {
-		came.resp, came.err, taken = f.Call().(*sharedCall).answer(c, f)
+		got.resp, got.err, taken = f.Call().(*sharedCall).answer(c, f)
 		return taken
 	}
 	return ask
 }
 
 // isFallback reports whether e is good enough in the place of a failure.
-func (l *cacheLayer) isFallback(e *store.Entry, asked store.Control) bool {
-	return e != nil && l.lifetime.Freshness(e.Age(time.Now()), asked) >= store.StaleIfError
+func (l *cacheLayer) isFallback(e *store.Entry, control store.Control) bool {
+	return e != nil && l.lifetime.Freshness(e.Age(time.Now()), control) >= store.StaleIfError
 }
 
 // fallBack answers with e in the place of a failure, nil if that will not do.
-func (l *cacheLayer) fallBack(c *call, e *store.Entry, asked store.Control) *http.Response {
-	if !l.isFallback(e, asked) {
+func (l *cacheLayer) fallBack(c *call, e *store.Entry, control store.Control) *http.Response {
+	if !l.isFallback(e, control) {
 		return nil
 	}
 	return l.answer(c, e, e.Age(time.Now()), store.StaleIfError)
 }
 
 // whyForwarded says why a call goes on to the endpoints, as RFC 9211 has it.
-func (l *cacheLayer) whyForwarded(e *store.Entry, asked store.Control) string {
+func (l *cacheLayer) whyForwarded(e *store.Entry, control store.Control) string {
 	switch {
 	case e == nil:
 		return "fwd=uri-miss"
-	case asked.NoCache, e.Age(time.Now()) < l.policy.TTL:
+	case control.NoCache, e.Age(time.Now()) < l.policy.TTL:
 		return "fwd=request"
 	}
 	return "fwd=stale"
@@ -269,7 +269,7 @@ func (c *call) sharedFormats() []store.Format {
 // records into c's trail.
 func (c *call) detach(ctx context.Context) *call {
 	other := &call{
-		Context: ctx, Call: c.untold(), op: c.op, target: c.target, candidates: c.candidates, params: c.params, buffer: c.buffer.Retain(),
+		Context: ctx, Call: c.withoutTrail(), op: c.op, target: c.target, candidates: c.candidates, params: c.params, buffer: c.buffer.Retain(),
 		start: c.start, fallback: c.fallback, log: c.log,
 	}
 	lookup, caller := *c.lookup, c.credential()
@@ -382,12 +382,12 @@ func (s *sharedCall) LastEvent(said []byte, err error, open bool) []byte {
 }
 
 // Release lets go of what the call was made with.
-func (s *sharedCall) Release() { s.call.letGo() }
+func (s *sharedCall) Release() { s.call.forgetBuffer() }
 
 // answer is what came, for one of the callers. It reports false if the caller
 // cannot have that as it wants it.
 func (s *sharedCall) answer(c *call, f *coalesce.Follower) (resp *http.Response, err error, ok bool) {
-	c.fails(s.call.failed())
+	c.setFailure(s.call.ownFailure())
 	switch {
 	case f.Err() != nil:
 		return nil, f.Err(), true

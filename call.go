@@ -51,9 +51,9 @@ func callOptions(ctx context.Context) *Call {
 
 var noOptions Call
 
-// untold returns the options for an internal call made on c's behalf. Only the
+// withoutTrail returns the options for an internal call made on c's behalf. Only the
 // caller's own call fills the Trail.
-func (c *call) untold() *Call {
+func (c *call) withoutTrail() *Call {
 	if c.Trail == nil {
 		return c.Call
 	}
@@ -152,17 +152,17 @@ func (c *call) thinking(e *upstream) bool {
 // body returns the body, or nil if there is none or it is streamed.
 func (c *call) body() []byte { return c.buffer.Bytes() }
 
-// settles drops the body once the call has its answer, because a response that the
+// releaseRequest drops the body once the call has its answer, because a response that the
 // caller keeps refers to the call. Whatever still needs the body has a reference of
 // its own: a base that reads it, a shared attempt, a renewal, the rescue layer.
-func (c *call) settles(answer io.Reader, shared bool) {
+func (c *call) releaseRequest(answer io.Reader, shared bool) {
 	if !shared && exchange.KindOf(answer) == exchange.KindWhole {
 		c.releaseBody()
 	}
-	c.letGo()
+	c.forgetBuffer()
 }
 
-func (c *call) letGo() { c.buffer = nil }
+func (c *call) forgetBuffer() { c.buffer = nil }
 
 // releaseBody ends the call's use of its body, so that its buffer can be reused.
 func (c *call) releaseBody() {
@@ -205,21 +205,21 @@ func ErrorOf(resp *http.Response) error {
 	if c == nil {
 		return nil
 	}
-	if failure := c.failed(); failure != nil {
+	if failure := c.ownFailure(); failure != nil {
 		return failure
 	}
 	return nil // a nil *Error in an error would not be nil
 }
 
-// fails sets the error of a response that breakwater made, for [ErrorOf].
-func (c *call) fails(failure *Error) {
+// setFailure sets the error of a response that breakwater made, for [ErrorOf].
+func (c *call) setFailure(failure *Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failure = failure
 }
 
-// failed returns the error of a response that breakwater made, or nil.
-func (c *call) failed() *Error {
+// ownFailure returns the error of a response that breakwater made, or nil.
+func (c *call) ownFailure() *Error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.failure

@@ -175,16 +175,16 @@ func isInMemory(body io.Reader) bool {
 func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	req = withASCIIHost(req)
 	op, inference := request.OperationOf(req)
-	meant := t.targetOf(req.URL, inference)
-	if !inference || meant == nil {
-		return t.passThrough(req, meant)
+	target := t.targetOf(req.URL, inference)
+	if !inference || target == nil {
+		return t.passThrough(req, target)
 	}
-	c, err := t.newCall(req, op, meant)
+	c, err := t.newCall(req, op, target)
 	if err != nil {
 		return nil, err
 	}
 	if !t.isInference(c) {
-		return t.passThrough(c.restored(req), meant)
+		return t.passThrough(c.restored(req), target)
 	}
 	t.counts.calls.Add(1)
 	if c.upload != nil {
@@ -194,7 +194,7 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 				c.upload.Close()
 			}
 		}()
-		t.config.observers.emit(c, Event{Kind: KindUnbuffered, Endpoint: meant.Name, Bytes: max(req.ContentLength, 0)})
+		t.config.observers.emit(c, Event{Kind: KindUnbuffered, Endpoint: target.Name, Bytes: max(req.ContentLength, 0)})
 		sends = true
 	}
 	resp, err := t.calls.RoundTrip(c.req)
@@ -207,16 +207,16 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 			resp, err, x = nil, ended, nil
 		}
 	}
-	told := false
+	reported := false
 	defer func() {
-		if !told && resp != nil { // an Observer panicked: release what the response holds
+		if !reported && resp != nil { // an Observer panicked: release what the response holds
 			resp.Body.Close()
 		}
 	}()
 	t.finished(c, resp, err, x != nil)
-	told = true
+	reported = true
 	if resp != nil {
-		c.settles(resp.Body, t.cache != nil)
+		c.releaseRequest(resp.Body, t.cache != nil)
 	}
 	return resp, err
 }
@@ -244,14 +244,14 @@ func (t *Transport) markBase(req *http.Request) (*http.Response, error) {
 	if a == nil {
 		return t.config.base.RoundTrip(req)
 	}
-	sending, req, err := a.goesDown(req)
+	sent, req, err := a.trackSend(req)
 	if err != nil {
 		return nil, err
 	}
 	resp, err := t.config.base.RoundTrip(req)
-	sending.ended(resp)
+	sent.finish(resp)
 	if err != nil {
-		err = &wireError{err}
+		err = &baseError{err}
 	}
 	return resp, err
 }
@@ -281,17 +281,17 @@ func (t *Transport) finished(c *call, resp *http.Response, err error, exhausted 
 
 // passThrough sends a request that is not inference once. If it is meant for an
 // endpoint, it gets that endpoint's key, Header and Rewrite.
-func (t *Transport) passThrough(req *http.Request, meant *upstream) (*http.Response, error) {
-	if meant == nil || !meant.keyed && len(meant.Header) == 0 && meant.Rewrite == nil {
+func (t *Transport) passThrough(req *http.Request, target *upstream) (*http.Response, error) {
+	if target == nil || !target.keyed && len(target.Header) == 0 && target.Rewrite == nil {
 		return t.below.RoundTrip(req)
 	}
 	req = req.Clone(req.Context())
 	if req.Header == nil {
 		req.Header = make(http.Header)
 	}
-	meant.authorize(req, "")
-	if meant.Rewrite != nil {
-		if err := meant.Rewrite(req); err != nil {
+	target.authorize(req, "")
+	if target.Rewrite != nil {
+		if err := target.Rewrite(req); err != nil {
 			if req.Body != nil {
 				req.Body.Close()
 			}
@@ -346,19 +346,19 @@ func (t *Transport) Status() Status {
 
 // newCall reads the request's body, unless it is larger than MaxReplay, and parses
 // what breakwater needs of it.
-func (t *Transport) newCall(req *http.Request, op request.Operation, meant *upstream) (*call, error) {
+func (t *Transport) newCall(req *http.Request, op request.Operation, target *upstream) (*call, error) {
 	if ctx := req.Context(); ctx.Err() != nil {
 		if req.Body != nil {
 			reqbody.Close(ctx, req.Body)
 		}
 		return nil, context.Cause(ctx)
 	}
-	c := &call{Context: req.Context(), Call: callOptions(req.Context()), op: op, target: meant, start: time.Now()}
+	c := &call{Context: req.Context(), Call: callOptions(req.Context()), op: op, target: target, start: time.Now()}
 	c.log = &c.own
 	if c.Trail != nil { // the Trail outlives the call, so its log is no part of it
 		c.log = c.Trail.begin()
 	}
-	c.candidates = t.candidatesFor(c.single[:0], meant)
+	c.candidates = t.candidatesFor(c.single[:0], target)
 	c.nested = callOf(req.Context()) != nil
 	c.req = req.WithContext(c)
 	if t.keyless { // pauses are per caller then, and clocks on other goroutines look at them
@@ -374,7 +374,7 @@ func (t *Transport) newCall(req *http.Request, op request.Operation, meant *upst
 	}
 	c.params = request.Parse(c.body())
 	c.params.Model = t.names.Intern(c.params.Model)
-	if meant.profile.PrefixRoot != "" && strings.HasPrefix(req.URL.Path, meant.profile.PrefixRoot+"/") {
+	if target.profile.PrefixRoot != "" && strings.HasPrefix(req.URL.Path, target.profile.PrefixRoot+"/") {
 		c.params.PrefixCompletion = request.PrefixCompletion(c.body())
 	}
 	return c, nil

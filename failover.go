@@ -102,14 +102,14 @@ func (r *failoverRun) loop() (*http.Response, error) {
 				continue
 			}
 		}
-		if r.call.resumption != nil && !r.afford(time.Now(), s.endpoint, s.model) {
+		if r.call.resumption != nil && !r.takeExtra(time.Now(), s.endpoint, s.model) {
 			return r.giveUp(step{})
 		}
-		a, resp, tr := r.race(s)
-		if tr == nil {
+		a, resp, failure := r.race(s)
+		if failure == nil {
 			return resp, nil
 		}
-		s = r.decide(a, tr)
+		s = r.decide(a, failure)
 		a.report(s)
 	}
 }
@@ -184,7 +184,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 func (r *failoverRun) lastAnswer(s step, failure *Error) *http.Response {
 	c, shown := r.call, r.shownFailure
 	if shown == nil || shown.Empty {
-		c.fails(failure)
+		c.setFailure(failure)
 	}
 	class := s.blocked
 	switch {

@@ -135,11 +135,11 @@ func (a *attempt) explain(f *exchange.Failure) {
 		if f.Refused {
 			f.RetryAfter, f.Asked = a.endpoint.profile.RetryAfter(f.Status, f.Resp.Header, time.Now())
 		}
-		f.Class = a.classify(f.Status, f.Said, f.Asked)
-		a.refused(f.Status, a.endpoint.profile.LimitSaid(f.Said))
+		f.Class = a.classify(f.Status, f.Body, f.Asked)
+		a.refused(f.Status, a.endpoint.profile.StatedLimit(f.Body))
 		switch {
 		case !f.Refused:
-			f.Said = nil // only a refusal is said again to those whom a pause keeps away
+			f.Body = nil // only a refusal is said again to those whom a pause keeps away
 		case f.Class == ClassRedirected:
 			a.redirected(f)
 		}
@@ -151,10 +151,10 @@ func (a *attempt) explain(f *exchange.Failure) {
 
 // refused notes what a refusal says, for the finishers. Another attempt may be faster
 // meanwhile, so that this one ends on another goroutine.
-func (a *attempt) refused(status int, limitSaid int32) {
+func (a *attempt) refused(status int, statedLimit int32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.status, a.limitSaid = int32(status), limitSaid
+	a.status, a.statedLimit = int32(status), statedLimit
 }
 
 // bodyFailed returns the failure of an attempt whose request body failed. If the
@@ -209,7 +209,7 @@ func (a *attempt) failureOf(err error, class Class) *exchange.Failure {
 	if err == errNoResponse {
 		return &exchange.Failure{Class: class, Err: err}
 	}
-	var ofBase *wireError
+	var ofBase *baseError
 	if class == ClassUnreachable && a.run.middleware && !errors.As(err, &ofBase) {
 		class = ClassRewrite // of the user's middleware
 	}
@@ -247,9 +247,9 @@ func (a *attempt) shape(req *http.Request) error {
 	buffered := req.Body == &a.body
 	middleware := a.run.middleware
 	if e.Rewrite == nil && !middleware { // a base may not change what it is given, so that is shared
-		a.sending.begin(a, req, a.Start.Add(a.queued))
+		a.transmission.track(a, req, a.Start.Add(a.queued))
 		if buffered && !a.run.retry.SendOnce {
-			req.GetBody = a.sending.replay
+			req.GetBody = a.transmission.replay
 		}
 		return nil
 	}
@@ -264,7 +264,7 @@ func (a *attempt) shape(req *http.Request) error {
 		}
 	}
 	if !middleware { // which sends by itself
-		a.sending.begin(a, req, time.Now())
+		a.transmission.track(a, req, time.Now())
 	}
 	return nil
 }
@@ -272,10 +272,10 @@ func (a *attempt) shape(req *http.Request) error {
 // warnOfNoKey says once of an endpoint that it is asked without any key.
 func (a *attempt) warnOfNoKey(req *http.Request) {
 	c, e := a.call, a.endpoint
-	if e.keyed || e.Keyless || !a.run.configured || e.Rewrite != nil || a.run.middleware || e.unkeyed.Load() || carriesKey(req) {
+	if e.keyed || e.Keyless || !a.run.configured || e.Rewrite != nil || a.run.middleware || e.warnedNoKey.Load() || carriesKey(req) {
 		return
 	}
-	if e.unkeyed.CompareAndSwap(false, true) {
+	if e.warnedNoKey.CompareAndSwap(false, true) {
 		a.run.observers.emit(c, Event{Kind: KindKey, Endpoint: e.Name, Model: a.model, Attempt: int(a.n), Err: ErrNoKey})
 	}
 }
@@ -359,10 +359,10 @@ func latencyKind(p *request.Params) int {
 	return kind
 }
 
-// A wireError is an error of the base, below an attempt.
-type wireError struct{ error }
+// A baseError is an error of the base, below an attempt.
+type baseError struct{ error }
 
-func (e *wireError) Unwrap() error { return e.error }
+func (e *baseError) Unwrap() error { return e.error }
 
 // dropForeign removes what a server may not tell a caller who addressed another
 // origin: the trailers, and all headers that are not safelisted. A transport adds
@@ -395,7 +395,7 @@ func (a *attempt) redirected(t *exchange.Failure) {
 	if location := header.First(t.Resp.Header, "Location"); location != "" {
 		asked := a.call.urlAt(a.endpoint)
 		u, err := asked.Parse(location)
-		t.AsCame = err == nil && a.endpoint.origin.Has(u) && u.String() != asked.String()
+		t.PassThrough = err == nil && a.endpoint.origin.Has(u) && u.String() != asked.String()
 	}
 }
 

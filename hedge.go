@@ -26,92 +26,92 @@ func (r *failoverRun) race(s step) (*attempt, *http.Response, *exchange.Failure)
 	if r.begun == 0 { // who is outrun may go on when the caller has its request back
 		r.call.req = ownRequest(r.call.req, r.call)
 	}
-	var first, second lane
-	defer first.outrun(r, nil) // if it is still under way, for an Observer panics
-	defer second.outrun(r, nil)
-	first.begins(r, s)
-	first.starts()
+	var first, second racer
+	defer first.cancel(r, nil) // if it is still under way, for an Observer panics
+	defer second.cancel(r, nil)
+	first.begin(r, s)
+	first.start()
 	timer := time.NewTimer(hedge)
 	defer timer.Stop()
 	select {
-	case got := <-first.came:
+	case got := <-first.result:
 		return r.settle(first.done(got))
 	case <-timer.C:
 	}
 	beside, ok := r.hedgeTarget(first.attempt)
 	if !ok {
-		return r.settle(first.done(<-first.came))
+		return r.settle(first.done(<-first.result))
 	}
-	second.begins(r, beside)
+	second.begin(r, beside)
 	r.observers.emit(r.call, Event{Kind: KindHedge, Endpoint: second.attempt.endpoint.Name, Model: second.attempt.model, Attempt: int(second.attempt.n), Wait: hedge})
-	second.starts()
+	second.start()
 	select {
-	case got := <-first.came:
-		return r.wins(first.done(got), &second)
-	case got := <-second.came:
-		return r.wins(second.done(got), &first)
+	case got := <-first.result:
+		return r.settleRace(first.done(got), &second)
+	case got := <-second.result:
+		return r.settleRace(second.done(got), &first)
 	}
 }
 
-// wins takes what came first, while another attempt is under way beside it.
-func (r *failoverRun) wins(got sent, other *lane) (*attempt, *http.Response, *exchange.Failure) {
+// settleRace takes what came first, while another attempt is under way beside it.
+func (r *failoverRun) settleRace(got sendResult, other *racer) (*attempt, *http.Response, *exchange.Failure) {
 	if got.err == nil || got.panic != nil {
 		dropped := true
 		defer func() {
 			if dropped { // for an Observer panics at the other's end
-				got.drop()
+				got.discard()
 			}
 		}()
-		other.outrun(r, got.a.endpoint)
+		other.cancel(r, got.a.endpoint)
 		dropped = false
 		return r.settle(got)
 	}
-	a, _, tr := r.settle(got)
+	a, _, failure := r.settle(got)
 	now := time.Now()
-	end, ends := r.observe(a, tr, now)
+	end, ends := r.observe(a, failure, now)
 	if !ends { // the other may still answer
 		s := step{action: try, endpoint: other.attempt.endpoint}
-		r.quarantine(a, tr, s, now)
+		r.quarantine(a, failure, s, now)
 		a.report(s)
-		return r.settle(other.done(<-other.came))
+		return r.settle(other.done(<-other.result))
 	}
 	r.final = &end
-	other.outrun(r, a.endpoint)
-	return a, nil, tr
+	other.cancel(r, a.endpoint)
+	return a, nil, failure
 }
 
-// A lane is where an attempt runs on a goroutine of its own, beside another.
-type lane struct {
-	attempt *attempt  // nil: none, or what it came to is known
-	came    chan sent // nil: it has not started
+// A racer is where an attempt runs on a goroutine of its own, beside another.
+type racer struct {
+	attempt *attempt        // nil: none, or what it came to is known
+	result  chan sendResult // nil: it has not started
 }
 
-func (l *lane) begins(r *failoverRun, s step) { l.attempt = r.begin(s) }
+func (l *racer) begin(r *failoverRun, s step) { l.attempt = r.begin(s) }
 
-func (l *lane) starts() {
-	came, a := make(chan sent, 1), l.attempt // so that a loser need not wait for a reader
-	l.came = came
+func (l *racer) start() {
+	came, a := make(chan sendResult, 1), l.attempt // so that a loser need not wait for a reader
+	l.result = came
 	go func() { came <- a.sendApart() }()
 }
 
-func (l *lane) done(got sent) sent {
+func (l *racer) done(got sendResult) sendResult {
 	l.attempt = nil
 	return got
 }
 
-// outrun ends the lane's attempt, if that is under way, because the endpoint by
+// cancel ends the lane's attempt, if that is under way, because the endpoint by
 // was faster. What it has shown by then is learnt; what may still come of it is
 // thrown away, but for a word on a key.
-func (l *lane) outrun(r *failoverRun, by *upstream) {
-	a, came := l.attempt, l.came
+func (l *racer) cancel(r *failoverRun, by *upstream) {
+	a, came := l.attempt, l.result
 	if a == nil {
 		return
 	}
 	l.attempt = nil
-	var late sent
+	var late sendResult
 	select {
 	case late = <-came:
-		if r.loses(late, by) {
+		if r.recordLoser(late, by) {
 			return
 		}
 		came = nil
@@ -126,9 +126,9 @@ func (l *lane) outrun(r *failoverRun, by *upstream) {
 			if late.resp != nil {
 				late.resp.Body.Close()
 			}
-			var tr *exchange.Failure
-			if errors.As(late.err, &tr) && tr.Refused {
-				r.quarantine(a, tr, step{action: try, endpoint: by}, time.Now())
+			var failure *exchange.Failure
+			if errors.As(late.err, &failure) && failure.Refused {
+				r.quarantine(a, failure, step{action: try, endpoint: by}, time.Now())
 			}
 		})()
 	}()
@@ -136,17 +136,17 @@ func (l *lane) outrun(r *failoverRun, by *upstream) {
 	a.report(step{})
 }
 
-// loses learns from an attempt that failed while another one answered, and
+// recordLoser learns from an attempt that failed while another one answered, and
 // reports whether it did.
-func (r *failoverRun) loses(late sent, by *upstream) bool {
+func (r *failoverRun) recordLoser(late sendResult, by *upstream) bool {
 	if late.err == nil || late.panic != nil || by == nil {
 		return false
 	}
 	defer r.show(r.shownFailure, r.shownBy) // the call has its answer
-	a, _, tr := r.settle(late)
+	a, _, failure := r.settle(late)
 	now := time.Now()
-	r.observe(a, tr, now)
-	r.quarantine(a, tr, step{action: try, endpoint: by}, now)
+	r.observe(a, failure, now)
+	r.quarantine(a, failure, step{action: try, endpoint: by}, now)
 	a.report(step{})
 	return true
 }
@@ -155,7 +155,7 @@ func (r *failoverRun) loses(late sent, by *upstream) bool {
 // the attempt that is slow, if the budget allows it.
 func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 	now := r.now()
-	options := r.room.candidates[:0]
+	options := r.scratch.candidates[:0]
 	for _, e := range r.call.candidates {
 		if e.Account == first.endpoint.Account || r.tried(e.Account) != nil {
 			continue
@@ -164,7 +164,7 @@ func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 			options = append(options, candidate{endpoint: e, model: at.model})
 		}
 	}
-	if len(options) == 0 || !r.afford(now, first.endpoint, first.model) {
+	if len(options) == 0 || !r.takeExtra(now, first.endpoint, first.model) {
 		return step{}, false
 	}
 	o := r.choose(options, now)
@@ -175,10 +175,10 @@ func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 }
 
 // sendApart sends on a goroutine of its own; the user's panics go back to the call's.
-func (a *attempt) sendApart() (got sent) {
+func (a *attempt) sendApart() (got sendResult) {
 	defer func() {
 		if p := recover(); p != nil {
-			got = sent{a: a, panic: p}
+			got = sendResult{a: a, panic: p}
 		}
 	}()
 	return a.send()
@@ -210,7 +210,7 @@ func (r *failoverRun) begin(s step) *attempt {
 }
 
 // settle hands an answer over, or says what went wrong.
-func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *exchange.Failure) {
+func (r *failoverRun) settle(got sendResult) (*attempt, *http.Response, *exchange.Failure) {
 	a := got.a
 	if got.panic != nil {
 		panic(got.panic)
@@ -219,7 +219,7 @@ func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *exchange.Fail
 		accepted := false
 		defer func() {
 			if !accepted { // an Observer panics: nothing may be held for good
-				got.drop()
+				got.discard()
 			}
 		}()
 		r.n = int(a.n)
@@ -227,15 +227,15 @@ func (r *failoverRun) settle(got sent) (*attempt, *http.Response, *exchange.Fail
 		accepted = true
 		return a, got.resp, nil
 	}
-	var tr *exchange.Failure
-	if !errors.As(got.err, &tr) {
-		tr = a.failureOf(got.err, ClassUnreachable)
+	var failure *exchange.Failure
+	if !errors.As(got.err, &failure) {
+		failure = a.failureOf(got.err, ClassUnreachable)
 	}
-	if outcome.Of(tr.Class).Local && int(a.n) == r.begun { // its number is the next one's
+	if outcome.Of(failure.Class).Local && int(a.n) == r.begun { // its number is the next one's
 		r.begun--
 	}
 	r.n = r.begun
-	return a, nil, tr
+	return a, nil, failure
 }
 
 // accept hands the response over.

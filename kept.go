@@ -189,8 +189,8 @@ func (k *keeper) findExact(c *call) bool {
 	default:
 		s.scope = key.OfCredential(c.credential())
 	}
-	var room [512]byte
-	vary := c.appendVary(room[:0])
+	var buf [512]byte
+	vary := c.appendVary(buf[:0])
 	if acceptsEvents(c.req.Header) { // this says the format where the body does not
 		vary = key.Append(key.Append(vary, "accept"), "text/event-stream")
 	}
@@ -220,8 +220,8 @@ func (c *call) findKey() bool {
 		s.key = s.exact
 		return s.key != key.Key{}
 	}
-	var room [512]byte
-	s.key, ok = s.scope.Key(key.Canonical, c.appendVary(room[:0]), *text)
+	var buf [512]byte
+	s.key, ok = s.scope.Key(key.Canonical, c.appendVary(buf[:0]), *text)
 	return ok
 }
 
@@ -260,8 +260,8 @@ func (c *call) appendVary(text []byte) []byte {
 	if c.Endpoint != "" {
 		text = key.Append(key.Append(text, "endpoint"), c.Endpoint)
 	}
-	var room [16]string
-	names := room[:0]
+	var buf [16]string
+	names := buf[:0]
 	for name := range c.req.Header {
 		if !isIndifferent(name) && !header.IsCredential(name) {
 			names = append(names, name)

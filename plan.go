@@ -96,7 +96,7 @@ func (r *failoverRun) next(now time.Time) step {
 	history, bounds := r.history(now), r.bounds(now)
 	p := plan.Next(r.states, history, bounds)
 	if p.Extra {
-		if last := r.triedAccounts[p.Index]; !r.afford(now, last.endpoint, last.model) {
+		if last := r.triedAccounts[p.Index]; !r.takeExtra(now, last.endpoint, last.model) {
 			history.BudgetSpent = true
 			p = plan.Next(r.states, history, bounds)
 		}
@@ -106,7 +106,7 @@ func (r *failoverRun) next(now time.Time) step {
 
 // survey looks at every endpoint whose account the call has not tried.
 func (r *failoverRun) survey(now time.Time) {
-	r.candidates, r.states = r.room.candidates[:0], r.room.states[:0]
+	r.candidates, r.states = r.scratch.candidates[:0], r.scratch.states[:0]
 	for _, e := range r.call.candidates {
 		if r.tried(e.Account) != nil {
 			continue
@@ -125,7 +125,7 @@ func (r *failoverRun) survey(now time.Time) {
 			seen.probe, c.Wait = r.nextProbe(e, at.model, now)
 		case plan.Paused:
 			c.Wait = at.pause.Until.Sub(now)
-			c.Quarantined, c.MayResort = at.quarantined, at.quarantined && e.mayResort(now)
+			c.Quarantined, c.MayTry = at.quarantined, at.quarantined && e.mayTryQuarantined(now)
 		}
 		r.candidates = append(r.candidates, seen)
 		r.states = append(r.states, c)
@@ -204,7 +204,7 @@ func (r *failoverRun) stepOf(p plan.Step, now time.Time) step {
 	case plan.TryProbe:
 		s.action = tryProbe
 	case plan.TryQuarantined:
-		if !at.endpoint.resort(now) { // another call has just tried it
+		if !at.endpoint.claimQuarantinedTry(now) { // another call has just tried it
 			return r.next(now)
 		}
 	case plan.AwaitProbe:
@@ -249,7 +249,7 @@ func (r *failoverRun) choose(candidates []candidate, now time.Time) candidate {
 	if len(candidates) == 1 {
 		return candidates[0]
 	}
-	targets := r.room.targets[:0]
+	targets := r.scratch.targets[:0]
 	for _, c := range candidates {
 		targets = append(targets, &c.endpoint.Target)
 	}
@@ -272,8 +272,8 @@ func (c *Call) attempts(def int) int {
 	return def
 }
 
-// afford takes an extra attempt out of the budget.
-func (r *failoverRun) afford(now time.Time, e *upstream, model string) bool {
+// takeExtra takes an extra attempt out of the budget.
+func (r *failoverRun) takeExtra(now time.Time, e *upstream, model string) bool {
 	if r.budget.Take(now) {
 		return true
 	}
@@ -452,10 +452,10 @@ func refusalOf(f *exchange.Failure) *refusal {
 		return nil
 	}
 	contentType := header.First(f.Resp.Header, "Content-Type")
-	if len(f.Said)+len(contentType) > maxKeptRefusal {
+	if len(f.Body)+len(contentType) > maxKeptRefusal {
 		return nil
 	}
-	return &refusal{status: f.Status, contentType: contentType, body: f.Said}
+	return &refusal{status: f.Status, contentType: contentType, body: f.Body}
 }
 
 // size is about how many bytes the refusal takes.
@@ -480,7 +480,7 @@ type failoverRun struct {
 	lostProbe      bool             // somebody else took the probe between look and leap
 	candidates     []candidate      // that the latest plan saw
 	states         []plan.Candidate // the same ones, as it saw them
-	room           struct {         // for both, as most calls need it
+	scratch        struct {         // for both, as most calls need it
 		candidates [4]candidate
 		states     [4]plan.Candidate
 		targets    [4]*balance.Target

@@ -52,13 +52,13 @@ type attemptLease struct{ limit.Lease }
 // finish implements finisher.
 func (l *attemptLease) finish(a *attempt, class Class) {
 	a.mu.Lock()
-	status, said, used := int(a.status), int(a.limitSaid), a.used
+	status, said, used := int(a.status), int(a.statedLimit), a.used
 	a.mu.Unlock()
 	l.End(limit.Result{
 		Served:   class == ClassOK,
 		Refused:  outcome.Overloaded(class, status),
 		Begun:    a.Start,
-		Said:     said,
+		Stated:   said,
 		Answered: outcome.Of(class).Answered,
 		Tokens:   used.TotalTokens,
 	})

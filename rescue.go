@@ -86,13 +86,13 @@ func canContinue(c *call) bool {
 
 // A resumable is a stream as its caller reads it, whatever attempts it takes.
 type resumable struct {
-	layer *rescuer
-	call  *call
-	body  *reqbody.Buffer                         // the call's, until nothing more can be asked for
-	id    []byte                                  // of the answer, as JSON has it; nil: unknown
-	inner atomic.Pointer[exchange.Stream]         // the latest attempt's
-	over  atomic.Bool                             // the caller has closed it
-	stop  atomic.Pointer[context.CancelCauseFunc] // of the latest rescue
+	layer  *rescuer
+	call   *call
+	body   *reqbody.Buffer                         // the call's, until nothing more can be asked for
+	id     []byte                                  // of the answer, as JSON has it; nil: unknown
+	inner  atomic.Pointer[exchange.Stream]         // the latest attempt's
+	closed atomic.Bool                             // the caller has closed it
+	stop   atomic.Pointer[context.CancelCauseFunc] // of the latest rescue
 
 	back sync.Mutex    // held while the caller gets its request back, by Close, or req is made of it
 	req  *http.Request // the caller's, as it was when the stream first broke
@@ -145,13 +145,13 @@ func (r *resumable) Read(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer func() {
-		if r.over.Load() {
+		if r.closed.Load() {
 			r.closeLocked()
 		}
 	}()
 	for {
 		switch {
-		case r.over.Load():
+		case r.closed.Load():
 			return 0, http.ErrBodyReadAfterClose
 		case len(r.out) > 0:
 			n := copy(p, r.out)
@@ -183,7 +183,7 @@ func (r *resumable) Read(p []byte) (int, error) {
 // Close ends the exchange, a rescue under way included.
 func (r *resumable) Close() error {
 	r.back.Lock()
-	r.over.Store(true)
+	r.closed.Store(true)
 	r.back.Unlock()
 	func() {
 		defer r.stopRescue()
@@ -228,7 +228,7 @@ func (r *resumable) resume(err error) {
 	}
 	r.err = r.cause // should a rescue panic
 	broken := r.inner.Load()
-	for !r.given.Closed && r.rescues < maxRescues && !r.over.Load() {
+	for !r.given.Closed && r.rescues < maxRescues && !r.closed.Load() {
 		how := r.way()
 		if how == notRescued {
 			break
@@ -245,7 +245,7 @@ func (r *resumable) resume(err error) {
 	}
 	r.stopRescue()
 	r.release()
-	r.tellBreak(broken)
+	r.reportBreak(broken)
 }
 
 // way decides how the stream may go on.
@@ -279,8 +279,8 @@ func (r *resumable) begin(how rescueKind, next *exchange.Stream) {
 	r.layer.observers.emit(r.call, Event{Kind: KindRescue, Endpoint: a.endpoint.Name, Model: a.model, Attempt: int(a.n), From: how.String()})
 }
 
-// tellBreak tells the caller what the stream ended in, that broke last and for good.
-func (r *resumable) tellBreak(broken *exchange.Stream) {
+// reportBreak tells the caller what the stream ended in, that broke last and for good.
+func (r *resumable) reportBreak(broken *exchange.Stream) {
 	switch c := r.call; {
 	case c.Err() != nil:
 		r.out, r.err = nil, context.Cause(c)
@@ -308,7 +308,7 @@ func (r *resumable) request(how rescueKind, broken *attempt) *exchange.Stream {
 	}
 	c := r.call.resumed(ctx, resumption{how, broken.endpoint.Account, int(broken.place)}, r.req, in)
 	resp, err := r.layer.next.RoundTrip(c.req)
-	c.letGo()
+	c.forgetBuffer()
 	if err != nil {
 		stop(outcome.ErrClosed)
 		return nil
@@ -324,17 +324,17 @@ func (r *resumable) request(how rescueKind, broken *attempt) *exchange.Stream {
 func (r *resumable) takeRequest() bool {
 	r.back.Lock()
 	defer r.back.Unlock()
-	if r.req == nil && !r.over.Load() {
+	if r.req == nil && !r.closed.Load() {
 		r.req = ownRequest(r.call.req, r.call)
 	}
-	return !r.over.Load()
+	return !r.closed.Load()
 }
 
 // resumed is a call that goes on from this one's broken stream. Its attempts
 // stand in this one's trail.
 func (c *call) resumed(ctx context.Context, why resumption, req *http.Request, in *reqbody.Buffer) *call {
 	resumed := &call{
-		Context: ctx, Call: c.untold(), op: c.op, target: c.target, candidates: c.candidates, buffer: in,
+		Context: ctx, Call: c.withoutTrail(), op: c.op, target: c.target, candidates: c.candidates, buffer: in,
 		start: time.Now(), conversation: c.conversation, log: c.log, resumption: &why,
 	}
 	resumed.req = req.WithContext(resumed)

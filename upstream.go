@@ -24,35 +24,35 @@ type upstream struct {
 	Endpoint
 	among *bounded.Map[origin.Origin, *upstream] // those that calls' URLs have made; nil: it was given
 	balance.Target
-	tier     int
-	base     *url.URL
-	origin   origin.Origin
-	profile  *host.Profile
-	paths    host.Paths
-	names    host.Names
-	keyed    bool // it has a credential of its own
-	circuits *circuit.Set
-	limits   *limit.Limits
-	answered atomic.Bool       // a call, ever
-	used     atomic.Int64      // see bounded.Map; where no endpoints are given
-	resorted atomic.Int64      // when it was last asked though it rests, from the first on
-	unkeyed  atomic.Bool       // it was said that neither it nor a call has a key
-	pipeline http.RoundTripper // limit, breaker, gate, the user's middleware, the base
+	tier            int
+	base            *url.URL
+	origin          origin.Origin
+	profile         *host.Profile
+	paths           host.Paths
+	names           host.Names
+	keyed           bool // it has a credential of its own
+	circuits        *circuit.Set
+	limits          *limit.Limits
+	answered        atomic.Bool       // a call, ever
+	used            atomic.Int64      // see bounded.Map; where no endpoints are given
+	quarantineTried atomic.Int64      // when it was last asked though it rests, from the first on
+	warnedNoKey     atomic.Bool       // it was said that neither it nor a call has a key
+	pipeline        http.RoundTripper // limit, breaker, gate, the user's middleware, the base
 }
 
-// resortEvery is how often one call may try such an endpoint; see mayResort.
-const resortEvery = time.Second
+// resortEvery is how often one call may try such an endpoint; see mayTryQuarantined.
+const quarantineTryEvery = time.Second
 
-// mayResort reports whether one call may try an endpoint that only we keep out of
+// mayTryQuarantined reports whether one call may try an endpoint that only we keep out of
 // use, for a rejected key or the like: once in a while, one may find out.
-func (e *upstream) mayResort(now time.Time) bool {
-	return now.UnixNano()-e.resorted.Load() >= int64(resortEvery)
+func (e *upstream) mayTryQuarantined(now time.Time) bool {
+	return now.UnixNano()-e.quarantineTried.Load() >= int64(quarantineTryEvery)
 }
 
-// resort reports whether the call is the one that may.
-func (e *upstream) resort(now time.Time) bool {
-	last := e.resorted.Load()
-	return e.mayResort(now) && e.resorted.CompareAndSwap(last, now.UnixNano())
+// claimQuarantinedTry reports whether the call is the one that may.
+func (e *upstream) claimQuarantinedTry(now time.Time) bool {
+	last := e.quarantineTried.Load()
+	return e.mayTryQuarantined(now) && e.quarantineTried.CompareAndSwap(last, now.UnixNano())
 }
 
 // worth is what would be lost with an endpoint that a call's URL has made.
@@ -158,9 +158,9 @@ func (us *upstreams) targetOf(u *url.URL, inference bool) *upstream {
 
 // candidatesFor appends the endpoints to consider for a call, best tier first,
 // each tier turned by one from call to call so that its endpoints share the load.
-func (us *upstreams) candidatesFor(all []*upstream, meant *upstream) []*upstream {
+func (us *upstreams) candidatesFor(all []*upstream, target *upstream) []*upstream {
 	if len(us.tiers) == 0 {
-		return append(all, meant)
+		return append(all, target)
 	}
 	turn := int(us.turn.Add(1) % (1 << 30))
 	all = slices.Grow(all, us.count)

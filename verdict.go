@@ -9,55 +9,55 @@ import (
 )
 
 // decide learns from an attempt that gave no answer and decides what to do next.
-func (r *failoverRun) decide(a *attempt, tr *exchange.Failure) step {
+func (r *failoverRun) decide(a *attempt, failure *exchange.Failure) step {
 	if r.final != nil {
 		return *r.final
 	}
 	now := r.now()
-	s, ends := r.observe(a, tr, now)
+	s, ends := r.observe(a, failure, now)
 	if ends {
 		return s
 	}
-	if tr.Class == ClassCircuitOpen && !r.lostProbe {
+	if failure.Class == ClassCircuitOpen && !r.lostProbe {
 		r.lostProbe = true
 		return r.next(now)
 	}
-	if r.call.upload == nil && !(r.retry.SendOnce && mayBeBilled(tr, a.sent.Load())) {
+	if r.call.upload == nil && !(r.retry.SendOnce && mayBeBilled(failure, a.sent.Load())) {
 		s = r.next(now)
 	}
-	r.quarantine(a, tr, s, now)
+	r.quarantine(a, failure, s, now)
 	return s
 }
 
 // observe ends an attempt that gave no answer, and remembers what it showed. If
 // the call ends with it, ends is true and the step says how.
-func (r *failoverRun) observe(a *attempt, tr *exchange.Failure, now time.Time) (s step, ends bool) {
-	billable := mayBeBilled(tr, a.sent.Load())
+func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Time) (s step, ends bool) {
+	billable := mayBeBilled(failure, a.sent.Load())
 	a.update(func(t *Attempt) {
 		t.MayBeBilled = t.MayBeBilled || billable
-		if outcome.Of(tr.Class).Local {
+		if outcome.Of(failure.Class).Local {
 			t.N = 0
 		}
 	})
-	a.blameless = tr.Blameless
-	a.endNow(tr.Class, tr.Err, a.Answer.Usage, outcome.ErrClosed)
-	if tr.Class == ClassCircuitOpen && !r.lostProbe {
+	a.blameless = failure.Blameless
+	a.endNow(failure.Class, failure.Err, a.Answer.Usage, outcome.ErrClosed)
+	if failure.Class == ClassCircuitOpen && !r.lostProbe {
 		return step{}, false // lostProbe: another call took the probe between planning and Allow
 	}
-	masks := r.recordFailure(a, tr, now)
-	if tr.AsCame {
-		r.show(tr, a.endpoint)
+	masks := r.recordFailure(a, failure, now)
+	if failure.PassThrough {
+		r.show(failure, a.endpoint)
 		return step{action: showRefusal}, true
 	}
-	switch outcome.Of(tr.Class).Fault {
+	switch outcome.Of(failure.Class).Fault {
 	case outcome.FaultCaller:
-		return step{action: abort, err: tr.Err}, true
+		return step{action: abort, err: failure.Err}, true
 	case outcome.FaultContent:
-		r.show(tr, a.endpoint)
+		r.show(failure, a.endpoint)
 		return step{action: showRefusal}, true
 	case outcome.FaultRequest:
 		if !masks || a.endpoint == r.call.target {
-			r.show(tr, a.endpoint) // who was asked says that the call is at fault
+			r.show(failure, a.endpoint) // who was asked says that the call is at fault
 			return step{action: showRefusal}, true
 		}
 	case outcome.FaultKey:
@@ -65,13 +65,13 @@ func (r *failoverRun) observe(a *attempt, tr *exchange.Failure, now time.Time) (
 			return step{action: showRefusal}, true
 		}
 	}
-	r.applyRetryAfter(a, tr, now)
+	r.applyRetryAfter(a, failure, now)
 	return step{}, false
 }
 
 // recordFailure keeps the visit and decides whose response the caller would see.
 // It reports whether tr would mask an earlier trouble.
-func (r *failoverRun) recordFailure(a *attempt, tr *exchange.Failure, now time.Time) (masks bool) {
+func (r *failoverRun) recordFailure(a *attempt, failure *exchange.Failure, now time.Time) (masks bool) {
 	v := r.tried(a.endpoint.Account)
 	if v == nil {
 		v = &triedAccount{account: a.endpoint.Account}
@@ -79,15 +79,15 @@ func (r *failoverRun) recordFailure(a *attempt, tr *exchange.Failure, now time.T
 		r.triedAccounts = append(r.triedAccounts, v)
 		r.mu.Unlock()
 	}
-	v.endpoint, v.model, v.failure, v.place = a.endpoint, a.model, tr, int(a.place)
-	if !outcome.Of(tr.Class).Local {
+	v.endpoint, v.model, v.failure, v.place = a.endpoint, a.model, failure, int(a.place)
+	if !outcome.Of(failure.Class).Local {
 		v.tries++
 	}
 	if v.delays == nil {
 		v.delays = r.newBackOff()
 	}
 	v.due = now.Add(v.delays.NextBackOff())
-	if tr.Class == ClassUnsuited {
+	if failure.Class == ClassUnsuited {
 		r.mu.Lock()
 		r.unsuited = append(r.unsuited, candidate{endpoint: a.endpoint, model: a.model})
 		r.mu.Unlock()
@@ -95,26 +95,28 @@ func (r *failoverRun) recordFailure(a *attempt, tr *exchange.Failure, now time.T
 	r.last = v
 	masks = r.firstFailure != nil
 	if r.firstFailure == nil {
-		r.firstFailure = tr
+		r.firstFailure = failure
 	}
 	// The first trouble is never masked: a later response shows only if the
 	// first had none and it is the same kind of failure, of the fleet.
-	traits := outcome.Of(tr.Class)
+	traits := outcome.Of(failure.Class)
 	distrusted := traits.Fault == outcome.FaultKey // of a key that is not the caller's
-	if tr.Resp != nil && r.shownFailure == nil && (!masks || traits.OfFleet && !distrusted) {
-		r.show(tr, a.endpoint)
+	if failure.Resp != nil && r.shownFailure == nil && (!masks || traits.OfFleet && !distrusted) {
+		r.show(failure, a.endpoint)
 	}
 	return masks
 }
 
 // show has the caller see the response of a failure at e if all fails.
-func (r *failoverRun) show(tr *exchange.Failure, e *upstream) { r.shownFailure, r.shownBy = tr, e }
+func (r *failoverRun) show(failure *exchange.Failure, e *upstream) {
+	r.shownFailure, r.shownBy = failure, e
+}
 
 // applyRetryAfter pauses what the failure concerns, if the host asked for a
 // pause or the failure earns one.
-func (r *failoverRun) applyRetryAfter(a *attempt, tr *exchange.Failure, now time.Time) {
-	traits, wait := outcome.Of(tr.Class), tr.RetryAfter
-	if traits.Pause == outcome.ScopeNone || !tr.Asked && !traits.EarnsPause {
+func (r *failoverRun) applyRetryAfter(a *attempt, failure *exchange.Failure, now time.Time) {
+	traits, wait := outcome.Of(failure.Class), failure.RetryAfter
+	if traits.Pause == outcome.ScopeNone || !failure.Asked && !traits.EarnsPause {
 		return
 	}
 	keys := r.call.pauseKeys(a.endpoint, a.model)
@@ -123,17 +125,17 @@ func (r *failoverRun) applyRetryAfter(a *attempt, tr *exchange.Failure, now time
 		// A host that asks for a second each time is not asked each second. One
 		// try speaks for all callers, so the pause may grow beyond one call's backoff.
 		// Nor where the number of permits adapts: that is rest enough.
-		if !tr.Asked && a.endpoint.limits.Get(a.model).Adapts() {
+		if !failure.Asked && a.endpoint.limits.Get(a.model).Adapts() {
 			return
 		}
-		if !tr.Asked || wait > 0 {
-			wait = max(wait, r.pauses.Penalize(key, now, r.retry.MinDelay, 2*min(r.retry.MaxDelay, math.MaxInt64/2), refusalOf(tr)))
+		if !failure.Asked || wait > 0 {
+			wait = max(wait, r.pauses.Penalize(key, now, r.retry.MinDelay, 2*min(r.retry.MaxDelay, math.MaxInt64/2), refusalOf(failure)))
 		}
 	}
-	if tr.Asked {
-		r.pauses.Ask(key, now, tr.RetryAfter, refusalOf(tr))
+	if failure.Asked {
+		r.pauses.Ask(key, now, failure.RetryAfter, refusalOf(failure))
 	}
-	r.observers.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: tr.Class, Wait: wait})
+	r.observers.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: failure.Class, Wait: wait})
 }
 
 // quarantine has rest for long what will not get better by itself: an endpoint
@@ -141,12 +143,12 @@ func (r *failoverRun) applyRetryAfter(a *attempt, tr *exchange.Failure, now time
 // does not have. It says so loudly, for a person has to look at it. Where
 // nobody else could serve, nothing rests: what was mended works at once. The
 // caller's own key makes nobody rest.
-func (f *fleet) quarantine(a *attempt, tr *exchange.Failure, s step, now time.Time) {
+func (f *fleet) quarantine(a *attempt, failure *exchange.Failure, s step, now time.Time) {
 	c := a.call
 	e := Event{
-		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: int(a.n), Status: tr.Status, Class: tr.Class,
+		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: int(a.n), Status: failure.Status, Class: failure.Class,
 	}
-	of, wait := outcome.Of(tr.Class).Quarantine, keyPause
+	of, wait := outcome.Of(failure.Class).Quarantine, keyPause
 	switch of {
 	case outcome.ScopeNone:
 		return
@@ -159,7 +161,7 @@ func (f *fleet) quarantine(a *attempt, tr *exchange.Failure, s step, now time.Ti
 	if s.endpoint != nil {
 		e.Wait = wait
 		keys := c.pauseKeys(a.endpoint, a.model)
-		f.pauses.Penalize(keys.of(of), now, wait, wait, refusalOf(tr))
+		f.pauses.Penalize(keys.of(of), now, wait, wait, refusalOf(failure))
 	} else if of == outcome.ScopeModel {
 		return
 	}

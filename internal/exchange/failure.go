@@ -11,20 +11,20 @@ import (
 // A Failure says why an exchange gave no answer. It is an error that the layers
 // above pass on. A layer that does not send a request returns one as well.
 type Failure struct {
-	Class   outcome.Class  // empty: the host has said why, in Said, and the owner has to read it
+	Class   outcome.Class  // empty: the host has said why, in Body, and the owner has to read it
 	Status  int            // of the response, or the one that an error inside a 200 stands for; 0: there was none
 	Resp    *http.Response // the response, in memory; nil: there is nothing worth showing
 	Empty   bool           // a 200 brought nothing, so that Resp is breakwater's own
 	Refused bool           // the status is a refusal; not an error inside a 200
-	Said    []byte         // the body of a refusal, or the error inside a 200
+	Body    []byte         // the body of a refusal, or the error inside a 200
 	Early   bool           // the caller's deadline ended it; the host may not have had enough time
 	Err     error
 
 	// The owner sets these.
-	RetryAfter time.Duration // 0: none
-	Asked      bool          // the host asked for RetryAfter
-	AsCame     bool          // the caller has to act on Resp by itself, even if others could serve
-	Blameless  bool          // the host is not to blame
+	RetryAfter  time.Duration // 0: none
+	Asked       bool          // the host asked for RetryAfter
+	PassThrough bool          // the caller has to act on Resp by itself, even if others could serve
+	Blameless   bool          // the host is not to blame
 }
 
 func (f *Failure) Error() string { return string(f.Class) }

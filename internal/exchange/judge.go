@@ -55,7 +55,7 @@ func (x *Exchange) refusal(resp *http.Response) *Failure {
 	if x.Caller.Err() != nil {
 		return x.Interrupted()
 	}
-	f := &Failure{Status: resp.StatusCode, Resp: resp, Refused: true, Said: body}
+	f := &Failure{Status: resp.StatusCode, Resp: resp, Refused: true, Body: body}
 	if len(body) <= maxRefusal && err == nil {
 		setMemory(resp, body)
 		return f
@@ -73,7 +73,7 @@ func errorInside(said []byte) *Failure {
 	if status == 0 {
 		status = http.StatusBadGateway
 	}
-	return &Failure{Status: status, Said: said, Err: outcome.ErrBadResponse}
+	return &Failure{Status: status, Body: said, Err: outcome.ErrBadResponse}
 }
 
 // judgeWhole judges an answer in one piece: it reads all of it first.
@@ -218,7 +218,7 @@ func (s *Stream) show(f *Failure, resp *http.Response, last []byte) *Failure {
 	if len(s.out)+len(last) == 0 {
 		return f.show(resp, http.StatusBadGateway, nil)
 	}
-	if s.x.Policy.ErrorFrames && f.Said == nil {
+	if s.x.Policy.ErrorFrames && f.Body == nil {
 		last = errorEvent(s.x.Answer.Wire, f.Err, len(s.out) > 0 && !sse.EndsBlock(s.out))
 	}
 	s.out = append(s.out, last...)

@@ -184,7 +184,7 @@ func TestJudge_Fails(t *testing.T) {
 			if f == nil {
 				t.Fatalf("it was committed: %v", got)
 			}
-			if f.Class != tt.class || f.Status != tt.status || !errors.Is(f.Err, tt.err) || string(f.Said) != tt.said || f.Empty != tt.empty || f.Refused {
+			if f.Class != tt.class || f.Status != tt.status || !errors.Is(f.Err, tt.err) || string(f.Body) != tt.said || f.Empty != tt.empty || f.Refused {
 				t.Errorf("it failed as %+v, want class %q, status %d, %v, said %q, empty: %v", f, tt.class, tt.status, tt.err, tt.said, tt.empty)
 			}
 			shows := tt.shows
@@ -246,8 +246,8 @@ func TestJudge_Refusals(t *testing.T) {
 			if got.text != tt.reads || !errors.Is(got.err, tt.err) || (got.err == nil) != (tt.err == nil) {
 				t.Errorf("it shows %d bytes, %v, want %d and %v", len(got.text), got.err, len(tt.reads), tt.err)
 			}
-			if !strings.HasPrefix(string(f.Said), tt.reads) {
-				t.Errorf("it said %d bytes, want all that came", len(f.Said))
+			if !strings.HasPrefix(string(f.Body), tt.reads) {
+				t.Errorf("it said %d bytes, want all that came", len(f.Body))
 			}
 		})
 	}

@@ -57,9 +57,9 @@ func (r *ErrorRule) hasCode(code string) bool {
 	return code == r.Code
 }
 
-// LimitSaid returns the number that a refusal gives for the host's limit, 0 if
+// StatedLimit returns the number that a refusal gives for the host's limit, 0 if
 // it gives none. The host may say any number, so it has at most six digits.
-func (p *Profile) LimitSaid(body []byte) int32 {
+func (p *Profile) StatedLimit(body []byte) int32 {
 	if p.LimitPhrase == "" {
 		return 0
 	}

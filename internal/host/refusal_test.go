@@ -189,7 +189,7 @@ func TestLimitSaid(t *testing.T) {
 		{"deepseek", ``, 0},
 		{"openai", `concurrency limit of 39`, 0},
 	} {
-		if got := Lookup(tt.host).LimitSaid([]byte(tt.body)); got != tt.want {
+		if got := Lookup(tt.host).StatedLimit([]byte(tt.body)); got != tt.want {
 			t.Errorf("%s, %q: %d, want %d", tt.host, tt.body, got, tt.want)
 		}
 	}
@@ -211,7 +211,7 @@ func FuzzClassify(f *testing.F) {
 		if class == "" || class == outcome.OK || outcome.Of(class).Local {
 			t.Errorf("%s: %d %q is of class %q", p.Name, status, body, class)
 		}
-		if n := p.LimitSaid(body); n < 0 || n > 999_999 {
+		if n := p.StatedLimit(body); n < 0 || n > 999_999 {
 			t.Errorf("%s: %q gives a limit of %d", p.Name, body, n)
 		}
 	})

@@ -24,7 +24,7 @@ type Result struct {
 	// is the number that the host gave for its limit, 0 if it gave none.
 	Refused bool
 	Begun   time.Time
-	Said    int
+	Stated  int
 
 	// Answered: there was an answer, whole or not. Tokens is what the host says
 	// that it took; if it does not say, an answer took what was estimated.
@@ -58,7 +58,7 @@ func (l *Lease) adapt(r Result) {
 	case r.Served:
 		permits.Resize(adaptive.Served(time.Now(), open))
 	case r.Refused:
-		permits.Resize(adaptive.Refused(time.Now(), r.Begun, open, r.Said))
+		permits.Resize(adaptive.Refused(time.Now(), r.Begun, open, r.Stated))
 	}
 }
 

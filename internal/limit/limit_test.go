@@ -501,7 +501,7 @@ func TestLimit_NamesMadeUp(t *testing.T) {
 // served, one after the other, while as many are open as may be.
 func TestLimit_Adaptive(t *testing.T) {
 	refused := &Result{Refused: true}
-	named := func(n int) *Result { return &Result{Refused: true, Said: n} }
+	named := func(n int) *Result { return &Result{Refused: true, Stated: n} }
 	for _, tt := range []struct {
 		name     string
 		inFlight int
@@ -596,7 +596,7 @@ func TestLimit_AMillionLeasesLeakNothing(t *testing.T) {
 					if n := open.Add(1); n > most {
 						t.Errorf("%d permits are out, of %d", n, most)
 					}
-					r := Result{Begun: time.Now(), Said: random.IntN(20)}
+					r := Result{Begun: time.Now(), Stated: random.IntN(20)}
 					switch random.IntN(4) {
 					case 0:
 						r.Served, r.Answered = true, true

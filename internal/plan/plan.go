@@ -54,7 +54,7 @@ type Candidate struct {
 	Wait time.Duration
 
 	Quarantined bool // Paused by us alone, until a person has mended it
-	MayResort   bool // Quarantined, and not tried in spite of that for a while
+	MayTry      bool // Quarantined, and not tried in spite of that for a while
 	ProbeFailed bool // CircuitOpen, and a probe failed for which this call waited
 }
 
@@ -137,7 +137,7 @@ func Next(candidates []Candidate, h History, b Bounds) Step {
 	case s.Action != GiveUp:
 	case at.awaited != none && p.mayAwaitProbe(candidates[at.awaited].Wait):
 		return Step{Action: AwaitProbe, Index: at.awaited, Wait: candidates[at.awaited].Wait}
-	case at.quarantined != none && candidates[at.quarantined].MayResort:
+	case at.quarantined != none && candidates[at.quarantined].MayTry:
 		return Step{Action: TryQuarantined, Index: at.quarantined}
 	}
 	return s

@@ -78,9 +78,9 @@ func TestNext(t *testing.T) {
 		{"no fifth wait for a probe", []Candidate{open(0, s)}, with(untried, func(h *History) { h.ProbeWaits, h.ProbeWaited = 4, 2*s }), bounds, Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none}},
 		{"a fifth wait soon after the first", []Candidate{open(0, s)}, with(untried, func(h *History) { h.ProbeWaits, h.ProbeWaited = 4, s }), bounds, Step{Action: AwaitProbe, Index: 0, Wait: s}},
 
-		{"what is quarantined, where nobody else is left", []Candidate{with(paused(0, time.Hour), func(c *Candidate) { c.Quarantined, c.MayResort = true, true })}, untried, bounds, Step{Action: TryQuarantined, Index: 0}},
+		{"what is quarantined, where nobody else is left", []Candidate{with(paused(0, time.Hour), func(c *Candidate) { c.Quarantined, c.MayTry = true, true })}, untried, bounds, Step{Action: TryQuarantined, Index: 0}},
 		{"not so soon after another call tried it", []Candidate{with(paused(0, time.Hour), func(c *Candidate) { c.Quarantined = true })}, untried, bounds, Step{Action: GiveUp, Blocked: Paused, RetryAfter: time.Hour}},
-		{"nor while somebody is ready", []Candidate{with(paused(0, time.Hour), func(c *Candidate) { c.Quarantined, c.MayResort = true, true }), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
+		{"nor while somebody is ready", []Candidate{with(paused(0, time.Hour), func(c *Candidate) { c.Quarantined, c.MayTry = true, true }), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
 		{"a pause is named before a circuit", []Candidate{open(0, time.Hour), paused(0, time.Hour)}, untried, with(bounds, func(b *Bounds) { b.Left = s }), Step{Action: GiveUp, Blocked: Paused, Soonest: 1, RetryAfter: time.Hour}},
 
 		{"again after the backoff", nil, tried(failedOnce), bounds, Step{Action: Retry, Wait: s, Extra: true}},
