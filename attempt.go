@@ -240,15 +240,15 @@ func (a *attempt) useBuffer(other *reqbody.Buffer) {
 }
 
 // finish tells the endpoint's load, and the conversation, how an attempt ended.
-func (e *upstream) finish(a *attempt, class Class) {
-	e.Load.End(a.counted)
+func (u *upstream) finish(a *attempt, class Class) {
+	u.Load.End(a.counted)
 	switch {
 	case class == ClassOK:
-		e.answered.Store(true)
-		a.run.affinity.Remember(time.Now(), a.call.conversation, &e.Target, a.used.PromptTokens, a.used.CachedTokens)
+		u.answered.Store(true)
+		a.run.affinity.Remember(time.Now(), a.call.conversation, &u.Target, a.used.PromptTokens, a.used.CachedTokens)
 	case a.outcome(class) == outcome.Failure:
 		now := time.Now()
-		e.Load.Fail(now.Sub(a.Start), now)
+		u.Load.Fail(now.Sub(a.Start), now)
 	}
 }
 
@@ -276,18 +276,18 @@ type trackedBody struct {
 	read, closed atomic.Bool
 }
 
-func (b *trackedBody) Read(p []byte) (int, error) {
-	if !b.read.Load() {
-		b.read.Store(true)
-		b.of.sent.Store(true)
-		b.of.attempt.BodyRead()
+func (t *trackedBody) Read(p []byte) (int, error) {
+	if !t.read.Load() {
+		t.read.Store(true)
+		t.of.sent.Store(true)
+		t.of.attempt.BodyRead()
 	}
-	return b.ReadCloser.Read(p)
+	return t.ReadCloser.Read(p)
 }
 
-func (b *trackedBody) Close() error {
-	b.closed.Store(true)
-	return b.ReadCloser.Close()
+func (t *trackedBody) Close() error {
+	t.closed.Store(true)
+	return t.ReadCloser.Close()
 }
 
 // A resend is a sending that middleware makes.
@@ -298,27 +298,27 @@ type resend struct {
 }
 
 // track has the base read req's body, if there is one, through the sending.
-func (s *transmission) track(a *attempt, req *http.Request, now time.Time) {
+func (t *transmission) track(a *attempt, req *http.Request, now time.Time) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return
 	}
-	s.attempt, s.start, s.again = a, now.Sub(a.Start), req.GetBody
-	s.body.ReadCloser, s.body.of = req.Body, s
-	req.Body = &s.body
+	t.attempt, t.start, t.again = a, now.Sub(a.Start), req.GetBody
+	t.body.ReadCloser, t.body.of = req.Body, t
+	req.Body = &t.body
 	switch {
 	case a.run.retry.SendOnce:
 		req.GetBody = nil
 	case req.GetBody != nil:
-		req.GetBody = s.replay
+		req.GetBody = t.replay
 	}
 }
 
 // finish notes what came of the sending.
-func (s *transmission) finish(resp *http.Response) {
+func (t *transmission) finish(resp *http.Response) {
 	if resp != nil && (resp.StatusCode < 200 || resp.StatusCode > 299) && !afterWork(resp.StatusCode) {
-		s.refused.Store(true)
+		t.refused.Store(true)
 	}
-	s.ended.Store(true)
+	t.ended.Store(true)
 }
 
 // copyBody is the attempt's body once more, to be read.
@@ -337,17 +337,17 @@ func (a *attempt) copyBody() (io.ReadCloser, error) {
 // net/http does that for a minute; to try again later is the loop's office.
 // Before the base reads or closes the body itself, it sends nothing: it may sign
 // what it is to send, and gets as many copies as it likes.
-func (s *transmission) replay() (io.ReadCloser, error) {
-	again := s.again
+func (t *transmission) replay() (io.ReadCloser, error) {
+	again := t.again
 	if again == nil {
-		again = s.attempt.copyBody
+		again = t.attempt.copyBody
 	}
 	body, err := again()
 	if err != nil {
 		return nil, err
 	}
-	b := &trackedBody{ReadCloser: body, of: s}
-	if (s.body.read.Load() || s.body.closed.Load()) && !s.attempt.mayReplay(b) {
+	b := &trackedBody{ReadCloser: body, of: t}
+	if (t.body.read.Load() || t.body.closed.Load()) && !t.attempt.mayReplay(b) {
 		body.Close()
 		return nil, errNotTaken
 	}

@@ -106,8 +106,8 @@ func (l *cacheLayer) forward(c *call, e *store.Entry, control store.Control) (*h
 	var got callResult
 	w := l.shared.Wait(c.Context, l.askToShare(c, e, control, &got))
 	defer w.Leave()
-	for result := coalesce.Vain; result == coalesce.Vain; {
-		if !w.Board() {
+	for result := coalesce.NoAnswer; result == coalesce.NoAnswer; {
+		if !w.Join() {
 			return nil, nil, false
 		}
 		if c.fallback && w.InRenewal() { // what is renewed is good enough meanwhile
@@ -117,9 +117,9 @@ func (l *cacheLayer) forward(c *call, e *store.Entry, control store.Control) (*h
 		}
 		var cause error
 		switch result, cause = w.Await(); result {
-		case coalesce.Kept:
+		case coalesce.Stored:
 			return nil, nil, false
-		case coalesce.Left:
+		case coalesce.CallerLeft:
 			got.err = cause
 		}
 	}
@@ -138,11 +138,11 @@ func (l *cacheLayer) forward(c *call, e *store.Entry, control store.Control) (*h
 			if x.unprobed {
 				l.probe(c)
 			}
-			w.Hand()
+			w.HandOver()
 			return stale, nil, true
 		}
 	}
-	w.Hand()
+	w.HandOver()
 	resp, err := noteResult(got.resp, got.err, how)
 	return resp, err, true
 }
@@ -157,7 +157,7 @@ type callResult struct {
 // to got.
 func (l *cacheLayer) askToShare(c *call, e *store.Entry, control store.Control, got *callResult) coalesce.Ask {
 	ask := l.askFor(c)
-	ask.Alone = c.NoShare || control.NoCache || c.nested // a nested call could wait for itself
+	ask.Private = c.NoShare || control.NoCache || c.nested // a nested call could wait for itself
 	ask.OnLead = func() {
 		l.counts.misses.Add(1)
 		l.observers.emit(c, Event{Kind: KindCacheMiss, Model: c.params.Model})
@@ -166,7 +166,7 @@ func (l *cacheLayer) askToShare(c *call, e *store.Entry, control store.Control, 
 		now, ok := l.kept.Get(c.lookup.key)
 		return ok && now != e
 	}
-	ask.Kept = func() bool {
+	ask.Stored = func() bool {
 		now, ok := l.kept.Get(c.lookup.key)
 		if !ok || now == e || l.lifetime.Freshness(now.Age(time.Now()), control) != store.Fresh {
 			return false
@@ -301,7 +301,7 @@ type completion struct {
 }
 
 // Continue notes how far a response may go by its headers.
-func (n completion) Continue(h http.Header) { n.Narrow(reachOf(h, n.shared)) }
+func (c completion) Continue(h http.Header) { c.Narrow(reachOf(h, c.shared)) }
 
 // Start makes the call.
 func (s *sharedCall) Start() (source coalesce.Source, err error) {
@@ -539,8 +539,8 @@ func (l *cacheLayer) renewLocked(c *call, join bool) *coalesce.Renewal {
 }
 
 // end gives a renewal's place to another.
-func (n *renewals) end() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.running--
+func (r *renewals) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running--
 }

@@ -107,9 +107,9 @@ type exhausted struct {
 	unprobed bool // the call has not found out whether all endpoints are still down
 }
 
-func (x *exhausted) Error() string { return x.failure.Error() }
+func (e *exhausted) Error() string { return e.failure.Error() }
 
-func (x *exhausted) Unwrap() error { return x.failure }
+func (e *exhausted) Unwrap() error { return e.failure }
 
 // asExhausted returns the *exhausted in err, or nil if there is none.
 func asExhausted(err error) *exhausted {
@@ -122,9 +122,9 @@ func asExhausted(err error) *exhausted {
 }
 
 // result returns what the caller gets.
-func (x *exhausted) result() (*http.Response, error) {
-	if x.resp != nil {
-		return x.resp, nil
+func (e *exhausted) result() (*http.Response, error) {
+	if e.resp != nil {
+		return e.resp, nil
 	}
-	return nil, x.failure
+	return nil, e.failure
 }

@@ -54,11 +54,11 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	case resp.Body == nil:
 		resp.Body = http.NoBody
 	}
-	status, came := resp.StatusCode, resp.Body
+	status, body := resp.StatusCode, resp.Body
 	judged := false
 	defer func() {
 		if !judged { // an Observer panics, or the body does
-			came.Close()
+			body.Close()
 		}
 	}()
 	resp, f := g.judge(a, resp)

@@ -38,11 +38,11 @@ func (r *failoverRun) race(s step) (*attempt, *http.Response, *exchange.Failure)
 		return r.settle(first.done(got))
 	case <-timer.C:
 	}
-	beside, ok := r.hedgeTarget(first.attempt)
+	other, ok := r.hedgeTarget(first.attempt)
 	if !ok {
 		return r.settle(first.done(<-first.result))
 	}
-	second.begin(r, beside)
+	second.begin(r, other)
 	r.observers.emit(r.call, Event{Kind: KindHedge, Endpoint: second.attempt.endpoint.Name, Model: second.attempt.model, Attempt: int(second.attempt.n), Wait: hedge})
 	second.start()
 	select {
@@ -86,49 +86,49 @@ type racer struct {
 	result  chan sendResult // nil: it has not started
 }
 
-func (l *racer) begin(r *failoverRun, s step) { l.attempt = r.begin(s) }
+func (r *racer) begin(run *failoverRun, s step) { r.attempt = run.begin(s) }
 
-func (l *racer) start() {
-	came, a := make(chan sendResult, 1), l.attempt // so that a loser need not wait for a reader
-	l.result = came
-	go func() { came <- a.sendApart() }()
+func (r *racer) start() {
+	result, a := make(chan sendResult, 1), r.attempt // so that a loser need not wait for a reader
+	r.result = result
+	go func() { result <- a.sendApart() }()
 }
 
-func (l *racer) done(got sendResult) sendResult {
-	l.attempt = nil
+func (r *racer) done(got sendResult) sendResult {
+	r.attempt = nil
 	return got
 }
 
 // cancel ends the lane's attempt, if that is under way, because the endpoint by
 // was faster. What it has shown by then is learnt; what may still come of it is
 // thrown away, but for a word on a key.
-func (l *racer) cancel(r *failoverRun, by *upstream) {
-	a, came := l.attempt, l.result
+func (r *racer) cancel(run *failoverRun, by *upstream) {
+	a, result := r.attempt, r.result
 	if a == nil {
 		return
 	}
-	l.attempt = nil
+	r.attempt = nil
 	var late sendResult
 	select {
-	case late = <-came:
-		if r.recordLoser(late, by) {
+	case late = <-result:
+		if run.recordLoser(late, by) {
 			return
 		}
-		came = nil
+		result = nil
 	default: // or it has not started
 	}
 	a.update(func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
 	defer func() { // once it has ended: to close an answer is an end, too
 		go background.Recovered(func() {
-			if came != nil {
-				late = <-came
+			if result != nil {
+				late = <-result
 			}
 			if late.resp != nil {
 				late.resp.Body.Close()
 			}
 			var failure *exchange.Failure
 			if errors.As(late.err, &failure) && failure.Refused {
-				r.quarantine(a, failure, step{action: try, endpoint: by}, time.Now())
+				run.quarantine(a, failure, step{action: try, endpoint: by}, time.Now())
 			}
 		})()
 	}()

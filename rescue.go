@@ -45,30 +45,30 @@ func newRescuer(c *config) Middleware {
 }
 
 // RoundTrip has the caller read a stream that can go on through a resumable.
-func (l *rescuer) RoundTrip(req *http.Request) (*http.Response, error) {
+func (r *rescuer) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := callOf(req.Context())
-	if l.covers(c) {
-		c.transcribe = &l.limits
+	if r.covers(c) {
+		c.transcribe = &r.limits
 	}
-	resp, err := l.next.RoundTrip(req)
+	resp, err := r.next.RoundTrip(req)
 	if err != nil || c.transcribe == nil {
 		return resp, err
 	}
 	if s, ok := resp.Body.(*exchange.Stream); ok && s.IsResumable() {
-		r := &resumable{layer: l, call: c, body: c.buffer, id: idOf(s.Head())}
-		r.inner.Store(s)
-		resp.Body = r
+		body := &resumable{layer: r, call: c, body: c.buffer, id: idOf(s.Head())}
+		body.inner.Store(s)
+		resp.Body = body
 	}
 	return resp, nil
 }
 
 // covers reports whether the call is of a kind that can go on at all.
-func (l *rescuer) covers(c *call) bool {
+func (r *rescuer) covers(c *call) bool {
 	p := &c.params
 	if c.op != request.Chat || c.encoded || c.buffer == nil || !p.Stream || p.Choices != 1 || p.Logprobs {
 		return false
 	}
-	return l.policy == RescueRestart || canContinue(c)
+	return r.policy == RescueRestart || canContinue(c)
 }
 
 // canContinue reports whether some host can continue a text of this call.

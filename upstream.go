@@ -45,47 +45,47 @@ const quarantineTryEvery = time.Second
 
 // mayTryQuarantined reports whether one call may try an endpoint that only we keep out of
 // use, for a rejected key or the like: once in a while, one may find out.
-func (e *upstream) mayTryQuarantined(now time.Time) bool {
-	return now.UnixNano()-e.quarantineTried.Load() >= int64(quarantineTryEvery)
+func (u *upstream) mayTryQuarantined(now time.Time) bool {
+	return now.UnixNano()-u.quarantineTried.Load() >= int64(quarantineTryEvery)
 }
 
 // claimQuarantinedTry reports whether the call is the one that may.
-func (e *upstream) claimQuarantinedTry(now time.Time) bool {
-	last := e.quarantineTried.Load()
-	return e.mayTryQuarantined(now) && e.quarantineTried.CompareAndSwap(last, now.UnixNano())
+func (u *upstream) claimQuarantinedTry(now time.Time) bool {
+	last := u.quarantineTried.Load()
+	return u.mayTryQuarantined(now) && u.quarantineTried.CompareAndSwap(last, now.UnixNano())
 }
 
 // worth is what would be lost with an endpoint that a call's URL has made.
-func (e *upstream) worth() bounded.Worth {
-	w := bounded.Worth{Busy: e.Load.Open() > 0, Known: e.answered.Load(), Used: e.used.Load()}
-	w.Open = e.circuits.AnyOpen(time.Now())
+func (u *upstream) worth() bounded.Worth {
+	w := bounded.Worth{Busy: u.Load.Open() > 0, Known: u.answered.Load(), Used: u.used.Load()}
+	w.Open = u.circuits.AnyOpen(time.Now())
 	return w
 }
 
 // serves returns the name under which e serves a model that was asked of target, if
 // it does.
-func (e *upstream) serves(op request.Operation, model string, target *upstream) (string, bool) {
-	return e.names.Serve(op, model, &target.names)
+func (u *upstream) serves(op request.Operation, model string, target *upstream) (string, bool) {
+	return u.names.Serve(op, model, &target.names)
 }
 
 // authorize puts the endpoint's key, if it has one, in the place of the
 // caller's, and its headers over the caller's.
-func (e *upstream) authorize(req *http.Request, op request.Operation) {
-	if e.keyed {
+func (u *upstream) authorize(req *http.Request, op request.Operation) {
+	if u.keyed {
 		anthropic := op == request.Messages || req.Header["X-Api-Key"] != nil
 		header.RemoveCredentials(req.Header)
 		switch {
-		case e.APIKey == "": // it is in Header
-		case e.profile.KeyHeader != "":
-			req.Header[e.profile.KeyHeader] = []string{e.APIKey}
+		case u.APIKey == "": // it is in Header
+		case u.profile.KeyHeader != "":
+			req.Header[u.profile.KeyHeader] = []string{u.APIKey}
 		case anthropic:
-			req.Header["X-Api-Key"] = []string{e.APIKey}
+			req.Header["X-Api-Key"] = []string{u.APIKey}
 			fallthrough
 		default:
-			req.Header["Authorization"] = []string{"Bearer " + e.APIKey}
+			req.Header["Authorization"] = []string{"Bearer " + u.APIKey}
 		}
 	}
-	for name, values := range e.Header {
+	for name, values := range u.Header {
 		req.Header[name] = values[:len(values):len(values)]
 	}
 }
@@ -185,8 +185,8 @@ func (us *upstreams) ofOrigin(at origin.Origin) *upstream {
 }
 
 // touch notes that an endpoint that a call's URL has made is in use.
-func (e *upstream) touch() {
-	if e.among != nil {
-		e.among.Touch(&e.used)
+func (u *upstream) touch() {
+	if u.among != nil {
+		u.among.Touch(&u.used)
 	}
 }

@@ -9,54 +9,54 @@ import (
 const balance = `{"is_available":true,"balance_infos":[{"currency":"USD","total_balance":"10.00","granted_balance":"0.00","topped_up_balance":"10.00"}]}`
 
 // authorize returns the refusal of a key, if it is refused.
-func (x *exchange) authorize() (reply, bool) {
-	key := x.in.Key
+func (e *exchange) authorize() (reply, bool) {
+	key := e.in.Key
 	switch {
-	case x.s.host.NoKey:
+	case e.s.host.NoKey:
 		return reply{}, true
 	case key == "":
-		return x.refusal(noKey), false
-	case len(x.s.host.Keys) > 0 && !slices.Contains(x.s.host.Keys, key):
-		return x.refusal(wrongKey), false
+		return e.refusal(noKey), false
+	case len(e.s.host.Keys) > 0 && !slices.Contains(e.s.host.Keys, key):
+		return e.refusal(wrongKey), false
 	}
 	return reply{}, true
 }
 
 // accept returns the refusal of a model or a prefix, if it is refused.
-func (x *exchange) accept() (reply, bool) {
-	if len(x.s.host.Models) > 0 && !slices.Contains(x.s.host.Models, x.asks.model) {
-		return x.refusal(unknownModel), false
+func (e *exchange) accept() (reply, bool) {
+	if len(e.s.host.Models) > 0 && !slices.Contains(e.s.host.Models, e.asks.model) {
+		return e.refusal(unknownModel), false
 	}
-	return x.acceptPrefix()
+	return e.acceptPrefix()
 }
 
 // refusal words the refusal for this request, in the host's dialect.
-func (x *exchange) refusal(r refusal) reply {
-	return x.words(x.s.host.Dialect.words(r), 0)
+func (e *exchange) refusal(r refusal) reply {
+	return e.words(e.s.host.Dialect.words(r), 0)
 }
 
 // words fills in what the refusal of this request has holes for.
-func (x *exchange) words(f failure, n int) reply {
-	key := x.in.Key
+func (e *exchange) words(f failure, n int) reply {
+	key := e.in.Key
 	return f.fill(
-		"{model}", x.in.Model, "{models}", strings.Join(x.s.models(), " or "),
+		"{model}", e.in.Model, "{models}", strings.Join(e.s.models(), " or "),
 		"{key}", key[max(0, len(key)-4):],
 		"{n}", strconv.Itoa(n), "{n+1}", strconv.Itoa(n+1),
-	).reply(x.s.host.Dialect, x.wire)
+	).reply(e.s.host.Dialect, e.wire)
 }
 
 // acquire takes one of the answers that may be under way for the key and model.
 // Its slot is given back with x.done.
-func (x *exchange) acquire() (reply, bool) {
-	s, account := x.s, x.in.Key+"\x00"+x.in.Model
+func (e *exchange) acquire() (reply, bool) {
+	s, account := e.s, e.in.Key+"\x00"+e.in.Model
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if limit := s.host.Concurrency; limit > 0 && s.busy[account] >= limit {
-		return x.words(s.host.Dialect.words(tooManyAtOnce), limit), false
+		return e.words(s.host.Dialect.words(tooManyAtOnce), limit), false
 	}
 	s.busy[account]++
-	leave, held := x.done, true
-	x.done = func() {
+	leave, held := e.done, true
+	e.done = func() {
 		s.mu.Lock()
 		if held {
 			held = false

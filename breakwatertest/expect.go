@@ -13,23 +13,23 @@ import (
 // refuseContinue takes the connection away from net/http, which would say "100
 // Continue" as soon as the body is read. What it returns ends the connection.
 // HTTP/2 cannot be taken away; there the client is told to continue.
-func (x *exchange) refuseContinue(r *http.Request) (end func()) {
+func (e *exchange) refuseContinue(r *http.Request) (end func()) {
 	if r.ProtoMajor != 1 || !strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
 		return func() {}
 	}
-	conn, buffer, err := http.NewResponseController(x.w).Hijack()
+	conn, buffer, err := http.NewResponseController(e.w).Hijack()
 	if err != nil {
-		x.abort()
+		e.abort()
 	}
 	if r.ContentLength >= 0 {
 		r.Body = io.NopCloser(io.LimitReader(buffer, r.ContentLength))
 	} else {
 		r.Body = io.NopCloser(httputil.NewChunkedReader(buffer))
 	}
-	x.w = &bareWriter{conn: conn, buffer: buffer.Writer, header: make(http.Header)}
+	e.w = &bareWriter{conn: conn, buffer: buffer.Writer, header: make(http.Header)}
 	return func() {
 		_ = conn.Close()       // it may be closed already
-		x.s.fleet.conns.Done() // net/http no longer counts it
+		e.s.fleet.conns.Done() // net/http no longer counts it
 	}
 }
 

@@ -113,8 +113,8 @@ func drain(conn *tls.Conn) {
 
 // goAway says that streams above last were not processed, and ends the
 // connection's sending side. It reports whether the connection is HTTP/2.
-func (x *exchange) goAway(last, code uint32) bool {
-	conn, ok := x.ctx.Value(connKey{}).(*tls.Conn)
+func (e *exchange) goAway(last, code uint32) bool {
+	conn, ok := e.ctx.Value(connKey{}).(*tls.Conn)
 	if !ok || conn.ConnectionState().NegotiatedProtocol != "h2" {
 		return false
 	}
@@ -123,12 +123,12 @@ func (x *exchange) goAway(last, code uint32) bool {
 }
 
 // breakOff ends an answer in the middle, behind a last piece.
-func (x *exchange) breakOff(piece string) {
+func (e *exchange) breakOff(piece string) {
 	if piece != "" {
-		x.send(piece)
+		e.send(piece)
 	}
-	x.goAway(anyStream, internalError)
-	x.abort()
+	e.goAway(anyStream, internalError)
+	e.abort()
 }
 
 func sendAway(conn *tls.Conn, last, code uint32) {

@@ -23,110 +23,110 @@ type outlet struct {
 const gluedEvents = 4
 
 // openOutlet must be called before the headers leave.
-func (x *exchange) openOutlet() {
-	switch x.fault.kind {
+func (e *exchange) openOutlet() {
+	switch e.fault.kind {
 	case kindGzip, kindGzipBomb:
-		if strings.Contains(strings.ToLower(x.in.Header.Get("Accept-Encoding")), "gzip") {
-			x.w.Header().Set("Content-Encoding", "gzip")
-			x.out.gzip, _ = gzip.NewWriterLevel(x.w, gzip.BestSpeed) // the level is known
+		if strings.Contains(strings.ToLower(e.in.Header.Get("Accept-Encoding")), "gzip") {
+			e.w.Header().Set("Content-Encoding", "gzip")
+			e.out.gzip, _ = gzip.NewWriterLevel(e.w, gzip.BestSpeed) // the level is known
 		}
 	case kindSplitAnywhere:
-		x.out.dice = rand.New(rand.NewPCG(uint64(x.fault.size), 0))
+		e.out.dice = rand.New(rand.NewPCG(uint64(e.fault.size), 0))
 	}
 }
 
 // send writes a piece and flushes it, so that it leaves as one.
-func (x *exchange) send(piece string) {
-	switch x.fault.kind {
+func (e *exchange) send(piece string) {
+	switch e.fault.kind {
 	case kindCRLF:
 		piece = strings.ReplaceAll(piece, "\n", "\r\n")
 	case kindNoSpace:
 		piece = withoutSpaces(piece)
 	case kindByteByByte:
 		for i := range len(piece) {
-			x.write([]byte{piece[i]})
+			e.write([]byte{piece[i]})
 		}
 		return
 	case kindSlowBody:
-		x.sendSlowly(piece)
+		e.sendSlowly(piece)
 		return
 	case kindGlued:
-		x.out.held = append(x.out.held, piece...)
-		if x.out.pends++; x.out.pends == gluedEvents {
-			x.release()
+		e.out.held = append(e.out.held, piece...)
+		if e.out.pends++; e.out.pends == gluedEvents {
+			e.release()
 		}
 		return
 	case kindSplitAnywhere:
-		x.out.held = append(x.out.held, piece...)
+		e.out.held = append(e.out.held, piece...)
 		for {
-			n := 1 + x.out.dice.IntN(48)
-			if n >= len(x.out.held) {
+			n := 1 + e.out.dice.IntN(48)
+			if n >= len(e.out.held) {
 				return
 			}
-			x.write(x.out.held[:n])
-			x.out.held = x.out.held[n:]
+			e.write(e.out.held[:n])
+			e.out.held = e.out.held[n:]
 		}
 	}
-	x.write([]byte(piece))
+	e.write([]byte(piece))
 }
 
 // sendSlowly keeps to the pace on average: a real clock is coarser than what
 // may be asked of it, and bytes that are overdue go out together.
-func (x *exchange) sendSlowly(piece string) {
-	o := &x.out
+func (e *exchange) sendSlowly(piece string) {
+	o := &e.out
 	if o.began.IsZero() {
 		o.began = time.Now()
 	}
 	for len(piece) > 0 {
-		x.wait(time.Until(o.began.Add(time.Duration(o.sent+1) * x.fault.wait)))
+		e.wait(time.Until(o.began.Add(time.Duration(o.sent+1) * e.fault.wait)))
 		n := 1
-		if x.fault.wait > 0 {
-			n = max(1, int(time.Since(o.began)/x.fault.wait)-o.sent)
+		if e.fault.wait > 0 {
+			n = max(1, int(time.Since(o.began)/e.fault.wait)-o.sent)
 		}
 		n = min(n, len(piece))
-		x.write([]byte(piece[:n]))
+		e.write([]byte(piece[:n]))
 		o.sent, piece = o.sent+n, piece[n:]
 	}
 }
 
 // release writes what is held.
-func (x *exchange) release() {
-	if len(x.out.held) > 0 {
-		x.write(x.out.held)
+func (e *exchange) release() {
+	if len(e.out.held) > 0 {
+		e.write(e.out.held)
 	}
-	x.out.held, x.out.pends = x.out.held[:0], 0
+	e.out.held, e.out.pends = e.out.held[:0], 0
 }
 
 // closeOutlet ends an answer that ends well.
-func (x *exchange) closeOutlet() {
-	x.release()
-	if x.out.gzip != nil && x.out.gzip.Close() != nil {
-		x.abort()
+func (e *exchange) closeOutlet() {
+	e.release()
+	if e.out.gzip != nil && e.out.gzip.Close() != nil {
+		e.abort()
 	}
 }
 
-func (x *exchange) write(piece []byte) {
-	if x.fault.kind == kindGoAwayMidway {
+func (e *exchange) write(piece []byte) {
+	if e.fault.kind == kindGoAwayMidway {
 		// HTTP/2 frames leave a little later than Flush returns, and what is
 		// written past net/http must not overtake them.
-		conn := x.conn()
+		conn := e.conn()
 		defer conn.waitSent(conn.sent() + len(piece))
 	}
 	var err error
-	if x.out.gzip == nil {
-		_, err = x.w.Write(piece)
-	} else if _, err = x.out.gzip.Write(piece); err == nil {
-		err = x.out.gzip.Flush()
+	if e.out.gzip == nil {
+		_, err = e.w.Write(piece)
+	} else if _, err = e.out.gzip.Write(piece); err == nil {
+		err = e.out.gzip.Flush()
 	}
 	if err != nil {
-		x.abort()
+		e.abort()
 	}
-	x.flush()
+	e.flush()
 }
 
-func (x *exchange) flush() {
-	if err := http.NewResponseController(x.w).Flush(); err != nil {
-		x.abort()
+func (e *exchange) flush() {
+	if err := http.NewResponseController(e.w).Flush(); err != nil {
+		e.abort()
 	}
 }
 

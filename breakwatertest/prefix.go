@@ -13,22 +13,22 @@ func (m message) isPrefix() bool {
 
 // acceptPrefix returns the refusal of a prefix, if it is refused. A host that does
 // not know of prefixes forgets it.
-func (x *exchange) acceptPrefix() (reply, bool) {
-	q := x.asks
+func (e *exchange) acceptPrefix() (reply, bool) {
+	q := e.asks
 	switch {
 	case !q.prefixed:
 		return reply{}, true
-	case x.fault.kind == kindPrefixRejected:
-		return x.refusal(prefixRejected), false
-	case x.s.host.Dialect != DialectDeepSeek || x.fault.kind == kindPrefixIgnored:
+	case e.fault.kind == kindPrefixRejected:
+		return e.refusal(prefixRejected), false
+	case e.s.host.Dialect != DialectDeepSeek || e.fault.kind == kindPrefixIgnored:
 		q.prefixed, q.prefix = false, ""
 		return reply{}, true
-	case !strings.HasSuffix(x.in.Path, "/beta/"+Chat.String()):
-		return x.refusal(prefixOutsideBeta), false
+	case !strings.HasSuffix(e.in.Path, "/beta/"+Chat.String()):
+		return e.refusal(prefixOutsideBeta), false
 	}
 	for i := range q.choices {
 		if !strings.HasPrefix(Choice(q.prompt, i), q.prefix) {
-			return x.refusal(prefixRejected), false
+			return e.refusal(prefixRejected), false
 		}
 	}
 	q.thinking, q.tool = "disabled", "" // what follows a text is text

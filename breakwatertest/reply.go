@@ -13,19 +13,19 @@ type reply struct {
 	header      []string // names and values by turns
 }
 
-func (p reply) write(w http.ResponseWriter) {
+func (r reply) write(w http.ResponseWriter) {
 	header := w.Header()
-	if p.contentType == "" {
+	if r.contentType == "" {
 		// A nil value keeps net/http from guessing one.
 		header["Content-Type"] = nil
 	} else {
-		header.Set("Content-Type", p.contentType)
+		header.Set("Content-Type", r.contentType)
 	}
-	for i := 0; i+1 < len(p.header); i += 2 {
-		header.Add(p.header[i], p.header[i+1])
+	for i := 0; i+1 < len(r.header); i += 2 {
+		header.Add(r.header[i], r.header[i+1])
 	}
-	w.WriteHeader(p.code)
-	_, _ = w.Write([]byte(p.body)) // a client that left needs no error
+	w.WriteHeader(r.code)
+	_, _ = w.Write([]byte(r.body)) // a client that left needs no error
 }
 
 // reply is the failure as a response, in the shape of the host and the wire.

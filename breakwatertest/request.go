@@ -34,10 +34,10 @@ func received(r *http.Request) Request {
 
 // read reads the body to its end and returns it. Only after that does net/http
 // watch the connection and cancel the context when the client leaves.
-func (in *Request) read(body io.Reader) ([]byte, error) {
+func (r *Request) read(body io.Reader) ([]byte, error) {
 	var b bytes.Buffer
 	_, err := b.ReadFrom(io.LimitReader(body, maxBody))
-	in.Body = b.Bytes()[:min(b.Len(), keptBody)]
+	r.Body = b.Bytes()[:min(b.Len(), keptBody)]
 	return b.Bytes(), err
 }
 

@@ -39,28 +39,28 @@ type step struct {
 
 // answer makes up the answer. It knows of one fault only: running out of
 // resources, after which a host honestly says that half is all there is.
-func (x *exchange) answer() *answer {
-	q, host := x.asks, x.s.host
+func (e *exchange) answer() *answer {
+	q, host := e.asks, e.s.host
 	a := &answer{
 		question: q,
-		id:       fmt.Sprintf("%s-%08d", host.Name, x.id),
-		created:  x.in.Time.Unix(), fingerprint: "fp_" + host.Name,
+		id:       fmt.Sprintf("%s-%08d", host.Name, e.id),
+		created:  e.in.Time.Unix(), fingerprint: "fp_" + host.Name,
 		finish: "stop", cached: host.Dialect.row().cached, shortField: host.Dialect.row().reasoning,
 	}
 	if q.thinks(host.Dialect) {
-		a.reasoning = split(Reasoning(q.prompt), max(1, x.pace.Tokens/2))
+		a.reasoning = split(Reasoning(q.prompt), max(1, e.pace.Tokens/2))
 	}
 	say := Answer
 	if q.tool != "" {
-		a.callID = fmt.Sprintf("call_%s_%08d", host.Name, x.id)
+		a.callID = fmt.Sprintf("call_%s_%08d", host.Name, e.id)
 		a.finish, say = "tool_calls", ToolArguments
 	}
 	for i := range q.choices {
-		whole := split(say(ofChoice(q.prompt, i)), x.pace.Tokens)
+		whole := split(say(ofChoice(q.prompt, i)), e.pace.Tokens)
 		rest := behind(whole, q.prefix)
 		a.pieces, a.given = append(a.pieces, rest), len(whole)-len(rest)
 	}
-	if x.fault.kind == kindOutOfResources {
+	if e.fault.kind == kindOutOfResources {
 		for i, pieces := range a.pieces {
 			a.pieces[i] = pieces[:(len(pieces)+1)/2]
 		}

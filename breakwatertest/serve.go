@@ -108,35 +108,35 @@ func (s *Server) record(x *exchange) {
 }
 
 // connectionFault acts out the faults that leave the client without a byte.
-func (x *exchange) connectionFault() {
-	conn := x.conn()
+func (e *exchange) connectionFault() {
+	conn := e.conn()
 	nth := conn.served.Add(1)
-	switch x.fault.kind {
+	switch e.fault.kind {
 	case kindRefused, kindReset, kindNoSuchHost, kindBadCertificate:
 		// All but Reset only when the request was already in, or under BreakNext.
-		x.done()
+		e.done()
 		conn.reset()
-		x.abort()
+		e.abort()
 	case kindGoAway, kindRefusedStream:
-		x.done()
-		if !x.goAway(0, noError) {
+		e.done()
+		if !e.goAway(0, noError) {
 			conn.reset()
 		}
-		x.abort()
+		e.abort()
 	case kindIdleClosed:
 		if nth > 1 {
-			x.done()
+			e.done()
 			_ = conn.Close() // it may be closed already
-			x.abort()
+			e.abort()
 		}
 	case kindBlackHole:
-		x.hang()
+		e.hang()
 	}
 }
 
 // conn is the connection that the request came on, below TLS.
-func (x *exchange) conn() *trackedConn {
-	switch c := x.ctx.Value(connKey{}).(type) {
+func (e *exchange) conn() *trackedConn {
+	switch c := e.ctx.Value(connKey{}).(type) {
 	case *tls.Conn:
 		return c.NetConn().(*trackedConn)
 	case *trackedConn:
@@ -145,31 +145,31 @@ func (x *exchange) conn() *trackedConn {
 	panic("breakwatertest: a connection of an unknown kind")
 }
 
-func (x *exchange) reply(p reply) {
-	x.done()
-	p.write(x.w)
+func (e *exchange) reply(p reply) {
+	e.done()
+	p.write(e.w)
 }
 
-func (x *exchange) abort() { panic(http.ErrAbortHandler) }
+func (e *exchange) abort() { panic(http.ErrAbortHandler) }
 
 // hang waits for the client to leave or the fleet to close.
-func (x *exchange) hang() {
-	<-x.ctx.Done()
-	x.abort()
+func (e *exchange) hang() {
+	<-e.ctx.Done()
+	e.abort()
 }
 
-func (x *exchange) wait(d time.Duration) {
+func (e *exchange) wait(d time.Duration) {
 	if d <= 0 {
 		return
 	}
-	if x.fault.kind == kindSplitAnywhere {
-		x.release() // what is cut is whole again before anyone waits for it
+	if e.fault.kind == kindSplitAnywhere {
+		e.release() // what is cut is whole again before anyone waits for it
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-x.ctx.Done():
-		x.abort()
+	case <-e.ctx.Done():
+		e.abort()
 	}
 }

@@ -8,48 +8,48 @@ import (
 )
 
 // serveAnswer answers, or acts out a fault inside the answer.
-func (x *exchange) serveAnswer() {
-	if x.asks == nil {
-		x.reply(x.refusal(badBody))
+func (e *exchange) serveAnswer() {
+	if e.asks == nil {
+		e.reply(e.refusal(badBody))
 		return
 	}
-	if refusal, ok := x.accept(); !ok {
-		x.reply(refusal)
+	if refusal, ok := e.accept(); !ok {
+		e.reply(refusal)
 		return
 	}
-	if refusal, ok := x.acquire(); !ok {
-		x.reply(refusal)
+	if refusal, ok := e.acquire(); !ok {
+		e.reply(refusal)
 		return
 	}
 	contentType := "application/json"
-	if x.asks.stream {
+	if e.asks.stream {
 		contentType = "text/event-stream; charset=utf-8"
 	}
-	switch x.fault.kind {
+	switch e.fault.kind {
 	case kindHTMLInside:
 		page := "<!DOCTYPE html>\n<html><head><title>Under maintenance</title></head><body><h1>We will be back soon</h1></body></html>\n"
-		x.reply(reply{code: 200, contentType: "text/html; charset=utf-8", body: page})
+		e.reply(reply{code: 200, contentType: "text/html; charset=utf-8", body: page})
 		return
 	case kindEmptyInside:
-		x.reply(reply{code: 200, contentType: contentType})
+		e.reply(reply{code: 200, contentType: contentType})
 		return
 	case kindSlowHeaders:
-		x.wait(x.fault.wait)
+		e.wait(e.fault.wait)
 	case kindHeaderBomb:
 		value := strings.Repeat("x", headerPiece)
-		for i := 0; i*headerPiece < x.fault.size; i++ {
-			x.w.Header().Set(fmt.Sprintf("X-Bomb-%d", i), value[:min(headerPiece, x.fault.size-i*headerPiece)])
+		for i := 0; i*headerPiece < e.fault.size; i++ {
+			e.w.Header().Set(fmt.Sprintf("X-Bomb-%d", i), value[:min(headerPiece, e.fault.size-i*headerPiece)])
 		}
 	}
-	x.w.Header().Set("Content-Type", contentType)
-	x.openOutlet()
-	if x.asks.stream {
-		x.w.Header().Set("Cache-Control", "no-cache")
-		x.serveStream(x.answer().script())
+	e.w.Header().Set("Content-Type", contentType)
+	e.openOutlet()
+	if e.asks.stream {
+		e.w.Header().Set("Cache-Control", "no-cache")
+		e.serveStream(e.answer().script())
 	} else {
-		x.serveJSON(x.answer())
+		e.serveJSON(e.answer())
 	}
-	x.closeOutlet()
+	e.closeOutlet()
 }
 
 const (
@@ -57,153 +57,163 @@ const (
 	paddingPiece = 16 << 10 // how much of something huge is made at a time
 )
 
-func (x *exchange) serveJSON(a *answer) {
+func (e *exchange) serveJSON(a *answer) {
 	body := a.script().json
-	switch x.fault.kind {
+	switch e.fault.kind {
 	case kindErrorInside:
-		body = x.fault.reply(x).body
+		body = e.fault.reply(e).body
 	case kindErrorFrame:
-		body = x.asks.failedJSON()
+		body = e.asks.failedJSON()
 	case kindCutJSON:
 		body = body[:len(body)/2]
 	case kindMalformedJSON, kindMalformedEvent:
 		body = malformed(body)
 	case kindHugeEvent:
-		body = pad(body, x.fault.size)
+		body = pad(body, e.fault.size)
 	case kindCutStream:
 		// The promise covers the blank lines sent before the body as well.
-		x.w.Header().Set("Content-Length", strconv.Itoa(x.pace.keepAlives()+len(body)))
+		e.w.Header().Set("Content-Length", strconv.Itoa(e.pace.keepAlives()+len(body)))
 	}
-	if !x.begin() {
+	if !e.begin() {
 		return
 	}
-	x.wait(time.Duration(x.pace.Tokens-a.given) * x.pace.PerToken)
-	switch x.fault.kind {
+	e.wait(time.Duration(e.pace.Tokens-a.given) * e.pace.PerToken)
+	switch e.fault.kind {
 	case kindCutStream:
-		x.done()
-		x.send(body[:len(body)/2])
-		x.abort()
+		e.done()
+		e.send(body[:len(body)/2])
+		e.abort()
 	case kindGoAwayMidway:
-		x.done()
-		x.breakOff(body[:len(body)/2])
+		e.done()
+		e.breakOff(body[:len(body)/2])
 	case kindStallStream:
-		x.send(body[:len(body)/2])
-		x.hang()
+		e.send(body[:len(body)/2])
+		e.hang()
 	case kindStallKeepAlive:
-		x.keepAliveForever()
+		e.keepAliveForever()
 	case kindHuge, kindGzipBomb:
-		x.send(`{"obfuscation":"`)
-		x.padding(x.fault.size, func(n int) string { return strings.Repeat("x", n) })
+		e.send(`{"obfuscation":"`)
+		e.padding(e.fault.size, func(n int) string { return strings.Repeat("x", n) })
 		body = `",` + body[1:]
 	}
-	x.done()
-	x.send(body)
+	e.done()
+	e.send(body)
 }
 
 // padding sends n bytes without ever holding them all.
-func (x *exchange) padding(n int, make func(n int) string) {
+func (e *exchange) padding(n int, make func(n int) string) {
 	whole := make(paddingPiece)
 	for ; n >= paddingPiece; n -= paddingPiece {
-		x.send(whole)
+		e.send(whole)
 	}
 	if n > 0 {
-		x.send(make(n))
+		e.send(make(n))
 	}
 }
 
-func (x *exchange) serveStream(s *script) {
-	if !x.begin() {
+func (e *exchange) serveStream(s *script) {
+	if !e.begin() || e.cutFirst(s.opening[0]) {
 		return
 	}
-	first := s.opening[0]
-	switch x.fault.kind {
-	case kindErrorInside:
-		x.done()
-		x.send(x.asks.errorEvent(x.fault.reply(x).body))
-		return
-	case kindCutJSON:
-		x.done()
-		x.send(first[:strings.Index(first, "{")+len(first)/4])
-		return
-	case kindMalformedJSON:
-		x.done()
-		x.send(malformed(first))
+	for _, event := range s.opening {
+		e.send(event)
+	}
+	if e.fault.kind == kindSilence {
+		e.hang()
+	}
+	if e.fault.after <= 0 && e.endMidway() {
 		return
 	}
-	for _, e := range s.opening {
-		x.send(e)
-	}
-	if x.fault.kind == kindSilence {
-		x.hang()
-	}
-	if x.fault.after <= 0 && x.endMidway() {
-		return
-	}
-	said := 0
-	for _, one := range s.steps {
-		if one.says && said > 0 && said == x.fault.after && x.endMidway() {
-			return
-		}
-		for _, e := range one.events {
-			x.send(x.spoil(e, one.says && said == max(0, x.fault.after)))
-		}
-		if one.says {
-			if said++; said == 1 && (x.fault.kind == kindHuge || x.fault.kind == kindGzipBomb) {
-				x.padding(x.fault.size, func(n int) string { return pad(s.empty, n) })
-			}
-		}
-		if one.token {
-			x.wait(x.pace.PerToken)
-		}
-	}
-	// All that is left of a fault between the deltas comes before the finish.
-	if said <= x.fault.after && x.endMidway() {
+	deltas, ended := e.serveSteps(s)
+	// A fault that was to come after more deltas than there are comes before the finish.
+	if ended || deltas <= e.fault.after && e.endMidway() {
 		return
 	}
 	tail := s.tail
-	if x.fault.kind != kindNoDone && s.end != "" {
+	if e.fault.kind != kindNoDone && s.end != "" {
 		tail = append(tail, s.end)
 	}
-	for i, e := range tail {
+	for i, event := range tail {
 		if i == len(tail)-1 {
-			x.done()
+			e.done()
 		}
-		x.send(e)
+		e.send(event)
 	}
 }
 
+// cutFirst acts out the faults that leave nothing of a stream but a broken first
+// event, and reports whether there is one.
+func (e *exchange) cutFirst(first string) bool {
+	switch e.fault.kind {
+	case kindErrorInside:
+		first = e.asks.errorEvent(e.fault.reply(e).body)
+	case kindCutJSON:
+		first = first[:strings.Index(first, "{")+len(first)/4]
+	case kindMalformedJSON:
+		first = malformed(first)
+	default:
+		return false
+	}
+	e.done()
+	e.send(first)
+	return true
+}
+
+// serveSteps sends the steps of a stream, with the faults between and within its
+// deltas. It returns the number of deltas sent, and whether a fault ended the stream.
+func (e *exchange) serveSteps(s *script) (deltas int, ended bool) {
+	for _, one := range s.steps {
+		if one.says && deltas > 0 && deltas == e.fault.after && e.endMidway() {
+			return deltas, true
+		}
+		for _, event := range one.events {
+			e.send(e.spoil(event, one.says && deltas == max(0, e.fault.after)))
+		}
+		if one.says {
+			deltas++
+		}
+		if one.says && deltas == 1 && (e.fault.kind == kindHuge || e.fault.kind == kindGzipBomb) {
+			e.padding(e.fault.size, func(n int) string { return pad(s.empty, n) })
+		}
+		if one.token {
+			e.wait(e.pace.PerToken)
+		}
+	}
+	return deltas, false
+}
+
 // spoil changes one event where a fault asks for it.
-func (x *exchange) spoil(event string, here bool) string {
+func (e *exchange) spoil(event string, here bool) string {
 	switch {
 	case !here:
-	case x.fault.kind == kindMalformedEvent:
+	case e.fault.kind == kindMalformedEvent:
 		return malformed(event)
-	case x.fault.kind == kindHugeEvent:
-		return pad(event, x.fault.size)
+	case e.fault.kind == kindHugeEvent:
+		return pad(event, e.fault.size)
 	}
 	return event
 }
 
 // endMidway acts out the faults between deltas, if there is one, and reports
 // whether the answer ends here.
-func (x *exchange) endMidway() bool {
-	switch x.fault.kind {
+func (e *exchange) endMidway() bool {
+	switch e.fault.kind {
 	case kindCutStream:
-		x.done()
-		x.abort()
+		e.done()
+		e.abort()
 	case kindGoAwayMidway:
-		x.done()
-		x.breakOff("")
+		e.done()
+		e.breakOff("")
 	case kindEndStream:
-		x.done()
+		e.done()
 		return true
 	case kindStallStream:
-		x.hang()
+		e.hang()
 	case kindStallKeepAlive:
-		x.keepAliveForever()
+		e.keepAliveForever()
 	case kindErrorFrame:
-		x.done()
-		x.send(x.asks.failedEvent())
+		e.done()
+		e.send(e.asks.failedEvent())
 		return true
 	}
 	return false
@@ -211,45 +221,45 @@ func (x *exchange) endMidway() bool {
 
 // begin sends the headers and lets the queue and the silence behind it pass. It
 // reports whether an answer follows.
-func (x *exchange) begin() bool {
-	x.flush()
-	dialect := x.s.host.Dialect
-	switch x.fault.kind {
+func (e *exchange) begin() bool {
+	e.flush()
+	dialect := e.s.host.Dialect
+	switch e.fault.kind {
 	case kindQueueForever:
-		x.keepAliveForever()
+		e.keepAliveForever()
 	case kindSilence:
-		if !x.asks.stream {
-			x.hang()
+		if !e.asks.stream {
+			e.hang()
 		}
 	case kindBlankThenClose:
 		for range 60 {
-			x.wait(x.pace.KeepAlive)
-			x.send("\n")
+			e.wait(e.pace.KeepAlive)
+			e.send("\n")
 		}
-		x.done()
+		e.done()
 		return false
 	case kindManyKeepAlives:
 		var all strings.Builder
-		for i := range x.fault.size {
-			all.WriteString(x.asks.keepAlive(dialect, i))
+		for i := range e.fault.size {
+			all.WriteString(e.asks.keepAlive(dialect, i))
 		}
-		x.send(all.String())
+		e.send(all.String())
 	}
-	n := x.pace.keepAlives()
+	n := e.pace.keepAlives()
 	for i := range n {
-		x.wait(x.pace.KeepAlive)
-		x.send(x.asks.keepAlive(dialect, i))
+		e.wait(e.pace.KeepAlive)
+		e.send(e.asks.keepAlive(dialect, i))
 	}
-	x.wait(x.pace.Queue - time.Duration(n)*x.pace.KeepAlive)
-	x.wait(x.pace.FirstToken)
+	e.wait(e.pace.Queue - time.Duration(n)*e.pace.KeepAlive)
+	e.wait(e.pace.FirstToken)
 	return true
 }
 
 // keepAliveForever ends only with the client's leaving.
-func (x *exchange) keepAliveForever() {
+func (e *exchange) keepAliveForever() {
 	for i := 0; ; i++ {
-		x.wait(x.pace.KeepAlive)
-		x.send(x.asks.keepAlive(x.s.host.Dialect, i))
+		e.wait(e.pace.KeepAlive)
+		e.send(e.asks.keepAlive(e.s.host.Dialect, i))
 	}
 }
 

@@ -50,11 +50,11 @@ type TwoChoices struct {
 const clearlyLess = 0.75
 
 // Pick implements [Strategy].
-func (s TwoChoices) Pick(now time.Time, _ uint64, targets []*Target) int {
+func (t TwoChoices) Pick(now time.Time, _ uint64, targets []*Target) int {
 	if len(targets) == 1 {
 		return 0
 	}
-	other := 1 + s.Random(len(targets)-1)
+	other := 1 + t.Random(len(targets)-1)
 	if targets[other].Load.cost(now) < clearlyLess*targets[0].Load.cost(now) {
 		return other
 	}

@@ -472,7 +472,7 @@ func (f *Flight) finish(panicked any) {
 	if f.end == nil {
 		f.end = outcome.Broken(outcome.ErrTruncated, outcome.ErrPanic) // if anybody is left to see it
 	}
-	f.letGoLocked()
+	f.freeLocked()
 	f.settleLocked()
 	f.more.Broadcast()
 	if !f.isAnswered() {
@@ -481,9 +481,9 @@ func (f *Flight) finish(panicked any) {
 	}
 }
 
-// letGoLocked lets go of the answer when nobody is left to read it: a response
+// freeLocked lets go of the answer when nobody is left to read it: a response
 // that its caller keeps leads here.
-func (f *Flight) letGoLocked() {
+func (f *Flight) freeLocked() {
 	if f.state >= ended && len(f.followers) == 0 {
 		f.data = nil
 		f.Completion.Break(nil)
@@ -513,14 +513,14 @@ func (f *Flight) takePanic() any {
 // dropLocked ends the part of a follower, who reads what is left for it, and then
 // err.
 func (f *Flight) dropLocked(s *Follower, err error, left []byte) {
-	f.takeOutLocked(s)
+	f.removeLocked(s)
 	if s.all {
 		left = nil
 	}
 	s.endLocked(err, bytes.Clone(left))
 }
 
-func (f *Flight) takeOutLocked(s *Follower) {
+func (f *Flight) removeLocked(s *Follower) {
 	if s.all && !s.gone {
 		f.waiters--
 	}

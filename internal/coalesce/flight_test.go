@@ -189,7 +189,7 @@ func TestFlight_SlowFollower(t *testing.T) {
 			if got = append(got, rest...); string(got) != want || !errors.Is(err, outcome.ErrTruncated) || !errors.Is(err, errBehind) {
 				t.Errorf("the slow one read %q, %v, want %q and a typed error", got, err, want)
 			}
-			if h.isKept() {
+			if h.isStored() {
 				t.Error("an answer that is not held from its beginning was kept")
 			}
 			slow.Close()
@@ -421,7 +421,7 @@ func TestFlight_Narrows(t *testing.T) {
 			check("leader", leader, true)
 			check("same", same, may[0])
 			check("other", other, may[1])
-			if kept := h.isKept(); kept != (reach == Everyone) {
+			if kept := h.isStored(); kept != (reach == Everyone) {
 				t.Errorf("reach %d: kept: %v", reach, kept)
 			}
 			late.cancel()

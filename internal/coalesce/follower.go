@@ -26,23 +26,23 @@ type Follower struct {
 }
 
 // Call returns the call of the flight.
-func (s *Follower) Call() Call { return s.flight.call }
+func (f *Follower) Call() Call { return f.flight.call }
 
 // Leads reports whether the call was made in this caller's name.
-func (s *Follower) Leads() bool { return s == s.flight.leader }
+func (f *Follower) Leads() bool { return f == f.flight.leader }
 
 // Err returns what the call ended in, if it did not bring an answer. It may be
 // asked once there is an answer to be taken.
-func (s *Follower) Err() error { return s.flight.err }
+func (f *Follower) Err() error { return f.flight.err }
 
 // WaitsForAll reports whether the caller waits for the whole answer, which it
 // cannot have as that comes.
-func (s *Follower) WaitsForAll() bool { return s.all }
+func (f *Follower) WaitsForAll() bool { return f.all }
 
 // Whole returns an answer that came in one piece, and what it ends in. It reports
 // false for one that comes in bit by bit, which is to be read.
-func (s *Follower) Whole() (data []byte, end error, ok bool) {
-	if source := &s.flight.source; source.Whole {
+func (f *Follower) Whole() (data []byte, end error, ok bool) {
+	if source := &f.flight.source; source.Whole {
 		return source.Data, source.End, true
 	}
 	return nil, nil, false
@@ -50,154 +50,154 @@ func (s *Follower) Whole() (data []byte, end error, ok bool) {
 
 // All returns all of a judged answer, of which nothing is missing. It reports
 // false if that is not to be had.
-func (s *Follower) All() ([]byte, bool) {
-	f := s.flight
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.source.Judged || f.slid || f.size == 0 {
+func (f *Follower) All() ([]byte, bool) {
+	flight := f.flight
+	flight.mu.Lock()
+	defer flight.mu.Unlock()
+	if !flight.source.Judged || flight.slid || flight.size == 0 {
 		return nil, false
 	}
-	return f.data[:f.size:f.size], true
+	return flight.data[:flight.size:flight.size], true
 }
 
 // Watch has the end of ctx end the caller's part.
-func (s *Follower) Watch(ctx context.Context) {
-	s.stop = context.AfterFunc(ctx, func() { s.leave(ctx.Err(), context.Cause(ctx)) })
+func (f *Follower) Watch(ctx context.Context) {
+	f.stop = context.AfterFunc(ctx, func() { f.leave(ctx.Err(), context.Cause(ctx)) })
 }
 
 // waitForAll has the follower wait for all of the answer. That comes as fast as
 // the host sends it from now on.
-func (s *Follower) waitForAll() {
-	f := s.flight
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.settled == nil {
-		f.settled = make(chan struct{})
+func (f *Follower) waitForAll() {
+	flight := f.flight
+	flight.mu.Lock()
+	defer flight.mu.Unlock()
+	if flight.settled == nil {
+		flight.settled = make(chan struct{})
 	}
-	s.all = true
-	if !s.gone {
-		f.waiters++
+	f.all = true
+	if !f.gone {
+		flight.waiters++
 	}
-	f.awaitPayloadLocked()
-	f.want.Signal()
-	f.settleLocked()
+	flight.awaitPayloadLocked()
+	flight.want.Signal()
+	flight.settleLocked()
 }
 
 // Read gives the caller the next bytes.
-func (s *Follower) Read(p []byte) (int, error) {
-	f := s.flight
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (f *Follower) Read(p []byte) (int, error) {
+	flight := f.flight
+	flight.mu.Lock()
+	defer flight.mu.Unlock()
 	for {
-		from := s.from()
-		switch rest := f.data[from:]; {
-		case len(s.last) > 0:
-			n := copy(p, s.last)
-			if s.last = s.last[n:]; len(s.last) == 0 {
-				s.last = nil // hold nothing
+		from := f.from()
+		switch rest := flight.data[from:]; {
+		case len(f.last) > 0:
+			n := copy(p, f.last)
+			if f.last = f.last[n:]; len(f.last) == 0 {
+				f.last = nil // hold nothing
 			}
 			return n, nil
-		case s.err != nil:
-			return 0, s.err
+		case f.err != nil:
+			return 0, f.err
 		case len(rest) > 0:
 			n := copy(p, rest)
-			s.at += int64(n)
-			s.open = !sse.EndsBlock(f.data[:from+n])
+			f.at += int64(n)
+			f.open = !sse.EndsBlock(flight.data[:from+n])
 			return n, nil
-		case f.end != nil:
-			if p := f.panicked; p != nil { // an Observer's, say: somebody has to hear of it
-				f.panicked = nil
+		case flight.end != nil:
+			if p := flight.panicked; p != nil { // an Observer's, say: somebody has to hear of it
+				flight.panicked = nil
 				panic(p)
 			}
-			if s.stop != nil {
-				s.stop()
+			if f.stop != nil {
+				f.stop()
 			}
-			s.endLocked(f.end, nil)
-			delete(f.followers, s)
-			f.letGoLocked()
+			f.endLocked(flight.end, nil)
+			delete(flight.followers, f)
+			flight.freeLocked()
 			continue
 		}
-		f.waitLocked()
+		flight.waitLocked()
 	}
 }
 
 // Close ends the caller's part, and the exchange if it was the last one's.
-func (s *Follower) Close() error {
-	if s.stop != nil {
-		s.stop()
+func (f *Follower) Close() error {
+	if f.stop != nil {
+		f.stop()
 	}
-	s.leave(nil, http.ErrBodyReadAfterClose)
-	if f := s.flight; f.isDeserted() { // if by a cancel: a body need not heed that
-		f.closeBody()
-		f.cancel(outcome.ErrClosed)
+	f.leave(nil, http.ErrBodyReadAfterClose)
+	if flight := f.flight; flight.isDeserted() { // if by a cancel: a body need not heed that
+		flight.closeBody()
+		flight.cancel(outcome.ErrClosed)
 	}
 	return nil
 }
 
 // leave takes the follower out. err is what the caller's context has ended in;
 // nil: it closes its part. What it reads from now on ends in cause.
-func (s *Follower) leave(err, cause error) {
-	f := s.flight
-	f.mu.Lock()
-	s.last = nil
-	if s.gone {
-		f.mu.Unlock()
+func (f *Follower) leave(err, cause error) {
+	flight := f.flight
+	flight.mu.Lock()
+	f.last = nil
+	if f.gone {
+		flight.mu.Unlock()
 		return
 	}
-	f.takeOutLocked(s)
-	s.err = cause
-	f.letGoLocked()
-	isLast := len(f.followers) == 0
+	flight.removeLocked(f)
+	f.err = cause
+	flight.freeLocked()
+	isLast := len(flight.followers) == 0
 	var body io.Closer
 	if isLast {
-		f.leftErr = err
+		flight.leftErr = err
 		if err == nil { // it closes the body itself, so that the body is closed when Close returns
-			body, f.body = f.body, nil
+			body, flight.body = flight.body, nil
 		}
 	}
-	f.more.Broadcast()
-	f.want.Signal()
-	f.mu.Unlock()
+	flight.more.Broadcast()
+	flight.want.Signal()
+	flight.mu.Unlock()
 	if body != nil {
 		body.Close()
 	}
 	if isLast && err != nil {
-		f.cancel(cause)
+		flight.cancel(cause)
 	}
 }
 
 // endLocked has the follower read what is left for it, then the event that tells
 // what its stream broke off in, if there is to be one, and then err. What the host
 // has said of that goes to the credential that it was said to.
-func (s *Follower) endLocked(err error, left []byte) {
-	f := s.flight
-	s.last, s.err = left, err
-	if !f.source.Judged || !f.source.Events || !outcome.Broke(err) {
+func (f *Follower) endLocked(err error, left []byte) {
+	flight := f.flight
+	f.last, f.err = left, err
+	if !flight.source.Judged || !flight.source.Events || !outcome.Broke(err) {
 		return
 	}
 	var said []byte
-	if err == f.end && s.terms.Credential == f.terms.Credential {
-		said = f.Completion.failureEvent()
+	if err == flight.end && f.terms.Credential == flight.terms.Credential {
+		said = flight.Completion.failureEvent()
 	}
-	open := s.open
+	open := f.open
 	if len(left) > 0 {
 		open = !sse.EndsBlock(left)
 	}
-	s.last = append(s.last, f.call.LastEvent(said, err, open)...)
+	f.last = append(f.last, flight.call.LastEvent(said, err, open)...)
 }
 
 // from is where in the flight's data the follower reads on.
-func (s *Follower) from() int {
-	f := s.flight
-	return int(min(max(s.at-f.base, 0), int64(len(f.data))))
+func (f *Follower) from() int {
+	flight := f.flight
+	return int(min(max(f.at-flight.base, 0), int64(len(flight.data))))
 }
 
 // restOfEvent is what is missing of the event that the follower has read a part of.
-func (s *Follower) restOfEvent() []byte {
-	if !s.open {
+func (f *Follower) restOfEvent() []byte {
+	if !f.open {
 		return nil
 	}
-	from, data := s.from(), s.flight.data
+	from, data := f.from(), f.flight.data
 	for to := from; to < len(data); to++ {
 		if data[to] == '\n' && sse.EndsBlock(data[:to+1]) {
 			return data[from : to+1]

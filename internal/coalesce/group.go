@@ -28,11 +28,11 @@ type Limits struct {
 
 // An Ask is what a caller asks a Group for. Its functions are the caller's.
 type Ask struct {
-	Key    key.Key
-	Terms  Terms
-	Forms  []int  // in which other flights may have asked to be shared, the caller's own first
-	Limits Limits // of the flights that the caller leads
-	Alone  bool   // it shares nothing
+	Key     key.Key
+	Terms   Terms
+	Forms   []int  // in which other flights may have asked to be shared, the caller's own first
+	Limits  Limits // of the flights that the caller leads
+	Private bool   // it shares nothing
 
 	// Make readies the call of a flight that the caller leads. It runs under a lock.
 	Make func(*Flight) Call
@@ -41,8 +41,8 @@ type Ask struct {
 	// Changed reports whether an answer has been kept since the caller looked. It
 	// runs under a lock.
 	Changed func() bool
-	// Kept reports whether an answer has been kept meanwhile that will do.
-	Kept func() bool
+	// Stored reports whether an answer has been kept meanwhile that will do.
+	Stored func() bool
 	// Take takes the answer of a flight. It reports false if the caller cannot have
 	// it as it wants it.
 	Take func(*Follower) bool

@@ -239,7 +239,7 @@ func (m *made) LastEvent(said []byte, _ error, open bool) []byte {
 
 func (m *made) Release() { m.host.released.Add(1) }
 
-func (h *host) isKept() bool {
+func (h *host) isStored() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.kept) > 0
@@ -262,7 +262,7 @@ func (h *host) ask(edits ...func(*Ask)) Ask {
 		Key: question, Terms: Terms{Form: asStream, Attempts: 3}, Forms: []int{asStream, asJSON},
 		Limits: Limits{First: 30 * time.Second, Stall: time.Minute, Held: held},
 		Make:   func(f *Flight) Call { return &made{h, f} },
-		OnLead: func() {}, Changed: func() bool { return false }, Kept: func() bool { return false },
+		OnLead: func() {}, Changed: func() bool { return false }, Stored: func() bool { return false },
 	}
 	for _, edit := range edits {
 		edit(&ask)
@@ -278,7 +278,7 @@ func of(credential byte) func(*Ask) {
 	return func(a *Ask) { a.Terms.Credential[0] = credential }
 }
 
-func alone(a *Ask) { a.Alone = true }
+func alone(a *Ask) { a.Private = true }
 
 // A caller waits for an answer and reads it.
 type caller struct {
@@ -356,9 +356,9 @@ func (h *host) take(ctx context.Context, c *caller, ask Ask) (f *Follower, err e
 	}
 	c.wait = h.Wait(ctx, ask)
 	defer c.wait.Leave()
-	for c.result == Vain {
-		if !c.wait.Board() {
-			c.result = Kept
+	for c.result == NoAnswer {
+		if !c.wait.Join() {
+			c.result = Stored
 			return nil, errAskedAnew
 		}
 		var cause error
@@ -366,8 +366,8 @@ func (h *host) take(ctx context.Context, c *caller, ask Ask) (f *Follower, err e
 			err = cause
 		}
 	}
-	c.wait.Hand()
-	if c.result == Kept {
+	c.wait.HandOver()
+	if c.result == Stored {
 		err = errAskedAnew
 	}
 	return f, err

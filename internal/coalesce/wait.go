@@ -14,9 +14,9 @@ const (
 	// little time a caller has left: a host that is down gets no more than one call
 	// for the same in that time.
 	minLockAge = time.Second
-	// maxHurried is how many flights for the same may be unanswered at once for the
+	// maxUnanswered is how many flights for the same may be unanswered at once for the
 	// sake of callers with little time. Beyond that, only Limits count.
-	maxHurried = 6
+	maxUnanswered = 6
 	// maxFlights is in how many flights one caller waits at most.
 	maxFlights = 3
 	// leaveWait is how long the last caller to leave waits until the call ends. It
@@ -27,7 +27,7 @@ const (
 // A Wait is one caller's way to an answer that others may share. It waits in one
 // flight and, if that shows nothing for too long, in another beside it, up to
 // maxFlights in all. It takes the first answer that is the caller's to have. One
-// goroutine uses it, in this order: Board, Await, both again after Vain, Leave.
+// goroutine uses it, in this order: Join, Await, both again after NoAnswer, Leave.
 type Wait struct {
 	group *Group
 	ctx   context.Context // the caller's
@@ -35,34 +35,34 @@ type Wait struct {
 	began time.Time // when it last boarded
 	until time.Time // the caller's deadline; zero: there is none
 
-	room    [maxFlights]*Follower
-	in      []*Follower     // where it waits
-	vain    []*Flight       // where it has waited in vain: what came was others'
-	alone   bool            // it shares nothing
-	renewal bool            // nobody waits for it: it gives up where a caller would ask anew or go on elsewhere
-	again   bool            // it has boarded after it had waited in vain
-	news    <-chan struct{} // closed when another flight for the same has more to give
-	late    *time.Timer     // runs out when it may ask anew; nil: it may not
+	room     [maxFlights]*Follower
+	in       []*Follower     // where it waits
+	rejected []*Flight       // where it has waited in vain: what came was others'
+	private  bool            // it shares nothing
+	renewal  bool            // nobody waits for it: it gives up where a caller would ask anew or go on elsewhere
+	retries  bool            // it has boarded after it had waited in vain
+	news     <-chan struct{} // closed when another flight for the same has more to give
+	late     *time.Timer     // runs out when it may ask anew; nil: it may not
 
-	led   bool      // a call was made for it
-	kept  bool      // an answer has been kept that will do
-	taken *Follower // whose answer it has
-	done  bool      // and the caller is to close that
+	led    bool      // a call was made for it
+	stored bool      // an answer has been kept that will do
+	taken  *Follower // whose answer it has
+	done   bool      // and the caller is to close that
 }
 
 // A Result is how a Wait comes out.
 type Result int
 
 const (
-	Vain  Result = iota // none of the answers was the caller's to have
-	Taken               // Take has one
-	Kept                // an answer has been kept that will do
-	Left                // the caller's context has ended
+	NoAnswer   Result = iota // none of the answers was the caller's to have
+	Taken                    // Take has one
+	Stored                   // an answer has been kept that will do
+	CallerLeft               // the caller's context has ended
 )
 
 // Wait returns the Wait of a caller whose context is ctx.
 func (g *Group) Wait(ctx context.Context, ask Ask) *Wait {
-	return &Wait{group: g, ctx: ctx, ask: ask, alone: ask.Alone}
+	return &Wait{group: g, ctx: ctx, ask: ask, private: ask.Private}
 }
 
 // deadlineOf runs the caller's own code, so it must not run under a lock.
@@ -71,16 +71,16 @@ func deadlineOf(ctx context.Context) time.Time {
 	return deadline
 }
 
-// Board enters a flight that is under way, or one of the caller's own, which
+// Join enters a flight that is under way, or one of the caller's own, which
 // nobody joins if the caller is to be alone. It reports false if an answer has
 // been kept since the caller looked.
-func (w *Wait) Board() bool {
+func (w *Wait) Join() bool {
 	g := w.group
 	w.began, w.until = time.Now(), deadlineOf(w.ctx)
 	w.stopTimer()
-	w.again = len(w.vain) > 0
+	w.retries = len(w.rejected) > 0
 	g.mu.Lock()
-	if w.alone {
+	if w.private {
 		f := g.newFlight(w.ctx, &w.ask, w.until, false)
 		w.enterLocked(f.leader)
 		g.mu.Unlock()
@@ -167,9 +167,9 @@ func (w *Wait) joinOldestLocked(own *Flight) *Follower {
 func (w *Wait) mayHave(f *Flight) bool {
 	t := w.ask.Terms
 	switch {
-	case slices.Contains(w.vain, f), f.isAnswered() && !f.suits(t):
+	case slices.Contains(w.rejected, f), f.isAnswered() && !f.suits(t):
 		return false
-	case w.again:
+	case w.retries:
 		return f.terms.Form == t.Form && f.terms.Attempts >= t.Attempts && f.terms.Credential == t.Credential
 	}
 	return true
@@ -183,13 +183,13 @@ func (w *Wait) lockAgeLocked(f *Flight) time.Duration {
 	if w.until.IsZero() {
 		return age
 	}
-	hurried := 0
+	unanswered := 0
 	for _, other := range w.group.flightsLocked(f.key) {
 		if other.terms.Form == f.terms.Form && !other.closed && !other.isAnswered() && !other.isDeserted() {
-			hurried++
+			unanswered++
 		}
 	}
-	if hurried < maxHurried {
+	if unanswered < maxUnanswered {
 		age = min(age, max(w.until.Sub(w.began)/2, minLockAge))
 	}
 	return age
@@ -245,7 +245,7 @@ func (w *Wait) lead(f *Flight) {
 // Await waits for an answer. The error is that of Left, the cause of the caller's
 // end. A panic of the call's is the leader's.
 func (w *Wait) Await() (Result, error) {
-	for len(w.in) > 0 && !w.kept {
+	for len(w.in) > 0 && !w.stored {
 		var late <-chan time.Time
 		if w.late != nil {
 			late = w.late.C
@@ -264,16 +264,16 @@ func (w *Wait) Await() (Result, error) {
 			w.askAnew()
 		case <-w.ctx.Done():
 			w.leaveAll(w.ctx.Err(), context.Cause(w.ctx))
-			return Left, context.Cause(w.ctx)
+			return CallerLeft, context.Cause(w.ctx)
 		}
 		if taken {
 			return Taken, nil
 		}
 	}
-	if w.kept {
-		return Kept, nil
+	if w.stored {
+		return Stored, nil
 	}
-	return Vain, nil
+	return NoAnswer, nil
 }
 
 // ready is closed when there is an answer in one of the caller's flights, or all
@@ -312,8 +312,8 @@ func (w *Wait) take(i int) (taken bool) {
 	} else {
 		s.Close()
 		// Who waits for what is not to be shared, or in vain again, had better ask alone.
-		w.alone = w.alone || f.Completion.mark().reach == LeaderOnly || w.again
-		w.vain = append(w.vain, f)
+		w.private = w.private || f.Completion.mark().reach == LeaderOnly || w.retries
+		w.rejected = append(w.rejected, f)
 	}
 	w.in = slices.Delete(w.in, i, i+1)
 	return taken
@@ -330,7 +330,7 @@ func (w *Wait) hearNews() {
 		return
 	}
 	w.watch()
-	if w.isKept() || len(w.in) == maxFlights {
+	if w.isStored() || len(w.in) == maxFlights {
 		return
 	}
 	w.group.mu.Lock()
@@ -357,7 +357,7 @@ func (w *Wait) askAnew() {
 		w.leaveAll(context.DeadlineExceeded, context.DeadlineExceeded)
 		return
 	}
-	if w.isKept() || len(w.in) > 1 {
+	if w.isStored() || len(w.in) > 1 {
 		w.late = nil
 		return
 	}
@@ -380,14 +380,14 @@ func (w *Wait) askAnew() {
 	w.lead(f)
 }
 
-// isKept looks whether an answer has been kept meanwhile that will do.
-func (w *Wait) isKept() bool {
-	w.kept = w.kept || w.ask.Kept()
-	return w.kept
+// isStored looks whether an answer has been kept meanwhile that will do.
+func (w *Wait) isStored() bool {
+	w.stored = w.stored || w.ask.Stored()
+	return w.stored
 }
 
-// Hand makes over to the caller what has been taken: the caller closes that.
-func (w *Wait) Hand() { w.done = true }
+// HandOver makes over to the caller what has been taken: the caller closes that.
+func (w *Wait) HandOver() { w.done = true }
 
 // Leave takes the caller out of all flights that it is still in, and out of that
 // whose answer it has taken if it has not been made over to it.

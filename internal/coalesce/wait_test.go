@@ -55,7 +55,7 @@ func (c crowd) ask(t *testing.T, h *host) (answered int, slowest time.Duration) 
 	var all sync.WaitGroup
 	kept := func(a *Ask) {
 		a.Changed = func() bool { return h.kept != nil }
-		a.Kept = h.isKept
+		a.Stored = h.isStored
 	}
 	for n := range c.callers {
 		all.Go(func() {
@@ -65,10 +65,10 @@ func (c crowd) ask(t *testing.T, h *host) (answered int, slowest time.Duration) 
 			}
 			defer cancel()
 			start := time.Now()
-			ok := h.isKept()
+			ok := h.isStored()
 			if !ok {
 				got := h.call(ctx, c.edits[n%len(c.edits)], kept)
-				ok = got.text == "answer" || got.result == Kept
+				ok = got.text == "answer" || got.result == Stored
 			}
 			took := time.Since(start)
 			if c.deadline > 0 && took > c.deadline+2*leaveWait {
@@ -136,10 +136,10 @@ func TestWait_ADeadHostGetsNoFlood(t *testing.T) {
 		crowd      crowd
 		sent, most int
 	}{
-		{"5 s", crowd{jsons, 5 * s, 1200, s / 10}, 120 / 2, maxHurried},
+		{"5 s", crowd{jsons, 5 * s, 1200, s / 10}, 120 / 2, maxUnanswered},
 		{"300 ms", crowd{streams, 300 * time.Millisecond, 600, s / 100}, 7, 2},
 		{"at once", crowd{jsons, 10 * s, 1000, 0}, 3, 3},
-		{"each form, 5 s", crowd{both, 5 * s, 600, s / 10}, 2 * 60 / 2, 2 * maxHurried},
+		{"each form, 5 s", crowd{both, 5 * s, 600, s / 10}, 2 * 60 / 2, 2 * maxUnanswered},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestWait_TheHurriedDoNotFlood(t *testing.T) {
 			})
 			time.Sleep(time.Second)
 		}
-		if want, most := maxHurried+120/30, h.requests().most; most > want {
+		if want, most := maxUnanswered+120/30, h.requests().most; most > want {
 			t.Errorf("%d calls at once, want at most %d: few for who has no time, and one each 30 s", most, want)
 		}
 		cancel()
@@ -310,7 +310,7 @@ func TestWait_AThirdAnswerIsTold(t *testing.T) {
 			}
 			return hangs(f)
 		})
-		waiting := h.begin(t, wantJSON, func(a *Ask) { a.Kept = h.isKept }) // for all of it, without a deadline
+		waiting := h.begin(t, wantJSON, func(a *Ask) { a.Stored = h.isStored }) // for all of it, without a deadline
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if n := h.requests().sent; n != 2 {
@@ -319,7 +319,7 @@ func TestWait_AThirdAnswerIsTold(t *testing.T) {
 		well.Store(true)
 		time.Sleep(10 * time.Minute)
 		third := h.begin(t, wantJSON)
-		if third.text != "JSON" || waiting.result != Kept {
+		if third.text != "JSON" || waiting.result != Stored {
 			t.Errorf("the third read %q, who waits for the same came out as %d, want the answer, and that it is kept", third.text, waiting.result)
 		}
 		leader.cancel()
@@ -335,21 +335,21 @@ func TestWait_StalledStreamsAreNotCounted(t *testing.T) {
 		stream := h.answer
 		h.answer = func(n int, f *Flight) (Source, error) {
 			switch {
-			case n <= maxHurried:
+			case n <= maxUnanswered:
 				return stream(n, f)
-			case n == maxHurried+1:
+			case n == maxUnanswered+1:
 				return hangs(f)
 			}
 			return inOnePiece(f, "answer"), nil
 		}
 		var patient []*caller
-		for n := range maxHurried {
+		for n := range maxUnanswered {
 			patient = append(patient, h.begin(t))
 			h.tap(n + 1).send(event(1))
 			time.Sleep(61 * time.Second)
 		}
 		answered, slowest := crowd{streams, 5 * time.Second, 60, time.Second}.ask(t, h)
-		if n := h.requests().sent - maxHurried; answered < 60 || n > 2 {
+		if n := h.requests().sent - maxUnanswered; answered < 60 || n > 2 {
 			t.Errorf("%d of 60 were answered, the slowest after %v, by %d more calls, want all, by 2", answered, slowest, n)
 		}
 		for _, c := range patient {
@@ -375,11 +375,11 @@ func TestWait_TheFirstAnswerIsEverybodys(t *testing.T) {
 				}
 				return inOnePiece(f, "answer"), nil
 			}
-			kept := func(a *Ask) { a.Kept = h.isKept }
+			kept := func(a *Ask) { a.Stored = h.isStored }
 			leader, follower := h.begin(t, kept), h.begin(t, kept)
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
-			hurried := h.beginIn(ctx) // asks anew after a second
+			unanswered := h.beginIn(ctx) // asks anew after a second
 			time.Sleep(1500 * time.Millisecond)
 			if streams {
 				h.tap(1).send(event(1))
@@ -390,8 +390,8 @@ func TestWait_TheFirstAnswerIsEverybodys(t *testing.T) {
 			if n := h.requests(); n.sent != 2 || n.open != 0 {
 				t.Errorf("%d calls, %d of them open, want 2, and none", n.sent, n.open)
 			}
-			for name, c := range map[string]*caller{"leader": leader, "follower": follower, "hurried": hurried} {
-				if ok := c.text == event(1)+lastEvent || !streams && (c.text == "answer" || c.result == Kept); !ok {
+			for name, c := range map[string]*caller{"leader": leader, "follower": follower, "hurried": unanswered} {
+				if ok := c.text == event(1)+lastEvent || !streams && (c.text == "answer" || c.result == Stored); !ok {
 					t.Errorf("streams %v: the %s read %q, %d, %v", streams, name, c.text, c.result, c.err)
 				}
 			}
@@ -517,7 +517,7 @@ func TestWait_TheCallersEnd(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			time.AfterFunc(time.Second, func() { cancel(cause) })
 			c := h.call(ctx)
-			if most := time.Second + leaveWait; c.result != Left || c.err != cause || c.took > most || heeds && c.took > time.Second {
+			if most := time.Second + leaveWait; c.result != CallerLeft || c.err != cause || c.took > most || heeds && c.took > time.Second {
 				t.Errorf("heeding %v: came out as %d in %v after %v, want %v within %v", heeds, c.result, c.err, c.took, cause, most)
 			}
 			time.Sleep(time.Minute)
@@ -542,7 +542,7 @@ func TestRenewal(t *testing.T) {
 			a.Take = func(f *Follower) bool { return true }
 		})
 		w := h.Wait(t.Context(), h.ask(func(a *Ask) { a.Take = func(*Follower) bool { return true } }))
-		if in = w.Board() && w.InRenewal(); !in {
+		if in = w.Join() && w.InRenewal(); !in {
 			t.Error("who comes does not join the renewal")
 		}
 		w.Leave()
@@ -553,8 +553,8 @@ func TestRenewal(t *testing.T) {
 		h.tap(1).finish()
 		h.tap(1).stop(io.EOF)
 		h.isEmpty(t)
-		if !h.isKept() || !joined.done {
-			t.Errorf("the renewal is kept: %v", h.isKept())
+		if !h.isStored() || !joined.done {
+			t.Errorf("the renewal is kept: %v", h.isStored())
 		}
 	})
 }
@@ -582,7 +582,7 @@ func TestRenewal_Lost(t *testing.T) {
 		}
 		next.Run()
 		h.isEmpty(t)
-		if !h.isKept() {
+		if !h.isStored() {
 			t.Error("the next one is not kept")
 		}
 	})

@@ -85,21 +85,21 @@ type Limits interface {
 
 // Interrupted returns the failure of an exchange that FirstPayload or the caller
 // has ended, nil if neither has.
-func (x *Exchange) Interrupted() *Failure {
-	if err, early := x.FirstPayload.Err(); err != nil {
+func (e *Exchange) Interrupted() *Failure {
+	if err, early := e.FirstPayload.Err(); err != nil {
 		if errors.Is(err, outcome.ErrStalled) {
 			return &Failure{Class: outcome.Stalled, Err: err}
 		}
 		return &Failure{Class: outcome.NoFirstToken, Err: err, Early: early}
 	}
-	return x.LeftByCaller()
+	return e.LeftByCaller()
 }
 
 // LeftByCaller returns the failure of an exchange whose caller has canceled it or
 // is out of time, else nil.
-func (x *Exchange) LeftByCaller() *Failure {
-	switch err := EndOf(x.Caller); {
-	case errors.Is(x.Caller.Err(), context.Canceled):
+func (e *Exchange) LeftByCaller() *Failure {
+	switch err := EndOf(e.Caller); {
+	case errors.Is(e.Caller.Err(), context.Canceled):
 		return &Failure{Class: outcome.Canceled, Err: err}
 	case err != nil:
 		return &Failure{Class: outcome.Deadline, Err: err, Early: true}
@@ -123,8 +123,8 @@ func EndOf(ctx context.Context) error {
 // failure returns the failure that an error of the body before the commit stands
 // for. If FirstPayload or the caller ended the exchange, that caused the error.
 // Otherwise the response is a bad one.
-func (x *Exchange) failure(err error) *Failure {
-	if f := x.Interrupted(); f != nil {
+func (e *Exchange) failure(err error) *Failure {
+	if f := e.Interrupted(); f != nil {
 		return f
 	}
 	if !errors.Is(err, outcome.ErrBadResponse) && !errors.Is(err, outcome.ErrTruncated) {
@@ -135,16 +135,16 @@ func (x *Exchange) failure(err error) *Failure {
 
 // endWithCaller ends the exchange when the caller's context ends, even if nobody
 // reads, until stop is called. read is how much of the body the reader has got.
-func (x *Exchange) endWithCaller(read *atomic.Int64) (stop func() bool) {
-	return context.AfterFunc(x.Caller, background.Recovered(func() {
-		x.Owner.End(outcome.Canceled, context.Cause(x.Caller), wire.Usage{}, read.Load())
+func (e *Exchange) endWithCaller(read *atomic.Int64) (stop func() bool) {
+	return context.AfterFunc(e.Caller, background.Recovered(func() {
+		e.Owner.End(outcome.Canceled, context.Cause(e.Caller), wire.Usage{}, read.Load())
 	}))
 }
 
 // complete tells c, unless it is nil, that the answer is complete.
-func (x *Exchange) complete(c Completion) {
+func (e *Exchange) complete(c Completion) {
 	if c != nil {
-		a := &x.Answer
-		c.Complete(x.Owner.EndpointName(), a.Finished() && !a.Partial && a.HasContent, a.Usage.TotalTokens > 0)
+		a := &e.Answer
+		c.Complete(e.Owner.EndpointName(), a.Finished() && !a.Partial && a.HasContent, a.Usage.TotalTokens > 0)
 	}
 }

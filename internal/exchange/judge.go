@@ -20,19 +20,19 @@ import (
 // Judge reads a response until it is sure that it carries an answer, and returns it
 // with a Body. If it carries none, Judge closes its body and returns the failure.
 // Judge may change resp.
-func (x *Exchange) Judge(resp *http.Response, w Want) (*http.Response, *Failure) {
+func (e *Exchange) Judge(resp *http.Response, w Want) (*http.Response, *Failure) {
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return nil, x.refusal(resp)
+		return nil, e.refusal(resp)
 	}
-	x.Answer.Wire, x.Answer.Choices = w.Wire, w.Choices
+	e.Answer.Wire, e.Answer.Choices = w.Wire, w.Choices
 	kind := header.MediaType(resp.Header)
 	switch {
 	case header.IsEncoded(resp.Header):
-		return x.PassOn(resp)
+		return e.PassOn(resp)
 	case kind == "text/event-stream", w.Stream && kind != "application/json" && kind != "text/html":
-		return x.judgeStream(resp, w)
+		return e.judgeStream(resp, w)
 	}
-	return x.judgeWhole(resp)
+	return e.judgeWhole(resp)
 }
 
 const (
@@ -46,21 +46,21 @@ var errSlowRefusal = errors.New("breakwater: the body of a refusal took too long
 
 // refusal reads a response that is no 2xx to its end and closes it. Several SDKs
 // never close the bodies of errors.
-func (x *Exchange) refusal(resp *http.Response) *Failure {
-	x.FirstPayload.Stop()
-	timer := time.AfterFunc(refusalWait, func() { x.Cancel(errSlowRefusal) })
+func (e *Exchange) refusal(resp *http.Response) *Failure {
+	e.FirstPayload.Stop()
+	timer := time.AfterFunc(refusalWait, func() { e.Cancel(errSlowRefusal) })
 	body, err := io.ReadAll(io.LimitReader(&progress.Reader{Reader: resp.Body}, maxRefusal+1))
 	timer.Stop()
 	resp.Body.Close()
-	if x.Caller.Err() != nil {
-		return x.Interrupted()
+	if e.Caller.Err() != nil {
+		return e.Interrupted()
 	}
 	f := &Failure{Status: resp.StatusCode, Resp: resp, Refused: true, Body: body}
 	if len(body) <= maxRefusal && err == nil {
 		setMemory(resp, body)
 		return f
 	}
-	if x.Err() != nil { // canceled by the timer: the caller is still there
+	if e.Err() != nil { // canceled by the timer: the caller is still there
 		err = errSlowRefusal
 	}
 	resp.Body = InMemory(body[:min(len(body), maxRefusal)], outcome.TruncatedBy(err))
@@ -77,20 +77,20 @@ func errorInside(said []byte) *Failure {
 }
 
 // judgeWhole judges an answer in one piece: it reads all of it first.
-func (x *Exchange) judgeWhole(resp *http.Response) (*http.Response, *Failure) {
-	body, all, err := x.readWhole(resp)
+func (e *Exchange) judgeWhole(resp *http.Response) (*http.Response, *Failure) {
+	body, all, err := e.readWhole(resp)
 	if err == nil && !all {
-		return x.passOn(resp, body, true)
+		return e.passOn(resp, body, true)
 	}
 	resp.Body.Close()
 	if err != nil {
-		f := x.failure(outcome.TruncatedBy(err))
+		f := e.failure(outcome.TruncatedBy(err))
 		if f.Class == outcome.BadResponse {
 			f.show(resp, http.StatusBadGateway, body)
 		}
 		return nil, f
 	}
-	switch x.Answer.Text(body) {
+	switch e.Answer.Text(body) {
 	case wire.Malformed:
 		f := &Failure{Class: outcome.BadResponse, Err: outcome.ErrBadResponse}
 		return nil, f.show(resp, http.StatusBadGateway, body)
@@ -101,11 +101,11 @@ func (x *Exchange) judgeWhole(resp *http.Response) (*http.Response, *Failure) {
 		f := errorInside(body)
 		return nil, f.show(resp, f.Status, body)
 	}
-	if !x.FirstPayload.Stop() {
-		return nil, x.Interrupted()
+	if !e.FirstPayload.Stop() {
+		return nil, e.Interrupted()
 	}
-	x.whole = Whole{x: x, body: body}
-	setBody(resp, &x.whole, len(body))
+	e.whole = Whole{x: e, body: body}
+	setBody(resp, &e.whole, len(body))
 	return resp, nil
 }
 
@@ -114,8 +114,8 @@ const maxBelieved = 256 << 10
 
 // readWhole reads a body to its end and drops the blank lines before it. If it is
 // larger than MaxBuffer, readWhole stops there and all is false.
-func (x *Exchange) readWhole(resp *http.Response) (body []byte, all bool, err error) {
-	p := x.Policy
+func (e *Exchange) readWhole(resp *http.Response) (body []byte, all bool, err error) {
+	p := e.Policy
 	if p.MaxBuffer == 0 {
 		return nil, false, nil
 	}
@@ -146,45 +146,45 @@ func (x *Exchange) readWhole(resp *http.Response) (body []byte, all bool, err er
 		case err != nil:
 			return body, false, err
 		case len(body) > 0:
-			x.FirstPayload.reset(p.Stall, true)
+			e.FirstPayload.reset(p.Stall, true)
 		case n > 0 && !queued:
 			queued = true
-			x.FirstPayload.reset(p.Queued, false)
+			e.FirstPayload.reset(p.Queued, false)
 		}
 	}
 }
 
 // judgeStream judges a stream: it reads events up to the first that has payload.
-func (x *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Failure) {
-	s := newStream(x, resp.Body, w)
+func (e *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Failure) {
+	s := newStream(e, resp.Body, w)
 	for {
 		ev, signal, err := s.next()
-		if err == nil && int64(len(s.out)+len(ev.Raw)) > max(x.Policy.MaxBuffer, MaxEvent) {
+		if err == nil && int64(len(s.out)+len(ev.Raw)) > max(e.Policy.MaxBuffer, MaxEvent) {
 			err = fmt.Errorf("%w: too much before the first payload", outcome.ErrBadResponse)
 		}
 		if err != nil {
 			if !outcome.Broke(err) {
 				err = outcome.TruncatedBy(err)
 			}
-			f := x.failure(err)
+			f := e.failure(err)
 			if f.Class != outcome.BadResponse {
 				s.discard()
 				return nil, f
 			}
 			return nil, s.show(f, resp, nil)
 		}
-		if f := x.failureIn(ev, signal); f != nil {
+		if f := e.failureIn(ev, signal); f != nil {
 			return nil, s.show(f, resp, ev.Raw)
 		}
-		if ev.Kind != sse.Blank && (signal != wire.KeepAlive || x.Policy.KeepComments) {
+		if ev.Kind != sse.Blank && (signal != wire.KeepAlive || e.Policy.KeepComments) {
 			s.out = append(s.out, ev.Raw...) // a copy, for the scanner uses its buffer again
 		}
-		if signal != wire.Payload && signal != wire.Done && !x.Answer.Finished() {
+		if signal != wire.Payload && signal != wire.Done && !e.Answer.Finished() {
 			continue
 		}
-		if !x.FirstPayload.Stop() {
+		if !e.FirstPayload.Stop() {
 			s.discard()
-			return nil, x.Interrupted()
+			return nil, e.Interrupted()
 		}
 		s.commit(signal)
 		resp.Body = s
@@ -197,9 +197,9 @@ func (x *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Fa
 
 // failureIn returns the failure that an event before the first payload stands for,
 // nil if it is none.
-func (x *Exchange) failureIn(ev sse.Event, signal wire.Signal) *Failure {
+func (e *Exchange) failureIn(ev sse.Event, signal wire.Signal) *Failure {
 	switch {
-	case signal == wire.Malformed, signal == wire.Done && !x.Answer.Begun():
+	case signal == wire.Malformed, signal == wire.Done && !e.Answer.Begun():
 		return &Failure{Class: outcome.BadResponse, Err: outcome.ErrBadResponse}
 	case signal == wire.OutOfResources:
 		return &Failure{Class: outcome.Unavailable, Err: outcome.ErrTruncated}

@@ -26,23 +26,23 @@ type Opaque struct {
 }
 
 // PassOn commits the exchange to a response whose body cannot be checked.
-func (x *Exchange) PassOn(resp *http.Response) (*http.Response, *Failure) {
-	return x.passOn(resp, nil, false)
+func (e *Exchange) PassOn(resp *http.Response) (*http.Response, *Failure) {
+	return e.passOn(resp, nil, false)
 }
 
 // passOn is PassOn for a body of which begun was read already. object: it is a JSON
 // object, so that a body that does not end in a brace is truncated.
-func (x *Exchange) passOn(resp *http.Response, begun []byte, object bool) (*http.Response, *Failure) {
-	if !x.FirstPayload.Stop() {
+func (e *Exchange) passOn(resp *http.Response, begun []byte, object bool) (*http.Response, *Failure) {
+	if !e.FirstPayload.Stop() {
 		resp.Body.Close()
-		return nil, x.Interrupted()
+		return nil, e.Interrupted()
 	}
-	o := &Opaque{x: x, src: resp.Body, in: progress.Reader{Reader: resp.Body}, object: object}
+	o := &Opaque{x: e, src: resp.Body, in: progress.Reader{Reader: resp.Body}, object: object}
 	if begun != nil {
 		o.in.Reader = io.MultiReader(bytes.NewReader(begun), resp.Body)
 		clearLength(resp) // readWhole has dropped the blank lines before the JSON
 	}
-	o.stop = x.endWithCaller(&o.read)
+	o.stop = e.endWithCaller(&o.read)
 	resp.Body = o
 	return resp, nil
 }

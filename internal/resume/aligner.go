@@ -201,29 +201,47 @@ func (a *Aligner) repeated() bool {
 	return a.text >= len(a.given.Text) && a.reasoning >= len(a.given.Reasoning)
 }
 
-// repeat passes on, of an answer that begins anew, what follows the transcript, as
-// long as what repeats it is the same to the byte.
+// repeat takes an event of an answer that begins anew. While the answer repeats the
+// transcript, which it must do to the byte, the event is dropped; what follows the
+// transcript is passed on.
 func (a *Aligner) repeat(d delta) Verdict {
-	moreReasoning, sameReasoning := afterPrefix(d.reasoning, a.given.Reasoning, &a.reasoning)
-	if d.text != "" && a.reasoning < len(a.given.Reasoning) || moreReasoning != "" && len(a.given.Text) > 0 && a.text < len(a.given.Text) {
-		return Rejected // text where the transcript has reasoning, or the reverse
-	}
-	moreText, sameText := afterPrefix(d.text, a.given.Text, &a.text)
-	repeated := a.repeated()
-	partly := moreText != d.text || moreReasoning != d.reasoning
-	switch {
-	case !sameReasoning, !sameText, (d.other || d.ends) && !repeated, partly && (d.splitRune || !d.plain()):
+	newReasoning, sameReasoning := afterPrefix(d.reasoning, a.given.Reasoning, &a.reasoning)
+	if a.isOutOfOrder(d, newReasoning) {
 		return Rejected
-	case moreText != "" || moreReasoning != "" || d.other || d.ends ||
-		repeated && d.text == "" && d.reasoning == "" && (a.text > 0 || a.reasoning > 0):
-		a.pass(d, moreText, moreReasoning)
+	}
+	newText, sameText := afterPrefix(d.text, a.given.Text, &a.text)
+	if !sameReasoning || !sameText {
+		return Rejected
+	}
+	repeated := a.repeated()
+	if (d.other || d.ends) && !repeated {
+		return Rejected // it ends, or calls a tool, before it has said as much
+	}
+	if isCut := newText != d.text || newReasoning != d.reasoning; isCut && (d.splitRune || !d.plain()) {
+		return Rejected // the rest of the event cannot be cut out of it
+	}
+	isEmpty := d.text == "" && d.reasoning == ""
+	hasNews := newText != "" || newReasoning != "" || d.other || d.ends
+	if hasNews || isEmpty && repeated && (a.text > 0 || a.reasoning > 0) {
+		a.pass(d, newText, newReasoning)
 	}
 	return Fits
 }
 
-// beyond returns what of an event's text follows the transcript, of which *at
-// bytes have been repeated; false: it differs.
-func afterPrefix(text string, given []byte, at *int) (string, bool) {
+// isOutOfOrder reports whether an event has text where the transcript has reasoning,
+// or new reasoning where the transcript has text. The event's reasoning has been
+// counted in a.reasoning.
+func (a *Aligner) isOutOfOrder(d delta, newReasoning string) bool {
+	if d.text != "" && a.reasoning < len(a.given.Reasoning) {
+		return true
+	}
+	return newReasoning != "" && a.text < len(a.given.Text)
+}
+
+// afterPrefix compares an event's text with the transcript behind the first *at
+// bytes, which have been repeated, and moves *at. It returns what follows the end of
+// the transcript, or false if the text differs.
+func afterPrefix(text string, given []byte, at *int) (rest string, same bool) {
 	n := min(len(text), len(given)-*at)
 	if n > 0 && text[:n] != string(given[*at:*at+n]) {
 		return "", false
@@ -245,18 +263,18 @@ func (d *delta) plain() bool {
 
 // pass gives an event to the reader, with what is new of its text only, and made to
 // fit.
-func (a *Aligner) pass(d delta, moreText, moreReasoning string) {
-	fitted := request.Splice([]byte("data: "), d.data, a.edits(d, moreText, moreReasoning))
-	other := d.other || d.splitRune || a.Last && moreText+moreReasoning != ""
-	a.given.add(moreText, moreReasoning, other)
-	a.text += len(moreText)
-	a.reasoning += len(moreReasoning)
+func (a *Aligner) pass(d delta, newText, newReasoning string) {
+	fitted := request.Splice([]byte("data: "), d.data, a.edits(d, newText, newReasoning))
+	other := d.other || d.splitRune || a.Last && newText+newReasoning != ""
+	a.given.add(newText, newReasoning, other)
+	a.text += len(newText)
+	a.reasoning += len(newReasoning)
 	a.emit(append(fitted, "\n\n"...))
 }
 
 // edits make an event fit: with the first answer's id, without a role, with what is
 // new of its text, and with what the whole answer took.
-func (a *Aligner) edits(d delta, moreText, moreReasoning string) (edits []request.Edit) {
+func (a *Aligner) edits(d delta, newText, newReasoning string) (edits []request.Edit) {
 	replace := func(path, with string) {
 		if v := gjson.GetBytes(d.data, path); v.Exists() && v.Index > 0 && v.Raw != with {
 			edits = append(edits, request.Edit{At: request.Span{From: v.Index, To: v.Index + len(v.Raw)}, Text: with})
@@ -271,12 +289,12 @@ func (a *Aligner) edits(d delta, moreText, moreReasoning string) (edits []reques
 	if gjson.GetBytes(d.data, "choices.0.delta.role").Type == gjson.String {
 		replace("choices.0.delta.role", "null")
 	}
-	if moreText != d.text {
-		replace("choices.0.delta.content", string(gjson.AppendJSONString(nil, moreText)))
+	if newText != d.text {
+		replace("choices.0.delta.content", string(gjson.AppendJSONString(nil, newText)))
 	}
 	for _, name := range [...]string{"reasoning_content", "reasoning"} {
-		if v := gjson.GetBytes(d.data, "choices.0.delta."+name); v.Type == gjson.String && v.Str != "" && moreReasoning != d.reasoning {
-			replace("choices.0.delta."+name, string(gjson.AppendJSONString(nil, moreReasoning)))
+		if v := gjson.GetBytes(d.data, "choices.0.delta."+name); v.Type == gjson.String && v.Str != "" && newReasoning != d.reasoning {
+			replace("choices.0.delta."+name, string(gjson.AppendJSONString(nil, newReasoning)))
 		}
 	}
 	if usage := gjson.GetBytes(d.data, "usage"); usage.IsObject() && !a.restarts {

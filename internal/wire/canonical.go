@@ -48,66 +48,66 @@ type placed struct {
 }
 
 // whole writes the whole text, if it is an object.
-func (k *canon) whole() bool {
-	if k.peek() != '{' {
+func (c *canon) whole() bool {
+	if c.peek() != '{' {
 		return false
 	}
-	k.object(true)
-	return k.ended()
+	c.object(true)
+	return c.ended()
 }
 
 // value writes a value, the members of an object sorted, or as they come.
-func (k *canon) value(sorted bool) {
-	switch k.peek() {
+func (c *canon) value(sorted bool) {
+	switch c.peek() {
 	case '{':
-		k.object(sorted)
+		c.object(sorted)
 	case '[':
-		k.out = append(k.out, '[')
-		for k.open(); k.more(']'); {
-			k.value(true)
-			k.out = append(k.out, ',')
+		c.out = append(c.out, '[')
+		for c.open(); c.more(']'); {
+			c.value(true)
+			c.out = append(c.out, ',')
 		}
-		k.out = append(k.out, ']')
+		c.out = append(c.out, ']')
 	default:
-		k.out = append(k.out, k.cursor.value()...)
+		c.out = append(c.out, c.cursor.value()...)
 	}
 }
 
-func (k *canon) object(sorted bool) {
-	start, mine := len(k.out), len(k.members)
-	k.out = append(k.out, '{')
-	for k.open(); k.more('}'); {
-		name, escaped := k.name()
-		if k.depth == 1 && slices.Contains(k.omit, string(name)) {
-			k.skip()
+func (c *canon) object(sorted bool) {
+	start, mine := len(c.out), len(c.members)
+	c.out = append(c.out, '{')
+	for c.open(); c.more('}'); {
+		name, escaped := c.name()
+		if c.depth == 1 && slices.Contains(c.omit, string(name)) {
+			c.skip()
 			continue
 		}
-		from := len(k.out)
-		k.out = append(append(append(k.out, '"'), name...), `":`...)
-		k.value(string(name) != "properties")
-		k.out = append(k.out, ',')
+		from := len(c.out)
+		c.out = append(append(append(c.out, '"'), name...), `":`...)
+		c.value(string(name) != "properties")
+		c.out = append(c.out, ',')
 		sorted = sorted && !escaped && isASCII(name)
-		k.members = append(k.members, placed{name, from, len(k.out)})
+		c.members = append(c.members, placed{name, from, len(c.out)})
 	}
-	members := k.members[mine:]
-	k.members = k.members[:mine]
+	members := c.members[mine:]
+	c.members = c.members[:mine]
 	switch {
-	case k.bad:
+	case c.bad:
 	case !sorted || doubles(members):
-		k.out[start] = '<'
+		c.out[start] = '<'
 	case !slices.IsSortedFunc(members, byName):
 		slices.SortFunc(members, byName)
-		k.sorted = k.sorted[:0]
+		c.sorted = c.sorted[:0]
 		for _, m := range members {
-			k.sorted = append(k.sorted, k.out[m.from:m.to]...)
+			c.sorted = append(c.sorted, c.out[m.from:m.to]...)
 		}
-		k.moved += copy(k.out[start+1:], k.sorted)
+		c.moved += copy(c.out[start+1:], c.sorted)
 	}
-	k.out = append(k.out, '}')
-	if form := k.out[start:]; k.depth > 0 && len(form) > maxMoved {
-		k.moved += len(form)
+	c.out = append(c.out, '}')
+	if form := c.out[start:]; c.depth > 0 && len(form) > maxMoved {
+		c.moved += len(form)
 		sum := sha256.Sum256(form)
-		k.out = append(append(k.out[:start], '#'), sum[:]...)
+		c.out = append(append(c.out[:start], '#'), sum[:]...)
 	}
 }
 

@@ -49,12 +49,12 @@ type toLoopback struct {
 	fake string
 }
 
-func (b toLoopback) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t toLoopback) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Host == "api.deepseek.com" {
 		req = req.Clone(req.Context())
-		req.URL.Scheme, req.URL.Host = "http", b.fake
+		req.URL.Scheme, req.URL.Host = "http", t.fake
 	}
-	return b.base.RoundTrip(req)
+	return t.base.RoundTrip(req)
 }
 
 func with(opts ...breakwater.Option) *http.Client {

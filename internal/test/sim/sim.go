@@ -128,8 +128,8 @@ func (a *answer) leave() {
 type Hosts map[string]*Host
 
 // RoundTrip implements http.RoundTripper.
-func (hs Hosts) RoundTrip(req *http.Request) (*http.Response, error) {
-	return hs[req.URL.Host].RoundTrip(req)
+func (h Hosts) RoundTrip(req *http.Request) (*http.Response, error) {
+	return h[req.URL.Host].RoundTrip(req)
 }
 
 // Load is what the clients ask: Processes of them, together so many calls a
