@@ -15,50 +15,50 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// An attempt is one trip to one endpoint. It is the context of the request it
-// sends, so that the layers below the loop find it.
+// An attempt is one try of a call at one endpoint. It is the context of the request that
+// it sends, so that the layers below the loop can find it.
 type attempt struct {
-	exchange.Exchange // its context, its clock and its answer
+	exchange.Exchange // its context, its deadline and its answer
 
-	run          *failoverRun // of the call, that made it
+	run          *failoverRun // the run that made it
 	call         *call
 	endpoint     *upstream
-	model        string // by the endpoint's name
+	model        string // the endpoint's name for the call's model
 	n            int32
-	place        int32         // in the trail
-	queued       time.Duration // for a permit and the buckets
-	layers       [3]finisher   // room for those of our own layers
+	place        int32         // its index in the trail
+	queued       time.Duration // how long it waited for its rate limit
+	layers       [3]finisher   // space for the finishers of our own layers
 	permit       circuit.Permit
-	body         reqbody.Reader // of the request, unless that is streamed
-	transmission transmission   // of the request, if there is no middleware to make its own
+	body         reqbody.Reader // the request's body, unless that is an upload
+	transmission transmission   // how the base sends the request, unless user middleware sends it
 
-	forced    bool                  // may pass an open circuit: nobody else could serve
-	blameless bool                  // it ends in no failure of the host's, whatever its class
+	forced    bool                  // it may pass an open circuit, because no other endpoint could serve
+	blameless bool                  // its end does not count as a failure of the host, whatever its class
 	sent      atomic.Bool           // the base began to read the request's body
-	failed    atomic.Pointer[error] // what that body itself ended in
+	failed    atomic.Pointer[error] // the error of the caller's body
 
 	mu          sync.Mutex   // guards what follows
 	resends     *resend      // what middleware has sent, the latest first
-	replacement *trackedBody // the latest that the base got in the place of the first
-	replayed    bool         // what was read of one is sent in another
+	replacement *trackedBody // the latest body that the base got in place of the first
+	replayed    bool         // a body that the base had read was sent a second time
 	ended       bool
-	counted     bool            // among those sent to the endpoint
-	status      int32           // of a refusal; of an error inside a 200, what that stands for
-	statedLimit int32           // the number a host that refuses may give for its limit
-	buffer      *reqbody.Buffer // of the request's body, while the attempt is sent; nil: it has none
+	counted     bool            // it counts as sent in the endpoint's load
+	status      int32           // of a refusal; for an error inside a 200, the status that the error stands for
+	statedLimit int32           // the number that a refusal may state for the account's limit; 0: none
+	buffer      *reqbody.Buffer // holds the request's body while the attempt is sent; nil: there is none
 	finishers   []finisher      // called at the end, from the last to the first
-	class       Class           // it ended in
-	used        Usage           // set before the finishers are called
+	class       Class           // what it ended in
+	used        Usage           // set before the finishers run
 }
 
-// A finisher is called exactly once, at the end of an attempt.
+// A finisher learns, exactly once, how an attempt ended.
 type finisher interface {
 	finish(*attempt, Class)
 }
 
 type attemptKey struct{}
 
-// Value finds the attempt itself under its key.
+// Value returns the attempt itself under its key.
 func (a *attempt) Value(key any) any {
 	if key == (attemptKey{}) {
 		return a
@@ -71,8 +71,8 @@ func attemptOf(ctx context.Context) *attempt {
 	return a
 }
 
-// BodyRead notes that the base reads the request's body: from the first read on,
-// the host may see, and bill, the request.
+// BodyRead notes that the base reads the request's body. From the first read on, the host
+// may see the request, and bill it.
 func (a *attempt) BodyRead() {
 	if a.sent.Load() {
 		return
@@ -85,12 +85,12 @@ func (a *attempt) BodyRead() {
 	}
 }
 
-// BodyFailed notes what the caller's own body ended in before its end.
+// BodyFailed notes the error of the caller's own body.
 func (a *attempt) BodyFailed(err error) { a.failed.Store(&err) }
 
-// onFinish has e called at the end; the last one registered is called first. It
-// reports false if the attempt has ended meanwhile, because another was faster: e
-// has been called then.
+// onFinish registers e to be called at the end; the last one registered is called first.
+// If the attempt has ended already, because another one outran it, onFinish calls e at
+// once and returns false.
 func (a *attempt) onFinish(e finisher) bool {
 	a.mu.Lock()
 	ended, class := a.ended, a.class
@@ -104,7 +104,7 @@ func (a *attempt) onFinish(e finisher) bool {
 	return !ended
 }
 
-// End ends the exchange. The first call decides how it ended.
+// End ends the exchange. The first caller decides how it ended; later calls do nothing.
 func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	a.mu.Lock()
 	if a.ended {
@@ -123,12 +123,12 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	})
 	if accepted {
 		a.emit(KindAttempt)
-	} // else the loop tells, once it knows what to do next
+	} // a failed attempt is reported by the loop, once the loop knows what to do next
 }
 
-// MayTakeOver reports whether another endpoint may be asked before this one has
-// answered. A caller who has half an answer is not kept waiting for what may
-// never come.
+// MayTakeOver reports whether another endpoint may be asked before this one has answered.
+// A rescue always may: its caller has half an answer and must not wait for an endpoint
+// that may never continue it.
 func (a *attempt) MayTakeOver() bool {
 	return a.call.resumption != nil || !(a.run.retry.SendOnce && a.sent.Load()) && a.Elsewhere()
 }
@@ -136,25 +136,25 @@ func (a *attempt) MayTakeOver() bool {
 // Elsewhere reports whether another endpoint could serve the call now.
 func (a *attempt) Elsewhere() bool { return a.run.hasAlternative(a.endpoint) }
 
-// EndpointName returns the name of the endpoint.
+// EndpointName returns the name of the endpoint that answers.
 func (a *attempt) EndpointName() string { return a.endpoint.Name }
 
-// endNow ends the exchange and all that is done for it.
+// endNow ends the exchange, and cancels the attempt's context with cause.
 func (a *attempt) endNow(class Class, err error, used wire.Usage, cause error) {
-	defer a.Cancel(cause) // also if an Observer panics
+	defer a.Cancel(cause) // deferred, because an Observer may panic
 	a.End(class, err, used, 0)
 }
 
-// giveBack gives back what the attempt holds.
+// giveBack releases what the attempt holds: permits and leases through its finishers, and
+// an upload that was sent.
 func (a *attempt) giveBack(class Class) {
 	defer a.runFinishers(class)
-	if a.call.upload != nil && !outcome.Of(class).Local { // what was not sent may still be
+	if a.call.upload != nil && !outcome.Of(class).Local { // an upload that was not sent can still go to another endpoint
 		a.call.upload.Close()
 	}
 }
 
-// outcome is what its circuit and its endpoint's load hear of an attempt that
-// ended in class.
+// outcome returns how an end in class counts for the circuit and for the endpoint's load.
 func (a *attempt) outcome(class Class) outcome.Outcome {
 	if a.blameless {
 		return outcome.Neutral
@@ -162,11 +162,11 @@ func (a *attempt) outcome(class Class) outcome.Outcome {
 	return outcome.Of(class).Outcome
 }
 
-// runFinishers calls all finishers, from the last to the first, even if user code
-// panics in one.
+// runFinishers calls the finishers, from the last to the first. It calls all of them, even
+// if user code panics in one.
 func (a *attempt) runFinishers(class Class) {
 	defer func() {
-		if len(a.finishers) > 0 { // a panic passes
+		if len(a.finishers) > 0 { // a finisher panicked: run the rest
 			a.runFinishers(class)
 		}
 	}()
@@ -177,25 +177,26 @@ func (a *attempt) runFinishers(class Class) {
 	}
 }
 
-// update changes what the trail says of the attempt.
+// update changes the attempt's record in the trail.
 func (a *attempt) update(change func(*Attempt)) { a.call.log.update(int(a.place), change) }
 
-// emit tells observers what the trail says of the attempt.
+// emit passes the attempt's record to the observers.
 func (a *attempt) emit(kind Kind) {
 	if os := a.run.observers; len(os) > 0 {
 		os.emit(a.call, a.call.log.at(int(a.place)).event(kind))
 	}
 }
 
-// A sendResult is what an attempt on its way came to.
+// A sendResult is what sending an attempt returned.
 type sendResult struct {
 	a     *attempt
 	resp  *http.Response
 	err   error
-	panic any // of the user's code below
+	panic any // a panic in user code below
 }
 
-// discard gives back what came and is not to be had, for an Observer panics.
+// discard closes a response that cannot be handed over, because an Observer panicked, and
+// ends its attempt.
 func (s sendResult) discard() {
 	if s.resp != nil {
 		defer s.resp.Body.Close()
@@ -203,7 +204,7 @@ func (s sendResult) discard() {
 	s.a.endNow(ClassRewrite, outcome.ErrPanic, wire.Usage{}, outcome.ErrPanic)
 }
 
-// orClose does what may run an Observer, and closes the response if that panics.
+// orClose calls do, which may run an Observer, and closes the response if do panics.
 func orClose(resp *http.Response, do func()) {
 	done := false
 	defer func() {
@@ -215,11 +216,11 @@ func orClose(resp *http.Response, do func()) {
 	done = true
 }
 
-// send sends the attempt through its layers.
+// send sends the attempt through its endpoint's layers.
 func (a *attempt) send() sendResult {
 	returned := false
 	defer func() {
-		if !returned { // a panic below: nothing may be held for good
+		if !returned { // a panic below: release everything
 			a.useBuffer(nil)
 			a.endNow(ClassRewrite, outcome.ErrPanic, wire.Usage{}, outcome.ErrPanic)
 		}
@@ -230,7 +231,8 @@ func (a *attempt) send() sendResult {
 	return sendResult{a: a, resp: resp, err: err}
 }
 
-// useBuffer has the attempt send another buffer than so far, nil for none.
+// useBuffer replaces the buffer that the attempt sends, and releases the old one; nil: it
+// sends none.
 func (a *attempt) useBuffer(other *reqbody.Buffer) {
 	a.mu.Lock()
 	last := a.buffer
@@ -239,7 +241,8 @@ func (a *attempt) useBuffer(other *reqbody.Buffer) {
 	last.Release()
 }
 
-// finish tells the endpoint's load, and the conversation, how an attempt ended.
+// finish implements finisher: the endpoint's load, and the conversation's endpoint, learn
+// how an attempt ended.
 func (u *upstream) finish(a *attempt, class Class) {
 	u.Load.End(a.counted)
 	switch {
@@ -252,23 +255,23 @@ func (u *upstream) finish(a *attempt, class Class) {
 	}
 }
 
-// A transmission is a request on its way through the base. Above the base, a body
-// may be read as often as anybody likes: who signs a request reads it. Below,
-// what is read is sent, and what is sent again is counted. An attempt is one
-// sending, unless middleware of the user's makes several.
+// A transmission is one sending of a request through the base. Above the base, middleware
+// may read a body as often as it likes, for example to sign the request. Below, what is
+// read is sent, and each second sending is counted. An attempt is one transmission, unless
+// user middleware sends several times.
 type transmission struct {
 	attempt *attempt
-	start   time.Duration // since the attempt's
+	start   time.Duration // since the attempt's start
 	body    trackedBody
-	again   func() (io.ReadCloser, error) // the request's own GetBody; nil: the attempt's
+	again   func() (io.ReadCloser, error) // the request's own GetBody; nil: use the attempt's copyBody
 
-	sent    atomic.Bool // the base began to read the body, or a copy
+	sent    atomic.Bool // the base began to read the body, or a copy of it
 	ended   atomic.Bool
-	refused atomic.Bool // by a status that costs nothing
+	refused atomic.Bool // by a status that is not billed
 }
 
-// A trackedBody is a request's body as the base reads it. From the first read on,
-// the host may see, and bill, the request.
+// A trackedBody is a request's body as the base reads it. From the first read on, the host
+// may see the request, and bill it.
 type trackedBody struct {
 	io.ReadCloser
 	of *transmission
@@ -290,14 +293,14 @@ func (t *trackedBody) Close() error {
 	return t.ReadCloser.Close()
 }
 
-// A resend is a sending that middleware makes.
+// A resend is a transmission that user middleware makes.
 type resend struct {
 	transmission
 	path     string
 	previous *resend
 }
 
-// track has the base read req's body, if there is one, through the sending.
+// track makes the base read req's body, if it has one, through the transmission.
 func (t *transmission) track(a *attempt, req *http.Request, now time.Time) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return
@@ -313,7 +316,7 @@ func (t *transmission) track(a *attempt, req *http.Request, now time.Time) {
 	}
 }
 
-// finish notes what came of the sending.
+// finish notes how the transmission ended.
 func (t *transmission) finish(resp *http.Response) {
 	if resp != nil && (resp.StatusCode < 200 || resp.StatusCode > 299) && !afterWork(resp.StatusCode) {
 		t.refused.Store(true)
@@ -321,7 +324,7 @@ func (t *transmission) finish(resp *http.Response) {
 	t.ended.Store(true)
 }
 
-// copyBody is the attempt's body once more, to be read.
+// copyBody returns a new reader of the attempt's body.
 func (a *attempt) copyBody() (io.ReadCloser, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -331,12 +334,12 @@ func (a *attempt) copyBody() (io.ReadCloser, error) {
 	return a.buffer.NewReader(), nil
 }
 
-// replay is the sending's body once more. The base may send once again, at once,
-// what no host has taken in: into a connection that was idle and just closed, on
-// a stream that was refused (HTTP/2's REFUSED_STREAM and GOAWAY). Left alone,
-// net/http does that for a minute; to try again later is the loop's office.
-// Before the base reads or closes the body itself, it sends nothing: it may sign
-// what it is to send, and gets as many copies as it likes.
+// replay returns the transmission's body once more, as the request's GetBody. The base may
+// resend once, at once, what no host has read: on a connection that was idle and has just
+// closed, or a stream that was refused (HTTP/2's REFUSED_STREAM and GOAWAY). Without this
+// bound, net/http resends for up to a minute; a later retry is the loop's decision. Until
+// the base reads or closes the first body, nothing is sent: the base may need copies to
+// sign the request, and gets as many as it asks for.
 func (t *transmission) replay() (io.ReadCloser, error) {
 	again := t.again
 	if again == nil {
@@ -354,7 +357,7 @@ func (t *transmission) replay() (io.ReadCloser, error) {
 	return b, nil
 }
 
-// mayReplay reports whether the base may send b in the place of what it had.
+// mayReplay reports whether the base may send b in place of the body that it had.
 func (a *attempt) mayReplay(b *trackedBody) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -364,7 +367,7 @@ func (a *attempt) mayReplay(b *trackedBody) bool {
 		last = a.replacement
 	}
 	switch {
-	case !last.read.Load(): // nor sent: behind GOAWAY, net/http asks twice for what it sends once
+	case !last.read.Load(): // it was not read, so not sent: after GOAWAY, net/http asks for two bodies and sends one
 	case a.replayed, now.Sub(a.Start)-b.of.start > replayWithin, !a.run.budget.Take(now):
 		return false
 	default:
@@ -376,25 +379,26 @@ func (a *attempt) mayReplay(b *trackedBody) bool {
 }
 
 const (
-	// replayWithin is how soon a connection that was idle turns out closed; after
-	// that, the host may have worked on the request.
+	// replayWithin is how long after its start a transmission may be replayed. An idle
+	// connection turns out to be closed sooner; later, the host may have worked on the
+	// request.
 	replayWithin = time.Second
 
-	// errNotTaken is an attempt that the host turned away twice, unread.
+	// errNotTaken ends an attempt that the host refused twice without reading it.
 	errNotTaken = outcome.Error("the host did not take the request in")
-	// errSentAgain is what middleware gets that sends again what it may not.
+	// errSentAgain is returned to middleware that sends again what must not be sent again.
 	errSentAgain = outcome.Error("sent before, and RetryPolicy does not let it be sent again")
 )
 
-// trackSend returns what middleware sends as the base is to have it: a copy, for
-// the request is the middleware's. To send to a path again is an extra attempt,
-// as the loop's are, whatever body that has; what goes to another path may
-// fetch a token.
+// trackSend returns a request that middleware sends in the form that the base gets: a
+// copy, because the request belongs to the middleware. A second request to the same path
+// is an extra attempt and takes from the budget, as those of the loop do. A request to
+// another path is not: it may fetch a token.
 func (a *attempt) trackSend(req *http.Request) (*transmission, *http.Request, error) {
 	s := &resend{}
 	req = req.WithContext(req.Context())
 	s.track(a, req, time.Now())
-	if s.attempt == nil { // it has no body, so nobody bills it
+	if s.attempt == nil { // without a body, nothing is billed
 		return &s.transmission, req, nil
 	}
 	if req.URL != nil {
@@ -407,7 +411,7 @@ func (a *attempt) trackSend(req *http.Request) (*transmission, *http.Request, er
 	return &s.transmission, req, nil
 }
 
-// maySend reports whether middleware may send this, beside what it has sent.
+// maySend reports whether middleware may send s, given what it has sent before.
 func (a *attempt) maySend(s *resend) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -431,14 +435,14 @@ func (a *attempt) maySend(s *resend) bool {
 	return true
 }
 
-// mayBeBilled reports whether the host may have worked for nothing, if the
-// request was sent. A refusal costs nothing, but a gateway's may come from a
-// host that answered it too late.
+// mayBeBilled reports whether the host may bill an attempt that failed, if the request was
+// sent. A refusal is not billed, but a gateway may refuse after the host behind it has
+// worked.
 func mayBeBilled(f *exchange.Failure, sent bool) bool {
 	return sent && (!f.Refused || afterWork(f.Status))
 }
 
-// afterWork reports whether a status may come when a host has worked in vain.
+// afterWork reports whether a host may have worked before this status came.
 func afterWork(status int) bool {
 	return status == http.StatusRequestTimeout || status == http.StatusBadGateway || status == http.StatusGatewayTimeout
 }

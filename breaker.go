@@ -9,8 +9,8 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// A breaker is the layer that asks a circuit before an attempt is sent, and tells
-// it how the attempt ended. A probe is told of at its commit, and once more if its
+// A breaker is the layer that asks a circuit whether an attempt may be sent, and reports
+// to the circuit how the attempt ended. It reports a probe at its commit, and again if its
 // stream breaks later.
 type breaker struct {
 	next     http.RoundTripper
@@ -31,7 +31,7 @@ func (b *breaker) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	allowed := c.Allow(&a.permit, a.Start.Add(a.queued), a.forced)
 	registered := allowed && a.onFinish(b)
-	c.Flush() // only now: should an Observer panic, the attempt's end gives the permit back
+	c.Flush() // after onFinish: if an Observer panics here, the attempt's end returns the permit
 	switch {
 	case !allowed:
 		return nil, &exchange.Failure{Class: ClassCircuitOpen, Err: ErrCircuitOpen}
@@ -45,17 +45,17 @@ func (b *breaker) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// finish implements finisher: the circuit hears how the attempt ended.
+// finish implements finisher: it reports to the circuit how the attempt ended.
 func (b *breaker) finish(a *attempt, class Class) {
 	a.permit.Report(a.reported(class))
 }
 
-// reported is what the circuit of an attempt hears of its end.
+// reported returns the outcome that an end in class has for the attempt's circuit.
 func (a *attempt) reported(class Class) circuit.Outcome {
 	switch {
 	case a.blameless && class != ClassRedirected:
 		return circuit.Inconclusive
-	case a.blameless && a.permit.Probing(): // a redirect shows that the host is well, and that is all a probe asks
+	case a.blameless && a.permit.Probing(): // a redirect shows that the host is up, which is all that a probe asks
 		return circuit.Success
 	}
 	switch a.outcome(class) {
@@ -67,7 +67,7 @@ func (a *attempt) reported(class Class) circuit.Outcome {
 	return circuit.Neutral
 }
 
-// newCircuits returns the circuits of an endpoint, whose changes emit tells.
+// newCircuits returns the circuits of an endpoint, which report their changes to emit.
 func newCircuits(c *config, endpoint string, emit func(context.Context, Event)) *circuit.Set {
 	return circuit.NewSet(circuit.Settings{
 		Policy:    circuit.Policy(c.breaker),

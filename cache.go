@@ -18,20 +18,20 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// A cacheLayer answers calls from what is kept, and has calls for the same share
-// one attempt. What it cannot answer goes on to next.
+// A cacheLayer answers calls with cached answers, and lets calls with the same key share
+// one attempt. It passes on to next what it cannot answer.
 type cacheLayer struct {
 	keeper
 	next      http.RoundTripper
-	retry     RetryPolicy  // says how often callers may try who share a call
-	stream    StreamPolicy // its clocks say how long a shared call may show nothing
+	retry     RetryPolicy  // its number of attempts decides which calls may share one
+	stream    StreamPolicy // its timeouts bound how long a shared call may show nothing
 	exchanges exchange.Policy
 	spawn     func(task func(context.Context)) bool // runs a task in the background
 	shared    coalesce.Group                        // the calls under way
 	renewals  renewals
 }
 
-// newCacheLayer returns the layer; spawn runs its renewals and writes to the Store.
+// newCacheLayer returns the layer. spawn runs its renewals and its writes to the Store.
 func newCacheLayer(c *config, next http.RoundTripper, spawn func(func(context.Context)) bool) *cacheLayer {
 	return &cacheLayer{
 		keeper: newKeeper(*c.cache, c.observers, spawn),
@@ -39,8 +39,7 @@ func newCacheLayer(c *config, next http.RoundTripper, spawn func(func(context.Co
 	}
 }
 
-// RoundTrip answers a call from what is kept or from what comes, whichever does
-// first.
+// RoundTrip answers a call from the cache, from another call under way, or from next.
 func (l *cacheLayer) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := callOf(req.Context())
 	control := store.ParseControl(req.Header, c.CacheControl, c.format() != store.JSON)
@@ -65,7 +64,8 @@ func (l *cacheLayer) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// refuse answers a call that wants a kept answer only.
+// refuse answers a call that accepts only a cached answer (only-if-cached), if there is
+// none.
 func (l *cacheLayer) refuse(c *call) *http.Response {
 	if c.upload != nil {
 		c.upload.Close()
@@ -74,7 +74,8 @@ func (l *cacheLayer) refuse(c *call) *http.Response {
 	return noteCache(c.ownAnswer(ClassNotCached, "nothing is kept that would answer this call", 0), "detail=only-if-cached")
 }
 
-// answerAtOnce answers with what is kept, if that will do.
+// answerAtOnce answers with the entry e if that is fresh enough, or stale and renewed
+// meanwhile. It returns nil if e is not enough.
 func (l *cacheLayer) answerAtOnce(c *call, e *store.Entry, control store.Control) *http.Response {
 	if e == nil {
 		return nil
@@ -95,8 +96,8 @@ func (l *cacheLayer) answerAtOnce(c *call, e *store.Entry, control store.Control
 	return resp
 }
 
-// forward has the call share one that is under way, or makes it. e is what is kept
-// so far, nil if nothing is. It reports false if an answer has been kept meanwhile.
+// forward shares a call under way, or makes the call. e is the entry found so far; nil:
+// none. It reports false if another answer was cached since then.
 func (l *cacheLayer) forward(c *call, e *store.Entry, control store.Control) (*http.Response, error, bool) {
 	c.fallback = l.isFallback(e, control) && c.canUse(e)
 	how := l.whyForwarded(e, control)
@@ -110,7 +111,7 @@ func (l *cacheLayer) forward(c *call, e *store.Entry, control store.Control) (*h
 		if !w.Join() {
 			return nil, nil, false
 		}
-		if c.fallback && w.InRenewal() { // what is renewed is good enough meanwhile
+		if c.fallback && w.InRenewal() { // a stale answer is allowed, so do not wait for its renewal
 			if stale := l.fallBack(c, e, control); stale != nil {
 				return stale, nil, true
 			}
@@ -147,17 +148,17 @@ func (l *cacheLayer) forward(c *call, e *store.Entry, control store.Control) (*h
 	return resp, err, true
 }
 
-// A callResult is what came for a call.
+// A callResult is the response, or the error, that a call gets.
 type callResult struct {
 	resp *http.Response
 	err  error
 }
 
-// askToShare is what the call asks for among the calls under way. Its answer goes
-// to got.
+// askToShare returns what the call wants of the calls under way. The answer that it gets
+// goes to got.
 func (l *cacheLayer) askToShare(c *call, e *store.Entry, control store.Control, got *callResult) coalesce.Ask {
 	ask := l.askFor(c)
-	ask.Private = c.NoShare || control.NoCache || c.nested // a nested call could wait for itself
+	ask.Private = c.NoShare || control.NoCache || c.nested // a nested call could be waiting for itself
 	ask.OnLead = func() {
 		l.counts.misses.Add(1)
 		l.observers.emit(c, Event{Kind: KindCacheMiss, Model: c.params.Model})
@@ -181,12 +182,12 @@ func (l *cacheLayer) askToShare(c *call, e *store.Entry, control store.Control, 
 	return ask
 }
 
-// isFallback reports whether e is good enough in the place of a failure.
+// isFallback reports whether e may be used if the call fails (stale-if-error).
 func (l *cacheLayer) isFallback(e *store.Entry, control store.Control) bool {
 	return e != nil && l.lifetime.Freshness(e.Age(time.Now()), control) >= store.StaleIfError
 }
 
-// fallBack answers with e in the place of a failure, nil if that will not do.
+// fallBack answers with e in place of a failure, or returns nil if e may not be used.
 func (l *cacheLayer) fallBack(c *call, e *store.Entry, control store.Control) *http.Response {
 	if !l.isFallback(e, control) {
 		return nil
@@ -194,7 +195,7 @@ func (l *cacheLayer) fallBack(c *call, e *store.Entry, control store.Control) *h
 	return l.answer(c, e, e.Age(time.Now()), store.StaleIfError)
 }
 
-// whyForwarded says why a call goes on to the endpoints, as RFC 9211 has it.
+// whyForwarded returns why a call goes on to the endpoints, in the terms of RFC 9211.
 func (l *cacheLayer) whyForwarded(e *store.Entry, control store.Control) string {
 	switch {
 	case e == nil:
@@ -205,13 +206,14 @@ func (l *cacheLayer) whyForwarded(e *store.Entry, control store.Control) string 
 	return "fwd=stale"
 }
 
-// canUse reports whether the call can have a kept answer in the place of a failure.
+// canUse reports whether e can be given to the call in place of a failure.
 func (c *call) canUse(e *store.Entry) bool {
 	_, ok := e.As(c.format(), c.op.Wire(), true)
 	return ok
 }
 
-// askFor is what the call asks for among the calls under way.
+// askFor returns what a call with c's key needs of the calls under way, for callers and
+// for renewals.
 func (l *cacheLayer) askFor(c *call) coalesce.Ask {
 	ask := coalesce.Ask{
 		Key:   c.lookup.key,
@@ -231,17 +233,17 @@ func (l *cacheLayer) askFor(c *call) coalesce.Ask {
 	return ask
 }
 
-// defaultClocks say how long a shared call may show nothing if the user's clocks
-// are off.
+// defaultClocks are the timeouts of shared calls for which the user has switched timeouts
+// off: a follower must not wait for ever.
 var defaultClocks, _ = StreamPolicy{}.resolve() // the zero policy is valid
 
 const (
-	minShared = 64 << 10 // bytes that a shared answer is held in at least, however small entries are
-	maxShared = 16 << 20 // and if none is too large to be kept
+	minShared = 64 << 10 // the least number of bytes of a shared answer that are held, even if entries are smaller
+	maxShared = 16 << 20 // that number if the size of entries has no limit
 )
 
-// heldBytes bounds what is held of one answer, for those who share it or to be
-// kept.
+// heldBytes returns how many bytes of one answer are held for its followers and for the
+// cache.
 func (l *cacheLayer) heldBytes() int64 {
 	if l.policy.MaxEntryBytes > 0 {
 		return max(l.policy.MaxEntryBytes, minShared)
@@ -249,9 +251,10 @@ func (l *cacheLayer) heldBytes() int64 {
 	return maxShared
 }
 
-// sharedFormats are the formats of calls that this one may share, its own first. A
-// call for JSON has to hear what the answer took, which not every host's streams
-// say unasked. A call whose format is unclear shares only with the very same.
+// sharedFormats returns the formats of calls that this call may share, its own first. A
+// call for JSON needs the usage in the answer, which the streams of some hosts contain
+// only on request. A call whose format is unclear shares only with calls for exactly the
+// same.
 func (c *call) sharedFormats() []store.Format {
 	own := c.format()
 	switch {
@@ -265,8 +268,8 @@ func (c *call) sharedFormats() []store.Format {
 	return []store.Format{store.JSON, store.StreamWithUsage}
 }
 
-// detach returns a copy of c in the context ctx, which outlives c's own and
-// records into c's trail.
+// detach returns a copy of c that outlives c's context and records into c's trail. Its
+// context is ctx.
 func (c *call) detach(ctx context.Context) *call {
 	other := &call{
 		Context: ctx, Call: c.withoutTrail(), op: c.op, target: c.target, candidates: c.candidates, params: c.params, buffer: c.buffer.Retain(),
@@ -275,32 +278,32 @@ func (c *call) detach(ctx context.Context) *call {
 	lookup, caller := *c.lookup, c.credential()
 	other.lookup = &lookup
 	other.caller.Store(&caller)
-	other.req = ownRequest(c.req, other) // it may go on when c's caller has its request back
+	other.req = ownRequest(c.req, other) // the copy may go on when c's caller has its request back
 	//lint:ignore SA1019 http.Client sets it still, for this caller alone, beside its context
 	other.req.Cancel = nil
 	return other
 }
 
-// A sharedCall is a call that a flight makes for all who wait in it.
+// A sharedCall is the call that a flight makes for all its followers.
 type sharedCall struct {
 	layer      *cacheLayer
-	call       *call // detached from that of the leader
+	call       *call // detached from the leader's call
 	completion completion
 
-	// Set by Start.
+	// Start sets the following.
 	resp      *http.Response
-	exhausted *exhausted  // what resp is of, if no endpoint answered
-	header    http.Header // of a good answer, as a hit shows it; nil: it is none
+	exhausted *exhausted  // if no endpoint answered; resp is its response
+	header    http.Header // of a good answer, as a cache hit shows it; nil: it is not a good answer
 	events    bool        // the answer is a stream
 }
 
-// A completion is told by the answer's body how far the answer has come.
+// A completion learns from an answer's body how much of the answer has come.
 type completion struct {
 	*coalesce.Completion
-	shared bool // the scope is several credentials'
+	shared bool // several credentials share the scope
 }
 
-// Continue notes how far a response may go by its headers.
+// Continue restricts who may share the answer by what the headers of its response say.
 func (c completion) Continue(h http.Header) { c.Narrow(reachOf(h, c.shared)) }
 
 // Start makes the call.
@@ -317,12 +320,12 @@ func (s *sharedCall) Start() (source coalesce.Source, err error) {
 	}
 	returned := false
 	defer func() {
-		if !returned { // the user's code panics below
+		if !returned { // user code panicked below
 			resp.Body.Close()
 		}
 	}()
 	s.resp, source.Body = resp, resp.Body
-	s.events = header.MediaType(resp.Header) == "text/event-stream" // as it says, if nobody has looked
+	s.events = header.MediaType(resp.Header) == "text/event-stream" // what the response claims, if no one has judged it
 	s.completion.Continue(resp.Header)
 	if resp.StatusCode == http.StatusOK {
 		source.Success = true
@@ -348,7 +351,7 @@ func (s *sharedCall) Start() (source coalesce.Source, err error) {
 	return source, nil
 }
 
-// Keep keeps a whole answer, unless it is too large or is not what was asked for.
+// Keep caches a complete answer, unless it is too large or is not what was asked for.
 func (s *sharedCall) Keep(answer []byte) bool {
 	limit := s.layer.policy.MaxEntryBytes
 	if s.header == nil || limit > 0 && int64(len(answer)) > limit {
@@ -363,12 +366,12 @@ func (s *sharedCall) Keep(answer []byte) bool {
 	return true
 }
 
-// entry is the whole answer, to be given in any format.
+// entry returns an entry with the complete answer, which can be given in any format.
 func (s *sharedCall) entry(answer []byte) *store.Entry {
 	return &store.Entry{Body: answer, Asked: s.call.format(), Streamed: s.events, Usage: s.completion.Usage()}
 }
 
-// inputs is how many vectors a call for embeddings asks for.
+// inputs returns how many vectors a call for embeddings asks for; 0 for other calls.
 func (c *call) inputs() int {
 	if c.op.Wire() != wire.Embeddings {
 		return 0
@@ -376,16 +379,16 @@ func (c *call) inputs() int {
 	return request.Inputs(c.body())
 }
 
-// LastEvent is the event that a reader's stream ends with.
+// LastEvent returns the event that ends a follower's stream.
 func (s *sharedCall) LastEvent(said []byte, err error, open bool) []byte {
 	return s.layer.exchanges.LastEvent(s.call.op.Wire(), said, err, open)
 }
 
-// Release lets go of what the call was made with.
+// Release drops the request that the call was made with.
 func (s *sharedCall) Release() { s.call.forgetBuffer() }
 
-// answer is what came, for one of the callers. It reports false if the caller
-// cannot have that as it wants it.
+// answer returns what one of the callers gets of the flight's answer. It reports false if
+// that cannot be put into the caller's format.
 func (s *sharedCall) answer(c *call, f *coalesce.Follower) (resp *http.Response, err error, ok bool) {
 	c.setFailure(s.call.ownFailure())
 	switch {
@@ -409,9 +412,9 @@ func (s *sharedCall) answer(c *call, f *coalesce.Follower) (resp *http.Response,
 	return resp, nil, true
 }
 
-// response is what came, for one of the callers, without its body. Others than
-// the leader see what a hit would show. Of a failure, which callers of one
-// credential share, they see what it says of trying again.
+// response returns the flight's response for one of the callers, without a body. Callers
+// other than the leader see the headers of a cache hit, or of the failure, because it may
+// tell when to retry; callers that share a failure have the same credential.
 func (s *sharedCall) response(c *call, f *coalesce.Follower) *http.Response {
 	resp := new(http.Response)
 	*resp = *s.resp
@@ -430,8 +433,8 @@ func (s *sharedCall) response(c *call, f *coalesce.Follower) *http.Response {
 	return resp
 }
 
-// recast is all of the answer in the format that the caller wants, nil if that
-// cannot be.
+// recast returns the complete answer in the format that the caller wants, or nil if that
+// is not possible.
 func (s *sharedCall) recast(c *call, f *coalesce.Follower) *http.Response {
 	answer, ok := f.All()
 	if !ok {
@@ -449,27 +452,27 @@ func (s *sharedCall) recast(c *call, f *coalesce.Follower) *http.Response {
 	return resp
 }
 
-// renewals are the calls under way behind their callers' backs.
+// renewals counts the calls that are made in the background.
 type renewals struct {
 	mu      sync.Mutex        // guards what follows
 	running int               // at most maxRenewals
-	probe   *coalesce.Renewal // the latest that looks whether an endpoint is back
-	probed  time.Time         // when that began
-	probeIn time.Duration     // another may look after so long, if that one hangs
+	probe   *coalesce.Renewal // the latest one that finds out whether an endpoint is available again
+	probed  time.Time         // when it began
+	probeIn time.Duration     // how long after it another one may begin, if it hangs
 }
 
 const (
-	maxRenewals = 16               // under way at once
-	renewWait   = 15 * time.Minute // for one of them: DeepSeek may queue a call for 10
+	maxRenewals = 16               // running at once
+	renewWait   = 15 * time.Minute // how long one may take: DeepSeek may queue a call for 10 minutes
 
-	// A renewal that shows nothing lets another look after so long whether an
-	// endpoint is back; and the next one after twice that, up to the most.
+	// If such a renewal shows nothing, another one may begin after firstLook, and the next
+	// ones after twice the time before, up to maxLook.
 	firstLook = circuit.ProbeGrace
 	maxLook   = 30 * time.Second
 )
 
-// renew asks for an answer anew behind the caller's back, unless somebody does
-// already. Close ends it.
+// renew requests a new answer in the background, unless another call is doing so. Close
+// ends it.
 func (l *cacheLayer) renew(c *call) {
 	n := &l.renewals
 	n.mu.Lock()
@@ -479,9 +482,9 @@ func (l *cacheLayer) renew(c *call) {
 	}
 }
 
-// probe renews to see whether an endpoint is back. One call does that for all, and
-// callers who have a kept answer leave it to that one. It is made anew if the last
-// one hangs.
+// probe renews an entry to find out whether an endpoint is available again. One call does
+// that for all, because callers with a fallback leave probes to others. If it hangs,
+// another one is made.
 func (l *cacheLayer) probe(c *call) {
 	n := &l.renewals
 	n.mu.Lock()
@@ -502,8 +505,8 @@ func (l *cacheLayer) probe(c *call) {
 	}
 }
 
-// renewLocked begins a renewal, unless it is too late for that; join says that
-// others may join it, and that it is not to be made where another is under way.
+// renewLocked begins a renewal, unless the Transport is closed. If join is set, calls may
+// join it, and none is made while another call with the same key is under way.
 func (l *cacheLayer) renewLocked(c *call, join bool) *coalesce.Renewal {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), renewWait)
 	var own *call
@@ -523,7 +526,8 @@ func (l *cacheLayer) renewLocked(c *call, join bool) *coalesce.Renewal {
 	begun := l.spawn(func(closed context.Context) {
 		defer context.AfterFunc(closed, cancel)()
 		defer cancel()
-		// What shows nothing gives up its place among the renewals first, and then itself.
+		// A renewal that shows nothing first gives up its place among the renewals, and is
+		// canceled later.
 		over := sync.OnceFunc(l.renewals.end)
 		defer over()
 		defer time.AfterFunc(maxLook, over).Stop()
@@ -538,7 +542,7 @@ func (l *cacheLayer) renewLocked(c *call, join bool) *coalesce.Renewal {
 	return r
 }
 
-// end gives a renewal's place to another.
+// end frees a renewal's place.
 func (r *renewals) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

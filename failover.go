@@ -13,8 +13,8 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
-// A failover is the innermost layer of a call: the one loop of attempts, with
-// one budget for retry and failover alike.
+// A failover is the innermost layer of a call. It makes the call's attempts in one loop,
+// with one budget for retries and failover alike.
 type failover struct{ *fleet }
 
 // RoundTrip makes attempts at endpoints until one answers.
@@ -26,7 +26,7 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 	r := f.newRun(c)
 	if c.Err() != nil {
 		r.closeUnsent()
-		return nil, context.Cause(c) // a call that is over is nobody's failure
+		return nil, context.Cause(c) // a call that is over is not a failure of the endpoints
 	}
 	f.budget.Call(c.start)
 	c.conversation = f.conversationOf(c)
@@ -37,8 +37,9 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.loop()
 }
 
-// resume makes attempts, each an extra one, for a call whose stream broke: at
-// other accounts first. The answer is a stream.
+// resume makes attempts to continue a call whose stream broke: first at other accounts,
+// then at the same one. Each attempt is an extra one and takes from the budget. The answer
+// is always an *exchange.Stream.
 func (f *failover) resume(c *call) (*http.Response, error) {
 	var tried []*triedAccount
 	for _, avoid := range [...]string{c.resumption.account, ""} {
@@ -63,8 +64,8 @@ func (f *failover) resume(c *call) (*http.Response, error) {
 	return nil, errNoRescue
 }
 
-// conversationOf is the key of the conversation that a call belongs to; 0: none, or
-// one too short to be kept together. Other processes compute the same key.
+// conversationOf returns the key of the call's conversation, or 0 if it has none or is too
+// short to be kept at one endpoint. Other processes compute the same key.
 func (f *fleet) conversationOf(c *call) uint64 {
 	if f.affinity == nil || len(c.candidates) < 2 || len(c.body()) < f.minPrompt {
 		return 0
@@ -72,7 +73,7 @@ func (f *fleet) conversationOf(c *call) uint64 {
 	return request.ConversationKey(c.body())
 }
 
-// loop makes attempts until one answers, or none is left to be made.
+// loop makes attempts until one answers or none is left to make.
 func (r *failoverRun) loop() (*http.Response, error) {
 	s := r.next(r.now())
 	for {
@@ -82,14 +83,15 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		case abort:
 			return nil, s.err
 		}
-		if s.wait > 0 && r.avoid != "" { // for a preference, nobody waits
+		if s.wait > 0 && r.avoid != "" { // another account is only a preference, so do not wait for it
 			return r.giveUp(step{})
 		}
 		if err := r.wait(s); err != nil {
 			return nil, err
 		}
 		if s.action == awaitProbe {
-			// A slow probe lets others follow, a failed one spares them the try there.
+			// If the probe is still under way, others may follow; if it failed, the call
+			// need not try that endpoint.
 			if s.probe != nil && s.probe.Done() {
 				r.probed = append(r.probed, s.endpoint)
 			}
@@ -114,8 +116,8 @@ func (r *failoverRun) loop() (*http.Response, error) {
 	}
 }
 
-// release lets go of what endpoints refused: the attempt that answered leads to
-// this run for as long as its response is kept.
+// release drops the refusals of endpoints. The attempt that answered refers to this run as
+// long as its response is kept.
 func (r *failoverRun) release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,14 +125,15 @@ func (r *failoverRun) release() {
 	r.last, r.firstFailure, r.shownFailure = nil, nil, nil
 }
 
-// closeUnsent closes a streamed body that no attempt's end has closed, nor will.
+// closeUnsent closes an upload if no attempt was sent, because only the end of an attempt
+// closes it otherwise.
 func (r *failoverRun) closeUnsent() {
 	if r.n == 0 && r.call.upload != nil {
 		r.call.upload.Close()
 	}
 }
 
-// wait waits as the step says; it returns an error only when the caller leaves.
+// wait waits as the step says. It returns an error only if the caller leaves.
 func (r *failoverRun) wait(s step) error {
 	if s.wait <= 0 {
 		return nil
@@ -145,8 +148,8 @@ func (r *failoverRun) wait(s step) error {
 	return sleep(r.call, s.wait)
 }
 
-// waitOn decides anew, for an endpoint earned another pause while the call
-// waited for it: as often as it may be tried.
+// waitOn plans again, because another pause began while the call waited for an endpoint.
+// It does so at most as many times as the call may try one account.
 func (r *failoverRun) waitOn(rest pause.Pause[refusal]) step {
 	now := r.now()
 	if r.replans++; r.replans < r.attempts() {
@@ -155,11 +158,11 @@ func (r *failoverRun) waitOn(rest pause.Pause[refusal]) step {
 	return step{pause: rest, blocked: ClassPaused, retryAfter: rest.Until.Sub(now)}
 }
 
-// giveUp is the end of a call that no endpoint answered. If that is a failure of
-// endpoints, and not of the request, the error is an *exhausted.
+// giveUp ends a call that no endpoint answered. If the endpoints failed, and the request
+// is not at fault, the error is an *exhausted.
 func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	c := r.call
-	if c.resumption != nil { // its caller hears what the stream ended in
+	if c.resumption != nil { // the caller gets the error that broke its stream
 		return nil, errNoRescue
 	}
 	if len(r.triedAccounts) == 0 {
@@ -179,8 +182,8 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	return nil, x
 }
 
-// lastAnswer is the response to a call that no endpoint answered: the host's, or
-// one of our own with failure behind it.
+// lastAnswer returns the response to a call that no endpoint answered: the host's, or one
+// of our own with failure behind it.
 func (r *failoverRun) lastAnswer(s step, failure *Error) *http.Response {
 	c, shown := r.call, r.shownFailure
 	if shown == nil || shown.Empty {
@@ -211,7 +214,7 @@ func (r *failoverRun) lastAnswer(s step, failure *Error) *http.Response {
 
 const errNoRescue = outcome.Error("no rescue")
 
-// blocked records that nothing was tried, and why.
+// blocked records for each endpoint why it was not tried.
 func (r *failoverRun) blocked(s step) {
 	now := time.Now()
 	for _, e := range r.call.candidates {
@@ -229,7 +232,7 @@ func (r *failoverRun) blocked(s step) {
 	}
 }
 
-// retriedBySDKs reports whether the SDKs above try again on a status by themselves.
+// retriedBySDKs reports whether the callers' SDKs retry this status by themselves.
 func retriedBySDKs(status int) bool {
 	return status == http.StatusRequestTimeout || status == http.StatusConflict ||
 		status == http.StatusTooManyRequests || status >= 500
@@ -250,7 +253,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// pausedAnswer returns the refusal that made an endpoint pause once more.
+// pausedAnswer returns a copy of the refusal that caused an endpoint's pause.
 func (c *call) pausedAnswer(p pause.Pause[refusal], wait time.Duration) *http.Response {
 	resp := c.response(p.Note.status, p.Note.body)
 	if p.Note.contentType != "" {

@@ -18,23 +18,23 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
-// A gate is the innermost layer. It makes the attempt's own request, and returns
-// the response only if it carries an answer.
+// A gate is the innermost layer of an attempt. It turns the caller's request into the
+// endpoint's, sends it, and returns the response once it is known to carry an answer.
 type gate struct {
 	next      http.RoundTripper
-	attempts  *atomic.Int64 // that were sent
+	attempts  *atomic.Int64 // how many were sent
 	pauses    *pause.Table[pauseKey, refusal]
 	observers observers
 }
 
-// newGate returns the layer. It counts the attempts that it sends.
+// newGate returns the layer. It adds the attempts that it sends to attempts.
 func newGate(attempts *atomic.Int64, pauses *pause.Table[pauseKey, refusal], os observers) Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return &gate{next, attempts, pauses, os}
 	}
 }
 
-// RoundTrip sends the attempt. Its error is a *exchange.Failure.
+// RoundTrip sends the attempt. Its error is an *exchange.Failure.
 func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
 	if err := a.shape(req); err != nil {
@@ -57,7 +57,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	status, body := resp.StatusCode, resp.Body
 	judged := false
 	defer func() {
-		if !judged { // an Observer panics, or the body does
+		if !judged { // an Observer panicked, or the body did
 			body.Close()
 		}
 	}()
@@ -66,16 +66,16 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	if f == nil {
 		return resp, nil
 	}
-	if own := a.failed.Load(); own != nil { // the host was sent a part of the request
+	if own := a.failed.Load(); own != nil { // the host got only a part of the request
 		f = a.bodyFailed(*own)
 	}
 	a.update(func(t *Attempt) { t.Status = status })
 	return nil, f
 }
 
-// judge has the exchange judge the response, and does what takes knowledge of the
-// endpoint: it follows the limits in the headers, classifies the host's own words,
-// and removes what the caller must not see.
+// judge has the exchange judge the response, and does what needs knowledge of the
+// endpoint: it pauses the account if the response says that its limit is spent, finds the
+// class of the host's error, and removes what the caller must not see.
 func (g *gate) judge(a *attempt, resp *http.Response) (*http.Response, *exchange.Failure) {
 	resp.Request = a.call.req
 	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
@@ -94,7 +94,8 @@ func (g *gate) judge(a *attempt, resp *http.Response) (*http.Response, *exchange
 	return a.dropForeign(resp, exchange.KindOf(resp.Body) == exchange.KindWhole), nil
 }
 
-// heedLimits pauses the account's limit if this answer has used it up.
+// heedLimits pauses the account's rate limit if the headers of a good answer say that the
+// limit is spent.
 func (g *gate) heedLimits(a *attempt, h http.Header) {
 	if len(a.endpoint.profile.Limits) == 0 {
 		return
@@ -108,8 +109,8 @@ func (g *gate) heedLimits(a *attempt, h http.Header) {
 	g.observers.emit(a.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: ClassRateLimited, Wait: wait})
 }
 
-// startClock limits the time to the first payload, if anything could ever take the
-// attempt's place.
+// startClock starts the deadline for the attempt's first payload, unless nothing else
+// could ever serve the call.
 func (a *attempt) startClock() {
 	c := a.call
 	if len(c.candidates) > 1 || c.resumption != nil || c.fallback {
@@ -117,7 +118,7 @@ func (a *attempt) startClock() {
 	}
 }
 
-// want returns what Judge has to know of the call.
+// want returns what the caller expects of the response.
 func (a *attempt) want() exchange.Want {
 	c := a.call
 	w := exchange.Want{Wire: c.op.Wire(), Choices: c.choices(), Stream: c.params.Stream, Continues: c.resumption != nil}
@@ -127,11 +128,11 @@ func (a *attempt) want() exchange.Want {
 	return w
 }
 
-// explain completes a failure by what is known of the endpoint, and removes from
-// its response what the caller must not see.
+// explain completes a failure with what is known of the endpoint: its class, its
+// Retry-After, and a response without anything that the caller must not see.
 func (a *attempt) explain(f *exchange.Failure) {
 	f.Blameless = f.Early && !a.hadTime()
-	if f.Class == "" { // the host says why
+	if f.Class == "" { // the host's answer tells the class
 		if f.Refused {
 			f.RetryAfter, f.Asked = a.endpoint.profile.RetryAfter(f.Status, f.Resp.Header, time.Now())
 		}
@@ -139,7 +140,7 @@ func (a *attempt) explain(f *exchange.Failure) {
 		a.refused(f.Status, a.endpoint.profile.StatedLimit(f.Body))
 		switch {
 		case !f.Refused:
-			f.Body = nil // only a refusal is said again to those whom a pause keeps away
+			f.Body = nil // only the body of a refusal is given to the calls that a pause keeps away
 		case f.Class == ClassRedirected:
 			a.redirected(f)
 		}
@@ -149,16 +150,17 @@ func (a *attempt) explain(f *exchange.Failure) {
 	}
 }
 
-// refused notes what a refusal says, for the finishers. Another attempt may be faster
-// meanwhile, so that this one ends on another goroutine.
+// refused notes what a refusal says. It takes the lock, because an attempt that is
+// outrun may end on another goroutine meanwhile.
 func (a *attempt) refused(status int, statedLimit int32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.status, a.statedLimit = int32(status), statedLimit
 }
 
-// bodyFailed returns the failure of an attempt whose request body failed. If the
-// caller has left or is out of time, that caused the error.
+// bodyFailed returns the failure of an attempt whose request body, the caller's own,
+// failed. If the caller left or its deadline passed, that is the reason, because either
+// may close the body.
 func (a *attempt) bodyFailed(err error) *exchange.Failure {
 	f := a.LeftByCaller()
 	if f == nil {
@@ -168,8 +170,9 @@ func (a *attempt) bodyFailed(err error) *exchange.Failure {
 	return f
 }
 
-// classify returns the class of a refusal. A 404 or 405 of an endpoint that the
-// caller did not address means that the endpoint lacks the operation.
+// classify returns the class of a refusal. A 404 or 405 from an endpoint that the caller
+// did not address means that this endpoint lacks the path, and says nothing about the
+// call.
 func (a *attempt) classify(status int, body []byte, asked bool) Class {
 	class := a.endpoint.profile.Classify(status, body, asked)
 	if class == ClassRefused && a.endpoint != a.call.target && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed) {
@@ -178,9 +181,8 @@ func (a *attempt) classify(status int, body []byte, asked bool) Class {
 	return class
 }
 
-// unanswered returns the failure that an error of the base stands for. A request
-// that no transport can send is the caller's fault, unless Rewrite or middleware
-// made it so.
+// unanswered returns the failure for an error of the base. If the request itself cannot be
+// sent, that is not the endpoint's failure but the caller's or the user code's.
 func (a *attempt) unanswered(req *http.Request, err error) *exchange.Failure {
 	f := a.failureOf(err, ClassUnreachable)
 	if f.Class != ClassUnreachable && f.Class != ClassRewrite {
@@ -196,8 +198,8 @@ func (a *attempt) unanswered(req *http.Request, err error) *exchange.Failure {
 	return &exchange.Failure{Class: ClassCanceled, Err: own}
 }
 
-// failureOf returns the failure that an error in the place of a response stands for.
-// If the clock or the caller ended the attempt, that caused the error.
+// failureOf returns the failure for an error that came instead of a response. It looks at
+// the deadline and at the caller first: what they have cancelled may end in any error.
 func (a *attempt) failureOf(err error, class Class) *exchange.Failure {
 	if f := a.Interrupted(); f != nil {
 		a.explain(f)
@@ -211,7 +213,7 @@ func (a *attempt) failureOf(err error, class Class) *exchange.Failure {
 	}
 	var ofBase *baseError
 	if class == ClassUnreachable && a.run.middleware && !errors.As(err, &ofBase) {
-		class = ClassRewrite // of the user's middleware
+		class = ClassRewrite // the error came from user middleware
 	}
 	if !errors.Is(err, ErrBadResponse) && !errors.Is(err, ErrTruncated) {
 		err = outcome.Quiet(err)
@@ -219,15 +221,15 @@ func (a *attempt) failureOf(err error, class Class) *exchange.Failure {
 	return &exchange.Failure{Class: class, Err: err}
 }
 
-// reshaped reports whether the user's code may have changed the request.
+// reshaped reports whether user code may have changed the request.
 func (a *attempt) reshaped() bool {
 	return a.endpoint.Rewrite != nil || a.run.middleware
 }
 
 var errNoResponse = errors.New("breakwater: the base returned neither response nor error")
 
-// shape makes req, so far a copy of the caller's request, this endpoint's: its
-// URL, key and model name.
+// shape turns req, a copy of the caller's request, into the request for this endpoint:
+// with its URL, key and model name.
 func (a *attempt) shape(req *http.Request) error {
 	c, e := a.call, a.endpoint
 	req.URL = c.urlAt(e)
@@ -238,15 +240,16 @@ func (a *attempt) shape(req *http.Request) error {
 		req.Trailer = nil
 		req.Header = header.ForAnotherOrigin(c.req.Header, 2)
 	}
-	// The base asks for gzip by itself and undoes it: what it did not ask for
-	// it would hand on packed, and nobody could judge it.
+	// Only without this header does the base ask for gzip by itself and unpack the answer.
+	// It would pass on an answer to the caller's own header packed, and nobody could judge
+	// it.
 	delete(req.Header, "Accept-Encoding")
 	e.authorize(req, c.op)
 	a.warnOfNoKey(req)
 	a.setBody(req)
 	buffered := req.Body == &a.body
 	middleware := a.run.middleware
-	if e.Rewrite == nil && !middleware { // a base may not change what it is given, so that is shared
+	if e.Rewrite == nil && !middleware { // a base must not change its request, so URL and headers can be shared
 		a.transmission.track(a, req, a.Start.Add(a.queued))
 		if buffered && !a.run.retry.SendOnce {
 			req.GetBody = a.transmission.replay
@@ -263,13 +266,13 @@ func (a *attempt) shape(req *http.Request) error {
 			return err
 		}
 	}
-	if !middleware { // which sends by itself
+	if !middleware { // middleware sends by itself, through trackSend
 		a.transmission.track(a, req, time.Now())
 	}
 	return nil
 }
 
-// warnOfNoKey says once of an endpoint that it is asked without any key.
+// warnOfNoKey reports, once for each endpoint, that a request carries no key.
 func (a *attempt) warnOfNoKey(req *http.Request) {
 	c, e := a.call, a.endpoint
 	if e.keyed || e.Keyless || !a.run.configured || e.Rewrite != nil || a.run.middleware || e.warnedNoKey.Load() || carriesKey(req) {
@@ -280,7 +283,7 @@ func (a *attempt) warnOfNoKey(req *http.Request) {
 	}
 }
 
-// carriesKey reports whether a request has something that may be a key.
+// carriesKey reports whether a request has anything that may be a key.
 func carriesKey(req *http.Request) bool {
 	if req.URL.User != nil || !onlyVersion(req.URL) || len(req.Header["Cookie"]) > 0 {
 		return true
@@ -312,14 +315,15 @@ func (a *attempt) setBody(req *http.Request) {
 	switch {
 	case a.run.retry.SendOnce:
 	case c.resumption != nil, len(req.Header["Idempotency-Key"]) == 0:
-		// An empty list is not sent. It allows net/http to send the request once more if
-		// an idle connection turns out to be closed: see http.Transport. A rescue does
-		// not use the caller's key, because it is another request.
+		// The caller's key must not identify a rescue, which is another request. An empty
+		// list is not sent as a header, but lets net/http replay on a connection that
+		// turns out to be closed, which it does not do for a POST otherwise: see
+		// http.Transport.
 		req.Header["Idempotency-Key"] = nil
 	}
 }
 
-// splice puts the body into the endpoint's words, and returns it.
+// splice edits the body for the endpoint, and returns it.
 func (a *attempt) splice() []byte {
 	if edits := host.Edits(&a.call.params, a.call.op, a.call.target.profile, a.endpoint.profile, a.model); len(edits) > 0 {
 		body := a.buffer.Bytes()
@@ -330,17 +334,17 @@ func (a *attempt) splice() []byte {
 	return a.buffer.Bytes()
 }
 
-// firstPayloadWithin is how long the attempt may show no payload while another
-// endpoint could serve; 0: for good.
+// firstPayloadWithin returns how long the attempt may show no payload while another
+// endpoint could serve; 0: for ever.
 func (a *attempt) firstPayloadWithin() time.Duration {
 	return a.call.firstClock(a.endpoint, a.run.stream)
 }
 
-// hadTime reports whether the host was asked, and had the time that the model
-// usually takes there: if it had not, that it showed nothing says nothing of it.
+// hadTime reports whether the host got the request and had the time that the model usually
+// needs there. If not, its silence says nothing about it.
 func (a *attempt) hadTime() bool {
 	if a.run.limitedBase && !a.sent.Load() && a.endpoint.Load.Sent() > 0 {
-		return false // the host has taken others in: this one waited for a connection of the base's
+		return false // the host has received other requests, so this one waited for a connection of the base
 	}
 	usual := a.firstPayloadWithin()
 	if known := a.permit.Latency(latencyKind(&a.call.params)).Usual(); known > 0 {
@@ -349,8 +353,8 @@ func (a *attempt) hadTime() bool {
 	return usual > 0 && time.Since(a.Start)-a.queued >= usual
 }
 
-// latencyKind says which of a model's latencies is that of calls like this one:
-// JSON answers, which come whole, and streams differ, and so does what thinks.
+// latencyKind returns the index of the model's latencies for calls like this one. JSON
+// answers, which come in one piece, differ from streams, and thinking from not thinking.
 func latencyKind(p *request.Params) int {
 	kind := int(p.Thinking.Mode())
 	if p.Stream {
@@ -359,15 +363,16 @@ func latencyKind(p *request.Params) int {
 	return kind
 }
 
-// A baseError is an error of the base, below an attempt.
+// A baseError marks an error of the base, so that it is not taken for one of user
+// middleware.
 type baseError struct{ error }
 
 func (e *baseError) Unwrap() error { return e.error }
 
-// dropForeign removes what a server may not tell a caller who addressed another
-// origin: the trailers, and all headers that are not safelisted. A transport adds
-// trailers to its own response at the end of the body, so for a body that is
-// still to be read (read is false) it returns a copy of the response.
+// dropForeign removes what a server may not tell a caller who addressed another origin:
+// the trailers, and all headers that are not on the safe list. A transport adds trailers
+// to its own response at the end of the body, so if that is still to be read (read is
+// false), dropForeign returns a copy of the response.
 func (a *attempt) dropForeign(resp *http.Response, read bool) *http.Response {
 	if a.call.goesTo(a.endpoint) {
 		return resp
@@ -381,32 +386,34 @@ func (a *attempt) dropForeign(resp *http.Response, read bool) *http.Response {
 	return resp
 }
 
-// redirected decides whether the caller gets to see a redirect. That of the endpoint
-// which the caller addressed is shown at once if it stays within the origin, and
-// otherwise only if nobody else answers: a host that moved must not send prompts
-// to a stranger. A redirect to the URL that was asked leads nowhere. That of another
-// endpoint is never shown: the caller would follow it from its own origin.
-func (a *attempt) redirected(t *exchange.Failure) {
+// redirected decides whether the caller may follow a redirect. It gets a redirect only
+// from the endpoint that it addressed: at once if the redirect leads elsewhere in that
+// endpoint's origin, and otherwise only if no other endpoint answers, because a
+// misconfigured host must not send prompts to a stranger. The response of any other
+// endpoint is dropped: the caller would resolve its Location against the wrong URL.
+func (a *attempt) redirected(f *exchange.Failure) {
 	if a.endpoint.URL != a.call.target.URL {
-		t.Resp = nil
+		f.Resp = nil
 		return
 	}
-	t.Blameless = true
-	if location := header.First(t.Resp.Header, "Location"); location != "" {
+	f.Blameless = true
+	if location := header.First(f.Resp.Header, "Location"); location != "" {
 		asked := a.call.urlAt(a.endpoint)
 		u, err := asked.Parse(location)
-		t.PassThrough = err == nil && a.endpoint.origin.Has(u) && u.String() != asked.String()
+		f.PassThrough = err == nil && a.endpoint.origin.Has(u) && u.String() != asked.String()
 	}
 }
 
-// switched passes on an answer in another protocol at once, if the caller asked for
-// one. Nobody can judge what follows.
+// switched hands over an answer in another protocol at once if the caller asked for an
+// upgrade, because nothing that follows can be judged: the connection may stay silent for
+// ever.
 func (a *attempt) switched(resp *http.Response) (*http.Response, *exchange.Failure) {
 	if a.call.goesTo(a.endpoint) && len(a.call.req.Header["Upgrade"]) > 0 {
 		connection := resp.Body
 		resp, f := a.PassOn(resp)
 		if w, ok := connection.(io.Writer); ok && f == nil {
-			// No transport cancels such a connection: its reads and writes end with it.
+			// No transport cancels a switched connection. Closing it ends its reads and
+			// writes.
 			stop := context.AfterFunc(a.call, func() { connection.Close() })
 			resp.Body = &switchedBody{resp.Body, w, stop}
 		}
@@ -417,12 +424,12 @@ func (a *attempt) switched(resp *http.Response) (*http.Response, *exchange.Failu
 	return nil, &exchange.Failure{Class: ClassRedirected, Status: resp.StatusCode, Resp: resp, Refused: true, Err: ErrBadResponse}
 }
 
-// A switchedBody is the connection of an answer in another protocol, as
-// http.Response.Body has it: the caller may write to it, too.
+// A switchedBody is a switched connection as the body of a response. As http.Response.Body
+// documents, the caller can write to it.
 type switchedBody struct {
 	io.ReadCloser
 	io.Writer
-	stop func() bool // stops watching for the caller's end
+	stop func() bool // stops watching for the end of the caller's context
 }
 
 func (b *switchedBody) Close() error {

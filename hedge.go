@@ -15,19 +15,19 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// race makes the step's attempt, and, should it show no payload for Hedge, one
-// more at another account beside it. The first keeps its place in the queue;
-// the first payload wins, and the other attempt is cancelled.
+// race makes the step's attempt. If that shows no payload for StreamPolicy.Hedge, race
+// makes a second one at another account. The first keeps running, because it keeps its
+// place in the host's queue. The first payload wins, and the other attempt is cancelled.
 func (r *failoverRun) race(s step) (*attempt, *http.Response, *exchange.Failure) {
 	hedge := r.stream.Hedge
 	if hedge == 0 || r.call.resumption != nil || r.call.upload != nil || len(r.call.candidates) < 2 || r.retry.SendOnce {
 		return r.settle(r.begin(s).send())
 	}
-	if r.begun == 0 { // who is outrun may go on when the caller has its request back
+	if r.begun == 0 { // a loser may still use the request when the caller has it back
 		r.call.req = ownRequest(r.call.req, r.call)
 	}
 	var first, second racer
-	defer first.cancel(r, nil) // if it is still under way, for an Observer panics
+	defer first.cancel(r, nil) // an attempt is still under way here if an Observer panicked
 	defer second.cancel(r, nil)
 	first.begin(r, s)
 	first.start()
@@ -53,12 +53,12 @@ func (r *failoverRun) race(s step) (*attempt, *http.Response, *exchange.Failure)
 	}
 }
 
-// settleRace takes what came first, while another attempt is under way beside it.
+// settleRace uses the first result while the other attempt is still under way.
 func (r *failoverRun) settleRace(got sendResult, other *racer) (*attempt, *http.Response, *exchange.Failure) {
 	if got.err == nil || got.panic != nil {
 		dropped := true
 		defer func() {
-			if dropped { // for an Observer panics at the other's end
+			if dropped { // an Observer panicked when the other attempt ended
 				got.discard()
 			}
 		}()
@@ -69,7 +69,7 @@ func (r *failoverRun) settleRace(got sendResult, other *racer) (*attempt, *http.
 	a, _, failure := r.settle(got)
 	now := time.Now()
 	end, ends := r.observe(a, failure, now)
-	if !ends { // the other may still answer
+	if !ends { // the other attempt may still answer
 		s := step{action: try, endpoint: other.attempt.endpoint}
 		r.quarantine(a, failure, s, now)
 		a.report(s)
@@ -80,16 +80,16 @@ func (r *failoverRun) settleRace(got sendResult, other *racer) (*attempt, *http.
 	return a, nil, failure
 }
 
-// A racer is where an attempt runs on a goroutine of its own, beside another.
+// A racer runs one of two hedged attempts on a goroutine of its own.
 type racer struct {
-	attempt *attempt        // nil: none, or what it came to is known
-	result  chan sendResult // nil: it has not started
+	attempt *attempt        // nil: there is none, or its result was taken
+	result  chan sendResult // nil: the attempt has not started
 }
 
 func (r *racer) begin(run *failoverRun, s step) { r.attempt = run.begin(s) }
 
 func (r *racer) start() {
-	result, a := make(chan sendResult, 1), r.attempt // so that a loser need not wait for a reader
+	result, a := make(chan sendResult, 1), r.attempt // buffered, so that a loser need not wait for a reader
 	r.result = result
 	go func() { result <- a.sendApart() }()
 }
@@ -99,9 +99,9 @@ func (r *racer) done(got sendResult) sendResult {
 	return got
 }
 
-// cancel ends the lane's attempt, if that is under way, because the endpoint by
-// was faster. What it has shown by then is learnt; what may still come of it is
-// thrown away, but for a word on a key.
+// cancel ends the racer's attempt, if it is under way, because the endpoint by was faster.
+// A failure that it has shown by then is recorded; a later result is dropped, except that
+// a rejected key is still quarantined.
 func (r *racer) cancel(run *failoverRun, by *upstream) {
 	a, result := r.attempt, r.result
 	if a == nil {
@@ -118,7 +118,7 @@ func (r *racer) cancel(run *failoverRun, by *upstream) {
 	default: // or it has not started
 	}
 	a.update(func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
-	defer func() { // once it has ended: to close an answer is an end, too
+	defer func() { // after the attempt has ended, because closing its answer would end it, too
 		go background.Recovered(func() {
 			if result != nil {
 				late = <-result
@@ -136,13 +136,13 @@ func (r *racer) cancel(run *failoverRun, by *upstream) {
 	a.report(step{})
 }
 
-// recordLoser learns from an attempt that failed while another one answered, and
-// reports whether it did.
+// recordLoser records an attempt that failed while another one answered. It reports false
+// if there is nothing to record.
 func (r *failoverRun) recordLoser(late sendResult, by *upstream) bool {
 	if late.err == nil || late.panic != nil || by == nil {
 		return false
 	}
-	defer r.show(r.shownFailure, r.shownBy) // the call has its answer
+	defer r.show(r.shownFailure, r.shownBy) // keep the shown failure: the call has its answer
 	a, _, failure := r.settle(late)
 	now := time.Now()
 	r.observe(a, failure, now)
@@ -151,8 +151,8 @@ func (r *failoverRun) recordLoser(late sendResult, by *upstream) bool {
 	return true
 }
 
-// hedgeTarget returns a step to an account that could take the call at once, hedgeTarget
-// the attempt that is slow, if the budget allows it.
+// hedgeTarget returns a step that tries another account beside the slow attempt first, if
+// one could serve the call at once and the budget allows it.
 func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 	now := r.now()
 	options := r.scratch.candidates[:0]
@@ -174,7 +174,8 @@ func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 	return step{action: try, endpoint: o.endpoint, model: o.model}, true
 }
 
-// sendApart sends on a goroutine of its own; the user's panics go back to the call's.
+// sendApart is send on a goroutine of its own. It returns a panic of user code, for the
+// call's goroutine to raise.
 func (a *attempt) sendApart() (got sendResult) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -209,7 +210,7 @@ func (r *failoverRun) begin(s step) *attempt {
 	return a
 }
 
-// settle hands an answer over, or says what went wrong.
+// settle hands over the answer of an attempt, or returns its failure.
 func (r *failoverRun) settle(got sendResult) (*attempt, *http.Response, *exchange.Failure) {
 	a := got.a
 	if got.panic != nil {
@@ -218,7 +219,7 @@ func (r *failoverRun) settle(got sendResult) (*attempt, *http.Response, *exchang
 	if got.err == nil {
 		accepted := false
 		defer func() {
-			if !accepted { // an Observer panics: nothing may be held for good
+			if !accepted { // an Observer panicked: release everything
 				got.discard()
 			}
 		}()
@@ -231,14 +232,14 @@ func (r *failoverRun) settle(got sendResult) (*attempt, *http.Response, *exchang
 	if !errors.As(got.err, &failure) {
 		failure = a.failureOf(got.err, ClassUnreachable)
 	}
-	if outcome.Of(failure.Class).Local && int(a.n) == r.begun { // its number is the next one's
+	if outcome.Of(failure.Class).Local && int(a.n) == r.begun { // it was not sent, so the next attempt has its number
 		r.begun--
 	}
 	r.n = r.begun
 	return a, nil, failure
 }
 
-// accept hands the response over.
+// accept hands over the response.
 func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	now := time.Now()
 	took := now.Sub(a.Start)
@@ -269,7 +270,7 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	}
 }
 
-// sign says in the headers who answered after how many attempts.
+// sign sets the headers that name the endpoint and the number of attempts.
 func (r *failoverRun) sign(e *upstream, resp *http.Response) {
 	values := &r.signature
 	*values = [2]string{e.Name, "1"}
@@ -283,7 +284,7 @@ func (r *failoverRun) sign(e *upstream, resp *http.Response) {
 	resp.Header[header.Attempts] = values[1:]
 }
 
-// report tells of a failed attempt, now that it is known what follows.
+// report emits the event of a failed attempt, now that the next step is known.
 func (a *attempt) report(s step) {
 	a.update(func(t *Attempt) {
 		switch {

@@ -20,7 +20,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// A keeper has the answers that are kept, in memory and in a Store.
+// A keeper holds the cached answers, in memory and in a Store.
 type keeper struct {
 	policy    CachePolicy
 	observers observers
@@ -41,8 +41,8 @@ func newKeeper(p CachePolicy, o observers, spawn func(func(context.Context)) boo
 	}
 }
 
-// covers reports whether a call's answer may be kept at all. It finds the call's
-// key then.
+// covers reports whether the call may use the cache at all. If so, it finds the call's
+// key.
 func (k *keeper) covers(c *call) bool {
 	if c.NoCache || c.body() == nil || c.encoded || c.params.Stateful || len(c.req.Header["Upgrade"]) > 0 {
 		return false
@@ -53,8 +53,8 @@ func (k *keeper) covers(c *call) bool {
 	return c.lookup.key != key.Key{} || c.findKey()
 }
 
-// answer answers with what is kept, nil if the call cannot have that as it wants
-// it.
+// answer answers with an entry, or returns nil if the entry cannot be put into the
+// caller's format.
 func (k *keeper) answer(c *call, e *store.Entry, age time.Duration, fresh store.Freshness) *http.Response {
 	ttl := int64((k.policy.TTL - age) / time.Second)
 	how, kind, from, count := "breakwater; hit; ttl="+strconv.FormatInt(ttl, 10), KindCacheHit, "", &k.counts.hits
@@ -76,15 +76,16 @@ func (k *keeper) answer(c *call, e *store.Entry, age time.Duration, fresh store.
 	return resp
 }
 
-// A replayed is a response from memory, in one allocation with what belongs to it.
+// A replayed is a response from memory. It is one allocation with all its parts.
 type replayed struct {
 	resp   http.Response
 	body   exchange.Memory
-	values [16]string // most headers need no more
+	values [16]string // enough for most headers
 }
 
-// replay answers a call from an entry, nil if the call cannot have that as it
-// wants it.
+// replay returns an entry as a response to the call, or nil if the entry cannot be put
+// into the caller's format. how is the value of Cache-Status; standsIn says that the entry
+// replaces a failure.
 func (c *call) replay(e *store.Entry, age time.Duration, how string, standsIn bool) *http.Response {
 	body, ok := e.As(c.format(), c.op.Wire(), standsIn)
 	if !ok {
@@ -113,7 +114,7 @@ func (c *call) replay(e *store.Entry, age time.Duration, how string, standsIn bo
 	return &r.resp
 }
 
-// find looks into the memory, then into the Store.
+// find looks for the call's entry in memory, then in the Store.
 func (k *keeper) find(c *call) *store.Entry {
 	e := c.lookup.entry
 	c.lookup.entry = nil
@@ -126,8 +127,9 @@ func (k *keeper) find(c *call) *store.Entry {
 	if k.store == nil || e != nil && e.Age(time.Now()) < k.policy.TTL {
 		return e
 	}
-	// Another process may have kept what is not here, or something newer. It may be
-	// an older version, which heeded less of what an answer says against being kept.
+	// Another process may have stored an entry that is missing here, or a newer one. It
+	// may run an older version that ignored some of the headers that forbid caching, so
+	// check these again.
 	other, shared := k.store.Get(c, c.lookup.key.String()), c.lookup.scope.Shared()
 	if other != nil && reachOf(other.Header, shared) == coalesce.Everyone && (e == nil || other.Stored.After(e.Stored)) {
 		other.Header = store.KeptHeader(other.Header, shared)
@@ -138,7 +140,7 @@ func (k *keeper) find(c *call) *store.Entry {
 	return e
 }
 
-// put keeps e in memory and in the Store.
+// put stores e in memory and in the Store.
 func (k *keeper) put(c *call, e *store.Entry) {
 	k.kept.Put(c.lookup.key, e, e.Size())
 	k.addAlias(c)
@@ -154,7 +156,8 @@ func (k *keeper) status() CacheStatus {
 	return s
 }
 
-// noteCache says in a response what the cache did, as RFC 9211 has it.
+// noteCache appends to the response's Cache-Status what the cache did, in the terms of RFC
+// 9211.
 func noteCache(resp *http.Response, how string) *http.Response {
 	if resp != nil {
 		if resp.Header == nil {
@@ -165,7 +168,8 @@ func noteCache(resp *http.Response, how string) *http.Response {
 	return resp
 }
 
-// noteResult says so in what comes of a call, a response in an error included.
+// noteResult does the same for the result of a call, which may be a response inside an
+// error.
 func noteResult(resp *http.Response, err error, how string) (*http.Response, error) {
 	if x := asExhausted(err); x != nil {
 		noteCache(x.resp, how)
@@ -173,8 +177,8 @@ func noteResult(resp *http.Response, err error, how string) (*http.Response, err
 	return noteCache(resp, how), err
 }
 
-// findExact finds what is kept under the exact bytes of a call's body, which
-// spares the call a look into the body. It reports false if nothing is.
+// findExact looks for an entry by the exact bytes of the call's body, which saves parsing
+// the body. It reports whether there is one.
 func (k *keeper) findExact(c *call) bool {
 	if c.NoCache || c.body() == nil || c.encoded {
 		return false
@@ -191,7 +195,7 @@ func (k *keeper) findExact(c *call) bool {
 	}
 	var buf [512]byte
 	vary := c.appendVary(buf[:0])
-	if acceptsEvents(c.req.Header) { // this says the format where the body does not
+	if acceptsEvents(c.req.Header) { // Accept tells the format of the answer if the body does not
 		vary = key.Append(key.Append(vary, "accept"), "text/event-stream")
 	}
 	var ok bool
@@ -205,8 +209,8 @@ func (k *keeper) findExact(c *call) bool {
 	return ok
 }
 
-// findKey finds the key of what the call says, whatever format it wants the answer
-// in. A call whose format is unclear has the key of its exact bytes.
+// findKey finds the key of what the call asks, without the format of the answer. A call
+// whose format is unclear has the key of its exact bytes.
 func (c *call) findKey() bool {
 	s := c.lookup
 	if c.format() == store.Unclear {
@@ -227,11 +231,11 @@ func (c *call) findKey() bool {
 
 var canonicals = sync.Pool{New: func() any { return new([]byte) }}
 
-// aliasSize is about how many bytes of memory an alias of a key takes.
+// aliasSize is about how many bytes of memory an alias takes.
 const aliasSize = 448
 
-// addAlias lets the exact bytes of c's body find the entry from now on: one alias
-// for each of JSON and streams.
+// addAlias lets the exact bytes of c's body find the entry from now on. Each entry has one
+// alias for JSON and one for streams.
 func (k *keeper) addAlias(c *call) {
 	params := c.params
 	number := 0
@@ -241,9 +245,9 @@ func (k *keeper) addAlias(c *call) {
 	k.kept.AddAlias(c.lookup.key, number, c.lookup.exact, &params, aliasSize)
 }
 
-// appendVary appends what makes calls differ besides scope and body: the operation,
-// the URL, the endpoint asked for, and the headers, for a gateway may go by any
-// of them. Headers that are a credential belong to the scope.
+// appendVary appends what distinguishes calls besides scope and body: the operation, the
+// URL, the endpoint that the caller chose, and the headers, because a gateway may depend
+// on any of them. Credentials are left out, because they are part of the scope.
 func (c *call) appendVary(text []byte) []byte {
 	u := c.req.URL
 	text = key.Append(text, u.Opaque)
@@ -276,9 +280,8 @@ func (c *call) appendVary(text []byte) []byte {
 	return text
 }
 
-// isIndifferent reports whether a request header neither says who asks nor changes
-// what is answered: those of the client, of the connection, of the cache, and of
-// traces.
+// isIndifferent reports whether a request header neither identifies the caller nor changes
+// the answer: headers of the client, the connection, the cache and tracing.
 func isIndifferent(name string) bool {
 	switch name {
 	case "Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Expect",
@@ -290,7 +293,8 @@ func isIndifferent(name string) bool {
 	return strings.HasPrefix(name, "X-Stainless-") || strings.HasPrefix(name, "X-B3-") || strings.HasPrefix(name, "X-Datadog-")
 }
 
-// format is how the call wants its answer, as its body and its Accept say.
+// format returns the format that the call wants its answer in, by its body and its Accept
+// header.
 func (c *call) format() store.Format {
 	switch p := &c.params; {
 	case c.op == request.Embeddings: // they are never streamed
@@ -305,8 +309,8 @@ func (c *call) format() store.Format {
 	return store.Stream
 }
 
-// acceptsEvents reports whether a header's Accept names events, which some hosts
-// go by.
+// acceptsEvents reports whether the Accept header names event streams. Some hosts decide
+// by it.
 func acceptsEvents(h http.Header) bool {
 	for _, accepted := range h["Accept"] {
 		if strings.Contains(strings.ToLower(accepted), "text/event-stream") {
@@ -316,8 +320,8 @@ func acceptsEvents(h http.Header) bool {
 	return false
 }
 
-// reachOf says how far an answer of that header may go in its scope, which is
-// shared if it is several credentials'.
+// reachOf returns who may share an answer with these headers. shared says that several
+// credentials share the scope.
 func reachOf(h http.Header, shared bool) coalesce.Reach {
 	switch r := store.RestrictionOf(h, shared); {
 	case r.NoStore:

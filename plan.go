@@ -20,24 +20,24 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
-// A fleet is what all calls of a Transport share where they are made: policies, and
-// what is known of endpoints beside their own circuits and limits.
+// A fleet is what the failover layer and the attempts of a Transport share: the policies,
+// and what is known of endpoints beside their own circuits and limits.
 type fleet struct {
 	retry       RetryPolicy
 	stream      StreamPolicy
 	newBackOff  func() backoff.BackOff
-	exchanges   exchange.Policy // of answers
-	asErrors    bool            // an exhausted call ends in an *Error
+	exchanges   exchange.Policy // how answers are judged
+	asErrors    bool            // a call that no endpoint answered ends in an *Error, not in a response
 	configured  bool            // the user gave endpoints
-	middleware  bool            // the user's own stands between attempts and the base
+	middleware  bool            // user middleware stands between attempts and the base
 	limitedBase bool            // the base may keep an attempt waiting for a connection
 	observers   observers
 
 	budget    *budget.Budget
 	pauses    *pause.Table[pauseKey, refusal]
 	balance   balance.Strategy
-	affinity  *balance.Affinity // nil: conversations are not kept together
-	minPrompt int               // bytes from which a conversation is kept together
+	affinity  *balance.Affinity // nil: conversations are not kept at one endpoint
+	minPrompt int               // the least size in bytes of a body whose conversation is kept at one endpoint
 }
 
 func newFleet(c *config) *fleet {
@@ -54,27 +54,27 @@ func newFleet(c *config) *fleet {
 	return f
 }
 
-// limitsConnections reports whether a base may have requests wait for a
-// connection: what is not net/http's own may do as it likes.
+// limitsConnections reports whether base may make a request wait for a connection. Any
+// base but net/http's own may, because its settings are unknown.
 func limitsConnections(base http.RoundTripper) bool {
 	t, ok := base.(*http.Transport)
 	return !ok || t.MaxConnsPerHost > 0
 }
 
-// A step is what the loop does next.
+// A step is what the loop does next, and with which endpoint.
 type step struct {
 	action   action
-	endpoint *upstream // to try, or whose probe to await
+	endpoint *upstream // the endpoint to try, or whose probe to wait for
 	model    string
-	wait     time.Duration  // before that
-	probe    *circuit.Probe // another call's, to await; nil: the time when this call may probe
+	wait     time.Duration  // how long to wait before the action
+	probe    *circuit.Probe // the probe of another call to wait for; nil: wait until this call may probe
 
-	// Of a call that nobody answered.
-	pause      pause.Pause[refusal] // what keeps it from the endpoint that would be back first
-	blocked    Class                // what keeps it from all endpoints, if nothing was tried
-	retryAfter time.Duration        // when it could be worth coming back
+	// The reasons why no endpoint answered.
+	pause      pause.Pause[refusal] // the pause of the endpoint that is available first
+	blocked    Class                // what keeps the call from all endpoints, if nothing was tried
+	retryAfter time.Duration        // when another call may succeed
 
-	err error // that the call ends in
+	err error // the error that the call ends in
 }
 
 // An action is what a step does.
@@ -83,13 +83,13 @@ type action uint8
 const (
 	noneLeft    action = iota // end the call: no endpoint can answer it in time
 	try                       // make an attempt
-	tryProbe                  // make an attempt though the circuit is open
+	tryProbe                  // make an attempt although the circuit is open
 	awaitProbe                // wait for a probe, and plan again
-	showRefusal               // end the call with an answer that is the caller's to act on
-	abort                     // end the call in an error
+	showRefusal               // end the call with a response that the caller must act on
+	abort                     // end the call with an error
 )
 
-// next plans the next step: from what the call has tried and from who could
+// next plans the next step from what the call has tried and from the endpoints that could
 // serve it now.
 func (r *failoverRun) next(now time.Time) step {
 	r.survey(now)
@@ -104,7 +104,7 @@ func (r *failoverRun) next(now time.Time) step {
 	return r.stepOf(p, now)
 }
 
-// survey looks at every endpoint whose account the call has not tried.
+// survey finds the availability of each endpoint whose account the call has not tried.
 func (r *failoverRun) survey(now time.Time) {
 	r.candidates, r.states = r.scratch.candidates[:0], r.scratch.states[:0]
 	for _, e := range r.call.candidates {
@@ -132,8 +132,8 @@ func (r *failoverRun) survey(now time.Time) {
 	}
 }
 
-// nextProbe returns how long it takes until the call may probe an open circuit, or
-// until the outcome of another call's probe may be known, and that probe.
+// nextProbe returns how long the call would wait until it may probe an open circuit
+// itself, or until the outcome of another call's probe may be known, and that probe.
 func (r *failoverRun) nextProbe(e *upstream, model string, now time.Time) (*circuit.Probe, time.Duration) {
 	probe, wait := e.circuits.Get(model).NextProbe(now)
 	if deadline, ok := r.call.Deadline(); ok && probe != nil {
@@ -142,7 +142,7 @@ func (r *failoverRun) nextProbe(e *upstream, model string, now time.Time) (*circ
 	return probe, wait
 }
 
-// history is what the call has done so far.
+// history returns what the call has done so far.
 func (r *failoverRun) history(now time.Time) plan.History {
 	h := plan.History{Last: -1, Patience: r.patience, Probes: r.probes, ProbeWaits: r.probeWaits, ProbeWaited: now.Sub(r.firstProbeWait)}
 	for i, v := range r.triedAccounts {
@@ -159,8 +159,8 @@ func (r *failoverRun) history(now time.Time) plan.History {
 	return h
 }
 
-// insistence is the number of tries up to which an endpoint that failed so is
-// tried again before the call makes do with less.
+// insistence returns up to how many tries the plan retries an endpoint after such a
+// failure before it turns to a worse tier or to a stale answer.
 func insistence(r outcome.RetryLast) int {
 	switch r {
 	case outcome.RetryOnce:
@@ -171,7 +171,7 @@ func insistence(r outcome.RetryLast) int {
 	return 0
 }
 
-// bounds are what the call may do.
+// bounds returns the limits that policies and the caller's deadline set for the call.
 func (r *failoverRun) bounds(now time.Time) plan.Bounds {
 	b := plan.Bounds{
 		Attempts: r.attempts(), MaxRetryAfter: r.retry.MaxRetryAfter, Left: plan.NoDeadline,
@@ -183,7 +183,7 @@ func (r *failoverRun) bounds(now time.Time) plan.Bounds {
 	return b
 }
 
-// stepOf is a planned step with the endpoint that it concerns.
+// stepOf returns the step for what was planned, with the endpoint that it concerns.
 func (r *failoverRun) stepOf(p plan.Step, now time.Time) step {
 	var s step
 	var at candidate
@@ -225,8 +225,8 @@ func (r *failoverRun) stepOf(p plan.Step, now time.Time) step {
 	return s
 }
 
-// chooseReady returns which of the ready candidates of a tier gets the call, of
-// which first is the first.
+// chooseReady picks the endpoint for the call among the ready candidates of one tier.
+// first is the index of the first of them.
 func (r *failoverRun) chooseReady(first int, now time.Time) candidate {
 	ready := r.candidates[:0]
 	for i, c := range r.candidates {
@@ -237,14 +237,16 @@ func (r *failoverRun) chooseReady(first int, now time.Time) candidate {
 	return r.choose(ready, now)
 }
 
-// A candidate is an endpoint that could take the call, by the model's name there.
+// A candidate is an endpoint that could serve the call, with the name that it has for the
+// call's model.
 type candidate struct {
 	endpoint *upstream
 	model    string
-	probe    *circuit.Probe // another call's, if the circuit is open and that is under way
+	probe    *circuit.Probe // the probe of another call that is under way, if the circuit is open; else nil
 }
 
-// choose returns which of a tier's candidates gets the call. They are in turn.
+// choose picks one of a tier's candidates by the balancing strategy. The candidates come
+// in the tier's rotated order.
 func (r *failoverRun) choose(candidates []candidate, now time.Time) candidate {
 	if len(candidates) == 1 {
 		return candidates[0]
@@ -256,15 +258,16 @@ func (r *failoverRun) choose(candidates []candidate, now time.Time) candidate {
 	return candidates[r.balance.Pick(now, r.call.conversation, targets)]
 }
 
-// attempts is how often the call may try one account.
+// attempts returns how many times the call may try one account.
 func (r *failoverRun) attempts() int {
 	if r.call.resumption != nil {
-		return 1 // the caller waits in the middle of an answer
+		return 1 // the caller is waiting in the middle of an answer
 	}
 	return r.call.attempts(r.retry.Attempts)
 }
 
-// attempts is how often the call may try one account; def is RetryPolicy's word.
+// attempts returns how many times the call may try one account; def is
+// RetryPolicy.Attempts.
 func (c *Call) attempts(def int) int {
 	if c.Attempts != 0 {
 		return max(c.Attempts, 1)
@@ -272,7 +275,8 @@ func (c *Call) attempts(def int) int {
 	return def
 }
 
-// takeExtra takes an extra attempt out of the budget.
+// takeExtra takes an extra attempt out of the budget. If the budget is spent, it records
+// that and returns false.
 func (r *failoverRun) takeExtra(now time.Time, e *upstream, model string) bool {
 	if r.budget.Take(now) {
 		return true
@@ -288,15 +292,15 @@ func (r *failoverRun) takeExtra(now time.Time, e *upstream, model string) bool {
 	return false
 }
 
-// An availability is how an endpoint could take a call at one moment.
+// An availability says how an endpoint could serve a call at one moment.
 type availability struct {
 	state       plan.Availability
-	model       string               // the endpoint's name for the call's
-	pause       pause.Pause[refusal] // what it is Paused for
-	quarantined bool                 // it is Paused by us alone, and a person may have mended it
+	model       string               // the endpoint's name for the call's model
+	pause       pause.Pause[refusal] // the longest pause that concerns the call, if state is Paused
+	quarantined bool                 // no host asked for the pause: a person may have mended its cause
 }
 
-// availability reports how e could take the call now.
+// availability reports how e could serve the call now.
 func (r *failoverRun) availability(e *upstream, now time.Time) availability {
 	c := r.call
 	model, ok := c.eligible(e)
@@ -322,7 +326,7 @@ func (r *failoverRun) availability(e *upstream, now time.Time) availability {
 		return at
 	}
 	switch state := e.circuits.Lookup(model).Standing(now, e.Load.Open()); {
-	case !state.Ready, c.fallback && state.Tripped: // a call with a fallback leaves probes to others
+	case !state.Ready, c.fallback && state.Tripped: // a call with a fallback leaves probes to other calls
 		at.state = plan.CircuitOpen
 	case !e.limits.Get(model).Free(now):
 		at.state = plan.AtLimit
@@ -334,8 +338,8 @@ func (r *failoverRun) availability(e *upstream, now time.Time) availability {
 	return at
 }
 
-// eligible returns the name under which e serves the call's model, or false if
-// the call has no business there.
+// eligible returns the name under which e serves the call's model, or false if e must not
+// or cannot serve the call.
 func (c *call) eligible(e *upstream) (string, bool) {
 	if c.Endpoint != "" && c.Endpoint != e.Name || c.continues() && e.profile.PrefixRoot == "" {
 		return "", false
@@ -351,8 +355,9 @@ func (c *call) eligible(e *upstream) (string, bool) {
 	return e.serves(c.op, c.params.Model, c.target)
 }
 
-// worthTrying reports whether e may do what none of the endpoints visited could
-// for their limits: one of the same host with the same model has the same.
+// worthTrying reports whether e could serve the call although other endpoints refused it
+// for their limits (ClassUnsuited). An endpoint of the same host with the same model has
+// the same limits.
 func (r *failoverRun) worthTrying(e *upstream, model string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -364,8 +369,8 @@ func (r *failoverRun) worthTrying(e *upstream, model string) bool {
 	return true
 }
 
-// tried returns what the call knows of an account's endpoint, if it has
-// been there. Endpoints of one account count as one.
+// tried returns what the call knows of an account that it has tried, or nil. Endpoints of
+// one account count as one, because they share its limits.
 func (r *failoverRun) tried(account string) *triedAccount {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -377,15 +382,15 @@ func (r *failoverRun) tried(account string) *triedAccount {
 	return nil
 }
 
-// isRacing reports whether the account is being asked beside another.
+// isRacing reports whether one of two hedged attempts is at this account.
 func (r *failoverRun) isRacing(account string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.racing[0] != nil && (r.racing[0].Account == account || r.racing[1].Account == account)
 }
 
-// hasAlternative reports whether another endpoint than this one, which the call has
-// not tried, could serve it now.
+// hasAlternative reports whether the call could go to another endpoint than this one now,
+// at an account that it has not tried.
 func (r *failoverRun) hasAlternative(than *upstream) bool {
 	now := time.Now()
 	for _, e := range r.call.candidates {
@@ -404,9 +409,9 @@ func (r *failoverRun) hasAlternative(than *upstream) bool {
 	return false
 }
 
-// A pauseKey says what is paused: an endpoint, an account, one model of an
-// account for one credential, or one model of an endpoint for one operation and
-// one credential. Fields that do not matter are zero.
+// A pauseKey names what is paused: an endpoint, an account, a model of an account for one
+// credential, or a model of an endpoint for one operation and one credential. Fields that
+// do not matter are zero.
 type pauseKey struct {
 	endpoint   string
 	account    string
@@ -435,18 +440,19 @@ func (c *call) pauseKeys(e *upstream, model string) pauseKeys {
 	}
 }
 
-// A refusal is the answer of a host that caused a pause. Callers whom the pause
-// keeps away get the same answer.
+// A refusal is the host's answer that caused a pause. Calls that the pause keeps away from
+// the host get the same answer.
 type refusal struct {
 	status      int
 	contentType string
 	body        []byte
 }
 
-// maxKeptRefusal is how many bytes of one refusal are kept.
+// maxKeptRefusal is how many bytes of one refusal are kept at most.
 const maxKeptRefusal = 16 << 10
 
-// refusalOf is what f's host said; nil if that is nothing, or too much to be kept.
+// refusalOf returns what f's host answered, or nil if that is nothing or too large to
+// keep.
 func refusalOf(f *exchange.Failure) *refusal {
 	if f.Resp == nil {
 		return nil
@@ -458,63 +464,63 @@ func refusalOf(f *exchange.Failure) *refusal {
 	return &refusal{status: f.Status, contentType: contentType, body: f.Body}
 }
 
-// size is about how many bytes the refusal takes.
+// size returns about how many bytes the refusal takes.
 func (r *refusal) size() int { return len(r.contentType) + cap(r.body) }
 
-// A failoverRun is one call's loop.
+// A failoverRun is the loop of one call, with what it has learnt so far.
 type failoverRun struct {
 	*fleet
 	call           *call
-	avoid          string           // an account to leave alone; empty: none
-	at             time.Time        // of the latest decision
-	n              int              // attempts so far
-	begun          int              // those under way included
-	patience       time.Duration    // left
-	probes         int              // attempts at open circuits
-	probed         []*upstream      // by others, whom the call waited for
-	probeWaits     int              // times a probe, or leave to probe, was waited for
-	firstProbeWait time.Time        // for the first time
-	replans        int              // pauses that began while the call waited for another to end
-	final          *step            // how the call ends, known before the loop came to it
-	skippedOpen    bool             // it left an open circuit alone
-	lostProbe      bool             // somebody else took the probe between look and leap
-	candidates     []candidate      // that the latest plan saw
-	states         []plan.Candidate // the same ones, as it saw them
-	scratch        struct {         // for both, as most calls need it
+	avoid          string           // an account that the run must not use; empty: none
+	at             time.Time        // the time of the latest decision
+	n              int              // attempts that have ended
+	begun          int              // attempts, including those under way
+	patience       time.Duration    // how much longer the call may wait for a better endpoint
+	probes         int              // attempts made at open circuits
+	probed         []*upstream      // endpoints whose probe by another call was waited for
+	probeWaits     int              // how many times the call waited for a probe, or until it could probe
+	firstProbeWait time.Time        // when it first did
+	replans        int              // how many pauses began while the call waited for another one to end
+	final          *step            // how the call ends, if a race decided that before the loop does
+	skippedOpen    bool             // an endpoint was left out because its circuit was open
+	lostProbe      bool             // another call took the probe permit between planning and Allow
+	candidates     []candidate      // the candidates of the latest plan
+	states         []plan.Candidate // their states in that plan
+	scratch        struct {         // space for both, because it is enough for most calls
 		candidates [4]candidate
 		states     [4]plan.Candidate
 		targets    [4]*balance.Target
 	}
 	last         *triedAccount
-	firstFailure *exchange.Failure // what went wrong first
-	shownFailure *exchange.Failure // the one whose response the caller gets if all fails
-	shownBy      *upstream         // whose response that is
+	firstFailure *exchange.Failure // the first failure
+	shownFailure *exchange.Failure // the failure whose response the caller gets if no endpoint answers
+	shownBy      *upstream         // the endpoint that gave this response
 
-	signature [2]string // of the answer, in its headers: who gave it after how many attempts
+	signature [2]string // the values of the answer's headers: which endpoint gave it, after how many attempts
 
-	mu            sync.Mutex // guards what follows, which the attempts' clocks read
+	mu            sync.Mutex // guards what follows, which the attempts' timers read
 	triedAccounts []*triedAccount
-	unsuited      []candidate  // whose limits the call exceeds
-	racing        [2]*upstream // asked at the same time: see StreamPolicy.Hedge
+	unsuited      []candidate  // endpoints and models whose limits the call exceeds
+	racing        [2]*upstream // the endpoints of two hedged attempts: see StreamPolicy.Hedge
 }
 
 func (f *fleet) newRun(c *call) *failoverRun {
 	return &failoverRun{fleet: f, call: c, patience: f.retry.Patience}
 }
 
-// A triedAccount is what the call knows of an endpoint it has been to.
+// A triedAccount is what the call knows of an account that it has tried.
 type triedAccount struct {
-	account  string    // never changes: the attempts' clocks read it
-	endpoint *upstream // of the account, the one asked last
+	account  string    // never changes, because the attempts' timers read it
+	endpoint *upstream // the account's endpoint that was tried last
 	model    string
-	tries    int // 0: refused locally
+	tries    int // 0: the attempts ended before they were sent
 	failure  *exchange.Failure
-	place    int             // in the trail, of the latest attempt
+	place    int             // of the latest attempt, in the trail
 	delays   backoff.BackOff // of this account in this call
-	due      time.Time       // when its backoff is over
+	due      time.Time       // when its backoff ends
 }
 
-// now is the time of a decision.
+// now reads the clock for a decision, and keeps the time in r.at.
 func (r *failoverRun) now() time.Time {
 	r.at = time.Now()
 	return r.at

@@ -10,8 +10,8 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// A rateLimiter is the rate-limit layer of an endpoint: an attempt passes once
-// the limits of the account let it, and holds its lease to the end of the body.
+// A rateLimiter is the rate-limit layer of an endpoint. It sends an attempt when the
+// limits of the account allow it, and holds the attempt's lease until the end of the body.
 type rateLimiter struct {
 	next   http.RoundTripper
 	limits *limit.Limits
@@ -24,7 +24,7 @@ func newRateLimiter(limits *limit.Limits) Middleware {
 	}
 }
 
-// RoundTrip sends the attempt once its limiter lets it.
+// RoundTrip sends the attempt when its limiter allows it.
 func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
 	limiter := r.limits.Get(a.model)
@@ -45,11 +45,11 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.next.RoundTrip(req)
 }
 
-// An attemptLease is what an attempt holds of its limiter. It is no part of the
-// attempt, because most users set no limits.
+// An attemptLease is the lease of an attempt. It is not a part of the attempt, because
+// most users set no limits and it would make every attempt larger.
 type attemptLease struct{ limit.Lease }
 
-// finish implements finisher.
+// finish implements finisher: it returns the lease.
 func (l *attemptLease) finish(a *attempt, class Class) {
 	a.mu.Lock()
 	status, said, used := int(a.status), int(a.statedLimit), a.used
@@ -64,8 +64,8 @@ func (l *attemptLease) finish(a *attempt, class Class) {
 	})
 }
 
-// newLimits returns the limits of an endpoint's account, from those of all
-// accounts. The other policy is that of models for which the endpoint has none.
+// newLimits returns the limits of an endpoint's account, from those of all accounts. The
+// policy other is for models for which the endpoint has no policy of its own.
 func newLimits(all *limit.Table, e Endpoint, other RatePolicy) *limit.Limits {
 	policies := make(map[string]limit.Policy, len(e.Limits))
 	for model, p := range e.Limits {

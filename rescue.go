@@ -20,11 +20,11 @@ import (
 	"github.com/breakwater-go/breakwater/internal/sse"
 )
 
-// maxRescues is how often one stream is rescued.
+// maxRescues is how many times one stream is rescued.
 const maxRescues = 3
 
-// A rescuer is the layer that has a chat stream go on when it breaks after its
-// first payload: it asks again below itself, for the rest of the answer.
+// A rescuer is the layer that continues a chat stream that breaks after its first payload.
+// It asks the layer below for the rest of the answer.
 type rescuer struct {
 	next      http.RoundTripper
 	policy    Rescue
@@ -33,7 +33,7 @@ type rescuer struct {
 	observers observers
 }
 
-// newRescuer returns the layer of a Transport; next is the failover.
+// newRescuer returns the layer of a Transport; its next is the failover layer.
 func newRescuer(c *config) Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
 		if c.stream.Rescue == RescueOff || c.retry.SendOnce {
@@ -44,7 +44,7 @@ func newRescuer(c *config) Middleware {
 	}
 }
 
-// RoundTrip has the caller read a stream that can go on through a resumable.
+// RoundTrip returns a stream that can be continued as a resumable.
 func (r *rescuer) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := callOf(req.Context())
 	if r.covers(c) {
@@ -62,7 +62,7 @@ func (r *rescuer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// covers reports whether the call is of a kind that can go on at all.
+// covers reports whether an answer to the call could be continued at all.
 func (r *rescuer) covers(c *call) bool {
 	p := &c.params
 	if c.op != request.Chat || c.encoded || c.buffer == nil || !p.Stream || p.Choices != 1 || p.Logprobs {
@@ -71,7 +71,7 @@ func (r *rescuer) covers(c *call) bool {
 	return r.policy == RescueRestart || canContinue(c)
 }
 
-// canContinue reports whether some host can continue a text of this call.
+// canContinue reports whether some host can continue a text for this call.
 func canContinue(c *call) bool {
 	if c.params.MessagesEnd == 0 || c.params.PrefixCompletion {
 		return false
@@ -84,36 +84,36 @@ func canContinue(c *call) bool {
 	return false
 }
 
-// A resumable is a stream as its caller reads it, whatever attempts it takes.
+// A resumable is a stream as its caller reads it, across the attempts that it takes.
 type resumable struct {
 	layer  *rescuer
 	call   *call
-	body   *reqbody.Buffer                         // the call's, until nothing more can be asked for
-	id     []byte                                  // of the answer, as JSON has it; nil: unknown
-	inner  atomic.Pointer[exchange.Stream]         // the latest attempt's
-	closed atomic.Bool                             // the caller has closed it
-	stop   atomic.Pointer[context.CancelCauseFunc] // of the latest rescue
+	body   *reqbody.Buffer                         // the call's body; nil: nothing more can be requested
+	id     []byte                                  // of the answer, in JSON; nil: unknown
+	inner  atomic.Pointer[exchange.Stream]         // the stream of the latest attempt
+	closed atomic.Bool                             // by the caller
+	stop   atomic.Pointer[context.CancelCauseFunc] // cancels the latest rescue
 
-	back sync.Mutex    // held while the caller gets its request back, by Close, or req is made of it
-	req  *http.Request // the caller's, as it was when the stream first broke
+	back sync.Mutex    // guards req; Close holds it while the caller gets its request back
+	req  *http.Request // a copy of the caller's request, made when the stream first broke
 
 	mu          sync.Mutex // guards what follows; held while the caller waits
-	out         []byte     // ready for the caller, in the latest rescue
+	out         []byte     // what the caller reads next, from the latest rescue
 	err         error      // what the caller gets after out
-	open        bool       // what the caller has read so far ends within a block of lines
+	open        bool       // the caller has read a part of an event
 	given       resume.Transcript
-	rescue      *rescue // that goes on; nil: nothing broke yet, or nothing goes on
-	cause       error   // what the first attempt ended in
+	rescue      *rescue // the one being read; nil: nothing broke yet, or nothing continues the stream
+	cause       error   // the error of the first attempt's stream
 	rescues     int
 	mustRestart bool                // no host continues the text
-	completion  exchange.Completion // nil: nobody asks
+	completion  exchange.Completion // nil: nobody observes it
 }
 
-// A rescue is a replacement stream as it is read.
+// A rescue is a replacement stream while it is read.
 type rescue struct {
 	*resume.Aligner
 	scan *sse.Scanner
-	eof  error // what the stream ended in
+	eof  error // the error that the stream ended in
 }
 
 // idOf finds the answer's id in its first events.
@@ -128,13 +128,13 @@ func idOf(events []byte) []byte {
 	return nil
 }
 
-// attemptBehind returns the attempt that a stream is the answer of.
+// attemptBehind returns the attempt whose answer a stream is.
 func attemptBehind(s *exchange.Stream) *attempt { return s.Owner().(*attempt) }
 
-// Kind says that the answer is checked as it is read.
+// Kind implements exchange.Body: the answer is judged while it is read.
 func (r *resumable) Kind() exchange.Kind { return exchange.KindStream }
 
-// Observe has c follow what goes to the caller.
+// Observe reports to c what the caller reads.
 func (r *resumable) Observe(c exchange.Completion) {
 	r.completion = c
 	r.inner.Load().Observe(c)
@@ -180,25 +180,27 @@ func (r *resumable) Read(p []byte) (int, error) {
 	}
 }
 
-// Close ends the exchange, a rescue under way included.
+// Close ends the exchange, and a rescue that is under way.
 func (r *resumable) Close() error {
 	r.back.Lock()
 	r.closed.Store(true)
 	r.back.Unlock()
 	func() {
 		defer r.stopRescue()
-		r.inner.Load().Close() // first: a caller who leaves after payload cancels nothing
+		r.inner.Load().Close() // first, because it ends well if the caller leaves after payload, and canceled otherwise
 	}()
-	if r.mu.TryLock() { // else the reader ends by itself: it may be the one who calls, from an Observer
+	// If a Read is under way, it closes the stream when it returns. Close must not wait
+	// for it, because an Observer may have called Close from within that Read.
+	if r.mu.TryLock() {
 		defer r.mu.Unlock()
 		r.closeLocked()
 	}
 	return nil
 }
 
-// closeLocked is the end by Close.
+// closeLocked ends what Close has begun.
 func (r *resumable) closeLocked() {
-	r.inner.Load().Close() // a rescue may just have put another in its place
+	r.inner.Load().Close() // a rescue may just have replaced the stream
 	r.out = nil
 	if r.err == nil {
 		r.err = http.ErrBodyReadAfterClose
@@ -206,7 +208,7 @@ func (r *resumable) closeLocked() {
 	r.release()
 }
 
-// release lets go of what it takes to ask for more.
+// release drops what is needed to request more.
 func (r *resumable) release() {
 	r.body, r.req, r.rescue = nil, nil, nil
 	r.given.Close()
@@ -219,14 +221,14 @@ func (r *resumable) stopRescue() {
 	}
 }
 
-// resume looks for a stream that goes on where the latest one broke. If there is
-// none, the caller gets what the first one ended in.
+// resume looks for a stream that continues where the latest one broke. If there is none,
+// the caller gets the error of the first one.
 func (r *resumable) resume(err error) {
 	r.rescue = nil
 	if r.cause == nil {
 		r.cause = err
 	}
-	r.err = r.cause // should a rescue panic
+	r.err = r.cause // in case a rescue panics
 	broken := r.inner.Load()
 	for !r.given.Closed && r.rescues < maxRescues && !r.closed.Load() {
 		how := r.way()
@@ -248,12 +250,12 @@ func (r *resumable) resume(err error) {
 	r.reportBreak(broken)
 }
 
-// way decides how the stream may go on.
+// way decides how the stream may be continued.
 func (r *resumable) way() rescueKind {
 	restart := r.layer.policy == RescueRestart
 	switch {
 	case restart && (r.mustRestart || len(r.given.Text) < resume.MinOverlap):
-		return rescueRestarts // little is lost, and of a short text nobody can tell whether a host continues it
+		return rescueRestarts // little is lost, and with so short a text nobody can tell a continuation from a restart
 	case !r.mustRestart && len(r.given.Reasoning) == 0 && len(r.given.Text) > 0 && canContinue(r.call):
 		return rescueContinues
 	case restart:
@@ -262,11 +264,11 @@ func (r *resumable) way() rescueKind {
 	return notRescued
 }
 
-// begin has the caller read on from another attempt's stream.
+// begin makes the caller read on from the stream next.
 func (r *resumable) begin(how rescueKind, next *exchange.Stream) {
 	r.inner.Store(next)
 	r.err = nil
-	if r.open { // the last event came without the blank line that ends it, or in parts
+	if r.open { // the last event lacks the blank line that ends it, or was cut
 		r.give([]byte("\n\n"))
 	}
 	r.open = false
@@ -279,20 +281,21 @@ func (r *resumable) begin(how rescueKind, next *exchange.Stream) {
 	r.layer.observers.emit(r.call, Event{Kind: KindRescue, Endpoint: a.endpoint.Name, Model: a.model, Attempt: int(a.n), From: how.String()})
 }
 
-// reportBreak tells the caller what the stream ended in, that broke last and for good.
+// reportBreak gives the caller the error of a stream that cannot be continued, as an event
+// or as an error.
 func (r *resumable) reportBreak(broken *exchange.Stream) {
 	switch c := r.call; {
 	case c.Err() != nil:
 		r.out, r.err = nil, context.Cause(c)
 		return
-	case r.completion != nil: // a flight tells it to each of its sharers
+	case r.completion != nil: // a flight reports it to each of its followers
 		r.completion.Break(broken.TakeFrame())
 	default:
 		r.out = append(r.out, r.layer.exchanges.LastEvent(c.op.Wire(), broken.TakeFrame(), r.cause, r.open)...)
 	}
 }
 
-// request makes the attempts of a rescue.
+// request makes the attempts of a rescue. It returns nil if none brings a stream.
 func (r *resumable) request(how rescueKind, broken *attempt) *exchange.Stream {
 	ctx, stop := context.WithCancelCause(r.call.Context)
 	if last := r.stop.Swap(&stop); last != nil {
@@ -316,11 +319,11 @@ func (r *resumable) request(how rescueKind, broken *attempt) *exchange.Stream {
 	if r.completion != nil {
 		r.completion.Continue(resp.Header)
 	}
-	return resp.Body.(*exchange.Stream) // see failover.resume
+	return resp.Body.(*exchange.Stream) // failover.resume returns no other body
 }
 
-// takeRequest copies the caller's request, which may be another after Close. It
-// reports false if the caller has it back.
+// takeRequest copies the caller's request, which the caller may change after Close. It
+// reports false if the caller has called Close.
 func (r *resumable) takeRequest() bool {
 	r.back.Lock()
 	defer r.back.Unlock()
@@ -330,8 +333,7 @@ func (r *resumable) takeRequest() bool {
 	return !r.closed.Load()
 }
 
-// resumed is a call that goes on from this one's broken stream. Its attempts
-// stand in this one's trail.
+// resumed returns a call that continues c's broken stream. Its attempts are in c's trail.
 func (c *call) resumed(ctx context.Context, why resumption, req *http.Request, in *reqbody.Buffer) *call {
 	resumed := &call{
 		Context: ctx, Call: c.withoutTrail(), op: c.op, target: c.target, candidates: c.candidates, buffer: in,
@@ -344,8 +346,8 @@ func (c *call) resumed(ctx context.Context, why resumption, req *http.Request, i
 	return resumed
 }
 
-// continued is the call's body with the text delivered as the beginning of the
-// answer, and no more room than is left. API:
+// continued returns the call's body with the delivered text as the beginning of the
+// answer, and with the rest of the caller's token limit. API:
 // https://api-docs.deepseek.com/guides/chat_prefix_completion.
 func (c *call) continued(body, text []byte) *reqbody.Buffer {
 	message := append([]byte(`,{"role":"assistant","content":`), gjson.AppendJSONString(nil, string(text))...)
@@ -360,7 +362,7 @@ func (c *call) continued(body, text []byte) *reqbody.Buffer {
 	return in
 }
 
-// advance takes the next event of the rescue into out, or the end into err.
+// advance moves the next event of the rescue to out, or its end to err.
 func (r *resumable) advance() {
 	s := r.rescue
 	ev, ok, err := s.scan.Next()
@@ -386,7 +388,7 @@ func (r *resumable) advance() {
 	}
 }
 
-// event takes in one event of the rescue.
+// event aligns one event of the rescue.
 func (r *resumable) event(ev sse.Event) {
 	switch r.rescue.Event(ev) {
 	case resume.Rejected:
@@ -409,7 +411,7 @@ func (r *resumable) reject() {
 	r.resume(r.cause)
 }
 
-// finish ends the stream, well or by the caller's own doing.
+// finish ends the stream, because it is complete or the caller ended it.
 func (r *resumable) finish(err error) {
 	if err == io.EOF {
 		r.keep()
@@ -419,13 +421,13 @@ func (r *resumable) finish(err error) {
 	r.stopRescue()
 }
 
-// keep puts a whole answer into the cache.
+// keep reports to the completion that the answer is complete, so that it can be cached.
 func (r *resumable) keep() {
 	r.inner.Load().Complete(r.completion)
 	r.completion = nil
 }
 
-// give has the caller read an event.
+// give passes an event on to the caller.
 func (r *resumable) give(event []byte) {
 	if r.completion != nil {
 		r.completion.Pass(len(event), true)
@@ -433,7 +435,8 @@ func (r *resumable) give(event []byte) {
 	r.out = append(r.out, event...)
 }
 
-// behind is what follows the first n bytes; it holds nothing where that is nothing.
+// behind returns the bytes after the first n; nil if there are none, so that it holds no
+// memory.
 func behind(text []byte, n int) []byte {
 	if n == len(text) {
 		return nil

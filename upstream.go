@@ -19,10 +19,10 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
-// An upstream is an Endpoint at work.
+// An upstream is an Endpoint in use, with its circuits, limits and layers.
 type upstream struct {
 	Endpoint
-	among *bounded.Map[origin.Origin, *upstream] // those that calls' URLs have made; nil: it was given
+	among *bounded.Map[origin.Origin, *upstream] // the map that it is in, if it was made for a call's URL; else nil
 	balance.Target
 	tier            int
 	base            *url.URL
@@ -33,49 +33,49 @@ type upstream struct {
 	keyed           bool // it has a credential of its own
 	circuits        *circuit.Set
 	limits          *limit.Limits
-	answered        atomic.Bool       // a call, ever
-	used            atomic.Int64      // see bounded.Map; where no endpoints are given
-	quarantineTried atomic.Int64      // when it was last asked though it rests, from the first on
-	warnedNoKey     atomic.Bool       // it was said that neither it nor a call has a key
-	pipeline        http.RoundTripper // limit, breaker, gate, the user's middleware, the base
+	answered        atomic.Bool       // it has answered a call before
+	used            atomic.Int64      // when it was used last, for bounded.Map; only if the user gave no endpoints
+	quarantineTried atomic.Int64      // when a call last tried it in spite of its quarantine
+	warnedNoKey     atomic.Bool       // it was reported that neither it nor a call had a key
+	pipeline        http.RoundTripper // rate limit, breaker, gate, user middleware, base
 }
 
-// resortEvery is how often one call may try such an endpoint; see mayTryQuarantined.
+// quarantineTryEvery is how often one call may try a quarantined endpoint.
 const quarantineTryEvery = time.Second
 
-// mayTryQuarantined reports whether one call may try an endpoint that only we keep out of
-// use, for a rejected key or the like: once in a while, one may find out.
+// mayTryQuarantined reports whether one call may try an endpoint that is only quarantined,
+// so that a mended key is found out.
 func (u *upstream) mayTryQuarantined(now time.Time) bool {
 	return now.UnixNano()-u.quarantineTried.Load() >= int64(quarantineTryEvery)
 }
 
-// claimQuarantinedTry reports whether the call is the one that may.
+// claimQuarantinedTry reports whether this call is the one that may.
 func (u *upstream) claimQuarantinedTry(now time.Time) bool {
 	last := u.quarantineTried.Load()
 	return u.mayTryQuarantined(now) && u.quarantineTried.CompareAndSwap(last, now.UnixNano())
 }
 
-// worth is what would be lost with an endpoint that a call's URL has made.
+// worth returns what would be lost if an upstream made for a call's URL was dropped.
 func (u *upstream) worth() bounded.Worth {
 	w := bounded.Worth{Busy: u.Load.Open() > 0, Known: u.answered.Load(), Used: u.used.Load()}
 	w.Open = u.circuits.AnyOpen(time.Now())
 	return w
 }
 
-// serves returns the name under which e serves a model that was asked of target, if
-// it does.
+// serves returns the name under which u serves a model that was requested of target, or
+// false if it does not.
 func (u *upstream) serves(op request.Operation, model string, target *upstream) (string, bool) {
 	return u.names.Serve(op, model, &target.names)
 }
 
-// authorize puts the endpoint's key, if it has one, in the place of the
-// caller's, and its headers over the caller's.
+// authorize replaces the caller's credential by the endpoint's key, if it has one, and
+// sets the endpoint's headers.
 func (u *upstream) authorize(req *http.Request, op request.Operation) {
 	if u.keyed {
 		anthropic := op == request.Messages || req.Header["X-Api-Key"] != nil
 		header.RemoveCredentials(req.Header)
 		switch {
-		case u.APIKey == "": // it is in Header
+		case u.APIKey == "": // the credential is in Header
 		case u.profile.KeyHeader != "":
 			req.Header[u.profile.KeyHeader] = []string{u.APIKey}
 		case anthropic:
@@ -90,20 +90,20 @@ func (u *upstream) authorize(req *http.Request, op request.Operation) {
 	}
 }
 
-// upstreams are the endpoints of a Transport: those given, or else one for each
-// origin that callers ask, a bounded number.
+// upstreams are the endpoints of a Transport: those that the user gave or, if there are
+// none, one for each origin that callers address, up to maxOrigins.
 type upstreams struct {
 	tiers   [][]*upstream // best first
 	count   int           // in all tiers
-	keyless bool          // one of several has no key of its own
-	turn    atomic.Uint64 // of the endpoints of a tier
+	keyless bool          // there are several endpoints, and one has no key of its own
+	turn    atomic.Uint64 // rotates the endpoints of each tier
 	origins bounded.Map[origin.Origin, *upstream]
 	make    func(e Endpoint, base *url.URL, tier int) *upstream
 }
 
 const maxOrigins = 256
 
-// add puts the endpoints that the user has given to work.
+// add makes upstreams of the endpoints that the user gave.
 func (us *upstreams) add(tiers [][]Endpoint) error {
 	us.origins.Max, us.origins.WorthOf = maxOrigins, (*upstream).worth
 	for i, tier := range tiers {
@@ -132,8 +132,8 @@ func (us *upstreams) all() []*upstream {
 	return all
 }
 
-// targetOf returns the endpoint whose API u asks, nil if it is none's. Where no
-// endpoints are given, every origin asked for inference is one.
+// targetOf returns the endpoint that serves the URL u, or nil. If the user gave no
+// endpoints, every origin that is asked for inference is one.
 func (us *upstreams) targetOf(u *url.URL, inference bool) *upstream {
 	if u == nil || len(us.tiers) == 0 && !inference {
 		return nil
@@ -156,8 +156,8 @@ func (us *upstreams) targetOf(u *url.URL, inference bool) *upstream {
 	return best
 }
 
-// candidatesFor appends the endpoints to consider for a call, best tier first,
-// each tier turned by one from call to call so that its endpoints share the load.
+// candidatesFor appends the endpoints to consider for a call, best tier first. Each call
+// rotates the tiers by one, so that their endpoints share the load.
 func (us *upstreams) candidatesFor(all []*upstream, target *upstream) []*upstream {
 	if len(us.tiers) == 0 {
 		return append(all, target)
@@ -172,7 +172,7 @@ func (us *upstreams) candidatesFor(all []*upstream, target *upstream) []*upstrea
 	return all
 }
 
-// ofOrigin returns the endpoint of an origin that callers ask.
+// ofOrigin returns the endpoint of an origin that callers address.
 func (us *upstreams) ofOrigin(at origin.Origin) *upstream {
 	return us.origins.GetOrAdd(at, func() *upstream {
 		base := at.URL()
@@ -184,7 +184,7 @@ func (us *upstreams) ofOrigin(at origin.Origin) *upstream {
 	})
 }
 
-// touch notes that an endpoint that a call's URL has made is in use.
+// touch notes that an upstream made for a call's URL is in use.
 func (u *upstream) touch() {
 	if u.among != nil {
 		u.among.Touch(&u.used)

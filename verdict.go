@@ -8,7 +8,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// decide learns from an attempt that gave no answer and decides what to do next.
+// decide records an attempt that gave no answer, and decides what to do next.
 func (r *failoverRun) decide(a *attempt, failure *exchange.Failure) step {
 	if r.final != nil {
 		return *r.final
@@ -29,8 +29,8 @@ func (r *failoverRun) decide(a *attempt, failure *exchange.Failure) step {
 	return s
 }
 
-// observe ends an attempt that gave no answer, and remembers what it showed. If
-// the call ends with it, ends is true and the step says how.
+// observe ends an attempt that gave no answer, and records its failure. If the call must
+// end with it, ends is true and the step says how.
 func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Time) (s step, ends bool) {
 	billable := mayBeBilled(failure, a.sent.Load())
 	a.update(func(t *Attempt) {
@@ -42,7 +42,7 @@ func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Ti
 	a.blameless = failure.Blameless
 	a.endNow(failure.Class, failure.Err, a.Answer.Usage, outcome.ErrClosed)
 	if failure.Class == ClassCircuitOpen && !r.lostProbe {
-		return step{}, false // lostProbe: another call took the probe between planning and Allow
+		return step{}, false // lostProbe: another call took the probe permit between planning and Allow
 	}
 	masks := r.recordFailure(a, failure, now)
 	if failure.PassThrough {
@@ -57,7 +57,7 @@ func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Ti
 		return step{action: showRefusal}, true
 	case outcome.FaultRequest:
 		if !masks || a.endpoint == r.call.target {
-			r.show(failure, a.endpoint) // who was asked says that the call is at fault
+			r.show(failure, a.endpoint) // the endpoint that the caller addressed says that the request is at fault
 			return step{action: showRefusal}, true
 		}
 	case outcome.FaultKey:
@@ -69,8 +69,9 @@ func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Ti
 	return step{}, false
 }
 
-// recordFailure keeps the visit and decides whose response the caller would see.
-// It reports whether tr would mask an earlier trouble.
+// recordFailure notes the failure for its account, and chooses the response that the
+// caller gets if no endpoint answers. It reports whether there was an earlier failure,
+// which this one must not mask.
 func (r *failoverRun) recordFailure(a *attempt, failure *exchange.Failure, now time.Time) (masks bool) {
 	v := r.tried(a.endpoint.Account)
 	if v == nil {
@@ -97,23 +98,23 @@ func (r *failoverRun) recordFailure(a *attempt, failure *exchange.Failure, now t
 	if r.firstFailure == nil {
 		r.firstFailure = failure
 	}
-	// The first trouble is never masked: a later response shows only if the
-	// first had none and it is the same kind of failure, of the fleet.
+	// The first failure is never masked: the response of a later one is shown only if the
+	// first had none, and only if endpoints are at fault for it.
 	traits := outcome.Of(failure.Class)
-	distrusted := traits.Fault == outcome.FaultKey // of a key that is not the caller's
+	distrusted := traits.Fault == outcome.FaultKey // the failure concerns a key that is not the caller's
 	if failure.Resp != nil && r.shownFailure == nil && (!masks || traits.OfFleet && !distrusted) {
 		r.show(failure, a.endpoint)
 	}
 	return masks
 }
 
-// show has the caller see the response of a failure at e if all fails.
+// show makes failure, at e, the one whose response the caller gets if no endpoint answers.
 func (r *failoverRun) show(failure *exchange.Failure, e *upstream) {
 	r.shownFailure, r.shownBy = failure, e
 }
 
-// applyRetryAfter pauses what the failure concerns, if the host asked for a
-// pause or the failure earns one.
+// applyRetryAfter pauses what the failure concerns, if the host asked for a pause or the
+// failure earns one.
 func (r *failoverRun) applyRetryAfter(a *attempt, failure *exchange.Failure, now time.Time) {
 	traits, wait := outcome.Of(failure.Class), failure.RetryAfter
 	if traits.Pause == outcome.ScopeNone || !failure.Asked && !traits.EarnsPause {
@@ -122,9 +123,10 @@ func (r *failoverRun) applyRetryAfter(a *attempt, failure *exchange.Failure, now
 	keys := r.call.pauseKeys(a.endpoint, a.model)
 	key := keys.of(traits.Pause)
 	if traits.EarnsPause {
-		// A host that asks for a second each time is not asked each second. One
-		// try speaks for all callers, so the pause may grow beyond one call's backoff.
-		// Nor where the number of permits adapts: that is rest enough.
+		// A host that asks for one second each time would be asked each second, so pauses
+		// double. One try speaks for all callers, so a pause may grow beyond the backoff
+		// of one call. A limiter whose number of permits adapts slows down by itself and
+		// needs no pause.
 		if !failure.Asked && a.endpoint.limits.Get(a.model).Adapts() {
 			return
 		}
@@ -138,11 +140,10 @@ func (r *failoverRun) applyRetryAfter(a *attempt, failure *exchange.Failure, now
 	r.observers.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: failure.Class, Wait: wait})
 }
 
-// quarantine has rest for long what will not get better by itself: an endpoint
-// whose key was rejected, an account without funds, a model that an endpoint
-// does not have. It says so loudly, for a person has to look at it. Where
-// nobody else could serve, nothing rests: what was mended works at once. The
-// caller's own key makes nobody rest.
+// quarantine pauses what a person has to mend: an endpoint whose key was rejected, an
+// account without funds, a model that the endpoint lacks. It reports that with an event of
+// its own. It pauses nothing if no other endpoint could serve, so that a mended cause
+// works at once, and nothing for the caller's own key.
 func (f *fleet) quarantine(a *attempt, failure *exchange.Failure, s step, now time.Time) {
 	c := a.call
 	e := Event{
@@ -169,6 +170,6 @@ func (f *fleet) quarantine(a *attempt, failure *exchange.Failure, s step, now ti
 }
 
 const (
-	keyPause   = 10 * time.Minute // of an endpoint or account whose key does not work
-	modelPause = time.Minute      // of a model that an endpoint does not have
+	keyPause   = 10 * time.Minute // for an endpoint or account whose key does not work
+	modelPause = time.Minute      // for a model that an endpoint does not have
 )

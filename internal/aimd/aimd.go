@@ -1,9 +1,12 @@
-// Package aimd finds out how many requests a host takes at once, from those it
-// refuses: up by a little with what is served, down by a twentieth when it refuses.
+// Package aimd finds out how many requests a host takes at once, from those that it
+// refuses (additive increase, multiplicative decrease). A limit grows by a little with
+// what the host serves, and shrinks by a twentieth when it refuses.
 //
-// Refusals come at once and cost little, so a small step down is enough: what
-// is still too much is refused again within a moment. The first refusal only
-// stops the growth, for a host may be full of what others have sent it.
+// The step down is small because a refusal comes at once and costs little: if the limit is
+// still too high, the next refusal comes within a moment. The first refusal only stops the
+// growth, because the host may be full of requests from other processes.
+//
+// A Limit is safe for concurrent use. Package limit is its only user.
 package aimd
 
 import (
@@ -16,28 +19,29 @@ import (
 const Unlimited = 0
 
 const (
-	down = 0.95 // of the limit, with each second in which the host refuses
-	// Up, a limit grows by this share with each round of requests, by at least
-	// one request, and faster the longer the host has refused none.
+	down = 0.95 // times the limit, for each second in which the host refuses
+	// With each round of requests a limit grows by this share, at least by one request,
+	// and faster the longer the host has refused none.
 	up    = 0.02
 	maxUp = 0.5
-	hurry = 10 * time.Second // in which the share doubles
-	// A small limit is cut to hardly anything by a burst of others, and rounds may
-	// take half a minute: once it is quiet, it doubles with each.
+	hurry = 10 * time.Second // without a refusal, the share doubles after this time
+	// A burst from other processes cuts a small limit to almost nothing, and a round may
+	// take half a minute. So after this time without a refusal, the limit doubles with
+	// each round.
 	quiet = 5 * time.Second
 	small = 16
-	// breath is the least time between two steps down: refusals come in bursts.
+	// breath is the least time between two steps down, because refusals come in bursts.
 	breath  = time.Second
-	inUse   = 0.8              // of the limit must be open for it to grow: what is not used proves nothing
-	forgets = 10 * time.Minute // without a refusal, after which there is no limit any more
+	inUse   = 0.8              // the share of the limit that must be open for it to grow: unused permits prove nothing
+	forgets = 10 * time.Minute // without a refusal for this time, the limit is removed
 )
 
 // A Limit is the number of requests that may be open at once.
 type Limit struct {
-	max int // never above it; Unlimited: no bound
+	max int // the limit never exceeds it; Unlimited: no bound
 
 	mu      sync.Mutex // guards what follows
-	limit   float64    // Unlimited: none
+	limit   float64    // Unlimited: there is none
 	cutAt   time.Time
 	refused time.Time // the latest
 }
@@ -45,7 +49,7 @@ type Limit struct {
 // New returns a limit that is max until the host refuses.
 func New(max int) *Limit { return &Limit{max: max} }
 
-// Size is how many requests may be open now.
+// Size returns how many requests may be open now.
 func (l *Limit) Size() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,30 +63,30 @@ func (l *Limit) sizeLocked() int {
 	return int(l.limit)
 }
 
-// Refused takes in that the host refused a request begun at that time, with
-// open requests under way, itself included. said is the number it may have
-// given for its limit, else 0. It returns the new size.
+// Refused notes that the host refused a request that began at begun, with open requests
+// under way, including it. said is the number that the host stated as its limit; 0: none.
+// It returns the new size.
 func (l *Limit) Refused(now, begun time.Time, open, said int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refused = now
 	if !begun.After(l.cutAt) || now.Sub(l.cutAt) < breath && said == 0 {
-		return l.sizeLocked() // sent before the last step down, or with it: that is answered already
+		return l.sizeLocked() // it was sent before the last step down, which has answered it
 	}
 	l.cutAt = now
 	switch {
 	case said > 0 && open > said:
-		l.setLocked(float64(said)) // this process alone has what the host allows
+		l.setLocked(float64(said)) // this process alone uses what the host allows
 	case l.limit == Unlimited:
-		l.setLocked(float64(open - 1)) // no more than now: the host is full of others' requests, too
+		l.setLocked(float64(open - 1)) // no more than now, because the host is also full of other processes' requests
 	default:
 		l.setLocked(down * l.limit)
 	}
 	return l.sizeLocked()
 }
 
-// Served takes in that the host has served a request, with open under way,
-// itself included. It returns the new size.
+// Served notes that the host served a request, with open requests under way, including it.
+// It returns the new size.
 func (l *Limit) Served(now time.Time, open int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

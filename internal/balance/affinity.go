@@ -8,19 +8,19 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// muchMore is how many times the least cost of all targets a conversation's own
-// one may have: beyond that, its cached prefix is not worth the wait.
+// muchMore bounds the cost of a conversation's own target, as a multiple of the least cost
+// of all targets. Beyond that, its cached prefix is not worth the wait.
 const muchMore = 4
 
-// maxConversations bounds the conversations that are remembered. One that is
-// forgotten goes where its hash says, as a new one does.
+// maxConversations bounds how many conversations are remembered. A forgotten one goes to
+// the target that its hash selects, as a new one does.
 const maxConversations = 4096
 
-// Affinity is the Strategy that keeps the calls of a conversation at the target
-// that served the latest of them: it has their common prefix in its cache. A
-// new conversation goes where its hash says. Calls of none, and those whose
-// targets are all too busy or too slow, go to the Strategy below. A nil
-// Affinity remembers nothing.
+// Affinity is the Strategy that keeps the calls of a conversation at the target that
+// served the latest of them, because that has their common prefix in its cache. The hash
+// of a new conversation selects its target. Calls without a conversation, and calls whose
+// targets are all too busy or too slow, go to the Strategy below. A nil Affinity remembers
+// nothing.
 type Affinity struct {
 	overload float64
 	below    Strategy
@@ -29,10 +29,10 @@ type Affinity struct {
 	served *simplelru.LRU[uint64, *Target]
 }
 
-// NewAffinity returns an Affinity that piles up no more attempts at a target
-// than overload times its even share of those open, over another Strategy.
+// NewAffinity returns an Affinity above another Strategy. It gives no target more than
+// overload times its even share of the open attempts.
 func NewAffinity(overload float64, below Strategy) *Affinity {
-	served, _ := simplelru.NewLRU[uint64, *Target](maxConversations, nil) // fails on sizes below 1 only
+	served, _ := simplelru.NewLRU[uint64, *Target](maxConversations, nil) // fails only for a size below 1
 	return &Affinity{overload: overload, below: below, served: served}
 }
 
@@ -46,9 +46,9 @@ func (a *Affinity) Pick(now time.Time, conversation uint64, targets []*Target) i
 	return a.below.Pick(now, conversation, targets)
 }
 
-// home returns the target that has the conversation's prefix in its cache or,
-// for a new conversation, the one that is to have it. It returns false if no
-// target is worth it.
+// home returns the target that has the conversation's prefix in its cache or, for a new
+// conversation, the one that its hash selects. It returns false if no target is good
+// enough.
 func (a *Affinity) home(now time.Time, conversation uint64, targets []*Target) (int, bool) {
 	a.mu.Lock()
 	last, _ := a.served.Get(conversation)
@@ -76,8 +76,8 @@ func (a *Affinity) home(now time.Time, conversation uint64, targets []*Target) (
 	return chosen, chosen >= 0
 }
 
-// Remember notes that a target served a call of the conversation, and how many
-// of the prompt's tokens it had in its cache.
+// Remember notes that a target served a call of the conversation, and how many tokens of
+// the prompt were in the target's cache.
 func (a *Affinity) Remember(now time.Time, conversation uint64, t *Target, promptTokens, cachedTokens int) {
 	if a == nil || conversation == 0 {
 		return
@@ -92,28 +92,28 @@ func (a *Affinity) Remember(now time.Time, conversation uint64, t *Target, promp
 }
 
 const (
-	cacheableTokens     = 1024 // shorter prompts prove nothing: hosts cache in units of that order
+	cacheableTokens     = 1024 // hosts cache in units of about this size, so a shorter prompt proves nothing
 	ineffectiveMisses   = 10
 	ineffectiveDuration = 10 * time.Minute
 )
 
-// A PrefixCache watches whether a target caches prefixes at all. The zero value
-// expects that it does.
+// A PrefixCache observes whether a target caches prefixes at all. The zero value expects
+// that it does.
 type PrefixCache struct {
 	mu     sync.Mutex // guards what follows
 	misses int        // in a row
-	until  time.Time  // how long the cache counts as ineffective
+	until  time.Time  // until when the cache counts as ineffective
 }
 
-// Ineffective reports whether the target has lately cached nothing that it
-// should have.
+// Ineffective reports whether the target has recently missed prefixes that it should have
+// cached.
 func (p *PrefixCache) Ineffective(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return now.Before(p.until)
 }
 
-// observe notes whether a prompt that the target had seen before was in its cache.
+// observe notes whether the cache had a prompt that the target had seen before.
 func (p *PrefixCache) observe(now time.Time, hit bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

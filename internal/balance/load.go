@@ -8,34 +8,35 @@ import (
 )
 
 const (
-	// decayTime is the time constant by which a wait is forgotten: after so long, a
-	// third of it is left. A target that was slow is thus tried again.
+	// decayTime is the time constant by which a long wait is forgotten: after that time,
+	// about a third of it is left. So a target that was slow is tried again.
 	decayTime = 10 * time.Second
-	// quickWait is the wait below which targets are equally quick.
+	// quickWait is the wait below which all targets count as equally quick.
 	quickWait = 100 * time.Millisecond
-	// failedWait is what the first failure counts as. Further ones double it.
+	// failedWait is the wait that the first failure counts as. Each further one doubles
+	// it.
 	failedWait = time.Second
 )
 
-// A Load is how busy and how slow a target is: the attempts that are open, and
-// the time to the first payload, as a peak-sensitive moving average (peak EWMA).
+// A Load measures how busy and how slow a target is: the number of open attempts, and a
+// peak-sensitive moving average of the time to the first payload (peak EWMA).
 type Load struct {
 	open atomic.Int64
 	sent atomic.Int64
 
 	mu   sync.Mutex // guards what follows
-	wait float64    // to the first payload, in seconds: rises at once, falls by decayTime
+	wait float64    // for the first payload, in seconds: rises at once, falls with decayTime
 	at   time.Time  // of the latest sample
 }
 
 // Begin counts an attempt.
 func (l *Load) Begin() { l.open.Add(1) }
 
-// Send counts an attempt as one whose request has begun to leave.
+// Send counts an attempt whose request has begun to leave.
 func (l *Load) Send() { l.sent.Add(1) }
 
-// End ends an attempt: its response was read to the end, or will not be. sent
-// says whether there was a Send for it.
+// End ends an attempt: its response was read to the end, or will not be. sent says whether
+// Send was called for it.
 func (l *Load) End(sent bool) {
 	l.open.Add(-1)
 	if sent {
@@ -46,14 +47,14 @@ func (l *Load) End(sent bool) {
 // Open returns how many attempts have begun and not ended.
 func (l *Load) Open() int64 { return l.open.Load() }
 
-// Sent returns how many of those that are open have begun to be sent.
+// Sent returns how many of the open attempts have begun to leave.
 func (l *Load) Sent() int64 { return l.sent.Load() }
 
-// Sample notes the time that an attempt took to its first payload.
+// Sample records the time that an attempt took to its first payload.
 func (l *Load) Sample(wait time.Duration, now time.Time) { l.sample(wait.Seconds(), now) }
 
-// Fail notes that an attempt failed after that time. To fail fast is not to be
-// fast: each failure counts as a long wait.
+// Fail records that an attempt failed after this time. A target that fails fast must not
+// look fast, so each failure counts as a long wait.
 func (l *Load) Fail(after time.Duration, now time.Time) {
 	doubled := min(2*l.waitAt(now), time.Duration(math.MaxInt64).Seconds())
 	l.sample(max(after.Seconds(), failedWait.Seconds(), doubled), now)
@@ -67,7 +68,8 @@ func (l *Load) sample(wait float64, now time.Time) {
 	l.at = now
 }
 
-// cost is what one more attempt costs, relative to the other targets' cost.
+// cost returns what one more attempt would cost at this target, for comparison with
+// others.
 func (l *Load) cost(now time.Time) float64 {
 	return float64(l.open.Load()+1) * max(l.waitAt(now), quickWait.Seconds())
 }
@@ -78,7 +80,7 @@ func (l *Load) waitAt(now time.Time) float64 {
 	return l.wait * decay(now.Sub(l.at))
 }
 
-// decay is the part of a sample that is left after d.
+// decay returns the share of a sample that is left after d.
 func decay(d time.Duration) float64 {
 	if d <= 0 {
 		return 1

@@ -1,9 +1,10 @@
-// Package bounded has a map for names that callers choose: of models, of
-// origins. It bounds how many are kept. Names that mean nothing do not displace
-// those that do, and no two names share a value.
+// Package bounded provides a map for names that callers choose, such as models and
+// origins. It bounds how many are kept: unused names do not displace used ones, and two
+// names never share a value.
 //
-// A Map is for values that live long and are looked up by every call, from any
-// goroutine. MakeRoom is its rule alone, for a map that has a lock of its own.
+// A Map is for values that live long and that every call looks up, from any goroutine; it
+// is safe for concurrent use. MakeRoom is its eviction rule alone, for a map with a lock
+// of its own. The users are the sets of circuits, limits, pauses and upstreams.
 package bounded
 
 import (
@@ -14,28 +15,28 @@ import (
 	"sync/atomic"
 )
 
-// A Map holds values under at most Max keys, or more while they are all busy.
-// Where it is full, values of little worth make room for new ones.
+// A Map holds values under at most Max keys, or more while all of them are busy. When it
+// is full, the values of the least worth are removed.
 //
-// Get takes no lock for what has been there for a while: it reads a copy of the
-// map. The copy is renewed once as many lookups have missed it as the map has
-// values, so that a flood of new keys does not pay for a copy each.
+// Get takes no lock for a value that has been there for a while: it reads a copy of the
+// map. The copy is renewed when as many lookups have missed it as the map has values, so
+// that a flood of new keys does not cause a copy each.
 type Map[K comparable, V any] struct {
 	Max     int
-	WorthOf func(V) Worth // runs while the map is locked; nil: all values are worth the same
+	WorthOf func(V) Worth // called with the map locked; nil: all values have the same worth
 
 	uses  atomic.Int64
 	clone atomic.Pointer[clone[K, V]]
 
 	mu     sync.Mutex // guards what follows
 	all    map[K]V
-	misses int // of the clone, for keys that the map has
+	misses int // lookups that missed the copy for keys that the map has
 }
 
-// A clone is a copy of a map, as it was at one time.
+// A clone is a copy of the map at one time.
 type clone[K comparable, V any] struct {
 	all    map[K]V
-	behind atomic.Bool // a key has been added to the map since
+	behind atomic.Bool // a key was added to the map since
 }
 
 // Get returns the value of key.
@@ -59,8 +60,8 @@ func (m *Map[K, V]) Get(key K) (V, bool) {
 	return v, ok
 }
 
-// GetOrAdd returns the value of key. If there is none yet, it adds the one that
-// add returns. add runs while the map is locked.
+// GetOrAdd returns the value of key. If there is none yet, it adds the one that add
+// returns. add is called with the map locked.
 func (m *Map[K, V]) GetOrAdd(key K, add func() V) V {
 	if v, ok := m.Get(key); ok {
 		return v
@@ -79,14 +80,14 @@ func (m *Map[K, V]) GetOrAdd(key K, add func() V) V {
 	removed := len(m.all) < before
 	m.all[key] = v
 	if c := m.clone.Load(); c == nil || removed {
-		m.renewLocked() // what was removed must not be found any more
+		m.renewLocked() // a removed value must not be found any more
 	} else {
 		c.behind.Store(true)
 	}
 	return v
 }
 
-// All returns what the map holds now. Nobody may change it.
+// All returns what the map holds now. Callers must not change it.
 func (m *Map[K, V]) All() map[K]V {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -100,9 +101,9 @@ func (m *Map[K, V]) All() map[K]V {
 	return m.clone.Load().all
 }
 
-// Touch notes in used, which is the value's Worth.Used, that the value is used
-// now. It writes nothing for the value that was used last, so that cores which
-// use one value do not contend.
+// Touch records in used, which is the value's Worth.Used, that the value is used now. It
+// writes nothing if the value was the last one used, so that cores that use one value do
+// not contend.
 func (m *Map[K, V]) Touch(used *atomic.Int64) {
 	if latest := m.uses.Load(); latest == 0 || used.Load() != latest {
 		used.Store(m.uses.Add(1))
@@ -114,20 +115,20 @@ func (m *Map[K, V]) renewLocked() {
 	m.misses = 0
 }
 
-// A Worth says what would be lost with a value. What is worth least goes first:
-// one that is not open before one that is, then one that is not known, then the
-// one that was used longest ago.
+// A Worth says what would be lost with a value. Values are removed in this order: those
+// that are not open before those that are, then those that are not known, then the one
+// used longest ago.
 type Worth struct {
-	Busy  bool  // in use: it stays
-	Open  bool  // a circuit is open: who is kept off must not come back for that
-	Known bool  // it has served, or has learned something else
-	Used  int64 // when it was last used, by any count that grows
+	Busy  bool  // in use: it must stay
+	Open  bool  // a circuit is open: removing it would let calls through
+	Known bool  // it has served a call, or has learned something else
+	Used  int64 // when it was last used, by any counter that grows
 }
 
-// MakeRoom removes what is worth least, so that one more key keeps all within
-// limit. It removes nothing while there is room, and nothing that is busy. An
-// eighth of the limit goes at once, so that a flood of keys does not pay for a
-// look at all values each. Of what is open, no more goes than must.
+// MakeRoom removes the values of the least worth, so that all has room for one more key
+// within limit. It removes nothing while there is room, and nothing that is busy. It
+// removes an eighth of the limit at once, so that a flood of keys does not cost a scan for
+// each, but no more open ones than necessary.
 func MakeRoom[K comparable, V any](all map[K]V, limit int, worthOf func(V) Worth) {
 	if len(all) < limit {
 		return

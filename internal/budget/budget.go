@@ -1,5 +1,6 @@
-// Package budget bounds extra attempts to a share of the calls made over a
-// sliding minute, so that retries cannot multiply an overload.
+// Package budget limits extra attempts to a share of the calls made over a sliding minute,
+// so that retries cannot multiply an overload. A Budget is safe for concurrent use; the
+// failover layer and middleware transmissions take from it.
 package budget
 
 import (
@@ -18,7 +19,7 @@ type Budget struct {
 	floor int
 
 	mu     sync.Mutex // guards what follows
-	epoch  time.Time  // when slot 0 began; times are told from here, monotonic
+	epoch  time.Time  // when slot 0 began; times are measured from here, monotonically
 	newest int64      // the latest slot in use
 	calls  [slots]int
 	extras [slots]int
@@ -36,7 +37,7 @@ func (b *Budget) Call(now time.Time) {
 	b.calls[b.slotLocked(now)]++
 }
 
-// Take takes one extra attempt out of the budget, or reports that there is none.
+// Take takes one extra attempt out of the budget, or returns false if none is left.
 func (b *Budget) Take(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -53,7 +54,7 @@ func (b *Budget) Take(now time.Time) bool {
 	return true
 }
 
-// slotLocked moves the window to now and returns now's slot.
+// slotLocked moves the window to now and returns the slot of now.
 func (b *Budget) slotLocked(now time.Time) int64 {
 	at := max(int64(now.Sub(b.epoch)/slotSize), b.newest)
 	for n := min(at-b.newest, slots); n > 0; n-- {

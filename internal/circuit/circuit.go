@@ -13,42 +13,41 @@ import (
 )
 
 const (
-	// ProbeGrace is how long a probe that has no outcome yet keeps others from
-	// probing: the host may be slow, but well.
+	// ProbeGrace is how long a probe without an outcome keeps other attempts from probing.
+	// After that, the host may be slow but healthy.
 	ProbeGrace = 3 * time.Second
-	// ForcedEvery is how often a circuit is probed before its pause is over, by
-	// callers with nowhere else to go: they must not be what keeps a host down.
+	// ForcedEvery is how often callers that have no other endpoint may probe a circuit
+	// before its pause is over. More probes could keep a host down.
 	ForcedEvery = time.Second
-	// windowParts is how many steps a window moves in.
+	// windowParts is the number of steps in which a window moves.
 	windowParts = 12
 )
 
-// A Circuit is the circuit breaker of one model. It is gobreaker's state
-// machine without the pause: gobreaker goes half-open after 1 ns, and Allow
-// refuses until the circuit's own pause is over. gobreaker's pause could
-// neither double nor be cut short by a forced probe.
+// A Circuit is the circuit breaker of one model. It uses gobreaker's state machine without
+// its pause, which could neither double nor be cut short by a forced probe: gobreaker goes
+// half-open after 1 ns, and Allow refuses until the circuit's own pause is over.
 type Circuit struct {
 	set   *Set
 	model string
 	gb    *gobreaker.TwoStepCircuitBreaker[struct{}]
 
-	relapse   atomic.Bool  // the next failure opens it, whatever the counts say
+	relapse   atomic.Bool  // the next failure opens it, whatever the counts are
 	changed   atomic.Bool  // changes is not empty
 	answered  atomic.Int64 // attempts that showed payload since it closed
 	used      atomic.Int64 // bounded.Worth.Used
 	latencies [Kinds]Latency
 
-	mu          sync.Mutex // guards what follows; taken under gobreaker's own lock, never the other way round
+	mu          sync.Mutex // guards what follows; locked inside gobreaker's own lock, never the other way round
 	state       gobreaker.State
-	openUntil   time.Time     // when the pause ends; zero: it has closed since, or never opened
-	openFor     time.Duration // the next pause
-	lastOpenFor time.Duration // openFor when it closed
-	closedAt    time.Time     // zero: it never opened
+	openUntil   time.Time     // when the pause ends; zero: it has closed since then, or has never opened
+	openFor     time.Duration // the length of the next pause
+	lastOpenFor time.Duration // openFor at the time when it closed
+	closedAt    time.Time     // zero: it has never opened
 	consecutive consecutive
-	served      bool     // an attempt has shown payload, ever
-	probes      []*Probe // without an outcome, the latest last
+	served      bool     // an attempt has shown payload at some time
+	probes      []*Probe // those without an outcome, the latest last
 	probedAt    time.Time
-	changes     []Change // not told yet
+	changes     []Change // those that were not delivered yet
 }
 
 func newCircuit(s *Set, model string) *Circuit {
@@ -67,10 +66,10 @@ func newCircuit(s *Set, model string) *Circuit {
 	return c
 }
 
-// Allow asks for leave to send an attempt now and keeps it in p, which must be
-// new. A forced attempt passes an open circuit as a probe. Behind Allow the
-// caller calls Flush, once it is certain that somebody will report on p: the
-// user's code that Flush runs may panic.
+// Allow asks for a permit to send an attempt now, and fills p, which must be new. A forced
+// attempt passes an open circuit as a probe. After Allow the caller must call Flush, but
+// only when it is certain that p will be reported, because the user code that Flush calls
+// may panic.
 func (c *Circuit) Allow(p *Permit, now time.Time, forced bool) bool {
 	p.circuit, p.since = c, now
 	c.set.all.Touch(&c.used)
@@ -98,8 +97,9 @@ func (c *Circuit) Allow(p *Permit, now time.Time, forced bool) bool {
 	return true
 }
 
-// followLocked lets the attempt share the latest probe, if that is slow and has
-// no outcome yet. gobreaker would count such a probe against all who come later.
+// followLocked lets the attempt share the latest probe, if that is slow and has no outcome
+// yet. Otherwise no other attempt could probe until the slow one ends, because gobreaker
+// counts it against its limit.
 func (c *Circuit) followLocked(p *Permit) bool {
 	if len(c.probes) == 0 || p.since.Sub(c.probedAt) < ProbeGrace {
 		return false
@@ -112,17 +112,17 @@ func (c *Circuit) followLocked(p *Permit) bool {
 	return true
 }
 
-// A Standing is how a circuit stands towards an attempt at one moment.
+// A Standing tells at one moment whether a circuit would let an attempt pass.
 type Standing struct {
 	Ready     bool // Allow would let it pass
-	Tripped   bool // it has opened and not closed since
-	SlowStart bool // it has just closed: its endpoint should be spared further attempts
+	Tripped   bool // it has opened and not closed since then
+	SlowStart bool // it has just closed: its endpoint should get few attempts
 }
 
-// Standing returns how the circuit stands while its endpoint has so many attempts
-// open. In slow start, as many at once are right as it has answered since, and
-// one: load that returns all at once is how a host that came back goes down
-// again. A nil Circuit is always ready.
+// Standing returns the circuit's standing while its endpoint has open attempts under way.
+// In slow start it lets as many run at once as have succeeded since it closed, plus one: a
+// host that comes back goes down again if all load returns at once. A nil Circuit is
+// always ready.
 func (c *Circuit) Standing(now time.Time, open int64) Standing {
 	if c == nil {
 		return Standing{Ready: true}
@@ -136,14 +136,14 @@ func (c *Circuit) Standing(now time.Time, open int64) Standing {
 	}
 }
 
-// mayProbeLocked reports whether one more may probe: there are fewer probes than
-// there may be, or the latest is slow.
+// mayProbeLocked reports whether one more attempt may probe: there are fewer probes than
+// the policy allows, or the latest is slow.
 func (c *Circuit) mayProbeLocked(now time.Time) bool {
 	return len(c.probes) < c.set.policy.Probes || now.Sub(c.probedAt) >= ProbeGrace
 }
 
-// NextProbe returns how long a caller with nowhere else to go has to wait before
-// it may force a probe, and the probe that it waits for, if one is under way.
+// NextProbe returns how long a caller that has no other endpoint must wait before it may
+// force a probe, and the probe under way that it waits for, if there is one.
 func (c *Circuit) NextProbe(now time.Time) (*Probe, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -156,8 +156,8 @@ func (c *Circuit) NextProbe(now time.Time) (*Probe, time.Duration) {
 	return nil, 0
 }
 
-// Status returns how the circuit stands. A pause that is over makes an open
-// circuit half-open, and OnChange is told.
+// Status returns the circuit's status. An open circuit whose pause is over becomes
+// half-open, which is reported to OnChange.
 func (c *Circuit) Status(now time.Time) Status {
 	s := Status{Model: c.model, State: Open}
 	c.mu.Lock()
@@ -173,24 +173,24 @@ func (c *Circuit) Status(now time.Time) Status {
 // Latency returns the latency of one kind of call; see Kinds.
 func (c *Circuit) Latency(kind int) *Latency { return &c.latencies[kind] }
 
-// open reports whether the pause still runs.
+// open reports whether the pause is still running.
 func (c *Circuit) open(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return now.Before(c.openUntil)
 }
 
-// worth is what would be lost with the circuit. A success alone does not make a
-// model known: a refusal counts as one, and names of no model are refused.
+// worth returns what would be lost with the circuit. A success alone does not make a model
+// known: a refusal counts as one, and hosts refuse names that are not models.
 func (c *Circuit) worth() bounded.Worth {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return bounded.Worth{Busy: c.consecutive.open > 0, Open: time.Now().Before(c.openUntil), Known: c.served, Used: c.used.Load()}
 }
 
-// shouldTrip decides, with gobreaker's counts of results, whether the latest
-// failure opens the circuit. Attempts that began before that failure and have
-// not failed have done better, and count as results.
+// shouldTrip decides by gobreaker's counts of results whether the latest failure opens the
+// circuit. Attempts that began before that failure and have not failed count as results,
+// too: they have lasted longer.
 func (c *Circuit) shouldTrip(n gobreaker.Counts) bool {
 	c.mu.Lock()
 	length, outstanding := c.consecutive.length, c.consecutive.outstanding
@@ -200,9 +200,9 @@ func (c *Circuit) shouldTrip(n gobreaker.Counts) bool {
 		p.Consecutive > 0 && length >= p.significant(results-length, failures-length)
 }
 
-// significant is how many failures in a row mean something, where so many results
-// and failures came before. A host that fails three calls of ten by chance fails
-// five in a row every few seconds under load, and would be shut out for good.
+// significant returns how many failures in a row are not chance, given the number of
+// results and failures before. A host that fails three of ten calls at random fails five
+// in a row every few seconds under load, and its circuit would never stay closed.
 func (p Policy) significant(results, failures int) int {
 	if results < p.MinRequests || failures <= 0 {
 		return p.Consecutive
@@ -234,8 +234,9 @@ func (c *Circuit) onStateChange(_ string, from, to gobreaker.State) {
 	c.changes = append(c.changes, Change{Model: c.model, From: from.String(), To: to.String(), Wait: max(c.openUntil.Sub(now), 0)})
 }
 
-// pauseLocked begins a pause: twice the last one where a probe failed. A probe
-// forced before its time says nothing new: the pause that runs stays as it is.
+// pauseLocked begins a pause. It is twice as long as the last one if a probe failed. A
+// probe that was forced during a pause leaves that pause as it is, because it shows
+// nothing new.
 func (c *Circuit) pauseLocked(now time.Time, probeFailed bool) {
 	relapse := c.relapse.Load()
 	if relapse {
@@ -253,15 +254,15 @@ func (c *Circuit) pauseLocked(now time.Time, probeFailed bool) {
 	c.openUntil = now.Add(c.set.jitter(c.openFor))
 }
 
-// extendPauseLocked keeps further probes off for as long as the circuit was open
-// the last time.
+// extendPauseLocked refuses further probes for as long as the circuit was open the last
+// time.
 func (c *Circuit) extendPauseLocked(now time.Time) {
 	if until := now.Add(c.set.jitter(c.openFor)); until.After(c.openUntil) {
 		c.openUntil = until
 	}
 }
 
-// Flush tells OnChange of the changes so far. No lock is held meanwhile.
+// Flush delivers the queued changes to OnChange, with no lock held.
 func (c *Circuit) Flush() {
 	if !c.changed.CompareAndSwap(true, false) {
 		return
@@ -275,7 +276,7 @@ func (c *Circuit) Flush() {
 	}
 }
 
-// jitter spreads a pause over its last tenth.
+// jitter shortens a pause by a random part of up to a tenth.
 func jitter(d time.Duration) time.Duration {
 	if d < 10 {
 		return d

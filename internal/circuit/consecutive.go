@@ -1,24 +1,25 @@
 package circuit
 
-// MaxConsecutive is how many failures in a row can be told from more.
+// MaxConsecutive bounds the failures in a row that are counted.
 const MaxConsecutive = 32
 
 // consecutive counts failures in a row, in the order in which the attempts began.
-// They end in another order: a host that is overloaded refuses at once and
-// answers late, so that its refusals would seem to come in a row, and alone. An
-// attempt that began earlier and has not failed yet has done better than one that
-// has, and ends the row as a success does.
+//
+// Attempts end in another order: an overloaded host refuses at once and answers late, so
+// refusals would seem to come in a row although other attempts succeed. An attempt that
+// began earlier and has not failed yet has lasted longer than one that has, and ends the
+// row as a success does.
 //
 // The circuit's mu guards it.
 type consecutive struct {
-	seq         uint64                 // of the latest attempt
+	seq         uint64                 // number of the latest attempt
 	first, last *Permit                // attempts without an outcome, oldest first
-	open        int                    // how many these are
+	open        int                    // number of these
 	succeeded   uint64                 // the latest attempt that succeeded
-	failed      [MaxConsecutive]uint64 // the latest attempts that failed, in a ring
-	at          int                    // the ring's next place
+	failed      [MaxConsecutive]uint64 // the latest attempts that failed, as a ring
+	at          int                    // the next index of the ring
 	length      int                    // failures in a row, as of the latest failure
-	outstanding int                    // attempts older than that which have not failed
+	outstanding int                    // attempts that began before it and have not failed
 }
 
 // begin adds an attempt that was let through.
@@ -57,8 +58,8 @@ func (c *consecutive) end(p *Permit, o Outcome) {
 	}
 }
 
-// fail counts a failure: of an attempt that ends with it, or, later, of one that
-// had shown payload before.
+// fail counts a failure: of an attempt that ends with it, or later, if the attempt's
+// stream breaks after its commit.
 func (c *consecutive) fail(p *Permit) {
 	c.failed[c.at%len(c.failed)] = p.seq
 	c.at++
@@ -67,7 +68,7 @@ func (c *consecutive) fail(p *Permit) {
 		younger, earlier = younger+1, earlier.older
 	}
 	c.outstanding = c.open - younger
-	better := c.succeeded // the latest attempt that has done better than p
+	better := c.succeeded // the latest attempt that shows that p's failure is not part of a row
 	if earlier != nil {
 		better = max(better, earlier.seq)
 	}

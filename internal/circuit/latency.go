@@ -5,24 +5,23 @@ import (
 	"time"
 )
 
-// Kinds is how many kinds of calls have a Latency of their own at each circuit.
-// What they are is for the caller to say.
+// Kinds is the number of kinds of calls that each circuit keeps a Latency for. The caller
+// decides what they are.
 const Kinds = 6
 
-// A Latency estimates how long a model takes to its first payload: the mean and
-// the deviation of late, as TCP keeps them of round trips (RFC 6298). A nil
-// Latency knows nothing and learns nothing.
+// A Latency estimates the time that a model takes to its first payload, by the recent mean
+// and deviation, as TCP estimates round trips (RFC 6298). A nil Latency knows nothing and
+// records nothing.
 type Latency struct {
 	mu              sync.Mutex // guards what follows
 	mean, deviation time.Duration
-	longest         time.Duration // of late: what exceeds later samples fades by a sixteenth with each
+	longest         time.Duration // recently: if it exceeds a later sample, it shrinks by a sixteenth of the difference
 }
 
-// minLatency is the least that Usual returns of what is known, as in RFC 6298,
-// section 2.4.
+// minLatency is the least known value that Usual returns, as in RFC 6298, section 2.4.
 const minLatency = time.Second
 
-// Add adds the time that one attempt took.
+// Add records the time that one attempt took.
 func (l *Latency) Add(d time.Duration) {
 	if l == nil {
 		return
@@ -38,8 +37,8 @@ func (l *Latency) Add(d time.Duration) {
 	l.mean = max(l.mean+(d-l.mean)/8, 1)
 }
 
-// Usual returns how long an attempt may take before it takes longer than usual:
-// not longer than the longest of late. It returns 0 as long as nothing is known.
+// Usual returns the time that an attempt usually takes at most, which is no longer than
+// the longest recent one. It returns 0 if nothing is known.
 func (l *Latency) Usual() time.Duration {
 	if l == nil {
 		return 0

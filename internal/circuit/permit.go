@@ -8,28 +8,28 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// An Outcome is what a circuit hears of how an attempt went.
+// An Outcome tells a circuit how an attempt ended.
 type Outcome int
 
 const (
-	// Neutral says nothing of the host.
+	// Neutral says nothing about the host.
 	Neutral Outcome = iota
-	// Success shows that the host is well.
+	// Success shows that the host is healthy.
 	Success
 	// Failure shows that it is not.
 	Failure
-	// Inconclusive is Neutral, but of an attempt that had too little time to show
-	// anything. If it was a probe, the next one has to wait for another pause.
+	// Inconclusive is Neutral for an attempt that had too little time to show anything. If
+	// it was a probe, the next one waits for another pause.
 	Inconclusive
 )
 
-// The outcomes as gobreaker hears them.
+// The errors that report an outcome to gobreaker.
 var (
 	errNeutral = errors.New("neutral")
 	errFailure = errors.New("failure")
 )
 
-// err is the outcome as gobreaker hears it.
+// err returns the error that reports the outcome to gobreaker.
 func (o Outcome) err() error {
 	switch o {
 	case Success:
@@ -40,23 +40,23 @@ func (o Outcome) err() error {
 	return errNeutral
 }
 
-// A Permit is leave to send one attempt. Its zero value is ready for
-// Circuit.Allow; it must not be copied, nor used for a second attempt.
+// A Permit allows one attempt to be sent. The zero Permit is ready for Circuit.Allow. It
+// must not be copied, nor be used for a second attempt.
 type Permit struct {
 	circuit *Circuit // nil: Allow was not called
 	since   time.Time
 
 	// Guarded by the circuit's mu.
 	state  permitState
-	finish func(error) // of a passing attempt: tells gobreaker its outcome
-	probe  *Probe      // of a probing one: its own, or the slow one that it follows
+	finish func(error) // reports a passing attempt's outcome to gobreaker
+	probe  *Probe      // of a probing attempt: its own probe, or the slow one that it follows
 
-	// These are for consecutive.
+	// The following belong to consecutive.
 	seq          uint64
 	older, newer *Permit
 }
 
-// A permitState says what has become of a Permit.
+// A permitState is the state of a Permit.
 type permitState uint8
 
 const (
@@ -77,8 +77,8 @@ func (p *Permit) Probing() bool {
 	return p.state == probing
 }
 
-// Latency returns the latency of one kind of call at the circuit; nil, which
-// knows nothing, where no circuit was asked.
+// Latency returns the latency of one kind of call at the circuit. If no circuit was asked,
+// it returns nil, which knows nothing.
 func (p *Permit) Latency(kind int) *Latency {
 	if p.circuit == nil {
 		return nil
@@ -86,8 +86,8 @@ func (p *Permit) Latency(kind int) *Latency {
 	return p.circuit.Latency(kind)
 }
 
-// Commit says that the attempt, which was allowed, has shown payload. That is a
-// probe's success: a half-open circuit closes now, not at the end of a long stream.
+// Commit notes that the allowed attempt has shown payload. This is a probe's success: a
+// half-open circuit closes now, not at the end of a long stream.
 func (p *Permit) Commit() {
 	c := p.circuit
 	c.mu.Lock()
@@ -99,9 +99,9 @@ func (p *Permit) Commit() {
 	c.answered.Add(1)
 }
 
-// Report says how the attempt ended. The first call counts. Of later ones only a
-// Failure does, as one failure more: the stream broke behind its commit. A refused
-// Permit has nothing to report.
+// Report tells how the attempt ended. The first call counts. Later ones count only if they
+// report a Failure, as one more failure: the stream broke after its commit. For a refused
+// Permit, Report does nothing.
 func (p *Permit) Report(o Outcome) {
 	c := p.circuit
 	if c == nil {
@@ -129,13 +129,13 @@ func (p *Permit) Report(o Outcome) {
 		finish = nil
 	}
 	if finish == nil && result {
-		finish, _ = c.gb.Allow() // an error: it is open meanwhile, and needs no more results
+		finish, _ = c.gb.Allow() // an error means that the circuit is open by now and needs no more results
 	}
 	if finish == nil {
 		return
 	}
-	// Where a probe breaks that closed the circuit at its commit, nothing shows that
-	// the host is well, as long as nobody else has succeeded since.
+	// The probe that closed the circuit at its commit has broken. If no other attempt has
+	// succeeded since, nothing shows that the host is healthy.
 	if before == probed && c.gb.Counts().TotalSuccesses == 0 {
 		c.relapse.Store(true)
 		defer c.relapse.Store(false)
@@ -143,8 +143,8 @@ func (p *Permit) Report(o Outcome) {
 	finish(o.err())
 }
 
-// leaveLocked gives the attempt's place back. It returns what tells gobreaker the
-// outcome; nil if that is known, or is left to others who follow the same probe.
+// leaveLocked returns the attempt's place. Its result reports the outcome to gobreaker; it
+// is nil if the outcome is known, or comes from others that follow the same probe.
 func (p *Permit) leaveLocked(o Outcome) func(error) {
 	if p.state == passing {
 		finish := p.finish
@@ -163,9 +163,9 @@ func (p *Permit) leaveLocked(o Outcome) func(error) {
 	return finish
 }
 
-// outlastsWindow reports whether the attempt took so long that a closed circuit
-// would not count it: gobreaker drops the result of what began before its window.
-// It is reported then as that of an attempt that begins now.
+// outlastsWindow reports whether the attempt began before gobreaker's window, so that a
+// closed circuit would ignore its result. It is then reported like an attempt that begins
+// now.
 func (p *Permit) outlastsWindow() bool {
 	window := p.circuit.set.policy.Window
 	return window > 0 && time.Since(p.since) > window/2 && p.circuit.gb.State() == gobreaker.StateClosed

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// A Probe is an attempt through a half-open circuit, whose outcome decides for
-// all. Attempts that follow a slow probe share it: the first that has an outcome
-// tells it for all of them.
+// A Probe is an attempt through a half-open circuit; its outcome decides the circuit's
+// state. Attempts that follow a slow probe share it, and the first outcome among them
+// counts for all.
 type Probe struct {
-	done chan struct{} // closed when its outcome is known
+	done chan struct{} // closed when the outcome is known
 
 	// Guarded by the circuit's mu.
-	finish  func(error) // tells gobreaker the outcome; nil: it is known
+	finish  func(error) // reports the outcome to gobreaker; nil: the outcome is known
 	holders int         // permits that share it
 }
 
@@ -20,8 +20,8 @@ func newProbe(finish func(error)) *Probe {
 	return &Probe{done: make(chan struct{}), finish: finish, holders: 1}
 }
 
-// leaveLocked takes one permit off the probe. It returns how to tell the outcome;
-// nil if that is known already, or is left to those who still share the probe.
+// leaveLocked removes one permit from the probe. Its result reports the outcome; it is nil
+// if the outcome is known, or is left to the permits that still share the probe.
 func (p *Probe) leaveLocked(o Outcome) func(error) {
 	p.holders--
 	neutral := o == Neutral || o == Inconclusive
@@ -32,12 +32,12 @@ func (p *Probe) leaveLocked(o Outcome) func(error) {
 	p.finish = nil
 	return func(err error) {
 		finish(err)
-		close(p.done) // only now: who waited looks at the circuit at once
+		close(p.done) // last, because those who wait look at the circuit at once
 	}
 }
 
-// Await waits until the probe's outcome is known, at most d. It returns an error,
-// the context's cause, only when ctx ends first.
+// Await waits until the probe's outcome is known, at most for d. It returns the cause of
+// ctx's end if that comes first, otherwise nil.
 func (p *Probe) Await(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -29,63 +29,64 @@ import (
 	"github.com/breakwater-go/breakwater/internal/bounded"
 )
 
-// A Policy says when a circuit opens, and for how long. It is BreakerPolicy of
-// the root with the defaults filled in: zero is off, or none.
+// A Policy says when a circuit opens, and for how long. It mirrors BreakerPolicy of the
+// root with the defaults filled in: zero is off, or none.
 type Policy struct {
-	// FailureRate of at least MinRequests results within Window opens it; 0: never.
+	// FailureRate is the share of failures among at least MinRequests results within
+	// Window that opens the circuit; 0: never.
 	FailureRate float64
 	MinRequests int
 	Window      time.Duration
-	// Consecutive failures open it, at most MaxConsecutive; 0: never.
+	// Consecutive is how many failures in a row open it, at most MaxConsecutive; 0: never.
 	Consecutive int
-	// OpenFor is the first pause, MaxOpenFor the longest; 0: there is no longest.
+	// OpenFor is the first pause and MaxOpenFor the longest; 0: there is no longest.
 	OpenFor, MaxOpenFor time.Duration
-	// Probes is how many may probe it at a time, and must succeed to close it.
+	// Probes is how many attempts may probe it at a time, and must succeed to close it.
 	Probes int
 }
 
-// Off reports whether nothing ever opens a circuit.
+// Off reports whether the policy never opens a circuit.
 func (p Policy) Off() bool { return p.FailureRate == 0 && p.Consecutive == 0 }
 
 // Settings are what the circuits of one Set share.
 type Settings struct {
 	Policy Policy
-	// SlowStart is how long after it has closed a circuit asks for few attempts
-	// at once; 0: it never does. See Standing.
+	// SlowStart is how long a circuit that has closed asks for few attempts at once; 0:
+	// not at all. See Standing.
 	SlowStart time.Duration
-	// Jitter shortens a pause a little, so that clients do not come back in
-	// step. Nil takes something off that is spread over the last tenth.
+	// Jitter shortens a pause a little, so that clients do not return at the same time.
+	// Nil takes off a random part of up to a tenth.
 	Jitter func(time.Duration) time.Duration
-	// OnChange is told of each change of state, in order. Nil: nobody is.
+	// OnChange is called with each change of state, in order; nil: no call.
 	OnChange func(Change)
 }
 
-// The states of a circuit, as Change and Status name them.
+// The names of a circuit's states in Change and Status.
 const (
 	Closed   = "closed"
 	HalfOpen = "half-open"
 	Open     = "open"
 )
 
-// A Change of a circuit's state.
+// A Change is a change of a circuit's state.
 type Change struct {
 	Model    string
 	From, To string
 	Wait     time.Duration // until an open circuit may be probed
 }
 
-// A Status is how a circuit stands.
+// A Status is the state of a circuit.
 type Status struct {
 	Model string
 	State string
 	Until time.Time // when an open circuit may be probed; else zero
 }
 
-// MaxCircuits bounds the circuits of a Set, as long as fewer are in use: the
-// names of models come from callers.
+// MaxCircuits bounds the circuits of a Set, unless more are in use, because the names of
+// models come from callers.
 const MaxCircuits = 256
 
-// A Set is the circuits of one endpoint, by model.
+// A Set holds the circuits of one endpoint, by model.
 type Set struct {
 	policy    Policy
 	slowStart time.Duration
@@ -108,8 +109,8 @@ func NewSet(s Settings) *Set {
 	return set
 }
 
-// Get returns the circuit of model and makes it where there is none. It returns
-// nil if the policy is off.
+// Get returns the circuit of model, and makes it if there is none. It returns nil if the
+// policy is off.
 func (s *Set) Get(model string) *Circuit {
 	if s.policy.Off() {
 		return nil
@@ -117,13 +118,13 @@ func (s *Set) Get(model string) *Circuit {
 	return s.all.GetOrAdd(model, func() *Circuit { return newCircuit(s, model) })
 }
 
-// Lookup returns the circuit of model, nil where there is none.
+// Lookup returns the circuit of model, or nil if there is none.
 func (s *Set) Lookup(model string) *Circuit {
 	c, _ := s.all.Get(model)
 	return c
 }
 
-// AnyOpen reports whether the pause of any circuit still runs.
+// AnyOpen reports whether the pause of any circuit is still running.
 func (s *Set) AnyOpen(now time.Time) bool {
 	for _, c := range s.all.All() {
 		if c.open(now) {
@@ -145,7 +146,7 @@ func (s *Set) InUse() (permits, probes int) {
 	return permits, probes
 }
 
-// Status returns how each circuit stands, sorted by model.
+// Status returns the status of each circuit, sorted by model.
 func (s *Set) Status(now time.Time) []Status {
 	var list []Status
 	for _, c := range s.all.All() {

@@ -1,6 +1,6 @@
-// Package key makes the keys under which answers are kept. There is no key
-// without a scope, which says who may share the answer: only a Scope makes
-// keys, and the zero Scope makes none.
+// Package key makes the keys under which answers are cached. There is no key without a
+// scope, which says who may share the answer: only a Scope makes keys, and the zero Scope
+// makes none. The package is pure; the cache layer is its user.
 package key
 
 import (
@@ -15,12 +15,11 @@ type Scope struct {
 	kind byte // 0: nobody
 }
 
-// OfCredential is the scope of all who come with one credential, given as a
-// digest of it.
+// OfCredential returns the scope of all callers with one credential, given as its digest.
 func OfCredential(digest [sha256.Size]byte) Scope { return Scope{digest, 'c'} }
 
-// OfName is a scope by the name that the application has for it. The empty
-// name is nobody's: it is what a lookup that found no tenant gives.
+// OfName returns the scope that the application has named. The empty name gives the zero
+// Scope, because a failed look-up of a tenant returns it.
 func OfName(name string) Scope {
 	if name == "" {
 		return Scope{}
@@ -31,14 +30,13 @@ func OfName(name string) Scope {
 // Shared reports whether callers of several credentials may be in the scope.
 func (s Scope) Shared() bool { return s.kind == 'n' }
 
-// A Key stands for one question in one scope. The zero Key stands for none.
+// A Key identifies one question in one scope. The zero Key stands for none.
 type Key struct{ sum [sha256.Size]byte }
 
-// String is the key in hexadecimal digits.
+// String returns the key in hexadecimal digits.
 func (k Key) String() string { return hex.EncodeToString(k.sum[:]) }
 
-// A Form says how the question is spelt in a key, so that two forms never
-// make one key.
+// A Form says how a key spells its question, so that two forms never make the same key.
 type Form byte
 
 const (
@@ -46,13 +44,13 @@ const (
 	Canonical Form = 'c' // in its canonical form
 )
 
-// Key is SHA-256 over the scope, about and the question, each apart from the
-// next. It reports false if the scope is nobody's.
+// Key returns the SHA-256 of the scope, about and the question, separated by their
+// lengths. It reports false for the zero Scope.
 func (s Scope) Key(form Form, about, question []byte) (Key, bool) {
 	if s.kind == 0 {
 		return Key{}, false
 	}
-	var room [1 << 10]byte // most have enough of it
+	var room [1 << 10]byte // large enough for most
 	head := append(append(room[:0], byte(form), s.kind), s.id[:]...)
 	head = append(binary.BigEndian.AppendUint64(head, uint64(len(about))), about...)
 	h := sha256.New()
@@ -63,8 +61,8 @@ func (s Scope) Key(form Form, about, question []byte) (Key, bool) {
 	return k, true
 }
 
-// Append appends a part of what a question is about to those before it, so
-// that no two lists of parts make the same bytes.
+// Append appends a part to the description of a question, so that no two lists of parts
+// make the same bytes.
 func Append(about []byte, part string) []byte {
 	return append(binary.AppendUvarint(about, uint64(len(part))), part...)
 }

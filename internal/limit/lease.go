@@ -6,34 +6,33 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A Lease is what one attempt holds of a limiter. The zero Lease is empty, for
-// Acquire to fill.
+// A Lease is what one attempt holds of a limiter. Acquire fills the zero Lease.
 type Lease struct {
 	limiter         *Limiter
 	permit          bool
-	since           time.Time // of the permit
-	estimate        int       // tokens reserved; 0: there is no such limit
+	since           time.Time // when it got the permit
+	estimate        int       // tokens reserved; 0: tokens are not limited
 	attempt, tokens reservation
 }
 
-// A Result is what an attempt with a lease came to.
+// A Result says how an attempt with a lease ended.
 type Result struct {
-	Served bool // the host answered, to the end
+	Served bool // the host answered, and the answer is complete
 
-	// Refused: the host had too much to do. Begun is when the attempt began. Said
-	// is the number that the host gave for its limit, 0 if it gave none.
+	// Refused says that the host was overloaded, Begun when the attempt began, and Stated
+	// which limit the host stated; 0: none.
 	Refused bool
 	Begun   time.Time
 	Stated  int
 
-	// Answered: there was an answer, whole or not. Tokens is what the host says
-	// that it took; if it does not say, an answer took what was estimated.
+	// Answered says that there was an answer, complete or not, and Tokens how many it took
+	// by the host's count; 0: not known, so the estimate counts.
 	Answered bool
 	Tokens   int
 }
 
-// End gives back what the lease holds. It must be called exactly once after
-// Acquire has returned nil.
+// End returns what the lease holds. It must be called exactly once after Acquire has
+// returned nil.
 func (l *Lease) End(r Result) {
 	l.adapt(r)
 	l.release()
@@ -47,7 +46,7 @@ func (l *Lease) End(r Result) {
 	l.limiter.settle(used - l.estimate)
 }
 
-// adapt has the number of permits follow what the host served or refused.
+// adapt changes the number of permits by what the host served or refused.
 func (l *Lease) adapt(r Result) {
 	permits, adaptive := l.limiter.permits, l.limiter.adaptive
 	if adaptive == nil {
@@ -62,14 +61,14 @@ func (l *Lease) adapt(r Result) {
 	}
 }
 
-// release gives the permit back.
+// release returns the permit.
 func (l *Lease) release() {
 	if l.permit {
 		l.limiter.permits.Release(time.Since(l.since))
 	}
 }
 
-// cancel gives everything back: there is no attempt.
+// cancel returns everything, because there is no attempt.
 func (l *Lease) cancel() {
 	l.attempt.cancel()
 	l.tokens.cancel()
@@ -80,11 +79,12 @@ func (l *Lease) cancel() {
 type reservation struct {
 	bucket *rate.Limiter // nil: nothing was taken
 	n      int
-	wait   time.Duration     // until it is to be had
-	later  *rate.Reservation // nil: it was to be had at once
+	wait   time.Duration     // until it is available
+	later  *rate.Reservation // nil: it was available at once
 }
 
-// take takes n from a bucket that will have them by until. A nil bucket has all.
+// take takes n from a bucket, if that can be had until the time until. A nil bucket is
+// unlimited.
 func (r *reservation) take(bucket *rate.Limiter, n int, until time.Time) bool {
 	if bucket == nil {
 		return true
@@ -104,15 +104,15 @@ func (r *reservation) take(bucket *rate.Limiter, n int, until time.Time) bool {
 	return true
 }
 
-// cancel gives back as of now, not as of when it was taken: set back in time, a
-// bucket would fill twice.
+// cancel returns what was taken, at the present time: with the time of the reservation,
+// the bucket would fill twice for the time between.
 func (r *reservation) cancel() {
 	now := time.Now()
 	switch {
 	case r.bucket == nil:
 	case r.later != nil && r.later.DelayFrom(now) > 0:
 		r.later.CancelAt(now)
-	case r.bucket.TokensAt(now) >= 0: // its turn has come: it can only be put back, and only where nobody waits
+	case r.bucket.TokensAt(now) >= 0: // its time has come, so it can only be put back, and only if nobody is waiting
 		r.bucket.AllowN(now, -r.n)
 	}
 }

@@ -14,15 +14,15 @@ import (
 	"github.com/breakwater-go/breakwater/internal/permits"
 )
 
-// ErrLimited reports that a limit would not let an attempt in in time.
+// ErrLimited reports that a limit would not admit an attempt in time.
 var ErrLimited = errors.New("limit: not in time")
 
-// A Limiter bounds the attempts on one model of one account. A nil Limiter
-// limits nothing: all but Acquire may be called on it.
+// A Limiter bounds the attempts on one model of one account. A nil Limiter limits nothing;
+// all of its methods but Acquire may be called.
 type Limiter struct {
 	policy   Policy
 	permits  *permits.Pool // nil: unlimited
-	adaptive *aimd.Limit   // of permits; nil: it does not change
+	adaptive *aimd.Limit   // the number of permits; nil: it does not change
 	attempts *rate.Limiter // nil: unlimited
 	tokens   *rate.Limiter // nil: unlimited
 	used     atomic.Int64  // see bounded.Map
@@ -45,7 +45,7 @@ func newLimiter(p Policy) *Limiter {
 	return l
 }
 
-// Free reports whether an attempt would not have to wait.
+// Free reports whether an attempt would not have to wait now.
 func (l *Limiter) Free(now time.Time) bool {
 	return l == nil ||
 		(l.permits == nil || l.permits.Free()) &&
@@ -53,7 +53,7 @@ func (l *Limiter) Free(now time.Time) bool {
 			(l.tokens == nil || l.tokens.TokensAt(now) >= 1)
 }
 
-// Expected is about how long an attempt that came now would have to wait.
+// Expected returns about how long an attempt that came now would wait.
 func (l *Limiter) Expected(now time.Time) time.Duration {
 	if l == nil {
 		return 0
@@ -72,7 +72,7 @@ func (l *Limiter) Expected(now time.Time) time.Duration {
 	return wait
 }
 
-// seconds returns n seconds, or the longest duration if they are more.
+// seconds returns n seconds, at most the longest duration.
 func seconds(n float64) time.Duration {
 	const longest = time.Duration(math.MaxInt64)
 	if n >= longest.Seconds() {
@@ -89,14 +89,13 @@ func (l *Limiter) Admits(now time.Time) bool {
 // Adapts reports whether a refusal can still lower the number of permits.
 func (l *Limiter) Adapts() bool { return l != nil && l.adaptive != nil && l.adaptive.Size() != 1 }
 
-// Acquire waits for what an attempt of so many tokens needs, MaxWait at most,
-// and notes it in lease, which must be empty. It returns ErrLimited, at once
-// where it can tell that the wait would be too long for MaxWait or for ctx's
-// deadline, or the cause of ctx's end.
+// Acquire waits for what an attempt with so many tokens needs, at most for MaxWait, and
+// fills lease, which must be empty. It returns ErrLimited, at once if it can tell that the
+// wait would exceed MaxWait or ctx's deadline, or the cause of ctx's end.
 func (l *Limiter) Acquire(ctx context.Context, lease *Lease, tokens int) error {
 	until := time.Now().Add(l.policy.MaxWait)
 	if deadline, ok := ctx.Deadline(); ok && !until.Before(deadline) {
-		until = deadline.Add(-1) // a turn that comes with the deadline is too late
+		until = deadline.Add(-1) // a turn at the deadline itself is too late
 	}
 	lease.limiter = l
 	if l.permits != nil {
@@ -108,7 +107,7 @@ func (l *Limiter) Acquire(ctx context.Context, lease *Lease, tokens int) error {
 		}
 		lease.permit, lease.since = true, time.Now()
 	}
-	lease.estimate = min(tokens, l.policy.TokensPerMinute) // or the bucket could never hold them
+	lease.estimate = min(tokens, l.policy.TokensPerMinute) // the bucket could never hold more
 	if !lease.attempt.take(l.attempts, 1, until) || !lease.tokens.take(l.tokens, lease.estimate, until) {
 		lease.cancel()
 		return ErrLimited
@@ -135,24 +134,24 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// settle takes more tokens than were reserved, or puts tokens back where more is
-// negative. A host's word takes no more than ten minutes bring.
+// settle takes the tokens that an attempt used beyond its reservation, or puts tokens back
+// if more is negative. A host's count takes no more than ten minutes of tokens.
 func (l *Limiter) settle(more int) {
 	now, burst := time.Now(), l.tokens.Burst()
 	for minutes := 1; minutes < 10 && more > burst; minutes++ {
-		l.tokens.ReserveN(now, burst) // no more than this at a time
+		l.tokens.ReserveN(now, burst) // a reservation cannot be larger
 		more -= burst
 	}
 	more = min(more, burst)
-	// A reservation can be cancelled only before its time. But the bucket takes a
-	// negative number, and holds no more than its burst then.
+	// A reservation can only be canceled before its time. But the bucket accepts a
+	// negative number, and limits its content to its burst.
 	if !l.tokens.AllowN(now, more) {
 		l.tokens.ReserveN(now, more) // on credit
 	}
 }
 
-// worth is what would be lost with the limiter. One that nobody uses, whose
-// buckets are full and that has learned nothing is as good as a new one.
+// worth returns what would be lost with the limiter. A limiter that is not used, has full
+// buckets and has learned nothing is worth no more than a new one.
 func (l *Limiter) worth() bounded.Worth {
 	w := bounded.Worth{Used: l.used.Load()}
 	if l.permits != nil {

@@ -25,14 +25,14 @@ import (
 	"github.com/breakwater-go/breakwater/internal/bounded"
 )
 
-// A Policy says what one model of one account may be asked.
+// A Policy limits the use of one model of one account.
 type Policy struct {
 	PerSecond       float64       // attempts; 0: unlimited
 	Burst           int           // attempts at once, at least 1
 	TokensPerMinute int           // 0: unlimited
 	InFlight        int           // attempts under way; 0: unlimited
 	Adaptive        bool          // InFlight follows what the host refuses and serves
-	MaxWait         time.Duration // that an attempt may be queued; 0: it is not
+	MaxWait         time.Duration // how long an attempt may be queued; 0: not at all
 }
 
 // Off reports whether the policy limits nothing.
@@ -40,7 +40,7 @@ func (p Policy) Off() bool {
 	return p.PerSecond == 0 && p.TokensPerMinute == 0 && p.InFlight == 0 && !p.Adaptive
 }
 
-// maxLimiters bounds the limiters of a table: callers name models.
+// maxLimiters bounds the limiters of a table, because callers name the models.
 const maxLimiters = 4096
 
 // A Table holds the limiters of all accounts. NewTable makes one.
@@ -55,10 +55,10 @@ func NewTable() *Table {
 	return &Table{bounded.Map[key, *Limiter]{Max: maxLimiters, WorthOf: (*Limiter).worth}}
 }
 
-// Limits returns the limits of an account. A model has the policy under its
-// name, else the one under the empty name, else other. Several Limits of one
-// account share its limiters; their policies should be the same, since the first
-// to be asked for a model makes its limiter.
+// Limits returns the limits of an account. A model has the policy under its name,
+// otherwise the one under the empty name, otherwise other. If an account is used several
+// times, its Limits share the limiters and should have the same policies, because the
+// first one that asks for a model makes its limiter.
 func (t *Table) Limits(account string, policies map[string]Policy, other Policy) *Limits {
 	return &Limits{table: t, account: account, policies: policies, other: other}
 }
@@ -89,13 +89,13 @@ func (ls *Limits) Get(model string) *Limiter {
 	return l
 }
 
-// A Status says how the limits of one model stand.
+// A Status tells the state of one model's limits.
 type Status struct {
 	Model             string
-	InFlight, Waiting int // attempts, where a policy limits those under way
+	InFlight, Waiting int // attempts, if the policy limits those under way
 }
 
-// Status returns how the limiters of the account stand, by model.
+// Status returns the status of the account's limiters, by model.
 func (ls *Limits) Status() []Status {
 	var list []Status
 	for key, l := range ls.table.limiters.All() {

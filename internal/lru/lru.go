@@ -1,6 +1,6 @@
-// Package lru keeps values within bounds of number and size: the values used
-// least recently go first. A value can be found by aliases of its key, too. The
-// cache layer is its one user.
+// Package lru keeps values within bounds of number and size. It removes those that were
+// used least recently. A value can also be found by aliases of its key. A Cache is safe
+// for concurrent use; the cache layer is its user.
 package lru
 
 import (
@@ -25,7 +25,7 @@ type Cache[K comparable, V, N any] struct {
 	evicted int64
 }
 
-// An item is a value that is kept.
+// An item is a stored value.
 type item[K comparable, V any] struct {
 	value   V
 	size    int64
@@ -37,18 +37,19 @@ type alias[K comparable, N any] struct {
 	note N
 }
 
-// New returns a Cache for so many values and bytes; 0 means any number.
+// New returns a Cache for so many values and bytes; 0: unlimited.
 func New[K comparable, V, N any](maxValues int, maxBytes int64) *Cache[K, V, N] {
 	c := &Cache[K, V, N]{maxBytes: maxBytes, aliases: make(map[K]alias[K, N])}
 	if maxValues == 0 {
 		maxValues = math.MaxInt
 	}
-	// The order is the library's, sizes are ours. NewLRU fails on sizes below 1 only.
+	// The library keeps the order, this package the sizes. NewLRU fails only for sizes
+	// below 1.
 	c.order, _ = simplelru.NewLRU(maxValues, c.onEvict)
 	return c
 }
 
-// onEvict is told of each value that leaves, for whatever reason.
+// onEvict is called for each value that leaves, for whatever reason.
 func (c *Cache[K, V, N]) onEvict(_ K, v *item[K, V]) {
 	c.bytes -= v.size
 	for _, a := range v.aliases {
@@ -56,7 +57,7 @@ func (c *Cache[K, V, N]) onEvict(_ K, v *item[K, V]) {
 	}
 }
 
-// Get returns the value kept under key.
+// Get returns the value stored under key.
 func (c *Cache[K, V, N]) Get(key K) (value V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -66,7 +67,7 @@ func (c *Cache[K, V, N]) Get(key K) (value V, ok bool) {
 	return value, false
 }
 
-// GetByAlias returns the value that has that alias, its key, and the alias's note.
+// GetByAlias returns the value with the alias name, its key, and the alias's note.
 func (c *Cache[K, V, N]) GetByAlias(name K) (key K, value V, note N, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,12 +75,11 @@ func (c *Cache[K, V, N]) GetByAlias(name K) (key K, value V, note N, ok bool) {
 	if !ok {
 		return key, value, note, false
 	}
-	v, _ := c.order.Get(found.key) // which takes its aliases with it when it goes
+	v, _ := c.order.Get(found.key) // an evicted value takes its aliases with it
 	return found.key, v.value, found.note, true
 }
 
-// Put keeps a value of that size in the place of the one under key, if it fits
-// at all.
+// Put stores a value of this size under key, in place of the one there, if it fits at all.
 func (c *Cache[K, V, N]) Put(key K, value V, size int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -94,9 +94,9 @@ func (c *Cache[K, V, N]) Put(key K, value V, size int64) {
 	c.trimLocked()
 }
 
-// AddAlias gives the value under key an alias with a note. It takes the place of
-// the value's alias of the same number, if there is one; else it adds size to the
-// value's. A name that is an alias already stays what it is.
+// AddAlias gives the value under key an alias with a note. It replaces the value's alias
+// of the same number; if there is none, it adds size to the value's size. A name that is
+// an alias already stays as it is.
 func (c *Cache[K, V, N]) AddAlias(key K, number int, name K, note N, size int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,8 +123,8 @@ func (c *Cache[K, V, N]) trimLocked() {
 	}
 }
 
-// Stats returns how many values and bytes are kept, and how many values had to go
-// to make room.
+// Stats returns how many values and bytes are stored, and how many values were removed to
+// make room.
 func (c *Cache[K, V, N]) Stats() (values int, bytes, evicted int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

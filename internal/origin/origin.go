@@ -1,8 +1,8 @@
-// Package origin says whose a URL is. Who gets a key, a query, a header or a
-// prompt depends on that. So origins are compared in the form in which net/http
-// dials them, and a URL that has no such form belongs to nobody.
+// Package origin says which server a URL belongs to. This decides who gets a key, a query,
+// a header or a prompt. So origins are compared in the form in which net/http dials them,
+// and a URL without such a form belongs to no server.
 //
-// The package is pure and has no state: anybody may call it.
+// The package is pure and has no state. Any package may call it.
 package origin
 
 import (
@@ -13,15 +13,15 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// An Origin is the scheme, host and port of a URL, in the form in which net/http
-// dials it. Origins are comparable. The zero Origin is nobody's.
+// An Origin is the scheme, host and port of a URL, in the form in which net/http dials
+// them. Origins are comparable. The zero Origin belongs to no server.
 type Origin struct{ Scheme, Host, Port string }
 
 // Of returns u's origin. A missing port is the default one of the scheme. It
 // returns false if u names no server, or one whose name has no ASCII form.
 func Of(u *url.URL) (Origin, bool) {
 	host, ok := ASCIIHost(u.Hostname())
-	if !ok || host == "" || u.Opaque != "" { // a proxy would be asked for what Opaque says
+	if !ok || host == "" || u.Opaque != "" { // a proxy would be asked for Opaque
 		return Origin{}, false
 	}
 	o := Origin{asciiLower(u.Scheme), host, u.Port()}
@@ -31,14 +31,13 @@ func Of(u *url.URL) (Origin, bool) {
 	return o, true
 }
 
-// Has reports whether u is of the origin.
+// Has reports whether u belongs to the origin.
 func (o Origin) Has(u *url.URL) bool {
 	other, ok := Of(u)
 	return ok && other == o
 }
 
-// URL returns the origin as a URL without a path. It leaves out a port that is
-// the default one.
+// URL returns the origin as a URL without a path and without a default port.
 func (o Origin) URL() *url.URL {
 	port := o.Port
 	if port == defaultPort(o.Scheme) {
@@ -47,9 +46,9 @@ func (o Origin) URL() *url.URL {
 	return &url.URL{Scheme: o.Scheme, Host: hostPort(o.Host, port)}
 }
 
-// InASCII returns u with its server's name in ASCII: the name that net/http
-// dials for it. Whatever is compared from there on is what is dialed. It returns
-// u itself if the name is in ASCII already, or has no such form.
+// InASCII returns u with its server's name in ASCII, which is the name that net/http
+// dials, so that what is compared later is what is dialed. It returns u itself if the name
+// is in ASCII already, or has no such form.
 func InASCII(u *url.URL) *url.URL {
 	if isASCII(u.Host) {
 		return u
@@ -63,9 +62,9 @@ func InASCII(u *url.URL) *url.URL {
 	return &ascii
 }
 
-// ASCIIHost returns a host's name as it is looked up: with ASCII letters in
-// lower case or, if it is not ASCII, as A-labels (RFC 5891), made as net/http
-// makes them. It returns false for a name that has no such form.
+// ASCIIHost returns a host's name as it is looked up: with ASCII letters in lower case or,
+// if it is not ASCII, as A-labels (RFC 5891), converted as net/http does. It returns false
+// for a name that has no such form.
 func ASCIIHost(host string) (string, bool) {
 	if !isASCII(host) {
 		var err error
@@ -99,7 +98,7 @@ func defaultPort(scheme string) string {
 	return ""
 }
 
-// hostPort joins host and port as a URL has them. The port may be empty.
+// hostPort joins host and port as in a URL. The port may be empty.
 func hostPort(host, port string) string {
 	switch {
 	case port != "":
@@ -119,9 +118,8 @@ func isASCII(s string) bool {
 	return true
 }
 
-// asciiLower turns ASCII letters to lower case and nothing else. strings.ToLower
-// also turns the Kelvin sign into a k, and a dotted capital I into a form of its
-// own.
+// asciiLower converts only ASCII letters to lower case. strings.ToLower would also convert
+// the Kelvin sign to k, and a dotted capital I to another form.
 func asciiLower(s string) string {
 	for i := range len(s) {
 		if 'A' <= s[i] && s[i] <= 'Z' {

@@ -1,12 +1,12 @@
-// Package outcome says what an attempt can end in: the failure classes with
-// what each of them means for the circuit, the limits, the pauses and the next
-// attempt, and breakwater's own errors. It has no state. Every layer may ask it.
+// Package outcome says what an attempt can end in: the failure classes, with what each
+// means for the circuit, the limits, the pauses and the next attempt, and breakwater's own
+// errors. It has no state. Every layer may use it.
 package outcome
 
 import "net/http"
 
-// A Class says what became of an attempt. The root package documents the
-// classes for users; what a class implies stands in one table, see [Of].
+// A Class says how an attempt ended. The root package documents the classes for users; one
+// table has what a class implies, see [Of].
 type Class string
 
 const (
@@ -36,7 +36,7 @@ const (
 	Unserved     Class = "unserved"
 )
 
-// table holds what each class implies. A column that is not named is zero.
+// table has what each class implies. Omitted columns are zero.
 var table = map[Class]Traits{
 	OK:           {Outcome: Success, Answered: true},
 	Canceled:     {Fault: FaultCaller},
@@ -66,28 +66,28 @@ var table = map[Class]Traits{
 
 // Traits are the columns of the table of classes.
 type Traits struct {
-	Outcome   Outcome // what the circuit and the load of the endpoint are told
-	Passing   bool    // the same endpoint may do better after a while
-	OfFleet   bool    // a failure of endpoints and not of the request: a stale answer would do instead
-	Local     bool    // refused before it was sent
+	Outcome   Outcome // how it counts for the circuit and the endpoint's load
+	Passing   bool    // the same endpoint may succeed after a while
+	OfFleet   bool    // endpoints failed, not the request: a stale answer may replace it
+	Local     bool    // it ended before it was sent
 	TimedOut  bool    // a time limit ended it
-	Answered  bool    // there was an answer, whole or not, so that tokens were used
+	Answered  bool    // there was an answer, complete or not, so that tokens were used
 	Fault     Fault
 	RetryLast RetryLast
 
 	Pause      Scope // pauses for as long as the host asks
-	EarnsPause bool  // Pause pauses even if the host does not ask for it
-	Quarantine Scope // pauses for long, because a person has to mend it
+	EarnsPause bool  // Pause applies even if the host does not ask for it
+	Quarantine Scope // is paused for long, because a person has to mend it
 
 	overload overload
 }
 
-// Of returns what a class implies. It is zero for a class that is not in the
-// table, such as the empty one of an attempt under way.
+// Of returns what a class implies. It is zero for a class that is not in the table, such
+// as the empty one of an attempt under way.
 func Of(c Class) Traits { return table[c] }
 
-// Overloaded reports whether an attempt that ended in c with an HTTP status
-// shows that the host takes no more requests for now.
+// Overloaded reports whether an attempt that ended in c with an HTTP status shows that the
+// host is overloaded.
 func Overloaded(c Class, status int) bool {
 	switch table[c].overload {
 	case always:
@@ -98,41 +98,40 @@ func Overloaded(c Class, status int) bool {
 	return false
 }
 
-// statusOverloaded is what Anthropic's API says instead of 503.
+// statusOverloaded is the status that Anthropic's API uses instead of 503.
 const statusOverloaded = 529
 
-// An Outcome is what a circuit is told of an attempt.
+// An Outcome says how the end of an attempt counts for a circuit.
 type Outcome int
 
 const (
-	Neutral Outcome = iota // it shows nothing of the host's health
+	Neutral Outcome = iota // it says nothing about the host's health
 	Success
 	Failure
 )
 
-// A Fault says whose the cause of a failure is, where that decides how the call
-// goes on.
+// A Fault says what caused a failure, if that decides how the call goes on.
 type Fault uint8
 
 const (
-	FaultNone    Fault = iota // the host's or nobody's: the call goes on
-	FaultCaller               // the caller's, who left or ran out of time: the call ends
-	FaultContent              // the content's: the caller gets the host's answer
-	FaultRequest              // the request's: the caller gets the answer of the endpoint it asked, or of the first
-	FaultKey                  // the key's or its account's: the caller gets the answer if the key is its own
+	FaultNone    Fault = iota // the host, or nothing that matters: the call goes on
+	FaultCaller               // the caller, who left or ran out of time: the call ends
+	FaultContent              // the content: the caller gets the host's answer
+	FaultRequest              // the request: the caller gets the answer of the endpoint it addressed, or of the first
+	FaultKey                  // the key or its account: the caller gets the answer if the key is its own
 )
 
-// RetryLast says how often the endpoint that failed last is asked again before
-// the call makes do with less: a lower tier or a stale answer.
+// RetryLast says how often the endpoint that failed last is retried before the call turns
+// to a worse tier or a stale answer.
 type RetryLast uint8
 
 const (
 	RetryNever  RetryLast = iota
-	RetryOnce             // if that was the first try there
+	RetryOnce             // if it was tried only once
 	RetryAlways           // as often as the call may
 )
 
-// A Scope says what a pause keeps calls from.
+// A Scope says what a pause applies to.
 type Scope uint8
 
 const (
@@ -143,7 +142,7 @@ const (
 	ScopeModel          // one model of an endpoint
 )
 
-// overload says whether a class shows that a host has too much to do.
+// overload says whether a class shows that a host is overloaded.
 type overload uint8
 
 const (

@@ -22,35 +22,35 @@ const (
 	ErrNoKey        = Error("neither the call nor its endpoint has a key")
 )
 
-// ErrTruncated is an io.ErrUnexpectedEOF, too.
+// ErrTruncated is also an io.ErrUnexpectedEOF.
 var ErrTruncated error = truncatedError{}
 
-// Errors that users see only as a text.
+// Errors of which users see only the text.
 const (
 	ErrOutrun = Error("another attempt was faster")
 	ErrPaused = Error("endpoint paused")
 	ErrPanic  = Error("panic below")
-	ErrClosed = Error("exchange over") // the cause with which a finished exchange cancels its context
+	ErrClosed = Error("exchange over") // the cause with which an exchange that has ended cancels its context
 )
 
-// An Error is breakwater's own. It quotes nothing, so that it may be shown.
+// An Error is one of breakwater's own errors. It quotes nothing, so it is safe to show.
 type Error string
 
 func (e Error) Error() string { return "breakwater: " + string(e) }
 
-// A timeoutError is one of breakwater's own that is a timeout, as net.Error has it.
+// A timeoutError is one of breakwater's own errors that implements net.Error as a timeout.
 type timeoutError string
 
 func (e timeoutError) Error() string   { return Error(e).Error() }
 func (e timeoutError) Timeout() bool   { return true }
-func (e timeoutError) Temporary() bool { return true } // net.Error wants it
+func (e timeoutError) Temporary() bool { return true } // required by net.Error
 
 type truncatedError struct{}
 
 func (truncatedError) Error() string { return "breakwater: answer truncated" }
 func (truncatedError) Unwrap() error { return io.ErrUnexpectedEOF }
 
-// A brokenError is one of our own errors with its cause behind it.
+// A brokenError is one of our own errors with its cause.
 type brokenError struct {
 	error
 	cause error
@@ -58,12 +58,12 @@ type brokenError struct {
 
 func (e *brokenError) Unwrap() []error { return []error{e.error, e.cause} }
 
-// Broken returns one of our own errors with its cause behind it. The text does
-// not mention the cause.
+// Broken returns one of our own errors with its cause. The text does not mention the
+// cause.
 func Broken(own, cause error) error { return &brokenError{own, cause} }
 
-// TruncatedBy returns what an answer ends in whose source ended in cause before
-// the answer did. A cause of nil or io.EOF says nothing and is left out.
+// TruncatedBy returns the error of an answer whose source ended in cause before the answer
+// was complete. A cause of nil or io.EOF is left out, because it says nothing.
 func TruncatedBy(cause error) error {
 	if cause == nil || cause == io.EOF {
 		return ErrTruncated
@@ -71,12 +71,10 @@ func TruncatedBy(cause error) error {
 	return Broken(ErrTruncated, cause)
 }
 
-// Broke reports whether a stream that ended in err broke off through its own
-// fault, and not because the caller left.
+// Broke reports whether a stream that ended in err broke, and was not left by its caller.
 func Broke(err error) bool { return BreakOf(err) != "" }
 
-// BreakOf returns the class of a stream that broke off in err, empty if it did
-// not break off.
+// BreakOf returns the class of a stream that broke in err, or "" if it did not break.
 func BreakOf(err error) Class {
 	switch {
 	case errors.Is(err, ErrStalled):
@@ -107,9 +105,8 @@ func (e *quietError) Error() string {
 
 func (e *quietError) Unwrap() error { return e.cause }
 
-// Describe says what an error of the network is without what it may quote: the
-// user and query of a URL, the password of a proxy. It is empty for an error
-// of another kind.
+// Describe names an error of the network without what it may quote: the user and query of
+// a URL, the password of a proxy. It returns "" for an error of another kind.
 func Describe(err error) string {
 	var dns *net.DNSError
 	var op *net.OpError
@@ -123,7 +120,7 @@ func Describe(err error) string {
 		return "TLS: certificate not verified"
 	case errors.As(err, &op) && op.Err == nil:
 		return op.Op
-	case op != nil && op.Op == "proxyconnect": // op.Err holds the proxy's words or its URL
+	case op != nil && op.Op == "proxyconnect": // op.Err holds the proxy's answer or its URL
 		return strings.TrimSuffix("proxyconnect: "+Describe(op.Err), ": ")
 	case op != nil:
 		return strings.TrimSuffix(op.Op+": "+describeSystem(op.Err), ": ")
@@ -153,8 +150,8 @@ func describeSystem(err error) string {
 	return Describe(err)
 }
 
-// LogText says what err is for a log: the text of an error of our own without
-// its prefix, otherwise as Describe does.
+// LogText returns the text of err for a log: that of our own errors without its prefix,
+// otherwise Describe's.
 func LogText(err error) string {
 	switch own := err.(type) {
 	case Error:

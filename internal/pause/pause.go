@@ -1,12 +1,12 @@
-// Package pause keeps who is not to be asked until when: pauses, by key.
+// Package pause keeps pauses by key: until when something must not be asked, for example
+// an endpoint or an account.
 //
-// A key is paused because a server asked for it (Ask), or because its failures
-// have earned it (Penalize), or both. It is free again once both times are over.
-// A pause is never shortened: a later event can only lengthen it, except that
-// an answer (Recover) ends what failures have earned. What a server asked for
-// always stands.
+// A key is paused because a server asked for it (Ask), because its failures earned it
+// (Penalize), or both. It is free again when both times are over. A pause is never
+// shortened, but for one case: an answer (Recover) ends what failures have earned. What a
+// server asked for always stands.
 //
-// All methods of a Table may be called from any goroutine.
+// A Table is safe for concurrent use. The failover layer and the gate use it.
 package pause
 
 import (
@@ -20,14 +20,15 @@ import (
 )
 
 const (
-	// maxPauses bounds the pauses of a table: callers name models, and so keys.
+	// maxPauses bounds the pauses of a table, because callers name models, and these are
+	// parts of keys.
 	maxPauses = 4096
 	// maxNoteBytes bounds the notes of all pauses together.
 	maxNoteBytes = 4 << 20
 )
 
-// A Table holds the pauses of keys K. N is what may be noted with a pause, such
-// as the words of the server that caused it. New makes one.
+// A Table holds the pauses of keys K. N is what may be noted with a pause, such as the
+// server's answer that caused it. New makes one.
 type Table[K comparable, N any] struct {
 	sizeOf func(*N) int
 	kept   atomic.Int32 // len(all), for Any
@@ -37,17 +38,17 @@ type Table[K comparable, N any] struct {
 	noteBytes int // of all notes
 }
 
-// A Pause is how long a key is paused, and why.
+// A Pause says how long a key is paused, and why.
 type Pause[N any] struct {
-	Until time.Time // the end: the later of what was asked for and what was earned
-	Asked time.Time // the end that a server asked for; zero: none did
-	Note  *N        // of the event that set Until; nil: none was given, or there was no room
+	Until time.Time // the end: the later of those asked for and earned
+	Asked time.Time // the end that a server asked for; zero: none
+	Note  *N        // of the event that set Until; nil: none was given, or there was no space
 
 	earned    time.Time // the end that failures have earned
 	penalties int       // in a row
 }
 
-// New returns an empty table. sizeOf is about how many bytes a note takes.
+// New returns an empty table. sizeOf returns about how many bytes a note takes.
 func New[K comparable, N any](sizeOf func(*N) int) *Table[K, N] {
 	return &Table[K, N]{sizeOf: sizeOf, all: make(map[K]Pause[N])}
 }
@@ -72,8 +73,8 @@ func (t *Table[K, N]) Ask(key K, now time.Time, d time.Duration, note *N) {
 	t.extendLocked(key, p, now, note)
 }
 
-// Penalize pauses key for d, doubled with each penalty in a row up to longest.
-// It returns how long that is. The note may be nil.
+// Penalize pauses key for d, doubled for each penalty in a row up to longest, and returns
+// the length. The note may be nil.
 func (t *Table[K, N]) Penalize(key K, now time.Time, d, longest time.Duration, note *N) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -89,8 +90,8 @@ func (t *Table[K, N]) Penalize(key K, now time.Time, d, longest time.Duration, n
 	return d
 }
 
-// Recover ends what key has earned, because it has just answered. What a server
-// asked for stands.
+// Recover ends what key's failures have earned, because it has just answered. What a
+// server asked for stands.
 func (t *Table[K, N]) Recover(key K, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -120,8 +121,7 @@ func (t *Table[K, N]) List(now time.Time) map[K]Pause[N] {
 	return lasting
 }
 
-// extendLocked stores p with its end and its note brought up to date, within
-// the bounds.
+// extendLocked stores p with its new end and note, within the bounds.
 func (t *Table[K, N]) extendLocked(key K, p Pause[N], now time.Time, note *N) {
 	if until := later(p.Asked, p.earned); until.After(p.Until) {
 		p.Until, p.Note = until, note
@@ -148,8 +148,9 @@ func (t *Table[K, N]) size(note *N) int {
 	return t.sizeOf(note)
 }
 
-// makeRoomLocked removes pauses that are over. Where all last, it removes what
-// was earned before what a server asked for, and of those what ends soonest.
+// makeRoomLocked removes the pauses that are over. If none is, it removes those that
+// failures earned before those that servers asked for, and among these the ones that end
+// soonest.
 func (t *Table[K, N]) makeRoomLocked(now time.Time) {
 	bounded.MakeRoom(t.all, maxPauses, func(p Pause[N]) bounded.Worth {
 		return bounded.Worth{Known: p.Asked.After(now), Used: p.Until.Unix()}
@@ -160,9 +161,8 @@ func (t *Table[K, N]) makeRoomLocked(now time.Time) {
 	}
 }
 
-// dropNotesLocked removes the notes of the pauses that end soonest, an eighth of
-// all bytes at once, so that not each new note costs a look at all of them. The
-// pauses stay.
+// dropNotesLocked removes the notes of the pauses that end soonest. It removes an eighth
+// of all bytes at once, so that not each new note costs a scan. The pauses stay.
 func (t *Table[K, N]) dropNotesLocked() {
 	var keys []K
 	for key, p := range t.all {

@@ -1,5 +1,5 @@
-// Package permits is a semaphore of changing size that serves its waiters in
-// order of arrival.
+// Package permits provides a semaphore whose size can change and whose waiters are served
+// in order of arrival. A Pool is safe for concurrent use; package limit is its user.
 package permits
 
 import (
@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// ErrFull reports that no permit came free in time, or is not going to.
+// ErrFull reports that no permit became free in time, or that none is expected to.
 var ErrFull = errors.New("no permit in time")
 
-// Unlimited is the size of a pool that makes nobody wait.
+// Unlimited is the size of a pool in which nobody waits.
 const Unlimited = 0
 
 // A Pool hands out permits up to its size.
@@ -23,14 +23,13 @@ type Pool struct {
 	size    int
 	used    int
 	waiting list.List // of chan struct{}, closed when its permit is granted
-	hold    float64   // how long permits are held of late, in seconds
+	hold    float64   // how long permits have been held recently, in seconds
 }
 
 // New returns a pool of size permits.
 func New(size int) *Pool { return &Pool{size: size} }
 
-// Resize sets the size. Permits above it are not taken back: they are not
-// handed out again.
+// Resize sets the size. Permits beyond it are not revoked, but are not handed out again.
 func (p *Pool) Resize(size int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -56,8 +55,8 @@ func (p *Pool) InUse() (used, waiting int) {
 	return p.used, p.waiting.Len()
 }
 
-// Expected is about how long Acquire would have to wait, as far as can be told
-// from how long permits have been held: 0 while that is not known.
+// Expected returns about how long Acquire would wait, judged by how long permits have been
+// held; 0: not known.
 func (p *Pool) Expected() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,18 +67,19 @@ func (p *Pool) expectedLocked() time.Duration {
 	if p.freeLocked() {
 		return 0
 	}
-	// Of size permits, one comes back every hold/size, the first in half of that.
+	// With size permits, one is returned every hold/size, the first after about half of
+	// that.
 	turn := p.hold / float64(p.size)
 	wait := (float64(p.waiting.Len()) + 0.5) * turn * float64(time.Second)
 	return time.Duration(min(wait, longest))
 }
 
-// longest is the most that Expected tells: it fits a Duration however it is rounded.
+// longest is the longest wait that Expected returns. It fits a Duration, however it is
+// rounded.
 const longest = math.MaxInt64 / 2
 
-// Acquire takes a permit, waiting for at most wait and as long as ctx lives.
-// Where it is expected to take longer than either, it does not begin to wait.
-// It returns ErrFull or the cause of ctx's end.
+// Acquire takes a permit. It waits at most for wait and until ctx ends. If the expected
+// wait is longer, it does not wait at all. It returns ErrFull or the cause of ctx's end.
 func (p *Pool) Acquire(ctx context.Context, wait time.Duration) error {
 	p.mu.Lock()
 	if p.freeLocked() {
@@ -114,7 +114,8 @@ func (p *Pool) Acquire(ctx context.Context, wait time.Duration) error {
 	defer p.mu.Unlock()
 	select {
 	case <-granted:
-		// Granted between the two selects: pass it on, for this caller leaves.
+		// The permit was granted between the two selects. This caller leaves, so pass the
+		// permit on.
 		p.used--
 		p.grantLocked()
 	default:
@@ -123,12 +124,12 @@ func (p *Pool) Acquire(ctx context.Context, wait time.Duration) error {
 	return err
 }
 
-// Release gives back one permit that was held for that long. The caller who
-// has waited longest gets it.
+// Release returns one permit that was held for this time. The caller that has waited
+// longest gets it.
 func (p *Pool) Release(held time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	const weight = 0.1 // of the latest
+	const weight = 0.1 // of the latest sample
 	if p.hold == 0 {
 		p.hold = held.Seconds()
 	} else {

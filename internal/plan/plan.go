@@ -1,9 +1,9 @@
-// Package plan decides what a call does next: which endpoint it tries and after
-// what wait, whose probe of an open circuit it awaits, or that it gives up.
+// Package plan decides what a call does next: which endpoint it tries after what wait,
+// which probe of an open circuit it waits for, or that it gives up.
 //
-// The package is pure. It sees endpoints as states, times as durations from now,
-// and the call as what it has tried so far. It has no state, takes no lock and
-// reads no clock. The failover layer is its only caller.
+// The package is pure. It sees endpoints as states, times as durations from now, and the
+// call as what it has tried so far. It keeps no state, takes no lock and reads no clock.
+// The failover layer is its only user.
 package plan
 
 import (
@@ -21,13 +21,13 @@ const (
 	Try
 	// TryProbe makes an attempt at a candidate whose circuit is open, as a probe.
 	TryProbe
-	// TryQuarantined makes an attempt at a candidate that only we keep out of use:
-	// a person may have mended it.
+	// TryQuarantined makes an attempt at a quarantined candidate: a person may have mended
+	// it.
 	TryQuarantined
 	// Retry makes another attempt at a tried account, after Step.Wait.
 	Retry
-	// AwaitProbe waits for another call's probe of a candidate, or for the time when
-	// this call may make one, and plans again.
+	// AwaitProbe waits for the probe that another call makes of a candidate, or for the
+	// time when this call may make one, and then plans again.
 	AwaitProbe
 )
 
@@ -36,10 +36,10 @@ type Availability uint8
 
 const (
 	Unserved    Availability = iota // it does not serve such a call
-	Ready                           // at once
-	SlowStart                       // at once, but its circuit has just closed: others first
+	Ready                           // it can take the call at once
+	SlowStart                       // at once, but its circuit has just closed: prefer others
 	AtLimit                         // after a wait for a permit or for tokens
-	CircuitOpen                     // as a probe at most
+	CircuitOpen                     // only as a probe
 	Paused                          // after its pause
 )
 
@@ -48,55 +48,55 @@ type Candidate struct {
 	Tier         int // 0 is the best
 	Availability Availability
 
-	// Wait is how long it takes until the endpoint is free, as expected (AtLimit),
-	// until its pause ends (Paused), or until the call may probe it or may hear
-	// of another's probe (CircuitOpen; not positive: it may probe now).
+	// Wait is how long it takes until the endpoint is expected to be free (AtLimit), until
+	// its pause ends (Paused), or until the call may probe it or may learn the outcome of
+	// another probe (CircuitOpen; if it is not positive, the call may probe now).
 	Wait time.Duration
 
-	Quarantined bool // Paused by us alone, until a person has mended it
-	MayTry      bool // Quarantined, and not tried in spite of that for a while
-	ProbeFailed bool // CircuitOpen, and a probe failed for which this call waited
+	Quarantined bool // Paused without a host's request, until a person has mended it
+	MayTry      bool // Quarantined, and the latest try in spite of that was long enough ago
+	ProbeFailed bool // CircuitOpen, and a probe that this call waited for has failed
 }
 
-// An Account is one that the call has tried. Its endpoints count as one.
+// An Account is one that the call has tried. All its endpoints count as one.
 type Account struct {
 	Tier         int // of the endpoint tried last
 	Availability Availability
 	Pause        time.Duration // until that endpoint's pause ends
-	Backoff      time.Duration // until the backoff of this call there is over
-	Tries        int           // 0: we refused them before they were sent
-	Passing      bool          // what went wrong may pass by itself
-	Insist       int           // tries up to which it is tried again before the call makes do with less
+	Backoff      time.Duration // until this call's backoff there ends
+	Tries        int           // 0: the attempts ended before they were sent
+	Passing      bool          // the cause of its failure may pass by itself
+	Insist       int           // up to so many tries, it is retried before the call turns to a worse tier or a stale answer
 }
 
 // A History is what a call has done so far.
 type History struct {
 	Tried       []Account
 	Last        int           // index in Tried of the latest; -1: there is none
-	Patience    time.Duration // left to wait for a better tier
+	Patience    time.Duration // how much longer the call may wait for a better tier
 	Probes      int           // attempts at open circuits
 	ProbeWaits  int           // waits for others' probes
-	ProbeWaited time.Duration // since the first of them began
-	BudgetSpent bool          // no extra attempt can be afforded
+	ProbeWaited time.Duration // since the first of these waits began
+	BudgetSpent bool          // the budget allows no extra attempt
 }
 
-// Bounds are what a call may do.
+// Bounds limit what a call may do.
 type Bounds struct {
 	Attempts      int           // tries of one account
 	MaxRetryAfter time.Duration // the longest pause that the call waits for
 	Left          time.Duration // until the caller's deadline, or NoDeadline
-	Fallback      bool          // a kept answer would do: nobody waits for long
-	Once          bool          // the request can be sent once only
+	Fallback      bool          // a stale answer would do, so the call must not wait for long
+	Once          bool          // the request can be sent only once
 }
 
-// NoDeadline is what is left to a call without a deadline.
+// NoDeadline is the time left to a call without a deadline.
 const NoDeadline = time.Duration(math.MaxInt64)
 
 const (
-	maxProbes = 2 // open circuits that one call probes
-	// A call waits for others' probes, or for leave to make one, maxProbeWaits
-	// times, and further times within minProbeWait of the first: where many calls
-	// wait, others get leave first.
+	maxProbes = 2 // at most so many open circuits does one call probe
+	// A call waits maxProbeWaits times for probes of others or for its own turn to probe,
+	// and more often within minProbeWait of the first wait: if many calls wait, others may
+	// get the turn first.
 	maxProbeWaits = 4
 	minProbeWait  = 2 * time.Second
 )
@@ -106,20 +106,20 @@ type Step struct {
 	Action Action
 	Index  int // of the candidate or, to Retry, of the account
 	Wait   time.Duration
-	Fresh  bool // Try: all ready candidates of that tier serve as well
-	Extra  bool // an attempt beyond the first at an account: the budget has to allow it
+	Fresh  bool // Try: any ready candidate of this tier will do
+	Extra  bool // an attempt beyond the first at an account, which the budget has to allow
 
-	// Of GiveUp: what keeps the call from an endpoint (CircuitOpen or Paused;
-	// Unserved: nothing does), the paused candidate that would be back first, and
-	// when that is.
+	// The following belong to GiveUp: what keeps the call from its endpoints (CircuitOpen,
+	// Paused, or Unserved for nothing), the paused candidate that is free first, and when
+	// that is.
 	Blocked    Availability
 	Soonest    int
 	RetryAfter time.Duration
 }
 
-// Next returns the next step of a call. Candidates come best tier first. If the
-// step is Extra and the budget does not allow it, the caller asks once more with
-// BudgetSpent.
+// Next returns the next step of a call. Candidates come best tier first. If the step is
+// Extra and the budget does not allow it, the caller calls Next again with BudgetSpent
+// set.
 func Next(candidates []Candidate, h History, b Bounds) Step {
 	p := planner{candidates: candidates, History: h, Bounds: b}
 	at := p.survey()
@@ -143,7 +143,7 @@ func Next(candidates []Candidate, h History, b Bounds) Step {
 	return s
 }
 
-// A planner is one decision.
+// A planner holds the arguments of one decision.
 type planner struct {
 	candidates []Candidate
 	History
@@ -153,11 +153,11 @@ type planner struct {
 // none is the index of no candidate.
 const none = -1
 
-// A survey has the best candidate of each kind, by its index.
+// A survey holds the index of the best candidate of each kind.
 type survey struct {
 	ready, slowStart, atLimit int
 	probe                     int // may be probed now
-	awaited                   int // has a probe, or leave for one, the soonest
+	awaited                   int // has a probe under way, or a turn to probe, soonest
 	soonest                   int // its pause ends first
 	quarantined               int
 	blocked                   Availability
@@ -211,8 +211,8 @@ func (p *planner) sooner(i, than int) int {
 	return than
 }
 
-// best returns the candidate that could take the call, at once or after a short
-// wait in a queue.
+// best returns the candidate that could take the call at once or after a short wait in a
+// queue.
 func (s survey) best(candidates []Candidate, patience time.Duration) int {
 	best := s.ready
 	if best == none {
@@ -240,9 +240,9 @@ func (p *planner) waitOrDescend(at survey, fresh int) Step {
 	return Step{Action: Try, Index: fresh, Fresh: fresh == at.ready}
 }
 
-// withFallback decides where no untried endpoint could serve and a kept answer
-// will do. The call then waits for nothing but one more try where the last one
-// failed, and leaves probes to the call that renews the answer.
+// withFallback decides if no untried endpoint could serve and a stale answer would do. The
+// call waits for nothing but one more try at the account that failed last. It leaves
+// probes to the call that renews the answer.
 func (p *planner) withFallback(at survey) Step {
 	if p.Last != none {
 		if s, ok := p.retryLast(); ok {
@@ -252,7 +252,7 @@ func (p *planner) withFallback(at survey) Step {
 	return p.giveUp(at)
 }
 
-// retryLast is one more try where the last one failed, within the call's
+// retryLast returns one more try at the account that failed last, within the call's
 // patience.
 func (p *planner) retryLast() (Step, bool) {
 	if last := p.Tried[p.Last]; last.Tries > last.Insist || p.BudgetSpent {
@@ -262,8 +262,8 @@ func (p *planner) retryLast() (Step, bool) {
 	return Step{Action: Retry, Index: p.Last, Wait: wait, Extra: true}, ok && wait <= p.Patience
 }
 
-// retry decides when no untried endpoint could serve: it returns to the account
-// that can be tried again first, or waits for the pause that ends first.
+// retry decides if no untried endpoint could serve. It returns to the account that can be
+// tried again first, or waits for the pause that ends first.
 func (p *planner) retry(at survey) Step {
 	var best Step
 	if at.soonest != none && p.inTime(p.candidates[at.soonest].Wait, p.MaxRetryAfter) {
@@ -284,8 +284,8 @@ func (p *planner) retry(at survey) Step {
 	return best
 }
 
-// waitToRetry returns how long the call would wait to try an account again, and
-// whether it may: within its attempts and in time.
+// waitToRetry returns how long the call would wait to try an account again. It reports
+// whether the call may, by its number of attempts and its time.
 func (p *planner) waitToRetry(i int) (time.Duration, bool) {
 	a := p.Tried[i]
 	if a.Tries == 0 || a.Tries >= p.Attempts || p.Once || a.Availability == Unserved || a.Availability == CircuitOpen {
@@ -295,23 +295,24 @@ func (p *planner) waitToRetry(i int) (time.Duration, bool) {
 	return wait, p.inTime(a.Pause, p.MaxRetryAfter) && p.inTime(wait, wait)
 }
 
-// mayAwaitProbe reports whether the call may wait that long for a probe.
+// mayAwaitProbe reports whether the call may wait for a probe for so long.
 func (p *planner) mayAwaitProbe(wait time.Duration) bool {
 	return p.Probes < maxProbes && (p.ProbeWaits < maxProbeWaits || p.ProbeWaited < minProbeWait) && p.inTime(wait, wait)
 }
 
-// inTime reports whether a wait is within a bound and ends before the caller's
-// deadline. The call does not begin one that is not.
+// inTime reports whether a wait is within bound and ends before the caller's deadline. The
+// call does not begin any other wait.
 func (b Bounds) inTime(wait, bound time.Duration) bool {
 	return wait <= bound && (b.Left == NoDeadline || wait < b.Left)
 }
 
-// tryAfterPause is an attempt at a paused candidate once its pause is over.
+// tryAfterPause returns an attempt at a paused candidate at the end of its pause.
 func (p *planner) tryAfterPause(i int) Step {
 	return Step{Action: Try, Index: i, Wait: p.candidates[i].Wait}
 }
 
-// giveUp says what kept the call from the endpoint that would be back first.
+// giveUp ends the call. It reports what kept the call from the endpoint that is free
+// first.
 func (p *planner) giveUp(at survey) Step {
 	s := Step{Action: GiveUp, Blocked: at.blocked, Soonest: at.soonest}
 	if at.soonest != none {

@@ -12,51 +12,52 @@ import (
 )
 
 const (
-	// MinOverlap is how many bytes of a transcript a stream must repeat before it
-	// counts as one that begins anew. Of a shorter transcript nobody can tell
-	// whether a stream continues it.
+	// MinOverlap is how many bytes must match before a replacement stream is taken for a
+	// restart rather than a continuation. With a shorter transcript, nobody can tell which
+	// it is.
 	MinOverlap = 32
-	heldEvent  = 128 // bytes that it takes to hold an event, besides its own
+	heldEvent  = 128 // bytes that a held event takes besides its own data
 )
 
-// A Verdict is what an event came to.
+// A Verdict says whether the stream fits after an event.
 type Verdict uint8
 
 const (
 	Fits     Verdict = iota // the stream goes on
-	Complete                // the answer is whole, as its terminator says
+	Complete                // the answer is complete, as its terminator says
 	Rejected                // the stream does not continue the transcript
 )
 
-// Options say what an Aligner is to expect.
+// Options say what stream an Aligner gets.
 type Options struct {
 	Wire wire.Wire
-	ID   []byte // of the answer that broke, as JSON has it; nil: unknown
+	ID   []byte // the id of the answer that broke, in JSON; nil: unknown
 
-	Restart    bool // the host was asked to begin anew, and not to continue
-	MayRestart bool // a host that begins anew, though it was asked to continue, is as good
-	Last       bool // no further stream will continue this one, so its text need not be kept
+	Restart    bool // the host was asked for a new answer, not for a continuation
+	MayRestart bool // if the host restarts although it was asked to continue, that is accepted
+	Last       bool // no other stream will continue this one, so its text need not be kept
 }
 
-// An Aligner makes the events of an attempt fit behind what the reader of another
-// attempt's stream has been given.
+// An Aligner fits the events of an attempt to what the reader has been given of another
+// attempt's stream. It holds events until it knows whether the stream continues or
+// restarts the text, and then passes them on.
 type Aligner struct {
 	Options
 	given *Transcript
 	emit  func(event []byte)
-	spent int // tokens of what was told before, about
+	spent int // about how many tokens the given text took
 
-	restarts        bool // the stream repeats the transcript from its beginning
-	text, reasoning int  // bytes of the transcript that it has repeated
+	restarts        bool // the stream is a restart: it repeats the transcript from its beginning
+	text, reasoning int  // how many bytes of the transcript it has repeated
 
-	continues bool    // it is known that the host continues, and has not begun anew
-	held      []delta // events until that is known
-	heldBytes int     // about
+	continues bool    // the stream is known to be a continuation
+	held      []delta // events held until then
+	heldBytes int     // about how many bytes they take
 	begins    string  // their text
 }
 
-// NewAligner returns an Aligner that passes events on to give and notes in told
-// what they say.
+// NewAligner returns an Aligner that passes events on to emit and adds their text to
+// given.
 func NewAligner(given *Transcript, o Options, emit func(event []byte)) *Aligner {
 	return &Aligner{Options: o, given: given, emit: emit, spent: request.EstimateTokens(given.Text), restarts: o.Restart}
 }
@@ -64,18 +65,18 @@ func NewAligner(given *Transcript, o Options, emit func(event []byte)) *Aligner 
 // Restarts reports whether the stream repeats the transcript from its beginning.
 func (a *Aligner) Restarts() bool { return a.restarts }
 
-// Held returns how many bytes it takes, about, to hold events back.
+// Held returns about how many bytes the held events take.
 func (a *Aligner) Held() int { return a.heldBytes + len(a.begins) }
 
-// Event takes in one event.
+// Event processes one event of the stream.
 func (a *Aligner) Event(ev sse.Event) Verdict {
 	switch {
-	case ev.Kind == sse.Comment: // the scanner drops those that nobody wants
+	case ev.Kind == sse.Comment: // the scanner drops comments if nobody wants them
 		a.emit(ev.Raw)
 	case ev.Kind != sse.Data:
 	case ev.One || gjson.ValidBytes(ev.Data):
-		return a.data(bytes.ReplaceAll(ev.Data, []byte("\n"), []byte(" "))) // a copy: the scanner's bytes do not last
-	default: // a host that forgets the blank lines between its events
+		return a.data(bytes.ReplaceAll(ev.Data, []byte("\n"), []byte(" "))) // a copy, because the scanner uses its buffer again
+	default: // the host omits the blank lines between its events
 		all := Fits
 		for line := range bytes.SplitSeq(bytes.Clone(ev.Data), []byte("\n")) {
 			if all = max(all, a.data(line)); all == Rejected {
@@ -87,7 +88,7 @@ func (a *Aligner) Event(ev sse.Event) Verdict {
 	return Fits
 }
 
-// End takes in that the stream has ended cleanly.
+// End processes a clean end of the stream.
 func (a *Aligner) End() Verdict {
 	if !a.release() {
 		return Rejected
@@ -95,7 +96,7 @@ func (a *Aligner) End() Verdict {
 	return Complete
 }
 
-// data takes in what an event says.
+// data processes the data of one event.
 func (a *Aligner) data(data []byte) Verdict {
 	switch {
 	case len(data) == 0:
@@ -112,7 +113,7 @@ func (a *Aligner) data(data []byte) Verdict {
 	case a.restarts:
 		return a.repeat(d)
 	case d.reasoning != "":
-		return Rejected // it thinks anew: this is no continuation
+		return Rejected // it thinks again, so it does not continue
 	case a.continues, d.text == "" && !d.ends && !d.other && len(a.held) == 0:
 		a.pass(d, d.text, "")
 		return Fits
@@ -120,7 +121,7 @@ func (a *Aligner) data(data []byte) Verdict {
 	return a.align(d)
 }
 
-// read returns what an event says.
+// read parses an event.
 func (a *Aligner) read(data []byte) delta {
 	var events wire.Transcript
 	answer := wire.Answer{Wire: a.Wire, Transcript: &events}
@@ -130,8 +131,8 @@ func (a *Aligner) read(data []byte) delta {
 	return d
 }
 
-// align holds events, those without text too, until their text tells whether the
-// host continues the transcript, or has ignored it and begins anew.
+// align holds events, even those without text, until their text tells whether the host
+// continues the transcript or has ignored it and restarts.
 func (a *Aligner) align(d delta) Verdict {
 	a.held = append(a.held, d)
 	a.begins += d.text
@@ -146,15 +147,14 @@ func (a *Aligner) align(d delta) Verdict {
 	case same && n == MinOverlap && a.MayRestart && !repeats(a.given.Text):
 		return a.restart()
 	case same && n == enough:
-		return Rejected // it begins anew, or nobody can tell
+		return Rejected // it restarts, or nobody can tell
 	default:
 		a.release()
 	}
 	return Fits
 }
 
-// restart takes the held events for the beginning of an answer that repeats the
-// transcript.
+// restart processes the held events as the beginning of a restart.
 func (a *Aligner) restart() Verdict {
 	held := a.held
 	a.held, a.heldBytes, a.begins, a.restarts = nil, 0, "", true
@@ -166,10 +166,10 @@ func (a *Aligner) restart() Verdict {
 	return Fits
 }
 
-// repeats reports whether a text may go on as it began, for it has done so
-// before: then nobody can tell continuing from beginning anew.
+// repeats reports whether a text ends in a long part of its own beginning. If so, nobody
+// can tell a continuation from a restart.
 func repeats(text []byte) bool {
-	border := make([]int32, len(text)) // the longest beginning that each part ends in
+	border := make([]int32, len(text)) // for each prefix, the length of the longest prefix that it ends in
 	for i, k := 1, int32(0); i < len(text); i++ {
 		for k > 0 && text[i] != text[k] {
 			k = border[k-1]
@@ -182,8 +182,8 @@ func repeats(text []byte) bool {
 	return 2*int(border[len(text)-1]) >= len(text)
 }
 
-// release passes held events on: the host continues. It returns false if the stream
-// ends before it has repeated the transcript.
+// release passes on the held events of a stream that continues. It returns false if the
+// stream restarts and has not repeated the whole transcript, so that it must not end here.
 func (a *Aligner) release() bool {
 	if a.restarts && !a.repeated() {
 		return false
@@ -201,9 +201,8 @@ func (a *Aligner) repeated() bool {
 	return a.text >= len(a.given.Text) && a.reasoning >= len(a.given.Reasoning)
 }
 
-// repeat takes an event of an answer that begins anew. While the answer repeats the
-// transcript, which it must do to the byte, the event is dropped; what follows the
-// transcript is passed on.
+// repeat processes an event of a restart. The restart must repeat the transcript to the
+// byte; repeat drops what is repeated and passes on what follows.
 func (a *Aligner) repeat(d delta) Verdict {
 	newReasoning, sameReasoning := afterPrefix(d.reasoning, a.given.Reasoning, &a.reasoning)
 	if a.isOutOfOrder(d, newReasoning) {
@@ -215,10 +214,10 @@ func (a *Aligner) repeat(d delta) Verdict {
 	}
 	repeated := a.repeated()
 	if (d.other || d.ends) && !repeated {
-		return Rejected // it ends, or calls a tool, before it has said as much
+		return Rejected // it ends, or calls a tool, before it has repeated the transcript
 	}
 	if isCut := newText != d.text || newReasoning != d.reasoning; isCut && (d.splitRune || !d.plain()) {
-		return Rejected // the rest of the event cannot be cut out of it
+		return Rejected // the new part cannot be cut out of the event
 	}
 	isEmpty := d.text == "" && d.reasoning == ""
 	hasNews := newText != "" || newReasoning != "" || d.other || d.ends
@@ -228,9 +227,9 @@ func (a *Aligner) repeat(d delta) Verdict {
 	return Fits
 }
 
-// isOutOfOrder reports whether an event has text where the transcript has reasoning,
-// or new reasoning where the transcript has text. The event's reasoning has been
-// counted in a.reasoning.
+// isOutOfOrder reports whether an event has text where the transcript has reasoning, or
+// new reasoning where the transcript has text. a.reasoning must include the event's
+// reasoning.
 func (a *Aligner) isOutOfOrder(d delta, newReasoning string) bool {
 	if d.text != "" && a.reasoning < len(a.given.Reasoning) {
 		return true
@@ -238,9 +237,9 @@ func (a *Aligner) isOutOfOrder(d delta, newReasoning string) bool {
 	return newReasoning != "" && a.text < len(a.given.Text)
 }
 
-// afterPrefix compares an event's text with the transcript behind the first *at
-// bytes, which have been repeated, and moves *at. It returns what follows the end of
-// the transcript, or false if the text differs.
+// afterPrefix compares an event's text with the transcript behind its first *at bytes,
+// which have been repeated, and advances *at. It returns what follows the end of the
+// transcript, or false if the text differs.
 func afterPrefix(text string, given []byte, at *int) (rest string, same bool) {
 	n := min(len(text), len(given)-*at)
 	if n > 0 && text[:n] != string(given[*at:*at+n]) {
@@ -251,7 +250,7 @@ func afterPrefix(text string, given []byte, at *int) (rest string, same bool) {
 	return text[n:], true
 }
 
-// plain reports whether all the event's text stands where a chunk has it.
+// plain reports whether a chunk has all the event's text in the usual fields.
 func (d *delta) plain() bool {
 	chunk := gjson.GetBytes(d.data, "choices.0.delta")
 	reasoning := chunk.Get("reasoning_content").Str
@@ -261,8 +260,8 @@ func (d *delta) plain() bool {
 	return chunk.Get("content").Str == d.text && reasoning == d.reasoning
 }
 
-// pass gives an event to the reader, with what is new of its text only, and made to
-// fit.
+// pass gives an event to the reader, with only the new part of its text, and adapted to
+// the first answer.
 func (a *Aligner) pass(d delta, newText, newReasoning string) {
 	fitted := request.Splice([]byte("data: "), d.data, a.edits(d, newText, newReasoning))
 	other := d.other || d.splitRune || a.Last && newText+newReasoning != ""
@@ -272,8 +271,8 @@ func (a *Aligner) pass(d delta, newText, newReasoning string) {
 	a.emit(append(fitted, "\n\n"...))
 }
 
-// edits make an event fit: with the first answer's id, without a role, with what is
-// new of its text, and with what the whole answer took.
+// edits adapts an event: to the first answer's id, without a role, with only the new part
+// of its text, and with the usage of the whole answer.
 func (a *Aligner) edits(d delta, newText, newReasoning string) (edits []request.Edit) {
 	replace := func(path, with string) {
 		if v := gjson.GetBytes(d.data, path); v.Exists() && v.Index > 0 && v.Raw != with {
@@ -284,7 +283,7 @@ func (a *Aligner) edits(d delta, newText, newReasoning string) (edits []request.
 		replace("id", string(a.ID))
 	}
 	if gjson.GetBytes(d.data, "choices.0.index").Int() != 0 {
-		replace("choices.0.index", "0") // the only one there is: some hosts count chunks by it
+		replace("choices.0.index", "0") // there is only one choice, but some hosts count chunks in its index
 	}
 	if gjson.GetBytes(d.data, "choices.0.delta.role").Type == gjson.String {
 		replace("choices.0.delta.role", "null")
@@ -298,7 +297,8 @@ func (a *Aligner) edits(d delta, newText, newReasoning string) (edits []request.
 		}
 	}
 	if usage := gjson.GetBytes(d.data, "usage"); usage.IsObject() && !a.restarts {
-		// What the first attempt took is not in it: it broke before it could say.
+		// The usage lacks what the first attempt took, because that broke before it could
+		// say so.
 		for _, name := range [...]string{"completion_tokens", "total_tokens"} {
 			if n := usage.Get(name); n.Type == gjson.Number && n.Num >= 0 && n.Num < 1<<31 {
 				replace("usage."+name, strconv.FormatInt(int64(n.Num)+int64(a.spent), 10))

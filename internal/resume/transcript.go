@@ -1,12 +1,15 @@
-// Package resume continues the text of a chat stream that broke with the stream of
-// another attempt, so that its reader sees one answer.
+// Package resume continues the text of a chat stream that broke with the stream of another
+// attempt, so that its reader sees one answer.
 //
-// A [Transcript] is what the reader has been given. An [Aligner] takes the events of
-// the other attempt in. It first holds them, until their text tells whether the
-// host continues the transcript or has begun anew; then it passes on what is new,
-// made to fit, or rejects a stream that does not fit. The package knows no HTTP
-// and no clock. It is not safe for concurrent use. The rescue layer of the root
-// is its only user.
+// A [Transcript] is what the reader has been given. An [Aligner] processes the events of
+// the other attempt. It is in one of three states:
+//
+// - holding: it holds events until their text tells whether the host continues the
+// transcript or restarts it; - continuing: it passes events on; - restarting: it drops
+// what repeats the transcript, and passes on what follows.
+//
+// It rejects a stream that does not fit. The package knows no HTTP and no clock. It is not
+// safe for concurrent use. The rescue layer of the root is its only user.
 package resume
 
 import (
@@ -18,18 +21,18 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// MaxTranscript bounds what is kept of one answer to continue it, and what an
-// Aligner holds back, in bytes: the longest answers, of 384K tokens, in the
-// escapes of JSON. No host continues more.
+// MaxTranscript bounds the bytes that are kept of one answer to continue it, and the bytes
+// that an Aligner holds: enough for the longest answers, of 384K tokens, with JSON's
+// escapes. No host continues more.
 const MaxTranscript = 4 << 20
 
-// Limits say what answers can be continued.
+// Limits say which answers can be continued.
 type Limits struct {
-	Reasoning bool // also those with reasoning, by an answer that begins anew
+	Reasoning bool // those with reasoning, too, by a restart
 }
 
-// Allow reports whether anybody could continue an answer with so many bytes of
-// text and reasoning; other: there was something besides, as a tool call.
+// Allow reports whether an answer with so many bytes of text and reasoning could be
+// continued. other says that it has something else, such as a tool call.
 func (l Limits) Allow(text, reasoning int, other bool) bool {
 	return !other && text+reasoning <= MaxTranscript && (reasoning == 0 || l.Reasoning)
 }
@@ -37,11 +40,11 @@ func (l Limits) Allow(text, reasoning int, other bool) bool {
 // A Transcript is what the reader of a stream has been given of its answer.
 type Transcript struct {
 	Text, Reasoning []byte
-	Closed          bool // nobody can continue it, so nothing is kept
+	Closed          bool // it cannot be continued, so nothing is kept
 	limits          Limits
 }
 
-// NewTranscript returns the transcript of what a tape of events says.
+// NewTranscript returns the transcript of an answer's events.
 func NewTranscript(events *wire.Transcript, l Limits) Transcript {
 	d := deltaOf(events)
 	t := Transcript{limits: l}
@@ -49,8 +52,8 @@ func NewTranscript(events *wire.Transcript, l Limits) Transcript {
 	return t
 }
 
-// add appends what the reader is given now. It closes the transcript if nobody could
-// continue it any more.
+// add appends what the reader is given. It closes the transcript if that makes it
+// impossible to continue.
 func (t *Transcript) add(text, reasoning string, other bool) {
 	if !t.limits.Allow(len(t.Text)+len(text), len(t.Reasoning)+len(reasoning), t.Closed || other) {
 		t.Close()
@@ -60,16 +63,16 @@ func (t *Transcript) add(text, reasoning string, other bool) {
 	t.Reasoning = append(t.Reasoning, reasoning...)
 }
 
-// Close lets go of the transcript: nothing continues it.
+// Close drops the transcript, because it will not be continued.
 func (t *Transcript) Close() { t.Text, t.Reasoning, t.Closed = nil, nil, true }
 
-// A delta is what one event, or all of a tape, add to an answer.
+// A delta is what one event, or several, add to an answer.
 type delta struct {
 	data            []byte
 	text, reasoning string
 	other           bool // something that cannot be continued
-	splitRune       bool // it may hold a part of a character only
-	ends            bool // the answer has ended with it
+	splitRune       bool // its text may begin or end within a character
+	ends            bool // the answer ends with it
 }
 
 func deltaOf(events *wire.Transcript) delta {
@@ -78,14 +81,14 @@ func deltaOf(events *wire.Transcript) delta {
 	return d
 }
 
-// splitsRune reports whether a text may begin or end within a character: hosts may
-// send its bytes, or the two escapes that JSON has for it, in two events.
+// splitsRune reports whether a text may begin or end within a character. Hosts may split
+// its bytes, or the two escapes that JSON has for it, between two events.
 func splitsRune(inside []byte, text string) bool {
 	return strings.ContainsRune(text, utf8.RuneError) && (bytes.Contains(inside, []byte(`\u`)) || !utf8.Valid(inside))
 }
 
-// unescape undoes JSON's escapes in the inside of a valid string.
+// unescape resolves the JSON escapes in the inside of a valid string.
 func unescape(inside []byte) (text string) {
-	_ = json.Unmarshal(append(append([]byte{'"'}, inside...), '"'), &text) // it was valid when it came
+	_ = json.Unmarshal(append(append([]byte{'"'}, inside...), '"'), &text) // it was valid when it was read
 	return text
 }
