@@ -2,42 +2,42 @@ package coalesce
 
 import "sync"
 
-// A Reach says who may have an answer, or what it goes on with.
+// A Reach says which callers may have an answer, or the rest of it.
 type Reach int
 
 const (
-	Everyone       Reach = iota // who asks for the same
-	SameCredential              // callers of the leader's credential
+	Everyone       Reach = iota // every caller with the same key
+	SameCredential              // callers with the leader's credential
 	LeaderOnly
 )
 
-// A Completion is what is known of how far an answer has come. Whoever hands the
-// answer over tells it, from any goroutine; the flight looks. The zero value is
+// A Completion tells a flight how much of its answer has come, and who may have it.
+// Whoever hands the answer over reports to it, from any goroutine. The zero value is
 // ready.
 type Completion struct {
 	mu       sync.Mutex // guards what follows
 	reach    Reach
 	written  int64
-	payloads int    // events with payload that went through
+	payloads int    // events with payload so far
 	complete bool   // nothing is missing of the answer
-	keepable bool   // and it may stand for other answers
-	endpoint string // which gave its end
-	usage    bool   // it says how many tokens it took
-	failure  []byte // the host's event that the answer broke off in; nil: none
+	keepable bool   // and other calls may be answered with it
+	endpoint string // the endpoint that gave the answer's end
+	usage    bool   // the answer contains its usage
+	failure  []byte // the host's event that broke the answer; nil: none
 }
 
-// Narrow notes that the answer goes no further than to.
+// Narrow restricts the answer to the callers in to.
 func (c *Completion) Narrow(to Reach) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reach = max(c.reach, to)
 }
 
-// Private notes that what follows was said to the leader's credential alone.
+// Private notes that what follows is meant for the leader's credential alone.
 func (c *Completion) Private() { c.Narrow(SameCredential) }
 
-// Pass notes n more bytes of the answer, and whether they carry payload. What
-// follows Complete is no part of the answer.
+// Pass notes n more bytes of the answer, and whether they carry payload. What follows
+// Complete is not a part of the answer.
 func (c *Completion) Pass(n int, payload bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -47,16 +47,16 @@ func (c *Completion) Pass(n int, payload bool) {
 	}
 }
 
-// Break notes the host's event that says why the answer broke off.
+// Break notes the host's event that says why the answer broke.
 func (c *Completion) Break(event []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failure = event
 }
 
-// Complete notes that nothing is missing of the answer, and which endpoint gave
-// its end. keepable says that it may stand for other answers, usage that it says
-// how many tokens it took.
+// Complete notes that nothing is missing of the answer, and which endpoint gave its end.
+// keepable says that other calls may be answered with it, and usage that it contains its
+// usage.
 func (c *Completion) Complete(endpoint string, keepable, usage bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -64,14 +64,14 @@ func (c *Completion) Complete(endpoint string, keepable, usage bool) {
 	c.keepable = keepable && c.reach == Everyone
 }
 
-// Endpoint returns which endpoint gave the answer's end.
+// Endpoint returns the endpoint that gave the answer's end.
 func (c *Completion) Endpoint() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.endpoint
 }
 
-// Usage reports whether the answer says how many tokens it took.
+// Usage reports whether the answer contains its usage.
 func (c *Completion) Usage() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,10 +84,10 @@ func (c *Completion) isKeepable() bool {
 	return c.keepable
 }
 
-// A mark is what a Completion says at one moment.
+// A mark is the state of a Completion at one moment.
 type mark struct {
 	reach    Reach
-	size     int64 // of the whole answer; 0: not known yet
+	size     int64 // of the complete answer; 0: not known yet
 	payloads int
 }
 

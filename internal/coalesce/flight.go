@@ -1,17 +1,21 @@
-// Package coalesce lets callers who ask for the same share one call while it is
-// under way, and its answer byte by byte. It makes no call by itself: see Call.
+// Package coalesce lets calls with the same key share one call while it is under way, and
+// its answer byte by byte. It makes no call by itself: see Call.
 //
-// A Flight is one call that is shared. It is open until it is run, started while
-// the call is made, then whole or live: the answer has come in one piece, or comes
-// in bit by bit. A live answer that grows too large to be held from its beginning
-// has it sliding. At last it is ended. A flight that is not run is abandoned.
+// A Flight is one shared call. Its states are:
+//
+// - open: it has not been run yet; - started: the call is being made; - whole or live: the
+// answer has come in one piece, or comes in parts; - sliding: a live answer has grown too
+// large to be held from its beginning; - ended: nothing more comes; - abandoned: it was
+// never run.
+//
 // The Followers of a Flight read the same bytes, each at its own pace.
 //
-// A Group lists the flights by what they are for. A Wait is one caller's way to an
-// answer through the flights of a Group: it decides which of them the caller may
-// share, and when the caller asks anew.
+// A Group lists the flights by key. A Wait is one caller's way to an answer through the
+// flights of a Group: it decides which of them the caller may share, and when another call
+// is made.
 //
-// The cache layer is the one user of this package.
+// All types but Wait and Renewal are safe for concurrent use. The cache layer is the only
+// user of this package.
 package coalesce
 
 import (
@@ -27,59 +31,57 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// A Call is what a flight makes for all who wait in it.
+// A Call is what a flight makes for all its followers.
 type Call interface {
-	// Start makes the call. It runs once, on the flight's own goroutine. What panics
-	// in it panics in the leader.
+	// Start makes the call. It runs once, on the flight's own goroutine. If it panics, the
+	// leader panics with the same value.
 	Start() (Source, error)
-	// Keep keeps a whole answer that may be kept, unless it is not worth that, and
-	// reports whether it did. It runs when the answer's last byte has come.
+	// Keep caches a complete answer, unless that is not worth keeping, and reports whether
+	// it did. It is called when the answer's last byte has come.
 	Keep(answer []byte) bool
-	// LastEvent returns the event that tells a reader what its stream broke off in;
-	// nil: none. said is the host's own event, if the reader may have that; open says
-	// that the reader has a part of an event. It runs under a lock.
+	// LastEvent returns the event that tells a reader why its stream broke; nil: none.
+	// said is the host's own event, if the reader may have it. open says that the reader
+	// has only a part of an event. It is called with a lock held.
 	LastEvent(said []byte, err error, open bool) []byte
-	// Release lets go of what the call was made with: nothing more is done for it.
+	// Release drops the request that the call was made with, which is not needed any more.
 	Release()
 }
 
-// A Source is what came for a call. Nothing but Failed counts where Start
-// returns an error.
+// A Source is what a call brings. If Start returns an error, only Failed counts.
 type Source struct {
 	Body io.ReadCloser
 
-	Whole bool   // all of the answer is in Data; Body is only closed
-	Data  []byte // nobody changes it
-	End   error  // that Data ends in; io.EOF if nothing is missing
+	Whole bool   // Data is the complete answer; Body needs only a Close
+	Data  []byte // must not be changed
+	End   error  // the error after Data; io.EOF if nothing is missing
 
-	Success bool // it says that it is an answer, and no refusal
-	Judged  bool // it is known to be one; else it may be what was said to one credential
+	Success bool // it claims to be an answer, not a refusal
+	Judged  bool // it was checked to be an answer; otherwise it may be meant for one credential only
 	Events  bool // it is a stream of events
 	AsAsked bool // it has the format that the flight asked for
-	Failed  bool // it says that nobody could answer
+	Failed  bool // no endpoint could answer
 }
 
-// A state is how far a flight has come.
+// A state is the state of a flight.
 type state uint8
 
 const (
-	open      state = iota // nobody has run it yet
-	started                // the call is made
-	whole                  // the answer is there, in one piece
-	live                   // the answer comes in
-	sliding                // it does, and is not held from its beginning: nobody joins any more
+	open      state = iota // not run yet
+	started                // the call is being made
+	whole                  // the answer has come in one piece
+	live                   // the answer comes in parts
+	sliding                // as live, but the answer's beginning was dropped: nobody can join
 	ended                  // nothing more comes
-	abandoned              // nor did anything, for nobody has run it
+	abandoned              // never run
 )
 
-// A Flight is one call that several callers share while it is under way. It has
-// a context of its own, which ends when the last follower has left, and a
-// goroutine of its own, which reads the answer at the pace of the fastest
-// follower: it reads on when somebody has read all there is. Each follower reads
-// the flight's bytes from the first one on. An answer that may be kept is kept
-// from these bytes, at its terminator.
+// A Flight is one call that several callers share while it is under way. Its context ends
+// when the last follower has left. Its goroutine reads the answer at the pace of the
+// fastest follower: it reads on when one follower has read everything. Each follower reads
+// the answer from the first byte on. If the answer may be cached, it is cached from these
+// bytes at its terminator.
 type Flight struct {
-	Completion Completion // whoever hands the answer over tells it
+	Completion Completion // told by whoever hands the answer over
 
 	group   *Group
 	key     key.Key
@@ -87,14 +89,14 @@ type Flight struct {
 	limits  Limits
 	call    Call
 	leader  *Follower
-	renewal bool // nobody waits for it
+	renewal bool // no caller waits for it
 	began   time.Time
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 
-	// Guarded by the group's mu.
-	closed bool   // nobody joins it any more
-	peers  *peers // the flights that it is listed with; nil: it is not listed
+	// The group's mu guards the following.
+	closed bool   // nobody can join any more
+	peers  *peers // the list that it is in; nil: it is not listed
 
 	answered chan struct{} // closed when source and err are known
 	source   Source
@@ -102,29 +104,29 @@ type Flight struct {
 
 	mu        sync.Mutex // guards what follows
 	state     state
-	more      sync.Cond // something came, or nothing more will
-	want      sync.Cond // somebody has read all there is, or all have left
+	more      sync.Cond // signals that bytes have come, or that none will
+	want      sync.Cond // signals that a follower has read everything, or that all have left
 	followers map[*Follower]struct{}
-	leftErr   error         // what the context of the last follower ended in, if it left for that
+	leftErr   error         // the error of the last follower's context, if that made it leave
 	latest    time.Time     // of the followers' deadlines
 	timeless  bool          // a follower has no deadline
-	hungry    bool          // somebody waits for more than there is
-	waiters   int           // followers that wait for all of the answer
-	settled   chan struct{} // closed when all of it is there, or is not to be had; nil: nobody has waited for that
-	body      io.Closer     // nil: nothing to close, or somebody closes it
-	data      []byte        // from base on
+	hungry    bool          // a follower waits for more bytes
+	waiters   int           // followers that wait for the complete answer
+	settled   chan struct{} // closed when the answer is complete, or cannot be; nil: no one has waited for that
+	body      io.Closer     // nil: there is nothing to close, or another goroutine closes it
+	data      []byte        // of the answer, from base on
 	base      int64
 	slid      bool      // the answer's beginning may be missing from data
-	size      int64     // of the whole answer; 0: not known yet
-	reach     Reach     // as known when the latest of data came
-	payloads  int       // that had come then
-	quietFrom time.Time // somebody waits for payload since then; zero: nobody does, or none was waited for since the last
-	end       error     // what data ends in; nil: more may come
-	panicked  any       // what a reader is to panic with
+	size      int64     // of the complete answer; 0: not known yet
+	reach     Reach     // when the latest bytes of data came
+	payloads  int       // number of payloads at that time
+	quietFrom time.Time // since when a follower waits for payload; zero: none does
+	end       error     // the error after data; nil: more may come
+	panicked  any       // the value that a reader must panic with
 }
 
-// newFlight readies a flight for a caller, its leader. Its context has the values
-// of parent, but does not end with it.
+// newFlight makes a flight for a caller, its leader. Its context has the values of parent,
+// but does not end with parent.
 func (g *Group) newFlight(parent context.Context, ask *Ask, until time.Time, renewal bool) *Flight {
 	f := &Flight{
 		group: g, key: ask.Key, terms: ask.Terms, limits: ask.Limits, renewal: renewal, began: time.Now(),
@@ -138,11 +140,11 @@ func (g *Group) newFlight(parent context.Context, ask *Ask, until time.Time, ren
 	return f
 }
 
-// Context is the flight's own, for its Call.
+// Context returns the flight's own context, for its Call.
 func (f *Flight) Context() context.Context { return f.ctx }
 
-// A flightContext ends when the last follower has left, in what that one's
-// context ended in. Its deadline is the latest of theirs.
+// A flightContext ends when the last follower has left, with the error of that follower's
+// context. Its deadline is the latest of the followers'.
 type flightContext struct {
 	context.Context
 	flight *Flight
@@ -167,9 +169,8 @@ func (c *flightContext) Err() error {
 	return err
 }
 
-// join takes in another follower, until its deadline, unless it is too late for
-// that. A flight that has an answer to fall back on may give up early, so who has
-// none does not join it.
+// join adds a follower with the deadline until; it returns nil if it is too late for that.
+// A flight with a fallback may give up early, so a caller without one cannot join it.
 func (f *Flight) join(t Terms, until time.Time) *Follower {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -190,8 +191,7 @@ func (f *Flight) admitLocked(t Terms, until time.Time) *Follower {
 	return s
 }
 
-// begin moves an open flight to another state. It reports false if the flight is
-// not open any more.
+// begin moves an open flight to another state. It reports false if the flight is not open.
 func (f *Flight) begin(to state) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -202,8 +202,8 @@ func (f *Flight) begin(to state) bool {
 	return true
 }
 
-// run makes the call and brings its answer in, unless the flight is abandoned.
-// It returns when nothing more is done for the flight.
+// run makes the call and reads its answer, unless the flight was abandoned. It returns
+// when nothing more is done for the flight.
 func (f *Flight) run() {
 	if !f.begin(started) {
 		return
@@ -219,14 +219,14 @@ func (f *Flight) run() {
 	}
 }
 
-// abandon fails the followers of a flight that has not been run, nor will be.
+// abandon fails the waiting followers if the flight was never run.
 func (f *Flight) abandon() {
 	if f.begin(abandoned) {
 		f.finish(nil)
 	}
 }
 
-// publish tells the followers what came.
+// publish gives the result of the call to the followers.
 func (f *Flight) publish(source Source, err error) {
 	reach := f.Completion.mark().reach
 	if reach == LeaderOnly {
@@ -253,27 +253,27 @@ func (f *Flight) publish(source Source, err error) {
 	close(f.answered)
 }
 
-// minRead is how much room there is at least for a read of the body.
+// minRead is the least space for a read of the body.
 const minRead = 512
 
-// copyBody brings in the rest of the body, as fast as somebody reads.
+// copyBody reads the rest of the body, as fast as the fastest follower.
 func (f *Flight) copyBody(body io.Reader) {
 	for f.isWanted() {
 		f.mu.Lock()
-		f.data = slices.Grow(f.data, minRead) // what is behind its end is this goroutine's
+		f.data = slices.Grow(f.data, minRead) // the space behind its end belongs to this goroutine
 		room := f.data[len(f.data):cap(f.data)]
 		f.mu.Unlock()
 		n, err := body.Read(room)
 		if err != nil {
-			f.closeBody() // before anybody sees the end
+			f.closeBody() // before a reader sees the end
 		}
 		f.take(n, err)
 	}
 }
 
-// isWanted waits until somebody wants more of the answer, and reports whether
-// anybody will. Behind the terminator nobody need: several SDKs stop reading
-// there without a Close, and the connection is to be let go of.
+// isWanted waits until a follower needs more bytes, and reports whether to read on. After
+// the terminator it does not wait: several SDKs stop reading there without a Close, and
+// the connection must be released.
 func (f *Flight) isWanted() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -283,15 +283,15 @@ func (f *Flight) isWanted() bool {
 	return len(f.followers) > 0 && f.end == nil
 }
 
-// maxTail is how many bytes may follow an answer before it is let go of.
+// maxTail is how many bytes may follow a complete answer before reading stops.
 const maxTail = 64 << 10
 
-// take takes in n more bytes of the body, and what it ended in.
+// take appends n more bytes of the body, and notes its error.
 func (f *Flight) take(n int, err error) {
-	data := f.data[:len(f.data)+n] // only this goroutine writes it
+	data := f.data[:len(f.data)+n] // only this goroutine writes data
 	now := f.Completion.mark()
 	if now.size > f.base+int64(len(data)) {
-		now.size = 0 // its last bytes are still to come
+		now.size = 0 // the last bytes of the answer have not been read yet
 	}
 	if now.size > 0 && f.size == 0 && f.base == 0 && f.keep(data[:now.size]) {
 		defer f.group.announce(f)
@@ -317,7 +317,7 @@ func (f *Flight) take(n int, err error) {
 	case slides:
 		f.slideLocked(before)
 	case f.size > 0 && f.base+int64(len(data)) > f.size+maxTail:
-		f.end = io.EOF // what goes on behind the answer is nobody's
+		f.end = io.EOF // what follows the answer is not read
 	case now.size > 0:
 		f.size = now.size
 	}
@@ -325,7 +325,7 @@ func (f *Flight) take(n int, err error) {
 	f.more.Broadcast()
 }
 
-// keep keeps the answer, if it is one to be kept, and reports whether it did.
+// keep caches the answer if it may be cached, and reports whether it did.
 func (f *Flight) keep(answer []byte) bool {
 	return f.Completion.isKeepable() && f.call.Keep(answer)
 }
@@ -335,8 +335,8 @@ var (
 	errNotShared = errors.New("breakwater: what the answer goes on with is not to be shared")
 )
 
-// narrowLocked ends the part of followers who may have no more of the answer:
-// they read what came before, and then an error.
+// narrowLocked drops the followers that must not have more of the answer. They read what
+// came before, and then an error.
 func (f *Flight) narrowLocked(reach Reach) {
 	f.reach = reach
 	for s := range f.followers {
@@ -346,14 +346,14 @@ func (f *Flight) narrowLocked(reach Reach) {
 	}
 }
 
-// slideLocked lets go of what everybody has read, of followers who wait for all
-// of the answer, and of followers who are too far behind somebody else. Who was
-// level before the latest bytes came is not behind.
+// slideLocked frees the bytes that all followers have read. It drops followers that wait
+// for the complete answer, and followers that are too far behind others. A follower that
+// had read everything before the latest bytes came is not behind.
 func (f *Flight) slideLocked(before int64) {
 	f.state, f.slid = sliding, true
 	total := f.base + int64(len(f.data))
 	isBehind := func(s *Follower) bool { return total-s.at > f.limits.Held && s.at < before }
-	alone := true // who is slow, for nobody keeps up
+	alone := true // no follower keeps up, so none is behind another
 	for s := range f.followers {
 		if s.all {
 			f.dropLocked(s, outcome.Broken(outcome.ErrTruncated, errBehind), nil)
@@ -375,8 +375,8 @@ func (f *Flight) slideLocked(before int64) {
 	}
 }
 
-// settleLocked tells the followers who wait for all of the answer, if that is
-// there or is not to be had.
+// settleLocked tells the followers that wait for the complete answer, if that is there or
+// cannot be had.
 func (f *Flight) settleLocked() {
 	if f.settled != nil && !isClosed(f.settled) && f.isSettledLocked() {
 		close(f.settled)
@@ -396,7 +396,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// isAnswered reports whether it is known what came.
+// isAnswered reports whether the result of the call is known.
 func (f *Flight) isAnswered() bool { return isClosed(f.answered) }
 
 // isDeserted reports whether all followers have left.
@@ -406,7 +406,7 @@ func (f *Flight) isDeserted() bool {
 	return len(f.followers) == 0
 }
 
-// patience is how long the flight may show nothing new, whoever waits.
+// patience returns how long the flight may show nothing new.
 func (f *Flight) patience() time.Duration {
 	if f.isAnswered() {
 		return f.limits.Stall
@@ -414,7 +414,7 @@ func (f *Flight) patience() time.Duration {
 	return f.limits.First
 }
 
-// quiet is how long the flight has shown nothing new, though somebody waits.
+// quiet returns how long the flight has shown nothing new although a follower waits.
 func (f *Flight) quiet(now time.Time) time.Duration {
 	if !f.isAnswered() {
 		return now.Sub(f.began)
@@ -427,17 +427,16 @@ func (f *Flight) quiet(now time.Time) time.Duration {
 	return now.Sub(f.quietFrom)
 }
 
-// suits reports whether what came may be had by a caller with such terms, who does
-// not lead. What was said to one credential is nobody else's, except for what is
-// judged an answer: that is everybody's. What came otherwise may be an error,
-// whatever it says of itself. What goes to the leader only is not to be used for
-// another call at all: RFC 9111, section 5.2.2.5.
+// suits reports whether a caller with the terms t, who is not the leader, may have the
+// flight's answer. An answer that was judged is for everybody. All else may be an error,
+// whatever it claims, and is only for callers with the same credential. What is restricted
+// to the leader must not be used for another call at all: RFC 9111, section 5.2.2.5.
 func (f *Flight) suits(t Terms) bool {
 	reach := f.Completion.mark().reach
 	switch {
 	case f.err != nil && !f.source.Failed, reach == LeaderOnly:
 		return false
-	case f.source.Failed && f.terms.Attempts < t.Attempts: // more might have helped
+	case f.source.Failed && f.terms.Attempts < t.Attempts: // more attempts might have helped
 		return false
 	case !f.source.Judged, f.source.Failed, reach == SameCredential:
 		return t.Credential == f.terms.Credential
@@ -445,17 +444,16 @@ func (f *Flight) suits(t Terms) bool {
 	return true
 }
 
-// cameFor reports whether a caller that wants that form can have the answer as it
-// comes.
+// cameFor reports whether a caller that wants this form can have the answer without
+// conversion.
 func (f *Flight) cameFor(form int) bool { return form == f.terms.Form && f.source.AsAsked }
 
-// finish is the end of the flight: of the answer, or of the call before there was
-// one.
+// finish ends the flight, after its answer or without one.
 func (f *Flight) finish(panicked any) {
 	f.group.remove(f)
 	func() {
 		defer func() {
-			if p := recover(); p != nil && panicked == nil { // who reads next panics with it
+			if p := recover(); p != nil && panicked == nil { // the next reader panics with it
 				panicked = p
 			}
 		}()
@@ -470,7 +468,7 @@ func (f *Flight) finish(panicked any) {
 		f.state = ended
 	}
 	if f.end == nil {
-		f.end = outcome.Broken(outcome.ErrTruncated, outcome.ErrPanic) // if anybody is left to see it
+		f.end = outcome.Broken(outcome.ErrTruncated, outcome.ErrPanic) // if a follower is left to read it
 	}
 	f.freeLocked()
 	f.settleLocked()
@@ -481,8 +479,8 @@ func (f *Flight) finish(panicked any) {
 	}
 }
 
-// freeLocked lets go of the answer when nobody is left to read it: a response
-// that its caller keeps leads here.
+// freeLocked frees the answer when no follower is left, because a response that a caller
+// keeps refers to the flight.
 func (f *Flight) freeLocked() {
 	if f.state >= ended && len(f.followers) == 0 {
 		f.data = nil
@@ -490,7 +488,7 @@ func (f *Flight) freeLocked() {
 	}
 }
 
-// closeBody closes the body, once. Nobody waits for another who does.
+// closeBody closes the body once. It does not wait for another goroutine that closes it.
 func (f *Flight) closeBody() {
 	f.mu.Lock()
 	body := f.body
@@ -501,7 +499,7 @@ func (f *Flight) closeBody() {
 	}
 }
 
-// takePanic returns what the call has panicked with, to one who asks.
+// takePanic returns the value that the call has panicked with, once.
 func (f *Flight) takePanic() any {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -510,8 +508,7 @@ func (f *Flight) takePanic() any {
 	return p
 }
 
-// dropLocked ends the part of a follower, who reads what is left for it, and then
-// err.
+// dropLocked removes a follower, which reads what is left for it and then err.
 func (f *Flight) dropLocked(s *Follower, err error, left []byte) {
 	f.removeLocked(s)
 	if s.all {
@@ -528,7 +525,7 @@ func (f *Flight) removeLocked(s *Follower) {
 	delete(f.followers, s)
 }
 
-// waitLocked waits for more.
+// waitLocked waits for more bytes.
 func (f *Flight) waitLocked() {
 	f.hungry = true
 	f.awaitPayloadLocked()
@@ -536,7 +533,7 @@ func (f *Flight) waitLocked() {
 	f.more.Wait()
 }
 
-// awaitPayloadLocked notes since when somebody waits for payload.
+// awaitPayloadLocked notes since when a follower waits for payload.
 func (f *Flight) awaitPayloadLocked() {
 	if f.quietFrom.IsZero() {
 		f.quietFrom = time.Now()

@@ -9,38 +9,38 @@ import (
 	"github.com/breakwater-go/breakwater/internal/sse"
 )
 
-// A Follower is one caller's part of a flight, and reads the flight's bytes from
-// the first one on. Whoever has one must Close it.
+// A Follower is one caller's place in a flight. It reads the flight's bytes from the first
+// one on. It must be closed.
 type Follower struct {
 	flight *Flight
 	terms  Terms
-	stop   func() bool // stops watching for the caller's end; nil: nobody watches
+	stop   func() bool // stops watching the caller's context; nil: it is not watched
 
-	// Guarded by the flight's mu.
+	// The flight's mu guards the following.
 	at   int64
-	all  bool   // it waits for the whole answer
-	gone bool   // it is not among the flight's followers any more
-	open bool   // what it has read ends within an event
-	last []byte // what it reads from now on
-	err  error  // behind that; nil: it reads the flight's bytes
+	all  bool   // it waits for the complete answer
+	gone bool   // it was removed from the flight's followers
+	open bool   // it has read a part of an event
+	last []byte // what it reads next, in place of the flight's bytes
+	err  error  // the error after last; nil: it reads the flight's bytes
 }
 
 // Call returns the call of the flight.
 func (f *Follower) Call() Call { return f.flight.call }
 
-// Leads reports whether the call was made in this caller's name.
+// Leads reports whether the call was made on behalf of this caller.
 func (f *Follower) Leads() bool { return f == f.flight.leader }
 
-// Err returns what the call ended in, if it did not bring an answer. It may be
-// asked once there is an answer to be taken.
+// Err returns the error of the call, if it brought no answer. It may be called once the
+// flight is answered.
 func (f *Follower) Err() error { return f.flight.err }
 
-// WaitsForAll reports whether the caller waits for the whole answer, which it
-// cannot have as that comes.
+// WaitsForAll reports whether the caller waits for the complete answer, because it needs
+// another form.
 func (f *Follower) WaitsForAll() bool { return f.all }
 
-// Whole returns an answer that came in one piece, and what it ends in. It reports
-// false for one that comes in bit by bit, which is to be read.
+// Whole returns an answer that came in one piece, and its error. It reports false for one
+// that comes in parts, which has to be read.
 func (f *Follower) Whole() (data []byte, end error, ok bool) {
 	if source := &f.flight.source; source.Whole {
 		return source.Data, source.End, true
@@ -48,8 +48,8 @@ func (f *Follower) Whole() (data []byte, end error, ok bool) {
 	return nil, nil, false
 }
 
-// All returns all of a judged answer, of which nothing is missing. It reports
-// false if that is not to be had.
+// All returns a judged answer of which nothing is missing. It reports false if there is no
+// such answer.
 func (f *Follower) All() ([]byte, bool) {
 	flight := f.flight
 	flight.mu.Lock()
@@ -60,13 +60,13 @@ func (f *Follower) All() ([]byte, bool) {
 	return flight.data[:flight.size:flight.size], true
 }
 
-// Watch has the end of ctx end the caller's part.
+// Watch removes the follower when ctx ends.
 func (f *Follower) Watch(ctx context.Context) {
 	f.stop = context.AfterFunc(ctx, func() { f.leave(ctx.Err(), context.Cause(ctx)) })
 }
 
-// waitForAll has the follower wait for all of the answer. That comes as fast as
-// the host sends it from now on.
+// waitForAll makes the follower wait for the complete answer, which is read as fast as the
+// host sends it from now on.
 func (f *Follower) waitForAll() {
 	flight := f.flight
 	flight.mu.Lock()
@@ -94,7 +94,7 @@ func (f *Follower) Read(p []byte) (int, error) {
 		case len(f.last) > 0:
 			n := copy(p, f.last)
 			if f.last = f.last[n:]; len(f.last) == 0 {
-				f.last = nil // hold nothing
+				f.last = nil // so that it holds no memory
 			}
 			return n, nil
 		case f.err != nil:
@@ -105,7 +105,7 @@ func (f *Follower) Read(p []byte) (int, error) {
 			f.open = !sse.EndsBlock(flight.data[:from+n])
 			return n, nil
 		case flight.end != nil:
-			if p := flight.panicked; p != nil { // an Observer's, say: somebody has to hear of it
+			if p := flight.panicked; p != nil { // an Observer's, for example: one caller has to see it
 				flight.panicked = nil
 				panic(p)
 			}
@@ -121,21 +121,21 @@ func (f *Follower) Read(p []byte) (int, error) {
 	}
 }
 
-// Close ends the caller's part, and the exchange if it was the last one's.
+// Close removes the follower, and ends the exchange if it was the last one.
 func (f *Follower) Close() error {
 	if f.stop != nil {
 		f.stop()
 	}
 	f.leave(nil, http.ErrBodyReadAfterClose)
-	if flight := f.flight; flight.isDeserted() { // if by a cancel: a body need not heed that
+	if flight := f.flight; flight.isDeserted() { // also after a cancel, because a body need not heed its context
 		flight.closeBody()
 		flight.cancel(outcome.ErrClosed)
 	}
 	return nil
 }
 
-// leave takes the follower out. err is what the caller's context has ended in;
-// nil: it closes its part. What it reads from now on ends in cause.
+// leave removes the follower. err is the error of the caller's context; nil: the caller
+// has closed the follower. Later reads return cause.
 func (f *Follower) leave(err, cause error) {
 	flight := f.flight
 	flight.mu.Lock()
@@ -151,7 +151,7 @@ func (f *Follower) leave(err, cause error) {
 	var body io.Closer
 	if isLast {
 		flight.leftErr = err
-		if err == nil { // it closes the body itself, so that the body is closed when Close returns
+		if err == nil { // the follower closes the body itself, so that it is closed when Close returns
 			body, flight.body = flight.body, nil
 		}
 	}
@@ -166,9 +166,9 @@ func (f *Follower) leave(err, cause error) {
 	}
 }
 
-// endLocked has the follower read what is left for it, then the event that tells
-// what its stream broke off in, if there is to be one, and then err. What the host
-// has said of that goes to the credential that it was said to.
+// endLocked makes the follower read what is left for it, then an event that says why its
+// stream broke, if there is to be one, and then err. The host's own event is only for the
+// credential that it was sent to.
 func (f *Follower) endLocked(err error, left []byte) {
 	flight := f.flight
 	f.last, f.err = left, err
@@ -186,13 +186,13 @@ func (f *Follower) endLocked(err error, left []byte) {
 	f.last = append(f.last, flight.call.LastEvent(said, err, open)...)
 }
 
-// from is where in the flight's data the follower reads on.
+// from returns the index in the flight's data at which the follower reads on.
 func (f *Follower) from() int {
 	flight := f.flight
 	return int(min(max(f.at-flight.base, 0), int64(len(flight.data))))
 }
 
-// restOfEvent is what is missing of the event that the follower has read a part of.
+// restOfEvent returns the rest of the event that the follower has read a part of.
 func (f *Follower) restOfEvent() []byte {
 	if !f.open {
 		return nil

@@ -10,68 +10,69 @@ import (
 	"github.com/breakwater-go/breakwater/internal/key"
 )
 
-// Terms are what calls for the same may differ in. They decide whether one may
-// share another's answer.
+// Terms are the properties in which calls with the same key may differ. They decide
+// whether a call may share another's answer.
 type Terms struct {
-	Form       int               // in which the answer is wanted
-	Credential [sha256.Size]byte // stands for the caller's
-	Attempts   int               // that the call may make at most
-	Fallback   bool              // something is there to fall back on: the call may give up early
+	Form       int               // the form that the answer is wanted in
+	Credential [sha256.Size]byte // a digest of the caller's
+	Attempts   int               // the most that the call may make
+	Fallback   bool              // the call has a stale answer to use, so it may give up early
 }
 
 // Limits bound a flight.
 type Limits struct {
 	First time.Duration // how long it may show nothing before its answer begins
-	Stall time.Duration // and within the answer
-	Held  int64         // bytes of the answer that it holds for its followers
+	Stall time.Duration // how long it may show nothing within the answer
+	Held  int64         // how many bytes of the answer it holds for its followers
 }
 
-// An Ask is what a caller asks a Group for. Its functions are the caller's.
+// An Ask is what a caller wants of a Group. The caller provides its functions.
 type Ask struct {
 	Key     key.Key
 	Terms   Terms
-	Forms   []int  // in which other flights may have asked to be shared, the caller's own first
+	Forms   []int  // the forms of flights that the caller may share, its own first
 	Limits  Limits // of the flights that the caller leads
 	Private bool   // it shares nothing
 
-	// Make readies the call of a flight that the caller leads. It runs under a lock.
+	// Make makes the call of a flight that the caller leads. It is called with a lock
+	// held.
 	Make func(*Flight) Call
-	// OnLead is told of each flight that the caller leads, before that is run.
+	// OnLead is called for each flight that the caller leads, before it is run.
 	OnLead func()
-	// Changed reports whether an answer has been kept since the caller looked. It
-	// runs under a lock.
+	// Changed reports whether an answer was cached since the caller looked. It is called
+	// with a lock held.
 	Changed func() bool
-	// Stored reports whether an answer has been kept meanwhile that will do.
+	// Stored reports whether an answer was cached meanwhile that is good enough.
 	Stored func() bool
-	// Take takes the answer of a flight. It reports false if the caller cannot have
-	// it as it wants it.
+	// Take takes the answer of a flight. It reports false if the answer cannot be put into
+	// the form that the caller needs.
 	Take func(*Follower) bool
 }
 
-// A Group is the flights under way, by what they are for. It is safe for
-// concurrent use. The zero Group is ready.
+// A Group holds the flights under way, by key. It is safe for concurrent use. The zero
+// Group is ready.
 type Group struct {
-	mu    sync.Mutex // guards what follows, and what flights say that it guards
+	mu    sync.Mutex // guards what follows, and fields of the flights
 	peers map[key.Key]*peers
 }
 
-// peers are what is under way for the same: the flights, and how those who wait
-// in them hear of others than their own.
+// peers are the flights with one key. Callers that wait in one of them learn about the
+// others here.
 type peers struct {
 	flights []*Flight     // the youngest last
 	news    chan struct{} // closed when a flight has more to give; nil: nobody waits for that
 }
 
-// Len returns for how many questions flights are under way.
+// Len returns the number of keys for which flights are under way.
 func (g *Group) Len() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.peers)
 }
 
-// newRenewal readies a flight for which nobody waits. One that is to be listed, so
-// that others may join it, is nil if another for the same, in the same form, is
-// under way and not quiet for too long.
+// newRenewal makes a flight for which no caller waits. If it is to be listed, so that
+// others can join it, newRenewal returns nil while another flight with the same key and
+// form is under way and has not been quiet for too long.
 func (g *Group) newRenewal(ctx context.Context, ask *Ask, until time.Time, list bool) *Flight {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -89,7 +90,7 @@ func (g *Group) newRenewal(ctx context.Context, ask *Ask, until time.Time, list 
 	return f
 }
 
-// listLocked has others find the flight.
+// listLocked lists the flight, so that others can find it.
 func (g *Group) listLocked(f *Flight) {
 	if g.peers == nil {
 		g.peers = make(map[key.Key]*peers)
@@ -101,7 +102,7 @@ func (g *Group) listLocked(f *Flight) {
 	f.peers.flights = append(f.peers.flights, f)
 }
 
-// flightsLocked returns the listed flights for the same.
+// flightsLocked returns the listed flights with a key.
 func (g *Group) flightsLocked(key key.Key) []*Flight {
 	if all := g.peers[key]; all != nil {
 		return all.flights
@@ -109,14 +110,14 @@ func (g *Group) flightsLocked(key key.Key) []*Flight {
 	return nil
 }
 
-// close has nobody join the flight any more.
+// close prevents others from joining the flight.
 func (g *Group) close(f *Flight) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f.closed = true
 }
 
-// remove takes out a flight that is over.
+// remove removes a flight that has ended.
 func (g *Group) remove(f *Flight) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -133,8 +134,8 @@ func (g *Group) remove(f *Flight) {
 	}
 }
 
-// announce tells all who wait for the same that f has more to give: its beginning,
-// or all of it in memory. Those who wait in f can take it by then.
+// announce tells all who wait for the same key that f has more to give: its beginning, or
+// the complete answer in the cache. Those who wait in f can take it by then.
 func (g *Group) announce(f *Flight) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

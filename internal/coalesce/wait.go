@@ -10,53 +10,53 @@ import (
 )
 
 const (
-	// minLockAge is the least time that a flight has to show something, however
-	// little time a caller has left: a host that is down gets no more than one call
-	// for the same in that time.
+	// minLockAge is the least time that a flight may show nothing before a caller with
+	// little time makes another call. So a host that is down gets at most one such call a
+	// second for each key.
 	minLockAge = time.Second
-	// maxUnanswered is how many flights for the same may be unanswered at once for the
-	// sake of callers with little time. Beyond that, only Limits count.
+	// maxUnanswered is how many flights with one key may be unanswered at once because
+	// callers have little time. Beyond that, only Limits count.
 	maxUnanswered = 6
-	// maxFlights is in how many flights one caller waits at most.
+	// maxFlights is how many flights one caller waits in at most.
 	maxFlights = 3
-	// leaveWait is how long the last caller to leave waits until the call ends. It
-	// does so at once if what is below heeds its context.
+	// leaveWait is how long the last caller to leave waits for the call to end. The call
+	// ends at once if the layers below heed its context.
 	leaveWait = 20 * time.Millisecond
 )
 
-// A Wait is one caller's way to an answer that others may share. It waits in one
-// flight and, if that shows nothing for too long, in another beside it, up to
-// maxFlights in all. It takes the first answer that is the caller's to have. One
-// goroutine uses it, in this order: Join, Await, both again after NoAnswer, Leave.
+// A Wait is one caller's way to an answer that others may share. It waits in one flight
+// and, if that shows nothing for too long, in further ones, up to maxFlights. It takes the
+// first answer that the caller may have. One goroutine uses it, and calls Join, Await,
+// both again after NoAnswer, and Leave.
 type Wait struct {
 	group *Group
 	ctx   context.Context // the caller's
 	ask   Ask
-	began time.Time // when it last boarded
+	began time.Time // when it last called Join
 	until time.Time // the caller's deadline; zero: there is none
 
 	room     [maxFlights]*Follower
-	in       []*Follower     // where it waits
-	rejected []*Flight       // where it has waited in vain: what came was others'
+	in       []*Follower     // the flights that it waits in
+	rejected []*Flight       // flights whose answer the caller could not have
 	private  bool            // it shares nothing
-	renewal  bool            // nobody waits for it: it gives up where a caller would ask anew or go on elsewhere
-	retries  bool            // it has boarded after it had waited in vain
-	news     <-chan struct{} // closed when another flight for the same has more to give
-	late     *time.Timer     // runs out when it may ask anew; nil: it may not
+	renewal  bool            // no caller waits for it: it gives up when a caller would make another call or use another flight
+	retries  bool            // it has joined again after NoAnswer
+	news     <-chan struct{} // closed when another flight with the same key has more to give
+	late     *time.Timer     // fires when another call may be made; nil: none may
 
 	led    bool      // a call was made for it
-	stored bool      // an answer has been kept that will do
-	taken  *Follower // whose answer it has
-	done   bool      // and the caller is to close that
+	stored bool      // an answer was cached that is good enough
+	taken  *Follower // the follower whose answer it has
+	done   bool      // the caller closes taken
 }
 
-// A Result is how a Wait comes out.
+// A Result is the result of a Wait.
 type Result int
 
 const (
-	NoAnswer   Result = iota // none of the answers was the caller's to have
-	Taken                    // Take has one
-	Stored                   // an answer has been kept that will do
+	NoAnswer   Result = iota // the caller could have none of the answers
+	Taken                    // Take has taken one
+	Stored                   // an answer was cached that is good enough
 	CallerLeft               // the caller's context has ended
 )
 
@@ -65,15 +65,14 @@ func (g *Group) Wait(ctx context.Context, ask Ask) *Wait {
 	return &Wait{group: g, ctx: ctx, ask: ask, private: ask.Private}
 }
 
-// deadlineOf runs the caller's own code, so it must not run under a lock.
+// deadlineOf calls the caller's own code, so it must not be called with a lock held.
 func deadlineOf(ctx context.Context) time.Time {
 	deadline, _ := ctx.Deadline()
 	return deadline
 }
 
-// Join enters a flight that is under way, or one of the caller's own, which
-// nobody joins if the caller is to be alone. It reports false if an answer has
-// been kept since the caller looked.
+// Join enters a flight under way, or a new one that the caller leads; a private one is
+// never shared. It reports false if an answer was cached since the caller looked.
 func (w *Wait) Join() bool {
 	g := w.group
 	w.began, w.until = time.Now(), deadlineOf(w.ctx)
@@ -91,7 +90,7 @@ func (w *Wait) Join() bool {
 	if s == nil {
 		s = w.joinLocked(false)
 	}
-	if s == nil { // a flight may have answered between the two looks
+	if s == nil { // a flight may have been answered between the two searches
 		s = w.joinLocked(true)
 	}
 	if s != nil {
@@ -114,19 +113,18 @@ func (w *Wait) Join() bool {
 	return true
 }
 
-// InRenewal reports whether the flight that the caller has boarded first is one
-// for which nobody waits.
+// InRenewal reports whether no caller waits for the flight that this one entered first.
 func (w *Wait) InRenewal() bool { return w.in[0].flight.renewal }
 
 // HasLed reports whether a call was made for this caller.
 func (w *Wait) HasLed() bool { return w.led }
 
-// Shares reports whether the answer taken is of a flight that another leads.
+// Shares reports whether another caller leads the flight whose answer was taken.
 func (w *Wait) Shares() bool { return w.taken != nil && !w.taken.Leads() }
 
-// joinLocked joins a flight for the same, if there is one beside those that the
-// caller is in, that it can share, and that has not been quiet for too long: the
-// youngest that is answered, or the youngest that is not.
+// joinLocked joins a flight with the same key that the caller may share, that it is not
+// in, and that has not been quiet for too long: the youngest one that is answered, or the
+// youngest one that is not.
 func (w *Wait) joinLocked(answered bool) *Follower {
 	now := time.Now()
 	flights := w.group.flightsLocked(w.ask.Key)
@@ -144,9 +142,9 @@ func (w *Wait) joinLocked(answered bool) *Follower {
 	return nil
 }
 
-// joinOldestLocked joins the oldest flight for the same that is not answered,
-// beside the caller's own. What takes longer than each caller has time for is kept
-// up by all of them in turn, for as long as it may show nothing.
+// joinOldestLocked joins the oldest flight with the same key that is not answered, in
+// addition to the caller's own. So a call that takes longer than each caller has time for
+// is kept alive by all of them in turn, for as long as it may show nothing.
 func (w *Wait) joinOldestLocked(own *Flight) *Follower {
 	now := time.Now()
 	flights := w.group.flightsLocked(w.ask.Key)
@@ -160,10 +158,10 @@ func (w *Wait) joinOldestLocked(own *Flight) *Follower {
 	return nil
 }
 
-// mayHave reports whether what comes in f may be the caller's, as far as that is
-// known. A caller that has waited in vain waits once more, where others of its
-// kind do: a failure will be its own, too. So a host that is down gets one call of
-// each kind, and nobody waits for one after the other.
+// mayHave reports whether the caller may have the answer of f, as far as that is known. A
+// caller that got no answer waits once more, but only with callers of the same terms,
+// whose failure will be its own, too. So a host that is down gets one call of each kind,
+// and no caller waits for one after the other.
 func (w *Wait) mayHave(f *Flight) bool {
 	t := w.ask.Terms
 	switch {
@@ -175,9 +173,9 @@ func (w *Wait) mayHave(f *Flight) bool {
 	return true
 }
 
-// lockAgeLocked is how long f may show nothing new before the caller asks anew:
-// as long as its Limits say, and at most half of the time that the caller came
-// with. Compare nginx's proxy_cache_lock_age and proxy_cache_lock_timeout.
+// lockAgeLocked returns how long f may show nothing new before the caller makes another
+// call: the time in its Limits, but at most half of the time that the caller had. Compare
+// nginx's proxy_cache_lock_age and proxy_cache_lock_timeout.
 func (w *Wait) lockAgeLocked(f *Flight) time.Duration {
 	age := f.patience()
 	if w.until.IsZero() {
@@ -195,14 +193,14 @@ func (w *Wait) lockAgeLocked(f *Flight) time.Duration {
 	return age
 }
 
-// newLeadLocked readies a flight that the caller leads and that others may join.
+// newLeadLocked makes a flight that the caller leads and others can join.
 func (w *Wait) newLeadLocked() *Flight {
 	f := w.group.newFlight(w.ctx, &w.ask, w.until, false)
 	w.group.listLocked(f)
 	return f
 }
 
-// enterLocked has the caller wait in one more flight.
+// enterLocked makes the caller wait in one more flight.
 func (w *Wait) enterLocked(s *Follower) {
 	if w.in == nil {
 		w.in = w.room[:0]
@@ -211,7 +209,7 @@ func (w *Wait) enterLocked(s *Follower) {
 	w.watchLocked()
 }
 
-// watchLocked looks out for other flights that have more to give.
+// watchLocked watches for other flights with more to give.
 func (w *Wait) watchLocked() {
 	w.news = nil
 	if all := w.in[0].flight.peers; all != nil {
@@ -228,12 +226,12 @@ func (w *Wait) watch() {
 	w.watchLocked()
 }
 
-// lead runs a flight of the caller's own, in which it waits.
+// lead runs a flight that the caller leads.
 func (w *Wait) lead(f *Flight) {
 	w.led = true
 	runs := false
 	defer func() {
-		if !runs { // OnLead panics: nobody is to wait for what does not come
+		if !runs { // OnLead panicked: nobody must wait for this flight
 			f.abandon()
 		}
 	}()
@@ -242,8 +240,8 @@ func (w *Wait) lead(f *Flight) {
 	go f.run()
 }
 
-// Await waits for an answer. The error is that of Left, the cause of the caller's
-// end. A panic of the call's is the leader's.
+// Await waits for an answer. With CallerLeft, the error is the cause of the context's end.
+// If the call panics, its leader panics.
 func (w *Wait) Await() (Result, error) {
 	for len(w.in) > 0 && !w.stored {
 		var late <-chan time.Time
@@ -276,8 +274,8 @@ func (w *Wait) Await() (Result, error) {
 	return NoAnswer, nil
 }
 
-// ready is closed when there is an answer in one of the caller's flights, or all
-// of it if the caller waits for that; nil: there is no such flight.
+// ready returns a channel that is closed when the caller's flight i has an answer, or the
+// complete one if the caller waits for that; nil: there is no such flight.
 func (w *Wait) ready(i int) <-chan struct{} {
 	switch {
 	case i >= len(w.in):
@@ -288,8 +286,8 @@ func (w *Wait) ready(i int) <-chan struct{} {
 	return w.in[i].flight.answered
 }
 
-// take takes a flight's answer, if it is the caller's to have. A caller that has
-// to have all of it goes on waiting for that.
+// take takes the answer of a flight, if the caller may have it. If the caller needs the
+// complete answer, it waits on.
 func (w *Wait) take(i int) (taken bool) {
 	s := w.in[i]
 	f, leads := s.flight, s.Leads()
@@ -300,7 +298,7 @@ func (w *Wait) take(i int) (taken bool) {
 	}
 	switch {
 	case !leads && !f.suits(w.ask.Terms):
-	case len(w.in) > 1 && (f.err != nil || f.source.Failed): // the other may be well
+	case len(w.in) > 1 && (f.err != nil || f.source.Failed): // another flight may succeed
 	case !leads && !s.all && f.err == nil && f.source.Success && !f.cameFor(w.ask.Terms.Form):
 		s.waitForAll()
 		return false
@@ -311,7 +309,8 @@ func (w *Wait) take(i int) (taken bool) {
 		w.taken = s
 	} else {
 		s.Close()
-		// Who waits for what is not to be shared, or in vain again, had better ask alone.
+		// A caller that cannot share this answer, or that got no answer again, had better
+		// make its own call.
 		w.private = w.private || f.Completion.mark().reach == LeaderOnly || w.retries
 		w.rejected = append(w.rejected, f)
 	}
@@ -319,7 +318,7 @@ func (w *Wait) take(i int) (taken bool) {
 	return taken
 }
 
-// hearNews has the caller go on where another flight has more to give.
+// hearNews looks for another flight that has more to give.
 func (w *Wait) hearNews() {
 	if w.isReady() {
 		w.watch()
@@ -340,7 +339,7 @@ func (w *Wait) hearNews() {
 	}
 }
 
-// isReady reports whether there is an answer in one of the caller's flights.
+// isReady reports whether one of the caller's flights has an answer.
 func (w *Wait) isReady() bool {
 	for i := range w.in {
 		if isClosed(w.ready(i)) {
@@ -350,8 +349,8 @@ func (w *Wait) isReady() bool {
 	return false
 }
 
-// askAnew has the caller wait in a second flight, if the first has been quiet for
-// too long: in another for the same or, if all are quiet, in one of its own.
+// askAnew makes the caller wait in a second flight if the first has been quiet for too
+// long: in another one with the same key or, if all are quiet, in one that it leads.
 func (w *Wait) askAnew() {
 	if w.renewal {
 		w.leaveAll(context.DeadlineExceeded, context.DeadlineExceeded)
@@ -380,17 +379,17 @@ func (w *Wait) askAnew() {
 	w.lead(f)
 }
 
-// isStored looks whether an answer has been kept meanwhile that will do.
+// isStored reports whether an answer was cached meanwhile that is good enough.
 func (w *Wait) isStored() bool {
 	w.stored = w.stored || w.ask.Stored()
 	return w.stored
 }
 
-// HandOver makes over to the caller what has been taken: the caller closes that.
+// HandOver gives the answer that was taken to the caller, who has to close it.
 func (w *Wait) HandOver() { w.done = true }
 
-// Leave takes the caller out of all flights that it is still in, and out of that
-// whose answer it has taken if it has not been made over to it.
+// Leave takes the caller out of all flights that it still waits in, and closes the answer
+// that it has taken, unless HandOver was called.
 func (w *Wait) Leave() {
 	w.stopTimer()
 	w.leaveAll(nil, nil)
@@ -406,8 +405,8 @@ func (w *Wait) stopTimer() {
 	}
 }
 
-// leaveAll has the caller wait nowhere any more. Its context has ended in err, for
-// that cause; nil: it goes by itself.
+// leaveAll takes the caller out of all flights. err is the error of its context, and cause
+// the cause; nil: it leaves by itself.
 func (w *Wait) leaveAll(err, cause error) {
 	if len(w.in) == 0 {
 		return
@@ -431,16 +430,16 @@ func (w *Wait) leaveAll(err, cause error) {
 	w.in = nil
 }
 
-// A Renewal is a flight that is run behind everybody's back.
+// A Renewal is a flight that is run in the background.
 type Renewal struct {
 	wait   *Wait
 	flight *Flight
 }
 
-// Renew readies a flight behind everybody's back, which ends with ctx. listed says
-// that others may join it; then Renew returns nil if another flight for the same,
-// in the same form, is under way and has not been quiet for too long. Take is not
-// asked. Whoever calls Renew must Run or Drop what it returns.
+// Renew makes a flight that is run in the background and ends with ctx. listed says that
+// others may join it; Renew then returns nil if another flight with the same key and form
+// is under way and has not been quiet for too long. Take is not called. Whoever calls
+// Renew must call Run or Drop on the result.
 func (g *Group) Renew(ctx context.Context, ask Ask, listed bool) *Renewal {
 	ask.Take = func(*Follower) bool { return true }
 	f := g.newRenewal(ctx, &ask, deadlineOf(ctx), listed)
@@ -455,15 +454,15 @@ func (g *Group) Renew(ctx context.Context, ask Ask, listed bool) *Renewal {
 // IsAnswered reports whether the renewal has shown anything, or has ended.
 func (r *Renewal) IsAnswered() bool { return r.flight.isAnswered() }
 
-// Drop fails those who have joined a renewal that is not run.
+// Drop fails the callers that have joined a renewal that will not be run.
 func (r *Renewal) Drop() { r.flight.abandon() }
 
-// Run makes the call and reads what comes. It returns when the renewal has ended
-// or been given up: because it shows nothing for too long, or because another
-// flight for the same has answered.
+// Run makes the call and reads its answer. It returns when the renewal has ended, or was
+// given up because it showed nothing for too long or because another flight with the same
+// key has answered.
 func (r *Renewal) Run() {
 	w, f := r.wait, r.flight
-	defer f.abandon() // if OnLead panics
+	defer f.abandon() // in case OnLead panics
 	defer w.Leave()
 	w.late = time.NewTimer(f.patience())
 	w.watch()

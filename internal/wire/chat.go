@@ -1,8 +1,7 @@
 package wire
 
-// chat takes in a chat completion, a FIM completion, or a chunk of one.
-// API: https://api-docs.deepseek.com/api/create-chat-completion and
-// …/create-completion.
+// chat reads a chat completion, a FIM completion, or a chunk of one. API:
+// https://api-docs.deepseek.com/api/create-chat-completion and …/create-completion.
 func (a *Answer) chat(c *cursor, event bool) Signal {
 	signal := Nothing
 	failed, code, message, choices := false, false, false, false
@@ -29,7 +28,7 @@ func (a *Answer) chat(c *cursor, event bool) Signal {
 			c.skip()
 		}
 	}
-	// Flat errors have a code and a message where an answer has choices (SiliconFlow).
+	// A flat error has a code and a message in place of choices (SiliconFlow).
 	if failed || code && message && !choices {
 		return Failure
 	}
@@ -51,11 +50,11 @@ func (a *Answer) choice(c *cursor) Signal {
 			case "text": // of a FIM completion
 				if c.value().isText() {
 					signal = max(signal, Payload)
-					parts += 2 // in a chat it is nothing to go on from
+					parts += 2 // a chat with such a text cannot be continued
 				}
 			case "finish_reason":
 				finish = c.value()
-			case "error": // OpenRouter's, of one choice
+			case "error": // OpenRouter puts an error into a choice
 				if c.value().isError() {
 					signal = Failure
 				}
@@ -69,14 +68,14 @@ func (a *Answer) choice(c *cursor) Signal {
 	}
 	ends := true
 	switch string(finish.text()) {
-	case "", "null": // null as a text, too
+	case "", "null": // null may also come as a string
 		ends = false
 	case "insufficient_system_resource":
 		signal, ends = OutOfResources, false
-	case "error": // OpenRouter: the host behind it broke off
+	case "error": // OpenRouter: the host behind it broke the answer off
 		signal, ends = Failure, false
 	case "stop", "tool_calls", "function_call", "eos", "stop_sequence", "end_turn":
-	default: // length, content_filter, a host's own
+	default: // length, content_filter, a host's own reason
 		a.Partial = true
 	}
 	a.takeIndex(index, ends, signal == Payload)

@@ -6,8 +6,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// ErrorBody returns the body of an error with a status of HTTP, as the wire's
-// SDKs surface it: in the shape of OpenAI, or of Anthropic on its own wire.
+// ErrorBody returns the body of an error with an HTTP status, in the form that the wire's
+// SDKs show to users: OpenAI's, or Anthropic's on its own wire.
 func (w Wire) ErrorBody(status int, code, message string) []byte {
 	kind, before := "breakwater_error", `{"error":{"message":`
 	if w == Messages {
@@ -17,7 +17,7 @@ func (w Wire) ErrorBody(status int, code, message string) []byte {
 	return fmt.Appendf(body, `,"type":%q,"param":null,"code":%q}}`, kind, code)
 }
 
-// messagesError is the type that Anthropic gives to an error with a status.
+// messagesError returns the type that Anthropic's API gives to an error with this status.
 func messagesError(status int) string {
 	switch status {
 	case 429:
@@ -28,8 +28,8 @@ func messagesError(status int) string {
 	return "overloaded_error"
 }
 
-// ErrorEvent returns the event that ends a stream in an error, as the wire's
-// SDKs surface it.
+// ErrorEvent returns the event that ends a stream with an error, in the form that the
+// wire's SDKs show to users.
 func (w Wire) ErrorEvent(code, message string) []byte {
 	text := gjson.AppendJSONString(nil, message)
 	switch w {

@@ -1,7 +1,7 @@
 package wire
 
-// messagesEvent takes in an event of a streamed message.
-// API: https://docs.anthropic.com/en/docs/build-with-claude/streaming.
+// messagesEvent reads an event of a streamed message. API:
+// https://docs.anthropic.com/en/docs/build-with-claude/streaming.
 func (a *Answer) messagesEvent(c *cursor) Signal {
 	var event members
 	event.read(c)
@@ -33,7 +33,7 @@ func (a *Answer) messagesEvent(c *cursor) Signal {
 	return Nothing
 }
 
-// message takes in a message as a whole.
+// message reads a complete message.
 func (a *Answer) message(c *cursor) Signal {
 	var m members
 	m.read(c)
@@ -48,8 +48,8 @@ func (a *Answer) message(c *cursor) Signal {
 	return max(a.stop(m.stop), Payload)
 }
 
-// block says what the start of a content block carries: that of a text or of
-// thinking is empty, that of a tool call names the tool.
+// block returns the signal of the start of a content block: blocks of text or thinking
+// start empty, blocks of a tool call name the tool.
 func block(b value) Signal {
 	switch string(b.get("type").text()) {
 	case "text", "thinking", "":

@@ -6,17 +6,17 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// A Refusal is an error body read leniently: an error object, an error
-// string, or code and message at the top.
+// A Refusal is an error body that was read leniently: an error object, an error string, or
+// code and message at the top.
 type Refusal struct {
 	Code    string // error.code, or the flat code, as text
 	Type    string // error.type
 	Message string
-	Status  int // the HTTP status that its code or type stands for, else 0
+	Status  int // the HTTP status that its code or type implies; 0: none
 }
 
-// RefusalOf reads an error body, or the event that carries one. Text that is
-// no JSON gives its first bytes as the message.
+// RefusalOf reads an error body, or an event that carries one. If it is not JSON, its
+// first bytes are the message.
 func RefusalOf(body []byte) Refusal {
 	const maxMessage = 4 << 10
 	if !Valid(body) {
@@ -29,9 +29,9 @@ func RefusalOf(body []byte) Refusal {
 		from = e
 	case e.Type == gjson.String:
 		return Refusal{Message: e.Str, Code: text.Get("code").String()}
-	case text.Get("response.error").IsObject(): // of the event response.failed
+	case text.Get("response.error").IsObject(): // in the event response.failed
 		from = text.Get("response.error")
-	case text.Get("choices.0.error").IsObject(): // OpenRouter's, of one choice
+	case text.Get("choices.0.error").IsObject(): // OpenRouter puts it into a choice
 		from = text.Get("choices.0.error")
 	}
 	r := Refusal{
@@ -43,13 +43,14 @@ func RefusalOf(body []byte) Refusal {
 	return r
 }
 
-// status is what a refusal inside a 200 stands for. Only numbers and the
-// names that two public APIs document count: a host's other words decide nothing.
+// status returns the status that a refusal inside a 200 implies. Only numbers and the
+// names that two public APIs document count; the texts of other hosts decide nothing.
 func (r Refusal) status() int {
 	if n, err := strconv.Atoi(r.Code); err == nil && n >= 400 && n <= 599 {
 		return n
 	}
-	// DeepSeek's code invalid_request_error stands beside any type: the type is read first.
+	// DeepSeek sends the code invalid_request_error with any type, so the type is read
+	// first.
 	for _, name := range [...]string{r.Type, r.Code} {
 		switch name {
 		case "rate_limit_error", "rate_limit_exceeded":

@@ -2,9 +2,9 @@ package wire
 
 import "bytes"
 
-// responsesEvent takes in an event of a streamed response. The stream has no
-// [DONE]: the event that says how the response ended is the terminator.
-// API: https://platform.openai.com/docs/api-reference/responses-streaming.
+// responsesEvent reads an event of a streamed response. The stream has no [DONE]; its
+// terminator is the event that says how the response ended. API:
+// https://platform.openai.com/docs/api-reference/responses-streaming.
 func (a *Answer) responsesEvent(c *cursor) Signal {
 	var event members
 	event.read(c)
@@ -27,7 +27,8 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 	case "keepalive", "ping", "response.queued", "response.in_progress":
 		return KeepAlive
 	case "response.output_item.done":
-		// Payload where no delta told of it before: a tool call, a message in one piece.
+		// This is payload that came without deltas: a tool call, or a message in one
+		// piece.
 		if carries(event.item.get("content", "0").cursor(), nil) || event.item.get("arguments").isText() {
 			return Payload
 		}
@@ -45,8 +46,8 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 	return Nothing
 }
 
-// response takes in a response as a whole. One that is still to be worked on,
-// in the background, has no end yet.
+// response reads a complete response. One that is still processed in the background has no
+// end yet.
 func (a *Answer) response(c *cursor) Signal {
 	var m members
 	m.read(c)

@@ -9,14 +9,13 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// maxDepth bounds how deep brackets may nest: a reader recurses as deep, and
-// no answer comes near.
+// maxDepth bounds how deep brackets may nest, because readers recurse as deep. No real
+// answer comes near.
 const maxDepth = 1000
 
-// A cursor reads one JSON text from its front to its end, once, and checks on
-// its way that it is JSON by RFC 8259. Text that is none takes it to the end
-// at once and leaves it bad: whoever reads need not look out for that, but for
-// the last, who asks whether it ended well.
+// A cursor reads one JSON text once, from front to end, and checks that it is JSON by RFC
+// 8259. If it is not, the cursor moves to the end at once and stays bad. So only the last
+// reader needs to ask whether the text ended well.
 //
 // The members of an object, and likewise the values of a list, are read by
 //
@@ -29,7 +28,7 @@ type cursor struct {
 	text  []byte
 	at    int
 	depth int
-	fresh bool // right behind an opening bracket: no comma is due
+	fresh bool // right after an opening bracket: no comma is due
 	bad   bool
 }
 
@@ -40,7 +39,7 @@ func Valid(text []byte) bool {
 	return c.ended()
 }
 
-// ended reports whether the text was JSON and nothing is left of it.
+// ended reports whether the text was JSON and has been read to its end.
 func (c *cursor) ended() bool {
 	c.peek()
 	return !c.bad && c.at == len(c.text)
@@ -51,8 +50,8 @@ func (c *cursor) fail() {
 	c.at = len(c.text)
 }
 
-// peek returns the next byte that is not blank without taking it. At the end
-// it is 0, which begins nothing.
+// peek returns the next byte that is not blank, without reading it. At the end it is 0,
+// which begins no value.
 func (c *cursor) peek() byte {
 	if c.at < len(c.text) && c.text[c.at] > ' ' {
 		return c.text[c.at]
@@ -71,8 +70,7 @@ func (c *cursor) peekBehindBlanks() byte {
 	return 0
 }
 
-// enter goes into the next value if it begins with the bracket, and passes
-// over it if it is something else.
+// enter enters the next value if it begins with the bracket, and skips it otherwise.
 func (c *cursor) enter(bracket byte) bool {
 	if c.peek() != bracket {
 		c.skip()
@@ -90,8 +88,8 @@ func (c *cursor) open() {
 	}
 }
 
-// more reports whether another member or value follows. If none does it takes
-// the closing bracket.
+// more reports whether another member or value follows. If not, it reads the closing
+// bracket.
 func (c *cursor) more(bracket byte) bool {
 	fresh := c.fresh
 	c.fresh = false
@@ -110,7 +108,7 @@ func (c *cursor) more(bracket byte) bool {
 	return false
 }
 
-// key reads the name of a member and the colon behind it.
+// key reads the name of a member and the colon after it.
 func (c *cursor) key() []byte {
 	name, escaped := c.name()
 	if escaped {
@@ -147,7 +145,7 @@ func (c *cursor) value() value {
 	return value(c.text[start:c.at])
 }
 
-// skip passes over the next value.
+// skip skips the next value.
 func (c *cursor) skip() {
 	switch b := c.peek(); b {
 	case '"':
@@ -183,7 +181,7 @@ func (c *cursor) literal(name string) {
 	c.fail()
 }
 
-// number passes over a number, which ends where its grammar does.
+// number skips a number, which ends where its grammar ends.
 func (c *cursor) number() {
 	c.took('-')
 	if !c.took('0') && !c.digits() || c.took('.') && !c.digits() {
@@ -200,7 +198,7 @@ func (c *cursor) number() {
 	}
 }
 
-// took takes the next byte if it is b.
+// took reads the next byte if it is b, and reports whether it was.
 func (c *cursor) took(b byte) bool {
 	if c.at < len(c.text) && c.text[c.at] == b {
 		c.at++
@@ -209,7 +207,7 @@ func (c *cursor) took(b byte) bool {
 	return false
 }
 
-// digits passes over digits, of which there must be one.
+// digits skips digits, and reports whether there was one.
 func (c *cursor) digits() bool {
 	i := c.at
 	for i < len(c.text) && isDigit(c.text[i]) {
@@ -222,8 +220,8 @@ func (c *cursor) digits() bool {
 
 func isDigit(b byte) bool { return '0' <= b && b <= '9' }
 
-// string passes over a string and reports whether there are escapes in it.
-// Most of a stream is strings, so it looks at eight bytes at a time.
+// string skips a string and reports whether it has escapes. Most of a stream is strings,
+// so it looks at eight bytes at a time.
 func (c *cursor) string() (escaped bool) {
 	text, i := c.text, c.at+1
 	for i < len(text) {
@@ -271,7 +269,7 @@ func specials(word uint64) uint64 {
 	return (controlOrQuote | backslash) &^ word & (each << 7)
 }
 
-// escape returns the length of the escape that text begins with, 0 if it is none.
+// escape returns the length of the escape that text begins with; 0: none.
 func escape(text []byte) int {
 	if len(text) < 2 {
 		return 0
@@ -293,21 +291,20 @@ func escape(text []byte) int {
 	return 0
 }
 
-// unescape returns what the inside of a string stands for. It is rarely
-// needed, and allocates: the words of the APIs have no escapes.
+// unescape returns the text that the inside of a string stands for. It allocates, but is
+// rarely needed, because the names of the APIs have no escapes.
 func unescape(inner []byte) []byte {
 	return []byte(gjson.Parse(`"` + string(inner) + `"`).Str)
 }
 
-// A value is the text of one JSON value, without blanks around it; nil where
-// there is none.
+// A value is the text of one JSON value, without blanks around it; nil: there is none.
 type value []byte
 
 // is reports whether v begins with b, which tells its type.
 func (v value) is(b byte) bool { return len(v) > 0 && v[0] == b }
 
-// isError reports whether the member "error" holds one: some hosts send null
-// or false where there is none.
+// isError reports whether the member "error" has an error: some hosts send null or false
+// if there is none.
 func (v value) isError() bool { return len(v) > 0 && v[0] != 'n' && v[0] != 'f' }
 
 // isSet reports whether the member is there and not null.
@@ -316,7 +313,7 @@ func (v value) isSet() bool { return len(v) > 0 && v[0] != 'n' }
 // isText reports whether v is a string that is not empty.
 func (v value) isText() bool { return v.is('"') && len(v) > len(`""`) }
 
-// text returns what the string v stands for, nil if it is none.
+// text returns the text of the string v, or nil if v is no string.
 func (v value) text() []byte {
 	if !v.is('"') {
 		return nil
@@ -338,8 +335,8 @@ func (v value) isFilled() bool {
 	return b != ']' && b != '}'
 }
 
-// count reads a number, which is hostile: bounded, never negative, 0 where
-// there is none.
+// count reads a number, which may be hostile. The result is between 0 and limit; 0: there
+// is none.
 func (v value) count(limit int64) int {
 	if len(v) == 0 || !isDigit(v[0]) {
 		return 0
@@ -347,7 +344,7 @@ func (v value) count(limit int64) int {
 	n := int64(0)
 	for _, b := range v {
 		if !isDigit(b) || n > limit {
-			f, _ := strconv.ParseFloat(string(v), 64) // infinite where it is out of range
+			f, _ := strconv.ParseFloat(string(v), 64) // infinite if it is out of range
 			return int(min(f, float64(limit)))
 		}
 		n = 10*n + int64(b-'0')
@@ -355,7 +352,7 @@ func (v value) count(limit int64) int {
 	return int(min(n, limit))
 }
 
-// index reads the index of a choice, which some hosts write as a text.
+// index reads the index of a choice, which some hosts write as a string.
 func (v value) index() int {
 	if v.is('"') {
 		v = v.text()
@@ -363,11 +360,11 @@ func (v value) index() int {
 	return v.count(maxIndex)
 }
 
-// cursor returns one at the beginning of v.
+// cursor returns a cursor at the beginning of v.
 func (v value) cursor() *cursor { return &cursor{text: v} }
 
-// get returns the first value at a path of names, of which "0" is the first
-// of a list too. It reads v again: for what is asked for once in an answer.
+// get returns the first value at a path of names; "0" is also the first value of a list.
+// It reads v again, so it is for what is needed once in an answer.
 func (v value) get(path ...string) value {
 	if len(path) == 0 {
 		return v

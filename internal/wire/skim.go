@@ -2,7 +2,7 @@ package wire
 
 import "bytes"
 
-// A Member is a member of a JSON object as it stands in its text.
+// A Member is a member of a JSON object, with its place in the text.
 type Member struct {
 	Name      []byte // without quotes and escapes
 	NameAt    int    // where its opening quote is
@@ -12,10 +12,9 @@ type Member struct {
 	ValueEnds int
 }
 
-// Members calls do with each member of the object that text is, in order. It
-// skims: from one quote to the next, without a look at what stands between, so
-// that what it finds in a text that is no JSON means nothing. Of what is no
-// object, or cut, it finds what comes before that.
+// Members calls do with each member of the object in text, in order. It only skims from
+// one quote to the next, so what it finds in a text that is not JSON means nothing. Of a
+// text that is cut, it finds what is complete.
 func Members(text []byte, do func(Member)) {
 	at := pastBlanks(text, 0)
 	if at == len(text) || text[at] != '{' {
@@ -53,7 +52,7 @@ func pastBlanks(text []byte, at int) int {
 	return at
 }
 
-// pastString returns where the string that begins at at has ended.
+// pastString returns the end of the string that begins at at.
 func pastString(text []byte, at int) int {
 	start := at
 	for at++; at < len(text); at++ {
@@ -73,7 +72,7 @@ func pastString(text []byte, at int) int {
 	return len(text)
 }
 
-// pastValue returns where the value that begins at at has ended.
+// pastValue returns the end of the value that begins at at.
 func pastValue(text []byte, at int) int {
 	depth := 0
 	for at < len(text) {

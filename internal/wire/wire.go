@@ -1,6 +1,8 @@
-// Package wire reads what the bodies of inference APIs say, without decoding
-// them: is it an answer, is it whole, what did it cost. It writes errors in the
-// same formats. It knows no HTTP.
+// Package wire reads what breakwater needs from the bodies of inference APIs, without
+// decoding them: whether a body is an answer, whether it is complete, and how many tokens
+// it took. It writes errors in the same formats. An [Answer] keeps the state of one answer
+// and is not safe for concurrent use; all else is pure. It knows no HTTP, and any package
+// may use it.
 package wire
 
 import (
@@ -18,8 +20,8 @@ const (
 	Embeddings             // OpenAI's embeddings: never streamed
 )
 
-// A Signal is what one JSON text, whole answer or stream event, amounts to. Of
-// several, the largest counts.
+// A Signal is what one JSON text, a complete answer or a stream event, means. If it means
+// several things, the largest counts.
 type Signal int
 
 const (
@@ -28,41 +30,41 @@ const (
 	Payload                      // carries text, reasoning, a refusal or a tool call
 	Done                         // the terminator
 	Malformed                    // neither JSON nor the terminator
-	Failure                      // an error in the place of an answer
-	OutOfResources               // an answer cut short by the host for want of resources
+	Failure                      // an error in place of an answer
+	OutOfResources               // the host cut the answer short because it lacks resources
 )
 
-// Usage counts tokens as the APIs' usage objects do. PromptTokens holds all
-// that was read, from the host's prefix cache or not.
+// Usage counts tokens as the APIs' usage objects do. PromptTokens includes the tokens from
+// the host's prefix cache.
 type Usage struct {
 	PromptTokens, CompletionTokens, TotalTokens int
 	CachedTokens, ReasoningTokens               int
 }
 
-// MaxTokens is the most that a count of tokens comes to: it fits an int of 32 bits.
+// MaxTokens is the largest count of tokens. It fits an int of 32 bits.
 const MaxTokens = math.MaxInt32
 
-// An Answer follows one answer through its text or events. The zero value
-// expects one choice of a chat completion.
+// An Answer tracks one answer through its text or events. The zero value expects one
+// choice of a chat completion.
 type Answer struct {
 	Wire       Wire
-	Choices    int // choices asked for; 0 means 1; Unknown
+	Choices    int // choices requested; 0 means 1; Unknown
 	Usage      Usage
-	Transcript *Transcript // of a streamed chat; nil: none is kept
-	Partial    bool        // a choice ended before it had said all: for want of room, or against a filter
+	Transcript *Transcript // of a streamed chat; nil: not recorded
+	Partial    bool        // a choice ended before it was complete: at its token limit, or by a filter
 	HasContent bool        // there was payload
 
-	begun          bool  // there was the frame of an answer: a list of choices, a response, a message
-	indexed        bool  // indices name choices: one came again or out of turn, or two came at once
+	begun          bool  // the frame of an answer has come: a list of choices, a response, a message
+	indexed        bool  // indices name choices: one came again or out of order, or two came at once
 	mixed          bool  // several choices came that cannot be told apart
-	stopped        bool  // a reason was the last word, whatever choice it was of
-	chunks, last   int32 // how many had an index, and the latest's
+	stopped        bool  // a finish reason came last, for whichever choice
+	chunks, last   int32 // the number of choices with an index, and the latest index
 	seen, finished set   // choices by index
 }
 
-// A Transcript keeps what an answer has said, so that another can go on from there.
+// A Transcript records the text of an answer, so that another attempt can continue it.
 type Transcript struct {
-	Text, Reasoning []byte // in JSON's escapes, without the quotes
+	Text, Reasoning []byte // with JSON's escapes, without the quotes
 	Other           bool   // something else came: a tool call, a refusal, another choice
 }
 
@@ -82,11 +84,11 @@ func (s *set) add(i int) {
 
 func (s *set) len() int { return bits.OnesCount64(s[0]) + bits.OnesCount64(s[1]) }
 
-// Unknown is the number of choices where nobody could look into the request.
+// Unknown is the number of choices if the request could not be parsed.
 const Unknown = -1
 
-// Finished reports whether every choice that was asked for has said why it
-// ended. Where their number is not known, there may always be one more.
+// Finished reports whether every requested choice has a finish reason. If their number is
+// not known, another one may always follow.
 func (a *Answer) Finished() bool {
 	n := a.finished.len()
 	if a.one() {
@@ -95,8 +97,8 @@ func (a *Answer) Finished() bool {
 	return n >= a.asked() && a.Ended()
 }
 
-// Ended reports whether the answer is whole if nothing more comes: every choice
-// that was begun has said why it ended. Hosts give fewer than were asked for.
+// Ended reports whether the answer is complete if nothing more comes: every choice that
+// began has a finish reason. Hosts may return fewer choices than requested.
 func (a *Answer) Ended() bool {
 	if a.one() {
 		return a.stopped
@@ -104,7 +106,7 @@ func (a *Answer) Ended() bool {
 	return a.finished.len() > 0 && a.finished == a.seen && !a.mixed
 }
 
-// cut reports whether some choices have said why they ended and some have not.
+// cut reports whether some choices have a finish reason and some do not.
 func (a *Answer) cut() bool {
 	some := a.finished.len() > 0
 	if a.one() {
@@ -113,7 +115,7 @@ func (a *Answer) cut() bool {
 	return some && !a.Ended()
 }
 
-// asked is how many choices were asked for, more than can be where that is not
+// asked returns how many choices were requested, or more than possible if that is not
 // known. Only chats and prompts have several.
 func (a *Answer) asked() int {
 	switch {
@@ -125,8 +127,8 @@ func (a *Answer) asked() int {
 	return min(max(a.Choices, 1), maxChoices)
 }
 
-// takeIndex takes in the index of a choice and whether that says why it ended,
-// or carries anything.
+// takeIndex notes the index of a choice, whether the choice ends, and whether it has
+// payload.
 func (a *Answer) takeIndex(index int, ends, payload bool) {
 	i := int32(index) // maxIndex at most
 	if a.chunks > 0 {
@@ -141,38 +143,37 @@ func (a *Answer) takeIndex(index int, ends, payload bool) {
 	a.stopped = ends || a.stopped && !payload
 }
 
-// one reports whether all is one choice, its index being a count of chunks, as
-// some hosts have it: each came once and in turn, and there are more than
-// choices asked for. An index that comes again shows that they name choices
-// after all.
+// one reports whether the answer has one choice whose index counts chunks, as some hosts
+// do: each index came once and in order, and there are more than choices requested. An
+// index that comes again names a choice after all.
 func (a *Answer) one() bool {
 	n := a.asked()
 	return !a.indexed && n < maxChoices && int(a.chunks) > n
 }
 
-// counted reports whether indices look like a count of chunks where nobody
-// knows how many choices were asked for: each came once and in turn, and only
-// the last said why it ended.
+// counted reports whether indices look like a count of chunks although the number of
+// requested choices is not known: each came once and in order, and only the last has a
+// finish reason.
 func (a *Answer) counted() bool {
 	var last set
 	last.add(int(a.last))
 	return a.Choices == Unknown && !a.indexed && a.chunks > 1 && a.last == a.chunks-1 && a.finished == last
 }
 
-// Begun reports whether the frame of an answer was seen at all.
+// Begun reports whether the frame of an answer has come.
 func (a *Answer) Begun() bool { return a.begun }
 
-// finish notes that the only choice there is has said why it ended.
+// finish notes that the only choice has ended.
 func (a *Answer) finish() {
 	a.seen.add(0)
 	a.finished.add(0)
 }
 
-// Event takes in the data of one stream event.
+// Event reads the data of one stream event.
 func (a *Answer) Event(data []byte) Signal {
 	if string(data) == "[DONE]" {
-		// It is no terminator of other wires; nor of an answer of which some
-		// choices have ended and some have not. Hosts do leave all reasons out.
+		// It terminates no other wire, and no answer of which only some choices have a
+		// finish reason. If none has one, it does: some hosts omit them all.
 		if a.Wire != Chat && !a.Finished() || a.cut() && !a.counted() {
 			return Nothing
 		}
@@ -181,11 +182,11 @@ func (a *Answer) Event(data []byte) Signal {
 	return a.read(data, true)
 }
 
-// Text takes in a whole answer.
+// Text reads a complete answer.
 func (a *Answer) Text(data []byte) Signal { return a.read(data, false) }
 
-// read takes in a text. What it says may be known before its end is: if the
-// end then shows that it is no JSON, it has said nothing.
+// read reads a text. If its end shows that it is not JSON, what was found before is
+// undone.
 func (a *Answer) read(data []byte, event bool) Signal {
 	c := cursor{text: data}
 	if c.peek() != '{' {
@@ -196,7 +197,7 @@ func (a *Answer) read(data []byte, event bool) Signal {
 		transcript = *a.Transcript
 	}
 	signal := a.object(&c, event)
-	empty := !event && a.Wire == Chat && signal == Nothing && a.begun && a.seen.len() == 0 // a list of choices without one
+	empty := !event && a.Wire == Chat && signal == Nothing && a.begun && a.seen.len() == 0 // a list of choices that is empty
 	if !c.ended() || empty {
 		*a = before
 		if a.Transcript != nil {
@@ -224,10 +225,10 @@ func (a *Answer) object(c *cursor, event bool) Signal {
 	return a.chat(c, event)
 }
 
-// members are those that the wires other than chat look at, in an event or in
-// the answer itself. Of several by one name the first counts.
+// members are the members that the wires other than chat need, of an event or of the
+// answer itself. If a name occurs several times, the first counts.
 type members struct {
-	all value // the object they are of
+	all value // the object that has them
 
 	kind                            value // "type"
 	err, code, message, usage       value
@@ -292,10 +293,10 @@ func (m *members) named(name []byte) *value {
 	return nil
 }
 
-// isFlatError reports whether code and message stand where an answer should.
+// isFlatError reports whether there are a code and a message in place of an answer.
 func (m *members) isFlatError() bool { return m.code.isSet() && m.message.isSet() }
 
-// embeddings are whole or they are not there.
+// embeddings reads embeddings, which are either complete or missing.
 func (a *Answer) embeddings(c *cursor) Signal {
 	var m members
 	m.read(c)
@@ -311,14 +312,14 @@ func (a *Answer) embeddings(c *cursor) Signal {
 	return Payload
 }
 
-// takeUsage takes in a usage object, by the names of any of the wires. What
-// comes in parts, as on Messages, adds up.
+// takeUsage reads a usage object with the names of any wire. Parts add up, because
+// Messages sends several.
 func (a *Answer) takeUsage(c *cursor) {
 	if !c.enter('{') {
 		return
 	}
 	var u Usage
-	read, written := 0, 0 // prompt tokens from and into the prefix cache, where they are counted apart
+	read, written := 0, 0 // prompt tokens from and into the prefix cache, if they are counted separately
 	for c.more('}') {
 		switch string(c.key()) {
 		case "prompt_tokens", "input_tokens":
@@ -350,7 +351,7 @@ func (a *Answer) takeUsage(c *cursor) {
 	a.Usage = u
 }
 
-// sum adds counts of tokens up, to MaxTokens at most.
+// sum adds counts of tokens, up to MaxTokens.
 func sum(counts ...int) int {
 	var all int64
 	for _, n := range counts {
@@ -362,9 +363,8 @@ func sum(counts ...int) int {
 // tokens reads a count of tokens.
 func (v value) tokens() int { return v.count(MaxTokens) }
 
-// carries reads a delta, message or block and reports whether it holds
-// anything but its role and type: a text that is not empty, a list or object
-// that is not empty.
+// carries reads a delta, message or block and reports whether it has anything but its role
+// and type: a text, list or object that is not empty.
 func carries(c *cursor, transcript *Transcript) bool {
 	if !c.enter('{') {
 		return false
@@ -378,7 +378,8 @@ func carries(c *cursor, transcript *Transcript) bool {
 				continue
 			}
 			found = true
-			// What is said twice, by two names or by one, is said who knows how.
+			// A text that comes twice, under one name or two, makes the transcript
+			// unclear.
 			switch string(key) {
 			case "content":
 				if spoken {
@@ -400,7 +401,7 @@ func carries(c *cursor, transcript *Transcript) bool {
 	return found
 }
 
-// take keeps a member that is not empty.
+// take records a member that is not empty.
 func (t *Transcript) take(key []byte, v value) {
 	if t == nil {
 		return
