@@ -161,3 +161,73 @@ func TestArchitecture_Layers(t *testing.T) {
 		})
 	}
 }
+
+// longFunctions may be longer or branch more than others, for the reason given.
+var longFunctions = map[string]string{}
+
+// TestArchitecture_Functions bounds what one has to keep in mind at a time: 80
+// lines, and 20 ways through a function (McCabe's cyclomatic complexity).
+func TestArchitecture_Functions(t *testing.T) {
+	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != "." && hasModule(path):
+			return filepath.SkipDir
+		case d.IsDir(), !strings.HasSuffix(path, ".go"), strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		fset := token.NewFileSet()
+		file, err := parser.ParseFile(fset, path, nil, 0)
+		if err != nil {
+			return err
+		}
+		for _, decl := range file.Decls {
+			f, ok := decl.(*ast.FuncDecl)
+			if !ok || longFunctions[path+":"+f.Name.Name] != "" {
+				continue
+			}
+			if lines := fset.Position(f.End()).Line - fset.Position(f.Pos()).Line + 1; lines > 80 {
+				t.Errorf("%s: %s has %d lines, want at most 80", path, f.Name.Name, lines)
+			}
+			if n := complexity(f); n > 20 {
+				t.Errorf("%s: %s has a complexity of %d, want at most 20", path, f.Name.Name, n)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hasModule reports whether a folder is a module of its own.
+func hasModule(path string) bool {
+	_, err := os.Stat(filepath.Join(path, "go.mod"))
+	return err == nil
+}
+
+// complexity counts the ways through a function.
+func complexity(f *ast.FuncDecl) int {
+	ways := 1
+	ast.Inspect(f, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.IfStmt, *ast.ForStmt, *ast.RangeStmt:
+			ways++
+		case *ast.CaseClause:
+			if n.List != nil {
+				ways++
+			}
+		case *ast.CommClause:
+			if n.Comm != nil {
+				ways++
+			}
+		case *ast.BinaryExpr:
+			if n.Op == token.LAND || n.Op == token.LOR {
+				ways++
+			}
+		}
+		return true
+	})
+	return ways
+}

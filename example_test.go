@@ -38,7 +38,7 @@ func ExampleNew() {
 		return
 	}
 	defer transport.Close()
-	client := &http.Client{Transport: transport, Timeout: time.Minute}
+	client := &http.Client{Transport: transport}
 
 	fleet := start(kit.DeepSeek("host"))
 	defer fleet.Close()
