@@ -8,22 +8,22 @@ import (
 	"strings"
 )
 
-// Credentials are the headers that hold a caller's key. An endpoint with a key
-// of its own has it in their place.
+// Credentials are the headers that hold a caller's key. An endpoint's own key replaces
+// them.
 var Credentials = [...]string{"Authorization", "X-Api-Key", "Api-Key"}
 
-// identities are the headers by which some hosts and gateways tell callers
-// apart: Credentials and others.
+// identities are the headers by which some hosts and gateways distinguish callers:
+// Credentials and others.
 var identities = append(Credentials[:len(Credentials):len(Credentials)],
 	"X-Goog-Api-Key", "Ocp-Apim-Subscription-Key", "X-Auth-Token", "Cookie", "Proxy-Authorization")
 
-// IsCredential reports whether a header is one of Credentials, however its name
-// is spelt: a header map may hold names that are not canonical.
+// IsCredential reports whether a header is one of Credentials, in any spelling: a header
+// map may have names that are not canonical.
 func IsCredential(name string) bool {
 	return slices.ContainsFunc(Credentials[:], func(c string) bool { return len(c) == len(name) && strings.EqualFold(c, name) })
 }
 
-// RemoveCredentials removes Credentials, however they are spelt.
+// RemoveCredentials removes Credentials, in any spelling.
 func RemoveCredentials(h http.Header) {
 	for name := range h {
 		if IsCredential(name) {
@@ -35,16 +35,16 @@ func RemoveCredentials(h http.Header) {
 // HasCredential reports whether h has one of Credentials.
 func HasCredential(h http.Header) bool { return hasAny(h, Credentials[:]) }
 
-// HasIdentity reports whether h has a header by which a host may tell callers
-// apart, and which may hold a key.
+// HasIdentity reports whether h has a header by which a host may distinguish callers, and
+// which may hold a key.
 func HasIdentity(h http.Header) bool { return hasAny(h, identities) }
 
 func hasAny(h http.Header, names []string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return len(h[name]) > 0 })
 }
 
-// HoldsKey reports whether the values of a header hold a key, and not only the
-// scheme before one that is missing.
+// HoldsKey reports whether the values of a header hold a key, and not just a scheme
+// without one.
 func HoldsKey(values []string) bool {
 	for _, v := range values {
 		switch strings.ToLower(strings.TrimSpace(v)) {
@@ -56,12 +56,11 @@ func HoldsKey(values []string) bool {
 	return false
 }
 
-// A Credential stands for who a caller is. It is a digest, so that the key
-// itself is kept nowhere.
+// A Credential identifies a caller. It is a digest, so that the key itself is not kept.
 type Credential [sha256.Size]byte
 
-// CredentialOf returns the credential of a request. It is made of all by which a
-// host or gateway may tell callers apart, including the query and the URL's user.
+// CredentialOf returns the credential of a request: a digest of everything by which a host
+// or gateway may distinguish callers, including the query and the URL's user.
 func CredentialOf(req *http.Request) Credential {
 	var sum [512]byte
 	text := sum[:0]

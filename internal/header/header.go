@@ -1,10 +1,10 @@
-// Package header knows the HTTP headers that breakwater reads and writes: who a
-// caller is by them, what may cross from one origin to another, what they say of
-// a body, and what no transport can send. It keeps no state and trusts no value.
-// Every layer may ask it.
+// Package header knows the HTTP headers that breakwater reads and writes: which ones
+// identify a caller, which may go from one origin to another, what they say about a body,
+// and which no transport can send. It keeps no state and trusts no value. Every layer may
+// use it.
 //
-// Names are compared in their canonical form unless a function says otherwise:
-// that is how net/http has them.
+// Names are compared in their canonical form, as net/http has them, unless a function says
+// otherwise.
 package header
 
 import (
@@ -13,19 +13,19 @@ import (
 	"strings"
 )
 
-// What breakwater adds to a response.
+// The headers that breakwater adds to a response.
 const (
-	Endpoint = "Breakwater-Endpoint" // who answered
+	Endpoint = "Breakwater-Endpoint" // the endpoint that answered
 	Attempts = "Breakwater-Attempts" // after how many attempts
-	// Error is the class of an answer of our own. A local limit is rate_limited
-	// there, as its status 429 is.
+	// Error is the class of a response that breakwater made. A local limit is rate_limited
+	// there, to match its status 429.
 	Error = "Breakwater-Error"
-	// ShouldRetry tells the SDKs of OpenAI and Anthropic whether to try again.
+	// ShouldRetry tells the SDKs of OpenAI and Anthropic whether to retry.
 	ShouldRetry = "X-Should-Retry"
 )
 
-// First returns the first value of a header, by its canonical name. It is
-// Header.Get without the search for the canonical form.
+// First returns the first value of a header by its canonical name. It is Header.Get
+// without the conversion of the name.
 func First(h http.Header, name string) string {
 	if values := h[name]; len(values) > 0 {
 		return values[0]
@@ -60,8 +60,8 @@ func MediaType(h http.Header) string {
 	return strings.ToLower(strings.TrimSpace(kind))
 }
 
-// IsEncoded reports whether a body has a coding that hides what it says, such as
-// gzip. A coding that is not known hides nothing: hosts write "utf-8" there.
+// IsEncoded reports whether a body has a coding that hides its content, such as gzip. An
+// unknown coding hides nothing, because hosts send "utf-8" there.
 func IsEncoded(h http.Header) bool {
 	codings := First(h, "Content-Encoding")
 	if codings == "" {
@@ -76,8 +76,8 @@ func IsEncoded(h http.Header) bool {
 	return false
 }
 
-// Number reads a non-negative number, decimals allowed. Servers write anything
-// into headers: what is no such number is none, but it may be infinite.
+// Number reads a non-negative number, with decimals allowed. It reports false for anything
+// else, because servers send anything; the number may be infinite.
 func Number(s string) (float64, bool) {
 	n, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
 	if err != nil || !(n >= 0) {

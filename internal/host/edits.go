@@ -6,10 +6,10 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
-// Edits returns what makes a request's body to one host one to another, with a
-// model by its name there. Where the hosts have different fields for the mode of
-// thinking and for the caller's user, these are changed, too. Every other byte
-// stays as it was: the prefix cache of a host depends on it.
+// Edits returns the edits that turn a request's body for one host into one for another,
+// with the model's name there. If the hosts have different fields for thinking or for the
+// caller's user, these are changed, too. Every other byte stays, because the host's prefix
+// cache depends on it.
 func Edits(p *request.Params, op request.Operation, from, to *Profile, model string) []request.Edit {
 	var edits []request.Edit
 	if renamed := p.ModelAt.To != 0 && model != p.Model; renamed {
@@ -31,9 +31,9 @@ func Edits(p *request.Params, op request.Operation, from, to *Profile, model str
 	return edits
 }
 
-// keptMode returns the field to add, and what it is to say, so that a model that
-// takes the place of a retired one thinks as that did: today's models think by
-// default, those of old did as they were called. ThinkingUnknown: none.
+// keptMode returns the field to add, and its value, so that the model that replaces a
+// retired one thinks if that did: current models think by default, retired ones thought by
+// their name. ThinkingUnknown: add none.
 func keptMode(p *request.Params, op request.Operation, to *Profile, model string) (field request.ThinkingField, think bool) {
 	think, retired := retiredModels[p.Model]
 	if !retired || p.Thinking.Field != request.ThinkingUnknown || to.Thinks(model) {
@@ -42,7 +42,7 @@ func keptMode(p *request.Params, op request.Operation, to *Profile, model string
 	switch {
 	case op == request.Chat:
 		field = to.ThinkingField
-	case op == request.Messages && !think: // to think, Anthropic's field wants a budget
+	case op == request.Messages && !think: // to enable thinking, Anthropic's field needs a budget
 		field = request.ThinkingObject
 	}
 	if p.Thinking.Has(field) {

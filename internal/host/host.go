@@ -1,11 +1,10 @@
-// Package host knows how the hosts of models differ: where their operations
-// are, what they call a model, in which fields they want to be told things, and
-// what they mean by a refusal.
+// Package host knows how the hosts of models differ: where their operations are, what they
+// call a model, which fields they expect, and what their refusals mean.
 //
-// What is known of a host is a [Profile], a row of the table in table.go. What an
-// endpoint makes of its host's roots and names is in [Paths] and [Names], made
-// once for it. All of it is read only once it is made, so that anybody may use
-// it at any time. It knows of no call and sends nothing.
+// What is known of a host is a [Profile], a row of the table in table.go. [Paths] and
+// [Names] combine it with an endpoint's URL and model names; they are made once per
+// endpoint. All of them are read-only once they are made, so any goroutine may use them.
+// The package knows no calls and sends nothing.
 package host
 
 import (
@@ -16,46 +15,45 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
-// A Profile is what is known of one host. Its zero fields are right for a host
-// that is like OpenAI's API.
+// A Profile is what is known of one host. Zero fields fit a host that behaves like
+// OpenAI's API.
 type Profile struct {
 	Name    string
-	Domains []string // of its servers, subdomains included
+	Domains []string // of its servers, including subdomains
 
-	// Roots are what may precede an operation's path on its servers, beside the
+	// Roots are what may precede an operation's path on its servers, in addition to the
 	// endpoint's base path.
 	Roots []string
-	// Operations are the roots under which it serves an operation, the one to
-	// prefer first. It does not serve an operation that is not listed. Without a
-	// list it serves everything, under the endpoint's base path.
+	// Operations are the roots under which it serves an operation, the preferred one
+	// first. It does not serve an operation that is missing here. Without a list it serves
+	// everything, under the endpoint's base path.
 	Operations map[request.Operation][]string
-	PrefixRoot string // the root where the last message may be the beginning of the answer; empty: none is known
-	KeyHeader  string // the header that takes the key; empty: Authorization, as a bearer token
+	PrefixRoot string // the root where the last message may begin the answer; empty: none is known
+	KeyHeader  string // the header for the key; empty: Authorization, as a bearer token
 
-	Models  map[string]string // DeepSeek's names to this host's; what presets have as Models
-	Renamed map[string]string // names no longer served to those that took their place
-	// CanonicalNames says that its models go by the names that all Models map
-	// from. Without Models an endpoint of it does not take any name as it is.
+	Models  map[string]string // from DeepSeek's names to this host's; presets have it as Models
+	Renamed map[string]string // from retired names to those that replaced them
+	// CanonicalNames says that its models have the names that all Models map from. Without
+	// Models, an endpoint of this host does not accept every name.
 	CanonicalNames  bool
 	ReasoningModels []string // parts of names of models that think without being asked to
 
 	ThinkingField request.ThinkingField // how a call says whether to think
-	UserField     string                // the field that names the caller's own user; empty: user
+	UserField     string                // the field with the caller's own user; empty: user
 
-	// QueuesAfterHeaders says that it answers 200 first and queues then, so that a
-	// lack of headers means something other than thinking.
+	// QueuesAfterHeaders says that it answers 200 first and queues then, so that missing
+	// headers do not mean that it is thinking.
 	QueuesAfterHeaders bool
-	UsageInStreams     bool // its streams say what they took, whether or not that is asked for
+	UsageInStreams     bool // its streams contain the usage even if it is not requested
 
 	Limits      []LimitHeaders
-	LimitPhrase string      // in a refusal, what the number of a limit follows
-	Errors      []ErrorRule // its own words for a refusal, which go before the status
+	LimitPhrase string      // the text before the number of a limit in a refusal
+	Errors      []ErrorRule // its own texts of refusals, which count before the status
 
-	Generic bool // it stands for all hosts that are not known: two of them may be two hosts
+	Generic bool // it stands for all unknown hosts: two of them may differ
 }
 
-// Lookup returns the profile of the host of that name, the generic one if there
-// is none.
+// Lookup returns the profile of a host by its name, or the generic one.
 func Lookup(name string) *Profile {
 	for i := range table {
 		if table[i].Name == name {
@@ -65,8 +63,7 @@ func Lookup(name string) *Profile {
 	return generic()
 }
 
-// OfDomain returns the profile of the host that a server of that name belongs
-// to, the generic one if it is nobody's that is known.
+// OfDomain returns the profile of the host that a server belongs to, or the generic one.
 func OfDomain(domain string) *Profile {
 	domain, ok := origin.ASCIIHost(domain)
 	if !ok {
@@ -95,7 +92,7 @@ func All() iter.Seq[*Profile] {
 
 func generic() *Profile { return &table[len(table)-1] }
 
-// Thinks reports whether a model is known by its name to think unasked.
+// Thinks reports whether a model is known to think without being asked.
 func (p *Profile) Thinks(model string) bool {
 	model = strings.ToLower(model)
 	for _, part := range p.ReasoningModels {
@@ -106,7 +103,7 @@ func (p *Profile) Thinks(model string) bool {
 	return false
 }
 
-// CurrentName returns the name that took the place of a model's name.
+// CurrentName returns the name that replaced a model's name.
 func (p *Profile) CurrentName(model string) string {
 	if name, ok := p.Renamed[model]; ok {
 		return name
@@ -114,7 +111,7 @@ func (p *Profile) CurrentName(model string) string {
 	return model
 }
 
-// userField returns the field that names the caller's own user.
+// userField returns the field with the caller's own user.
 func (p *Profile) userField() string {
 	if p.UserField == "" {
 		return "user"

@@ -9,18 +9,18 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// An ErrorRule reads one refusal. All that is not empty must match.
+// An ErrorRule recognizes one refusal. All fields that are not empty must match.
 type ErrorRule struct {
 	Status     int
-	Code       string // error.code or error.type; one that ends in a dot stands for all that begin with it
+	Code       string // error.code or error.type; one that ends in a dot matches all that begin with it
 	Message    string // part of the message, in lower case
 	RetryAfter bool   // the host asked for a pause
 	Class      outcome.Class
 }
 
-// Classify returns what a refusal means. The host's own words come first, then
-// the codes that all have from OpenAI, then the status. The message of a host
-// that is not known decides nothing. pause says whether the host asked for one.
+// Classify returns the class of a refusal: by the host's own rules, then by the codes that
+// all hosts have from OpenAI, then by the status. The message of an unknown host decides
+// nothing. pause says whether the host asked for one.
 func (p *Profile) Classify(status int, body []byte, pause bool) outcome.Class {
 	refusal := wire.RefusalOf(body)
 	message := strings.ToLower(refusal.Message)
@@ -57,8 +57,8 @@ func (r *ErrorRule) hasCode(code string) bool {
 	return code == r.Code
 }
 
-// StatedLimit returns the number that a refusal gives for the host's limit, 0 if
-// it gives none. The host may say any number, so it has at most six digits.
+// StatedLimit returns the number that a refusal states as the host's limit; 0: none. It
+// has at most six digits, because a host may state any number.
 func (p *Profile) StatedLimit(body []byte) int32 {
 	if p.LimitPhrase == "" {
 		return 0

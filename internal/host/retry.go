@@ -8,24 +8,23 @@ import (
 	"github.com/breakwater-go/breakwater/internal/header"
 )
 
-// Numbers in headers are hostile: a server may say anything. What is no number
-// of at least 0 counts as not said, and both of these bound what is.
+// Numbers in headers are hostile, because a server may send anything. What is not a number
+// of at least 0 is ignored, and these two bound the rest.
 const (
-	// maxPause bounds the pause that a server may ask for. An absurd Retry-After
-	// must not take an endpoint out for good.
+	// maxPause bounds the pause that a server may ask for, so that an absurd Retry-After
+	// does not disable an endpoint for good.
 	maxPause = 10 * time.Minute
-	// maxSpent bounds how long an answer may have us wait for the next one. What is
-	// used up for longer, as a limit of a day, is refused: that will be heard.
+	// maxSpent bounds the wait that an answer's headers may cause. If a limit is spent for
+	// longer, such as a daily one, the next call is refused and tells so.
 	maxSpent = time.Minute
 )
 
-// LimitHeaders are the headers that say what is left of a limit, and when it is
-// whole again: in seconds, or as Go writes durations.
+// LimitHeaders are the headers that say what is left of a limit, and when it is full
+// again: in seconds, or as a Go duration.
 type LimitHeaders struct{ Remaining, Reset string }
 
-// RetryAfter returns how long a host asks to be left alone: by the headers that
-// all hosts have or, with a 429, by those in which this one says when its limit
-// ends. ok is false if it does not ask.
+// RetryAfter returns how long a host asks not to be called: by the headers that all hosts
+// have or, with a 429, by its own headers for limits. ok is false if it does not ask.
 func (p *Profile) RetryAfter(status int, h http.Header, now time.Time) (wait time.Duration, ok bool) {
 	if wait, ok := retryAfter(h, now); ok || status != http.StatusTooManyRequests {
 		return wait, ok
@@ -38,8 +37,8 @@ func (p *Profile) RetryAfter(status int, h http.Header, now time.Time) (wait tim
 	return wait, ok
 }
 
-// Spent returns how long it takes until a limit is whole again that the headers
-// of an answer say is used up: no need to be refused for it.
+// Spent returns how long it takes until a limit that the headers call spent is full again,
+// so that the next call need not be refused.
 func (p *Profile) Spent(h http.Header) (wait time.Duration) {
 	for _, l := range p.Limits {
 		if d, ok := resetAfter(h.Get(l.Reset)); ok && h.Get(l.Remaining) != "" && !l.left(h) {
@@ -71,7 +70,7 @@ func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 	return 0, false
 }
 
-// resetAfter reads when a limit is whole again.
+// resetAfter reads when a limit is full again.
 func resetAfter(value string) (time.Duration, bool) {
 	if s, ok := header.Number(value); ok {
 		return pause(s, time.Second), true
@@ -80,7 +79,7 @@ func resetAfter(value string) (time.Duration, bool) {
 	return min(max(d, 0), maxPause), err == nil
 }
 
-// pause is n units of time, at most maxPause.
+// pause returns n units of time, at most maxPause.
 func pause(n float64, unit time.Duration) time.Duration {
 	return time.Duration(min(n*float64(unit), float64(maxPause)))
 }

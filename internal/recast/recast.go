@@ -1,12 +1,11 @@
-// Package recast turns a whole answer of an inference API from a stream of
-// server-sent events into the JSON document that the same API gives when it
-// does not stream, and back. It knows no HTTP.
+// Package recast converts a complete answer of an inference API from a stream of
+// server-sent events into the JSON document that the same API returns without streaming,
+// and back. It is pure and knows no HTTP; package store is its user.
 //
-// Nothing that was said is lost or changed: numbers, and members nobody here
-// knows, go over as the bytes they are, and texts are put together and cut in
-// the escapes they came in. What cannot be carried over like that is refused:
-// an answer that is not whole, one that holds an error, an event of an unknown
-// type, a member that comes in pieces and does not say how they fit.
+// Nothing is lost or changed: numbers and unknown members are copied byte for byte, and
+// texts are joined and cut with the escapes they came in. What cannot be converted like
+// that is refused: an answer that is incomplete, one with an error, an event of an unknown
+// type, a member whose pieces do not say how they fit together.
 package recast
 
 import (
@@ -19,8 +18,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// ToJSON returns the document that says what a stream said, or false if the
-// stream is refused.
+// ToJSON returns the document for a stream, or false if the stream is refused.
 func ToJSON(w wire.Wire, stream []byte) ([]byte, bool) {
 	var to document
 	switch w {
@@ -40,15 +38,14 @@ func ToJSON(w wire.Wire, stream []byte) ([]byte, bool) {
 	return text, ok && isWhole(w, text)
 }
 
-// A document is put together event by event.
+// A document is built from events.
 type document interface {
-	take(event gjson.Result) bool // false: not understood
+	take(event gjson.Result) bool // false: it was not understood
 	json() ([]byte, bool)
 }
 
-// ToStream returns a stream that says what a document says, or false if the
-// document is refused. What was said as one text comes in pieces of a few
-// kilobytes, for clients that bound the length of a line.
+// ToStream returns the stream for a document, or false if the document is refused. It cuts
+// long texts into pieces of a few kilobytes, for clients that bound the length of a line.
 func ToStream(w wire.Wire, text []byte) ([]byte, bool) {
 	if !isWhole(w, text) {
 		return nil, false
@@ -68,10 +65,10 @@ func ToStream(w wire.Wire, text []byte) ([]byte, bool) {
 	return to.out, true
 }
 
-// DropUsageEvents leaves out of a streamed completion the events that have
-// usage and no choice, which are for those who set stream_options.include_usage:
-// some clients of others read choices[0] without looking. Where there is none
-// it returns the stream itself, else a copy.
+// DropUsageEvents removes from a streamed completion the events that have usage but no
+// choice, which are only for callers that set stream_options.include_usage: some other
+// clients read choices[0] without a check. If there are none it returns the stream itself,
+// otherwise a copy.
 func DropUsageEvents(stream []byte) []byte {
 	var kept []byte
 	dropped, at := false, 0
@@ -101,15 +98,15 @@ func isUsageOnly(data []byte) bool {
 	return choices.Exists() && choices.Int() == 0 && gjson.GetBytes(data, "usage").IsObject() && json.Valid(data)
 }
 
-// follow hands each event of a stream to take, if there is one, and reports
-// whether all of them were taken and the answer is whole.
+// follow passes each event of a stream to take, which may be nil. It reports whether all
+// were accepted and the answer is complete.
 func follow(w wire.Wire, stream []byte, take func(event gjson.Result) bool) bool {
 	answer, done := wire.Answer{Wire: w, Choices: wire.Unknown}, false
 	for event := range events(stream) {
 		switch {
 		case event.Error:
 			return false
-		case len(event.Data) == 0: // by the specification of server-sent events, no event
+		case len(event.Data) == 0: // by the specification of server-sent events, this is no event
 			continue
 		}
 		signal := answer.Event(event.Data)
@@ -124,17 +121,17 @@ func follow(w wire.Wire, stream []byte, take func(event gjson.Result) bool) bool
 			break
 		}
 	}
-	// A completion is whole when every choice has said why it ended.
+	// A completion is complete when every choice has a finish reason.
 	return answer.Ended() && (done || w == wire.Chat)
 }
 
-// isWhole reports whether a document is an answer, and all of one.
+// isWhole reports whether a document is a complete answer.
 func isWhole(w wire.Wire, text []byte) bool {
 	answer := wire.Answer{Wire: w, Choices: wire.Unknown}
 	return answer.Text(text) < wire.Malformed && answer.Ended()
 }
 
-// events gives out the blocks of a stream, comments and blank lines too.
+// events returns the blocks of a stream, including comments and blank lines.
 func events(stream []byte) iter.Seq[sse.Event] {
 	return func(yield func(sse.Event) bool) {
 		from := bytes.NewReader(stream)

@@ -1,14 +1,13 @@
-// Package reqbody holds the bodies of requests: a Buffer has one whole, so that
-// several attempts can send it; an Upload streams on one that is too large for
-// that, once.
+// Package reqbody holds the bodies of requests: a Buffer has a complete one, so that
+// several attempts can send it; an Upload streams one that is too large for that, once.
 //
-// What a caller hands in as a body is the caller's code, and may block for good,
-// as a pipe does that nobody writes to. Whatever reads or closes it here ends
-// with a context all the same. A panic of it on a goroutine of this package's
-// own crashes nothing.
+// A caller's body is the caller's code and may block for ever, as a pipe does that nobody
+// writes to. All that reads or closes it here ends with a context nevertheless. If it
+// panics on a goroutine of this package, the process does not crash.
 //
-// A Buffer is held by one or more users, or it is in the pool. A Reader is open
-// or closed, as an Upload is; all of them may be closed while they are read.
+// A Buffer has one or more users, or it is in the pool. A Reader or an Upload is open or
+// closed, and may be closed while it is read. The calls and attempts of the root are the
+// users.
 package reqbody
 
 import (
@@ -37,12 +36,12 @@ var pool sync.Pool // of *Buffer
 // maxPooled bounds what is kept in the pool, in bytes each.
 const maxPooled = 256 << 10
 
-// Get returns a buffer for a body of about size bytes, negative if that is not
-// known. The caller is its one user. It is empty, and may have room.
+// Get returns an empty buffer for a body of about size bytes; negative: unknown. The
+// caller is its only user.
 func Get(size int64) *Buffer {
 	b, _ := pool.Get().(*Buffer)
 	if b != nil && int64(cap(b.text)) > 4*max(size, 1<<10) {
-		pool.Put(b) // for a larger body: a small one could keep that much memory for as long as its call takes
+		pool.Put(b) // leave it for a larger body, because a small one could hold that much memory for a long time
 		b = nil
 	}
 	if b == nil {
@@ -60,7 +59,7 @@ func (b *Buffer) Retain() *Buffer {
 	return b
 }
 
-// Release is for a user who does not look at the buffer any more.
+// Release removes a user, who must not use the buffer any more.
 func (b *Buffer) Release() {
 	if b != nil && b.users.Add(-1) == 0 && cap(b.text) <= maxPooled {
 		b.text = b.text[:0]
@@ -68,8 +67,8 @@ func (b *Buffer) Release() {
 	}
 }
 
-// Bytes returns the body, nil if b is. Nobody may change it while there are
-// other users.
+// Bytes returns the body, or nil if b is nil. It must not be changed while there are other
+// users.
 func (b *Buffer) Bytes() []byte {
 	if b == nil {
 		return nil
@@ -77,13 +76,13 @@ func (b *Buffer) Bytes() []byte {
 	return b.text
 }
 
-// Set makes text the body. It may be appended to what Bytes returned. Only the
-// single user may call it.
+// Set makes text the body, which may extend what Bytes returned. Only a single user may
+// call it.
 func (b *Buffer) Set(text []byte) { b.text = text }
 
-// Take takes a caller's body over, and ends with ctx at the latest. A body of at
-// most limit bytes is read to its end, and closed. A larger one becomes an
-// Upload. There is neither where there is no body, or an error.
+// Take reads a caller's body and returns when ctx ends at the latest. A body of at most
+// limit bytes is read to its end, and closed; a larger one becomes an Upload. If there is
+// no body, or an error, it returns neither.
 func Take(ctx context.Context, req *http.Request, limit int64) (*Buffer, *Upload, error) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return nil, nil, nil
@@ -104,10 +103,10 @@ func Take(ctx context.Context, req *http.Request, limit int64) (*Buffer, *Upload
 
 var errTooLarge = errors.New("larger than the limit")
 
-// fill reads body to its end, and closes it. size is what body is said to have,
-// negative if unknown. For one larger than limit it stops behind that, returns
-// errTooLarge, and leaves body open, for the caller to read on. What the body
-// gives once ctx is over is lost. A panic of body's passes through.
+// fill reads body to its end, and closes it. size is the length that the request states;
+// negative: unknown. If the body is larger than limit, fill stops there and returns
+// errTooLarge with the body open, so that the caller can read on. What body returns after
+// the end of ctx is lost. A panic in body is passed on.
 func (b *Buffer) fill(ctx context.Context, body io.ReadCloser, size, limit int64) error {
 	if ctx.Done() == nil || InMemory(body) {
 		return b.readAndClose(body, size, limit)
@@ -129,7 +128,7 @@ func (b *Buffer) fill(ctx context.Context, body io.ReadCloser, size, limit int64
 		}()
 		e.err = own.readAndClose(body, size, limit)
 	}()
-	b.text = nil // it is the goroutine's until that ends
+	b.text = nil // it belongs to the goroutine until that ends
 	select {
 	case e := <-ended:
 		if e.panic != nil {
@@ -138,7 +137,7 @@ func (b *Buffer) fill(ctx context.Context, body io.ReadCloser, size, limit int64
 		b.text = own.text
 		return e.err
 	case <-ctx.Done():
-		closeLater(body) // which ends most reads
+		closeLater(body) // this ends most reads
 		return context.Cause(ctx)
 	}
 }
@@ -152,7 +151,7 @@ func (b *Buffer) readAndClose(body io.ReadCloser, size, limit int64) error {
 }
 
 func (b *Buffer) read(src io.Reader, size, limit int64) error {
-	if size++; size <= 0 { // one byte more, so that its end is seen
+	if size++; size <= 0 { // one more byte, to see the end
 		size = bytes.MinRead
 	}
 	text := b.text[:0]

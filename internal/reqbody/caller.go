@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// A onceCloser is a body that is closed once, whoever closes it.
+// A onceCloser is a body that is closed only once.
 type onceCloser struct {
 	io.ReadCloser
 	once sync.Once
@@ -20,7 +20,7 @@ func (c *onceCloser) Close() error {
 	return c.err
 }
 
-// closeLater closes a body that may block, and waits for nothing.
+// closeLater closes a body that may block, without waiting.
 func closeLater(body io.Closer) {
 	go func() {
 		defer func() { _ = recover() }()
@@ -28,8 +28,8 @@ func closeLater(body io.Closer) {
 	}()
 }
 
-// InMemory reports whether a body is read from memory, so that it never blocks:
-// it is one of those that http.NewRequest knows, or io.NopCloser of one.
+// InMemory reports whether a body is read from memory, so that it never blocks: one of
+// those that http.NewRequest knows, or io.NopCloser of one.
 func InMemory(body io.Reader) bool {
 	switch body.(type) {
 	case *bytes.Reader, *bytes.Buffer, *strings.Reader:

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// A Reader reads a Buffer, as a request's body. The zero value is closed.
+// A Reader reads a Buffer, as a request's body. The zero Reader is closed.
 type Reader struct {
-	mu     sync.Mutex // guards what follows: a transport may close what it still reads
+	mu     sync.Mutex // guards what follows, because a transport may close a body that it still reads
 	buffer *Buffer    // nil: closed
 	at     int
 }
@@ -20,16 +20,16 @@ func (b *Buffer) NewReader() *Reader {
 	return r
 }
 
-// Open has a closed Reader read b from its beginning, and be a user of b until
-// it is closed again. Only a user of b may call it.
+// Open makes a closed Reader read b from its beginning. The Reader is a user of b until it
+// is closed. Only a user of b may call it.
 func (r *Reader) Open(b *Buffer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.buffer, r.at = b.Retain(), 0
 }
 
-// Read implements io.Reader. Behind Close it returns http.ErrBodyReadAfterClose,
-// since the buffer may hold another call's body by then.
+// Read implements io.Reader. After Close it returns http.ErrBodyReadAfterClose, because
+// the buffer may hold another call's body by then.
 func (r *Reader) Read(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -13,21 +13,20 @@ import (
 	"github.com/breakwater-go/breakwater/internal/progress"
 )
 
-// An Upload is a caller's body that is too large to be kept, as it is streamed
-// on. The transport closes it, and so does the end of the attempt, in case the
-// transport did not.
+// An Upload is a caller's body that is too large to be kept. The transport closes it, and
+// so does the end of the attempt, in case the transport did not.
 type Upload struct {
 	io.Reader
-	size   int64 // that it is said to have; 0 or negative: unknown
+	size   int64 // as the request states it; 0 or negative: unknown
 	body   *onceCloser
 	ctx    context.Context
-	pump   *pump // of a body that may block; nil: it does not
+	pump   *pump // for a body that may block; nil: it does not
 	closed atomic.Bool
 }
 
-// newUpload returns an Upload of a body, of which begun was read before. size is
-// what the whole is said to have, 0 or negative if unknown. Its reads end with
-// ctx at the latest.
+// newUpload returns an Upload of a body whose beginning, begun, was read before. size is
+// the length that the request states; 0 or negative: unknown. Its reads end with ctx at
+// the latest.
 func newUpload(ctx context.Context, begun []byte, body io.ReadCloser, size int64) *Upload {
 	u := &Upload{Reader: &progress.Reader{Reader: body}, size: size, body: &onceCloser{ReadCloser: body}, ctx: ctx}
 	if ctx.Done() != nil && !InMemory(body) {
@@ -40,8 +39,8 @@ func newUpload(ctx context.Context, begun []byte, body io.ReadCloser, size int64
 	return u
 }
 
-// Close closes the body, once. It does not wait for a close that would have to
-// wait for a read that blocks.
+// Close closes the body once. It does not wait if that would have to wait for a read that
+// blocks.
 func (u *Upload) Close() error {
 	u.closed.Store(true)
 	if u.pump == nil {
@@ -55,15 +54,15 @@ func (u *Upload) Close() error {
 	return Close(u.ctx, u.body)
 }
 
-// A pump reads on a goroutine of its own, from its first Read on, so that each
-// Read ends with a context, or with stop.
+// A pump reads on a goroutine of its own, from its first Read on, so that each Read ends
+// with the context, or with stop.
 type pump struct {
 	src       io.Reader
 	read      *io.PipeReader
 	write     *io.PipeWriter
-	stopWatch func() bool // of the context
+	stopWatch func() bool // stops watching the context
 	start     sync.Once
-	busy      atomic.Bool // the goroutine runs
+	busy      atomic.Bool // the goroutine is running
 }
 
 func newPump(ctx context.Context, src io.Reader) *pump {
@@ -85,7 +84,7 @@ func (p *pump) run() {
 	defer func() { _ = recover() }()
 	err := error(outcome.ErrPanic)
 	defer func() {
-		p.busy.Store(false) // before anybody sees the end
+		p.busy.Store(false) // before a reader sees the end
 		p.write.CloseWithError(err)
 	}()
 	_, err = io.Copy(p.write, p.src)
@@ -96,22 +95,21 @@ func (p *pump) stop() {
 	p.read.Close()
 }
 
-// ErrLength is what an upload ends in that is shorter or longer than its size.
+// ErrLength is the error of an upload that is shorter or longer than its size.
 var ErrLength = errors.New("breakwater: the request's body is not as long as its Content-Length says")
 
-// A Sender is told how a transport reads an Upload. It may be called from any
-// goroutine.
+// A Sender learns how a transport reads an Upload. It may be called from any goroutine.
 type Sender interface {
-	// BodyRead is called before each read: from the first one on, the host may
-	// see, and bill, the request.
+	// BodyRead is called before each read. From the first one on, the host may see the
+	// request, and bill it.
 	BodyRead()
 
-	// BodyFailed is called with what the body itself ended in before its end. It
-	// is no failure of the host's.
+	// BodyFailed is called with the error of the body itself, which is not a failure of
+	// the host.
 	BodyFailed(err error)
 }
 
-// An UploadReader is an Upload as the transport reads it for one attempt.
+// An UploadReader is an Upload that the transport reads for one attempt.
 type UploadReader struct {
 	*Upload
 	Sender Sender
@@ -130,11 +128,11 @@ func (r *UploadReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// failure returns what is wrong with the body itself, once a read has ended in
-// err; nil if nothing is.
+// failure returns the body's own error after a read has ended in err, or nil if there is
+// none.
 func (r *UploadReader) failure(err error) error {
 	switch {
-	case r.closed.Load(): // the transport wants no more of it, as where a host refuses early
+	case r.closed.Load(): // the transport needs no more of it, for example because a host has refused early
 		return nil
 	case err != nil && err != io.EOF:
 		return err
@@ -144,8 +142,7 @@ func (r *UploadReader) failure(err error) error {
 	return nil
 }
 
-// Close closes a caller's body, and waits for that until ctx is over and a
-// moment longer.
+// Close closes a caller's body, and waits for that until shortly after the end of ctx.
 func Close(ctx context.Context, body io.ReadCloser) error {
 	if InMemory(body) {
 		return body.Close()
@@ -170,5 +167,5 @@ func Close(ctx context.Context, body io.ReadCloser) error {
 	}
 }
 
-// closeGrace is how much longer than its context Close waits.
+// closeGrace is how long after the end of its context Close waits.
 const closeGrace = 20 * time.Millisecond

@@ -9,9 +9,9 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// ConversationKey returns a hash over model, user, tools and the first messages
-// of a body: what the requests of a conversation share, whatever is added to
-// it. Other processes get the same number.
+// ConversationKey returns a hash of the model, the user, the tools and the first messages
+// of a body, which the requests of a conversation share however long it grows. It is the
+// same in all processes.
 func ConversationKey(body []byte) uint64 {
 	var sum uint64
 	add := func(text []byte) {
@@ -22,7 +22,7 @@ func ConversationKey(body []byte) uint64 {
 		case "model", "user", "user_id", "tools", "system", "instructions", "prompt":
 			add(m.Value)
 		case "messages", "input":
-			first := true // the system prompt, in most
+			first := true // in most, the system prompt
 			parsed(m.Value).ForEach(func(_, message gjson.Result) bool {
 				add([]byte(message.Raw))
 				more := first && message.Get("role").Str != "user"

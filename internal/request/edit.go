@@ -2,16 +2,14 @@ package request
 
 import "slices"
 
-// An Edit puts text in the place of a span. An empty span is a place to insert
-// at.
+// An Edit replaces a span by a text. With an empty span it inserts the text.
 type Edit struct {
 	At   Span
 	Text string
 }
 
-// Splice appends body to dst with the edits made. Every other byte stays as it
-// was, which is what prefix caches of hosts depend on. Spans may not overlap;
-// edits are sorted in place.
+// Splice appends body with the edits made to dst. Every other byte stays, because the
+// prefix caches of hosts depend on it. Spans must not overlap; edits is sorted in place.
 func Splice(dst, body []byte, edits []Edit) []byte {
 	slices.SortStableFunc(edits, func(a, b Edit) int { return a.At.From - b.At.From })
 	size, done := len(body), 0

@@ -6,9 +6,8 @@ import (
 	"github.com/breakwater-go/breakwater/internal/bounded"
 )
 
-// Names keeps model names, so that those of calls need not be copied out of
-// their bodies each time. It keeps a bounded number, since they come from
-// callers.
+// Names interns model names, so that they need not be copied out of each body. It keeps a
+// bounded number, because they come from callers. It is safe for concurrent use.
 type Names struct{ all bounded.Map[string, string] }
 
 const maxNames = 1024
@@ -16,7 +15,7 @@ const maxNames = 1024
 // NewNames returns an empty Names.
 func NewNames() *Names { return &Names{all: bounded.Map[string, string]{Max: maxNames}} }
 
-// Intern returns a copy of name, the same one each time as long as it is kept.
+// Intern returns a copy of name, always the same one while it is kept.
 func (n *Names) Intern(name string) string {
 	if known, ok := n.all.Get(name); ok {
 		return known

@@ -1,9 +1,9 @@
-// Package request knows what the requests of inference APIs say: which
-// operation one asks for, what its body's fields are, how to change them and
-// leave every other byte as it is, and which conversation it belongs to.
+// Package request knows the requests of inference APIs: which operation one asks for, what
+// its body's fields are, how to change them without touching other bytes, and which
+// conversation it belongs to.
 //
-// Everything in it is a function of its arguments, and keeps no state; only
-// Names does. All of it may be called from any goroutine.
+// All of it is functions of their arguments, without state, except for Names. Any
+// goroutine may call all of it, and any package.
 package request
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// An Operation is an inference operation, named by its path behind the base
-// URL. Only these are judged, cached and failed over.
+// An Operation is an inference operation, named by its path after the base URL. Only these
+// are judged, cached and failed over.
 type Operation string
 
 const (
@@ -25,10 +25,10 @@ const (
 	Embeddings  Operation = "/embeddings"
 )
 
-// operations is what is known of each. To add one, add its row.
+// operations has a row for each operation.
 var operations = [...]struct {
 	op     Operation
-	suffix string    // of the paths that ask for it; the first row whose suffix fits counts
+	suffix string    // of the paths that ask for it; the first row that fits counts
 	wire   wire.Wire // of its answers
 }{
 	{Chat, string(Chat), wire.Chat},
@@ -38,8 +38,7 @@ var operations = [...]struct {
 	{Messages, "/v1" + string(Messages), wire.Messages}, // OpenAI's threads have paths that end in /messages, too
 }
 
-// OperationOf returns the operation that a request asks for. ok is false if it
-// asks for none.
+// OperationOf returns the operation that a request asks for, or false if it asks for none.
 func OperationOf(req *http.Request) (op Operation, ok bool) {
 	if req.Method != http.MethodPost || req.URL == nil {
 		return "", false

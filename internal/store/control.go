@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Control is what a request's Cache-Control asks of the cache: RFC 9111,
-// section 5.2.1; stale-if-error: RFC 5861. A bound that is not given is
-// Unlimited where that asks for nothing, else 0.
+// Control is what a request's Cache-Control asks of the cache: RFC 9111, section 5.2.1;
+// stale-if-error: RFC 5861. A missing bound is Unlimited if that asks for nothing,
+// otherwise 0.
 type Control struct {
 	NoStore, NoCache, OnlyIfCached bool
 	MaxAge, MinFresh               time.Duration
@@ -22,16 +22,16 @@ type Control struct {
 // Unlimited is a time that never passes.
 const Unlimited = time.Duration(math.MaxInt64)
 
-// ParseControl reads the Cache-Control of a request's header, and then override,
-// the directives of the same kind that the application gives. stream says that
-// the request asks for a stream.
+// ParseControl reads the Cache-Control of a request's header, and then override, the
+// directives that the application gives in the same syntax. stream says that the request
+// asks for a stream.
 func ParseControl(h http.Header, override string, stream bool) Control {
 	c := Control{MaxAge: Unlimited, StaleIfError: Unlimited}
 	values := h["Cache-Control"]
 	if stream && len(values) == 1 && values[0] == "no-cache" {
-		// Several SDKs send exactly this with every stream, a habit that comes from
-		// browsers: https://html.spec.whatwg.org/multipage/server-sent-events.html.
-		// No caller means it. A caller who does sends max-age=0, or uses override.
+		// Several SDKs send exactly this with every stream, a habit from browsers:
+		// https://html.spec.whatwg.org/multipage/server-sent-events.html. No caller means
+		// it. A caller that does can send max-age=0 or use override.
 		values = nil
 	}
 	for _, value := range values {
@@ -68,24 +68,24 @@ func (c *Control) read(line string) {
 	}
 }
 
-// Freshness says what an answer of some age is good for.
+// Freshness says what an answer of some age may be used for.
 type Freshness int
 
 const (
 	Unusable             Freshness = iota
-	StaleIfError                   // only in the place of a failure
+	StaleIfError                   // in place of a failure only
 	StaleWhileRevalidate           // at once, while it is renewed
 	Fresh                          // at once
 )
 
-// A Lifetime is how long answers are good for what: the fields of the root's
-// CachePolicy. 0 stands for none.
+// A Lifetime says how long answers may be used for what: the fields of the root's
+// CachePolicy. 0: not at all.
 type Lifetime struct {
 	TTL, StaleIfError, StaleWhileRevalidate time.Duration
 }
 
-// Freshness says what an answer of that age is good for, by the policy and by
-// what the request asks.
+// Freshness returns what an answer of this age may be used for, by the policy and the
+// request.
 func (l Lifetime) Freshness(age time.Duration, c Control) Freshness {
 	switch {
 	case c.NoCache:
@@ -102,7 +102,7 @@ func (l Lifetime) Freshness(age time.Duration, c Control) Freshness {
 	return Unusable
 }
 
-// Total is how long an answer is good for anything.
+// Total returns how long an answer may be used for anything.
 func (l Lifetime) Total() time.Duration {
 	return saturatingAdd(l.TTL, max(l.StaleIfError, l.StaleWhileRevalidate))
 }
@@ -115,18 +115,17 @@ func saturatingAdd(a, b time.Duration) time.Duration {
 	return a + b
 }
 
-// A Restriction is what an answer's own Cache-Control says against giving the
-// answer to other callers: RFC 9111, sections 3 and 5.2.2. The zero Restriction
-// says nothing against it.
+// A Restriction is what an answer's own Cache-Control forbids: RFC 9111, sections 3 and
+// 5.2.2. The zero Restriction forbids nothing.
 type Restriction struct {
 	NoStore bool     // only its own caller may have it
 	Private bool     // only callers of the same credential may have it
 	Fields  []string // headers that only its own caller may have, in lower case
 }
 
-// RestrictionOf reads the Cache-Control of an answer's header, however the name
-// is spelt. shared says that the answer's scope is several credentials'. The
-// directive private counts there only: a scope of one credential is a private cache.
+// RestrictionOf reads the Cache-Control of an answer's header, in any spelling of the
+// name. shared says that several credentials share the answer's scope. Only then does the
+// directive private count: a scope of one credential is a private cache.
 func RestrictionOf(h http.Header, shared bool) Restriction {
 	var r Restriction
 	for name, lines := range h {
@@ -177,8 +176,8 @@ func directives(line string) iter.Seq[directive] {
 	}
 }
 
-// directiveEnd returns where the first directive of a line ends: at a comma
-// outside quotes. A quote without a second one is an ordinary byte.
+// directiveEnd returns where the first directive of a line ends: at a comma outside
+// quotes. An unclosed quote is an ordinary byte.
 func directiveEnd(line string) int {
 	for i := 0; i < len(line); i++ {
 		switch line[i] {
@@ -191,8 +190,8 @@ func directiveEnd(line string) int {
 	return len(line)
 }
 
-// quotedLength returns how far the closing quote of text is behind its first
-// byte, which is the opening one; 0 if there is no closing quote.
+// quotedLength returns the offset of the closing quote in text, which begins with the
+// opening one; 0: there is none.
 func quotedLength(text string) int {
 	for i := 1; i < len(text); i++ {
 		switch text[i] {
@@ -205,7 +204,8 @@ func quotedLength(text string) int {
 	return 0
 }
 
-// deltaSeconds reads a directive's number of seconds. What is no number leaves def.
+// deltaSeconds reads a directive's number of seconds. It returns def for what is not a
+// number.
 func deltaSeconds(arg string, def time.Duration) time.Duration {
 	n, err := strconv.ParseUint(arg, 10, 31)
 	// A number that is out of range counts as the largest one: RFC 9111, section 1.2.2.

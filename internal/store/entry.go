@@ -13,19 +13,19 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// A Format is how a request wants its answer.
+// A Format is the format that a request wants its answer in.
 type Format int
 
-// Stored entries hold these numbers.
+// Stored entries contain these numbers.
 const (
 	JSON            Format = iota
 	Stream                 // as events
-	StreamWithUsage        // as events, one of which says the usage
-	Unclear                // hosts may read the request in either way: as the answer comes
+	StreamWithUsage        // as events, one of which has the usage
+	Unclear                // hosts may read the request in two ways: give the answer as it came
 )
 
-// IsStream reports whether a request that wants its answer so is given a
-// stream. streamed says whether the answer came as one.
+// IsStream reports whether a request with this format is given a stream. streamed says
+// whether the answer came as one.
 func (f Format) IsStream(streamed bool) bool {
 	if f == Unclear {
 		return streamed
@@ -33,18 +33,18 @@ func (f Format) IsStream(streamed bool) bool {
 	return f != JSON
 }
 
-// An Entry is an answer as it is kept. Nobody changes it once it is kept.
+// An Entry is a stored answer. It must not be changed.
 type Entry struct {
 	Stored   time.Time
 	Header   http.Header
-	Endpoint string // which gave the answer
-	Asked    Format // how it was asked for
+	Endpoint string // that gave the answer
+	Asked    Format // the format that it was requested in
 	Streamed bool   // it came as events, else as JSON
-	Usage    bool   // it says how many tokens it took
+	Usage    bool   // it contains its usage
 	Body     []byte `json:"-"`
 }
 
-// Age returns how old the answer is. One from the future is as good as new.
+// Age returns the age of the answer. An answer from the future has age 0.
 func (e *Entry) Age(now time.Time) time.Duration { return max(now.Sub(e.Stored), 0) }
 
 // Size returns about how many bytes of memory the entry takes.
@@ -59,10 +59,9 @@ func (e *Entry) Size() int64 {
 	return int64(n)
 }
 
-// As returns the answer in the format that a request wants, whatever it came in.
-// It reports false where the answer cannot be turned into that. It also does
-// where the usage is missing and the request has a right to it; an answer that
-// stands in for a failure may lack it.
+// As returns the answer in the format that a request wants. It reports false if the answer
+// cannot be converted, or lacks usage that the request needs. An answer that replaces a
+// failure (standsIn) may lack it.
 func (e *Entry) As(f Format, w wire.Wire, standsIn bool) (body []byte, ok bool) {
 	switch {
 	case f.IsStream(e.Streamed) == e.Streamed && (f == e.Asked || !e.Streamed):
@@ -79,12 +78,12 @@ func (e *Entry) As(f Format, w wire.Wire, standsIn bool) (body []byte, ok bool) 
 	return nil, false
 }
 
-// entryFormat begins every stored entry. An entry of another version is a miss.
+// entryFormat begins every stored entry. Entries of other versions are misses.
 const entryFormat = "breakwater 3\n"
 
-// Encode writes an entry for a Store: the version, a checksum, the metadata as
-// one line of JSON, the body. The checksum covers the key and all that follows
-// the checksum, so that no other key's entry passes for this one's.
+// Encode writes an entry for a Store: the version, a checksum, the metadata as one line of
+// JSON, the body. The checksum covers the key and all that follows, so that an entry under
+// another key is rejected.
 func (e *Entry) Encode(key string) []byte {
 	meta, _ := json.Marshal(e) // cannot fail: times, strings, numbers and flags
 	rest := append(append(meta, '\n'), e.Body...)
@@ -102,11 +101,11 @@ func checksum(key string, rest []byte) (sum [sha256.Size]byte) {
 
 const errCorrupt = outcome.Error("stored entry is not whole, or another's")
 
-// maxSkew is how far the clock of another process may be ahead of ours.
+// maxSkew is how far another process's clock may be ahead of ours.
 const maxSkew = time.Minute
 
-// Decode reads the entry that a Store holds under key. An entry from the near
-// future is as good as new: the clock of who kept it may be ahead of ours.
+// Decode reads the entry that a Store holds under key. It accepts an entry from the near
+// future, because the clock of the process that stored it may be ahead of ours.
 func Decode(key string, stored []byte, now time.Time) (*Entry, error) {
 	rest, ok := bytes.CutPrefix(stored, []byte(entryFormat))
 	if !ok || len(rest) < sha256.Size {

@@ -15,9 +15,9 @@ type Store interface {
 }
 
 const (
-	maxWait  = 250 * time.Millisecond // for the Store to answer
-	restFor  = 5 * time.Second        // after it did not
-	maxCalls = 64                     // of the Store, under way at once
+	maxWait  = 250 * time.Millisecond // how long to wait for the Store
+	restFor  = 5 * time.Second        // how long not to ask it after it was too slow
+	maxCalls = 64                     // of the Store at once
 )
 
 // Errors of a Guard.
@@ -27,29 +27,28 @@ const (
 	errResting = outcome.Error("the Store rests")
 )
 
-// Hooks are what a Guard needs of its owner.
+// Hooks are the functions that a Guard's owner provides.
 type Hooks struct {
-	// Go runs a task on a goroutine of its own, and reports whether it does.
+	// Go runs a task on a goroutine, and reports whether it was started.
 	Go func(task func(context.Context)) bool
-	// OnError is told of each failure but those that the end of ctx explains. The
-	// text of err quotes nothing.
+	// OnError is called for each failure, except those caused by the end of ctx. The text
+	// of err quotes nothing.
 	OnError func(ctx context.Context, err error)
 }
 
-// A Guard calls a Store within bounds. A Store that does not answer within
-// maxWait, whether or not it heeds its context, is a miss, and then rests: for
-// restFor nobody asks it. A Store that fails, panics or returns what is not a
-// whole entry is a miss, too. A Guard is safe for concurrent use. The nil Guard
-// keeps nothing.
+// A Guard calls a Store within bounds. If the Store does not answer within maxWait,
+// whether or not it heeds its context, that is a miss, and the Store is not asked for
+// restFor. If it fails, panics or returns an incomplete entry, that is a miss, too. A
+// Guard is safe for concurrent use. The nil Guard keeps nothing.
 type Guard struct {
 	store Store
 	hooks Hooks
-	calls chan struct{} // one element for each call under way
+	calls chan struct{} // one element for each call of the Store
 	begun time.Time
-	rests atomic.Int64 // the Store rests until then, in ns since begun
+	rests atomic.Int64 // until when the Store is not asked, in ns since begun
 }
 
-// NewGuard returns a Guard of s, nil if s is nil.
+// NewGuard returns a Guard of s, or nil if s is nil.
 func NewGuard(s Store, hooks Hooks) *Guard {
 	if s == nil {
 		return nil
@@ -57,7 +56,7 @@ func NewGuard(s Store, hooks Hooks) *Guard {
 	return &Guard{store: s, hooks: hooks, calls: make(chan struct{}, maxCalls), begun: time.Now()}
 }
 
-// Get returns the entry kept under key, nil if there is none to be had.
+// Get returns the entry stored under key, or nil.
 func (g *Guard) Get(ctx context.Context, key string) *Entry {
 	if g == nil {
 		return nil
@@ -82,9 +81,9 @@ func (g *Guard) Get(ctx context.Context, key string) *Entry {
 	return e
 }
 
-// Set keeps an entry under key for at least keep. It does not wait until that is
-// done. The end of ctx does not end it: that the caller has left with its answer
-// is no reason to lose it.
+// Set stores an entry under key for at least keep. It does not wait. The end of ctx does
+// not stop it, because a caller that leaves with its answer is no reason to lose the
+// entry.
 func (g *Guard) Set(ctx context.Context, key string, e *Entry, keep time.Duration) {
 	if g == nil {
 		return
@@ -98,8 +97,8 @@ func (g *Guard) Set(ctx context.Context, key string, e *Entry, keep time.Duratio
 	})
 }
 
-// report tells of a failure. A Store that rests has been told of, and what the
-// end of ctx explains is no failure of the Store's.
+// report passes on a failure, unless the Store is not being asked, which was reported, or
+// the end of ctx caused it.
 func (g *Guard) report(ctx context.Context, err error) {
 	if err == errResting || err == context.Cause(ctx) {
 		return
@@ -110,7 +109,7 @@ func (g *Guard) report(ctx context.Context, err error) {
 	g.hooks.OnError(ctx, err)
 }
 
-// do calls the Store and waits until it has answered, within bounds.
+// do calls the Store and waits for its answer, within bounds.
 func (g *Guard) do(ctx context.Context, call func(context.Context) error) error {
 	if int64(time.Since(g.begun)) < g.rests.Load() {
 		return errResting

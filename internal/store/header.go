@@ -16,17 +16,17 @@ var notKept = []string{
 	strings.ToLower(header.Attempts),
 }
 
-// ofFirstCaller are parts of the names of headers that describe the first caller:
-// its account, and what was left of the account's limits then.
+// ofFirstCaller are parts of the names of headers that describe the first caller: its
+// account, and what was left of its limits.
 var ofFirstCaller = []string{
 	"cookie", "authenticat", "retry", "limit", "quota", "credit", "balance", "budget", "spend", "billing",
 	"organization", "project", "account", "tenant", "customer",
 }
 
-// KeptHeader returns what callers other than the first see of an answer's header.
-// In a scope of one credential that is all but what describes the first call. In
-// a shared scope it is only what passes from another origin, too: a list of what
-// stays out would miss the headers of tomorrow.
+// KeptHeader returns the part of an answer's header that callers other than the first see.
+// In a scope of one credential that is everything except what describes the first call. In
+// a shared scope it is only what may pass from another origin: a list of what to remove
+// would miss headers that do not exist yet.
 func KeptHeader(h http.Header, shared bool) http.Header {
 	own := RestrictionOf(h, shared).Fields
 	for _, line := range h["Connection"] {
@@ -46,8 +46,8 @@ func KeptHeader(h http.Header, shared bool) http.Header {
 	return kept
 }
 
-// SetFormat gives the header of a kept answer the type of a stream or of JSON. It
-// drops what describes the very bytes that the answer came as.
+// SetFormat changes a header to the type of a stream or of JSON. It removes what describes
+// the exact bytes of the original answer.
 func SetFormat(h http.Header, stream bool) {
 	for _, name := range [...]string{"Content-Length", "Content-Encoding", "Etag", "Content-Md5", "Content-Digest", "Repr-Digest", "Digest"} {
 		delete(h, name)

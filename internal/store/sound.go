@@ -8,10 +8,9 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Sound reports whether an answer has what the request asked for: of embeddings
-// a vector for each of its inputs, and JSON as the arguments of tool calls, which
-// models do cut off. An answer that its caller will throw away is not worth
-// keeping.
+// Sound reports whether an answer has what the request asked for: a vector for each input
+// of embeddings, and valid JSON in the arguments of tool calls, which models do cut off.
+// An answer that its caller will throw away is not worth keeping.
 func Sound(w wire.Wire, inputs int, body []byte, streamed bool) bool {
 	if w == wire.Embeddings {
 		return gjson.GetBytes(body, "data.#").Int() == int64(inputs)
@@ -36,7 +35,7 @@ func Sound(w wire.Wire, inputs int, body []byte, streamed bool) bool {
 	}
 	gjson.GetBytes(body, list).ForEach(func(_, item gjson.Result) bool {
 		for _, path := range paths {
-			item.Get(path).ForEach(check) // which visits a single text, too
+			item.Get(path).ForEach(check) // ForEach visits a single text, too
 		}
 		return sound
 	})
