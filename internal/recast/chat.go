@@ -7,10 +7,9 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// A completion, of a chat or of a prompt as FIM's is, is put together from its
-// chunks. Which of the two it is, its choices tell.
-// API: https://api-docs.deepseek.com/api/create-chat-completion and
-// …/create-completion.
+// A completion, of a chat or of a prompt (FIM), is built from its chunks. Its choices tell
+// which of the two it is. API: https://api-docs.deepseek.com/api/create-chat-completion
+// and …/create-completion.
 type completion struct {
 	object
 	choices list
@@ -31,7 +30,7 @@ func (c *completion) part(name string) part {
 	switch name {
 	case "choices":
 		return &c.choices
-	case "obfuscation": // OpenAI's, to even out the length of chunks
+	case "obfuscation": // OpenAI adds it to hide the length of chunks
 		return absent{}
 	}
 	return new(value)
@@ -55,8 +54,8 @@ func (c *completion) partOfChoice(name string) part {
 	return &value{rule: listsGrow}
 }
 
-// newMessage returns a message of which nothing is said: the role goes without
-// saying, and the content is there even if it is null.
+// newMessage returns an empty message. It has its role, and a content even if that stays
+// null.
 func newMessage() *object {
 	return &object{of: partOfMessage, members: []member{
 		{name: "role", key: `"role"`, part: &value{raw: `"assistant"`}},
@@ -68,7 +67,7 @@ func partOfMessage(name string) part {
 	switch name {
 	case "tool_calls":
 		return &list{newObject: func() *object { return &object{of: partOfCall} }}
-	case "function_call": // what tool calls were called once
+	case "function_call": // the old name of tool calls
 		return &object{of: partOfFunction}
 	}
 	return &value{rule: textsGrow}
@@ -127,16 +126,16 @@ func (c *completion) json() ([]byte, bool) {
 	return c.appendTo(nil), true
 }
 
-// chunks writes those of one completion.
+// chunks writes the chunks of one completion.
 type chunks struct {
 	*stream
-	head  string // what each says of the completion
-	first string // what the first says besides
+	head  string // what each chunk says about the completion
+	first string // what only the first one says
 }
 
-// streamCompletion writes the choices one behind the other. The usage is on
-// the last chunk, as DeepSeek has it, and not in one without choices, where
-// not every client looks for one.
+// streamCompletion writes the choices one after the other. The usage is in the last chunk,
+// as DeepSeek does it, and not in a chunk without choices, because not every client looks
+// there.
 func streamCompletion(to *stream, body gjson.Result) bool {
 	all, ok := fieldsOf(body)
 	if !ok {
@@ -152,7 +151,7 @@ func streamCompletion(to *stream, body gjson.Result) bool {
 		first:  all.without("object", "id", "created", "model", "system_fingerprint", "choices", "usage").open(),
 	}
 	count := gjson.Get(all.get("choices"), "#").Int()
-	least := 0 // that the next index can be: the stream has no order of choices but this
+	least := 0 // the least value that the next index can have, because choices come in order
 	for i, text := range all.list("choices") {
 		choice, ok := fieldsOf(text)
 		n, known := index(gjson.Parse(choice.get("index")), maxIndex)
@@ -176,12 +175,12 @@ func streamCompletion(to *stream, body gjson.Result) bool {
 	return true
 }
 
-// chunk writes one. What is said of the choice comes in several texts.
+// chunk writes one chunk. The texts are the parts of its choice.
 func (c *chunks) chunk(index string, choice ...string) {
 	c.finish(index, `,"finish_reason":null`, "", choice...)
 }
 
-// finish writes one with the end of a choice, and perhaps of the completion.
+// finish writes the chunk that ends a choice, and perhaps the completion.
 func (c *chunks) finish(index, end, usage string, choice ...string) {
 	data := append(make([]string, 0, 16), c.head, c.first, `"choices":[{"index":`, index, ",")
 	c.first = ""
@@ -202,8 +201,8 @@ func (c *chunks) textChoice(index string, choice fields, usage string) bool {
 	return true
 }
 
-// choice writes a choice of a chat: its role, what it has thought, what it has
-// said, its tool calls, its end.
+// choice writes a choice of a chat: its role, its reasoning, its content, its tool calls,
+// its finish reason.
 func (c *chunks) choice(index string, choice fields, usage string) bool {
 	message, ok := fieldsOf(gjson.Parse(choice.get("message")))
 	rest, known := restOf(choice, "message")
@@ -229,7 +228,7 @@ func (c *chunks) choice(index string, choice fields, usage string) bool {
 	return true
 }
 
-// opened returns what the first delta holds, and the texts that begin in it.
+// opened returns the first delta, and the texts that begin in it.
 func opened(message fields) (opening, reasoned, said fields) {
 	opening = fields{{key: `"role"`, raw: message.or("role", `"assistant"`)}}
 	for _, one := range message.without("role") {
@@ -249,7 +248,7 @@ func opened(message fields) (opening, reasoned, said fields) {
 	return opening, reasoned, said
 }
 
-// call writes a tool call: first all of it but its arguments, then these.
+// call writes a tool call: first everything but its arguments, then these.
 func (c *chunks) call(index string, i int, text gjson.Result) bool {
 	call, ok := fieldsOf(text)
 	if !ok || !areParts(call, "function", "custom") {
@@ -280,15 +279,14 @@ func (c *chunks) call(index string, i int, text gjson.Result) bool {
 	return true
 }
 
-// restOf returns what the last chunk of a choice says besides, of which the
-// reason for its end is a part.
+// restOf returns what the last chunk of a choice has besides, including its finish reason.
 func restOf(choice fields, but string) (string, bool) {
 	rest := choice.without("index", but)
 	return strings.TrimSuffix(","+rest.open(), ","), areParts(choice, "logprobs")
 }
 
-// areParts reports whether the members of these names are objects that can be
-// put together again, where they are there and not null.
+// areParts reports whether the members with these names, if present and not null, are
+// objects that can be put together again.
 func areParts(of fields, names ...string) bool {
 	for _, name := range names {
 		raw := of.get(name)

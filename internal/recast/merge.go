@@ -6,38 +6,37 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Bounds of what is looked through one by one: no answer comes near, and one
-// that is hostile must not make it slow.
+// Bounds of what is searched linearly. No real answer comes near, and a hostile one must
+// not be slow.
 const (
 	maxMembers = 128 // of an object that comes in pieces
-	maxIndex   = 128 // of choices, as the API has it, and of tool calls
+	maxIndex   = 128 // of choices, as in the API, and of tool calls
 )
 
-// A part of a document is put together from what several events say of it.
+// A part of a document is built from several events.
 type part interface {
-	// add takes in what an event says. It returns false if that does not go
-	// with what came before.
+	// add adds what an event says. It returns false if that contradicts what came before.
 	add(said gjson.Result) bool
 	appendTo(text []byte) []byte
 }
 
-// A rule says what becomes of a value that comes more than once. Null and ""
-// never take the place of another.
+// A rule says what happens to a value that comes more than once. Null and "" never replace
+// another value.
 type rule int
 
 const (
 	lastCounts rule = iota
-	alwaysSame      // as ids and names: if another comes, something is mixed up
-	listsGrow       // of anything but lists the last counts
-	textsGrow       // lists do, too; an object comes once
+	alwaysSame      // ids and names: another value means that things are mixed up
+	listsGrow       // lists are joined; of other values the last counts
+	textsGrow       // texts and lists are joined; an object comes once
 )
 
-// A value has no parts of its own.
+// A value is a part without parts of its own.
 type value struct {
 	rule  rule
-	raw   string // of what does not grow: the value; "" if nothing came
-	grows byte   // '"' or '[' once it has begun to grow
-	inner []byte // what it has grown to, without quotes or brackets
+	raw   string // the value, if it is not joined; "" if none came
+	grows byte   // '"' or '[' once it has begun to be joined
+	inner []byte // what was joined, without quotes or brackets
 }
 
 func (v *value) add(said gjson.Result) bool {
@@ -93,29 +92,29 @@ func (v *value) appendTo(text []byte) []byte {
 	return append(text, v.raw...)
 }
 
-// An absent part is of the stream alone.
+// An absent part is dropped, because it belongs to the stream alone.
 type absent struct{}
 
 func (absent) add(gjson.Result) bool       { return true }
 func (absent) appendTo(text []byte) []byte { return text }
 
-// An object is put together member by member.
+// An object is built member by member.
 type object struct {
-	// of returns a part for the member of a name that comes for the first time,
-	// nil if it is not understood.
+	// of returns a part for a member that comes for the first time, or nil if the member
+	// is not understood.
 	of      func(name string) part
-	members []member // in the order in which they came
-	pieces  int      // how many have come
+	members []member // in order of arrival
+	pieces  int      // number of pieces so far
 }
 
 type member struct {
 	name  string
-	key   string // the name as JSON, to be written
-	piece int    // the last it was in
+	key   string // the name as JSON
+	piece int    // the last piece that had it
 	part  part
 }
 
-// add takes in a piece of the object.
+// add adds a piece of the object.
 func (o *object) add(said gjson.Result) bool {
 	if said.Type == gjson.Null {
 		return true
@@ -136,8 +135,8 @@ func (o *object) add(said gjson.Result) bool {
 	return ok
 }
 
-// member returns the member of a name, a new one if there is none yet, nil if
-// there can be none. It holds until the next call.
+// member returns the member with a name, or adds one if there is none; nil: it cannot be
+// added. The pointer is valid until the next call.
 func (o *object) member(name, key string) *member {
 	for i := range o.members {
 		if o.members[i].name == name {
@@ -175,10 +174,10 @@ func (o *object) appendTo(text []byte) []byte {
 	return append(text, '}')
 }
 
-// A list holds objects, each of which says by its index which one it is.
+// A list has objects that say by their index which one they are.
 type list struct {
 	newObject func() *object
-	objects   []*object // by index; nil where none came
+	objects   []*object // by index; nil: none came
 	came      bool
 }
 
@@ -228,7 +227,7 @@ func (l *list) appendTo(text []byte) []byte {
 	return append(text, ']')
 }
 
-// index reads an index below limit. Where there is none it is 0.
+// index reads an index below limit; a missing one is 0.
 func index(v gjson.Result, limit int) (i int, ok bool) {
 	for _, digit := range []byte(v.Raw) {
 		if digit < '0' || digit > '9' {
@@ -241,7 +240,7 @@ func index(v gjson.Result, limit int) (i int, ok bool) {
 	return i, i < limit
 }
 
-// isEmpty reports whether there is nothing in a list, or null in its place.
+// isEmpty reports whether a list is empty or null.
 func isEmpty(list string) bool {
 	return list == "null" || strings.Trim(list[1:len(list)-1], " \t\r\n") == ""
 }

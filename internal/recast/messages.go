@@ -9,9 +9,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// A message is put together from its events: the frame, the content block by
-// block, the end.
-// API: https://docs.anthropic.com/en/docs/build-with-claude/streaming.
+// A message is built from its events: the frame, the content block by block, the end. API:
+// https://docs.anthropic.com/en/docs/build-with-claude/streaming.
 type message struct {
 	object
 	content content
@@ -52,7 +51,7 @@ func (m *message) part(name string) part {
 	return new(value)
 }
 
-// end takes in how the message ended, and what stands beside that.
+// end reads how the message ended, and what is said with it.
 func (m *message) end(event gjson.Result) bool {
 	ok := true
 	event.ForEach(func(key, v gjson.Result) bool {
@@ -81,7 +80,7 @@ func (m *message) json() ([]byte, bool) {
 	return m.appendTo(nil), true
 }
 
-// A content is what a message says, of which its frame holds nothing yet.
+// A content is the content of a message. The frame has none yet.
 type content struct{ blocks []*block }
 
 func (c *content) add(said gjson.Result) bool {
@@ -99,7 +98,7 @@ func (c *content) start(event gjson.Result) bool {
 	return b.add(said)
 }
 
-// block returns the one an event is about, nil if it has not begun.
+// block returns the block of an event, or nil if that has not begun.
 func (c *content) block(event gjson.Result) *block {
 	i, ok := index(event.Get("index"), len(c.blocks))
 	if !ok {
@@ -119,7 +118,7 @@ func (c *content) appendTo(text []byte) []byte {
 	return append(text, ']')
 }
 
-// A block is one of a message's content.
+// A block is a block of a message's content.
 type block struct {
 	object
 	input *value // of a tool call: JSON in a string
@@ -133,7 +132,7 @@ func partOfBlock(name string) part {
 	return new(value)
 }
 
-// grow takes in a delta.
+// grow adds a delta.
 func (b *block) grow(delta gjson.Result) bool {
 	switch delta.Get("type").Str {
 	case "text_delta":
@@ -160,7 +159,7 @@ func (b *block) growBy(name string, said gjson.Result) bool {
 	return m != nil && said.Type == gjson.String && m.part.add(said)
 }
 
-// close puts the input of a tool call in its place. No input is an empty one.
+// close stores the input of a tool call; a missing one is an empty object.
 func (b *block) close() bool {
 	if b.input == nil {
 		return true
@@ -172,7 +171,7 @@ func (b *block) close() bool {
 	input := gjson.ParseBytes(b.input.appendTo(nil)).Str
 	switch {
 	case input != "":
-		// Text that is no JSON could close the block and say what it likes.
+		// Text that is not JSON could close the block and add anything.
 		return json.Valid([]byte(input)) && gjson.Parse(input).IsObject() && m.part.add(gjson.Parse(input))
 	case m.part.(*value).isUnsaid():
 		return m.part.add(gjson.Parse("{}"))
@@ -180,8 +179,8 @@ func (b *block) close() bool {
 	return true
 }
 
-// streamMessage writes a message. Its usage stands at both ends, where clients
-// look for the tokens read and for the tokens written.
+// streamMessage writes a message. Its usage is at both ends, where clients look for the
+// tokens read and the tokens written.
 func streamMessage(to *stream, body gjson.Result) bool {
 	all, ok := fieldsOf(body)
 	if !ok || !areParts(all, "usage") {
@@ -203,8 +202,8 @@ func streamMessage(to *stream, body gjson.Result) bool {
 	return true
 }
 
-// streamBlock writes a content block. Blocks of types that do not grow, as the
-// results of a host's own tools, are whole at their start.
+// streamBlock writes a content block. Blocks of types without deltas, such as the results
+// of a host's own tools, are complete at their start.
 func streamBlock(to *stream, index string, text gjson.Result) bool {
 	block, ok := fieldsOf(text)
 	if !ok {
@@ -240,7 +239,7 @@ func streamBlock(to *stream, index string, text gjson.Result) bool {
 		}
 		start(begun)
 		grow("thinking_delta", "thinking", block.get("thinking"))
-		if isString(signature) { // in one piece: clients take the last for all of it
+		if isString(signature) { // in one piece, because clients keep only the last one
 			delta("signature_delta", "signature", signature)
 		}
 	case strings.HasSuffix(kind, "tool_use") && isObject(block.get("input")):

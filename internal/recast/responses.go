@@ -7,11 +7,11 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// A response is the one in the last event of its stream, which is the document.
-// API: https://platform.openai.com/docs/api-reference/responses-streaming.
+// A response is in the last event of its stream, which is the document. API:
+// https://platform.openai.com/docs/api-reference/responses-streaming.
 type response struct {
 	raw   string
-	items int64 // that the stream has said are done
+	items int64 // that the stream has called done
 }
 
 func (r *response) take(event gjson.Result) bool {
@@ -24,13 +24,13 @@ func (r *response) take(event gjson.Result) bool {
 	return true
 }
 
-// json refuses a response that leaves items out: some hosts do, having told of
-// them before.
+// json refuses a response that lacks items: some hosts omit those that they have
+// announced.
 func (r *response) json() ([]byte, bool) {
 	return []byte(r.raw), gjson.Get(r.raw, "output.#").Int() >= r.items
 }
 
-// responseEvents writes those of one response, numbered.
+// responseEvents writes the numbered events of one response.
 type responseEvents struct {
 	*stream
 	count int
@@ -60,8 +60,8 @@ func streamResponse(to *stream, body gjson.Result) bool {
 	return true
 }
 
-// item writes an item of the output. One of a type that does not grow here is
-// whole when it is added.
+// item writes an item of the output. One of a type without deltas is complete when it is
+// added.
 func (e *responseEvents) item(index string, text gjson.Result) bool {
 	item, ok := fieldsOf(text)
 	if !ok {
@@ -92,8 +92,7 @@ func (e *responseEvents) item(index string, text gjson.Result) bool {
 	return ok
 }
 
-// textKinds are what the events of a part are called and where its text stands,
-// by its type.
+// textKinds are the names of a part's events and the place of its text, by its type.
 var textKinds = map[string]struct{ event, member string }{
 	"output_text":    {"output_text", "text"},
 	"refusal":        {"refusal", "refusal"},
@@ -101,8 +100,8 @@ var textKinds = map[string]struct{ event, member string }{
 	"summary_text":   {"reasoning_summary_text", "text"},
 }
 
-// parts writes those of an item, each with its text. Place says where they are
-// but for the last index.
+// parts writes the parts of an item, each with its text. place locates them, without the
+// last index.
 func (e *responseEvents) parts(kind, place string, parts iter.Seq2[int, gjson.Result]) bool {
 	for i, text := range parts {
 		part, ok := fieldsOf(text)

@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// maxPiece bounds the pieces, as JSON, that a text is cut into: with what
-	// stands around them, lines of 4 kB are the most that some clients read.
+	// maxPiece bounds the pieces of JSON that a text is cut into. With what surrounds
+	// them, lines are at most 4 kB, which is the most that some clients read.
 	maxPiece = 2 << 10
-	// maxGrowth bounds how many times longer than its document a stream may
-	// be, small ones aside: an honest one gets to ten by many short choices or
-	// items, one whose id is as long as its text to thousands.
+	// maxGrowth bounds how many times larger than its document a stream may be, unless
+	// that is small. An honest one reaches ten, with many short choices or items; one
+	// whose id is as long as its text reaches thousands.
 	maxGrowth   = 32
 	smallStream = 64 << 10
 )
@@ -28,12 +28,12 @@ type stream struct {
 	overgrown bool
 }
 
-// newStream returns a stream for a document of so many bytes.
+// newStream returns a stream for a document of this many bytes.
 func newStream(size int) *stream {
 	return &stream{limit: maxGrowth*int64(size) + smallStream, out: make([]byte, 0, size+size/4+1<<10)}
 }
 
-// event writes an event whose data is the texts given, one behind the other.
+// event writes an event with the texts, joined, as its data.
 func (s *stream) event(data ...string) {
 	if s.overgrown {
 		return
@@ -43,14 +43,14 @@ func (s *stream) event(data ...string) {
 	for _, text := range data {
 		s.out = append(s.out, text...)
 	}
-	// Line ends in JSON stand between its tokens, where a blank does as well.
+	// Line ends in JSON are between its tokens, where a blank has the same meaning.
 	unbroken(s.out[start:], '\n')
 	unbroken(s.out[start:], '\r')
 	s.out = append(s.out, "\n\n"...)
 	s.overgrown = int64(len(s.out)) > s.limit
 }
 
-// named writes an event of a name, which is also its type.
+// named writes an event with a name, which is also its type.
 func (s *stream) named(name string, members ...string) {
 	if s.overgrown {
 		return
@@ -70,8 +70,8 @@ func unbroken(data []byte, lineEnd byte) {
 	}
 }
 
-// pieces cuts what is inside a JSON string so that each piece is the inside of
-// one, too, and no character is cut.
+// pieces cuts the inside of a JSON string so that each piece is one, too, and no character
+// is cut.
 func pieces(text string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for rest := text[1 : len(text)-1]; len(rest) > 0; {
@@ -84,7 +84,7 @@ func pieces(text string) iter.Seq[string] {
 	}
 }
 
-// piece returns the length of the first piece of what is inside a JSON string.
+// piece returns the length of the first piece of the inside of a JSON string.
 func piece(inner string) int {
 	if len(inner) <= maxPiece {
 		return len(inner)
@@ -98,8 +98,8 @@ func piece(inner string) int {
 	}
 }
 
-// character returns the length of the first character of what is inside a JSON
-// string. A byte that is not UTF-8 is one.
+// character returns the length of the first character of the inside of a JSON string. A
+// byte that is not UTF-8 is one.
 func character(inner string) int {
 	switch {
 	case inner[0] != '\\':
@@ -113,13 +113,13 @@ func character(inner string) int {
 	return len(`\u00e9`)
 }
 
-// isSurrogate reports whether the first escape is half of a pair. Which half
-// its second digit tells.
+// isSurrogate reports whether the first escape is half of a pair. Its second digit tells
+// which half.
 func isSurrogate(inner, second string) bool {
 	return strings.HasPrefix(inner, `\u`) && inner[2]|0x20 == 'd' && strings.IndexByte(second, inner[3]|0x20) >= 0
 }
 
-// quote returns JSON as a JSON string that holds it.
+// quote returns a JSON string that contains JSON.
 func quote(text string) string {
 	var b strings.Builder
 	b.Grow(len(text) + len(text)/8 + len(`""`))
@@ -148,7 +148,7 @@ func quote(text string) string {
 	return b.String()
 }
 
-// fields are the members of an object, each value as it came.
+// fields are the members of an object, with their original values.
 type fields []field
 
 type field struct {
@@ -157,7 +157,7 @@ type field struct {
 	raw  string
 }
 
-// fieldsOf reads an object. One that has two members of a name is refused.
+// fieldsOf reads an object. It refuses one with two members of the same name.
 func fieldsOf(v gjson.Result) (fields, bool) {
 	if !v.IsObject() {
 		return nil, false
@@ -172,7 +172,7 @@ func fieldsOf(v gjson.Result) (fields, bool) {
 	return all, ok
 }
 
-// get returns the value of a name, "" if there is none.
+// get returns the value of a name, or "".
 func (f fields) get(name string) string {
 	for i := range f {
 		if f[i].name == name {
@@ -182,7 +182,7 @@ func (f fields) get(name string) string {
 	return ""
 }
 
-// or returns the value of a name, another if there is none.
+// or returns the value of a name, or another value if there is none.
 func (f fields) or(name, other string) string {
 	if raw := f.get(name); raw != "" {
 		return raw
@@ -190,10 +190,10 @@ func (f fields) or(name, other string) string {
 	return other
 }
 
-// text returns what the string of a name stands for.
+// text returns the text of a name's string.
 func (f fields) text(name string) string { return gjson.Parse(f.get(name)).Str }
 
-// list gives out the elements of the list of a name, none if it is no list.
+// list returns the elements of a name's list; none if it is no list.
 func (f fields) list(name string) iter.Seq2[int, gjson.Result] {
 	return func(yield func(int, gjson.Result) bool) {
 		i := 0
@@ -206,7 +206,7 @@ func (f fields) list(name string) iter.Seq2[int, gjson.Result] {
 	}
 }
 
-// with returns the members with another value for one of them, if it is there.
+// with returns the members with another value for one of them, if it is present.
 func (f fields) with(name, raw string) fields {
 	for i := range f {
 		if f[i].name == name {
@@ -218,7 +218,7 @@ func (f fields) with(name, raw string) fields {
 	return f
 }
 
-// without returns the members but for those of these names.
+// without returns the members except those with these names.
 func (f fields) without(names ...string) fields {
 	var kept fields
 	for _, one := range f {
@@ -229,7 +229,7 @@ func (f fields) without(names ...string) fields {
 	return kept
 }
 
-// only returns the members of these names.
+// only returns the members with these names.
 func (f fields) only(names ...string) fields {
 	var kept fields
 	for _, one := range f {
@@ -242,7 +242,7 @@ func (f fields) only(names ...string) fields {
 
 func (f fields) json() string { return "{" + strings.TrimSuffix(f.open(), ",") + "}" }
 
-// open returns the members as JSON, a comma behind each, for others to follow.
+// open returns the members as JSON, each followed by a comma, so that others can follow.
 func (f fields) open() string {
 	var b strings.Builder
 	for _, one := range f {

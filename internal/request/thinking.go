@@ -6,19 +6,18 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// Thinking is what a request says of whether the model is to think before it
-// answers.
+// Thinking is what a request says about whether the model should think before it answers.
 type Thinking struct {
-	On    bool          // one of the fields asks for it
-	Field ThinkingField // the last one that says whether to think
-	At    Span          // that field, its name included; zero: there is none, or several say it
-	there uint8         // the fields that are there at all, null ones too: one bit each
+	On    bool          // one of the fields asks for thinking
+	Field ThinkingField // the last field that says whether to think
+	At    Span          // that field with its name; zero: there is none, or there are several
+	there uint8         // the fields that are present, even if null: one bit each
 }
 
-// Has reports whether the request has a field, whatever it says.
+// Has reports whether the request has a field, whatever its value.
 func (t *Thinking) Has(f ThinkingField) bool { return t.there&(1<<f) != 0 }
 
-// Mode returns whether the request asks to think.
+// Mode returns whether the request asks for thinking.
 func (t *Thinking) Mode() ThinkingMode {
 	switch {
 	case t.On:
@@ -29,7 +28,7 @@ func (t *Thinking) Mode() ThinkingMode {
 	return ThinkingUnsaid
 }
 
-// A ThinkingMode is whether a request asks to think. What thinks takes longer.
+// A ThinkingMode says whether a request asks for thinking, which takes longer.
 type ThinkingMode int
 
 const (
@@ -38,11 +37,11 @@ const (
 	ThinkingOn
 )
 
-// A ThinkingField is how a request to a host says whether to think.
+// A ThinkingField is the field by which a host is told whether to think.
 type ThinkingField uint8
 
 const (
-	ThinkingUnknown ThinkingField = iota // in no way that is known
+	ThinkingUnknown ThinkingField = iota // no such field is known
 	ThinkingObject                       // "thinking":{"type":"enabled"}
 	EnableThinking                       // "enable_thinking":true
 	ReasoningObject                      // "reasoning":{"enabled":true}
@@ -70,7 +69,7 @@ func (f ThinkingField) Value(think bool) string {
 	return `{"enabled":false}`
 }
 
-// thinking takes in a field that may say whether to think.
+// thinking reads a field that may say whether to think.
 func (p *parser) thinking(m wire.Member) {
 	var field ThinkingField
 	var on, said bool

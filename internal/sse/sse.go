@@ -1,9 +1,10 @@
-// Package sse cuts a stream of bytes into server-sent events without copying
-// or changing what it passes on, comment lines aside.
+// Package sse splits a stream of bytes into server-sent events, without copying them and
+// without changing what it passes on, except for comment lines. A Scanner has the state of
+// one stream and is not safe for concurrent use. It knows no HTTP; any package may use it.
 //
 // Lines end in LF or CRLF. A CR alone, which the specification also allows
-// (https://html.spec.whatwg.org/multipage/server-sent-events.html), ends no
-// line here: none of the parsers above us takes it for one.
+// (https://html.spec.whatwg.org/multipage/server-sent-events.html), ends no line here,
+// because none of the SDKs' parsers accepts it.
 package sse
 
 import (
@@ -24,33 +25,33 @@ const (
 	Blank               // a blank line on its own
 )
 
-// An Event is one block of lines. Its slices point into the scanner's buffer
-// and hold until the next Fill.
+// An Event is one block of lines. Its slices point into the scanner's buffer and are valid
+// until the next Fill.
 type Event struct {
 	Kind  Kind
-	Raw   []byte // what to pass on: the block as it came, without comment lines
+	Raw   []byte // what to pass on: the original block, without comment lines
 	Data  []byte // the values of its data lines, joined by LF
 	One   bool   // Data is a single line
 	Error bool   // its name is "error"
 }
 
-// A Scanner collects bytes and gives them out event by event. Its zero value
-// is not ready: use New.
+// A Scanner collects bytes and splits them into events. New makes one.
 type Scanner struct {
 	buf        []byte
 	start, end int  // unread bytes
-	line       int  // start of the line being looked for
+	line       int  // start of the current line
 	seen       int  // bytes already searched for that line's end
-	max        int  // bound of one event
+	max        int  // the most bytes of one event
 	comments   bool // pass comment lines on
-	swallow    bool // the last line was a comment of its own: its blank line goes with it
+	swallow    bool // the last line was a comment on its own, so its blank line is dropped, too
 }
 
 const (
-	// firstBuffer holds a few events: most of a stream's life is spent waiting
-	// for the next, and many wait at once.
+	// firstBuffer has space for a few events. Many streams wait for their next event at
+	// once, most of the time.
 	firstBuffer = 1 << 10
-	// largeBuffer is one that a large event left behind: not kept for small ones.
+	// largeBuffer is the size above which a buffer that a large event needed is not kept
+	// for small ones.
 	largeBuffer = 64 << 10
 )
 
@@ -60,8 +61,7 @@ func New(max int, keepComments bool) *Scanner {
 	return &Scanner{max: max, comments: keepComments}
 }
 
-// Fill reads once from r into the buffer, which ends the life of all
-// events given out so far.
+// Fill reads once from r into the buffer. It invalidates all events returned so far.
 func (s *Scanner) Fill(r io.Reader) (int, error) {
 	s.makeRoom()
 	n, err := r.Read(s.buf[s.end:])
@@ -86,7 +86,7 @@ func (s *Scanner) makeRoom() {
 	}
 }
 
-// Next returns the next whole event, or false where more bytes are needed.
+// Next returns the next complete event, or false if more bytes are needed.
 func (s *Scanner) Next() (Event, bool, error) {
 	for {
 		i := bytes.IndexByte(s.buf[s.seen:s.end], '\n')
@@ -111,8 +111,8 @@ func (s *Scanner) Next() (Event, bool, error) {
 			s.start = s.line
 			return ev, true, nil
 		case first && line[0] == ':':
-			// A comment between events is given out at once: it is a sign of
-			// life, and an endless run of them must not fill the buffer.
+			// A comment between events is returned at once: it shows that the host is
+			// alive, and an endless run of comments must not fill the buffer.
 			ev := Event{Kind: Comment}
 			if s.comments {
 				ev.Raw = s.buf[s.start:s.line]
@@ -121,7 +121,7 @@ func (s *Scanner) Next() (Event, bool, error) {
 			s.start = s.line
 			return ev, true, nil
 		case first && s.seen < s.end && s.buf[s.seen] == '\n':
-			// One line and the blank one behind it: most events are no more.
+			// One line and the blank one after it, which most events are.
 			s.seen++
 			block := s.buf[s.start:s.seen]
 			s.swallow = false
@@ -135,8 +135,8 @@ func (s *Scanner) Next() (Event, bool, error) {
 	}
 }
 
-// Rest returns what is left at the end of the stream as a last event: servers
-// do forget the blank line that should end it.
+// Rest returns what is left at the end of the stream as a last event, because some servers
+// omit the blank line that should end it.
 func (s *Scanner) Rest() (Event, bool) {
 	if s.start == s.end {
 		return Event{}, false
@@ -145,8 +145,8 @@ func (s *Scanner) Rest() (Event, bool) {
 	return s.cut(), true
 }
 
-// cut takes the block between start and line out of the buffer, closing the
-// gaps that comment lines leave.
+// cut removes the block between start and line from the buffer, and closes the gaps of
+// comment lines.
 func (s *Scanner) cut() Event {
 	block := s.buf[s.start:s.line]
 	s.start = s.line
@@ -171,7 +171,7 @@ func (s *Scanner) cut() Event {
 			switch values++; values {
 			case 1:
 				ev.Data = value
-			case 2: // from here on it is a copy
+			case 2: // from here on, the data is a copy
 				ev.One = false
 				ev.Data = bytes.Clone(ev.Data)
 				fallthrough
@@ -213,7 +213,7 @@ func dataOf(line []byte) ([]byte, bool) {
 	return value[1:], true
 }
 
-// EndsBlock reports whether a text ends behind the blank line that ends an event.
+// EndsBlock reports whether a text ends with the blank line that ends an event.
 func EndsBlock(text []byte) bool {
 	return bytes.HasSuffix(text, []byte("\n\n")) || bytes.HasSuffix(text, []byte("\n\r\n"))
 }
