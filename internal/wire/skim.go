@@ -14,7 +14,7 @@ type Member struct {
 
 // Members calls do with each member of the object in text, in order. It only skims from
 // one quote to the next, so what it finds in a text that is not JSON means nothing. Of a
-// text that is cut, it finds what is complete.
+// text that is cut or is no object, it finds the members before that point.
 func Members(text []byte, do func(Member)) {
 	at := pastBlanks(text, 0)
 	if at == len(text) || text[at] != '{' {
