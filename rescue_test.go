@@ -603,7 +603,8 @@ func TestRescue_KeepsWithinBounds(t *testing.T) {
 	delta := func(member string, size int) string {
 		return `data: {"choices":[{"index":0,"delta":{` + member + strings.Repeat("x", size) + `"}}]}` + "\n\n"
 	}
-	const large, ask = 64 << 20, `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}]`
+	const ask = `{"model":"m","stream":true,"messages":[{"role":"user","content":"q"}]`
+	large := ifFull(64, 12) << 20
 	text, reasoning, refusal := delta(`"content":"`, 4000), delta(`"reasoning_content":"`, 4000), delta(`"refusal":"`, 4000)
 	tool := `data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"` + strings.Repeat("x", 4000) + `"}}]}}]}` + "\n\n"
 	onward, anew := WithStream(StreamPolicy{}), WithStream(StreamPolicy{Rescue: RescueRestart})

@@ -290,8 +290,9 @@ func TestTrail_OfAResponseKeepsNoPrompt(t *testing.T) {
 // closed, alone or sharing it: neither the prompt, nor what came of the answer, nor
 // what endpoints refused before.
 func TestTrail_OfAStreamThatIsOverHoldsNothing(t *testing.T) {
-	each, most := ifFull(8, 3), 64<<10
-	text, pad := strings.Repeat("x", 300<<10), strings.Repeat("p", 300<<10)
+	each, most := ifFull(8, 2), 64<<10
+	size := ifFull(300, 100) << 10
+	text, pad := strings.Repeat("x", size), strings.Repeat("p", size)
 	said := event(text)
 	stream := gives(200, asStream, said+finishEvent+doneEvent)
 	more := gives(200, asStream, event("more")+finishEvent+doneEvent)
