@@ -12,7 +12,6 @@ func TestConsecutive_AgainstAModel(t *testing.T) {
 		p       Permit
 		outcome Outcome
 		ended   bool
-		failed  int // reported failures
 	}
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(2, seed))

@@ -144,7 +144,7 @@ func TestProbe_Forced(t *testing.T) {
 		}
 		w.stands("behind the forced probe", Open, 2*time.Second-time.Millisecond)
 		next("probed long ago", false, 0)
-		time.Sleep(2) // gobreaker's own pause
+		time.Sleep(2 * time.Nanosecond) // gobreaker's own pause
 		w.force().Report(Failure)
 		next("behind the second probe", false, ForcedEvery)
 		time.Sleep(300 * time.Millisecond)

@@ -41,6 +41,7 @@ func TestErrors_TimeoutsAreNetErrors(t *testing.T) {
 		want := err == ErrNoFirstToken || err == ErrStalled
 		for _, err := range []error{err, Broken(err, io.EOF), fmt.Errorf("wrapped: %w", err)} {
 			var timeout net.Error
+			//lint:ignore SA1019 net.Error wants it still
 			if got := errors.As(err, &timeout) && timeout.Timeout() && timeout.Temporary(); got != want {
 				t.Errorf("%v is a timeout: %v, want %v", err, got, want)
 			}

@@ -50,7 +50,8 @@ func TestBridge(t *testing.T) {
 				canceled := make(chan struct{})
 				start := time.Now()
 				req, done := Bridge(with(ctx, canceled))
-				if req.Cancel != nil { //lint:ignore SA1019 this is what is tested
+				//lint:ignore SA1019 this is what is tested
+				if req.Cancel != nil {
 					t.Error("the request has a Cancel still")
 				}
 				for at, do := range map[*time.Duration]func(){&tt.cancel: func() { close(canceled) }, &tt.ctx: func() { stop(gone) }, &tt.close: done} {
