@@ -84,7 +84,11 @@ func (ls *Limits) Get(model string) *Limiter {
 		return nil
 	}
 	all := &ls.table.limiters
-	l := all.GetOrAdd(key{ls.account, model}, func() *Limiter { return newLimiter(p) })
+	l := all.GetOrAdd(key{ls.account, model}, func() *Limiter {
+		l := newLimiter(p)
+		all.Touch(&l.used) // before another call makes room: a new limiter must not be the first to go
+		return l
+	})
 	all.Touch(&l.used)
 	return l
 }
