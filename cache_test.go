@@ -645,6 +645,27 @@ func TestCache_FallbackDoesNotHurryAStream(t *testing.T) {
 	})
 }
 
+// With a cache and without one, a stream that lives on keep-alives stalls as soon
+// as another endpoint could serve: one that failed the call before may do that
+// again.
+func TestCache_StreamsStallAsWithoutOne(t *testing.T) {
+	for name, opts := range map[string][]Option{"with": {WithCache(CachePolicy{})}, "without": nil} {
+		bubble(t, name, func(t *testing.T) {
+			base := newHosts(func(req *http.Request) (*http.Response, error) {
+				return answerFrom(200, asStream, io.MultiReader(strings.NewReader(goodEvent), fakehost.ReaderFunc(func(p []byte) (int, error) {
+					return copy(p, ": keep-alive\n\n"), sleep(req.Context(), 10*time.Second)
+				}))), nil
+			})
+			base.Set("a", failing503)
+			rt := over(t, base, append(opts, once, WithEndpoints(at("a")...), WithBackup(at("b")...), WithStream(StreamPolicy{Stall: 25 * time.Second}))...)
+			start := time.Now()
+			if got := asks(t.Context(), rt, chatStream); !errors.Is(got.err, ErrStalled) || time.Since(start) != 25*time.Second {
+				t.Errorf("%v after %v, want a stall after 25s", got.err, time.Since(start))
+			}
+		})
+	}
+}
+
 // After an outage in which every host hung, and every caller has a kept answer,
 // the endpoints are found to be back within a minute.
 func TestCache_RecoveryWhileAllHaveFallbacks(t *testing.T) {
