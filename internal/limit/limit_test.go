@@ -639,3 +639,14 @@ func TestLimit_AMillionLeasesLeakNothing(t *testing.T) {
 		}
 	})
 }
+
+// A limiter that has just been made is not the first to go where another one makes
+// room: its caller would hold a lease of a limit that nobody else keeps to.
+func TestLimit_ANewLimiterIsInUse(t *testing.T) {
+	table := NewTable()
+	table.Limits("a", nil, Policy{InFlight: 1}).Get("old")
+	old, _ := table.limiters.Get(key{"a", "old"})
+	if l := table.newLimiter(Policy{InFlight: 1}); l.worth().Used <= old.worth().Used {
+		t.Errorf("a new limiter was last used at %d, an old one at %d", l.worth().Used, old.worth().Used)
+	}
+}

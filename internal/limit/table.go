@@ -84,12 +84,16 @@ func (ls *Limits) Get(model string) *Limiter {
 		return nil
 	}
 	all := &ls.table.limiters
-	l := all.GetOrAdd(key{ls.account, model}, func() *Limiter {
-		l := newLimiter(p)
-		all.Touch(&l.used) // before another call makes room: a new limiter must not be the first to go
-		return l
-	})
+	l := all.GetOrAdd(key{ls.account, model}, func() *Limiter { return ls.table.newLimiter(p) })
 	all.Touch(&l.used)
+	return l
+}
+
+// newLimiter returns a limiter that counts as used now: others may make room as
+// soon as it is in the table.
+func (t *Table) newLimiter(p Policy) *Limiter {
+	l := newLimiter(p)
+	t.limiters.Touch(&l.used)
 	return l
 }
 
