@@ -3,6 +3,7 @@ package circuit
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,7 +46,8 @@ type Circuit struct {
 	closedAt    time.Time     // zero: it has never opened
 	consecutive consecutive
 	served      bool     // an attempt has shown payload at some time
-	probes      []*Probe // those without an outcome, the latest last
+	probes      []*Probe // those that gobreaker may count and that have no outcome, the latest last
+	succeeded   int      // probes that gobreaker counts as successes
 	probedAt    time.Time
 	changes     []Change // those that were not delivered yet
 }
@@ -61,6 +63,7 @@ func newCircuit(s *Set, model string) *Circuit {
 		Timeout:       1, // ns: see Circuit
 		ReadyToTrip:   func(n gobreaker.Counts) bool { return c.relapse.Load() || c.shouldTrip(n) },
 		IsExcluded:    func(err error) bool { return err == errNeutral },
+		IsSuccessful:  c.isSuccessful,
 		OnStateChange: c.onStateChange,
 	})
 	return c
@@ -76,25 +79,64 @@ func (c *Circuit) Allow(p *Permit, now time.Time, forced bool) bool {
 	c.mu.Lock()
 	refused := !forced && now.Before(c.openUntil)
 	follows := !refused && c.followLocked(p)
-	c.mu.Unlock()
-	if refused || follows {
+	if refused || follows || c.isFullLocked() {
+		c.mu.Unlock()
 		return follows
 	}
+	probe := c.beginProbeLocked(now)
+	c.mu.Unlock()
+
 	finish, err := c.gb.Allow()
-	if err != nil {
-		return false
-	}
+
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state == gobreaker.StateHalfOpen {
-		p.state, p.probe = probing, newProbe(finish)
-		c.probes = append(c.probes, p.probe)
-		c.probedAt = now
-	} else {
+	switch {
+	case err != nil:
+		c.endProbeLocked(probe)
+		return false
+	case c.state != gobreaker.StateHalfOpen:
+		c.endProbeLocked(probe)
 		p.state, p.finish = passing, finish
+	default: // the state may have changed since the probe began
+		if probe == nil {
+			probe = newProbe()
+		}
+		probe.finish = finish
+		p.state, p.probe = probing, c.listLocked(probe, now)
 	}
 	c.consecutive.begin(p)
 	return true
+}
+
+// beginProbeLocked lists a new probe if the circuit is not closed; otherwise it returns
+// nil. The probe is listed before gobreaker is asked, and until gobreaker knows its
+// outcome: a caller that is refused because of the probe must see it and wait for it.
+func (c *Circuit) beginProbeLocked(now time.Time) *Probe {
+	if c.state == gobreaker.StateClosed {
+		return nil
+	}
+	return c.listLocked(newProbe(), now)
+}
+
+// listLocked lists the probe, if it is not in the list.
+func (c *Circuit) listLocked(p *Probe, now time.Time) *Probe {
+	if !slices.Contains(c.probes, p) {
+		c.probes = append(c.probes, p)
+		c.probedAt = now
+	}
+	return p
+}
+
+// endProbeLocked removes the probe from the list, if it is there, and wakes those who wait
+// for it.
+func (c *Circuit) endProbeLocked(p *Probe) {
+	if p == nil {
+		return
+	}
+	if at := slices.Index(c.probes, p); at >= 0 {
+		c.probes = slices.Delete(c.probes, at, at+1)
+	}
+	close(p.done) // last, because those who wait look at the circuit at once
 }
 
 // followLocked lets the attempt share the latest probe, if that is slow and has no outcome
@@ -139,7 +181,13 @@ func (c *Circuit) Standing(now time.Time, open int64) Standing {
 // mayProbeLocked reports whether one more attempt may probe: there are fewer probes than
 // the policy allows, or the latest is slow.
 func (c *Circuit) mayProbeLocked(now time.Time) bool {
-	return len(c.probes) < c.set.policy.Probes || now.Sub(c.probedAt) >= ProbeGrace
+	return !c.isFullLocked() || now.Sub(c.probedAt) >= ProbeGrace
+}
+
+// isFullLocked reports whether gobreaker would refuse another probe. It counts those that
+// have succeeded, too, because together with those under way they can close the circuit.
+func (c *Circuit) isFullLocked() bool {
+	return len(c.probes)+c.succeeded >= c.set.policy.Probes
 }
 
 // NextProbe returns how long a caller that has no other endpoint must wait before it may
@@ -148,10 +196,10 @@ func (c *Circuit) NextProbe(now time.Time) (*Probe, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case !c.mayProbeLocked(now):
-		return c.probes[len(c.probes)-1], c.probedAt.Add(ProbeGrace).Sub(now)
 	case len(c.probes) == 0:
 		return nil, max(c.probedAt.Add(ForcedEvery).Sub(now), 0)
+	case !c.mayProbeLocked(now):
+		return c.probes[len(c.probes)-1], c.probedAt.Add(ProbeGrace).Sub(now)
 	}
 	return nil, 0
 }
@@ -212,13 +260,24 @@ func (p Policy) significant(results, failures int) int {
 	return max(p.Consecutive, min(MaxConsecutive, int(math.Ceil(math.Log(chance)/math.Log(share)))))
 }
 
+// isSuccessful runs under gobreaker's lock, and only for results that gobreaker counts: not
+// for those of a probe from before the latest change of the state.
+func (c *Circuit) isSuccessful(err error) bool {
+	if err == errProbed {
+		c.mu.Lock()
+		c.succeeded++
+		c.mu.Unlock()
+	}
+	return err == nil || err == errProbed
+}
+
 // onStateChange runs under gobreaker's lock, so it only queues changes; Flush
 // delivers them without a lock.
 func (c *Circuit) onStateChange(_ string, from, to gobreaker.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	c.state = to
+	c.state, c.succeeded = to, 0
 	switch to {
 	case gobreaker.StateOpen:
 		c.pauseLocked(now, from == gobreaker.StateHalfOpen)

@@ -2,7 +2,6 @@ package circuit
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -23,8 +22,9 @@ const (
 	Inconclusive
 )
 
-// The errors that report an outcome to gobreaker.
+// The errors that report an outcome to gobreaker; nil is a success, too.
 var (
+	errProbed  = errors.New("success of a probe")
 	errNeutral = errors.New("neutral")
 	errFailure = errors.New("failure")
 )
@@ -157,10 +157,18 @@ func (p *Permit) leaveLocked(o Outcome) func(error) {
 		c.extendPauseLocked(time.Now())
 	}
 	finish := probe.leaveLocked(o)
-	if finish != nil {
-		c.probes = slices.DeleteFunc(c.probes, func(other *Probe) bool { return other == probe })
+	if finish == nil {
+		return nil
 	}
-	return finish
+	return func(err error) {
+		if err == nil {
+			err = errProbed
+		}
+		finish(err)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.endProbeLocked(probe)
+	}
 }
 
 // outlastsWindow reports whether the attempt began before gobreaker's window, so that a

@@ -12,12 +12,12 @@ type Probe struct {
 	done chan struct{} // closed when the outcome is known
 
 	// Guarded by the circuit's mu.
-	finish  func(error) // reports the outcome to gobreaker; nil: the outcome is known
+	finish  func(error) // reports the outcome to gobreaker; nil: gobreaker was not asked yet, or the outcome is known
 	holders int         // permits that share it
 }
 
-func newProbe(finish func(error)) *Probe {
-	return &Probe{done: make(chan struct{}), finish: finish, holders: 1}
+func newProbe() *Probe {
+	return &Probe{done: make(chan struct{}), holders: 1}
 }
 
 // leaveLocked removes one permit from the probe. Its result reports the outcome; it is nil
@@ -30,10 +30,7 @@ func (p *Probe) leaveLocked(o Outcome) func(error) {
 	}
 	finish := p.finish
 	p.finish = nil
-	return func(err error) {
-		finish(err)
-		close(p.done) // last, because those who wait look at the circuit at once
-	}
+	return finish
 }
 
 // Await waits until the probe's outcome is known, at most for d. It returns the cause of

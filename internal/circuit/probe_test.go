@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -203,7 +206,7 @@ func TestProbe_Await(t *testing.T) {
 
 func TestProbe_AwaitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		probe, start := newProbe(nil), time.Now()
+		probe, start := newProbe(), time.Now()
 		if err := probe.Await(t.Context(), time.Second); err != nil || time.Since(start) != time.Second {
 			t.Errorf("Await = %v after %v, want nil after 1s", err, time.Since(start))
 		}
@@ -213,5 +216,80 @@ func TestProbe_AwaitEnds(t *testing.T) {
 		if err := probe.Await(ctx, time.Minute); err != gone || time.Since(start) != 2*time.Second {
 			t.Errorf("Await = %v after %v, want the context's cause after 2s", err, time.Since(start))
 		}
+	})
+}
+
+// A caller that is refused because of a probe sees that probe, so that it can wait for it.
+func TestProbe_IsSeenByWhoIsRefused(t *testing.T) {
+	inWorld(t, byDefault, func(t *testing.T, w *world) {
+		for range 2000 {
+			w.play("FFFFF")
+			time.Sleep(time.Until(w.c.Status(time.Now()).Until))
+			var all sync.WaitGroup
+			var passed, unseen atomic.Int32
+			probe := new(Permit)
+			for range 4 {
+				all.Go(func() {
+					p := new(Permit)
+					if w.c.Allow(p, time.Now(), false) {
+						passed.Add(1)
+						probe = p
+					} else if seen, _ := w.c.NextProbe(time.Now()); seen == nil {
+						unseen.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			if passed.Load() != 1 || unseen.Load() > 0 {
+				t.Fatalf("%d probes, and %d were refused that saw none; want 1 and 0", passed.Load(), unseen.Load())
+			}
+			probe.Report(Success)
+		}
+	})
+}
+
+// A circuit that looks ready lets a probe pass: the probe before holds its place until
+// gobreaker knows its outcome.
+func TestProbe_KeepsItsPlaceToTheEnd(t *testing.T) {
+	inWorld(t, byDefault, func(t *testing.T, w *world) {
+		w.halfOpen()
+		probe := w.allowed()
+		for range 5000 {
+			ended := make(chan struct{})
+			go func() {
+				probe.Report(Neutral)
+				close(ended)
+			}()
+			for !w.c.Standing(time.Now(), 0).Ready {
+				runtime.Gosched()
+			}
+			probe = new(Permit)
+			if !w.c.Allow(probe, time.Now(), false) {
+				t.Fatal("the circuit was ready, and refused")
+			}
+			<-ended
+		}
+		probe.Report(Neutral)
+	})
+}
+
+// With several probes, one that has succeeded keeps its place until the circuit closes,
+// because gobreaker counts it.
+func TestProbe_SuccessKeepsItsPlace(t *testing.T) {
+	inWorld(t, with(func(p *Policy) { p.Probes = 3 }), func(t *testing.T, w *world) {
+		w.halfOpen()
+		w.allowed().Report(Success)
+		second, third := w.allowed(), w.allowed()
+		if w.c.Standing(time.Now(), 0).Ready || w.ask() != nil {
+			t.Error("beside a success and two probes, the circuit is ready for a fourth")
+		}
+		second.Report(Neutral)
+		if !w.c.Standing(time.Now(), 0).Ready {
+			t.Error("a probe left, and the circuit is not ready")
+		}
+		second = w.allowed()
+		second.Report(Success)
+		third.Report(Success)
+		w.stands("after three successes", Closed, 0)
 	})
 }
