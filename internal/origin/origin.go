@@ -48,13 +48,14 @@ func (o Origin) URL() *url.URL {
 
 // InASCII returns u with its server's name in ASCII, which is the name that net/http
 // dials, so that what is compared later is what is dialed. It returns u itself if the name
-// is in ASCII already, or has no such form.
+// is in ASCII already, or has no such form. A name of which nothing is left in ASCII stays,
+// because net/http does not send a URL without a name.
 func InASCII(u *url.URL) *url.URL {
 	if isASCII(u.Host) {
 		return u
 	}
 	host, ok := ASCIIHost(u.Hostname())
-	if !ok {
+	if !ok || host == "" {
 		return u
 	}
 	ascii := *u

@@ -132,7 +132,7 @@ func FuzzOf(f *testing.F) {
 		"api.siliconflow.cn", "API.SiliconFlow.CN", "api.siliconflow.cn:443", "api.siliconflow.cn:", "api.siliconflow.cn:0443", "api.siliconflow.cn.",
 		"api.s\u0130liconflow.cn", "api.sil\u0131conflow.cn", "api.\u017filiconflow.cn", "\uff41\uff50\uff49.siliconflow.cn", "api\u3002siliconflow\u3002cn",
 		"api.sil\u00adiconflow.cn", "api.siliconf\u2113ow.cn", "api.siliconflow.cn\uff1a443", "xn--api-", "api.siliconflow.cn%2e",
-		"api.siliconflow.cn:443:443", "[api.siliconflow.cn]", "api.siliconflow.cn:80", "evil.example", "", "\xff.cn", "api.siliconflow.cn\x00",
+		"api.siliconflow.cn:443:443", "[api.siliconflow.cn]", "api.siliconflow.cn:80", "evil.example", "", "\xff.cn", "api.siliconflow.cn\x00", "\u00ad",
 	} {
 		f.Add(host, true)
 		f.Add(host, false)
