@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -214,10 +214,50 @@ func (b *trailing) Read(p []byte) (int, error) {
 
 func (b *trailing) Close() error { return nil }
 
+// A pipes is a server of in-memory connections, which a synctest bubble can hold.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+// servePipes starts a server in the bubble. Its result is a base transport that dials it,
+// whatever the address is.
+func servePipes(t *testing.T, h http.HandlerFunc) http.RoundTripper {
+	p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+	server := &http.Server{Handler: h}
+	go server.Serve(p)
+	base := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		near, far := net.Pipe()
+		p.conns <- far
+		return near, nil
+	}}
+	t.Cleanup(func() {
+		base.CloseIdleConnections()
+		server.Close()
+	})
+	return base
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.conns:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { close(p.closed); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
 // A 101 is handed over at once: what follows it need not end, and heeds no
 // context (http.Response.Body).
 func TestForeign_SwitchingProtocols(t *testing.T) {
 	echo := func(w http.ResponseWriter, r *http.Request) {
+		if r.Host == "backup.localhost" {
+			io.WriteString(w, goodJSON)
+			return
+		}
 		io.Copy(io.Discard, r.Body)
 		conn, buffered, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -230,24 +270,25 @@ func TestForeign_SwitchingProtocols(t *testing.T) {
 		fmt.Fprint(conn, line)
 		io.Copy(io.Discard, conn) // silent until the other side leaves
 	}
-	server := httptest.NewServer(http.HandlerFunc(echo))
-	defer server.Close()
 	ask := func(ctx context.Context, rt http.RoundTripper, upgrade bool) (*http.Response, error) {
-		req, _ := post(ctx, server.URL, chatStream)
+		req, _ := post(ctx, "http://host.localhost", chatStream)
 		if upgrade {
 			req.Header.Set("Connection", "Upgrade")
 			req.Header.Set("Upgrade", "echo")
 		}
 		return rt.RoundTrip(req)
 	}
+	nothingHeld := func(t *testing.T, rt *Transport) {
+		t.Helper()
+		synctest.Wait() // permits are given back on a goroutine of their own
+		if left := stillHeld(rt); left != "" {
+			t.Errorf("%s still held", left)
+		}
+	}
 	for _, opts := range [][]Option{nil, {WithCache(CachePolicy{})}} {
 		opts = append(opts, WithRateLimit(RatePolicy{InFlight: 1}), WithRetry(RetryPolicy{MaxDelay: time.Hour, MinDelay: time.Hour}))
-		t.Run(fmt.Sprintf("asked for, %d options", len(opts)), func(t *testing.T) {
-			rt, err := New(opts...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer rt.Close()
+		bubble(t, fmt.Sprintf("asked for, %d options", len(opts)), func(t *testing.T) {
+			rt := over(t, servePipes(t, echo), opts...)
 			resp, err := ask(t.Context(), rt, true)
 			if err != nil || resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Upgrade") != "echo" {
 				t.Fatalf("got %v, %v, want what came", resp, err)
@@ -257,16 +298,10 @@ func TestForeign_SwitchingProtocols(t *testing.T) {
 				t.Errorf("the connection said %q, %v", line, err)
 			}
 			resp.Body.Close()
-			if left := stillHeld(rt); left != "" {
-				t.Errorf("%s still held", left)
-			}
+			nothingHeld(t, rt)
 		})
-		t.Run(fmt.Sprintf("asked for, and left, %d options", len(opts)), func(t *testing.T) {
-			rt, err := New(opts...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer rt.Close()
+		bubble(t, fmt.Sprintf("asked for, and left, %d options", len(opts)), func(t *testing.T) {
+			rt := over(t, servePipes(t, echo), opts...)
 			ctx, leave := context.WithCancel(t.Context())
 			resp, err := ask(ctx, rt, true)
 			if err != nil {
@@ -274,19 +309,13 @@ func TestForeign_SwitchingProtocols(t *testing.T) {
 			}
 			leave()
 			if _, err := resp.Body.Read(make([]byte, 1)); !errors.Is(err, context.Canceled) {
-				t.Errorf("behind the caller's cancel, Read returned %v", err)
+				t.Errorf("after the caller's cancel, Read returned %v", err)
 			}
 			resp.Body.Close()
-			if left := stillHeld(rt); left != "" {
-				t.Errorf("%s still held", left)
-			}
+			nothingHeld(t, rt)
 		})
-		t.Run(fmt.Sprintf("not asked for, %d options", len(opts)), func(t *testing.T) {
-			rt, err := New(opts...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer rt.Close()
+		bubble(t, fmt.Sprintf("not asked for, %d options", len(opts)), func(t *testing.T) {
+			rt := over(t, servePipes(t, echo), opts...)
 			resp, err := ask(t.Context(), rt, false)
 			if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 				t.Fatalf("got %v, %v, want what came", resp, err)
@@ -294,20 +323,12 @@ func TestForeign_SwitchingProtocols(t *testing.T) {
 			if text, err := io.ReadAll(resp.Body); len(text) > 0 || err != nil {
 				t.Errorf("its body is %q, %v", text, err)
 			}
-			if left := stillHeld(rt); left != "" {
-				t.Errorf("%s still held", left)
-			}
+			nothingHeld(t, rt)
 		})
 	}
-	t.Run("not asked for, backed", func(t *testing.T) {
-		backup := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, goodJSON) }))
-		defer backup.Close()
-		rt, err := New(WithEndpoints(Endpoint{Name: "a", URL: server.URL, APIKey: "sk-a"}), WithBackup(Endpoint{Name: "b", URL: backup.URL, APIKey: "sk-b"}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer rt.Close()
-		req, _ := post(t.Context(), server.URL, chatJSON)
+	bubble(t, "not asked for, backed", func(t *testing.T) {
+		rt := over(t, servePipes(t, echo), WithEndpoints(Endpoint{Name: "a", URL: "http://host.localhost", APIKey: "sk-a"}), WithBackup(Endpoint{Name: "b", URL: "http://backup.localhost", APIKey: "sk-b"}))
+		req, _ := post(t.Context(), "http://host.localhost", chatJSON)
 		resp, err := rt.RoundTrip(req)
 		if err != nil || resp.Header.Get(headerEndpoint) != "b" {
 			t.Fatalf("got %v, %v, want the backup's answer", resp, err)
