@@ -224,7 +224,12 @@ type pipes struct {
 // whatever the address is.
 func servePipes(t *testing.T, h http.HandlerFunc) http.RoundTripper {
 	p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-	server := &http.Server{Handler: h}
+	var handlers sync.WaitGroup
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handlers.Add(1)
+		defer handlers.Done()
+		h(w, r)
+	})}
 	go server.Serve(p)
 	base := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		near, far := net.Pipe()
@@ -234,6 +239,7 @@ func servePipes(t *testing.T, h http.HandlerFunc) http.RoundTripper {
 	t.Cleanup(func() {
 		base.CloseIdleConnections()
 		server.Close()
+		handlers.Wait()
 	})
 	return base
 }
@@ -269,6 +275,7 @@ func TestForeign_SwitchingProtocols(t *testing.T) {
 		line, _ := buffered.ReadString('\n')
 		fmt.Fprint(conn, line)
 		io.Copy(io.Discard, conn) // silent until the other side leaves
+		time.Sleep(time.Second)   // what the other side reads is its own end, not this one's
 	}
 	ask := func(ctx context.Context, rt http.RoundTripper, upgrade bool) (*http.Response, error) {
 		req, _ := post(ctx, "http://host.localhost", chatStream)
