@@ -30,12 +30,14 @@ func (e *exchange) accept() (reply, bool) {
 	return e.acceptPrefix()
 }
 
-// refusal words the refusal for this request, in the host's dialect.
+// refusal returns the response with which the host refuses this request, in its
+// dialect.
 func (e *exchange) refusal(r refusal) reply {
 	return e.words(e.s.host.Dialect.words(r), 0)
 }
 
-// words fills in what the refusal of this request has holes for.
+// words returns a refusal as a response, with the values of this request in place
+// of its placeholders.
 func (e *exchange) words(f failure, n int) reply {
 	key := e.in.Key
 	return f.fill(
@@ -45,8 +47,8 @@ func (e *exchange) words(f failure, n int) reply {
 	).reply(e.s.host.Dialect, e.wire)
 }
 
-// acquire takes one of the answers that may be under way for the key and model.
-// Its slot is given back with x.done.
+// acquire takes one of the host's concurrency slots for the key and model. e.done
+// gives it back. If all are taken, acquire returns the refusal.
 func (e *exchange) acquire() (reply, bool) {
 	s, account := e.s, e.in.Key+"\x00"+e.in.Model
 	s.mu.Lock()
@@ -70,7 +72,7 @@ func (e *exchange) acquire() (reply, bool) {
 	return reply{}, true
 }
 
-// models are the names the host tells of; it may accept any other.
+// models returns the model names that the host lists. It may accept others, too.
 func (s *Server) models() []string {
 	if len(s.host.Models) == 0 {
 		return []string{"deepseek-flash", "deepseek-v4-pro"}

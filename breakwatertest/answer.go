@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// words contain what faulty clients break: characters of several bytes. Answer adds
-// a newline and quotes, which JSON must escape.
+// words contain characters of several bytes, because faulty clients break these.
+// Answer adds a newline and quotes, which JSON must escape.
 var words = [16]string{
 	"harbour", "晴天", "lantern", "海浪", "granite", "café", "meadow", "防波堤",
 	"copper", "灯塔", "saffron", "naïve", "thunder", "深海", "willow", "港口",
@@ -30,8 +30,8 @@ func Answer(prompt string) string {
 // Choice returns the content of choice i of an answer. Choice 0 is [Answer].
 func Choice(prompt string, i int) string { return Answer(ofChoice(prompt, i)) }
 
-// ofChoice makes the choices differ, so that a test notices a client that mixes
-// them up.
+// ofChoice returns another prompt for each choice, so that the choices differ and a
+// test notices a client that mixes them up.
 func ofChoice(prompt string, i int) string {
 	if i == 0 {
 		return prompt
@@ -52,8 +52,8 @@ func ToolArguments(prompt string) string {
 	return fmt.Sprintf(`{"place": "%s", "digest": "%s"}`, pick(sum, 0), text)
 }
 
-// split cuts text on rune boundaries into n pieces of about one size, or into
-// single runes when it has fewer than n.
+// split cuts text on rune boundaries into n pieces of about the same size. If the
+// text has fewer than n runes, each rune is a piece.
 func split(text string, n int) []string {
 	runes := []rune(text)
 	n = max(1, min(n, len(runes)))

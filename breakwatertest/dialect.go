@@ -52,7 +52,7 @@ func (d Dialect) known() bool { return d >= 0 && int(d) < len(dialects) }
 
 func (d Dialect) row() *dialect { return &dialects[d] }
 
-// refusal is a reason not to answer, which each host puts in its own words.
+// A refusal is a reason not to answer. Each host has its own message for it.
 type refusal int
 
 const (
@@ -75,34 +75,34 @@ const (
 	noSuchPath
 )
 
-// dialect is one row of the table: all that is particular about a host.
+// A dialect is one row of the table: everything in which a host differs from others.
 type dialect struct {
 	name      string
-	basePath  string // of the persona
+	basePath  string // the persona's Host.BasePath
 	shape     func(failure) string
-	thinks    bool     // unless told not to
-	reasoning bool     // the field is "reasoning" rather than "reasoning_content"
-	cached    bool     // says what its cache gave
-	comment   string   // what a queued stream shows; "" for the usual
-	trace     string   // header of the request's id; "" for none
-	messages  []string // paths of Messages, if not below the base path
+	thinks    bool     // it thinks unless the request disables that
+	reasoning bool     // its field is called "reasoning", not "reasoning_content"
+	cached    bool     // its usage reports cached tokens
+	comment   string   // the keep-alive of a queued stream; "": the usual one
+	trace     string   // the header with the request's id; "": none
+	messages  []string // the paths of Messages, if they are not below the base path
 	refusals  map[refusal]failure
 }
 
-// failure is one refusal. In its words {model} is the model asked for, {models}
-// are the ones there are, {key} is the key's tail, {n} a number and {n+1} the
-// next.
+// A failure is one refusal as a host sends it. Its message may have placeholders:
+// {model} for the requested model, {models} for the models that exist, {key} for
+// the end of the key, {n} for a number and {n+1} for the next number.
 type failure struct {
 	status  int
 	code    any // a string, or an int
 	kind    string
 	message string
-	header  []string // names and values by turns
-	plain   bool     // the message is all, in plain text of no type
+	header  []string // names and values, alternating
+	plain   bool     // the body is the message as plain text, without a Content-Type
 }
 
-// words finds the refusal in the dialect. What a host is not known to word
-// itself it says as OpenAI would, which is a guess.
+// words finds the refusal in the dialect. If the host's own message is not known,
+// it guesses that the host sends OpenAI's.
 func (d Dialect) words(r refusal) failure {
 	if f, ok := d.row().refusals[r]; ok {
 		return f
@@ -119,7 +119,7 @@ func (f failure) fill(pairs ...string) failure {
 	return f
 }
 
-// dialects is indexed by Dialect. Words are verbatim where no comment says
+// dialects is indexed by Dialect. The messages are verbatim unless a comment says
 // otherwise.
 var dialects = []dialect{
 	DialectDeepSeek: {
@@ -139,13 +139,13 @@ var dialects = []dialect{
 			// From memory.
 			tooLong:  {status: 400, kind: "invalid_request_error", code: "invalid_request_error", message: "This model's maximum context length is 1048576 tokens. However, you requested 1048999 tokens (1044903 in the messages, 4096 in the completion). Please reduce the length of the messages or completion."},
 			filtered: {status: 400, kind: "invalid_request_error", code: "invalid_request_error", message: "Content Exists Risk"},
-			// What they mean is known, the words are ours.
+			// We know what these mean, but we made up the messages.
 			prefixOutsideBeta: {status: 400, kind: "invalid_request_error", code: "invalid_request_error", message: "A message with prefix is only available in beta: set the base URL to https://api.deepseek.com/beta."},
 		},
 	},
 	DialectOpenAI: {
 		name: "OpenAI", basePath: "/v1", shape: nested, trace: "X-Request-Id",
-		// What the others fall back to; the messages are partly guessed.
+		// The other hosts fall back to these. The messages are partly guessed.
 		refusals: map[refusal]failure{
 			noKey:            {status: 401, kind: "invalid_request_error", message: "You didn't provide an API key."},
 			wrongKey:         {status: 401, kind: "invalid_request_error", code: "invalid_api_key", message: "Incorrect API key provided: ****{key}."},
@@ -313,7 +313,7 @@ func errorObject(f failure) string {
 	return fields{"object", "error", "message", f.message, "type", f.kind, "param", nil, "code", f.number()}.json()
 }
 
-// number is the code where it must be one.
+// number returns the code for a shape in which it must be a number.
 func (f failure) number() int {
 	if n, ok := f.code.(int); ok {
 		return n
@@ -321,7 +321,7 @@ func (f failure) number() int {
 	return f.status
 }
 
-// anthropic is the shape of every host's errors on Messages.
+// anthropic has the shape that every host's errors have on Messages.
 func anthropic(f failure) string {
 	kind := "api_error"
 	switch f.status {

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// refuseContinue takes the connection away from net/http, which would say "100
-// Continue" as soon as the body is read. What it returns ends the connection.
-// HTTP/2 cannot be taken away; there the client is told to continue.
+// refuseContinue hijacks the connection, because net/http would send "100 Continue"
+// as soon as the body is read. end closes the connection. HTTP/2 connections cannot
+// be hijacked, so refuseContinue does nothing there.
 func (e *exchange) refuseContinue(r *http.Request) (end func()) {
 	if r.ProtoMajor != 1 || !strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
 		return func() {}
@@ -33,7 +33,7 @@ func (e *exchange) refuseContinue(r *http.Request) (end func()) {
 	}
 }
 
-// bareWriter writes a response that ends with its connection.
+// A bareWriter writes a response to a hijacked connection, which ends with it.
 type bareWriter struct {
 	conn   net.Conn
 	buffer *bufio.Writer
@@ -50,7 +50,7 @@ func (w *bareWriter) WriteHeader(code int) {
 	w.begun = true
 	w.header.Set("Connection", "close")
 	fmt.Fprintf(w.buffer, "HTTP/1.1 %d %s\r\n", code, http.StatusText(code))
-	_ = w.header.Write(w.buffer) // a failure shows when flushed
+	_ = w.header.Write(w.buffer) // Flush returns the error again
 	_, _ = w.buffer.WriteString("\r\n")
 }
 

@@ -23,7 +23,7 @@ type Fault struct {
 	reply func(*exchange) reply
 }
 
-// kind says where in the handling of a request a fault acts.
+// A kind tells at which point in the handling of a request a fault acts.
 type kind int
 
 const (
@@ -38,8 +38,8 @@ const (
 	kindBlackHole
 	kindStatus
 
-	// The faults below come inside a 200, so only a request that would be answered
-	// meets them.
+	// The faults below come inside a 200, so only requests that would get an answer
+	// meet them.
 	kindSlowHeaders
 	kindHeaderBomb
 	kindNoContinue
@@ -103,7 +103,7 @@ func (f Fault) BehindCommit() bool {
 	return false
 }
 
-// reasonable is a size, in bytes, that every client should accept.
+// reasonable is a size in bytes that every client should accept.
 const reasonable = 4 << 20
 
 // Harmless reports whether the answer is right nevertheless: for a request without
@@ -120,7 +120,7 @@ func (f Fault) Harmless() bool {
 	return false
 }
 
-// insideAnswer reports whether only a request that would be answered meets f.
+// insideAnswer reports whether only requests that would get an answer meet f.
 func (f Fault) insideAnswer() bool { return f.kind >= kindSlowHeaders }
 
 // Faults returns one of each fault, except [PrefixRejected] and [PrefixIgnored],

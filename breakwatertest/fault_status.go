@@ -116,7 +116,7 @@ func refused(name, detail string, r refusal, n int) Fault {
 	}}
 }
 
-// header adds a header to a fault that is a status.
+// header returns a fault that sends a status, with one more header field.
 func (f Fault) header(name, value string) Fault {
 	bare := f.reply
 	f.reply = func(x *exchange) reply {

@@ -18,16 +18,16 @@ type Fleet struct {
 	byName  map[string]*Server
 	inPipes bool
 
-	ctx     context.Context // ends with Close; every request's context is below it
+	ctx     context.Context // the parent of every request's context; Close cancels it
 	cancel  context.CancelFunc
 	serving sync.WaitGroup // one for each listener being served
 	conns   sync.WaitGroup // one for each connection being served
 	closing sync.Once
 
-	handlers counter // of HTTP/2, which may outlive their connections a little
+	handlers counter // HTTP/2 handlers; they may end a little later than their connections
 }
 
-// counter is a WaitGroup that may count again while a goroutine waits.
+// A counter is a WaitGroup that may count up again while a goroutine waits.
 type counter struct {
 	mu   sync.Mutex
 	none sync.Cond
@@ -132,9 +132,9 @@ func (f *Fleet) dial(ctx context.Context, network, addr string) (net.Conn, error
 	return (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, addr)
 }
 
-// noSuchHost returns the error of net's dialer for an unknown name.
+// noSuchHost returns the error that net's dialer returns for an unknown name.
 func noSuchHost(network, addr string) error {
-	host, _, _ := net.SplitHostPort(addr) // it came from a transport
+	host, _, _ := net.SplitHostPort(addr) // never fails, because a transport made addr
 	return &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{
 		Err: "no such host", Name: host, IsNotFound: true,
 	}}
@@ -149,8 +149,8 @@ func (f *Fleet) Close() {
 			s.stop()
 		}
 		f.serving.Wait()
-		// A connection that was accepted while its server stopped is still open. No
-		// further one can be accepted now.
+		// A connection may still be open that was accepted while its server stopped.
+		// From now on, no more can be accepted.
 		for _, s := range f.servers {
 			s.conns.closeAll()
 		}
@@ -159,8 +159,8 @@ func (f *Fleet) Close() {
 	})
 }
 
-// listen opens a TCP port. Taking a port back may have to wait for its former
-// connections to go.
+// listen opens a TCP port. If the fleet had the port before, listen may have to wait
+// until its former connections have ended.
 func listen(addr string) (net.Listener, error) {
 	const patience = 5 * time.Second
 	for start := time.Now(); ; {

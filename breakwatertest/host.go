@@ -131,8 +131,8 @@ func (p Pace) withDefaults() Pace {
 	return p
 }
 
-// keepAlives is how many keep-alives fit in the queue. A keep-alive due at the
-// very end is still sent, so that Queue == KeepAlive shows one.
+// keepAlives returns how many keep-alives are sent while the request is queued. One
+// that is due exactly at the end is still sent, so that Queue == KeepAlive sends one.
 func (p Pace) keepAlives() int {
 	return int(p.Queue / p.KeepAlive)
 }

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// net/http serves HTTP/2, but lets no handler say GOAWAY or refuse a stream. So
-// a connection that is made while such a fault is set gets a few hand-written
-// frames instead; and a handler that must say GOAWAY writes the frame past
-// net/http, in one piece, onto the same connection.
+// net/http serves HTTP/2, but its handlers cannot send GOAWAY or refuse a stream.
+// So this file writes a few frames itself. A connection that begins while such a
+// fault is set never reaches net/http. A handler that must send GOAWAY writes the
+// frame directly to net/http's connection, in one piece.
 
 // https://www.rfc-editor.org/rfc/rfc9113
 const (
@@ -31,12 +31,13 @@ const (
 	anyStream  = 1<<31 - 1
 )
 
-// interceptHTTP2 puts our own handling before net/http's.
+// interceptHTTP2 makes connections pass through serveRaw, if a fault needs it, instead
+// of net/http.
 func (s *Server) interceptHTTP2() {
-	// Serving a closed listener does nothing but set up TLSNextProto.
+	// ServeTLS on a closed listener only sets up TLSNextProto.
 	closed := newPipeListener("nowhere")
-	_ = closed.Close()                  // it never fails
-	_ = s.http.ServeTLS(closed, "", "") // it always does
+	_ = closed.Close()                  // never fails
+	_ = s.http.ServeTLS(closed, "", "") // always fails
 	ordinary := s.http.TLSNextProto["h2"]
 	s.http.TLSNextProto["h2"] = func(hs *http.Server, conn *tls.Conn, h http.Handler) {
 		if _, raw := s.rawFault(); raw {
@@ -47,15 +48,15 @@ func (s *Server) interceptHTTP2() {
 	}
 }
 
-// rawFault is the fault that a stream must meet by hand-written frames, if there
-// is one. What BreakNext has queued comes first, and needs a real request.
+// rawFault returns the host's fault, and whether serveRaw must act it out. Faults
+// that BreakNext has queued come first, and they need net/http's requests.
 func (s *Server) rawFault() (Fault, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.fault, len(s.next) == 0 && (s.fault.kind == kindGoAway || s.fault.kind == kindRefusedStream)
 }
 
-// serveRaw refuses one stream after another, or sends the client away.
+// serveRaw refuses one stream after another, or ends the connection with GOAWAY.
 func (s *Server) serveRaw(conn *tls.Conn) {
 	if writeFrame(conn, frameSettings, 0, 0, nil) != nil {
 		return
@@ -73,13 +74,13 @@ func (s *Server) serveRaw(conn *tls.Conn) {
 			err = writeFrame(conn, frameSettings, flagAck, 0, nil)
 		case kind == framePing && flags&flagAck == 0:
 			err = writeFrame(conn, framePing, flagAck, 0, payload)
-		case kind == frameHeaders && stream > last: // or it is a trailer
+		case kind == frameHeaders && stream > last: // otherwise the frame is a trailer
 			fault, raw := s.rawFault()
 			if raw {
 				s.recordRaw(fault)
 			}
 			if fault.kind != kindRefusedStream {
-				code := uint32(noError) // the fault is over: the client comes back to a real connection
+				code := uint32(noError) // the fault is over, and the client's next connection reaches net/http
 				if raw {
 					code = internalError
 				}
@@ -96,7 +97,7 @@ func (s *Server) serveRaw(conn *tls.Conn) {
 	}
 }
 
-// recordRaw keeps a request of which nothing was read.
+// recordRaw records a request of which only the time is known.
 func (s *Server) recordRaw(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,15 +105,16 @@ func (s *Server) recordRaw(f Fault) {
 	s.requests = append(s.requests, Request{Time: time.Now(), Fault: f.name})
 }
 
-// drain lets the client read what was sent before the connection ends: a socket
-// closed with unread data resets.
+// drain reads what the client still sends. Without it the socket would be closed
+// with unread data, which resets the connection, and the client would miss what was
+// sent to it.
 func drain(conn *tls.Conn) {
-	_ = conn.SetReadDeadline(time.Now().Add(time.Second)) // then draining is as short as the client likes
-	_, _ = io.Copy(io.Discard, conn)                      // as above
+	_ = conn.SetReadDeadline(time.Now().Add(time.Second)) // fails only if the connection has ended
+	_, _ = io.Copy(io.Discard, conn)                      // returns an error at the deadline
 }
 
-// goAway says that streams above last were not processed, and ends the
-// connection's sending side. It reports whether the connection is HTTP/2.
+// goAway tells the client that streams above last were not processed, and closes the
+// connection for writing. It returns false if the connection is not HTTP/2.
 func (e *exchange) goAway(last, code uint32) bool {
 	conn, ok := e.ctx.Value(connKey{}).(*tls.Conn)
 	if !ok || conn.ConnectionState().NegotiatedProtocol != "h2" {
@@ -122,7 +124,7 @@ func (e *exchange) goAway(last, code uint32) bool {
 	return true
 }
 
-// breakOff ends an answer in the middle, behind a last piece.
+// breakOff sends a last piece and then ends the answer in the middle.
 func (e *exchange) breakOff(piece string) {
 	if piece != "" {
 		e.send(piece)
@@ -133,11 +135,12 @@ func (e *exchange) breakOff(piece string) {
 
 func sendAway(conn *tls.Conn, last, code uint32) {
 	payload := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, last), code)
-	_ = writeFrame(conn, frameGoAway, 0, 0, payload) // a client that left needs none
-	_ = conn.CloseWrite()                            // as above
+	_ = writeFrame(conn, frameGoAway, 0, 0, payload) // fails only if the client has left
+	_ = conn.CloseWrite()                            // the same
 }
 
-// writeFrame writes it at once, or it could end up inside another.
+// writeFrame writes a frame with one call of Write, so that it cannot end up inside
+// another frame.
 func writeFrame(w io.Writer, kind, flags byte, stream uint32, payload []byte) error {
 	n := len(payload)
 	frame := append(make([]byte, 0, 9+n), byte(n>>16), byte(n>>8), byte(n), kind, flags)

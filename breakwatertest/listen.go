@@ -24,10 +24,10 @@ func (s *Server) start() error {
 	return nil
 }
 
-// listen needs life to be held.
+// listen opens the listener. The caller must hold life.
 func (s *Server) listen() error {
 	if s.fleet.inPipes {
-		if s.addr == "" { // written once, since clients read it without a lock
+		if s.addr == "" { // set only once, because clients read it without a lock
 			s.addr = s.host.Name + ".localhost:80"
 			if s.encrypted() {
 				s.addr = s.host.Name + ".localhost:443"
@@ -51,7 +51,7 @@ func (s *Server) listen() error {
 	}
 	tracked := trackedListener{s.listener, &s.conns}
 	s.fleet.serving.Go(func() {
-		// It always ends with the listener's closing.
+		// Serve always returns an error: that the listener was closed.
 		if s.encrypted() {
 			_ = s.http.ServeTLS(tracked, "", "")
 		} else {
@@ -61,8 +61,9 @@ func (s *Server) listen() error {
 	return nil
 }
 
-// setFault changes the faults and then opens or closes the listener to match;
-// under one lock, so that of two calls at once one wins in both.
+// setFault changes the faults and then opens or closes the listener accordingly. It
+// holds life all the time, so that the listener matches the faults if two goroutines
+// call it at once.
 func (s *Server) setFault(change func()) {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -76,7 +77,7 @@ func (s *Server) setFault(change func()) {
 	closed := f.kind == kindRefused || f.kind == kindNoSuchHost
 	switch {
 	case closed && s.listener != nil:
-		_ = s.listener.Close() // there is nothing to do about a failure
+		_ = s.listener.Close() // if it fails, there is nothing more to do
 		s.listener = nil
 	case !closed && s.listener == nil:
 		if err := s.listen(); err != nil {
@@ -88,7 +89,8 @@ func (s *Server) setFault(change func()) {
 	}
 }
 
-// needsNewConnections reports whether the fault is in how a connection begins.
+// needsNewConnections reports whether the fault acts at the beginning of a
+// connection.
 func (s *Server) needsNewConnections(f Fault) bool {
 	switch f.kind {
 	case kindBadCertificate:
@@ -105,13 +107,13 @@ func (s *Server) stop() {
 	defer s.life.Unlock()
 	s.stopped = true
 	if s.listener != nil {
-		_ = s.listener.Close() // there is nothing to do about a failure
+		_ = s.listener.Close() // if it fails, there is nothing more to do
 	}
-	_ = s.http.Close() // as above
+	_ = s.http.Close() // the same
 	s.conns.closeAll()
 }
 
-// unknown reports whether the host's name is not to be found.
+// unknown reports whether the host's name is unknown now.
 func (s *Server) unknown() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,7 +122,7 @@ func (s *Server) unknown() bool {
 
 func (s *Server) dialPipe(ctx context.Context) (net.Conn, error) {
 	s.life.Lock()
-	l := s.pipe // a closed one refuses by itself
+	l := s.pipe // if it is closed, it refuses the connection
 	s.life.Unlock()
 	return l.dial(ctx)
 }

@@ -8,34 +8,34 @@ import (
 	"time"
 )
 
-// outlet is the last way of an answer's bytes to the client. Some faults change
-// nothing but what passes here.
+// An outlet writes an answer's bytes to the client. It acts out the faults that
+// change only how the bytes are sent.
 type outlet struct {
 	gzip  *gzip.Writer // nil if the answer is not compressed
-	held  []byte       // not yet written
-	pends int          // how many pieces are held
+	held  []byte       // pieces that were not written yet
+	pends int          // the number of these pieces
 	dice  *rand.Rand
-	began time.Time // of the first byte of a slow body
+	began time.Time // when the first byte of a slow body was sent
 	sent  int
 }
 
-// gluedEvents is how many events [Glued] writes at once.
+// gluedEvents is the number of events that [Glued] writes at once.
 const gluedEvents = 4
 
-// openOutlet must be called before the headers leave.
+// openOutlet prepares the outlet. It must be called before the headers are sent.
 func (e *exchange) openOutlet() {
 	switch e.fault.kind {
 	case kindGzip, kindGzipBomb:
 		if strings.Contains(strings.ToLower(e.in.Header.Get("Accept-Encoding")), "gzip") {
 			e.w.Header().Set("Content-Encoding", "gzip")
-			e.out.gzip, _ = gzip.NewWriterLevel(e.w, gzip.BestSpeed) // the level is known
+			e.out.gzip, _ = gzip.NewWriterLevel(e.w, gzip.BestSpeed) // never fails with this level
 		}
 	case kindSplitAnywhere:
 		e.out.dice = rand.New(rand.NewPCG(uint64(e.fault.size), 0))
 	}
 }
 
-// send writes a piece and flushes it, so that it leaves as one.
+// send writes a piece and flushes it, so that it is sent on its own.
 func (e *exchange) send(piece string) {
 	switch e.fault.kind {
 	case kindCRLF:
@@ -70,8 +70,8 @@ func (e *exchange) send(piece string) {
 	e.write([]byte(piece))
 }
 
-// sendSlowly keeps to the pace on average: a real clock is coarser than what
-// may be asked of it, and bytes that are overdue go out together.
+// sendSlowly keeps the pace on average. A real clock may be coarser than the pace,
+// so bytes that are overdue are sent together.
 func (e *exchange) sendSlowly(piece string) {
 	o := &e.out
 	if o.began.IsZero() {
@@ -89,7 +89,7 @@ func (e *exchange) sendSlowly(piece string) {
 	}
 }
 
-// release writes what is held.
+// release writes the pieces that are held.
 func (e *exchange) release() {
 	if len(e.out.held) > 0 {
 		e.write(e.out.held)
@@ -97,7 +97,7 @@ func (e *exchange) release() {
 	e.out.held, e.out.pends = e.out.held[:0], 0
 }
 
-// closeOutlet ends an answer that ends well.
+// closeOutlet ends an answer that no fault has cut.
 func (e *exchange) closeOutlet() {
 	e.release()
 	if e.out.gzip != nil && e.out.gzip.Close() != nil {
@@ -107,8 +107,8 @@ func (e *exchange) closeOutlet() {
 
 func (e *exchange) write(piece []byte) {
 	if e.fault.kind == kindGoAwayMidway {
-		// HTTP/2 frames leave a little later than Flush returns, and what is
-		// written past net/http must not overtake them.
+		// HTTP/2 frames are sent a little after Flush has returned. A frame that we
+		// write ourselves must not overtake them.
 		conn := e.conn()
 		defer conn.waitSent(conn.sent() + len(piece))
 	}
@@ -130,8 +130,8 @@ func (e *exchange) flush() {
 	}
 }
 
-// withoutSpaces leaves out the space that may follow a field's name. JSON has no
-// line of its own beginning like these.
+// withoutSpaces removes the space that may follow the name of an event's field. No
+// line of our JSON begins like such a field.
 func withoutSpaces(events string) string {
 	lines := strings.SplitAfter(events, "\n")
 	for i, line := range lines {

@@ -9,29 +9,29 @@ import (
 	"time"
 )
 
-// pipeBuffer is about what a socket holds. A bound matters: without one a
-// client that stops reading would never slow a host down.
+// pipeBuffer is about the size of a socket's buffer. Without a bound, a client that
+// stops reading would never slow its host down.
 const pipeBuffer = 64 << 10
 
-// newPipe returns the two ends of an in-memory connection. Unlike net.Pipe it
-// buffers: with net.Pipe a write waits for its reader, and a host could not
-// send its headers before the client has finished sending its request. It waits
-// on sync.Cond only, which a synctest bubble counts as durably blocked.
+// newPipe returns the two ends of an in-memory connection. Unlike net.Pipe it has a
+// buffer: with net.Pipe a write waits for a read, so a host could not send its
+// headers before the client has sent the whole request. Reads and writes wait only on
+// a sync.Cond, because a synctest bubble counts that as durably blocked.
 func newPipe(client, server net.Addr) (*pipeConn, *pipeConn) {
 	up, down := newHalf(), newHalf()
 	return &pipeConn{in: down, out: up, local: client, remote: server},
 		&pipeConn{in: up, out: down, local: server, remote: client}
 }
 
-// half is one direction of a connection.
+// A half is one direction of a connection.
 type half struct {
 	mu     sync.Mutex
 	change *sync.Cond
 	data   []byte
 
-	sent     bool  // the writer has closed: EOF when data is read
-	unwanted bool  // the reader has closed: writes fail
-	reset    bool  // both directions were torn down
+	sent     bool  // the writer has closed; after the data, reads return EOF
+	unwanted bool  // the reader has closed, so that writes fail
+	reset    bool  // the connection was reset
 	read     limit // the reader's deadline
 	write    limit // the writer's deadline
 }
@@ -42,8 +42,8 @@ func newHalf() *half {
 	return h
 }
 
-// limit is a deadline. Its timer only wakes the waiters, so that a timer that
-// fires late, after the deadline has moved, does no harm.
+// A limit is a deadline. Its timer only wakes the waiting goroutines, which then look
+// at the time. So a timer that fires after the deadline was moved does no harm.
 type limit struct {
 	at    time.Time
 	timer *time.Timer
@@ -59,7 +59,7 @@ func (h *half) setLimit(l *limit, at time.Time) {
 		l.timer = nil
 	}
 	l.at = at
-	over := h.sent || h.unwanted || h.reset // nobody waits any more
+	over := h.sent || h.unwanted || h.reset // no call waits from now on
 	if wait := time.Until(at); !over && !at.IsZero() && wait > 0 {
 		l.timer = time.AfterFunc(wait, h.wake)
 	}
@@ -124,8 +124,8 @@ func (h *half) put(p []byte) (int, error) {
 	}
 }
 
-// mark changes the state and wakes everyone. The timers end too: a forgotten
-// one would keep a bubble's clock running.
+// mark changes the state and wakes all waiting goroutines. It also stops the timers,
+// because a timer that is left would keep a bubble's clock running.
 func (h *half) mark(change func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

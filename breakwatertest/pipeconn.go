@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// pipeConn is one end of an in-memory connection.
+// A pipeConn is one end of an in-memory connection.
 type pipeConn struct {
 	in, out       *half
 	local, remote net.Addr
@@ -28,8 +28,8 @@ func (c *pipeConn) Write(p []byte) (int, error) {
 	return n, c.opError("write", err)
 }
 
-// opError wraps errors as net's connections do, so that a client's errors.As
-// and Timeout checks see what they would see on TCP.
+// opError wraps an error as net's connections do, so that a client's errors.As and
+// checks of Timeout have the same result as on TCP.
 func (c *pipeConn) opError(op string, err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return err
@@ -51,7 +51,7 @@ func (c *pipeConn) Close() error {
 func (c *pipeConn) reset() {
 	c.out.mark(func() { c.out.reset = true })
 	c.in.mark(func() { c.in.reset = true })
-	_ = c.Close() // closing twice is no failure
+	_ = c.Close() // it may be closed already
 }
 
 func (c *pipeConn) LocalAddr() net.Addr  { return c.local }
@@ -73,13 +73,13 @@ func (c *pipeConn) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// pipeAddr is a host and port that exist in memory only.
+// A pipeAddr is a host and port that exist only in memory.
 type pipeAddr string
 
 func (pipeAddr) Network() string  { return "pipe" }
 func (a pipeAddr) String() string { return string(a) }
 
-// pipeListener hands out connections without a network.
+// A pipeListener accepts connections without a network.
 type pipeListener struct {
 	addr   pipeAddr
 	queue  chan net.Conn
@@ -91,12 +91,12 @@ func newPipeListener(addr pipeAddr) *pipeListener {
 	return &pipeListener{addr: addr, queue: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-// dial waits until the server accepts. A closed listener refuses with the error
-// a closed TCP port gives.
+// dial waits until the server accepts. If the listener is closed, dial returns the
+// same error as for a closed TCP port.
 func (l *pipeListener) dial(ctx context.Context) (net.Conn, error) {
 	client, server := newPipe(pipeAddr("client"), l.addr)
 	select {
-	case <-l.closed: // checked alone first, since select picks at random
+	case <-l.closed: // checked alone first, because select chooses at random
 		return nil, l.refusal()
 	default:
 	}

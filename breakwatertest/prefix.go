@@ -2,17 +2,18 @@ package breakwatertest
 
 import "strings"
 
-// This file is chat prefix completion: the client gives the beginning of the answer
-// and gets what follows it.
+// This file implements chat prefix completion: the client sends the beginning of the
+// answer and gets the rest.
 // https://api-docs.deepseek.com/guides/chat_prefix_completion
 
-// isPrefix reports whether the message, as the last one, begins the answer.
+// isPrefix reports whether the message is the beginning of the answer, if it is the
+// last one.
 func (m message) isPrefix() bool {
 	return m.Role == "assistant" && string(m.Prefix) == "true"
 }
 
-// acceptPrefix returns the refusal of a prefix, if it is refused. A host that does
-// not know of prefixes forgets it.
+// acceptPrefix returns the refusal of a prefix, if it is refused. A host without
+// prefix completion ignores the prefix.
 func (e *exchange) acceptPrefix() (reply, bool) {
 	q := e.asks
 	switch {
@@ -31,12 +32,12 @@ func (e *exchange) acceptPrefix() (reply, bool) {
 			return e.refusal(prefixRejected), false
 		}
 	}
-	q.thinking, q.tool = "disabled", "" // what follows a text is text
+	q.thinking, q.tool = "disabled", "" // the rest of a text is text
 	return reply{}, true
 }
 
-// behind is what is left of pieces that begin with the prefix: the rest of one, and
-// those after it.
+// behind removes the prefix from the beginning of the pieces. The first piece that
+// it returns may be the rest of one.
 func behind(pieces []string, prefix string) []string {
 	for len(pieces) > 0 && len(prefix) >= len(pieces[0]) {
 		prefix, pieces = prefix[len(pieces[0]):], pieces[1:]

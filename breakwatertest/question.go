@@ -6,22 +6,23 @@ import (
 	"unicode/utf8"
 )
 
-// question is what a host looks at in a request for an answer, on any wire.
+// A question holds the values that a host reads from a request for an answer, on any
+// wire.
 type question struct {
 	wire     Wire
 	model    string
 	prompt   string // the last user message
 	stream   bool
 	ownUsage bool   // stream_options.include_usage
-	thinking string // "enabled", "disabled" or not said
-	tool     string // name of the tool to call, "" for none
+	thinking string // "enabled" or "disabled"; "": the request does not say
+	tool     string // the name of the tool to call; "": none
 	choices  int
-	tokens   int    // of all messages
-	prefixed bool   // the last message is a prefix that the answer follows
-	prefix   string // its text
+	tokens   int    // the tokens of all messages
+	prefixed bool   // the last message is the beginning of the answer
+	prefix   string // that beginning
 }
 
-// asked is the JSON of all wires together; their names do not collide.
+// asked has the JSON members of all wires. Their names do not collide.
 type asked struct {
 	Model         string          `json:"model"`
 	Stream        bool            `json:"stream"`
@@ -51,7 +52,7 @@ type message struct {
 	Type    string          `json:"type"`
 	Role    string          `json:"role"`
 	Content json.RawMessage `json:"content"`
-	Prefix  json.RawMessage `json:"prefix"` // raw, since most hosts do not look at it
+	Prefix  json.RawMessage `json:"prefix"` // raw, because most hosts ignore it
 }
 
 type contentPart struct {
@@ -59,7 +60,8 @@ type contentPart struct {
 	Text string `json:"text"`
 }
 
-// question reads a request's body; nil if it is none of the wire's.
+// question reads a request's body. It returns nil if the body is not valid on the
+// wire.
 func (w Wire) question(body []byte) *question {
 	var a asked
 	if json.Unmarshal(body, &a) != nil {
@@ -72,7 +74,7 @@ func (w Wire) question(body []byte) *question {
 			a.Messages = []message{{Role: "user", Content: quote(text)}}
 		}
 		a.Tools = nil
-		a.Thinking.Type = "disabled" // the wire has no room for it
+		a.Thinking.Type = "disabled" // this wire has no field for reasoning
 	case Responses:
 		a.Messages = inputOf(a.Input)
 		a.N = 1
@@ -103,10 +105,10 @@ func (w Wire) question(body []byte) *question {
 	if w == Chat && last.isPrefix() {
 		q.prefixed, q.prefix = true, last.text()
 	}
-	// Behind a tool's result the answer is text, or a client that runs tools
-	// would never come to an end.
+	// After a tool's result the answer is text. Otherwise a client that runs tools
+	// would never finish.
 	if len(a.Tools) > 0 && !last.isResult() {
-		q.tool = a.Tools[0].Name + a.Tools[0].Function.Name // a tool has one of them
+		q.tool = a.Tools[0].Name + a.Tools[0].Function.Name // one of them is empty
 	}
 	return q
 }
@@ -118,7 +120,7 @@ func (q *question) thinks(d Dialect) bool {
 	return q.thinking == "enabled"
 }
 
-// inputOf is the input of a Responses request: a text, or items.
+// inputOf returns the input of a Responses request, which is a text or items.
 func inputOf(raw json.RawMessage) []message {
 	if text := unquote(raw); text != "" {
 		return []message{{Role: "user", Content: raw}}
@@ -130,13 +132,13 @@ func inputOf(raw json.RawMessage) []message {
 	return items
 }
 
-// text is the content, whether it is a string or a list of parts.
+// text returns the content, which is a string or a list of parts.
 func (m message) text() string {
 	text, _ := textOf(m.Content)
 	return text
 }
 
-// isResult reports whether the message brings what a tool returned.
+// isResult reports whether the message is the result of a tool.
 func (m message) isResult() bool {
 	if m.Role == "tool" || m.Type == "function_call_output" {
 		return true
@@ -145,7 +147,7 @@ func (m message) isResult() bool {
 	return json.Unmarshal(m.Content, &parts) == nil && len(parts) > 0 && parts[0].Type == "tool_result"
 }
 
-// textOf is a string, several strings, or the texts of parts.
+// textOf returns the text of a string, of several strings, or of content parts.
 func textOf(raw json.RawMessage) (string, bool) {
 	var text string
 	if json.Unmarshal(raw, &text) == nil {

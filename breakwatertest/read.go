@@ -70,8 +70,8 @@ func ReadAnswer(resp *http.Response) (Reply, error) {
 	return r, nil
 }
 
-// readStream treats every data line as an event, as simple clients do. It reads on
-// after [DONE], so that the connection can be used again.
+// readStream treats every data line as an event, as simple clients do. It continues to
+// read after [DONE], so that the connection can be used again.
 func (r *Reply) readStream(body io.Reader) error {
 	lines := bufio.NewReader(body)
 	for {
@@ -154,10 +154,10 @@ func (r *Reply) addCompletion(text []byte) error {
 	return nil
 }
 
-// say adds to the content of a choice.
+// say adds text to the content of a choice.
 func (r *Reply) say(choice int, text string) {
 	if choice < 0 || choice >= 128 {
-		return // no API has so many choices
+		return // no API offers so many choices
 	}
 	for len(r.Choices) <= choice {
 		r.Choices = append(r.Choices, "")
@@ -179,7 +179,7 @@ func isSet(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "nu
 // unquote returns the string in raw, empty for null or an absent value.
 func unquote(raw json.RawMessage) string {
 	var text string
-	_ = json.Unmarshal(raw, &text) // what is no string adds nothing
+	_ = json.Unmarshal(raw, &text) // text stays empty if raw is not a string
 	return text
 }
 

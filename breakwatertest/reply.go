@@ -5,12 +5,12 @@ import (
 	"net/http"
 )
 
-// reply is a whole response other than an answer.
+// A reply is a whole response that is not an answer.
 type reply struct {
 	code        int
 	contentType string // "" sends no Content-Type at all
 	body        string
-	header      []string // names and values by turns
+	header      []string // names and values, alternating
 }
 
 func (r reply) write(w http.ResponseWriter) {
@@ -25,10 +25,10 @@ func (r reply) write(w http.ResponseWriter) {
 		header.Add(r.header[i], r.header[i+1])
 	}
 	w.WriteHeader(r.code)
-	_, _ = w.Write([]byte(r.body)) // a client that left needs no error
+	_, _ = w.Write([]byte(r.body)) // fails only if the client has left
 }
 
-// reply is the failure as a response, in the shape of the host and the wire.
+// reply returns the failure as a response, in the shape of the host and the wire.
 func (f failure) reply(d Dialect, w Wire) reply {
 	p := reply{code: f.status, contentType: "application/json", header: f.header}
 	switch {
@@ -42,7 +42,7 @@ func (f failure) reply(d Dialect, w Wire) reply {
 	return p
 }
 
-// mustJSON marshals our own types, none of which can fail.
+// mustJSON marshals v, which has one of our own types. Marshaling these never fails.
 func mustJSON(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {

@@ -21,8 +21,8 @@ type Request struct {
 }
 
 const (
-	keptBody = 1 << 20  // what Request.Body holds
-	maxBody  = 64 << 20 // what is read at all
+	keptBody = 1 << 20  // the largest Request.Body; the rest is dropped
+	maxBody  = 64 << 20 // how many bytes of a body are read at most
 )
 
 func received(r *http.Request) Request {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// operation is what a request asks a host to do.
+// An operation is what a request asks a host to do.
 type operation int
 
 const (
@@ -15,7 +15,7 @@ const (
 	opBalance
 )
 
-// route finds what a request asks for, and on which wire.
+// route returns the operation of a request, and its wire.
 func (s *Server) route(method, path string) (operation, Wire) {
 	for _, w := range Wires() {
 		if slices.Contains(s.paths(w), path) {
@@ -36,7 +36,7 @@ func (s *Server) route(method, path string) (operation, Wire) {
 	return opUnknown, Chat
 }
 
-// roots are what may precede an operation.
+// roots returns the paths that may precede an operation.
 func (s *Server) roots() []string {
 	if base := trimSlash(s.host.BasePath); base != "" {
 		return []string{base}
@@ -44,12 +44,12 @@ func (s *Server) roots() []string {
 	return []string{"", "/v1", "/beta"}
 }
 
-// paths are where the host serves a wire.
+// paths returns the paths at which the host serves a wire.
 func (s *Server) paths(w Wire) []string {
 	roots, ownRoot := s.roots(), trimSlash(s.host.BasePath) == s.host.Dialect.row().basePath
 	switch {
 	case w == Completions && ownRoot && s.host.Dialect == DialectDeepSeek:
-		roots = []string{"/beta"} // the only place: a DeepSeek SDK must be told
+		roots = []string{"/beta"} // only here, so the user of an SDK must set this base URL
 	case w == Messages && ownRoot && s.host.Dialect.row().messages != nil:
 		return s.host.Dialect.row().messages
 	}

@@ -5,40 +5,40 @@ import (
 	"strings"
 )
 
-// answer is what is to be said, before a wire puts it into bytes.
+// An answer is the content of a response, before a wire formats it.
 type answer struct {
 	*question
 	id, fingerprint string
 	created         int64
-	reasoning       []string   // pieces; none without thinking
-	pieces          [][]string // of each choice: of its content, or of the arguments if a tool is called
-	given           int        // the pieces that a prefix holds whole, which are not said again
+	reasoning       []string   // in pieces; none without thinking
+	pieces          [][]string // for each choice, the pieces of its content or of the tool's arguments
+	given           int        // how many whole pieces the prefix has, which are not sent again
 	callID          string
-	finish          string // in the words of chat completions
+	finish          string // the finish_reason of chat completions
 	usage           Usage
-	cached          bool // whether the host says what its cache gave
-	shortField      bool // whether it calls the reasoning "reasoning"
+	cached          bool // the usage reports cached tokens
+	shortField      bool // the field for the reasoning is called "reasoning"
 }
 
-// script is an answer in a wire's bytes. Every string but the JSON is one event.
+// A script is an answer in the format of a wire. Every string except json is one event.
 type script struct {
 	json    string
-	opening []string // before anything is said
+	opening []string // before the first content
 	steps   []step
-	tail    []string // behind the last step, with the finish
-	end     string   // the mark that nothing follows, if the wire has one
-	empty   string   // a delta that says nothing
+	tail    []string // after the last step, with the finish reason
+	end     string   // the mark of the end, such as [DONE], if the wire has one
+	empty   string   // a delta without content
 }
 
-// step is a few events between which no time passes.
+// A step is a few events that are sent without a wait between them.
 type step struct {
 	events []string
-	says   bool // content or arguments: what a fault's "after" counts
-	token  bool // a token's time passes behind it
+	says   bool // it has content or arguments, so Fault.after counts it
+	token  bool // Pace.PerToken passes after it
 }
 
-// answer makes up the answer. It knows of one fault only: running out of
-// resources, after which a host honestly says that half is all there is.
+// answer makes the answer. Of all faults it regards only OutOfResources, with which
+// the host ends an answer regularly, but after half of it.
 func (e *exchange) answer() *answer {
 	q, host := e.asks, e.s.host
 	a := &answer{
@@ -70,8 +70,8 @@ func (e *exchange) answer() *answer {
 	return a
 }
 
-// count fills the usage. A piece is a token; a prompt has one for four
-// characters.
+// count fills in the usage. Each piece counts as a token, and so do four characters of
+// a prompt.
 func (a *answer) count() {
 	u := &a.usage
 	u.PromptTokens = a.tokens
@@ -84,12 +84,12 @@ func (a *answer) count() {
 	u.CacheMissTokens = u.PromptTokens
 }
 
-// said is all that choice i says.
+// said returns the whole content of choice i.
 func (a *answer) said(i int) string { return strings.Join(a.pieces[i], "") }
 
 func (a *answer) thought() string { return strings.Join(a.reasoning, "") }
 
-// script puts the answer into the bytes of its wire.
+// script formats the answer for its wire.
 func (a *answer) script() *script {
 	switch a.wire {
 	case Completions:
@@ -102,7 +102,8 @@ func (a *answer) script() *script {
 	return a.onChat()
 }
 
-// inTurns is one step for each round of pieces, the choices taking turns.
+// inTurns returns the steps of the content. Each step has the next piece of every
+// choice.
 func (a *answer) inTurns(delta func(choice int, piece string) string) []step {
 	var steps []step
 	for round := 0; ; round++ {
@@ -130,7 +131,7 @@ func named(name string, more ...any) string {
 
 const keepAliveComment = ": keep-alive\n\n"
 
-// keepAlive is the n-th sign of life of a queued request.
+// keepAlive returns the n-th keep-alive of a queued request.
 func (q *question) keepAlive(d Dialect, n int) string {
 	switch {
 	case !q.stream:
@@ -143,14 +144,14 @@ func (q *question) keepAlive(d Dialect, n int) string {
 	return keepAliveComment
 }
 
-// pad makes an event, or a whole JSON answer, larger by n bytes that say
-// nothing. OpenAI's own streams have such a field.
+// pad adds n bytes without meaning to an event or a JSON answer. OpenAI's own streams
+// have such a field.
 func pad(text string, n int) string {
 	head, tail, _ := strings.Cut(text, "{")
 	return head + `{"obfuscation":"` + strings.Repeat("x", n) + `",` + tail
 }
 
-// malformed loses a colon, which no tolerant parser can make up for.
+// malformed removes a colon. Even a tolerant parser rejects the result.
 func malformed(text string) string {
 	head, tail, _ := strings.Cut(text, "{")
 	return head + "{" + strings.Replace(tail, ":", "", 1)

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// exchange is one request on its way through the handler. Its methods end the
-// handler by panicking with http.ErrAbortHandler, which net/http turns into a
-// broken connection: there is nothing else to do once a client has left.
+// An exchange is one request that the handler serves. Its methods may panic with
+// http.ErrAbortHandler, so that net/http ends the handler and breaks the connection.
+// They do that to act out a fault, and when the client has left.
 type exchange struct {
 	s     *Server
 	w     http.ResponseWriter
@@ -19,12 +19,12 @@ type exchange struct {
 	in    Request
 	op    operation
 	wire  Wire
-	asks  *question // nil if the body is none of the wire's
+	asks  *question // nil if the body is not valid on the wire
 	fault Fault
 	pace  Pace
 	id    int
 	out   outlet
-	done  func() // ends the counting of the request
+	done  func() // removes the request from those under way
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
@@ -32,7 +32,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	x.op, x.wire = s.route(r.Method, r.URL.Path)
 	leave := s.enter()
 	x.done = leave
-	// Not x.done as it is now: by then it may give back a concurrency slot too.
+	// acquire may replace x.done, so it must be read at the end.
 	defer func() { x.done() }()
 
 	s.meet(x)
@@ -73,7 +73,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// enter counts a request in; the function it returns counts it out, once.
+// enter adds a request to those under way. leave removes it, once.
 func (s *Server) enter() (leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,20 +100,21 @@ func (s *Server) meet(x *exchange) {
 	x.in.Fault = x.fault.name
 }
 
-// record keeps the request.
+// record adds the request to Server.Requests.
 func (s *Server) record(x *exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, x.in)
 }
 
-// connectionFault acts out the faults that leave the client without a byte.
+// connectionFault acts out the faults after which the client gets no byte.
 func (e *exchange) connectionFault() {
 	conn := e.conn()
 	nth := conn.served.Add(1)
 	switch e.fault.kind {
 	case kindRefused, kindReset, kindNoSuchHost, kindBadCertificate:
-		// All but Reset only when the request was already in, or under BreakNext.
+		// Except for Reset, a request meets these only under BreakNext, or if it had
+		// arrived before the fault was set.
 		e.done()
 		conn.reset()
 		e.abort()
@@ -134,7 +135,7 @@ func (e *exchange) connectionFault() {
 	}
 }
 
-// conn is the connection that the request came on, below TLS.
+// conn returns the request's connection, without TLS.
 func (e *exchange) conn() *trackedConn {
 	switch c := e.ctx.Value(connKey{}).(type) {
 	case *tls.Conn:
@@ -163,7 +164,7 @@ func (e *exchange) wait(d time.Duration) {
 		return
 	}
 	if e.fault.kind == kindSplitAnywhere {
-		e.release() // what is cut is whole again before anyone waits for it
+		e.release() // the client must not wait for the rest of an event meanwhile
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()

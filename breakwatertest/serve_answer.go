@@ -53,8 +53,8 @@ func (e *exchange) serveAnswer() {
 }
 
 const (
-	headerPiece  = 32 << 10 // one header field of a bomb
-	paddingPiece = 16 << 10 // how much of something huge is made at a time
+	headerPiece  = 32 << 10 // the size of a header field of HeaderBomb
+	paddingPiece = 16 << 10 // how many bytes of padding are made at a time
 )
 
 func (e *exchange) serveJSON(a *answer) {
@@ -71,7 +71,7 @@ func (e *exchange) serveJSON(a *answer) {
 	case kindHugeEvent:
 		body = pad(body, e.fault.size)
 	case kindCutStream:
-		// The promise covers the blank lines sent before the body as well.
+		// Content-Length includes the blank lines that are sent before the body.
 		e.w.Header().Set("Content-Length", strconv.Itoa(e.pace.keepAlives()+len(body)))
 	}
 	if !e.begin() {
@@ -100,7 +100,7 @@ func (e *exchange) serveJSON(a *answer) {
 	e.send(body)
 }
 
-// padding sends n bytes without ever holding them all.
+// padding sends n bytes and never holds them all in memory.
 func (e *exchange) padding(n int, make func(n int) string) {
 	whole := make(paddingPiece)
 	for ; n >= paddingPiece; n -= paddingPiece {
@@ -125,7 +125,8 @@ func (e *exchange) serveStream(s *script) {
 		return
 	}
 	deltas, ended := e.serveSteps(s)
-	// A fault that was to come after more deltas than there are comes before the finish.
+	// If a fault should come after more deltas than there are, it comes before the
+	// finish chunk.
 	if ended || deltas <= e.fault.after && e.endMidway() {
 		return
 	}
@@ -141,8 +142,8 @@ func (e *exchange) serveStream(s *script) {
 	}
 }
 
-// cutFirst acts out the faults that leave nothing of a stream but a broken first
-// event, and reports whether there is one.
+// cutFirst acts out the faults with which a stream has only a broken first event. It
+// returns false if the request has no such fault.
 func (e *exchange) cutFirst(first string) bool {
 	switch e.fault.kind {
 	case kindErrorInside:
@@ -182,7 +183,7 @@ func (e *exchange) serveSteps(s *script) (deltas int, ended bool) {
 	return deltas, false
 }
 
-// spoil changes one event where a fault asks for it.
+// spoil changes an event if the fault requires it here.
 func (e *exchange) spoil(event string, here bool) string {
 	switch {
 	case !here:
@@ -219,7 +220,7 @@ func (e *exchange) endMidway() bool {
 	return false
 }
 
-// begin sends the headers and lets the queue and the silence behind it pass. It
+// begin sends the headers, and then waits in the queue and until the first token. It
 // reports whether an answer follows.
 func (e *exchange) begin() bool {
 	e.flush()
@@ -255,7 +256,7 @@ func (e *exchange) begin() bool {
 	return true
 }
 
-// keepAliveForever ends only with the client's leaving.
+// keepAliveForever sends keep-alives until the client leaves.
 func (e *exchange) keepAliveForever() {
 	for i := 0; ; i++ {
 		e.wait(e.pace.KeepAlive)
@@ -263,10 +264,9 @@ func (e *exchange) keepAliveForever() {
 	}
 }
 
-// The shapes of errors inside a 200, which are the wire's rather than the
-// host's.
+// The shapes of errors inside a 200. They depend on the wire, not on the host.
 
-// errorInside is the usual trouble as a whole body.
+// errorInside returns the usual error as a whole body.
 func (q *question) errorInside() string {
 	f := DialectOpenAI.words(broken)
 	if q.wire == Messages {
@@ -275,7 +275,7 @@ func (q *question) errorInside() string {
 	return nested(f)
 }
 
-// errorEvent is an error's body as an event of its own.
+// errorEvent returns the event that carries an error's body.
 func (q *question) errorEvent(body string) string {
 	switch q.wire {
 	case Responses:
@@ -290,7 +290,7 @@ func (q *question) errorEvent(body string) string {
 	return event(body)
 }
 
-// failedJSON is an answer of which its host says that it failed.
+// failedJSON returns the body with which a host reports that its answer failed.
 func (q *question) failedJSON() string {
 	if q.wire == Responses {
 		return q.failedResponse().json()
@@ -298,7 +298,7 @@ func (q *question) failedJSON() string {
 	return q.errorInside()
 }
 
-// failedEvent is the error that ends a stream.
+// failedEvent returns the event with which a host ends a stream that failed.
 func (q *question) failedEvent() string {
 	if q.wire == Responses {
 		return named("response.failed", "sequence_number", 0, "response", q.failedResponse())

@@ -14,8 +14,8 @@ import (
 type Server struct {
 	host   Host
 	origin string
-	base   string // origin and base path
-	addr   string // what a client dials
+	base   string // the origin and the base path
+	addr   string // the address that clients dial
 
 	fleet *Fleet
 	http  *http.Server
@@ -34,7 +34,7 @@ type Server struct {
 	pace     Pace
 	requests []Request
 	inFlight int
-	busy     map[string]int // answers under way per key and model
+	busy     map[string]int // answers under way, for each key and model
 	serial   int
 }
 

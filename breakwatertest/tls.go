@@ -34,7 +34,7 @@ var ourAuthority = sync.OnceValue(func() *authority {
 	return a
 })
 
-// issue makes a certificate for the names, of which some may be addresses.
+// issue makes a certificate for names and addresses.
 func (a *authority) issue(names ...string) *tls.Certificate {
 	template := certificateOf(names[0])
 	for _, name := range names {
@@ -82,7 +82,7 @@ func certificateOf(name string) *x509.Certificate {
 	}
 }
 
-// secure makes the server speak TLS, if its host does.
+// secure makes the server use TLS, if its host does.
 func (s *Server) secure() {
 	if !s.encrypted() {
 		return
@@ -105,5 +105,5 @@ func (s *Server) secure() {
 	}
 }
 
-// encrypted reports whether the host is reached by https.
+// encrypted reports whether the host's URL is an https URL.
 func (s *Server) encrypted() bool { return s.host.TLS || s.host.HTTP2 }

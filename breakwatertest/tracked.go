@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// tracker remembers a server's open connections. http.Server knows them too,
-// but closes them for good only together with itself.
+// A tracker knows a server's open connections. http.Server knows them, too, but it
+// closes them only when it is closed itself.
 type tracker struct {
 	mu       sync.Mutex
 	open     map[*trackedConn]struct{}
@@ -17,15 +17,15 @@ type tracker struct {
 type trackedConn struct {
 	net.Conn
 	tracker *tracker
-	served  atomic.Int64 // requests that came on it
+	served  atomic.Int64 // requests received
 
 	mu      sync.Mutex
-	moved   sync.Cond // wakes at a write and when the connection ends
-	written int       // bytes
+	moved   sync.Cond // signals a write, and the connection's end
+	written int       // in bytes
 	ended   bool
 }
 
-// trackedListener wraps each connection it accepts.
+// A trackedListener wraps each connection that it accepts.
 type trackedListener struct {
 	net.Listener
 	tracker *tracker
@@ -69,14 +69,14 @@ func (c *trackedConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// sent is how many bytes were written.
+// sent returns how many bytes were written.
 func (c *trackedConn) sent() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.written
 }
 
-// waitSent waits until so many bytes were written, or the connection has ended.
+// waitSent waits until n bytes were written or the connection has ended.
 func (c *trackedConn) waitSent(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,11 +85,11 @@ func (c *trackedConn) waitSent(n int) {
 	}
 }
 
-// reset closes the connection so that the client sees a reset, not an end.
+// reset closes the connection in such a way that the client sees a reset.
 func (c *trackedConn) reset() {
 	switch conn := c.Conn.(type) {
 	case *net.TCPConn:
-		_ = conn.SetLinger(0) // without it the client sees a plain end
+		_ = conn.SetLinger(0) // otherwise the client would see a normal end
 	case *pipeConn:
 		conn.reset()
 	}

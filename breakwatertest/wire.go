@@ -87,7 +87,7 @@ func ChatRequest(ctx context.Context, baseURL, key, model, prompt string, stream
 	return Chat.Request(ctx, baseURL, key, model, prompt, stream)
 }
 
-// fields is a JSON object: names and values by turns, in the order given.
+// fields is a JSON object as names and values, alternating. It keeps their order.
 type fields []any
 
 // MarshalJSON implements json.Marshaler.

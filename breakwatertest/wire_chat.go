@@ -2,9 +2,9 @@ package breakwatertest
 
 import "encoding/json"
 
-// The types of this file are the JSON of an answer to chat completions, and to
-// completions, whole or in chunks. Raw messages are there to tell null, "" and
-// absent apart, which hosts do.
+// The types of this file are the JSON of answers and chunks of chat completions and
+// completions. Some fields are json.RawMessage, because hosts send null, "" and no
+// field with different meanings.
 
 type completion struct {
 	ID                string     `json:"id"`
@@ -111,7 +111,7 @@ func (a *answer) onCompletions() *script {
 	return s
 }
 
-// completion is an answer or chunk with nothing said yet.
+// completion returns an answer or chunk without content.
 func (a *answer) completion(object string) completion {
 	return completion{
 		ID: a.id, Object: object, Created: a.created, Model: a.model,
@@ -157,7 +157,7 @@ func (a *answer) roleDelta() content {
 	return role
 }
 
-// withReasoning is what a model that thinks says, the reasoning in the host's field.
+// withReasoning adds the reasoning of a model that thinks, in the host's field.
 func (a *answer) withReasoning(said, reasoning json.RawMessage) content {
 	if a.shortField {
 		return content{Content: said, Reasoning: reasoning}
@@ -165,7 +165,7 @@ func (a *answer) withReasoning(said, reasoning json.RawMessage) content {
 	return content{Content: said, ReasoningContent: reasoning}
 }
 
-// callDelta announces the tool call, whose arguments follow in pieces.
+// callDelta returns the delta that begins the tool call. Its arguments follow in pieces.
 func (a *answer) callDelta() content {
 	call := toolCall{ID: a.callID, Type: "function"}
 	call.Function.Name = a.tool
@@ -184,8 +184,8 @@ func (a *answer) delta(piece string) content {
 	return content{Content: quote(piece)}
 }
 
-// chatTail is the finish of every choice, with the usage on the last one or, if
-// asked for, in a chunk of its own.
+// chatTail returns the finish chunks of all choices. The last one has the usage, unless
+// the request asked for a separate chunk with it.
 func (a *answer) chatTail(end func(i int) choice, object string) []string {
 	var events []string
 	for i := range a.choices {

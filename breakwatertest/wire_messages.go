@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// The Messages wire: an answer is a list of content blocks; a stream tells of
+// The Messages wire: an answer is a list of content blocks. A stream has events for
 // each block's beginning, deltas and end.
 
-// stopReasons are the finish reasons in Anthropic's words.
+// stopReasons maps finish reasons to Anthropic's stop reasons.
 var stopReasons = map[string]string{"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens"}
 
 func (a *answer) stopReason() string {
@@ -64,8 +64,8 @@ func (a *answer) onMessages() *script {
 	return s
 }
 
-// message is the answer without or with what it says. Its fingerprint is ours:
-// the wire has no field that tells hosts apart.
+// message returns the answer with these content blocks. The wire has no field that
+// tells hosts apart, so we add system_fingerprint.
 func (a *answer) message(blocks []fields, stopReason any, tokens int) fields {
 	return fields{
 		"id", a.id, "type", "message", "role", "assistant", "model", a.model,
@@ -92,12 +92,13 @@ func (a *answer) messageJSON() string {
 	} else {
 		blocks = append(blocks, fields{"type", "tool_use", "id", a.callID, "name", a.tool, "input", place})
 	}
-	// The input is an object, not a text; json.Marshal would take its spaces.
+	// The input is an object, and json.Marshal would remove its spaces. So it is
+	// inserted afterwards.
 	return strings.Replace(a.message(blocks, a.stopReason(), a.usage.CompletionTokens).json(),
 		`"`+place+`"`, a.said(0), 1)
 }
 
-// messageBody is a message, as a client reads it.
+// messageBody is a message as a client reads it.
 type messageBody struct {
 	ID                string `json:"id"`
 	Model             string `json:"model"`

@@ -2,8 +2,8 @@ package breakwatertest
 
 import "encoding/json"
 
-// The Responses wire: an answer is a list of items, and a stream tells of each
-// item's beginning, growth and end. It has no [DONE].
+// The Responses wire: an answer is a list of items. A stream has events for each item's
+// beginning, deltas and end. It has no [DONE].
 
 func (a *answer) onResponses() *script {
 	sequence := 0
@@ -19,7 +19,7 @@ func (a *answer) onResponses() *script {
 			next("response.in_progress", "response", a.response("in_progress", nil)),
 		},
 	}
-	index := 0 // of the item that is told of
+	index := 0 // the item of the next event
 	id := func(more ...any) []any {
 		return append([]any{"item_id", a.itemID(index), "output_index", index}, more...)
 	}
@@ -67,8 +67,8 @@ func (a *answer) responseStatus() string {
 	return "incomplete"
 }
 
-// response is the answer as a whole, as far as it has come. Its fingerprint is
-// ours: the wire has no field that tells hosts apart.
+// response returns the answer with this status and these items. The wire has no field
+// that tells hosts apart, so we add system_fingerprint.
 func (a *answer) response(status string, items []fields) fields {
 	var incomplete, usage any
 	switch status {
@@ -94,7 +94,7 @@ func (a *answer) response(status string, items []fields) fields {
 	}
 }
 
-// items are the output, finished or as announced.
+// items returns the output, either finished or as it is when an item begins.
 func (a *answer) items(finished bool) []fields {
 	status, thought, said := "in_progress", []fields{}, []fields{}
 	arguments := ""
@@ -128,7 +128,7 @@ func textPart(text string) fields {
 	return fields{"type", "output_text", "text", text, "annotations", []fields{}}
 }
 
-// response, as a client reads it.
+// A response is a response as a client reads it.
 type response struct {
 	ID                string `json:"id"`
 	Model             string `json:"model"`
@@ -155,7 +155,7 @@ type response struct {
 	} `json:"usage"`
 }
 
-// addResponse adds all but what was said.
+// addResponse adds everything except the content.
 func (r *Reply) addResponse(p *response) {
 	r.ID, r.Model, r.Fingerprint = p.ID, p.Model, p.SystemFingerprint
 	switch p.Status {

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// miss: what is not there is nil without an error, and is there once it is set.
+// miss checks that Get returns nil without an error for a key that was never set, and
+// the entry once it is set.
 func (p *pair) miss() {
 	key := newKey()
 	for range 2 {
@@ -28,8 +29,8 @@ func (p *pair) miss() {
 	p.finds(key, entry, "set after it was missed")
 }
 
-// bytes: an entry comes back as it was, whatever is in it. What breakwater sets
-// is never empty.
+// bytes checks that an entry comes back unchanged, whatever bytes it has. No entry is
+// empty, because breakwater never sets an empty one.
 func (p *pair) bytes() {
 	all := make([]byte, 256)
 	for i := range all {
@@ -57,7 +58,7 @@ func (p *pair) bytes() {
 	}
 }
 
-// copies: the Store and its callers share no memory.
+// copies checks that the Store and its callers share no memory.
 func (p *pair) copies() {
 	key, neighbor := newKey(), newKey()
 	entry, others := newEntry(1000), newEntry(1000)
@@ -87,7 +88,8 @@ func (p *pair) copies() {
 	p.finds(neighbor, others, "after the slice returned by Get for another key was written to, to its capacity")
 }
 
-// overwrite: the latest entry counts, be it longer, shorter or the same.
+// overwrite checks that the latest entry replaces the one before, whether it is longer,
+// shorter or the same.
 func (p *pair) overwrite() {
 	key := newKey()
 	same := newEntry(100)
@@ -97,7 +99,8 @@ func (p *pair) overwrite() {
 	}
 }
 
-// keys: every digit of a key counts, and none is lost among many.
+// keys checks that keys that differ in one digit are different keys, and that no key
+// is lost among many.
 func (p *pair) keys() {
 	kept := make(map[string][]byte)
 	key := []byte(newKey())
@@ -128,18 +131,18 @@ func (p *pair) keys() {
 	}
 }
 
-// keep: an entry is there until keep has passed. A Store that forgets later, or
-// never, is as good.
+// keep checks that an entry is there until keep has passed. A Store may forget it
+// later, or never.
 func (p *pair) keep() {
 	entry := newEntry(100)
 	for _, keep := range []time.Duration{1, time.Microsecond, 1500 * time.Microsecond} {
-		p.keeps(newKey(), entry, keep) // no error, however short
+		p.keeps(newKey(), entry, keep) // even such a short time is no error
 	}
 	for _, tt := range []struct {
 		name string
 		keep time.Duration
 	}{
-		{"kept for 60 days", 60 * 24 * time.Hour}, // memcached takes more than 30 for a date
+		{"kept for 60 days", 60 * 24 * time.Hour}, // memcached takes more than 30 days for a date
 		{"kept for 100 years", 100 * 365 * 24 * time.Hour},
 		{"kept for the longest Duration", math.MaxInt64},
 	} {
@@ -151,7 +154,7 @@ func (p *pair) keep() {
 	again, whole := newKey(), newKey()
 	p.keeps(again, entry, 100*time.Millisecond)
 	p.keeps(again, entry, anHour)
-	const keep = 1900 * time.Millisecond // to be rounded up, if at all
+	const keep = 1900 * time.Millisecond // a Store may round it up, but not down
 	start := time.Now()
 	p.keeps(whole, entry, keep)
 	looks := time.NewTicker(10 * time.Millisecond)
@@ -160,7 +163,7 @@ func (p *pair) keep() {
 		got, err := p.get(p.Context(), whole)
 		passed := time.Since(start)
 		if passed >= keep {
-			break // it need not have been there any more
+			break // the Store may have forgotten it before Get returned
 		}
 		if err != nil || !bytes.Equal(got, entry) {
 			p.Fatalf("kept for %v: after %v Get returned %s, error %v", keep, passed, unlike(got, entry), err)
@@ -169,8 +172,8 @@ func (p *pair) keep() {
 	p.finds(again, entry, "set for 100ms, then for an hour, nearly two seconds ago")
 }
 
-// contextDone: under a context that is done a call returns with an error, or
-// does what it says; and does no harm to those that follow.
+// contextDone checks calls whose context is done. They must either return an error or
+// do what they should, and they must not harm later calls.
 func (p *pair) contextDone() {
 	canceled, cancel := context.WithCancel(p.Context())
 	cancel()
@@ -192,17 +195,17 @@ func (p *pair) contextDone() {
 		} else {
 			p.findsAny(key, "after a Set "+tt.name, entry, next)
 		}
-		another := newKey() // for who gave up on a Set cannot say when it takes effect
+		another := newKey() // a Set that was given up may still take effect, so key is not used again
 		p.keeps(another, entry, anHour)
 		p.finds(another, entry, "set after a Set "+tt.name)
 	}
 }
 
-// cancelUnderWay: a call that is given up while it is under way leaves nothing
-// behind that another call could take for its own, as a reply that waits on a
-// connection. Nor does it keep a connection or a lock.
+// cancelUnderWay checks calls whose context ends while they are under way. Such a call
+// must not leave a reply on a connection that another call takes for its own. It must
+// not keep a connection or a lock, either.
 func (p *pair) cancelUnderWay() {
-	const rounds = 64 // each given up a little later
+	const rounds = 64 // in each round, the context ends a little later
 	kept := make(map[string][]byte)
 	var keys []string
 	for range 8 {
@@ -239,7 +242,7 @@ func (p *pair) cancelUnderWay() {
 	}
 }
 
-// findsAny gets an entry, which must be one of those, if there is any.
+// findsAny gets an entry. It must be one of those, or there must be none.
 func (p *pair) findsAny(key, when string, those ...[]byte) {
 	p.Helper()
 	got, err := p.get(p.Context(), key)
@@ -254,7 +257,7 @@ func (p *pair) findsAny(key, when string, those ...[]byte) {
 	p.Errorf("%s: Get returned %d bytes, want the entry before or after it, or none", when, len(got))
 }
 
-// concurrent: calls do not mix, and every entry is a whole one.
+// concurrent checks that concurrent calls do not mix up entries or parts of them.
 func (p *pair) concurrent() {
 	const callers, rounds = 16, 25
 	common := newKey()

@@ -11,20 +11,21 @@ import (
 	"github.com/breakwater-go/breakwater"
 )
 
-// A pair is a Store as two processes see it; what one sets the other gets.
+// A pair is a Store with two clients, as in two processes. The tests set with one
+// client and get with the other.
 type pair struct {
 	reporter
 	one, other breakwater.Store
 }
 
 const (
-	patience = time.Minute // for a call of the Store to return, whatever becomes of it
-	anHour   = time.Hour   // to be kept
+	patience = time.Minute // the longest time that a call of the Store may take
+	anHour   = time.Hour   // how long most entries are kept
 )
 
 var errLate = fmt.Errorf("no return within %v", patience)
 
-// timely waits for a call to return, but not for ever.
+// timely runs a call and returns errLate if it does not return in time.
 func timely(call func() error) error {
 	returned := make(chan error, 1)
 	go func() { returned <- call() }()
@@ -60,7 +61,7 @@ func (p *pair) set(ctx context.Context, key string, entry []byte, keep time.Dura
 	return err
 }
 
-// keeps sets an entry, which must work.
+// keeps sets an entry. An error ends the test.
 func (p *pair) keeps(key string, entry []byte, keep time.Duration) {
 	p.Helper()
 	if err := p.set(p.Context(), key, entry, keep); err != nil {
@@ -68,7 +69,7 @@ func (p *pair) keeps(key string, entry []byte, keep time.Duration) {
 	}
 }
 
-// finds gets an entry, which must be want.
+// finds checks that Get returns the entry.
 func (p *pair) finds(key string, want []byte, when string) {
 	p.Helper()
 	if got, err := p.get(p.Context(), key); err != nil {
@@ -78,7 +79,7 @@ func (p *pair) finds(key string, want []byte, when string) {
 	}
 }
 
-// unlike says in what got is not want.
+// unlike describes how got differs from want.
 func unlike(got, want []byte) string {
 	switch {
 	case got == nil:
@@ -97,7 +98,7 @@ func unlike(got, want []byte) string {
 // newKey returns a key like breakwater's: 64 hexadecimal digits.
 func newKey() string { return hex.EncodeToString(newEntry(32)) }
 
-// newEntry returns an entry of n bytes like no other.
+// newEntry returns an entry of n random bytes.
 func newEntry(n int) []byte {
 	entry := make([]byte, n)
 	rand.Read(entry) // never fails

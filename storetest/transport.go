@@ -14,9 +14,10 @@ import (
 	"github.com/breakwater-go/breakwater/breakwatertest"
 )
 
-// transport: what one process was answered, another answers with and asks no
-// host; but only whom it may. A Transport gives a Store a quarter of a second. A
-// busy machine may take as long, so it counts only that it is late each time.
+// transport checks a Store with two Transports, as in two processes. The second must
+// answer from the Store what the first has asked, but only to callers with the same
+// key. A Transport waits for a Store for a quarter of a second. A busy machine may
+// take longer, so only a Store that is late each time fails.
 func (p *pair) transport() {
 	for range 4 {
 		heard := &notes{reporter: p.reporter}
@@ -34,7 +35,7 @@ func (p *pair) transport() {
 	p.processes()
 }
 
-// notes keep what is reported for later.
+// notes collect reports, so that they can be dropped.
 type notes struct {
 	reporter
 
@@ -77,7 +78,8 @@ func (p *pair) processes() {
 	ours, theirs := "sk-"+newKey(), "sk-"+newKey()
 	for _, stream := range []bool{false, true} {
 		prompt := "what is " + newKey() + "?"
-		// asks has processes ask the same, one after the other, and counts what the host is asked.
+		// asks sends the same request once with each key, in a process that has its own
+		// memory. It returns how many requests reached the host.
 		asks := func(store breakwater.Store, keys ...string) int {
 			host.Forget()
 			p.process(fleet, store, func(client *http.Client) {
@@ -99,8 +101,8 @@ func (p *pair) processes() {
 	}
 }
 
-// process is a process of its own, as far as its memory goes. When it ends,
-// what it keeps is in the Store.
+// process runs do with a new Transport, whose memory is empty, as in a new process.
+// When process returns, the Store has all answers.
 func (p *pair) process(fleet *breakwatertest.Fleet, store breakwater.Store, do func(*http.Client)) {
 	base := fleet.Transport()
 	transport, err := breakwater.New(
@@ -120,7 +122,7 @@ func (p *pair) process(fleet *breakwatertest.Fleet, store breakwater.Store, do f
 	do(&http.Client{Transport: transport})
 }
 
-// ask asks the host, or so it seems to the caller, and checks the answer.
+// ask sends a request and checks the answer, which may come from the cache.
 func (p *pair) ask(client *http.Client, url, key, prompt string, stream bool) {
 	req, err := breakwatertest.ChatRequest(p.Context(), url, key, "deepseek-flash", prompt, stream)
 	if err != nil {

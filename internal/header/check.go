@@ -8,9 +8,9 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Check returns an error if no transport can send h: a name has a blank in it,
-// say, or a key was read from a file with its line break. The error does not
-// quote values.
+// Check returns an error if no transport can send h. For example, a name contains
+// a space, or a key was read from a file together with its line break. The error
+// does not quote values, because they may be secret.
 func Check(h http.Header) error {
 	for name, values := range h {
 		if !httpguts.ValidHeaderFieldName(name) {
@@ -26,7 +26,7 @@ func Check(h http.Header) error {
 	return nil
 }
 
-// CheckTrailer is Check for trailers, which may not have all names.
+// CheckTrailer is like Check, for a trailer. Some header names cannot be trailers.
 func CheckTrailer(h http.Header) error {
 	for name := range h {
 		if httpguts.ValidHeaderFieldName(name) && !httpguts.ValidTrailerHeader(name) {

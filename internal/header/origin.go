@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// toOthers are all the request headers that go to another origin than the one
-// the caller addressed.
+// toOthers are the only request headers that may go to an origin that the caller
+// did not address.
 var toOthers = [...]string{"Accept", "Content-Type", "User-Agent", "Anthropic-Version", "Anthropic-Beta"}
 
-// ForAnotherOrigin returns the part of a request's header that may go to another
-// origin than the caller addressed, with room for some more headers. It shares
-// the values as ShallowCopy does.
+// ForAnotherOrigin returns the part of a request's header that may go to an origin
+// that the caller did not address. The new header has room for some more fields.
+// It shares the values with h, as ShallowCopy does.
 func ForAnotherOrigin(h http.Header, more int) http.Header {
 	c := make(http.Header, len(toOthers)+more)
 	for _, name := range toOthers {
@@ -23,8 +23,8 @@ func ForAnotherOrigin(h http.Header, more int) http.Header {
 	return c
 }
 
-// RemoveForeign removes from the header of a response what may not reach a
-// caller who addressed another origin, see [IsSafelisted].
+// RemoveForeign removes all fields from a response's header that must not reach a
+// caller who addressed another origin. See [IsSafelisted].
 func RemoveForeign(h http.Header) {
 	for name := range h {
 		if !IsSafelisted(name) {
@@ -33,16 +33,17 @@ func RemoveForeign(h http.Header) {
 	}
 }
 
-// IsSafelisted reports whether a response header may reach a caller who
-// addressed another origin, however its name is spelt. http.Client, SDKs and
-// browsers act on many headers, and would act on the origin that was addressed:
-// they would follow a Location with the caller's own headers, or keep a cookie
-// for that origin.
+// IsSafelisted reports whether a response header may reach a caller who addressed
+// another origin. The case of the name does not matter.
 //
-// What passes describes the body, when it was made, how long to wait, and by
-// what id to ask the host about it. All others stay out, including those that
-// nobody has thought of. What is left of a rate limit stays out because it is
-// left of another account than the caller's.
+// http.Client, SDKs and browsers act on many headers, and they apply them to the
+// origin that the caller addressed. For example, they would follow a Location with
+// the caller's own headers, or store a cookie for that origin.
+//
+// The safelisted headers describe the body, when it was made, how long to wait,
+// and the request's id at the host. All other headers are removed, so a header that
+// we have not thought of does no harm. The headers about the rest of a rate limit
+// are removed, too, because that limit belongs to another account than the caller's.
 func IsSafelisted(name string) bool {
 	name = textproto.CanonicalMIMEHeaderKey(name)
 	switch name {

@@ -7,15 +7,16 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
-// Names are the names that models have at an endpoint.
+// Names maps the model names that callers use to those that an endpoint uses.
 type Names struct {
 	profile *Profile
-	models  map[string]string   // callers' names to those at the endpoint; empty: it takes any
-	aliases map[string][]string // models turned around, without retired names; made once
+	models  map[string]string   // callers' names to the endpoint's; empty: the endpoint accepts any name
+	aliases map[string][]string // the endpoint's names to callers' names, without retired ones; never changes
 }
 
-// NamesOf returns the names of an endpoint that maps callers' names by models,
-// of a host with that profile. It keeps models, which may not change any more.
+// NamesOf returns the names of an endpoint whose host has the profile p. The map
+// leads from callers' names to the endpoint's names. NamesOf keeps it, so it must
+// not change afterwards.
 func NamesOf(p *Profile, models map[string]string) Names {
 	aliases := make(map[string][]string, len(models))
 	for _, from := range slices.Sorted(maps.Keys(models)) {
@@ -24,14 +25,14 @@ func NamesOf(p *Profile, models map[string]string) Names {
 		if _, retired := retiredModels[from]; !retired {
 			known = append(known, from)
 		}
-		aliases[to] = known // it is known also if only a retired name leads to it
+		aliases[to] = known // even if it is empty: the endpoint serves this name
 	}
 	return Names{profile: p, models: models, aliases: aliases}
 }
 
-// Serve returns the name by which the endpoint serves a model that a caller
-// named to the endpoint with the names of target. ok is false if it does not
-// serve it. The target itself takes any name.
+// Serve returns the endpoint's name for a model. The caller sent the request to
+// the endpoint that has the names target, and used a name of that endpoint. ok is
+// false if n's endpoint does not serve the model. The target accepts any name.
 func (n *Names) Serve(op request.Operation, model string, target *Names) (name string, ok bool) {
 	name, ok = n.models[model]
 	switch {
@@ -40,7 +41,7 @@ func (n *Names) Serve(op request.Operation, model string, target *Names) (name s
 	case n == target:
 		return n.profile.CurrentName(model), true
 	case op == request.Embeddings:
-		return "", false // vectors of two models have nothing in common: a name must be vouched for
+		return "", false // vectors of different models cannot be compared, so the name must be configured
 	case len(n.models) == 0 && !n.profile.CanonicalNames:
 		return model, true
 	}
@@ -49,7 +50,7 @@ func (n *Names) Serve(op request.Operation, model string, target *Names) (name s
 	}
 	for _, alias := range target.aliases[model] {
 		if len(n.models) == 0 {
-			return alias, true // what Models maps from are the host's own names
+			return alias, true // the names that the target's map leads from are this host's own
 		}
 		if name, ok := n.models[alias]; ok {
 			return name, true
@@ -58,7 +59,7 @@ func (n *Names) Serve(op request.Operation, model string, target *Names) (name s
 	if len(n.models) == 0 {
 		return n.profile.CurrentName(model), true
 	}
-	if _, ok := n.aliases[model]; ok { // the model's own name here
+	if _, ok := n.aliases[model]; ok { // the caller used this endpoint's own name
 		return model, true
 	}
 	return "", false

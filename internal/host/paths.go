@@ -7,21 +7,21 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
-// Paths say where an endpoint has its operations.
+// Paths are the URL paths of an endpoint's operations.
 type Paths struct {
 	profile *Profile
-	base    string // the endpoint's base path
-	gateway string // the path that precedes the host's roots there: a gateway's
+	base    string // the path of the endpoint's base URL
+	gateway string // the path of the gateway, to which the host's roots are appended; usually empty
 }
 
-// PathsOf returns the paths of an endpoint with that base URL, of a host with
-// that profile.
+// PathsOf returns the paths of an endpoint that has this base URL and whose host
+// has the profile p.
 func PathsOf(p *Profile, base *url.URL) Paths {
 	return Paths{profile: p, base: base.Path, gateway: gatewayPath(p, base)}
 }
 
-// gatewayPath returns what precedes the host's roots at a base URL: nothing on
-// the host's own servers, the path of a gateway elsewhere.
+// gatewayPath returns the part of a base URL's path that precedes the host's
+// roots. On the host's own servers it is empty. Elsewhere it is a gateway's path.
 func gatewayPath(p *Profile, base *url.URL) string {
 	if OfDomain(base.Hostname()) == p {
 		return ""
@@ -45,12 +45,12 @@ func gatewayPath(p *Profile, base *url.URL) string {
 	return gateway
 }
 
-// RootOf returns what precedes op's path at the endpoint. ok is false if its
-// host does not serve op.
+// RootOf returns the path to which the path of op is appended at the endpoint. ok
+// is false if the host does not serve op.
 func (p *Paths) RootOf(op request.Operation) (root string, ok bool) {
 	if p.profile.Operations == nil {
 		if op == request.Messages && !strings.HasSuffix(p.base, "/v1") {
-			return p.base + "/v1", true // as Anthropic's SDKs have it
+			return p.base + "/v1", true // Anthropic's SDKs do the same
 		}
 		return p.base, true
 	}
@@ -64,12 +64,13 @@ func (p *Paths) RootOf(op request.Operation) (root string, ok bool) {
 		}
 	}
 	if op == request.Chat && !p.profile.knowsRoot(strings.TrimPrefix(p.base, p.gateway)) {
-		return p.base, true // a base path that is not in the table is the user's word
+		return p.base, true // the user may know a path that is not in the table
 	}
 	return p.gateway + roots[0], true
 }
 
-// knowsRoot reports whether base is, or precedes, one of the host's roots.
+// knowsRoot reports whether base is one of the host's roots, or the beginning of
+// one.
 func (p *Profile) knowsRoot(base string) bool {
 	for _, roots := range p.Operations {
 		for _, root := range roots {
@@ -81,12 +82,13 @@ func (p *Profile) knowsRoot(base string) bool {
 	return false
 }
 
-// PrefixRoot returns what precedes the path of an operation whose last message
-// is the beginning of the answer. The host must have such a root.
+// PrefixRoot returns the path to which an operation's path is appended if the
+// request's last message is the beginning of the answer. Call it only if the
+// host's profile has a PrefixRoot.
 func (p *Paths) PrefixRoot() string { return p.gateway + p.profile.PrefixRoot }
 
-// Cover reports whether a path on the endpoint's origin lies under its base path
-// or one of its host's roots: whether it is its API.
+// Cover reports whether a path on the endpoint's origin belongs to its API: whether
+// it lies under the endpoint's base path or under one of the host's roots.
 func (p *Paths) Cover(path string) bool {
 	if under(path, p.base) {
 		return true
@@ -99,8 +101,9 @@ func (p *Paths) Cover(path string) bool {
 	return false
 }
 
-// Closer reports whether a path that both cover lies closer to these paths than
-// to other: under their base, and that the longer one, before any root of the host.
+// Closer reports whether p fits a path better than other does. Both must cover the
+// path. A base path fits better than a root of the host, and a longer base path
+// fits better than a shorter one.
 func (p *Paths) Closer(other *Paths, path string) bool {
 	if !under(path, p.base) {
 		return false

@@ -7,25 +7,27 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
-// This file is what is known of the hosts. It is data: the only file of the
-// package to edit when the world changes. What a row does not say follows the
-// generic rules. A comment says [unknown] where that is on purpose.
+// This file holds the facts about each host, as data. When a host changes, only
+// this file of the package needs an edit. Where a row says nothing, the generic
+// rules apply. A comment marks a fact that we looked for and did not find as
+// [unknown].
 //
 // Facts are as of November 2026.
 
-// contextLength is a rule that hosts have in common, because they run the same
+// contextLength is a rule that many hosts share, because they run the same
 // software.
 var contextLength = ErrorRule{Status: 400, Message: "maximum context length", Class: outcome.Unsuited}
 
-// openAIErrors are OpenAI's own codes. They hold at every host that has no other
-// words: https://platform.openai.com/docs/guides/error-codes. OpenAI's code for
-// an account without money, 429 insufficient_quota, is left out: elsewhere it is
-// a throttle.
+// openAIErrors are OpenAI's own error codes:
+// https://platform.openai.com/docs/guides/error-codes. They apply to every host
+// that has no rule of its own for an error. OpenAI's code for an account without
+// money, 429 insufficient_quota, is not among them, because other hosts use it for
+// a rate limit.
 var openAIErrors = []ErrorRule{
 	{Status: 400, Code: "context_length_exceeded", Class: outcome.Unsuited},
 	{Status: 400, Code: "content_filter", Class: outcome.Filtered},
 	{Status: 404, Code: "model_not_found", Class: outcome.NoModel},
-	{Status: 403, Code: "model_not_found", Class: outcome.NoModel}, // of a project without access to it
+	{Status: 403, Code: "model_not_found", Class: outcome.NoModel}, // the project has no access to the model
 }
 
 // The model names that DeepSeek's own API serves.
@@ -35,11 +37,12 @@ const (
 	v4Pro   = "deepseek-v4-pro"
 )
 
-// retiredModels are DeepSeek's names of old, refused since 2026-07-24, and
-// whether they meant to think. Each host's row says what serves for them.
+// retiredModels are DeepSeek's former model names, which it has refused since
+// 2026-07-24. The value tells whether the model used to think. Each host's row says
+// which model replaces them.
 var retiredModels = map[string]bool{"deepseek-chat": false, "deepseek-reasoner": true}
 
-// withRetired adds to a host's models what serves for DeepSeek's names of old.
+// withRetired adds to a host's models those that replace DeepSeek's former names.
 func withRetired(chat, reasoner string, models map[string]string) map[string]string {
 	models = maps.Clone(models)
 	if models == nil {
@@ -49,7 +52,7 @@ func withRetired(chat, reasoner string, models map[string]string) map[string]str
 	return models
 }
 
-// table has a row for each host. The last one is the generic one.
+// table has a row for each host. The last row is the generic host.
 var table = []Profile{
 	{
 		// https://api-docs.deepseek.com: quick_start/error_codes, rate_limit,
@@ -71,7 +74,7 @@ var table = []Profile{
 		UserField:          "user_id",
 		PrefixRoot:         "/beta",
 		QueuesAfterHeaders: true,
-		// Seen on the finish chunk without stream_options.
+		// We saw usage on the finish chunk without stream_options.
 		UsageInStreams: true,
 		LimitPhrase:    "concurrency limit of ",
 		Errors: []ErrorRule{
@@ -84,7 +87,7 @@ var table = []Profile{
 	},
 	{
 		// https://www.volcengine.com/docs/82379/1299023 (error codes), /1494384
-		// (chat). 429 in all its words is a rate limit. Retry-After: [unknown].
+		// (chat). Every 429 is a rate limit, whatever its code. Retry-After: [unknown].
 		Name:       "volcengine",
 		Domains:    []string{"volces.com", "bytepluses.com"},
 		Roots:      []string{"/api/v3"},
@@ -104,7 +107,7 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://docs.siliconflow.cn. Flat errors:
+		// https://docs.siliconflow.cn. Its errors are flat:
 		// {"code":50603,"message":"System is really busy…","data":null}
 		Name:       "siliconflow",
 		Domains:    []string{"api.siliconflow.cn", "api.siliconflow.com"},
@@ -122,8 +125,8 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://help.aliyun.com/zh/model-studio/error-code. Its 429
-		// insufficient_quota is a throttle that clears in a minute, as all of its 429s.
+		// https://help.aliyun.com/zh/model-studio/error-code. Each 429, including
+		// insufficient_quota, is a rate limit that ends within a minute.
 		Name:    "bailian",
 		Domains: []string{"dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com"},
 		Roots:   []string{"/compatible-mode/v1", "/apps/anthropic"},
@@ -142,22 +145,22 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://cloud.tencent.com/document/product/1772: LKEAP, which moved to
-		// TokenHub in April 2026. Its error codes: [unknown].
+		// https://cloud.tencent.com/document/product/1772: LKEAP moved to TokenHub in
+		// April 2026. Its error codes: [unknown].
 		Name:    "tencent",
 		Domains: []string{"api.lkeap.cloud.tencent.com", "tencentmaas.com"},
 		Roots:   []string{"/v1", "/anthropic"},
 		Operations: map[request.Operation][]string{
 			request.Chat: {"/v1"}, request.Messages: {"/anthropic/v1"},
 		},
-		// Of today's models it has none by DeepSeek's name: [unknown] for TokenHub.
+		// LKEAP has none of the current models under DeepSeek's names. TokenHub: [unknown].
 		Models:          withRetired("deepseek-v3.2", "deepseek-r1-0528", nil),
 		ReasoningModels: []string{"-r1"},
 		Errors:          []ErrorRule{contextLength},
 	},
 	{
-		// https://cloud.baidu.com/doc/qianfan-api/s/Mm8r1mejk. A model of its own
-		// thinks, instead of a field; whether there is a field, too: [unknown].
+		// https://cloud.baidu.com/doc/qianfan-api/s/Mm8r1mejk. To turn thinking on, one
+		// asks for another model. Whether a field does it as well: [unknown].
 		Name:            "qianfan",
 		Domains:         []string{"qianfan.baidubce.com"},
 		Roots:           []string{"/v2"},
@@ -171,8 +174,8 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://learn.microsoft.com/azure/ai-foundry/openai/reference. Models go
-		// by the names of deployments: by default that of the catalog.
+		// https://learn.microsoft.com/azure/ai-foundry/openai/reference. A model's name
+		// is the name of its deployment, by default the one in the catalog.
 		Name:            "azure",
 		Domains:         []string{"services.ai.azure.com", "openai.azure.com", "cognitiveservices.azure.com"},
 		Roots:           []string{"/openai", "/openai/v1", "/models"},
@@ -185,9 +188,10 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://openrouter.ai/docs/api/reference/errors-and-debugging. Once it has
-		// begun, errors come inside a 200. A 402 with Retry-After is one of too many
-		// calls in flight for the credit left; without it, there is none.
+		// https://openrouter.ai/docs/api/reference/errors-and-debugging. After an answer
+		// has begun, errors come inside the 200. A 402 with Retry-After means that the
+		// credit left does not cover all calls in flight. A 402 without it means that
+		// there is no credit left.
 		Name:    "openrouter",
 		Domains: []string{"openrouter.ai"},
 		Roots:   []string{"/api/v1"},
@@ -209,8 +213,8 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://docs.together.ai/docs/rate-limits. A call without a key is refused
-		// in plain text. Its other error codes: [unknown].
+		// https://docs.together.ai/docs/rate-limits. It refuses a call without a key in
+		// plain text. Its other error codes: [unknown].
 		Name:            "together",
 		Domains:         []string{"api.together.ai", "api.together.xyz"},
 		Roots:           []string{"/v1"},
@@ -222,8 +226,8 @@ var table = []Profile{
 	},
 	{
 		// https://docs.fireworks.ai/guides/quotas_usage/rate-limits. It sends
-		// Retry-After. x-ratelimit-over-limit: yes is served, at low priority. An
-		// account in debt is suspended, with 412, as many have reported.
+		// Retry-After. With x-ratelimit-over-limit: yes it still answers, at a low
+		// priority. Many users report that it answers 412 to an account in debt.
 		Name:       "fireworks",
 		Domains:    []string{"api.fireworks.ai"},
 		Roots:      []string{"/inference/v1"},
@@ -239,12 +243,12 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://docs.ollama.com/openai. Native errors: {"error":"text"}.
-		// A machine of one's own: its names are its own, too.
+		// https://docs.ollama.com/openai. Native errors: {"error":"text"}. On their own
+		// machine, users choose the model names.
 		Name:            "ollama",
 		Domains:         []string{"ollama.com"},
 		Roots:           []string{"/v1", "/api"},
-		Models:          withRetired(v4Flash, v4Flash, map[string]string{flash: v4Flash, v4Flash: v4Flash}), // of its cloud
+		Models:          withRetired(v4Flash, v4Flash, map[string]string{flash: v4Flash, v4Flash: v4Flash}), // in Ollama's cloud
 		ReasoningModels: []string{"-r1"},
 		Errors: []ErrorRule{
 			{Status: 404, Message: "not found", Class: outcome.NoModel},
@@ -253,7 +257,7 @@ var table = []Profile{
 	},
 	{
 		// https://docs.vllm.ai/en/latest/serving/openai_compatible_server.
-		// error.code is a number; older versions have it flat.
+		// error.code is a number. Older versions send flat errors.
 		Name:            "vllm",
 		ReasoningModels: []string{"-r1"},
 		Errors: []ErrorRule{

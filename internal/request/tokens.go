@@ -2,8 +2,8 @@ package request
 
 import "github.com/breakwater-go/breakwater/internal/wire"
 
-// EstimateTokens returns about how many tokens a text has: 0.3 for an English
-// character, 0.6 for a Chinese one, as DeepSeek's documents say.
+// EstimateTokens estimates the number of tokens of a text: 0.3 for each English
+// character and 0.6 for each Chinese one, as DeepSeek's documentation says.
 func EstimateTokens(text []byte) int {
 	var ascii, other int64
 	for _, b := range text {
@@ -17,8 +17,8 @@ func EstimateTokens(text []byte) int {
 	return int((3*ascii + 6*other) / 10)
 }
 
-// EstimateUse returns about how many tokens a request with these parameters will
-// use, its answer included: at least one. body is what is sent.
+// EstimateUse estimates how many tokens a request with these parameters will use,
+// including its answer. It returns at least 1. body is the request's body.
 func (p *Params) EstimateUse(body []byte) int {
 	return max(1, int(min(int64(EstimateTokens(body))+int64(p.MaxTokens), wire.MaxTokens)))
 }

@@ -12,10 +12,13 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// Unsendable returns what keeps any transport from sending a request, nil if
-// nothing does. A transport has failed with err, and has sent nothing. What it
-// returns is for the caller to mend, and no failure of the host's. Where it
-// depends on the protocol whether a request can be sent, err has to say so, too.
+// Unsendable looks for a fault of the request that keeps every transport from
+// sending it. Call it after a transport has failed with err and has sent nothing.
+// It returns an error for the caller, who must correct the request, or nil if it
+// finds no such fault. The host is not at fault then.
+//
+// Some requests can be sent with one protocol but not with another. Unsendable
+// reports those only if the text of err does so, too.
 func Unsendable(req *http.Request, err error) error {
 	if own := errors.Join(header.Check(req.Header), header.CheckTrailer(req.Trailer)); own != nil {
 		return own
@@ -33,7 +36,7 @@ func Unsendable(req *http.Request, err error) error {
 	case strings.Contains(text, "header list larger"): // RFC 9113, 6.5.2, SETTINGS_MAX_HEADER_LIST_SIZE
 		return outcome.Error("the request's headers are larger than the host takes")
 	}
-	// RFC 9113, section 8.2.2: HTTP/2 has no such fields.
+	// RFC 9113, section 8.2.2: HTTP/2 does not allow these fields.
 	for _, name := range [...]string{"Upgrade", "Connection", "Transfer-Encoding", "Trailer"} {
 		if strings.Contains(text, "invalid "+name) {
 			return fmt.Errorf("breakwater: HTTP/2 does not carry such a %s header", name)
@@ -42,7 +45,7 @@ func Unsendable(req *http.Request, err error) error {
 	return nil
 }
 
-// validHost reports whether net/http would send a Host.
+// validHost reports whether net/http would send this Host.
 func validHost(host string) bool {
 	host, err := httpguts.PunycodeHostPort(host)
 	return err == nil && httpguts.ValidHostHeader(host)

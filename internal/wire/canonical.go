@@ -6,48 +6,52 @@ import (
 	"slices"
 )
 
-// Canonical appends to dst the JSON object in text in a form that all objects
-// share which differ in the order of their members and in blanks alone, and in
-// the members that omit names at the top. Numbers, strings and the names stay
-// as they are spelt. It reports false for text that is no JSON object, and
-// then appends nothing of use.
+// Canonical appends to dst the canonical form of the JSON object in text. Two
+// objects have the same form if they differ only in white space, in the order of
+// their members, and in top-level members that omit names. The form keeps the
+// spelling of names, strings and numbers. Canonical returns false if text is not a
+// JSON object. What it appended is then of no use.
 //
-// Where the order of members may matter, it is kept: in the properties of a
-// schema, whose order structured answers follow; and where a name stands more
-// than once, be it in another case (Go's own decoder takes those for one), or
-// is spelt with escapes or beyond ASCII, where such doubles are hard to see.
-// Such an object opens with < instead of {, so that it equals no sorted one.
+// Canonical keeps the order of members where it may matter:
+//   - in the properties of a schema, because structured answers follow that order;
+//   - if a name occurs twice, also in different case, because Go's decoder takes
+//     both for one member;
+//   - if a name has escapes or non-ASCII characters, because such duplicates are
+//     hard to detect.
 //
-// The form is for keys, not for readers: within it, # and the SHA-256 of an
-// object's form take the place of one longer than maxMoved.
+// The form of such an object begins with < instead of {, so that it never equals
+// the form of a sorted object.
+//
+// The form is meant for cache keys, not for readers. A nested object whose form is
+// longer than maxMoved is replaced by # and the SHA-256 of its form.
 func Canonical(dst, text []byte, omit ...string) ([]byte, bool) {
 	k := canon{cursor: cursor{text: text}, out: dst, omit: omit}
 	ok := k.whole()
 	return k.out, ok
 }
 
-// maxMoved is the longest form of an object that the object around it sorts as
-// it is. Sorting moves all that an object holds: without a bound, what stands
-// deep within others would be moved as often as it is deep.
+// maxMoved is the longest form, in bytes, of a nested object that is not replaced
+// by its digest. To sort an object means to move all bytes in it. Without this
+// bound, a deeply nested byte would be moved once for each level.
 const maxMoved = 256
 
-// A canon writes what its cursor reads.
+// A canon reads JSON with its cursor and writes the canonical form.
 type canon struct {
 	cursor
 	out     []byte
-	omit    []string // of the outermost object
-	members []placed // of the objects the cursor is in, those of the innermost last
-	sorted  []byte   // room
-	moved   int      // bytes, sorted or digested: tests bound it
+	omit    []string // the members of the outermost object to leave out
+	members []placed // the members of all objects around the cursor; the innermost object's are last
+	sorted  []byte   // space for the members while they are sorted
+	moved   int      // how many bytes were sorted or digested; tests check it
 }
 
-// A placed is a member, and where it stands in out.
+// A placed is a member with its place in out.
 type placed struct {
 	name     []byte
 	from, to int
 }
 
-// whole writes the whole text, if it is an object.
+// whole writes the form of the whole text and reports whether the text is an object.
 func (c *canon) whole() bool {
 	if c.peek() != '{' {
 		return false
@@ -56,7 +60,8 @@ func (c *canon) whole() bool {
 	return c.ended()
 }
 
-// value writes a value, the members of an object sorted, or as they come.
+// value writes the form of a value. If the value is an object, sorted tells whether
+// its members may be sorted.
 func (c *canon) value(sorted bool) {
 	switch c.peek() {
 	case '{':
@@ -117,9 +122,9 @@ func isASCII(name []byte) bool {
 	return !slices.ContainsFunc(name, func(b byte) bool { return b >= 0x80 })
 }
 
-// doubles reports whether two names are one but for their case.
+// doubles reports whether two names are equal, or differ only in case.
 func doubles(members []placed) bool {
-	const few = 16 // that are compared each with each
+	const few = 16 // so few are compared pair by pair
 	if len(members) > few {
 		seen := make(map[string]bool, len(members))
 		for _, m := range members {
