@@ -11,7 +11,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// byDefault is the policy that breakwater has by default.
+// byDefault is breakwater's default policy.
 var byDefault = Policy{
 	FailureRate: 0.5, MinRequests: 20, Window: time.Minute,
 	Consecutive: 5, OpenFor: 5 * time.Second, MaxOpenFor: 5 * time.Minute, Probes: 1,
@@ -29,7 +29,7 @@ type world struct {
 	t    *testing.T
 	set  *Set
 	c    *Circuit
-	told []string // its changes
+	told []string // the changes that OnChange was called with
 }
 
 func inWorld(t *testing.T, p Policy, f func(*testing.T, *world)) {
@@ -52,10 +52,10 @@ func inWorld(t *testing.T, p Policy, f func(*testing.T, *world)) {
 	})
 }
 
-// ask asks for leave; nil: it was refused.
+// ask asks for a permit. It returns nil if the attempt was refused.
 func (w *world) ask() *Permit { return w.askAs(false) }
 
-// force asks for leave to probe before the pause is over.
+// force asks for a permit to probe before the pause is over.
 func (w *world) force() *Permit { return w.askAs(true) }
 
 func (w *world) askAs(forced bool) *Permit {
@@ -68,7 +68,7 @@ func (w *world) askAs(forced bool) *Permit {
 	return p
 }
 
-// allowed is leave that the test cannot do without.
+// allowed asks for a permit, which must not be refused.
 func (w *world) allowed() *Permit {
 	w.t.Helper()
 	p := w.ask()
@@ -78,7 +78,8 @@ func (w *world) allowed() *Permit {
 	return p
 }
 
-// play has one attempt for each letter, one after the other.
+// play makes an attempt for each letter, one after the other. Refused attempts do
+// nothing.
 func (w *world) play(letters string) {
 	for _, letter := range letters {
 		if p := w.ask(); p != nil {
@@ -87,8 +88,8 @@ func (w *world) play(letters string) {
 	}
 }
 
-// end ends an attempt: in S a success, F a failure, B a stream that breaks behind
-// its commit, N something neutral, I something inconclusive.
+// end ends an attempt: S as a success, F as a failure, B as a stream that breaks after
+// its commit, N as neutral, I as inconclusive.
 func end(p *Permit, letter rune) {
 	switch letter {
 	case 'S':
@@ -127,8 +128,8 @@ func TestCircuit_NamesStatesAsGobreakerDoes(t *testing.T) {
 	}
 }
 
-// Failures in a row open a circuit, and so does their share of enough results.
-// What is neutral counts for nothing.
+// Consecutive failures open a circuit, and so does a large share of failures among
+// enough results. Neutral outcomes do not count.
 func TestCircuit_Trips(t *testing.T) {
 	repeat := strings.Repeat
 	inARow := with(func(p *Policy) { p.FailureRate = 0 })
@@ -145,17 +146,17 @@ func TestCircuit_Trips(t *testing.T) {
 		{"five in a row", inARow, "FFFFF", true},
 		{"five in a row where three of ten fail anyway", inARow, repeat("FSSFSSFSSS", 5) + "FFFFF", false},
 		{"twelve in a row where three of ten fail anyway", inARow, repeat("FSSFSSFSSS", 5) + "FFFFFFFFFFFF", true},
-		{"five in a row behind nothing but successes", inARow, repeat("S", 50) + "FFFFF", true},
+		{"five in a row after nothing but successes", inARow, repeat("S", 50) + "FFFFF", true},
 		{"five in a row where one of twenty fails anyway", inARow, repeat("FSSSSSSSSSSSSSSSSSSS", 5) + "FFFFF", true},
-		{"as many as can be told, where four of five fail anyway", inARow, repeat("FFFFS", 20) + repeat("F", MaxConsecutive), true},
-		{"one less than can be told, where four of five fail anyway", inARow, repeat("FFFFS", 20) + repeat("F", MaxConsecutive-1), false},
+		{"as many as are remembered, where four of five fail anyway", inARow, repeat("FFFFS", 20) + repeat("F", MaxConsecutive), true},
+		{"one less than are remembered, where four of five fail anyway", inARow, repeat("FFFFS", 20) + repeat("F", MaxConsecutive-1), false},
 		{"four in a row", inARow, "FFFF", false},
 		{"a success between", inARow, "FFFFSFFFF", false},
-		{"five behind a success", inARow, "FFFFSFFFFF", true},
+		{"five after a success", inARow, "FFFFSFFFFF", true},
 		{"three where three are asked for", with(func(p *Policy) { p.FailureRate, p.Consecutive = 0, 3 }), "FFF", true},
 		{"neutral outcomes between do not hide the failures", inARow, "FFNFIFNF", true},
 		{"neutral outcomes", inARow, repeat("NI", 8), false},
-		{"streams that break behind the commit", inARow, "BBBBB", true},
+		{"streams that break after the commit", inARow, "BBBBB", true},
 		{"four streams that break", inARow, "BBBB", false},
 		{"streams that break, and other failures", inARow, "FBFBF", true},
 
@@ -166,7 +167,7 @@ func TestCircuit_Trips(t *testing.T) {
 		{"all of twenty", byRate, repeat("F", 20), true},
 		{"neutral outcomes are no results", byRate, repeat("NF", 19) + "NINI", false},
 		{"neutral outcomes do not thin the failures", byRate, repeat("NSF", 10), true},
-		{"another share of other many", rate(0.8, 5), "SFFFF", true},
+		{"another share of another number", rate(0.8, 5), "SFFFF", true},
 		{"a smaller share", rate(0.8, 5), "SSFFF", false},
 		{"all streams break, where all must fail", rate(1, 5), "BBBBB", true},
 
@@ -191,11 +192,11 @@ func TestCircuit_Trips(t *testing.T) {
 	}
 }
 
-// A result counts for as long as the window, told from when the attempt ended:
-// also where the attempt itself took longer than that.
+// A result counts for as long as the window after its attempt ended, even if the
+// attempt itself took longer than the window.
 func TestCircuit_Window(t *testing.T) {
 	policy := with(func(p *Policy) { p.Consecutive, p.MinRequests = 0, 4 })
-	// together has four attempts at once that take d and end in a letter.
+	// together makes four concurrent attempts that take d and end as the letter says.
 	together := func(w *world, d time.Duration, letter rune) {
 		var all []*Permit
 		for range 4 {
@@ -236,8 +237,8 @@ func TestCircuit_Window(t *testing.T) {
 	}
 }
 
-// An open circuit is probed after OpenFor; each probe that fails doubles the
-// pause, up to MaxOpenFor, and nobody passes meanwhile.
+// An open circuit allows a probe after OpenFor. Each failed probe doubles the pause, up
+// to MaxOpenFor. During the pause, no attempt passes.
 func TestCircuit_PausesDouble(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -275,7 +276,7 @@ func TestCircuit_PausesDouble(t *testing.T) {
 	}
 }
 
-// Pauses are spread over their last tenth.
+// Jitter spreads the ends of pauses over their last tenth.
 func TestCircuit_Jitter(t *testing.T) {
 	lowest, highest := time.Hour, time.Duration(0)
 	for range 10_000 {
@@ -290,8 +291,7 @@ func TestCircuit_Jitter(t *testing.T) {
 	}
 }
 
-// Without a Jitter of the caller's, pauses have that; without an OnChange, nobody
-// is told.
+// Settings without a Jitter use the default one. Settings without an OnChange work.
 func TestCircuit_JitterByDefault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := NewSet(Settings{Policy: byDefault})
@@ -315,21 +315,22 @@ func TestCircuit_JitterByDefault(t *testing.T) {
 func TestCircuit_ProbeCloses(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		w.play("FFFFF")
-		w.stands("behind five failures", Open, 5*time.Second)
+		w.stands("after five failures", Open, 5*time.Second)
 		time.Sleep(5 * time.Second)
 		w.play("F")
-		w.stands("behind the failed probe", Open, 10*time.Second)
+		w.stands("after the failed probe", Open, 10*time.Second)
 		time.Sleep(10 * time.Second)
 		w.stands("when the pause is over", HalfOpen, 0)
 		w.play("S")
-		w.stands("behind the probe", Closed, 0)
+		w.stands("after the probe", Closed, 0)
 		w.play("FFFFF")
 		w.stands("opened again", Open, 5*time.Second)
 	})
 }
 
-// A probe that ends neutral proves nothing: the next may follow at once. Behind
-// one that had too little time, it has to wait for another pause.
+// After a neutral probe the next may follow at once, because the neutral one proved
+// nothing. After a probe that had too little time, the next has to wait for another
+// pause.
 func TestCircuit_NeutralProbe(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -345,7 +346,7 @@ func TestCircuit_NeutralProbe(t *testing.T) {
 				w.play("FFFFF")
 				time.Sleep(5 * time.Second)
 				w.allowed().Report(tt.outcome)
-				w.stands("behind the probe", tt.state, tt.wait)
+				w.stands("after the probe", tt.state, tt.wait)
 				if p := w.ask(); p == nil != (tt.wait > 0) {
 					t.Errorf("the next attempt is refused: %v, want it to wait for %v", p == nil, tt.wait)
 				} else if p != nil {
@@ -353,13 +354,13 @@ func TestCircuit_NeutralProbe(t *testing.T) {
 				}
 				time.Sleep(tt.wait)
 				w.play("S")
-				w.stands("behind the next", Closed, 0)
+				w.stands("after the next", Closed, 0)
 			})
 		})
 	}
 }
 
-// An inconclusive probe that was forced does not end the pause that runs earlier.
+// A forced probe that is inconclusive does not shorten the pause.
 func TestCircuit_InconclusiveProbeNeverShortensAPause(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		w.play("FFFFF")
@@ -367,12 +368,12 @@ func TestCircuit_InconclusiveProbeNeverShortensAPause(t *testing.T) {
 		w.play("F")
 		time.Sleep(4 * time.Second)
 		w.force().Report(Inconclusive)
-		w.stands("behind the forced probe", Open, 10*time.Second)
+		w.stands("after the forced probe", Open, 10*time.Second)
 		w.allowedAfter(10 * time.Second).Report(Success)
 	})
 }
 
-// allowedAfter is leave after some time, and not before.
+// allowedAfter checks that an attempt is refused until d has passed, and allowed then.
 func (w *world) allowedAfter(d time.Duration) *Permit {
 	w.t.Helper()
 	time.Sleep(d - 1)
@@ -383,8 +384,8 @@ func (w *world) allowedAfter(d time.Duration) *Permit {
 	return w.allowed()
 }
 
-// A probe proves recovery at its commit, not at the end of a long stream; and a
-// break behind that counts.
+// A probe closes the circuit at its commit, not at the end of a long stream. If the
+// stream breaks later, that counts as a failure.
 func TestCircuit_ClosesAtTheCommit(t *testing.T) {
 	inWorld(t, with(func(p *Policy) { p.Consecutive = 1 }), func(t *testing.T, w *world) {
 		w.play("F")
@@ -395,26 +396,26 @@ func TestCircuit_ClosesAtTheCommit(t *testing.T) {
 		p.Commit()
 		w.stands("at the commit", Closed, 0)
 		if p.Probing() {
-			t.Error("behind its commit the attempt is still a probe")
+			t.Error("the attempt is still a probe after its commit")
 		}
 		p.Report(Failure)
-		w.stands("behind the break", Open, 10*time.Second)
+		w.stands("after the break", Open, 10*time.Second)
 	})
 }
 
-// A commit alone tells a closed circuit nothing: the stream may still break.
+// For a closed circuit a commit is no result, because the stream may still break.
 func TestCircuit_CommitIsNoResult(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		p := w.allowed()
 		p.Commit()
 		w.play("FFFF")
 		p.Report(Failure)
-		w.stands("behind four failures and a stream that breaks", Open, 5*time.Second)
+		w.stands("after four failures and a stream that breaks", Open, 5*time.Second)
 	})
 }
 
-// Whatever ends while a circuit is open, the pause stands: attempts that began
-// before neither shorten nor lengthen it.
+// An attempt that began before the circuit opened neither shortens nor lengthens the
+// pause when it ends.
 func TestCircuit_LateEndsLeaveThePauseAlone(t *testing.T) {
 	for _, letter := range "SFBNI" {
 		t.Run(string(letter), func(t *testing.T) {
@@ -423,16 +424,16 @@ func TestCircuit_LateEndsLeaveThePauseAlone(t *testing.T) {
 				w.play("FFFFF")
 				time.Sleep(2 * time.Second)
 				end(late, letter)
-				w.stands("behind the late end", Open, 3*time.Second)
+				w.stands("after the late end", Open, 3*time.Second)
 				w.allowedAfter(3 * time.Second).Report(Failure)
-				w.stands("behind the failed probe", Open, 10*time.Second)
+				w.stands("after the failed probe", Open, 10*time.Second)
 			})
 		})
 	}
 }
 
-// While probes are under way the others stay away; as many as Probes says may be
-// under way, and all of these must succeed.
+// Probes is how many probes may be under way. Other attempts are refused meanwhile. The
+// circuit closes after so many probes have succeeded.
 func TestCircuit_Probes(t *testing.T) {
 	large := math.MaxInt
 	for _, probes := range []int{1, 2, 3, large} {
@@ -455,7 +456,7 @@ func TestCircuit_Probes(t *testing.T) {
 					p.Report(Success)
 				}
 				if probes <= 5 {
-					w.stands("behind the good probes", Closed, 0)
+					w.stands("after the good probes", Closed, 0)
 				}
 			})
 			if probes == large {
@@ -468,21 +469,21 @@ func TestCircuit_Probes(t *testing.T) {
 					w.stands("before the last good probe", HalfOpen, 0)
 					w.play("S")
 				}
-				w.stands("behind the good probes", Closed, 0)
+				w.stands("after the good probes", Closed, 0)
 			})
 		})
 	}
 }
 
-// Probes that are still under way when another has failed take no places of the
-// next ones.
+// After a probe has failed, the next pause's probes are allowed in full, even if other
+// probes of the earlier pause are still under way.
 func TestCircuit_ProbesOfAnEarlierPause(t *testing.T) {
 	inWorld(t, with(func(p *Policy) { p.Probes = 2 }), func(t *testing.T, w *world) {
 		w.play("FFFFF")
 		time.Sleep(5 * time.Second)
 		late := w.allowed()
 		w.allowed().Report(Failure)
-		w.stands("behind the failed probe", Open, 10*time.Second)
+		w.stands("after the failed probe", Open, 10*time.Second)
 		time.Sleep(10 * time.Second)
 		first, second := w.allowed(), w.allowed()
 		if _, probes := w.set.InUse(); probes != 2 || w.ask() != nil {
@@ -490,33 +491,33 @@ func TestCircuit_ProbesOfAnEarlierPause(t *testing.T) {
 		}
 		first.Report(Success)
 		late.Report(Neutral)
-		w.stands("behind one good probe", HalfOpen, 0)
+		w.stands("after one good probe", HalfOpen, 0)
 		second.Report(Success)
-		w.stands("behind two good probes", Closed, 0)
+		w.stands("after two good probes", Closed, 0)
 	})
 }
 
-// A probe that shows payload closes the circuit, and opens it again, for twice
-// as long, if its stream breaks before anybody else has succeeded: a host that
-// cuts its streams gets no five calls for each probe.
+// A probe that shows payload closes the circuit. If its stream breaks before another
+// attempt has succeeded, the circuit opens again for twice as long. Otherwise a host
+// that cuts its streams would get five more calls after each probe.
 func TestCircuit_BrokenProbeReopens(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		w.play("FFFFF")
 		for _, lasts := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second} {
 			time.Sleep(lasts)
 			w.play("B")
-			w.stands("behind a broken probe", Open, 2*lasts)
+			w.stands("after a broken probe", Open, 2*lasts)
 		}
 		time.Sleep(40 * time.Second)
-		w.play("SB") // whole; and then a stream that breaks as any may
-		w.stands("behind a success and a broken stream", Closed, 0)
+		w.play("SB") // one whole stream, so that the broken one is a failure like any other
+		w.stands("after a success and a broken stream", Closed, 0)
 		w.play("FFFF")
-		w.stands("behind five failures in a row", Open, 5*time.Second)
+		w.stands("after five failures in a row", Open, 5*time.Second)
 	})
 }
 
-// In slow start, a circuit asks for as many attempts at once as it has answered
-// since it closed, and one.
+// In slow start, a circuit allows as many concurrent attempts as have succeeded since it
+// closed, plus one.
 func TestCircuit_SlowStart(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		slow := func(open int64) bool { return w.c.Standing(time.Now(), open).SlowStart }
@@ -525,7 +526,7 @@ func TestCircuit_SlowStart(t *testing.T) {
 		}
 		w.play("FFFFF")
 		time.Sleep(5 * time.Second)
-		w.play("S") // which closes it: the probe is the first that it answered
+		w.play("S") // closes the circuit, and is the first that succeeded
 		for answered := range int64(3) {
 			if slow(answered+1) || !slow(answered+2) {
 				t.Errorf("%d answered: slow start with %d open: %v, with %d: %v", answered+1, answered+1, slow(answered+1), answered+2, slow(answered+2))
@@ -543,8 +544,8 @@ func TestCircuit_SlowStart(t *testing.T) {
 	})
 }
 
-// A circuit is ready where Allow would let an attempt pass, and tripped from when
-// it opens until it closes.
+// A circuit is ready if Allow would let an attempt pass. It is tripped from the time
+// when it opens until it closes.
 func TestCircuit_Standing(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		check := func(when string, ready, tripped bool) {

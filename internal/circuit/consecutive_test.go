@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The lengths of rows and the attempts that have done better are those of a
+// The numbers of consecutive failures and of outstanding attempts are those of a simple
 // model that keeps all attempts.
 func TestConsecutive_AgainstAModel(t *testing.T) {
 	type attempt struct {
@@ -17,7 +17,7 @@ func TestConsecutive_AgainstAModel(t *testing.T) {
 		random := rand.New(rand.NewPCG(2, seed))
 		var c consecutive
 		var all, open []*attempt
-		var latest []*attempt // that failed, a failure each
+		var latest []*attempt // the latest failures; an attempt may be in it twice
 		for range 200 {
 			if len(open) == 0 || random.IntN(5) < 2 {
 				a := &attempt{}

@@ -38,7 +38,7 @@ func TestLatency(t *testing.T) {
 	}
 }
 
-// A sample of nothing is a sample.
+// A sample of zero counts as a sample.
 func TestLatency_OfNothing(t *testing.T) {
 	var l Latency
 	l.Add(0)

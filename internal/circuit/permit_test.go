@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// The first report counts, and of later ones a failure.
+// The first report counts. Of later reports, only failures count.
 func TestPermit_ReportsOnce(t *testing.T) {
 	for _, tt := range []struct {
-		reports string // of one attempt, again and again
+		reports string // the reports of one attempt
 		open    bool
 	}{
 		{"F", false},
-		{"FFFFF", true}, // each a failure more
+		{"FFFFF", true}, // each report is another failure
 		{"SFFFFF", true},
 		{"FSSSSSSSS", false},
 		{"SSFF", false},
@@ -34,7 +34,7 @@ func TestPermit_ReportsOnce(t *testing.T) {
 	}
 }
 
-// Who was refused, or never asked, has nothing to report.
+// The reports of a Permit count for nothing if it was refused or never used.
 func TestPermit_Refused(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		w.play("FFFFF")
@@ -44,14 +44,14 @@ func TestPermit_Refused(t *testing.T) {
 		}
 		for _, p := range []*Permit{&refused, &unused} {
 			if p.Probing() {
-				t.Error("what was refused probes")
+				t.Error("a refused permit is a probe")
 			}
 			p.Report(Success)
 			p.Report(Failure)
 		}
-		w.stands("behind reports of what was refused", Open, 5*time.Second)
+		w.stands("after reports of refused permits", Open, 5*time.Second)
 		if l := unused.Latency(0); l.Usual() != 0 {
-			t.Error("something is known where no circuit was asked")
+			t.Error("a permit that was never used has a latency")
 		}
 		unused.Latency(0).Add(time.Second)
 		refused.Latency(1).Add(2 * time.Second)
@@ -61,13 +61,13 @@ func TestPermit_Refused(t *testing.T) {
 	})
 }
 
-// Failures count in the order in which attempts began: a host that refuses at
-// once and answers late does not fail in a row.
+// Failures are consecutive by the order in which their attempts began. So a host that
+// refuses some attempts at once and answers others slowly has no consecutive failures.
 func TestPermit_QuickFailuresAreNotInARow(t *testing.T) {
 	inWorld(t, with(func(p *Policy) { p.FailureRate = 0 }), func(t *testing.T, w *world) {
 		for range 3 {
 			var slow []*Permit
-			for range 4 { // of each five, four fail at once and one takes its time
+			for range 4 { // of five attempts, four fail at once and one is slow
 				slow = append(slow, w.allowed())
 				w.play("FFFF")
 			}
@@ -76,7 +76,7 @@ func TestPermit_QuickFailuresAreNotInARow(t *testing.T) {
 				end(p, 'S')
 			}
 		}
-		w.stands("behind 48 quick failures among 12 slow successes", Closed, 0)
+		w.stands("after 48 quick failures among 12 slow successes", Closed, 0)
 		w.play("FFFFF")
 		if s := w.c.Status(time.Now()); s.State != Closed {
 			t.Errorf("five in a row where four of five fail anyway: %s, want closed", s.State)
@@ -84,8 +84,8 @@ func TestPermit_QuickFailuresAreNotInARow(t *testing.T) {
 	})
 }
 
-// Attempts without a result that began before a failure count as results: quick
-// failures are not all there is.
+// Attempts that began before a failure and have no result yet count as results.
+// Otherwise quick failures would seem to be the only results.
 func TestPermit_OutstandingCount(t *testing.T) {
 	inWorld(t, with(func(p *Policy) { p.Consecutive = 0 }), func(t *testing.T, w *world) {
 		var slow []*Permit
@@ -93,9 +93,9 @@ func TestPermit_OutstandingCount(t *testing.T) {
 			slow = append(slow, w.allowed())
 		}
 		w.play(strings.Repeat("F", 20))
-		w.stands("20 failures behind 21 that have not failed", Closed, 0)
+		w.stands("20 failures after 21 that have not failed", Closed, 0)
 		w.play("F")
-		w.stands("21 failures behind 21 that have not failed", Open, 5*time.Second)
+		w.stands("21 failures after 21 that have not failed", Open, 5*time.Second)
 		for _, p := range slow {
 			p.Report(Neutral)
 		}

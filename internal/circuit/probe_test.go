@@ -18,8 +18,7 @@ func (w *world) halfOpen() {
 	time.Sleep(5 * time.Second)
 }
 
-// A probe that is slow but well lets another follow every 3s, and its success
-// closes the circuit.
+// A slow probe lets another attempt follow every 3s, and its success closes the circuit.
 func TestProbe_SlowLetsOthersFollow(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		w.halfOpen()
@@ -29,7 +28,7 @@ func TestProbe_SlowLetsOthersFollow(t *testing.T) {
 		for n := range 12 { // one a second
 			if n == 10 {
 				all[0].Report(Success)
-				w.stands("behind the first probe's success", Closed, 0)
+				w.stands("after the first probe's success", Closed, 0)
 			}
 			if p := w.ask(); p != nil {
 				times = append(times, int(time.Since(start).Seconds()))
@@ -49,12 +48,12 @@ func TestProbe_SlowLetsOthersFollow(t *testing.T) {
 	})
 }
 
-// The first outcome of those who share a probe is that of all; who leaves it
-// without one leaves it to the others.
+// If attempts share a probe, the first outcome is the outcome of all. An attempt that
+// ends without a result leaves the probe to the others.
 func TestProbe_FirstOutcomeCounts(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		plays  string // ends, from the second attempt that shares the probe on to the third, then the first
+		plays  string // how the second attempt that shares the probe ends, then the third, then the first
 		states [3]string
 	}{
 		{"the second succeeds", "SNN", [3]string{Closed, Closed, Closed}},
@@ -80,10 +79,10 @@ func TestProbe_FirstOutcomeCounts(t *testing.T) {
 					probe := all[0].probe
 					end(all[(n+1)%3], letter)
 					if known = known || letter == 'S' || letter == 'F' || n == 2; probe != nil && probe.Done() != known {
-						t.Errorf("behind %s the outcome is known: %v, want %v", tt.plays[:n+1], probe.Done(), known)
+						t.Errorf("after %s the outcome is known: %v, want %v", tt.plays[:n+1], probe.Done(), known)
 					}
 					if s := w.c.Status(time.Now()); s.State != tt.states[n] {
-						t.Errorf("behind %s the circuit is %s, want %s", tt.plays[:n+1], s.State, tt.states[n])
+						t.Errorf("after %s the circuit is %s, want %s", tt.plays[:n+1], s.State, tt.states[n])
 					}
 					time.Sleep(2500 * time.Millisecond)
 				}
@@ -92,7 +91,7 @@ func TestProbe_FirstOutcomeCounts(t *testing.T) {
 	}
 }
 
-// Whoever still follows a probe whose outcome is known reports for itself.
+// An attempt that still shares a probe whose outcome is known counts on its own.
 func TestProbe_FollowersAreResults(t *testing.T) {
 	policy := with(func(p *Policy) { p.Consecutive = 1 })
 	inWorld(t, policy, func(t *testing.T, w *world) {
@@ -102,17 +101,17 @@ func TestProbe_FollowersAreResults(t *testing.T) {
 		time.Sleep(ProbeGrace)
 		second := w.allowed()
 		first.Report(Success)
-		w.stands("behind the probe", Closed, 0)
+		w.stands("after the probe", Closed, 0)
 		if !second.Probing() {
-			t.Error("the one that followed is no probe")
+			t.Error("the attempt that followed is not a probe")
 		}
 		second.Report(Failure)
-		w.stands("behind the failure of the one that followed", Open, 5*time.Second)
+		w.stands("after the failure of the attempt that followed", Open, 5*time.Second)
 	})
 }
 
-// Callers with nowhere else to go probe once a second at most, and wait for the
-// probe that is under way. Their failures leave the pause as it is.
+// Callers that have no other endpoint probe at most once a second, and wait for a probe
+// that is under way. Their failures do not change the pause.
 func TestProbe_Forced(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		next := func(when string, under bool, want time.Duration) *Probe {
@@ -145,24 +144,24 @@ func TestProbe_Forced(t *testing.T) {
 		if !under.Done() {
 			t.Error("the outcome of a probe that failed is not known")
 		}
-		w.stands("behind the forced probe", Open, 2*time.Second-time.Millisecond)
+		w.stands("after the forced probe", Open, 2*time.Second-time.Millisecond)
 		next("probed long ago", false, 0)
-		time.Sleep(2 * time.Nanosecond) // gobreaker's own pause
+		time.Sleep(2 * time.Nanosecond) // until gobreaker's own pause is over
 		w.force().Report(Failure)
-		next("behind the second probe", false, ForcedEvery)
+		next("after the second probe", false, ForcedEvery)
 		time.Sleep(300 * time.Millisecond)
 		next("a little later", false, ForcedEvery-300*time.Millisecond)
 		left := 1700*time.Millisecond - time.Millisecond - 2
-		w.stands("behind two forced probes", Open, left)
+		w.stands("after two forced probes", Open, left)
 		w.allowedAfter(left).Report(Failure)
-		w.stands("a probe failed behind the pause", Open, 10*time.Second)
+		w.stands("a probe failed after the pause", Open, 10*time.Second)
 		time.Sleep(time.Second)
 		end(w.force(), 'S')
 		w.stands("recovered", Closed, 0)
 	})
 }
 
-// With several probes, one more may follow at once.
+// If several probes are allowed, the next one need not wait for the first.
 func TestProbe_NextOfSeveral(t *testing.T) {
 	inWorld(t, with(func(p *Policy) { p.Probes = 2 }), func(t *testing.T, w *world) {
 		w.halfOpen()
@@ -179,8 +178,8 @@ func TestProbe_NextOfSeveral(t *testing.T) {
 	})
 }
 
-// Who waits for a probe hears of its outcome at once, and looks at a circuit that
-// knows it.
+// Await returns as soon as the outcome of the probe is known, and the circuit has
+// changed its state by then.
 func TestProbe_Await(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		w.halfOpen()
@@ -248,8 +247,8 @@ func TestProbe_IsSeenByWhoIsRefused(t *testing.T) {
 	})
 }
 
-// A circuit that looks ready lets a probe pass: the probe before holds its place until
-// gobreaker knows its outcome.
+// If Standing says that the circuit is ready, a probe passes. So the probe before must
+// hold its place until gobreaker knows its outcome.
 func TestProbe_KeepsItsPlaceToTheEnd(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		w.halfOpen()
@@ -265,7 +264,7 @@ func TestProbe_KeepsItsPlaceToTheEnd(t *testing.T) {
 			}
 			probe = new(Permit)
 			if !w.c.Allow(probe, time.Now(), false) {
-				t.Fatal("the circuit was ready, and refused")
+				t.Fatal("the circuit was ready but refused the probe")
 			}
 			<-ended
 		}
@@ -281,11 +280,11 @@ func TestProbe_SuccessKeepsItsPlace(t *testing.T) {
 		w.allowed().Report(Success)
 		second, third := w.allowed(), w.allowed()
 		if w.c.Standing(time.Now(), 0).Ready || w.ask() != nil {
-			t.Error("beside a success and two probes, the circuit is ready for a fourth")
+			t.Error("with a success and two probes under way, the circuit is ready for a fourth")
 		}
 		second.Report(Neutral)
 		if !w.c.Standing(time.Now(), 0).Ready {
-			t.Error("a probe left, and the circuit is not ready")
+			t.Error("a probe ended without a result, but the circuit is not ready")
 		}
 		second = w.allowed()
 		second.Report(Success)

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Each model has a circuit of its own; to look makes none.
+// Each model has its own circuit. Lookup does not make one.
 func TestSet_ByModel(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		if w.set.Lookup("n") != nil {
@@ -47,7 +47,7 @@ func TestSet_Off(t *testing.T) {
 	}
 }
 
-// Each change of state is told once, in order.
+// OnChange is called once for each change of state, in order.
 func TestSet_TellsChanges(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		w.play("FFFFF")
@@ -64,7 +64,7 @@ func TestSet_TellsChanges(t *testing.T) {
 	})
 }
 
-// OnChange may call back: no lock is held while it runs.
+// OnChange may call the Set, because no lock is held while it runs.
 func TestSet_OnChangeMayCallBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := 0
@@ -89,8 +89,8 @@ func TestSet_OnChangeMayCallBack(t *testing.T) {
 	})
 }
 
-// An OnChange that panics takes nothing with it: what was reported counts, the
-// place is given back, and the next change is told.
+// If OnChange panics, the report still counts, its place is given back, and OnChange is
+// called for the next change.
 func TestSet_OnChangePanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		panics, told := true, 0
@@ -110,7 +110,7 @@ func TestSet_OnChangePanics(t *testing.T) {
 			defer func() {
 				t.Helper()
 				if recover() == nil {
-					t.Error("the panic did not come through: nothing was tested")
+					t.Error("OnChange did not panic, so nothing was tested")
 				}
 			}()
 			f()
@@ -123,7 +123,7 @@ func TestSet_OnChangePanics(t *testing.T) {
 		if !w.c.Allow(&p, time.Now(), false) {
 			t.Fatal("the probe was refused")
 		}
-		panicking(w.c.Flush) // of half-open
+		panicking(w.c.Flush) // delivers the change to half-open
 		panicking(p.Commit)
 		p.Report(Success)
 		w.stands("a panic as it closes", Closed, 0)
@@ -138,8 +138,8 @@ func TestSet_OnChangePanics(t *testing.T) {
 	})
 }
 
-// A model that is in use, open, or known to serve keeps its circuit, whatever
-// names are made up and however many.
+// A model keeps its circuit while it is in use, while the circuit is open, or if it has
+// served, however many other names callers make up.
 func TestSet_Bounded(t *testing.T) {
 	for _, letter := range "SFBNI" {
 		t.Run(string(letter), func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestSet_Bounded(t *testing.T) {
 				}
 				for model, c := range before {
 					if w.set.Lookup(model) != c {
-						t.Errorf("the circuit of %s is another", model)
+						t.Errorf("%s has another circuit than before", model)
 					}
 				}
 				held.Report(Neutral)
@@ -172,7 +172,8 @@ func TestSet_Bounded(t *testing.T) {
 	}
 }
 
-// Models in use at once may be more than are kept: none shares another's circuit.
+// If more models are in use at once than circuits are kept, none shares the circuit of
+// another.
 func TestSet_AllInUse(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		var all []*Permit
@@ -195,12 +196,12 @@ func TestSet_AllInUse(t *testing.T) {
 		ask(-1)
 		all[len(all)-1].Report(Success)
 		if n := len(w.set.Status(time.Now())); n > MaxCircuits {
-			t.Errorf("%d circuits when none is in use any more, want at most %d", n, MaxCircuits)
+			t.Errorf("%d circuits after all attempts have ended, want at most %d", n, MaxCircuits)
 		}
 	})
 }
 
-// Nothing is left of attempts with random ends, from many goroutines.
+// After many concurrent attempts with random ends, no permit and no probe is left.
 func TestSet_AttemptsLeakNothing(t *testing.T) {
 	const workers, each = 8, 25_000
 	set := NewSet(Settings{Policy: with(func(p *Policy) { p.Probes, p.OpenFor, p.MaxOpenFor = 3, 50*time.Microsecond, 200*time.Microsecond })})
@@ -212,10 +213,10 @@ func TestSet_AttemptsLeakNothing(t *testing.T) {
 			random := rand.New(rand.NewPCG(1, uint64(worker)))
 			for range each {
 				var p Permit
-				now := time.Now().Add(time.Duration(random.IntN(2)) * ProbeGrace) // of a caller who comes later: probes are slow then
+				now := time.Now().Add(time.Duration(random.IntN(2)) * ProbeGrace) // sometimes later, when probes count as slow
 				if !c.Allow(&p, now, random.IntN(4) == 0) {
 					refused.Add(1)
-					p.Report(Failure) // which counts for nothing
+					p.Report(Failure) // must not count
 					c.Flush()
 					continue
 				}
@@ -224,7 +225,7 @@ func TestSet_AttemptsLeakNothing(t *testing.T) {
 					followed.Add(1)
 				}
 				c.Flush()
-				if random.IntN(16) == 0 { // or, on one busy core, each would be alone
+				if random.IntN(16) == 0 { // otherwise attempts would not overlap on a busy core
 					runtime.Gosched()
 				}
 				if random.IntN(3) > 0 {
@@ -243,7 +244,7 @@ func TestSet_AttemptsLeakNothing(t *testing.T) {
 	}
 	var p Permit
 	if !c.Allow(&p, time.Now().Add(time.Minute), true) {
-		t.Error("the circuit lets nobody probe any more")
+		t.Error("the circuit allows no probe any more")
 	}
 	p.Report(Success)
 	if passed.Load() < workers*each/100 || refused.Load() == 0 || followed.Load() == 0 {
