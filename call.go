@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -87,8 +86,7 @@ type call struct {
 	resumption *resumption    // set if the call is a rescue
 	transcribe *resume.Limits // set by the rescue layer: a stream keeps its transcript within them
 
-	mu      sync.Mutex // guards failure
-	failure *Error     // of a response that breakwater made itself
+	failure atomic.Pointer[Error] // of a response that breakwater made itself
 
 	log    *attemptLog // own, or that of the call or Trail for which it is made
 	own    attemptLog
@@ -212,18 +210,10 @@ func ErrorOf(resp *http.Response) error {
 }
 
 // setFailure sets the error of a response that breakwater made, for [ErrorOf].
-func (c *call) setFailure(failure *Error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.failure = failure
-}
+func (c *call) setFailure(failure *Error) { c.failure.Store(failure) }
 
 // ownFailure returns the error of a response that breakwater made, or nil.
-func (c *call) ownFailure() *Error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.failure
-}
+func (c *call) ownFailure() *Error { return c.failure.Load() }
 
 // ownAnswer returns the response that breakwater makes when no host sent one.
 func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.Response {

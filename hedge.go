@@ -155,7 +155,8 @@ func (r *failoverRun) recordLoser(late sendResult, by *upstream) bool {
 // one could serve the call at once and the budget allows it.
 func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 	now := r.now()
-	options := r.scratch.candidates[:0]
+	var space [4]candidate // enough for most calls
+	options := space[:0]
 	for _, e := range r.call.candidates {
 		if e.Account == first.endpoint.Account || r.tried(e.Account) != nil {
 			continue

@@ -92,21 +92,29 @@ const (
 // next plans the next step from what the call has tried and from the endpoints that could
 // serve it now.
 func (r *failoverRun) next(now time.Time) step {
-	r.survey(now)
+	var candidates [4]candidate // enough for most calls
+	var states [4]plan.Candidate
+	found := r.survey(field{candidates[:0], states[:0]}, now)
 	history, bounds := r.history(now), r.bounds(now)
-	p := plan.Next(r.states, history, bounds)
+	p := plan.Next(found.states, history, bounds)
 	if p.Extra {
 		if last := r.triedAccounts[p.Index]; !r.takeExtra(now, last.endpoint, last.model) {
 			history.BudgetSpent = true
-			p = plan.Next(r.states, history, bounds)
+			p = plan.Next(found.states, history, bounds)
 		}
 	}
-	return r.stepOf(p, now)
+	return r.stepOf(p, found, now)
 }
 
-// survey finds the availability of each endpoint whose account the call has not tried.
-func (r *failoverRun) survey(now time.Time) {
-	r.candidates, r.states = r.scratch.candidates[:0], r.scratch.states[:0]
+// A field is the candidates of a plan.
+type field struct {
+	candidates []candidate
+	states     []plan.Candidate // of the candidate with the same index
+}
+
+// survey appends to found each endpoint that could serve the call and whose account the
+// call has not tried, with its availability.
+func (r *failoverRun) survey(found field, now time.Time) field {
 	for _, e := range r.call.candidates {
 		if r.tried(e.Account) != nil {
 			continue
@@ -127,9 +135,10 @@ func (r *failoverRun) survey(now time.Time) {
 			c.Wait = at.pause.Until.Sub(now)
 			c.Quarantined, c.MayTry = at.quarantined, at.quarantined && e.mayTryQuarantined(now)
 		}
-		r.candidates = append(r.candidates, seen)
-		r.states = append(r.states, c)
+		found.candidates = append(found.candidates, seen)
+		found.states = append(found.states, c)
 	}
+	return found
 }
 
 // nextProbe returns how long the call would wait until it may probe an open circuit
@@ -184,7 +193,7 @@ func (r *failoverRun) bounds(now time.Time) plan.Bounds {
 }
 
 // stepOf returns the step for what was planned, with the endpoint that it concerns.
-func (r *failoverRun) stepOf(p plan.Step, now time.Time) step {
+func (r *failoverRun) stepOf(p plan.Step, found field, now time.Time) step {
 	var s step
 	var at candidate
 	switch p.Action {
@@ -194,12 +203,12 @@ func (r *failoverRun) stepOf(p plan.Step, now time.Time) step {
 		tried := r.triedAccounts[p.Index]
 		s.action, at = try, candidate{endpoint: tried.endpoint, model: tried.model}
 	default:
-		s.action, at = try, r.candidates[p.Index]
+		s.action, at = try, found.candidates[p.Index]
 	}
 	switch p.Action {
 	case plan.Try:
 		if p.Fresh {
-			at = r.chooseReady(p.Index, now)
+			at = r.chooseReady(found, p.Index, now)
 		}
 	case plan.TryProbe:
 		s.action = tryProbe
@@ -220,17 +229,17 @@ func (r *failoverRun) stepOf(p plan.Step, now time.Time) step {
 		s.blocked = ClassCircuitOpen
 	case plan.Paused:
 		s.blocked = ClassPaused
-		s.pause = r.availability(r.candidates[p.Soonest].endpoint, now).pause
+		s.pause = r.availability(found.candidates[p.Soonest].endpoint, now).pause
 	}
 	return s
 }
 
 // chooseReady picks the endpoint for the call among the ready candidates of one tier.
 // first is the index of the first of them.
-func (r *failoverRun) chooseReady(first int, now time.Time) candidate {
-	ready := r.candidates[:0]
-	for i, c := range r.candidates {
-		if r.states[i].Availability == plan.Ready && r.states[i].Tier == r.states[first].Tier {
+func (r *failoverRun) chooseReady(found field, first int, now time.Time) candidate {
+	ready := found.candidates[:0]
+	for i, c := range found.candidates {
+		if found.states[i].Availability == plan.Ready && found.states[i].Tier == found.states[first].Tier {
 			ready = append(ready, c)
 		}
 	}
@@ -251,7 +260,7 @@ func (r *failoverRun) choose(candidates []candidate, now time.Time) candidate {
 	if len(candidates) == 1 {
 		return candidates[0]
 	}
-	targets := r.scratch.targets[:0]
+	targets := r.targets[:0]
 	for _, c := range candidates {
 		targets = append(targets, &c.endpoint.Target)
 	}
@@ -471,30 +480,24 @@ func (r *refusal) size() int { return len(r.contentType) + cap(r.body) }
 type failoverRun struct {
 	*fleet
 	call           *call
-	avoid          string           // an account that the run must not use; empty: none
-	at             time.Time        // the time of the latest decision
-	n              int              // attempts that have ended
-	begun          int              // attempts, including those under way
-	patience       time.Duration    // how much longer the call may wait for a better endpoint
-	probes         int              // attempts made at open circuits
-	probed         []*upstream      // endpoints whose probe by another call was waited for
-	probeWaits     int              // how many times the call waited for a probe, or until it could probe
-	firstProbeWait time.Time        // when it first did
-	replans        int              // how many pauses began while the call waited for another one to end
-	final          *step            // how the call ends, if a race decided that before the loop does
-	skippedOpen    bool             // an endpoint was left out because its circuit was open
-	lostProbe      bool             // another call took the probe permit between planning and Allow
-	candidates     []candidate      // the candidates of the latest plan
-	states         []plan.Candidate // their states in that plan
-	scratch        struct {         // space for both, because it is enough for most calls
-		candidates [4]candidate
-		states     [4]plan.Candidate
-		targets    [4]*balance.Target
-	}
-	last         *triedAccount
-	firstFailure *exchange.Failure // the first failure
-	shownFailure *exchange.Failure // the failure whose response the caller gets if no endpoint answers
-	shownBy      *upstream         // the endpoint that gave this response
+	avoid          string             // an account that the run must not use; empty: none
+	at             time.Time          // the time of the latest decision
+	n              int                // attempts that have ended
+	begun          int                // attempts, including those under way
+	patience       time.Duration      // how much longer the call may wait for a better endpoint
+	probes         int                // attempts made at open circuits
+	probed         []*upstream        // endpoints whose probe by another call was waited for
+	probeWaits     int                // how many times the call waited for a probe, or until it could probe
+	firstProbeWait time.Time          // when it first did
+	replans        int                // how many pauses began while the call waited for another one to end
+	final          *step              // how the call ends, if a race decided that before the loop does
+	skippedOpen    bool               // an endpoint was left out because its circuit was open
+	lostProbe      bool               // another call took the probe permit between planning and Allow
+	targets        [4]*balance.Target // space for choose
+	last           *triedAccount
+	firstFailure   *exchange.Failure // the first failure
+	shownFailure   *exchange.Failure // the failure whose response the caller gets if no endpoint answers
+	shownBy        *upstream         // the endpoint that gave this response
 
 	signature [2]string // the values of the answer's headers: which endpoint gave it, after how many attempts
 
