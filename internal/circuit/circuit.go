@@ -45,11 +45,11 @@ type Circuit struct {
 	lastOpenFor time.Duration // openFor at the time when it closed
 	closedAt    time.Time     // zero: it has never opened
 	consecutive consecutive
-	served      bool     // an attempt has shown payload at some time
-	probes      []*Probe // those that gobreaker may count and that have no outcome, the latest last
-	succeeded   int      // probes that gobreaker counts as successes
-	probedAt    time.Time
-	changes     []Change // those that were not delivered yet
+	served      bool      // an attempt has shown payload at some time
+	probes      []*Probe  // those that gobreaker may count and that have no outcome, the latest last
+	succeeded   int       // probes that gobreaker counts as successes
+	probedAt    time.Time // when the latest attempt that probes was allowed
+	changes     []Change  // those that were not delivered yet
 }
 
 func newCircuit(s *Set, model string) *Circuit {
@@ -97,12 +97,11 @@ func (c *Circuit) Allow(p *Permit, now time.Time, forced bool) bool {
 	case c.state != gobreaker.StateHalfOpen:
 		c.endProbeLocked(probe)
 		p.state, p.finish = passing, finish
-	default: // the state may have changed since the probe began
-		if probe == nil {
-			probe = newProbe()
-		}
+	default: // the state may have changed since the probe was listed
+		probe = c.listLocked(probe, now)
 		probe.finish = finish
-		p.state, p.probe = probing, c.listLocked(probe, now)
+		p.state, p.probe = probing, probe
+		c.probedAt = now
 	}
 	c.consecutive.begin(p)
 	return true
@@ -115,14 +114,16 @@ func (c *Circuit) beginProbeLocked(now time.Time) *Probe {
 	if c.state == gobreaker.StateClosed {
 		return nil
 	}
-	return c.listLocked(newProbe(), now)
+	return c.listLocked(nil, now)
 }
 
-// listLocked lists the probe, if it is not in the list.
+// listLocked lists the probe, or a new one if it is nil.
 func (c *Circuit) listLocked(p *Probe, now time.Time) *Probe {
+	if p == nil {
+		p = newProbe(now)
+	}
 	if !slices.Contains(c.probes, p) {
 		c.probes = append(c.probes, p)
-		c.probedAt = now
 	}
 	return p
 }
@@ -143,15 +144,23 @@ func (c *Circuit) endProbeLocked(p *Probe) {
 // yet. Otherwise no other attempt could probe until the slow one ends, because gobreaker
 // counts it against its limit.
 func (c *Circuit) followLocked(p *Permit) bool {
-	if len(c.probes) == 0 || p.since.Sub(c.probedAt) < ProbeGrace {
+	slow := c.latestProbeLocked()
+	if slow == nil || p.since.Sub(slow.since) < ProbeGrace {
 		return false
 	}
-	slow := c.probes[len(c.probes)-1]
 	slow.holders++
-	c.probedAt = p.since
+	slow.since, c.probedAt = p.since, p.since
 	p.state, p.probe = probing, slow
 	c.consecutive.begin(p)
 	return true
+}
+
+// latestProbeLocked returns the latest probe in the list, or nil if there is none.
+func (c *Circuit) latestProbeLocked() *Probe {
+	if len(c.probes) == 0 {
+		return nil
+	}
+	return c.probes[len(c.probes)-1]
 }
 
 // A Standing tells at one moment whether a circuit would let an attempt pass.
@@ -181,7 +190,8 @@ func (c *Circuit) Standing(now time.Time, open int64) Standing {
 // mayProbeLocked reports whether one more attempt may probe: there are fewer probes than
 // the policy allows, or the latest is slow.
 func (c *Circuit) mayProbeLocked(now time.Time) bool {
-	return !c.isFullLocked() || now.Sub(c.probedAt) >= ProbeGrace
+	latest := c.latestProbeLocked()
+	return !c.isFullLocked() || latest != nil && now.Sub(latest.since) >= ProbeGrace
 }
 
 // isFullLocked reports whether gobreaker would refuse another probe. It counts those that
@@ -195,11 +205,11 @@ func (c *Circuit) isFullLocked() bool {
 func (c *Circuit) NextProbe(now time.Time) (*Probe, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case len(c.probes) == 0:
+	switch latest := c.latestProbeLocked(); {
+	case latest == nil:
 		return nil, max(c.probedAt.Add(ForcedEvery).Sub(now), 0)
 	case !c.mayProbeLocked(now):
-		return c.probes[len(c.probes)-1], c.probedAt.Add(ProbeGrace).Sub(now)
+		return latest, latest.since.Add(ProbeGrace).Sub(now)
 	}
 	return nil, 0
 }

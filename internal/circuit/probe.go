@@ -14,10 +14,11 @@ type Probe struct {
 	// Guarded by the circuit's mu.
 	finish  func(error) // reports the outcome to gobreaker; nil: gobreaker was not asked yet, or the outcome is known
 	holders int         // permits that share it
+	since   time.Time   // when the latest attempt that shares it was allowed
 }
 
-func newProbe() *Probe {
-	return &Probe{done: make(chan struct{}), holders: 1}
+func newProbe(now time.Time) *Probe {
+	return &Probe{done: make(chan struct{}), holders: 1, since: now}
 }
 
 // leaveLocked removes one permit from the probe. Its result reports the outcome; it is nil

@@ -205,7 +205,7 @@ func TestProbe_Await(t *testing.T) {
 
 func TestProbe_AwaitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		probe, start := newProbe(), time.Now()
+		probe, start := newProbe(time.Now()), time.Now()
 		if err := probe.Await(t.Context(), time.Second); err != nil || time.Since(start) != time.Second {
 			t.Errorf("Await = %v after %v, want nil after 1s", err, time.Since(start))
 		}
