@@ -20,22 +20,27 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// Call has options for the calls made with one context. Set it with [WithCall].
-// Its zero value changes nothing.
+// Call has options for the calls made with one context. Set it with [WithCall]. Its zero
+// value changes nothing.
+//
+// For a call that must get a new answer from one endpoint, such as a health check:
+//
+//	breakwater.Call{Endpoint: "deepseek", NoCache: true, Attempts: 1}
 type Call struct {
 	NoCache      bool   // the call gets no answer from the cache, and its answer is not kept
 	NoShare      bool   // the call does not share an attempt with other calls
 	CacheControl string // directives for the cache, such as "max-age=60"; they override those of the request's Cache-Control
 	Scope        string // name of the group that may share the answer, instead of CachePolicy.Scope; empty: as there
-	Endpoint     string // name of the only endpoint to use; empty: any
+	Endpoint     string // Name of the only endpoint to use; empty: any. If there is no such endpoint, the call fails with ClassUnserved
 	Attempts     int    // attempts per account, instead of RetryPolicy.Attempts; 0: as there; Off: 1
 	Trail        *Trail // records the attempts of the call; nil: none
 }
 
 type callOptionsKey struct{}
 
-// WithCall returns a copy of ctx with the options c. They apply to all calls made
-// with it, and replace those of an earlier WithCall.
+// WithCall returns a copy of ctx with the options c. They apply to all calls made with it.
+// They replace those of an earlier WithCall as a whole. It works through SDKs, because
+// these pass the context on.
 func WithCall(ctx context.Context, c Call) context.Context {
 	return context.WithValue(ctx, callOptionsKey{}, &c)
 }
@@ -178,9 +183,10 @@ func (c *call) credential() header.Credential {
 	return known
 }
 
-// TrailOf returns the attempts of the call that resp answers, in order. It returns
-// nil if the call made none, as for an answer from the cache or one shared with
-// another call, and if resp is not from a Transport.
+// TrailOf returns the attempts of the call that resp answers, in order. It returns nil if
+// the call made none, as for an answer from the cache or one shared with another call, and
+// if resp is not from a Transport. While the body is read, the last attempt is under way:
+// its Usage, Bytes and Elapsed are known at the end of the body.
 func TrailOf(resp *http.Response) []Attempt {
 	if resp == nil || resp.Request == nil {
 		return nil
@@ -192,9 +198,10 @@ func TrailOf(resp *http.Response) []Attempt {
 	return c.log.list()
 }
 
-// ErrorOf returns the [*Error] of a response that breakwater made because no
-// endpoint answered. It returns nil for any other response, also for a host's own
-// error response: see [TrailOf].
+// ErrorOf returns the [*Error] of a response that breakwater made because no endpoint
+// answered. It returns nil for any other response, also for an answer. A host's own error
+// response, such as a 503 after several attempts, has no [*Error], either; [TrailOf]
+// returns its attempts.
 func ErrorOf(resp *http.Response) error {
 	if resp == nil || resp.Request == nil || resp.Header.Get(header.Error) == "" {
 		return nil

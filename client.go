@@ -21,8 +21,15 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
-// A Transport is an http.RoundTripper that keeps inference calls answered. Make one
-// with New. It is safe for concurrent use.
+// A Transport is an http.RoundTripper that keeps inference calls answered. Make one with
+// [New] and use it for all calls of the program: circuits, pauses, limits and the cache
+// are its state. It is safe for concurrent use.
+//
+// A Transport keeps the contract of [http.RoundTripper]: it does not change the caller's
+// request, it closes the request's body on every path, and it returns either a response
+// or an error. The caller must close the bodies of responses. A base transport must keep
+// the contract, too. It may get headers and URLs that are shared with other requests, so
+// it must not change them.
 type Transport struct {
 	config *config
 	upstreams
@@ -40,13 +47,17 @@ type Transport struct {
 	background background.Group
 }
 
-// New returns a Transport with the options opts, applied in order. If some of them
-// are wrong, it returns their errors, joined; each names its option.
+// New returns a Transport with the options opts, applied in order. If some of them are
+// wrong, it returns their errors, joined. Each error names its option, and none shows a
+// key.
 //
-// Without endpoints, the Transport protects inference calls to any origin, with
-// the caller's own credential. With endpoints, it protects the calls that are meant
-// for one of them, and any endpoint may answer these. The package comment says
-// which calls are meant for an endpoint.
+// Without endpoints, the Transport protects inference calls to any host, with the key of
+// each request. Use it so if each call has a key of its own, such as the key of a tenant.
+// With endpoints, it protects the calls that are meant for one of them, and any endpoint
+// may answer these. The package comment says which calls are meant for an endpoint.
+//
+// Do not set Timeout of the http.Client that uses the Transport: it also ends answers that
+// are arriving. Give the context of a call a deadline instead.
 func New(opts ...Option) (*Transport, error) {
 	c, err := newConfig(opts)
 	if err != nil {
@@ -78,8 +89,10 @@ func New(opts ...Option) (*Transport, error) {
 	return t, nil
 }
 
-// NewClient returns an http.Client whose Transport is a new [*Transport], made by
-// [New] with opts. For Status and Close, use client.Transport.(*Transport).
+// NewClient returns an http.Client whose Transport is a new [*Transport], made by [New]
+// with opts. It has no Timeout. To reach the methods Status and Close, use
+//
+//	transport := client.Transport.(*breakwater.Transport)
 func NewClient(opts ...Option) (*http.Client, error) {
 	t, err := New(opts...)
 	if err != nil {
@@ -140,8 +153,11 @@ func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 	}
 }
 
-// RoundTrip implements [http.RoundTripper]. It protects inference calls, and sends
-// every other request once.
+// RoundTrip implements [http.RoundTripper]. It protects inference calls and sends every
+// other request once, such as a GET of /models. Such a request gets the key, Header and
+// Rewrite of the endpoint that it is meant for; if there is none, it is not changed. The
+// package comment says which calls are protected, and what the caller gets if no endpoint
+// answers.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	//lint:ignore SA1019 see reqcancel
 	if req.Cancel == nil {
@@ -309,16 +325,22 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// Close stops background work: it cancels the cache's renewals, waits up to a second
-// for writes to a Store, and closes idle connections. It returns nil. Calls under
-// way and later calls still work, but without renewals and writes to a Store.
+// Close stops background work: it cancels the cache's renewals, waits up to a second for
+// writes to a Store, and closes the idle connections of the base. It always returns nil.
+// Call it at the end of the program or of a test.
+//
+// Close does not end calls. Calls that are under way and new calls still work, but they
+// start no renewals and write nothing to a Store.
 func (t *Transport) Close() error {
 	t.background.Close()
 	t.CloseIdleConnections()
 	return nil
 }
 
-// Status returns a snapshot of the Transport.
+// Status returns a snapshot of the Transport: its counts since New, and the state of each
+// endpoint and of the cache. It is fast enough for a health page or for metrics that are
+// read every few seconds. If no endpoints were given, the snapshot has one for each host
+// that was called, up to 256.
 func (t *Transport) Status() Status {
 	s := Status{Calls: t.counts.calls.Load(), Failed: t.counts.failed.Load(), Attempts: t.counts.attempts.Load()}
 	now := time.Now()

@@ -1,166 +1,114 @@
-// Package breakwater keeps an application answering while an LLM API fails. It
-// provides an [http.RoundTripper] for the HTTP client that the application
-// already has. It knows DeepSeek and the other hosts that serve its models.
+// Package breakwater keeps a program answering while an LLM API fails. It is an
+// [http.RoundTripper] for the HTTP client that the program or its SDK already
+// has. It knows DeepSeek and the other hosts of DeepSeek's models.
+//
+// # First steps
 //
 //	client, err := breakwater.NewClient(
 //		breakwater.WithEndpoints(breakwater.DeepSeek(os.Getenv("DEEPSEEK_API_KEY"))),
 //		breakwater.WithBackup(breakwater.SiliconFlow(os.Getenv("SILICONFLOW_API_KEY"))),
 //	)
 //
-// # Bodies, not headers
+// Send requests to the URL of the first endpoint, here
+// https://api.deepseek.com/chat/completions, or give the client to an SDK with the
+// base URL https://api.deepseek.com. The endpoint's key replaces the request's
+// key. While DeepSeek cannot answer, SiliconFlow answers the same requests, with
+// its own URL, key and model name.
 //
-// With these APIs, a status of 200 does not mean that an answer follows.
-// DeepSeek sends the status first and queues the request afterwards. While it is
-// queued, the host sends blank lines or SSE comments, for minutes. Streams stall,
-// or are cut and closed cleanly. Errors come inside a 200. So breakwater reads the
-// body before it returns the response.
+// Without endpoints, [NewClient] protects calls to any host. Each request keeps its
+// own key, and there is no backup.
 //
-// The payload is the bytes of a body that carry an answer. The commit is the
-// moment when an attempt has brought its first payload and the caller gets the
-// response. JSON of up to [StreamPolicy].MaxBuffer is read and checked as a whole
-// before the commit. Before the commit the caller has received nothing, so another
-// attempt can replace one that fails. After the commit nothing is repeated or left
-// out. If a streamed chat breaks after the commit, another attempt continues it
-// where a host can do that: see [Rescue]. Otherwise the stream ends in a typed
-// error, never in a clean EOF.
+// # What happens to a call
 //
-// # Words
+// With these APIs, a status of 200 does not mean that an answer follows. DeepSeek
+// sends the status before it queues the request. Streams stall, or are cut and
+// closed cleanly. Errors come inside a 200. So breakwater reads the body before it
+// returns the response.
 //
-// An endpoint is one base URL with one key. Endpoints of one account share a
-// quota. A tier is a group of endpoints that share the load. A call is one
-// request of the application, and an attempt is one request to one endpoint on
-// its behalf. A circuit stops attempts at one model of an endpoint after
-// failures. A pause stops attempts at an endpoint, an account or a model for some
-// time, because the host asked for it or refused a request. A hedge is a second
-// attempt beside a slow one. A rescue is an attempt that continues a broken
-// stream.
+// A call is one request of the program. An attempt is one request to an endpoint
+// on its behalf. Payload is the bytes of a body that carry an answer; keep-alives
+// are not payload.
 //
-// # What is protected
+//   - Before the first payload, a failed attempt is replaced by another one: at the
+//     same endpoint after a wait, or at another endpoint. JSON is checked as a whole
+//     before it is returned.
+//   - After the first payload, nothing is repeated or left out. If a streamed chat
+//     breaks, another attempt continues it where that is possible: see [Rescue].
+//     Otherwise the stream ends in an error such as [ErrTruncated], never in a clean
+//     EOF.
+//   - After several failures, a circuit keeps attempts away from a model of an
+//     endpoint. A pause does so for the time that a host asks for, and after it has
+//     rejected a key.
 //
-// Inference calls are protected: a POST to …/chat/completions, …/completions
-// (FIM), …/responses, …/v1/messages or …/embeddings, JSON and streaming. Any
-// other request is sent once. If it is meant for an endpoint, it gets the
-// endpoint's key and headers; otherwise it is not changed.
+// A host may bill an attempt whose answer did not arrive. [RetryPolicy].SendOnce
+// prevents another attempt then.
 //
-// Without endpoints, [New] protects the calls to any origin, with the caller's
-// own credential. At a host that breakwater does not know, a call other than a chat
-// must name a model in its body.
+// # Which calls are protected
 //
-// With endpoints, it protects the calls that are meant for one of them. A call is
-// meant for an endpoint if its URL has the scheme, host and port of
-// [Endpoint].URL, and a path below that of the URL or below another API path of
-// the host. With the client above, a POST to
-// https://api.deepseek.com/chat/completions is meant for DeepSeek. Any endpoint
-// may answer it, if its host has the operation and the model. The endpoints of
-// [WithEndpoints] share the load. Those of [WithBackup] are for the time when no
-// endpoint of a higher tier can answer.
+// Inference calls are protected: a POST whose path ends in /chat/completions,
+// /completions, /responses, /embeddings or /v1/messages. Every other request is
+// sent once.
 //
-// For each endpoint, breakwater sets the URL and the key. In the body it changes
-// the model's name and the fields for thinking and for the user's id, where the
-// host has its own. Every other byte of the body stays as it was. There is a
-// preset for each host that serves DeepSeek's models, from [DeepSeek] to [VLLM].
-// Any other OpenAI-compatible host is an [Endpoint] with its URL.
+// Without endpoints, these calls are protected at any host. At a host that
+// breakwater does not know, a call other than a chat must name a model.
 //
-// # Layers
+// With endpoints, a call must be meant for one of them. A call is meant for an
+// endpoint if its URL has the scheme, host and port of [Endpoint].URL, and a path
+// below that of the URL or below another API path of the host. With the client
+// above:
 //
-// A call passes the user's middleware, the cache and the failover, which makes
-// attempts. An attempt passes the rate limits, the circuit breaker, the gate that
-// checks the response, the user's attempt middleware and the base transport. Each
-// layer has a policy, a struct whose zero value is the default. [Off] switches a
-// field off.
+//   - https://api.deepseek.com/chat/completions and
+//     https://api.deepseek.com/anthropic/v1/messages are meant for DeepSeek.
+//   - https://api.siliconflow.com/v1/chat/completions is meant for the backup, but
+//     DeepSeek still comes first.
+//   - https://api.openai.com/v1/chat/completions is meant for neither. It is sent
+//     once and not changed.
 //
-//   - [CachePolicy]: gives kept answers again to the same caller, and stale ones
-//     when no endpoint can answer. Off by default.
-//   - [RatePolicy]: limits attempts and tokens per account and model. Off by
-//     default.
-//   - [BalancePolicy]: chooses the endpoint of a tier.
-//   - [BreakerPolicy]: opens and closes the circuits.
-//   - [RetryPolicy]: sets the number of attempts, the waits between them, and the
-//     budget for extra attempts.
-//   - [StreamPolicy]: limits the time without payload, and sets hedges and rescues.
+// Any endpoint may answer a protected call, if its host has the operation and the
+// model. breakwater sets the URL, the key, the model's name, and the fields for
+// thinking and the user's id. No other byte of the body changes.
 //
-// # Which to set
+// # Deadlines
 //
-// The defaults suit an interactive application. Set more where you need it:
+// No time limit of breakwater ends an answer whose payload keeps coming.
 //
-//   - People wait for the answer: give the call's context a deadline. A silent
-//     host gets at most half of it while another endpoint could serve.
-//   - Batches: give no deadline, and set [RetryPolicy].MaxRetryAfter to the
-//     longest wait you accept.
-//   - The account has a known limit: set [RatePolicy].InFlight to your share of
-//     it. If the limit is unknown or changes, set [RatePolicy].Adaptive.
-//   - A call must not be billed twice: set [RetryPolicy].SendOnce.
-//   - Latency matters more than tokens: set [StreamPolicy].Hedge.
+// If people wait, give the call's context a deadline. A silent endpoint gets at
+// most half of it while another one could serve. For batches, give no deadline, and
+// set [RetryPolicy].MaxRetryAfter to the longest wait that you accept. Do not set
+// [http.Client].Timeout: it also ends answers that are arriving.
 //
-// # Time
+// # Options
 //
-// No time limit of breakwater ends an answer that is arriving. Before the commit,
-// FirstToken, Thinking and Queued of [StreamPolicy] limit the time without
-// payload, but only while another endpoint or a kept answer could serve. Otherwise
-// the attempt keeps waiting, because a new one would go to the end of the host's
-// queue. After the commit, Stall limits the time without payload. Keep-alives are
-// not payload.
+// A policy is a struct. A field that is zero has its default, and [Off] switches it
+// off.
 //
-// Backoff, Retry-After, rate limits and probes make a call wait. Such a wait ends
-// with the caller's context. It does not begin if it could not end before the
-// caller's deadline.
+//   - [WithEndpoints], [WithBackup]: which hosts may answer.
+//   - [WithCache]: keep answers, and give stale ones while no endpoint answers.
+//   - [WithRateLimit]: stay below the limits of an account.
+//   - [WithRetry]: attempts, the waits between them, their budget.
+//   - [WithStream]: time limits, hedges, rescues.
+//   - [WithBreaker]: when circuits open and close.
+//   - [WithBalance]: which endpoint of a tier gets a call.
+//   - [WithCall]: options of one call.
 //
-// # The cache
+// # What happened
 //
-// [WithCache] keeps complete answers for the caller who asked. A later call with
-// the same content gets the kept answer, as JSON or as a stream; the order of the
-// fields does not matter. Calls with the same content that are under way share
-// one attempt. An answer is fresh for [CachePolicy].TTL and stale afterwards. When
-// no endpoint can answer, a call gets a stale answer, for [CachePolicy].StaleIfError
-// after TTL. A [Store] keeps answers for several processes.
-//
-// A shared attempt that brings nothing does not block its callers for good. After
-// some time, a caller makes an attempt of its own and waits for both. The first
-// answer goes to all callers. That time is FirstToken for streams, Thinking for
-// models that think and for JSON, Queued for JSON from DeepSeek, and Stall after
-// the first payload; where one of these is Off, its default counts. A caller with
-// a deadline waits at most half of the time it had left, but at least a second.
-// So a host that is down gets at most one request a second for the same content,
-// and seldom has more than six open at once. [Call].NoShare keeps a call from
-// sharing.
+// The response header Breakwater-Endpoint names the endpoint that answered. With a
+// cache, Cache-Status tells whether the answer came from it. [TrailOf] returns the
+// attempts of a response, and [Call].Trail those of a call through an SDK.
+// [WithObserver] with [Log] writes a log. [Transport.Status] returns a snapshot. None
+// of these contains keys, prompts or answers.
 //
 // # When no endpoint answers
 //
 // The caller gets the host's response that best describes the first failure. If
-// there was no response, breakwater makes one: a 503 (429 for a local limit) in
-// the error shape of OpenAI, or of Anthropic for Messages, with the header
-// Breakwater-Error. For such a response, [ErrorOf] returns an [*Error] with every
-// attempt. With [WithErrors] the call returns the [*Error] instead.
-// X-Should-Retry: false tells an SDK not to try again. The caller's own cancel
-// and deadline are always returned as Go errors.
+// there was none, breakwater makes a response that SDKs understand, usually a 503,
+// with the header Breakwater-Error. [ErrorOf] returns its [*Error], which lists the
+// attempts. With [WithErrors], the call returns the [*Error] instead. The caller's
+// cancel and deadline are always Go errors.
 //
-// A stream that breaks and is not rescued ends in [ErrTruncated], [ErrStalled] or
-// [ErrBadResponse] instead of EOF. ErrTruncated is also an [io.ErrUnexpectedEOF].
+// # Tests
 //
-// # What may be billed twice
-//
-// A host may bill an attempt that it received but did not answer. breakwater
-// tries again nevertheless, because the caller has no answer.
-// [Attempt].MayBeBilled marks such attempts. [RetryPolicy].SendOnce forbids the
-// second one.
-//
-// # Contract
-//
-// A Transport is safe for concurrent use and keeps the contract of
-// [http.RoundTripper]: it does not change the caller's request, closes its body
-// on every path, and returns either a response or an error. A base transport must
-// keep the contract, too: it gets headers and URLs that are shared, unless the
-// user has given attempt middleware or Rewrite. The caller must close response
-// bodies. [Transport.Close] stops background work.
-//
-// # Watching it
-//
-// An Observer of [WithObserver] gets an [Event] for each attempt, wait, pause,
-// and change of a circuit, and for what the cache does. [Log] writes events to a
-// slog.Logger. [TrailOf] returns the attempts of a response, and [Call].Trail
-// those of a call made through an SDK. [Transport.Status] returns a snapshot.
-// None of them contains keys, prompts or answers.
-//
-// Package breakwatertest has fake hosts that show all these faults, for your own
-// tests.
+// Package breakwatertest has fake hosts with all these faults. Package storetest
+// tests a [Store].
 package breakwater

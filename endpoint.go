@@ -17,15 +17,24 @@ import (
 	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
-// An Endpoint is one base URL with one key.
+// An Endpoint is one base URL with one key. There is a function for each known host, from
+// [DeepSeek] to [SGLang], whose result may be changed. Any other OpenAI-compatible host
+// needs only a URL and a key:
+//
+//	breakwater.Endpoint{URL: "https://llm.example.com/v1", APIKey: key}
+//
+// [New] returns an error if URL is not an absolute http or https URL, if it contains a
+// user, a fragment or a query other than api-version, if a key would go over plain http to
+// another machine, if Name is not printable ASCII, and if a key or header has characters
+// that cannot be sent.
 type Endpoint struct {
 	// Name identifies the endpoint in events, errors and headers, and in
-	// Call.Endpoint. Default: the host of URL.
+	// Call.Endpoint. It must be unique. Default: the host of URL, with its port.
 	Name string
 
 	// URL is the base URL that an SDK would be configured with: the part before
-	// /chat/completions. It may end in ?api-version=…, for Azure's deployments. Any
-	// other query is an error.
+	// /chat/completions, such as https://api.siliconflow.com/v1. It may end in
+	// ?api-version=…, for Azure's deployments. There is no default.
 	URL string
 
 	// APIKey is the key that the endpoint gets instead of the caller's, as a bearer
@@ -37,38 +46,57 @@ type Endpoint struct {
 	// key may also come from Header, Rewrite or attempt middleware.
 	APIKey string
 
-	// Keyless means that the host needs no key, like some servers of your own.
+	// Keyless means that the host needs no key, like some servers of your own. It is
+	// an error to set it together with a key. Default: the host needs one.
 	Keyless bool
 
-	// Account names the quota and balance that the endpoint uses. Endpoints of one
-	// account share limits, and a call counts their attempts together. Default: an
-	// account of this endpoint alone.
+	// Account names the quota and balance that the endpoint uses. Set it to the same
+	// name for endpoints that share them, such as two keys of one account. Endpoints
+	// of one account share limits, and a call counts their attempts together. Default:
+	// an account of this endpoint alone.
 	Account string
 
-	// Host says whose API it is: how it words errors and what it can do. Default:
-	// the host that URL belongs to, or HostOpenAI.
+	// Host says whose API it is: how it words errors and what it can do. Set it if the
+	// URL is that of a gateway, to HostDeepSeek for DeepSeek's own API, for example.
+	// Default: the host that URL belongs to, or HostOpenAI.
 	Host Host
 
-	// Models maps the caller's model names to this endpoint's. If it is set, the
-	// endpoint gets only calls for these models and calls that are meant for it. If
-	// it is empty, the endpoint gets the caller's names. A name that DeepSeek has
-	// retired is replaced by the current one at HostDeepSeek, and wherever Models has
-	// no entry for it.
+	// Models maps the caller's model names to this endpoint's:
+	//
+	//	Models: map[string]string{"deepseek-flash": "ep-20261101-abcde"}
+	//
+	// If it is set, the endpoint gets only calls for these models and calls that are
+	// meant for it. If it is empty, the endpoint gets the caller's names. A name that
+	// DeepSeek has retired is replaced by the current one at HostDeepSeek, and
+	// wherever Models has no entry for it.
 	//
 	// A caller may also use the name that the model has at the endpoint that the
 	// call is meant for. The Models of both endpoints then lead to the name here.
+	//
+	// Embeddings go to another endpoint only if Models has the caller's name, because
+	// vectors of different models cannot be compared.
 	Models map[string]string
 
-	// Limits are the rate limits by model, instead of those of WithRateLimit. The
-	// keys are this endpoint's model names, not the caller's; "" is all others.
+	// Limits are the rate limits of single models, instead of those of WithRateLimit.
+	// The keys are this endpoint's model names, to which Models leads, not the
+	// caller's; "" stands for all other models. Another name has no effect.
+	//
+	//	Limits: map[string]breakwater.RatePolicy{
+	//		"ep-20261101-abcde": {InFlight: 20},
+	//		"":                  {InFlight: 5},
+	//	}
+	//
+	// Endpoints of one account must have the same Limits.
 	Limits map[string]RatePolicy
 
 	// Header is set on each request to the endpoint, and replaces headers of the
-	// caller.
+	// caller. A credential in it replaces the caller's, as APIKey does.
 	Header http.Header
 
-	// Rewrite may change each request to the endpoint before it is sent. It gets a
-	// copy. If it returns an error, the attempt ends with ClassRewrite.
+	// Rewrite may change each request to the endpoint before it is sent, for a
+	// signature, for example. It gets a copy, and must be safe for concurrent use. If
+	// it returns an error, the attempt ends with ClassRewrite. Default nil: requests
+	// are sent as they are.
 	Rewrite func(*http.Request) error
 }
 
@@ -188,9 +216,9 @@ func onlyVersion(u *url.URL) bool {
 	return err == nil && (len(query) == 0 || len(query) == 1 && len(query["api-version"]) == 1)
 }
 
-// A Host names whose API an endpoint has. breakwater knows how the host words
-// errors and what it can do. The zero value means the host that the endpoint's URL
-// belongs to.
+// A Host names whose API an endpoint has: see [Endpoint].Host. breakwater knows how the
+// host words errors and what it can do. The zero value means the host that the endpoint's
+// URL belongs to.
 type Host string
 
 const (

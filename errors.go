@@ -9,8 +9,9 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// The errors of attempts, besides those of the network. Test for them with
-// errors.Is.
+// The errors of attempts, besides those of the network. They are in Attempt.Err, in
+// Event.Err and in an [*Error]; reading the body of a broken stream returns ErrTruncated,
+// ErrStalled or ErrBadResponse. Test for them with errors.Is.
 var (
 	// ErrCircuitOpen means that the attempt was not sent: the circuit is open.
 	ErrCircuitOpen error = outcome.ErrCircuitOpen
@@ -41,7 +42,14 @@ var (
 	ErrNoKey error = outcome.ErrNoKey
 )
 
-// An Error is the error of a call that no endpoint answered.
+// An Error is the error of a call that no endpoint answered. [ErrorOf] returns it for a
+// response that breakwater made. With [WithErrors], http.Client returns it inside a
+// url.Error, and errors.As finds it:
+//
+//	var failure *breakwater.Error
+//	if errors.As(err, &failure) {
+//		for _, a := range failure.Attempts { … }
+//	}
 type Error struct {
 	// Attempts are all attempts of the call, in order. It is empty if the endpoint
 	// that Call.Endpoint names does not exist or does not have the model, and if the

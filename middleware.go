@@ -2,7 +2,8 @@ package breakwater
 
 import "net/http"
 
-// A Middleware returns a RoundTripper that wraps next.
+// A Middleware returns a RoundTripper that wraps next: see [WithMiddleware] and
+// [WithAttemptMiddleware].
 type Middleware func(next http.RoundTripper) http.RoundTripper
 
 // A RoundTripperFunc is a function that is used as an http.RoundTripper.

@@ -9,7 +9,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// A Kind says what happened in an Event.
+// A Kind says what happened in an [Event].
 type Kind string
 
 const (
@@ -33,8 +33,8 @@ const (
 	KindCacheError  Kind = "cache_error"  // the Store failed; the call continues
 )
 
-// An Event is something that happened. Fields that do not apply are zero.
-// It contains no key, prompt or answer, and no message of a host.
+// An Event is something that happened: an [Observer] gets it. Fields that do not apply are
+// zero. It contains no key, prompt or answer, and no message of a host.
 type Event struct {
 	Kind     Kind
 	Time     time.Time
@@ -52,9 +52,18 @@ type Event struct {
 	Err      error
 }
 
-// An Observer gets events. It is called on the goroutine where the event happens,
-// and must be fast and safe for concurrent use. No lock is held, so it may call
-// Status.
+// An Observer gets events: see [WithObserver]. It is called on the goroutine where the
+// event happens, and must be fast and safe for concurrent use. No lock is held, so it may
+// call Status. The context is that of the call, with its values.
+//
+// An Observer that counts attempts by endpoint and class:
+//
+//	attempts := expvar.NewMap("llm_attempts")
+//	observer := func(_ context.Context, e breakwater.Event) {
+//		if e.Kind == breakwater.KindAttempt {
+//			attempts.Add(e.Endpoint+" "+string(e.Class), 1)
+//		}
+//	}
 type Observer func(context.Context, Event)
 
 // event returns an event with the fields of t. All events of attempts are made
@@ -80,7 +89,8 @@ func (os observers) emit(ctx context.Context, e Event) {
 	}
 }
 
-// Log returns an Observer that writes events to l. Its levels are:
+// Log returns an [Observer] that writes events to l. With a Logger of level Warn it writes
+// only what should not happen. Its levels are:
 //
 //   - Error: KindKey, unless Err is ErrNoKey.
 //   - Warn: failed attempts that count for the circuit, pauses, the budget, a

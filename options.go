@@ -15,9 +15,12 @@ import (
 	"github.com/breakwater-go/breakwater/internal/origin"
 )
 
-// An Option configures a Transport. An option that is given twice replaces what
-// it set before, as a whole. Only WithEndpoints, WithBackup, WithObserver,
-// WithMiddleware and WithAttemptMiddleware add to it.
+// An Option configures a Transport: see [New].
+//
+// If an option that takes a policy is given twice, the second policy replaces the
+// first as a whole. Fields that the second leaves at zero get their defaults. WithBase
+// also replaces. WithEndpoints, WithBackup, WithObserver, WithMiddleware and
+// WithAttemptMiddleware add to what was given before.
 type Option func(*config) error
 
 // config is the result of the options. Its policies are resolved: they have their
@@ -112,8 +115,22 @@ func (c *config) keysMissing() (errs []error) {
 	return errs
 }
 
-// WithEndpoints adds endpoints to the first tier. The endpoints of a tier share the
-// load.
+// WithEndpoints adds endpoints to the first tier, which gets the calls while it can
+// answer them. The endpoints of a tier share the load: see [BalancePolicy]. If it is
+// given several times, all endpoints are in the first tier.
+//
+// With endpoints, the Transport protects only the calls that are meant for one of
+// them; the package comment says which these are. Without endpoints, it protects
+// inference calls to any host. Give endpoints when the program's keys are known at
+// start, or when another host should be able to answer.
+//
+// It is an error to give no endpoint, or two with the same name. For the errors of one
+// endpoint, see [Endpoint].
+//
+//	breakwater.WithEndpoints(
+//		breakwater.VLLM("http://10.0.0.7:8000/v1", ""),
+//		breakwater.VLLM("http://10.0.0.8:8000/v1", ""),
+//	)
 func WithEndpoints(endpoints ...Endpoint) Option {
 	return func(c *config) error {
 		if len(endpoints) == 0 {
@@ -128,11 +145,22 @@ func WithEndpoints(endpoints ...Endpoint) Option {
 	}
 }
 
-// WithBackup adds a tier below those given before. A call goes to it while no
-// endpoint of a higher tier can take the call, at once or within
-// RetryPolicy.Patience. An endpoint cannot while its circuit is open, while it is
-// paused or at its rate limit, or if the call has failed there. A hedge may go to
-// a lower tier earlier.
+// WithBackup adds a tier of endpoints below the tiers given before. Each WithBackup
+// adds another tier: the first one gets the calls that WithEndpoints' tier cannot take,
+// the second one those that neither can take.
+//
+// A call goes to a backup if no endpoint of a higher tier can take it at once, or
+// within [RetryPolicy].Patience. An endpoint cannot take a call while its circuit is
+// open, while it is paused, or while it is at its limit of [RatePolicy], and not after
+// the call has failed there. A hedge may go to a backup although the higher tier is
+// healthy: see [StreamPolicy].Hedge.
+//
+// WithBackup without WithEndpoints is an error. So is a backup without a key: see
+// [Endpoint].APIKey.
+//
+//	breakwater.WithEndpoints(breakwater.DeepSeek(key)),
+//	breakwater.WithBackup(breakwater.SiliconFlow(otherKey)),
+//	breakwater.WithBackup(breakwater.Ollama()), // if both are down
 func WithBackup(endpoints ...Endpoint) Option {
 	return func(c *config) error {
 		if len(endpoints) == 0 {
@@ -147,8 +175,16 @@ func WithBackup(endpoints ...Endpoint) Option {
 	}
 }
 
-// WithCache keeps complete answers and gives them again to the same caller. By
-// default nothing is cached.
+// WithCache keeps complete answers and gives them again to the same caller. While no
+// endpoint answers, it gives stale ones. Calls with the same content that are under
+// way at the same time share one attempt.
+//
+// By default nothing is cached, because a call with a temperature above 0 may expect
+// another answer each time. Set it if the same requests come again, or if an old
+// answer is better than none. The zero CachePolicy is a good start. If the option is
+// given twice, the second policy replaces the first as a whole.
+//
+//	breakwater.WithCache(breakwater.CachePolicy{TTL: time.Minute, StaleIfError: 24 * time.Hour})
 func WithCache(p CachePolicy) Option {
 	return func(c *config) error {
 		p, err := p.resolve()
@@ -157,8 +193,14 @@ func WithCache(p CachePolicy) Option {
 	}
 }
 
-// WithRateLimit limits the attempts at each model of each account. By default there
-// is no limit. Endpoint.Limits takes precedence.
+// WithRateLimit limits the attempts at each model of each account. The models that
+// [Endpoint].Limits has are not affected. By default there is no limit.
+//
+// Set it if an account has a limit that several processes or users share, or if hosts
+// refuse calls with 429. If the option is given twice, the second policy replaces the
+// first as a whole.
+//
+//	breakwater.WithRateLimit(breakwater.RatePolicy{InFlight: 50, Adaptive: true})
 func WithRateLimit(p RatePolicy) Option {
 	return func(c *config) (err error) {
 		c.rate, err = p.resolve("WithRateLimit")
@@ -166,8 +208,14 @@ func WithRateLimit(p RatePolicy) Option {
 	}
 }
 
-// WithBreaker sets the circuit breaker, which is on by default. With Off for both
-// FailureRate and Consecutive there are no circuits.
+// WithBreaker sets when circuits open and close. By default they do so as
+// [BreakerPolicy] says. With [Off] for both FailureRate and Consecutive there are no
+// circuits.
+//
+// The default suits most programs. If the option is given twice, the second policy
+// replaces the first as a whole.
+//
+//	breakwater.WithBreaker(breakwater.BreakerPolicy{OpenFor: 10 * time.Second})
 func WithBreaker(p BreakerPolicy) Option {
 	return func(c *config) (err error) {
 		c.breaker, err = p.resolve()
@@ -175,8 +223,15 @@ func WithBreaker(p BreakerPolicy) Option {
 	}
 }
 
-// WithRetry limits the attempts of a call and its waits. The defaults of RetryPolicy
-// apply without it.
+// WithRetry limits the attempts of a call and its waits. Without it, the defaults of
+// [RetryPolicy] apply.
+//
+// Set it for batches, which may wait long, and for calls that must not be billed twice.
+// If the option is given twice, the second policy replaces the first as a whole: after
+// WithRetry(RetryPolicy{Attempts: 5}) and WithRetry(RetryPolicy{SendOnce: true}),
+// Attempts is 3 again.
+//
+//	breakwater.WithRetry(breakwater.RetryPolicy{Attempts: 5, MaxRetryAfter: 10 * time.Minute})
 func WithRetry(p RetryPolicy) Option {
 	return func(c *config) (err error) {
 		c.retry, err = p.resolve()
@@ -184,8 +239,13 @@ func WithRetry(p RetryPolicy) Option {
 	}
 }
 
-// WithStream sets the time limits of answers, hedges and rescues. The defaults of
-// StreamPolicy apply without it.
+// WithStream sets the time limits of answers, hedges and rescues. Without it, the
+// defaults of [StreamPolicy] apply.
+//
+// Set it if latency matters more than tokens, or if you prefer a restarted answer to an
+// error. If the option is given twice, the second policy replaces the first as a whole.
+//
+//	breakwater.WithStream(breakwater.StreamPolicy{FirstToken: 10 * time.Second, Rescue: breakwater.RescueRestart})
 func WithStream(p StreamPolicy) Option {
 	return func(c *config) (err error) {
 		c.stream, err = p.resolve()
@@ -193,8 +253,14 @@ func WithStream(p StreamPolicy) Option {
 	}
 }
 
-// WithBalance sets how the endpoints of a tier share its calls. The defaults of
-// BalancePolicy apply without it.
+// WithBalance sets how the endpoints of a tier share its calls. Without it, the defaults
+// of [BalancePolicy] apply. It matters only if a tier has several endpoints.
+//
+// Set it if your endpoints do not cache prompts, so that conversations need not stay at
+// one endpoint. If the option is given twice, the second policy replaces the first as a
+// whole.
+//
+//	breakwater.WithBalance(breakwater.BalancePolicy{Affinity: breakwater.Off})
 func WithBalance(p BalancePolicy) Option {
 	return func(c *config) (err error) {
 		c.balance, err = p.resolve()
@@ -202,7 +268,11 @@ func WithBalance(p BalancePolicy) Option {
 	}
 }
 
-// WithObserver adds an Observer, which gets every event.
+// WithObserver adds an [Observer], which gets every event. If it is given several times,
+// each Observer gets every event, in the order of the options. By default there is none,
+// and breakwater logs nothing. A nil Observer is an error.
+//
+//	breakwater.WithObserver(breakwater.Log(slog.Default()))
 func WithObserver(o Observer) Option {
 	return func(c *config) error {
 		if o == nil {
@@ -214,8 +284,12 @@ func WithObserver(o Observer) Option {
 }
 
 // WithErrors makes a call that no endpoint could answer return a Go error of type
-// [*Error] instead of a response. A host's refusal of the request itself, such as
-// a 400, is still a response.
+// [*Error], also where a host sent an error response such as a 503. By default the call
+// returns a response: see [ErrorOf]. A host's refusal of the request itself, such as a
+// 400, is still a response.
+//
+// Set it if the program reads responses itself and treats errors in one place. Do not
+// set it under an SDK, because SDKs retry Go errors.
 func WithErrors() Option {
 	return func(c *config) error {
 		c.asErrors = true
@@ -223,8 +297,12 @@ func WithErrors() Option {
 	}
 }
 
-// WithMiddleware adds middleware around every call, the outermost first. It gets
-// the caller's request. To change it, it must pass on a clone.
+// WithMiddleware adds middleware around every request of the caller, the outermost
+// first. If it is given several times, the later middleware is inside the earlier. It
+// gets the caller's request, and sees one response, however many attempts the call
+// makes. To change the request, it must pass on a clone. A nil Middleware is an error.
+//
+// Use it for what happens once a call, such as traces or a quota of your own.
 func WithMiddleware(mws ...Middleware) Option {
 	return func(c *config) error {
 		c.perCall = append(c.perCall, mws...)
@@ -232,10 +310,15 @@ func WithMiddleware(mws ...Middleware) Option {
 	}
 }
 
-// WithAttemptMiddleware adds middleware around every attempt, the outermost first,
-// directly above the base transport. It gets a request with the endpoint's URL and
-// key, and may read the body through GetBody any number of times. If it sends a
-// request again, that is an extra attempt: RetryPolicy.Budget and SendOnce apply.
+// WithAttemptMiddleware adds middleware around every request that is sent, the outermost
+// first, directly above the base transport. If it is given several times, the later
+// middleware is inside the earlier. It gets a request with the endpoint's URL and key,
+// and may read the body through GetBody any number of times. If it sends a request again,
+// that is an extra attempt: RetryPolicy.Budget and SendOnce apply. A nil Middleware is an
+// error.
+//
+// Use it for what must see every attempt, such as a signature of the request, or a span
+// for each attempt.
 func WithAttemptMiddleware(mws ...Middleware) Option {
 	return func(c *config) error {
 		c.perAttempt = append(c.perAttempt, mws...)
@@ -252,9 +335,13 @@ func noNil(option string, mws []Middleware) error {
 	return nil
 }
 
-// WithBase sets the base transport, the RoundTripper that sends requests. The
-// default is an http.Transport with limits of 5s to dial and 10s for TLS, HTTP/2
-// with pings, many idle connections, and the proxy of the environment.
+// WithBase sets the base transport, the RoundTripper that sends requests. If it is given
+// twice, the last one counts. A nil RoundTripper is an error.
+//
+// The default is an http.Transport with limits of 5s to dial and 10s for TLS, HTTP/2 with
+// pings, 256 idle connections per host, and the proxy of the environment. Set another one
+// for a proxy, certificates or a connection pool of your own. It should have no
+// ResponseHeaderTimeout, because hosts may be silent for minutes before they answer.
 func WithBase(base http.RoundTripper) Option {
 	return func(c *config) error {
 		if base == nil {

@@ -16,41 +16,68 @@ import (
 	"github.com/breakwater-go/breakwater/internal/store"
 )
 
-// Off switches a field of a policy off. All fields follow one rule: zero means
-// the documented default, Off means none, and any other negative value is an
-// error of [New]. Off for a time means that there is no such time limit or no such
-// wait; where it means something else, the field says so.
+// Off switches a field of a policy off. All number fields follow one rule: zero means the
+// documented default, Off means what the field says, and any other negative value is an
+// error of [New].
+//
+//	breakwater.RetryPolicy{Patience: breakwater.Off}      // does not wait for a better endpoint
+//	breakwater.StreamPolicy{FirstToken: breakwater.Off}   // no limit for the first token
+//	breakwater.CachePolicy{MaxBytes: breakwater.Off}      // unlimited memory
+//
+// Off means one of three things. A limit that is Off does not limit: FirstToken, Thinking,
+// Queued, Stall, PerSecond, TokensPerMinute, InFlight, MaxEntries, MaxBytes, MaxEntryBytes
+// and Ramp. A wait that is Off does not happen: MinDelay, Patience, MaxRetryAfter, MaxWait
+// and OpenFor. A feature that is Off is not used: Attempts, Budget, MaxReplay, Affinity,
+// Hedge, Rescue, MaxBuffer, FailureRate, Consecutive, TTL, StaleIfError and
+// StaleWhileRevalidate. MinRequests and Window say what Off means for them.
+//
+// Off is an error for Overload, Burst and Probes, for MaxDelay unless MinDelay is Off, and
+// for MaxOpenFor unless OpenFor is Off.
 const Off = -1
 
-// RetryPolicy limits the attempts of a call and its waits. A call may always make
-// one attempt at each account. The policy limits what it does beyond that.
+// RetryPolicy limits the attempts of a call and its waits: see [WithRetry]. A call may
+// always make one attempt at each account. The policy limits what it does beyond that.
+//
+// For a batch that may wait:
+//
+//	breakwater.RetryPolicy{Attempts: 5, MaxRetryAfter: 10 * time.Minute}
+//
+// For calls that must not be billed twice:
+//
+//	breakwater.RetryPolicy{SendOnce: true}
 type RetryPolicy struct {
 	// Attempts is the largest number of attempts at one account in one call.
-	// Default 3; 1 or Off: no second attempt.
+	// Default 3; 1 or Off: no second attempt. [Call].Attempts sets it for one call.
 	Attempts int
 
-	// MinDelay and MaxDelay bound the exponential backoff, with full jitter,
-	// before another attempt at the same account. Default 500ms and 8s.
+	// MinDelay and MaxDelay bound the exponential backoff before another attempt at
+	// the same account. Each wait is random, between 0 and a bound that doubles from
+	// MinDelay to MaxDelay. Default 500ms and 8s, or MinDelay if that is longer.
+	// MinDelay Off: no backoff. MaxDelay Off is an error unless MinDelay is Off.
 	MinDelay, MaxDelay time.Duration
 
 	// Patience is how long one call waits, in total, for an endpoint of a higher
-	// tier while an endpoint of a lower tier could serve. Default 2s; Off: it does
-	// not wait.
+	// tier while an endpoint of a lower tier could serve. Set it if a backup is much
+	// more expensive than a wait. Default 2s; Off: it does not wait.
 	Patience time.Duration
 
 	// MaxRetryAfter is the longest pause, such as a host's Retry-After, that a call
-	// waits for while no other endpoint could serve. Default 60s; Off: it does not
-	// wait.
+	// waits for while no other endpoint could serve. If the pause is longer, or would
+	// end after the caller's deadline, the call fails at once. Set it higher for
+	// batches. Default 60s; Off: it does not wait.
 	MaxRetryAfter time.Duration
 
-	// Budget limits extra attempts: all but the first one at each account of a
-	// call. Hedges, rescues, and what the base or middleware sends again count as
-	// extra. In any minute there are at most Budget × calls + 10. Default 0.2;
-	// Off: no extra attempts.
+	// Budget limits extra attempts, so that retries do not multiply the load on a host
+	// that is overloaded. All attempts but the first one at each account of a call are
+	// extra, and so are hedges, rescues, and what the base or middleware sends again.
+	// In any minute there are at most Budget × calls + 10. Default 0.2; Off: no extra
+	// attempts.
 	Budget float64
 
 	// SendOnce ends the call after an attempt that may have been billed: one that
 	// reached the host and got no answer. There are no hedges and no rescues then.
+	// Default: the call tries again, because the caller has no answer.
+	// [Attempt].MayBeBilled marks attempts that may have been billed.
 	SendOnce bool
 
 	// MaxReplay is the size, in bytes, of the largest request body that is kept to
@@ -100,7 +127,7 @@ func (p RetryPolicy) newBackOff() backoff.BackOff {
 	)
 }
 
-// BalancePolicy sets which endpoint of a tier gets a call.
+// BalancePolicy sets which endpoint of a tier gets a call: see [WithBalance].
 //
 // Endpoints that perform equally well take turns. An endpoint that is clearly
 // slower to its first payload, or has clearly more open attempts, gets fewer
@@ -119,12 +146,13 @@ type BalancePolicy struct {
 
 	// Overload limits the open attempts that Affinity may bring to one endpoint, as
 	// a multiple of the endpoint's even share of all that are open in the tier. It
-	// must be at least 1. Default 1.25.
+	// must be at least 1. Default 1.25. Off is an error.
 	Overload float64
 
 	// Ramp is how long an endpoint gets fewer attempts after its circuit has
 	// closed: as many at once as it has answered since then, and one more, while
-	// other endpoints can take the rest. Default 10s; Off: no such limit.
+	// other endpoints can take the rest. Default 10s; Off: it gets all of its share
+	// at once.
 	Ramp time.Duration
 }
 
@@ -138,26 +166,38 @@ func (p BalancePolicy) resolve() (BalancePolicy, error) {
 	return p, f.err()
 }
 
-// RatePolicy limits the attempts at one model of one account.
+// RatePolicy limits the attempts at one model of one account: see [WithRateLimit] and
+// [Endpoint].Limits. The limits are those of this Transport. If several processes use one
+// account, give each of them a share, or set Adaptive.
+//
+// For an account that may have 500 answers under way, shared by ten processes:
+//
+//	breakwater.RatePolicy{InFlight: 50}
+//
+// For a limit that is not known or changes:
+//
+//	breakwater.RatePolicy{Adaptive: true}
 type RatePolicy struct {
-	// PerSecond is how many attempts may begin in a second, and Burst how many at
-	// once. PerSecond 0 or Off: unlimited. Burst's default is PerSecond, rounded up.
+	// PerSecond is how many attempts may begin in a second, and Burst how many of
+	// them at the same moment. PerSecond 0 or Off: unlimited. Burst's default is
+	// PerSecond, rounded up; Off is an error.
 	PerSecond float64
 	Burst     int
 
 	// TokensPerMinute limits the tokens of prompts and answers. An attempt reserves
 	// an estimate, by the length of the prompt and max_tokens. When the answer has
-	// ended, the usage that the host reports takes its place. 0 or Off: unlimited.
+	// ended, the usage that the host reports replaces the estimate. 0 or Off:
+	// unlimited.
 	TokensPerMinute int
 
-	// InFlight is how many attempts may be open at once. As hosts count, an attempt
-	// is open until its body ends. 0 or Off: unlimited.
+	// InFlight is how many attempts may be open at once. An attempt is open until its
+	// body ends, because hosts count so, too. 0 or Off: unlimited.
 	InFlight int
 
 	// Adaptive adjusts the number of open attempts to what the host accepts. A 429
 	// or 503 lowers it, to the number that the host names if it names one. Answers
 	// raise it again, never above InFlight. Before the first such refusal the limit
-	// is InFlight, or none if InFlight is 0.
+	// is InFlight, or none if InFlight is 0. Default: the limit is always InFlight.
 	Adaptive bool
 
 	// MaxWait is how long an attempt may wait for these limits, within the caller's
@@ -178,54 +218,64 @@ func (p RatePolicy) resolve(option string) (RatePolicy, error) {
 	return p, f.err()
 }
 
-// StreamPolicy limits how long an answer may bring no payload, and sets hedges
-// and rescues. Payload is the bytes that carry an answer; headers and keep-alives
-// are none.
+// StreamPolicy limits how long an answer may bring no payload, and sets hedges and
+// rescues: see [WithStream]. Payload is the bytes that carry an answer; headers, blank
+// lines and keep-alives are not payload. The commit is the moment when the first payload
+// is known and the caller gets the response.
 //
-// FirstToken, Thinking and Queued apply to rescues, and otherwise only while
-// another endpoint could serve or a kept answer could replace a failure. An
-// attempt that exceeds them ends with ErrNoFirstToken. They are cut to half of the
-// time that the caller's deadline leaves when the attempt starts.
+// FirstToken, Thinking and Queued limit the time before the commit. They apply to
+// rescues, and otherwise only while another endpoint could serve or a kept answer could
+// replace a failure: a new attempt at the only host would go to the end of its queue. An
+// attempt that exceeds them ends with [ErrNoFirstToken]. They are cut to half of the time
+// that the caller's deadline leaves when the attempt starts.
+//
+// For an application in which latency matters more than tokens:
+//
+//	breakwater.StreamPolicy{FirstToken: 10 * time.Second, Hedge: 3 * time.Second}
+//
+// For one that accepts a restarted answer in place of an error:
+//
+//	breakwater.StreamPolicy{Rescue: breakwater.RescueRestart}
 type StreamPolicy struct {
 	// FirstToken is how long a stream may bring no payload, from the start of the
-	// attempt. Default 30s.
+	// attempt. Default 30s; Off: unlimited.
 	FirstToken time.Duration
 
-	// Thinking takes the place of FirstToken if the call asks the model to think, or
-	// if the model's name says that it thinks. It also applies to JSON, where Queued
-	// does not. Default 5min.
+	// Thinking replaces FirstToken if the call asks the model to think, or if the
+	// model's name says that it thinks. It also applies to JSON, where Queued does
+	// not. Default 5min; Off: unlimited.
 	Thinking time.Duration
 
 	// Queued is how long a JSON answer may bring blank lines only. If the host is
 	// known to send 200 before it queues a request, as DeepSeek does, it is also how
-	// long the attempt may bring nothing. Default 60s.
+	// long the attempt may bring nothing. Default 60s; Off: unlimited.
 	Queued time.Duration
 
 	// Stall is how long a stream may bring no payload after the commit before it
-	// ends in ErrStalled. It is five times as long while keep-alives come and no
+	// ends in [ErrStalled]. It is five times as long while keep-alives come and no
 	// other endpoint could serve. Time counts only while the caller waits in Read.
 	// Before the commit, Stall limits a gap within a JSON answer while another
-	// endpoint could serve. Default 60s.
+	// endpoint could serve. Default 60s; Off: unlimited.
 	Stall time.Duration
 
 	// Hedge is how long an attempt may bring no payload before the call makes a
 	// second attempt beside it, a hedge, at another account. The attempt with the
 	// first payload wins. The other one is cancelled, and may have been billed.
-	// Hedges draw on RetryPolicy.Budget, and may go to a lower tier. Default 0: no
-	// hedges.
+	// Hedges draw on RetryPolicy.Budget, and may go to a lower tier. Set it a little
+	// above the usual time to the first token. Default 0 or Off: no hedges.
 	Hedge time.Duration
 
 	// Rescue is how a streamed chat continues that breaks after the commit. Rescues
 	// draw on RetryPolicy.Budget. For them, the text of the answer is kept, up to 4
 	// MiB. DeepSeek's longest answers, of 384K tokens, are smaller. A longer answer
 	// is not rescued. A stream is rescued at most three times. Default
-	// RescueContinue.
+	// [RescueContinue]; Off is [RescueOff].
 	Rescue Rescue
 
 	// ErrorFrames adds an event before the typed error that ends a stream, in the
-	// error shape of the stream's wire. It is for clients in other languages that
-	// see the stream but not the error. If the host has sent an error event, no
-	// event is added.
+	// error shape of the stream's API. Set it in a proxy, whose clients see the stream
+	// but not the Go error. If the host has sent an error event, no event is added.
+	// Default: no event.
 	ErrorFrames bool
 
 	// KeepComments passes SSE comments on. By default they are removed, because
@@ -260,49 +310,60 @@ func (p StreamPolicy) resolve() (StreamPolicy, error) {
 	return p, f.err()
 }
 
-// Rescue says how a streamed chat continues that broke after the commit. Only
-// answers with one choice, of text and reasoning, are rescued. An answer with a
-// tool call is not, and none is with RetryPolicy.SendOnce.
+// Rescue says how a streamed chat continues that broke after its first payload. The
+// caller reads one stream. Only answers with one choice, of text and reasoning, are
+// rescued. An answer with a tool call is not, and none is with RetryPolicy.SendOnce.
 type Rescue int
 
 const (
-	// RescueContinue asks a host to continue the text that the caller has. Only
-	// endpoints of HostDeepSeek can, by prefix completion. An answer with reasoning
-	// cannot be continued.
+	// RescueContinue, the default, asks a host to continue the text that the caller
+	// has. Only endpoints of HostDeepSeek can, by prefix completion. An answer with
+	// reasoning cannot be continued, and DeepSeek's models reason unless the request
+	// disables thinking.
 	RescueContinue Rescue = iota
 	// RescueRestart does the same where that is possible. Otherwise it asks a host
 	// for the whole answer again. If the new answer begins with the same bytes as
-	// the old one, the caller gets the rest of it.
+	// the old one, the caller gets the rest of it; otherwise the stream ends in its
+	// error.
 	RescueRestart
-	// RescueOff ends the stream in its typed error.
+	// RescueOff ends the stream in its error: [ErrTruncated], [ErrStalled] or
+	// [ErrBadResponse].
 	RescueOff Rescue = Off
 )
 
-// BreakerPolicy sets when the circuit of a model at an endpoint opens, and for
-// how long. An attempt that the caller cancels, a 429 and a rejected key do not
-// count. An attempt that the caller's deadline ends counts as a failure only if
-// the host had as much time as this model usually needs there for its first
-// payload. Until that is known, the times of StreamPolicy are used.
+// BreakerPolicy sets when the circuit of a model at an endpoint opens, and for how long:
+// see [WithBreaker]. While a circuit is open, calls go to other endpoints. If there is
+// none, a call may probe the circuit before OpenFor has passed, at most one each second,
+// and other calls wait for the outcome.
+//
+// An attempt that the caller cancels, a 429 and a rejected key do not count. An attempt
+// that the caller's deadline ends counts as a failure only if the host had as much time as
+// this model usually needs there for its first payload. Until that is known, the times of
+// StreamPolicy are used.
 type BreakerPolicy struct {
 	// The circuit opens if at least MinRequests attempts have ended within Window
-	// and the share FailureRate of them has failed. Defaults 0.5, 20 and 60s.
-	// FailureRate Off: no share of failures opens it.
+	// and the share FailureRate of them, between 0 and 1, has failed. Defaults 0.5, 20
+	// and 60s. FailureRate Off: no share of failures opens it. MinRequests Off: the
+	// share counts from the first attempt on. Window Off: all attempts count since the
+	// circuit closed.
 	FailureRate float64
 	MinRequests int
 	Window      time.Duration
 
-	// Consecutive is how many failures in a row open the circuit. Default 5; at most
-	// 32; Off: none do. Where the attempts of Window show that failures are common,
-	// it takes more of them: so many that chance would bring them about once in a
+	// Consecutive is how many consecutive failures open the circuit. Default 5; at most
+	// 32; Off: any number leaves it closed. If failures are common among the attempts
+	// of Window, more are needed: so many that chance would bring them about once in a
 	// million attempts.
 	Consecutive int
 
 	// OpenFor is how long the circuit stays open before a probe. Each failed probe
-	// doubles that time, with jitter, up to MaxOpenFor. Defaults 5s and 5min.
+	// doubles that time, with jitter, up to MaxOpenFor. Defaults 5s and 5min, or
+	// OpenFor if that is longer. OpenFor Off: a probe may follow at once. MaxOpenFor
+	// Off is an error unless OpenFor is Off.
 	OpenFor, MaxOpenFor time.Duration
 
 	// Probes is how many attempts may probe the circuit at a time. As many must
-	// succeed to close it. Default 1.
+	// succeed to close it. Default 1; Off is an error.
 	Probes int
 }
 
@@ -322,8 +383,45 @@ func (p BreakerPolicy) resolve() (BreakerPolicy, error) {
 	return p, f.err()
 }
 
-// CachePolicy sets which answers are kept, and for how long. Only complete
-// answers are kept, and only for callers of the same scope.
+// CachePolicy sets which answers are kept, and for how long: see [WithCache]. Only
+// complete answers are kept. A later call with the same content gets the kept answer, as
+// JSON or as a stream. The order of the fields does not matter.
+//
+// By default, answers are shared only by requests with the same key. That is the key in
+// the caller's request, not the endpoint's. If users of different rights send requests
+// with one key, or without a key, set Scope.
+//
+// An answer is fresh for TTL and stale afterwards. A call gets a stale answer only while
+// no endpoint answers, if StaleWhileRevalidate is set, or if its Cache-Control has
+// max-stale. For a chat that should answer even in a long outage:
+//
+//	breakwater.CachePolicy{TTL: time.Minute, StaleIfError: 24 * time.Hour}
+//
+// For answers that several processes and all users of a tenant share:
+//
+//	breakwater.CachePolicy{
+//		Scope: func(req *http.Request) string { return tenantOf(req.Context()) },
+//		Store: store, // such as a client of Redis
+//	}
+//
+// # Shared attempts
+//
+// Calls with the same content that are under way share one attempt. A shared attempt that
+// brings nothing does not block its callers for good. After some time, a caller makes an
+// attempt of its own and waits for both. The first answer goes to all callers. That time
+// is FirstToken for streams, Thinking for models that think and for JSON, Queued for JSON
+// from DeepSeek, and Stall after the first payload: see [StreamPolicy]. If one of these is
+// Off, its default counts. A caller with a deadline waits at most half of the time that it
+// had left, but at least a second. So a host that is down gets at most one request a
+// second for the same content, and seldom has more than six open at once. [Call].NoShare
+// keeps a call from sharing.
+//
+// # Cache-Control
+//
+// Of a request's Cache-Control, the directives no-store, no-cache, only-if-cached,
+// max-age, min-fresh, max-stale (RFC 9111, 5.2.1) and stale-if-error (RFC 5861) count.
+// [Call].CacheControl sets them for one call. In the request of a stream, a Cache-Control
+// of only no-cache is ignored, because several SDKs always send it; max-age=0 works there.
 //
 // Of an answer's own Cache-Control, two directives count. With no-store, the
 // answer is not kept, in memory or in the Store, and is not shared with other
@@ -338,27 +436,28 @@ func (p BreakerPolicy) resolve() (BreakerPolicy, error) {
 // application may keep these answers, it can remove the header in
 // [WithAttemptMiddleware].
 type CachePolicy struct {
-	// TTL is how long an answer is fresh. Default 5min; Off: never fresh, only
-	// stale.
+	// TTL is how long an answer is fresh. Default 5min; Off: it is stale at once.
 	TTL time.Duration
 
-	// StaleIfError is how long after TTL a stale answer is given when no endpoint
+	// StaleIfError is how long after TTL a stale answer is given while no endpoint
 	// can answer. Default 1h; Off: never.
 	StaleIfError time.Duration
 
 	// StaleWhileRevalidate is how long after TTL a stale answer is given at once,
-	// while it is renewed in the background. Default 0: never.
+	// while it is renewed in the background. Default 0 or Off: never.
 	StaleWhileRevalidate time.Duration
 
 	// MaxEntries and MaxBytes limit the answers in memory: their number, and their
-	// size in all. MaxEntryBytes limits the size of one answer. Defaults 1000, 64 MiB
-	// and 1 MiB; Off: unlimited, except that answers that come in parts are kept up
-	// to 16 MiB each.
+	// size in bytes in all. MaxEntryBytes limits the size in bytes of one answer.
+	// Defaults 1000, 64 MiB and 1 MiB. Off means unlimited, except that answers that
+	// come in parts are kept up to 16 MiB each.
 	MaxEntries    int
 	MaxBytes      int64
 	MaxEntryBytes int64
 
-	// Deterministic keeps only the answers of calls with temperature 0.
+	// Deterministic keeps, and gives, only answers to calls with temperature 0. Set it
+	// if other calls should get a new answer each time. Default: all complete answers
+	// are kept.
 	Deterministic bool
 
 	// Scope returns the name of a group of callers who may share answers, such as a
@@ -369,7 +468,7 @@ type CachePolicy struct {
 	Scope func(*http.Request) string
 
 	// Store keeps answers for several processes, in addition to the memory of this
-	// one. Default: none.
+	// one. Default nil: answers are in memory only.
 	Store Store
 }
 
@@ -390,15 +489,19 @@ func (p CachePolicy) lifetime() store.Lifetime {
 	return store.Lifetime{TTL: p.TTL, StaleIfError: p.StaleIfError, StaleWhileRevalidate: p.StaleWhileRevalidate}
 }
 
-// A Store keeps entries of the cache for several processes. It must be safe for
-// concurrent use. Its entries are checked. A damaged entry, an error, and a Get of
-// more than 250ms count as a miss, with an event of [KindCacheError]; they never
-// fail the call. A Store that needs more than 250ms is not asked again for 5s.
-// Package storetest tests Stores.
+// A Store keeps entries of the cache for several processes, such as a client of Redis: see
+// [CachePolicy].Store. It must be safe for concurrent use. Package storetest tests it.
+//
+// Entries are checked when they are read. A damaged entry, an error, and a Get of more
+// than 250ms count as a miss, with an event of [KindCacheError]; they never fail the call.
+// A Store that needs more than 250ms is not asked again for 5s. Entries contain answers,
+// and keys are hashes of prompts and credentials, so protect the Store accordingly.
 type Store interface {
-	// Get returns the entry under key, or nil if there is none.
+	// Get returns the entry under key, or nil and no error if there is none. The key
+	// has 64 hexadecimal digits. The caller may change the slice.
 	Get(ctx context.Context, key string) ([]byte, error)
-	// Set keeps the entry under key for at least keep.
+	// Set keeps the entry under key for at least keep. It must not use the slice after
+	// it has returned.
 	Set(ctx context.Context, key string, entry []byte, keep time.Duration) error
 }
 

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A Status is a snapshot of a Transport.
+// A Status is a snapshot of a Transport: see [Transport.Status]. It can be encoded as
+// JSON, for a health page.
 type Status struct {
 	Calls     int64 // inference calls so far
 	Failed    int64 // calls that neither an endpoint nor the cache answered, without those that the caller ended

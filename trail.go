@@ -7,7 +7,8 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// A Class is a string that says how an attempt ended.
+// A Class is a string that says how an attempt ended. It is in [Attempt], in [Event], and,
+// for some responses, in the header Breakwater-Error.
 type Class = outcome.Class
 
 const (
@@ -54,8 +55,9 @@ type Usage struct {
 	ReasoningTokens                             int // tokens of the completion that were reasoning
 }
 
-// An Attempt is one request to one endpoint on behalf of a call, or one that was
-// not sent because of a local limit, a pause or a circuit.
+// An Attempt is one request to one endpoint on behalf of a call, or one that was not sent
+// because of a local limit, a pause or a circuit. [TrailOf], a [Trail] and an [Error]
+// return them.
 type Attempt struct {
 	N           int           // number within the call, from 1; 0: it was not sent
 	Endpoint    string        // name of the endpoint
@@ -74,9 +76,14 @@ type Attempt struct {
 	Err         error         // the cause of Class; its text quotes no URL, key or body
 }
 
-// A Trail records the attempts of a call for users who do not see the response,
-// such as those of SDKs: see [Call]. Its zero value is ready for use. It may be
-// read at any time from any goroutine.
+// A Trail records the attempts of a call for users who do not see the response, such as
+// those of SDKs: see [Call]. Its zero value is ready for use. It shows the latest call only,
+// so use a new one for each call. It may be read at any time from any goroutine, also while the call is under way.
+//
+//	var trail breakwater.Trail
+//	ctx = breakwater.WithCall(ctx, breakwater.Call{Trail: &trail})
+//	… // a call with ctx
+//	for _, a := range trail.Attempts() { … }
 type Trail struct {
 	mu  sync.Mutex  // guards log
 	log *attemptLog // of the latest call; a reference to the call would keep its request in memory
