@@ -8,6 +8,13 @@
 //	go run . open       # memory of streams that are open
 //	go run . recovery   # what a call gets when its host fails, and when
 //	go run . faults     # what becomes of each fault of breakwatertest
+//	go run . outage     # what callers get while hosts fail in turn
 //
 // BenchmarkCacheHit has the peers with a cache.
+//
+// The pictures in docs/pictures are drawn from figures in testdata, so that they
+// can be drawn again without measuring:
+//
+//	go run . -save faults overhead outage   # measures, and keeps the figures
+//	go run . charts                         # draws
 package main

@@ -12,45 +12,44 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater"
+	"github.com/breakwater-go/breakwater/bench/internal/results"
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
-)
-
-// An outcome is what a client made of a call.
-type outcome string
-
-const (
-	right  outcome = "✓"
-	failed outcome = "–" // an error, which the client's code sees
-	wrong  outcome = "✗" // taken for an answer, and not the right one
 )
 
 const patience = 4 * time.Second // of each call's caller
 
 // question asks as a careful client does: it looks at the status, and reads to
 // the end or to [DONE]; what reads without an error it takes for an answer.
-func question(rt http.RoundTripper, url, prompt string, stream bool) outcome {
+func question(rt http.RoundTripper, url, prompt string, stream bool) results.Outcome {
+	got, _ := askChat(rt, url, prompt, stream)
+	return got
+}
+
+// askChat is question, and says whether a cache gave a stale answer since no host
+// could (RFC 9211).
+func askChat(rt http.RoundTripper, url, prompt string, stream bool) (got results.Outcome, stale bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req, err := kit.ChatRequest(ctx, url, "sk-1", "deepseek-flash", prompt, stream)
 	if err != nil {
-		return failed
+		return results.Failed, false
 	}
 	resp, err := rt.RoundTrip(req)
 	if err != nil {
-		return failed
+		return results.Failed, false
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return failed
+		return results.Failed, false
 	}
 	text, err := textOf(resp.Body, stream)
 	switch {
 	case err != nil:
-		return failed
+		return results.Failed, false
 	case text != kit.Answer(prompt):
-		return wrong
+		return results.Wrong, false
 	}
-	return right
+	return results.Right, strings.Contains(resp.Header.Get("Cache-Status"), "stale-if-error")
 }
 
 type message struct {
@@ -138,58 +137,69 @@ var fleetClients = []fleetClient{
 
 // faults is what becomes of a call, as JSON and as a stream, for each fault of
 // the primary: one that passes, and one that lasts.
-func faults() {
-	fmt.Printf("What a client gets within %v, JSON and stream: %s the right answer, %s an error, %s half an answer, or none, without an error.\n", patience, right, failed, wrong)
-	for _, once := range []bool{true, false} {
-		title := "The primary fails in this way, and goes on to"
-		if once {
-			title = "The primary fails in this way once, and is well then"
+func faults() any {
+	measured := results.Faults{Source: results.Now("go run . faults"), Patience: patience.String()}
+	for _, c := range fleetClients {
+		measured.Clients = append(measured.Clients, c.name)
+	}
+	once, lasting := outcomes(true), outcomes(false)
+	for i, f := range kit.Faults() {
+		name, _, _ := strings.Cut(f.String(), "(")
+		measured.Rows = append(measured.Rows, results.FaultRow{Fault: name, Once: once[i], Lasting: lasting[i]})
+	}
+
+	fmt.Printf("What a client gets within %v, JSON and stream: %s the right answer, %s an error, %s half an answer, or none, without an error.\n",
+		patience, results.Right, results.Failed, results.Wrong)
+	printFaults("The primary fails in this way once, and is well then", measured,
+		func(row results.FaultRow) [][2]results.Outcome { return row.Once })
+	printFaults("The primary fails in this way, and goes on to", measured,
+		func(row results.FaultRow) [][2]results.Outcome { return row.Lasting })
+	return measured
+}
+
+// printFaults prints a table in which faults of which the same came share a row.
+func printFaults(title string, measured results.Faults, of func(results.FaultRow) [][2]results.Outcome) {
+	fmt.Printf("\n%s.\n\n| fault | %s |\n|---|%s\n", title, strings.Join(measured.Clients, " | "), strings.Repeat(":-:|", len(measured.Clients)))
+	var order []string
+	named := make(map[string][]string) // faults by what came of them
+	for _, row := range measured.Rows {
+		var cells []string
+		for _, got := range of(row) {
+			cells = append(cells, fmt.Sprintf("%s %s", got[0], got[1]))
 		}
-		fmt.Printf("\n%s.\n\n| fault |", title)
-		for _, c := range fleetClients {
-			fmt.Printf(" %s |", c.name)
+		key := strings.Join(cells, " | ")
+		if named[key] == nil {
+			order = append(order, key)
 		}
-		fmt.Printf("\n|---|%s\n", strings.Repeat(":-:|", len(fleetClients)))
-		var order []string
-		named := make(map[string][]string) // faults by what came of them
-		for i, cells := range outcomes(once) {
-			row := strings.Join(cells, " | ")
-			if named[row] == nil {
-				order = append(order, row)
-			}
-			name, _, _ := strings.Cut(kit.Faults()[i].String(), "(")
-			named[row] = append(named[row], name)
-		}
-		for _, row := range order {
-			fmt.Printf("| %s | %s |\n", strings.Join(named[row], ", "), row)
-		}
+		named[key] = append(named[key], row.Fault)
+	}
+	for _, key := range order {
+		fmt.Printf("| %s | %s |\n", strings.Join(named[key], ", "), key)
 	}
 }
 
 // outcomes are the cells of one table, by fault and client.
-func outcomes(once bool) [][]string {
+func outcomes(once bool) [][][2]results.Outcome {
 	all := kit.Faults()
-	cells := make([][]string, len(all))
+	cells := make([][][2]results.Outcome, len(all))
 	slots := make(chan struct{}, 16)
 	var tasks sync.WaitGroup
 	for i, f := range all {
-		cells[i] = make([]string, len(fleetClients))
+		cells[i] = make([][2]results.Outcome, len(fleetClients))
 		for j, c := range fleetClients {
 			tasks.Go(func() {
 				slots <- struct{}{}
 				defer func() { <-slots }()
-				var got []string
-				for _, stream := range []bool{false, true} {
+				for k, stream := range []bool{false, true} {
 					s := newSea()
 					if primary := s.fleet.Server("primary"); once {
 						primary.BreakNext(1, f)
 					} else {
 						primary.Break(f)
 					}
-					got = append(got, string(question(c.over(s), s.url(), "what is a breakwater?", stream)))
+					cells[i][j][k] = question(c.over(s), s.url(), "what is a breakwater?", stream)
 					s.close()
 				}
-				cells[i][j] = strings.Join(got, " ")
 			})
 		}
 	}
@@ -198,8 +208,8 @@ func outcomes(once bool) [][]string {
 }
 
 // recovery is what a call gets, and when, whose host fails.
-func recovery() {
-	fmt.Printf("One call, JSON, while the primary fails: %s the right answer or %s an error, and after how long. Callers give up after %v.\n\n", right, failed, patience)
+func recovery() any {
+	fmt.Printf("One call, JSON, while the primary fails: %s the right answer or %s an error, and after how long. Callers give up after %v.\n\n", results.Right, results.Failed, patience)
 	fmt.Print("| the primary |")
 	for _, c := range fleetClients {
 		fmt.Printf(" %s |", c.name)
@@ -217,4 +227,5 @@ func recovery() {
 		}
 		fmt.Println()
 	}
+	return nil
 }

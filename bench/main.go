@@ -1,33 +1,68 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/breakwater-go/breakwater/bench/internal/results"
 )
 
+// A measurement prints a table. What charts are drawn from it returns, too.
+type measurement struct {
+	name string
+	run  func() any
+}
+
+var measurements = []measurement{
+	{"overhead", overhead}, {"stream", streamed}, {"loopback", loopback}, {"open", open},
+	{"recovery", recovery}, {"faults", faults}, {"outage", outage},
+}
+
 func main() {
-	parts := []struct {
-		name string
-		run  func()
-	}{
-		{"overhead", overhead}, {"stream", streamed}, {"loopback", loopback}, {"open", open}, {"recovery", recovery}, {"faults", faults},
+	save := flag.Bool("save", false, "keep what charts are drawn from in "+measured)
+	flag.Usage = func() {
+		names := make([]string, len(measurements))
+		for i, m := range measurements {
+			names[i] = "[" + m.name + "]"
+		}
+		fmt.Fprintf(os.Stderr, "usage: bench [-save] %s\n       bench charts\n", strings.Join(names, " "))
+		flag.PrintDefaults()
 	}
-	fmt.Printf("%s, %d cores, %s/%s, %s\n", runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, time.Now().Format(time.DateOnly))
-	known := 0
-	for _, p := range parts {
-		if len(os.Args) < 2 || slices.Contains(os.Args[1:], p.name) {
-			known++
-			fmt.Printf("\n## %s\n\n", p.name)
-			p.run()
+	flag.Parse()
+	if err := run(flag.Args(), *save); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(names []string, save bool) error {
+	if len(names) == 1 && names[0] == "charts" {
+		return drawCharts(measured, pictures)
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(measurements, func(m measurement) bool { return m.name == name }) {
+			flag.Usage()
+			os.Exit(2)
 		}
 	}
-	if known < len(os.Args)-1 {
-		fmt.Fprintln(os.Stderr, "usage: bench [overhead] [stream] [loopback] [open] [recovery] [faults]")
-		os.Exit(2)
+	fmt.Printf("%s, %d cores, %s/%s, %s\n", runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, time.Now().Format(time.DateOnly))
+	for _, m := range measurements {
+		if len(names) > 0 && !slices.Contains(names, m.name) {
+			continue
+		}
+		fmt.Printf("\n## %s\n\n", m.name)
+		if got := m.run(); save && got != nil {
+			if err := results.Save(measured, m.name, got); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
 }
 
 const rounds = 7 // by turns; figures are medians of these

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"runtime"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/breakwater-go/breakwater/bench/internal/results"
 )
 
 const answerJSON = `{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"total_tokens":3}}`
@@ -56,11 +59,8 @@ func call(rt http.RoundTripper, url string, body []byte) error {
 	return err
 }
 
-// A cost is what a call takes.
-type cost struct{ ns, bytes, allocs float64 }
-
 // costOf makes n calls from so many goroutines.
-func costOf(rt http.RoundTripper, body []byte, n, workers int) cost {
+func costOf(rt http.RoundTripper, body []byte, n, workers int) results.Cost {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -78,11 +78,15 @@ func costOf(rt http.RoundTripper, body []byte, n, workers int) cost {
 	callers.Wait()
 	took := time.Since(start)
 	runtime.ReadMemStats(&after)
-	return cost{float64(took) / float64(n), float64(after.TotalAlloc-before.TotalAlloc) / float64(n), float64(after.Mallocs-before.Mallocs) / float64(n)}
+	return results.Cost{
+		Nanoseconds: float64(took) / float64(n),
+		Bytes:       float64(after.TotalAlloc-before.TotalAlloc) / float64(n),
+		Allocs:      float64(after.Mallocs-before.Mallocs) / float64(n),
+	}
 }
 
 // overhead is what each peer adds to a call over a base in memory.
-func overhead() {
+func overhead() any {
 	fmt.Println("What a call takes over a base in memory, less what it takes of the base alone: time, bytes and allocations.")
 	fmt.Println()
 	fmt.Print("| request | cores |")
@@ -90,43 +94,54 @@ func overhead() {
 		fmt.Printf(" %s |", p.name)
 	}
 	fmt.Printf(" of failsafe-go's time | of the hand-made chain's |\n|---:|---:|%s---:|---:|\n", strings.Repeat("---|", len(peers)-1))
+	measured := results.Overhead{Source: results.Now("go run . overhead")}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for _, size := range []int{2 << 10, 32 << 10, 200 << 10} {
 		for _, cores := range []int{1, 2} {
 			runtime.GOMAXPROCS(cores)
 			added := addedBy(chat(size, false), 20_000*(2<<10)/size+1000, cores)
+			measured.Rows = append(measured.Rows, results.OverheadRow{RequestBytes: size, Cores: cores, Added: added})
 			fmt.Printf("| %d KB | %d |", size>>10, cores)
-			for _, p := range peers[1:] {
-				c := added[p.name]
-				fmt.Printf(" %.1f µs · %.1f KB · %.0f |", c.ns/1000, c.bytes/1000, c.allocs)
+			ns := make(map[string]float64)
+			for _, c := range added {
+				fmt.Printf(" %.1f µs · %.1f KB · %.0f |", c.Nanoseconds/1000, c.Bytes/1000, c.Allocs)
+				ns[c.Client] = c.Nanoseconds
 			}
-			mine := added["breakwater"].ns
-			fmt.Printf(" %.2f | %.2f |\n", mine/added["failsafe-go"].ns, mine/added["hand-made chain"].ns)
+			fmt.Printf(" %.2f | %.2f |\n", ns["breakwater"]/ns["failsafe-go"], ns["breakwater"]/ns["hand-made chain"])
 		}
 	}
+	return measured
 }
 
-// addedBy is what each peer adds to a call, by name: medians of n calls in
-// turn with the others'.
-func addedBy(body []byte, n, cores int) map[string]cost {
-	costs := make([][3][]float64, len(peers))
+// addedBy is what each peer adds to a call: medians of n calls in turn with the
+// others'. Time is that of all cores.
+func addedBy(body []byte, n, cores int) []results.Cost {
 	over := make([]http.RoundTripper, len(peers))
 	for i, p := range peers {
 		over[i] = p.over(memory("application/json", answerJSON))
 	}
+	taken := make([][]results.Cost, len(peers))
 	for range rounds {
 		for i := range peers {
-			c := costOf(over[i], body, n, cores)
-			for j, v := range []float64{c.ns * float64(cores), c.bytes, c.allocs} {
-				costs[i][j] = append(costs[i][j], v)
-			}
+			taken[i] = append(taken[i], costOf(over[i], body, n, cores))
 		}
 	}
-	added := make(map[string]cost, len(peers))
-	bare := costs[0]
-	for i, p := range peers {
-		c := costs[i]
-		added[p.name] = cost{median(c[0]) - median(bare[0]), median(c[1]) - median(bare[1]), median(c[2]) - median(bare[2])}
+	typical := func(i int, of func(results.Cost) float64) float64 {
+		var values []float64
+		for _, c := range taken[i] {
+			values = append(values, of(c))
+		}
+		return median(values)
+	}
+	add := func(i int, of func(results.Cost) float64) float64 { return typical(i, of) - typical(0, of) }
+	var added []results.Cost
+	for i, p := range peers[1:] {
+		added = append(added, results.Cost{
+			Client:      p.name,
+			Nanoseconds: math.Round(add(i+1, func(c results.Cost) float64 { return c.Nanoseconds }) * float64(cores)),
+			Bytes:       math.Round(add(i+1, func(c results.Cost) float64 { return c.Bytes })),
+			Allocs:      math.Round(add(i+1, func(c results.Cost) float64 { return c.Allocs })),
+		})
 	}
 	return added
 }
@@ -137,7 +152,7 @@ const (
 )
 
 // streamed is what each peer adds to an event of a stream.
-func streamed() {
+func streamed() any {
 	const events = 20_000
 	fmt.Printf("A stream of %d events from memory, read in pieces of 32 KB: nanoseconds and allocations per event, less the base's. Only breakwater looks at them.\n\n", events)
 	fmt.Println("| client | added ns per event | added allocs per event |")
@@ -148,17 +163,18 @@ func streamed() {
 	for range rounds {
 		for i, p := range peers {
 			c := costOf(p.over(memory("text/event-stream", text)), body, 5, 1)
-			ns[i], allocs[i] = append(ns[i], c.ns/events), append(allocs[i], c.allocs/events)
+			ns[i], allocs[i] = append(ns[i], c.Nanoseconds/events), append(allocs[i], c.Allocs/events)
 		}
 	}
 	bare, bareAllocs := median(ns[0]), median(allocs[0])
 	for i, p := range peers[1:] {
 		fmt.Printf("| %s | %.1f | %.3f |\n", p.name, median(ns[i+1])-bare, median(allocs[i+1])-bareAllocs)
 	}
+	return nil
 }
 
 // open is the memory of streams that are open, their callers waiting.
-func open() {
+func open() any {
 	const streams = 5000
 	fmt.Printf("%d streams open behind their first event, over a base in memory: bytes each, less the base's.\n\n", streams)
 	fmt.Println("| client | added bytes per open stream |")
@@ -200,6 +216,7 @@ func open() {
 	for i, p := range peers[1:] {
 		fmt.Printf("| %s | %.0f |\n", p.name, median(all[i+1])-median(all[0]))
 	}
+	return nil
 }
 
 // A waits reader has nothing to give until the call ends.
