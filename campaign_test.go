@@ -181,7 +181,7 @@ func lightFaults() []kit.Fault {
 // call is answered rightly or, where the fault shows behind the commit, ends in
 // a typed error; once the host is known to be sick, hardly a call still goes
 // there; once it is well, it has its share again; no key goes astray and
-// nothing is left. With -v, and without -race, it prints the table of docs/figures.md.
+// nothing is left. With -v, and without -race, it prints the table of docs/faults.md.
 func TestCampaign(t *testing.T) {
 	first, then := ifFull(30, 18), ifFull(100, 20) // by its sixth failure a host is known to be sick
 	for _, fault := range lightFaults() {

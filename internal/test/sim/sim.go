@@ -5,7 +5,7 @@
 // (https://api-docs.deepseek.com/quick_start/rate_limit).
 //
 // It is run by its tests, in a bubble of testing/synctest. The table of
-// docs/figures.md is theirs:
+// docs/simulation.md is theirs:
 //
 //	go test -run TestScenarios -v ./internal/test/sim
 package sim

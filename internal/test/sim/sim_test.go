@@ -140,7 +140,7 @@ func scenarios(processes int) []scenario {
 }
 
 // What must hold, for many processes and for one. With -v it prints the table
-// of docs/figures.md, and plays the other clients and numbers of processes, too.
+// of docs/simulation.md, and plays the other clients and numbers of processes, too.
 func TestScenarios(t *testing.T) {
 	played, processes := clients[:2], []int{1, 100}
 	if testing.Verbose() {
