@@ -2,7 +2,9 @@ package breakwater_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"expvar"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,45 +16,190 @@ import (
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
 )
 
-// An http.Client for DeepSeek, with another host that serves the same model as a
-// backup.
+// The first call. The endpoint's URL leads to a fake host here. Leave that line out to
+// call DeepSeek.
 func Example() {
+	fleet := start(kit.DeepSeek("host"))
+	defer fleet.Close()
+	endpoint := breakwater.DeepSeek("sk-1") // os.Getenv("DEEPSEEK_API_KEY")
+	endpoint.URL = fleet.Server("host").URL()
+
+	client, err := breakwater.NewClient(breakwater.WithEndpoints(endpoint))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.CloseIdleConnections()
+
+	// The endpoint's key is added to the request. An SDK would get the client and the
+	// base URL, such as https://api.deepseek.com.
+	body := `{"model":"deepseek-flash","messages":[{"role":"user","content":"What does a breakwater do?"}]}`
+	resp, err := client.Post(endpoint.URL+"/chat/completions", "application/json", strings.NewReader(body))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Choices []struct{ Message struct{ Content string } }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(resp.StatusCode, "from", resp.Header.Get("Breakwater-Endpoint"))
+	fmt.Println(answer.Choices[0].Message.Content == kit.Answer("What does a breakwater do?"))
+	// Output:
+	// 200 from deepseek
+	// true
+}
+
+// People wait two seconds at most. The first host is silent. It gets half of that time,
+// and the backup the rest.
+func Example_deadline() {
+	fleet := start(kit.DeepSeek("primary"), kit.SiliconFlow("backup"))
+	defer fleet.Close()
+	fleet.Server("primary").Break(kit.Silence())
 	client, err := breakwater.NewClient(
-		breakwater.WithEndpoints(breakwater.DeepSeek(os.Getenv("DEEPSEEK_API_KEY"))),
-		breakwater.WithBackup(breakwater.SiliconFlow(os.Getenv("SILICONFLOW_API_KEY"))),
+		breakwater.WithEndpoints(breakwater.Endpoint{Name: "primary", URL: fleet.Server("primary").URL(), APIKey: "sk-1"}),
+		breakwater.WithBackup(breakwater.Endpoint{Name: "backup", URL: fleet.Server("backup").URL(), APIKey: "sk-2"}),
 	)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	// Give the client to an SDK: option.WithHTTPClient(client), config.HTTPClient = client …
-	_ = client
+	defer client.CloseIdleConnections()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel() // after the body was read
+	resp, err := client.Do(question(ctx, fleet, ""))
+	fmt.Println(right(resp, err))
+	for _, a := range breakwater.TrailOf(resp) {
+		fmt.Println(a.Endpoint, a.Class)
+	}
+	// Output:
+	// the right answer
+	// primary no_first_token
+	// backup ok
 }
 
-// Without endpoints, a Transport protects the calls to any host, with the key
-// that the client sends.
+// A batch has no deadline, and waits for as long as the host asks it to.
+func Example_batch() {
+	fleet := start(kit.DeepSeek("host"))
+	defer fleet.Close()
+	fleet.Server("host").BreakNext(2, kit.TooManyRequestsMS("20"))
+	client, err := breakwater.NewClient(
+		breakwater.WithEndpoints(breakwater.Endpoint{Name: "host", URL: fleet.Server("host").URL(), APIKey: "sk-1"}),
+		breakwater.WithRetry(breakwater.RetryPolicy{Attempts: 10, MaxRetryAfter: time.Hour}),
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.CloseIdleConnections()
+
+	for range 3 {
+		resp, err := client.Do(question(context.Background(), fleet, ""))
+		fmt.Println(right(resp, err), "after", len(breakwater.TrailOf(resp)), "attempts")
+	}
+	// Output:
+	// the right answer after 3 attempts
+	// the right answer after 1 attempts
+	// the right answer after 1 attempts
+}
+
+// To test a program, give its client fake hosts and break them. Package breakwatertest
+// can do so on loopback, as here, or in memory and in virtual time.
+func Example_testing() {
+	fleet := start(kit.DeepSeek("primary"), kit.SiliconFlow("backup"))
+	defer fleet.Close()
+	primary, backup := fleet.Server("primary"), fleet.Server("backup")
+	client, err := breakwater.NewClient(
+		breakwater.WithEndpoints(breakwater.Endpoint{Name: "primary", URL: primary.URL(), APIKey: "sk-1"}),
+		breakwater.WithBackup(breakwater.Endpoint{Name: "backup", URL: backup.URL(), APIKey: "sk-2"}),
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.CloseIdleConnections()
+
+	for _, fault := range []kit.Fault{kit.Reset(), kit.Busy(), kit.HTMLInside(), kit.CutJSON()} {
+		primary.Break(fault)
+		resp, err := client.Do(question(context.Background(), fleet, ""))
+		fmt.Printf("%v: %s from %s\n", fault, right(resp, err), resp.Header.Get("Breakwater-Endpoint"))
+	}
+	// Output:
+	// Reset: the right answer from backup
+	// Busy: the right answer from backup
+	// HTMLInside: the right answer from backup
+	// CutJSON: the right answer from backup
+}
+
+// Without endpoints, a Transport protects the calls to any host. Each call has a key of
+// its own, such as the key of a tenant.
 func ExampleNew() {
+	fleet := start(kit.DeepSeek("host"))
+	defer fleet.Close()
+	host := fleet.Server("host")
+	host.BreakNext(1, kit.ErrorInside())
+
 	transport, err := breakwater.New()
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	defer transport.Close()
-	client := &http.Client{Transport: transport}
-
-	fleet := start(kit.DeepSeek("host"))
-	defer fleet.Close()
-	fleet.Server("host").BreakNext(1, kit.ErrorInside())
-
-	resp, err := client.Do(question(context.Background(), fleet, "sk-mine"))
-	fmt.Println(right(resp, err))
-	for _, a := range breakwater.TrailOf(resp) {
-		fmt.Println(a.N, a.Class, a.Verdict)
+	client := &http.Client{Transport: transport} // without a Timeout
+	for _, key := range []string{"sk-mine", "sk-yours"} {
+		fmt.Println(right(client.Do(question(context.Background(), fleet, key))))
+	}
+	for _, req := range host.Requests() {
+		fmt.Println("the host got", req.Key)
 	}
 	// Output:
 	// the right answer
-	// 1 unavailable again
-	// 2 ok accept
+	// the right answer
+	// the host got sk-mine
+	// the host got sk-mine
+	// the host got sk-yours
+}
+
+// The client's Transport has the methods Status and Close.
+func ExampleNewClient() {
+	fleet := start(kit.DeepSeek("host"))
+	defer fleet.Close()
+	client, err := breakwater.NewClient()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	transport := client.Transport.(*breakwater.Transport)
+	defer transport.Close()
+
+	fmt.Println(right(client.Do(question(context.Background(), fleet, "sk-mine"))))
+	fmt.Println(transport.Status().Calls, "call")
+	// Output:
+	// the right answer
+	// 1 call
+}
+
+// An OpenAI-compatible host that has no function of its own. Limits has the endpoint's
+// model names, to which Models leads.
+func ExampleEndpoint() {
+	endpoint := breakwater.Endpoint{
+		Name:   "gateway",
+		URL:    "https://llm.example.com/v1",
+		APIKey: "sk-secret",
+		Models: map[string]string{"deepseek-flash": "ds-flash-2"},
+		Limits: map[string]breakwater.RatePolicy{"ds-flash-2": {InFlight: 20}},
+	}
+	if _, err := breakwater.New(breakwater.WithEndpoints(endpoint)); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(endpoint) // without the key
+	// Output: gateway (https://llm.example.com/v1)
 }
 
 // A backup has its own base path, key and name for the model.
@@ -97,6 +244,33 @@ func ExampleWithCache() {
 	// Output:
 	// the right answer | breakwater; fwd=uri-miss
 	// the right answer | breakwater; hit
+}
+
+// The first host sends a web page with a status of 200, twice. Then the second host
+// answers.
+func ExampleTrailOf() {
+	fleet := start(kit.DeepSeek("primary"), kit.SiliconFlow("backup"))
+	defer fleet.Close()
+	fleet.Server("primary").Break(kit.HTMLInside())
+	client, err := breakwater.NewClient(
+		breakwater.WithEndpoints(breakwater.Endpoint{Name: "primary", URL: fleet.Server("primary").URL(), APIKey: "sk-1"}),
+		breakwater.WithBackup(breakwater.Endpoint{Name: "backup", URL: fleet.Server("backup").URL(), APIKey: "sk-2"}),
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(question(context.Background(), fleet, ""))
+	fmt.Println(right(resp, err))
+	for _, a := range breakwater.TrailOf(resp) {
+		fmt.Println(a.N, a.Endpoint, a.Status, a.Class, a.Verdict)
+	}
+	// Output:
+	// the right answer
+	// 1 primary 200 bad_response again
+	// 2 primary 200 bad_response elsewhere
+	// 3 backup 200 ok accept
 }
 
 // If no host sends a response, breakwater makes one that every SDK understands.
@@ -256,6 +430,34 @@ func ExampleTransport_Status() {
 	// Output:
 	// 1 call, 1 failed
 	// host deepseek-flash open
+}
+
+// An Observer that counts attempts by endpoint and class. Publish the counts with expvar
+// or with the client of your metrics.
+func ExampleWithObserver() {
+	fleet := start(kit.DeepSeek("host"))
+	defer fleet.Close()
+	fleet.Server("host").BreakNext(1, kit.ServerError())
+
+	attempts := new(expvar.Map) // expvar.NewMap would publish it
+	client, err := breakwater.NewClient(
+		breakwater.WithEndpoints(breakwater.Endpoint{Name: "host", URL: fleet.Server("host").URL(), APIKey: "sk-1"}),
+		breakwater.WithObserver(func(_ context.Context, e breakwater.Event) {
+			if e.Kind == breakwater.KindAttempt {
+				attempts.Add(e.Endpoint+" "+string(e.Class), 1)
+			}
+		}),
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.CloseIdleConnections()
+	fmt.Println(right(client.Do(question(context.Background(), fleet, ""))))
+	fmt.Println(attempts)
+	// Output:
+	// the right answer
+	// {"host ok": 1, "host unavailable": 1}
 }
 
 // Log writes events to a slog.Logger: here only warnings and errors, without times.
