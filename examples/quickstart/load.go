@@ -26,30 +26,8 @@ func newLoad(client *http.Client, url, key string) *load {
 	return &load{client: client, url: url, key: key, answered: make(map[string]bool)}
 }
 
-// play has every client ask the same questions at the same times, and returns
-// once all are answered or given up.
-func play(ctx context.Context, ph phase, p pace, guarded, unguarded *load) (mine, theirs *tally) {
-	mine, theirs = new(tally), new(tally)
-	var wg sync.WaitGroup
-	ticks := time.NewTicker(p.every)
-	defer ticks.Stop()
-	for i := range int(p.phase / p.every) {
-		select {
-		case <-ticks.C:
-		case <-ctx.Done():
-			wg.Wait()
-			return mine, theirs
-		}
-		prompt, stream := questionOf(ph, i), i%2 == 1
-		wg.Go(func() { mine.note(guarded.ask(ctx, ph, prompt, stream)) })
-		wg.Go(func() { theirs.note(unguarded.ask(ctx, ph, prompt, stream)) })
-	}
-	wg.Wait()
-	return mine, theirs
-}
-
-// questionOf returns a question of this moment, every third time one that is
-// asked all the time and may come from the cache.
+// questionOf returns a question of this moment. Every third question is one that
+// is asked again and again, so that it may come from the cache.
 func questionOf(ph phase, i int) string {
 	if i%3 == 0 {
 		return fmt.Sprintf("the usual question %d", i/3%8)
@@ -62,8 +40,7 @@ type verdict int
 
 const (
 	right  verdict = iota // the whole, right answer
-	cut                   // an error behind the first payload, in a phase that cuts streams
-	none                  // an error: nobody could answer
+	told                  // an error, and neither a host nor the cache could answer
 	missed                // an error, though a host or the cache could answer
 	wrong                 // taken for an answer, and not the right one
 )
@@ -75,7 +52,7 @@ type outcome struct {
 	cached   bool
 	stale    bool
 	attempts []breakwater.Attempt
-	says     error // behind missed and wrong
+	says     error // why it is not right
 }
 
 // ask asks one question and compares the answer with what it must be.
@@ -94,11 +71,9 @@ func (l *load) ask(ctx context.Context, ph phase, prompt string, stream bool) ou
 		return o
 	case err == nil:
 		o.verdict = wrong
-		err = errors.New("a clean end, but not the answer")
-	case ph.cuts && errors.Is(err, breakwater.ErrTruncated):
-		o.verdict = cut
+		err = errors.New("no error, but not the answer")
 	case ph.dark && !answered:
-		o.verdict = none
+		o.verdict = told
 	default:
 		o.verdict = missed
 	}
@@ -107,6 +82,8 @@ func (l *load) ask(ctx context.Context, ph phase, prompt string, stream bool) ou
 }
 
 func (l *load) do(ctx context.Context, prompt string, stream bool) (o outcome, reply kit.Reply, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	start := time.Now()
 	defer func() { o.took = time.Since(start) }()
 	req, err := kit.ChatRequest(ctx, l.url, l.key, model, prompt, stream)

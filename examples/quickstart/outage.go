@@ -3,144 +3,155 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
+	"slices"
+	"sync"
 	"time"
 
-	"github.com/breakwater-go/breakwater"
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
 )
 
 // A pace says how long the outage takes and how dense its load is.
 type pace struct {
-	phase time.Duration // of steady load; stragglers come on top
-	every time.Duration // one call by each client
+	phase time.Duration // of steady load; the last answers come later
+	every time.Duration // one call of each contender
 }
 
-var ordinary = pace{phase: 5 * time.Second, every: 50 * time.Millisecond}
+var ordinary = pace{phase: 3500 * time.Millisecond, every: 35 * time.Millisecond}
 
-// patience is what both clients wait for an answer.
-const patience = 3 * time.Second
+func (p pace) calls() int { return int(p.phase / p.every) }
 
-const (
-	model       = "deepseek-flash"
-	backupModel = "deepseek-v4-flash-ga"
-)
-
-// A phase is one stretch of the outage. No phase but the one that breaks them
-// all leaves breakwater without a host that could answer.
+// A phase is one stretch of the outage.
 type phase struct {
-	name string
-	play func(*kit.Fleet)
-	dark bool // no host can answer
-	cuts bool // streams break behind their first payload
+	name   string
+	play   func(*kit.Fleet)
+	before func(fleet *kit.Fleet, call int) // what else happens before each call; nil: nothing
+	dark   bool                             // no host can answer
 }
 
+// outage is what happens, from bad to worse. The backup can answer in all phases but the dark one.
 var outage = []phase{
-	{name: "all well", play: func(*kit.Fleet) {}},
+	{name: "all is well", play: heal},
+	{name: "1 call in 10 gets a 503", play: heal, before: some(10, 5, kit.Busy())},
+	{name: "1 stream in 2 breaks off", play: heal, before: some(4, 1, kit.EndStream(4))},
 	{name: "primary queues for ever", play: breaks("primary", kit.QueueForever())},
-	{name: "primary refuses, second is busy", play: both(breaks("primary", kit.Refused()), breaks("second", kit.Busy()))},
-	{name: "primary: error inside a 200", play: both(breaks("primary", kit.ErrorInside()), heals("second"))},
-	{name: "primary cuts streams", play: breaks("primary", kit.EndStream(4)), cuts: true},
-	{name: "every host down", play: both(breaks("primary", kit.Refused()), breaks("second", kit.Busy()), breaks("backup", kit.HTMLError(502))), dark: true},
-	{name: "recovery", play: both(heals("primary"), heals("second"), heals("backup"))},
+	{name: "primary refuses", play: breaks("primary", kit.Refused())},
+	{name: "primary: error in a 200", play: breaks("primary", kit.ErrorInside())},
+	{name: "both hosts down", play: both(breaks("primary", kit.Refused()), breaks("backup", kit.HTMLError(502))), dark: true},
+	{name: "all is well again", play: heal},
+}
+
+func heal(fleet *kit.Fleet) {
+	for _, server := range fleet.Servers() {
+		server.Heal()
+	}
 }
 
 func breaks(name string, f kit.Fault) func(*kit.Fleet) {
 	return func(fleet *kit.Fleet) { fleet.Server(name).Break(f) }
 }
 
-func heals(name string) func(*kit.Fleet) {
-	return func(fleet *kit.Fleet) { fleet.Server(name).Heal() }
-}
-
-func both(steps ...func(*kit.Fleet)) func(*kit.Fleet) {
-	return func(fleet *kit.Fleet) {
-		for _, step := range steps {
-			step(fleet)
+// some breaks one in so many requests to the primary. Calls with odd numbers ask
+// for streams.
+func some(in, at int, f kit.Fault) func(*kit.Fleet, int) {
+	return func(fleet *kit.Fleet, call int) {
+		if call%in == at {
+			fleet.Server("primary").BreakNext(1, f)
 		}
 	}
 }
 
-// A starter makes a fleet: on loopback, or, for tests in virtual time, on pipes.
-type starter func(...kit.Host) (*kit.Fleet, error)
-
-// newFleet starts two DeepSeek hosts, and a backup on another base path that
-// knows the model by another name.
-func newFleet(start starter) (*kit.Fleet, error) {
-	primary, second, backup := kit.DeepSeek("primary"), kit.DeepSeek("second"), kit.OpenAI("backup")
-	backup.BasePath = "/api/v3"
-	backup.Models = []string{backupModel}
-	hosts := []kit.Host{primary, second, backup}
-	for i := range hosts {
-		hosts[i].Keys = []string{"sk-" + hosts[i].Name}
-		hosts[i].Pace = kit.Pace{FirstToken: 40 * time.Millisecond, PerToken: 4 * time.Millisecond}
-	}
-	return start(hosts...)
+func both(one, other func(*kit.Fleet)) func(*kit.Fleet) {
+	return func(fleet *kit.Fleet) { one(fleet); other(fleet) }
 }
 
-// newTransport is breakwater over the fleet. Its clocks are shortened so that
-// an outage fits into a minute; apart from them, only what is off by default is given.
-func newTransport(fleet *kit.Fleet, network http.RoundTripper, opened *circuits) (*breakwater.Transport, error) {
-	endpoint := func(name string) breakwater.Endpoint {
-		return breakwater.Endpoint{Name: name, URL: fleet.Server(name).URL(), APIKey: "sk-" + name, Host: breakwater.HostDeepSeek}
-	}
-	backup := endpoint("backup")
-	backup.Host = breakwater.HostOpenAI
-	backup.Models = map[string]string{model: backupModel}
-	return breakwater.New(
-		breakwater.WithBase(network),
-		breakwater.WithEndpoints(endpoint("primary"), endpoint("second")),
-		breakwater.WithBackup(backup),
-		breakwater.WithCache(breakwater.CachePolicy{TTL: patience}),
-		breakwater.WithStream(breakwater.StreamPolicy{FirstToken: 400 * time.Millisecond, Queued: 400 * time.Millisecond}),
-		breakwater.WithObserver(opened.observe),
-		breakwater.WithBreaker(breakwater.BreakerPolicy{OpenFor: time.Second, MaxOpenFor: 2 * time.Second}),
-	)
+// A viewer is shown what happens while it happens.
+type viewer interface {
+	phaseUnderWay(number int, left time.Duration, now [contenders]counts)
+	phaseOver(number int, sums [contenders]*tally)
 }
 
-// playOutage puts the same load on breakwater and on a bare client, phase by
-// phase. Each phase waits for its stragglers, so that it is known for every
-// call who could have answered it.
-func playOutage(ctx context.Context, out io.Writer, p pace, start starter) error {
-	fleet, err := newFleet(start)
-	if err != nil {
-		return err
+// playOutage puts the same load on all contenders, phase by phase, and returns
+// the sums of all phases. Each phase waits for its last answers, so that it is
+// known for every call who could have answered it.
+func playOutage(ctx context.Context, p pace, start starter, view viewer) (all [contenders]*tally, err error) {
+	var cs [contenders]*contender
+	for i := range cs {
+		if cs[i], err = newContender(i, start); err != nil {
+			return all, err
+		}
+		defer cs[i].close()
+		all[i] = new(tally)
 	}
-	defer fleet.Close()
-	bare, network := fleet.Transport(), fleet.Transport()
-	defer bare.CloseIdleConnections()
-	defer network.CloseIdleConnections()
-	opened := new(circuits)
-	transport, err := newTransport(fleet, network, opened)
-	if err != nil {
-		return err
-	}
-	defer transport.Close()
-
-	url := fleet.Server("primary").URL()
-	guarded := newLoad(&http.Client{Transport: transport, Timeout: patience}, url, "sk-primary")
-	unguarded := newLoad(&http.Client{Transport: bare, Timeout: patience}, url, "sk-primary")
-
-	all, beside := new(tally), new(tally)
-	printHead(out)
-	for _, ph := range outage {
-		ph.play(fleet)
-		mine, theirs := play(ctx, ph, p, guarded, unguarded)
+	for n, ph := range outage {
+		for _, c := range cs {
+			ph.play(c.fleet)
+		}
+		sums := playPhase(ctx, ph, p, cs, func(left time.Duration, now [contenders]counts) { view.phaseUnderWay(n, left, now) })
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return all, ctx.Err()
 		}
-		printLine(out, ph.name, mine, theirs, opened.take(transport.Status()))
-		all.add(mine)
-		beside.add(theirs)
+		for i, c := range cs {
+			if c.guard != nil {
+				sums[i].opened = c.opened.take(c.guard.Status())
+			}
+			all[i].add(sums[i])
+		}
+		view.phaseOver(n, sums)
 	}
-	printSummary(out, all, beside)
-	switch {
-	case len(all.wrong) > 0:
-		return fmt.Errorf("%d calls were answered wrongly: %v", len(all.wrong), all.wrong[0])
-	case len(all.missed) > 0:
-		return fmt.Errorf("%d calls were not answered though they could be: %v", len(all.missed), all.missed[0])
-	case all.right == 0:
+	return all, nil
+}
+
+// playPhase has every contender ask the same questions at the same times, and
+// returns once all are answered or given up.
+func playPhase(ctx context.Context, ph phase, p pace, cs [contenders]*contender, progress func(time.Duration, [contenders]counts)) (sums [contenders]*tally) {
+	for i := range sums {
+		sums[i] = new(tally)
+	}
+	now := func() (c [contenders]counts) {
+		for i, t := range sums {
+			c[i] = t.counts()
+		}
+		return c
+	}
+	var calls sync.WaitGroup
+	ticks := time.NewTicker(p.every)
+	defer ticks.Stop()
+	for i := 0; i < p.calls() && ctx.Err() == nil; i++ {
+		prompt, stream := questionOf(ph, i), i%2 == 1
+		for k, c := range cs {
+			if ph.before != nil {
+				ph.before(c.fleet, i)
+			}
+			calls.Go(func() { sums[k].note(c.load.ask(ctx, ph, prompt, stream)) })
+		}
+		progress(p.phase-time.Duration(i)*p.every, now())
+		select {
+		case <-ticks.C:
+		case <-ctx.Done():
+		}
+	}
+	over := make(chan struct{})
+	go func() { calls.Wait(); close(over) }()
+	for {
+		select {
+		case <-over:
+			return sums
+		case <-ticks.C:
+			progress(0, now())
+		}
+	}
+}
+
+// judge returns an error unless breakwater gave no wrong answer, and answered,
+// with its backup, every call that a host or the cache could answer.
+func judge(all [contenders]*tally) error {
+	guarded := all[withBackup]
+	switch wrong := slices.Concat(all[oneHost].wrong, guarded.wrong); {
+	case len(wrong) > 0:
+		return fmt.Errorf("%d calls were answered wrongly: %w", len(wrong), wrong[0])
+	case len(guarded.missed) > 0:
+		return fmt.Errorf("%d calls were not answered, but could be: %w", len(guarded.missed), guarded.missed[0])
+	case guarded.ok == 0:
 		return fmt.Errorf("no call was answered")
 	}
 	return nil
