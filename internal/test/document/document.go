@@ -1,6 +1,7 @@
 // Package document reads the project's Markdown, so that tests can check it:
 // sizes, links, snippets, and translations. It knows the Markdown that the
-// project writes, and the anchors that GitHub gives it.
+// project writes, also in the YAML of forms, and the anchors that GitHub gives
+// it.
 package document
 
 import (
@@ -47,6 +48,7 @@ var (
 	inline    = regexp.MustCompile(`\]\(<?([^()<>\s]*(?:\([^()\s]*\)[^()<>\s]*)*)>?(?:\s+"[^"]*")?\)`)
 	image     = regexp.MustCompile(`!\[[^\]]*\]\(<?([^()<>\s]+)>?(?:\s+"[^"]*")?\)`)
 	reference = regexp.MustCompile(`^ {0,3}\[[^\]]+\]: *<?([^<>\s]+)>?`)
+	yamlURL   = regexp.MustCompile(`^ *url: *(\S+)`)
 	attribute = regexp.MustCompile(`\b(href|src|srcset)="([^"]*)"`)
 	comment   = regexp.MustCompile(`(?s)<!--.*?-->`)
 )
@@ -95,8 +97,10 @@ func (d *Document) readProse(line string, n int, anchors anchors) {
 	for _, m := range inline.FindAllStringSubmatch(image.ReplaceAllString(line, "!"), -1) {
 		d.Links = append(d.Links, Link{m[1], false, n})
 	}
-	if m := reference.FindStringSubmatch(line); m != nil {
-		d.Links = append(d.Links, Link{m[1], false, n})
+	for _, alone := range []*regexp.Regexp{reference, yamlURL} {
+		if m := alone.FindStringSubmatch(line); m != nil {
+			d.Links = append(d.Links, Link{m[1], false, n})
+		}
 	}
 	for _, m := range attribute.FindAllStringSubmatch(line, -1) {
 		for target := range strings.SplitSeq(m[2], ",") { // a srcset has several

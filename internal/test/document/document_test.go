@@ -23,7 +23,7 @@ func TestAnchors(t *testing.T) {
 
 func TestParse_BlocksAndLinks(t *testing.T) {
 	d := Parse("a.md", "[a](b.md \"title\") and ![picture](c.svg), `[no](link.md)`\n[![badge](d.svg)](https://e)\n\n1. code:\n   ```go\n   x := 1\n   ~~~\n   ```\n"+
-		"<source srcset=\"f.svg, g.svg 2x\"><img src=\"h.svg\">\n[i]: j.md\n````text\n```\n[none](here.md)\n````\n[`k`](l(1).md)\n")
+		"<source srcset=\"f.svg, g.svg 2x\"><img src=\"h.svg\">\n[i]: j.md\n    url: m.md\n````text\n```\n[none](here.md)\n````\n[`k`](l(1).md)\n")
 	var links []string
 	for _, link := range d.Links {
 		name := link.Target
@@ -32,10 +32,10 @@ func TestParse_BlocksAndLinks(t *testing.T) {
 		}
 		links = append(links, name)
 	}
-	if want := "!c.svg b.md !d.svg https://e !f.svg !g.svg !h.svg j.md l(1).md"; strings.Join(links, " ") != want {
+	if want := "!c.svg b.md !d.svg https://e !f.svg !g.svg !h.svg j.md m.md l(1).md"; strings.Join(links, " ") != want {
 		t.Errorf("links %q, want %q", links, want)
 	}
-	if want := []Block{{"go", "x := 1\n~~~\n", 5}, {"text", "```\n[none](here.md)\n", 11}}; !slices.Equal(d.Blocks, want) {
+	if want := []Block{{"go", "x := 1\n~~~\n", 5}, {"text", "```\n[none](here.md)\n", 12}}; !slices.Equal(d.Blocks, want) {
 		t.Errorf("blocks %+v, want %+v", d.Blocks, want)
 	}
 }
@@ -44,16 +44,16 @@ func TestBrokenLinks(t *testing.T) {
 	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 	repository := fstest.MapFS{
 		"README.md": file("# Title\n## Twice\n## Twice\n"), "docs/a.md": file("# Ä\n## 缓存\n"),
-		"docs/p.svg": file("<svg/>"), "main.go": file("package main"), "testdata/bad.md": file("[x](no.md)"),
+		"docs/p.svg": file("<svg/>"), ".github/f.yml": file("url: x"), "main.go": file("package main"), "testdata/bad.md": file("[x](no.md)"),
 	}
 	pages, err := ParseAll(repository)
-	if err != nil || len(pages) != 2 {
-		t.Fatalf("%d pages, %v, want 2", len(pages), err)
+	if err != nil || len(pages) != 3 {
+		t.Fatalf("%d pages, %v, want 3", len(pages), err)
 	}
 	for target, want := range map[string]string{
-		"#ä": "", "#缓存": "", "#%E7%BC%93%E5%AD%98": "", "../README.md#twice-1": "", "p.svg": "", "..": "", "../main.go#L1-L2": "", "https://example.com/#x": "", "mailto:a@b.c": "",
+		"#ä": "", "#缓存": "", "#%E7%BC%93%E5%AD%98": "", "../README.md#twice-1": "", "p.svg": "", "..": "", "../main.go#L1-L2": "", "https://example.com/#x": "", files + "docs/a.md#缓存": "", "mailto:a@b.c": "",
 		"#Ä": "no such heading", "#ä-1": "no such heading", "../README.md#twice-2": "no such heading", "b.md": "no such file", "A.md": "no such file", "../../issues": "no such file",
-		"/README.md": "slash", "http://example.com": "no https", "https:": "no https", "../main.go#main": "no page", "": "empty", "%zz": "invalid URL",
+		files + "a.md": "no such file", files + "README.md#x": "no such heading", "/README.md": "slash", "http://example.com": "no https", "https:": "no https", "../main.go#main": "no page", "": "empty", "%zz": "invalid URL",
 	} {
 		broken := pages.BrokenLinks(&Document{Path: "docs/a.md", Links: []Link{{Target: target, Line: 3}}}, repository)
 		if got := strings.Join(broken, "\n"); (got == "") != (want == "") || !strings.Contains(got, want) {

@@ -10,6 +10,9 @@ import (
 	"strings"
 )
 
+// files is where GitHub shows the files of the repository.
+const files = "https://github.com/breakwater-go/breakwater/blob/main/"
+
 // A Set has the pages of a repository by their paths.
 type Set map[string]*Document
 
@@ -23,7 +26,7 @@ func ParseAll(repository fs.FS) (Set, error) {
 			return err
 		case entry.IsDir() && strings.HasPrefix(name, ".") && name != "." && name != ".github", entry.Name() == "testdata":
 			return fs.SkipDir
-		case entry.IsDir() || path.Ext(name) != ".md":
+		case entry.IsDir() || path.Ext(name) != ".md" && path.Ext(name) != ".yml":
 			return nil
 		}
 		text, err := fs.ReadFile(repository, name)
@@ -56,6 +59,10 @@ func (s Set) BrokenLinks(d *Document, repository fs.FS) (broken []string) {
 }
 
 func (s Set) broken(d *Document, link Link, repository fs.FS) string {
+	from := path.Dir(d.Path)
+	if within, ok := strings.CutPrefix(link.Target, files); ok {
+		link.Target, from = within, "."
+	}
 	target, err := url.Parse(link.Target)
 	switch {
 	case err != nil:
@@ -73,7 +80,7 @@ func (s Set) broken(d *Document, link Link, repository fs.FS) string {
 	}
 	to := d.Path
 	if target.Path != "" {
-		to = path.Join(path.Dir(d.Path), target.Path)
+		to = path.Join(from, target.Path)
 		if _, err := fs.Stat(repository, to); err != nil { // also for what is above the repository
 			return "no such file in the repository"
 		}

@@ -18,6 +18,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/breakwater-go/breakwater/internal/test/document"
 )
 
 // Scope has the variables that the snippets of the project use without
@@ -73,8 +75,41 @@ func New(module string, scope map[string]string, patterns ...string) (*Checker, 
 	return c, nil
 }
 
-// AfterDiff returns what a diff makes of a text.
-func AfterDiff(diff string) string {
+// Imports returns what the packages that patterns name import, to be given to
+// New: snippets may then use what programs use.
+func Imports(module string, patterns ...string) ([]string, error) {
+	list := exec.Command("go", append([]string{"list", "-f", `{{join .Imports "\n"}}`}, patterns...)...)
+	list.Dir, list.Env = module, append(os.Environ(), "GOWORK=off")
+	out, err := list.Output()
+	imports := strings.Fields(string(out))
+	slices.Sort(imports)
+	return slices.Compact(imports), err
+}
+
+// CheckPage checks the snippets of a page that are Go, or a diff of Go, and
+// that a test takes for its own. It returns what does not compile.
+func (c *Checker) CheckPage(page *document.Document, own func(code string) bool) (failures []string) {
+	for _, block := range page.Blocks {
+		code := block.Text
+		switch block.Language {
+		case "go":
+		case "diff":
+			code = afterDiff(code)
+		default:
+			continue
+		}
+		if !own(code) {
+			continue
+		}
+		if err := c.Check(code); err != nil {
+			failures = append(failures, fmt.Sprintf("%s:%d: %v", page.Path, block.Line, err))
+		}
+	}
+	return failures
+}
+
+// afterDiff returns what a diff makes of a text.
+func afterDiff(diff string) string {
 	var after strings.Builder
 	for line := range strings.Lines(diff) {
 		switch line[0] {

@@ -1,8 +1,11 @@
 package snippet
 
 import (
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/breakwater-go/breakwater/internal/test/document"
 )
 
 func TestCheck(t *testing.T) {
@@ -38,9 +41,32 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestCheckPage(t *testing.T) {
+	c, err := New(".", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := document.Parse("a.md", "# A\n```go\nx := 1\n```\n```text\nno Go\n```\n```diff\n-y := 1\n+y := time.None()\n```\n```go\nothers()\n```\n```go\nz\n```\n")
+	got := c.CheckPage(page, func(code string) bool { return code != "others()\n" })
+	want := []string{"a.md:8: snippet:1: undefined: time.None", "a.md:15: snippet:1: undefined: z"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestImports(t *testing.T) {
+	got, err := Imports(".", ".")
+	if err != nil || !slices.Contains(got, "go/types") {
+		t.Errorf("%q, %v, want go/types among them", got, err)
+	}
+	if _, err := Imports(".", "./none"); err == nil {
+		t.Error("a package that does not exist imports nothing, want an error")
+	}
+}
+
 func TestAfterDiff(t *testing.T) {
 	const diff = "@@ -1 +1 @@\n-a := 1\n+a := 2\n+\n b := a\n\nc := b\n"
-	if got, want := AfterDiff(diff), "a := 2\n\nb := a\n\nc := b\n"; !strings.HasSuffix(got, want) {
+	if got, want := afterDiff(diff), "a := 2\n\nb := a\n\nc := b\n"; !strings.HasSuffix(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
