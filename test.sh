@@ -1,15 +1,12 @@
 #!/usr/bin/env bash
-# All tests of all modules. Needs Go; with a C compiler it looks for races, too.
-# What fails ends nothing: the rest runs all the same, and the end says what it was.
+# ./test.sh        all tests of all modules
+# ./test.sh short  the tests that a change most probably breaks, in two minutes
+# Needs Go; with a C compiler it looks for races, too. What fails ends nothing:
+# the rest runs all the same, and the end says what it was.
 set -uo pipefail
 cd "$(dirname "$0")" || exit
 export GOWORK=off
 
-race=-race
-if [ "$(go env CGO_ENABLED)" != 1 ]; then
-	echo "no C compiler: tests run without the race detector"
-	race=
-fi
 limit="-timeout 20m" # of one test binary: for those that hang, not for those that are slow
 log=$(mktemp) said=$(mktemp)
 trap 'rm -f "$log" "$said"' EXIT
@@ -97,14 +94,38 @@ on_32_bits() {
 
 module() { cd "$1" && both "go vet ./..." "go test $limit ./..."; }
 
-echo "All tests take about eight minutes on two idle cores, half an hour on busy ones or the first time, when all is to be compiled."
-step "root package${race:+, with the race detector}" root_raced
-step "other packages${race:+, with the race detector}" others_raced
-step "campaigns in full, and the simulation" in_full
-step "32 bits" on_32_bits
-for module in examples/sdk compat compat/genkit bench; do
-	step "module $module" module "$module"
-done
+others_in_short() { go test $limit -short $(go list ./... | grep -vE '/breakwater$|/internal/test/sim$'); }
+
+short() {
+	step "vet" go vet ./...
+	step "root package, in short" go test $limit -short .
+	step "other packages, in short" others_in_short
+	echo "left out: the race detector, campaigns and bounds in full, the simulation, 32 bits, and the modules examples/sdk, compat and bench: ./test.sh runs them"
+}
+
+all() {
+	race=-race
+	if [ "$(go env CGO_ENABLED)" != 1 ]; then
+		echo "no C compiler: tests run without the race detector"
+		race=
+	fi
+	echo "All tests take about eight minutes on two idle cores, half an hour on busy ones or the first time, when all is to be compiled."
+	step "root package${race:+, with the race detector}" root_raced
+	step "other packages${race:+, with the race detector}" others_raced
+	step "campaigns in full, and the simulation" in_full
+	step "32 bits" on_32_bits
+	for module in examples/sdk compat compat/genkit bench; do
+		step "module $module" module "$module"
+	done
+}
+
+case ${1:-all} in
+short | all) "${1:-all}" ;;
+*)
+	echo "usage: ./test.sh [short]"
+	exit 2
+	;;
+esac
 
 if [ ${#failed[@]} != 0 ]; then
 	echo
