@@ -1,7 +1,8 @@
 // Outage asks the same question from a hundred goroutines while the API is up,
-// down, down for longer than answers stay fresh, and back; half of them want a
+// down, down for longer than answers stay fresh, and back. Half of them want a
 // stream. It needs no key: the host is a fake one on this machine. It exits with
-// status 0 only if every call was answered, rightly and as it should be.
+// status 0 only if every call got the right answer, from the host or the cache
+// as it should.
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 
 	"github.com/breakwater-go/breakwater"
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
+	"github.com/breakwater-go/breakwater/examples/internal/terminal"
 )
 
 const (
@@ -27,14 +29,14 @@ const (
 )
 
 func main() {
-	if err := run(context.Background(), os.Stdout, kit.NewFleet); err != nil {
-		fmt.Fprintln(os.Stderr, "outage:", err)
+	if err := run(context.Background(), os.Stdout, terminal.StyleOf(os.Stdout), kit.NewFleet); err != nil {
+		fmt.Fprintln(os.Stderr, terminal.Fold("outage: "+err.Error()))
 		os.Exit(1)
 	}
 }
 
 // run plays it all over a fleet as start makes it.
-func run(ctx context.Context, out io.Writer, start func(...kit.Host) (*kit.Fleet, error)) error {
+func run(ctx context.Context, out io.Writer, style terminal.Style, start func(...kit.Host) (*kit.Fleet, error)) error {
 	fleet, err := start(kit.DeepSeek("host"))
 	if err != nil {
 		return err
@@ -58,8 +60,10 @@ func run(ctx context.Context, out io.Writer, start func(...kit.Host) (*kit.Fleet
 	defer transport.Close()
 	client := &http.Client{Transport: transport}
 
-	fmt.Fprintf(out, "%-18s %6s %9s %6s %7s %5s %6s %9s %8s %9s %9s\n",
-		"the API is", "calls", "answered", "fresh", "shared", "hits", "stale", "attempts", "arrived", "p50", "p99")
+	fmt.Fprintln(out, style.Strong("The host goes down. The cache answers, also past its TTL."))
+	fmt.Fprintf(out, "%d callers ask the same question at once, half of them for a stream.\n\n", callers)
+	fmt.Fprintln(out, style.Quiet(fmt.Sprintf("%-18s %8s %6s %6s %5s %6s %9s %7s", "the API is", "answered", "host", "shared", "hits", "stale", "attempts", "p99")))
+	answered := 0
 	for _, phase := range []struct {
 		name  string
 		begin func()
@@ -75,12 +79,25 @@ func run(ctx context.Context, out io.Writer, start func(...kit.Host) (*kit.Fleet
 		before := transport.Status().Attempts
 		t := askAll(ctx, client, host.URL())
 		t.attempts, t.arrived = transport.Status().Attempts-before, len(host.Requests())
-		fmt.Fprintf(out, "%-18s %6d %9d %6d %7d %5d %6d %9d %8d %9v %9v\n",
-			phase.name, callers, t.answered, t.fresh, t.shared, t.hits, t.stale, t.attempts, t.arrived, t.wait(50), t.wait(99))
+		paint := style.Good
+		if t.answered != callers {
+			paint = style.Wrong
+		}
+		fmt.Fprintf(out, "%-18s %s %6d %6d %5d %6d %9d %7v\n", phase.name, paint(fmt.Sprintf("%8d", t.answered)),
+			t.fresh, t.shared, t.hits, t.stale, t.attempts, t.wait(99))
 		if t.answered != callers || !phase.want(t) {
 			return fmt.Errorf("%s: not the counts there should be; errors: %v", phase.name, t.errs)
 		}
+		answered += t.answered
 	}
+	fmt.Fprint(out, `
+host: the host answered this call. shared: got the answer of that call.
+hits: from the cache. stale: from the cache, past the TTL, because the host
+is down. attempts: made to reach the host, for all callers together.
+
+`)
+	fmt.Fprintln(out, style.Strong(style.Good(fmt.Sprintf("All %d calls got the right answer, also while the host was down.", answered))))
+	fmt.Fprintf(out, "\n%s  docs/cache.md says what is kept, for how long, and for whom.\n", style.Strong("Next"))
 	return nil
 }
 
@@ -98,7 +115,7 @@ func asked(t tally) bool { return t.fresh == 1 && t.shared+t.hits == callers-1 &
 
 func (t tally) wait(percent int) time.Duration {
 	slices.Sort(t.waits)
-	return t.waits[(len(t.waits)-1)*percent/100].Round(10 * time.Microsecond)
+	return t.waits[(len(t.waits)-1)*percent/100].Round(time.Millisecond)
 }
 
 // askAll asks the question from all goroutines at once.

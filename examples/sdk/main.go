@@ -1,5 +1,7 @@
-// Sdk shows breakwater under an SDK, here openai-go: the SDK gets the client,
-// and nothing else changes.
+// Sdk shows breakwater under an SDK, here openai-go. The SDK gets breakwater's
+// http.Client, and nothing else changes. From the root of the repository:
+//
+//	go run -C examples/sdk .
 //
 // With DEEPSEEK_API_KEY set it asks the real API. Without, it asks two fake
 // hosts, the first of which is too busy to answer.
@@ -64,12 +66,13 @@ func ask(ctx context.Context, out io.Writer, baseURL string, opts ...breakwater.
 		option.WithHTTPClient(hc), // the one line
 	)
 	params := openai.ChatCompletionNewParams{Model: model, Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage(question)}}
-	fmt.Fprintln(out, ">", question)
+	fmt.Fprintln(out, "openai-go asks through breakwater: once for JSON, once for a stream.")
 
-	// An SDK hides the response: a Trail in the context follows the call.
+	// An SDK hides the response. A Trail in the context says who answered.
 	var trail breakwater.Trail
 	ctx = breakwater.WithCall(ctx, breakwater.Call{Trail: &trail})
 
+	fmt.Fprintln(out, ">", question)
 	answer, err := client.Chat.Completions.New(ctx, params)
 	if err != nil {
 		return err
@@ -77,6 +80,7 @@ func ask(ctx context.Context, out io.Writer, baseURL string, opts ...breakwater.
 	fmt.Fprintln(out, answer.Choices[0].Message.Content)
 	printTrail(out, &trail)
 
+	fmt.Fprintln(out, "\n>", question)
 	stream := client.Chat.Completions.NewStreaming(ctx, params)
 	defer stream.Close()
 	for stream.Next() {
@@ -91,6 +95,6 @@ func ask(ctx context.Context, out io.Writer, baseURL string, opts ...breakwater.
 
 func printTrail(out io.Writer, trail *breakwater.Trail) {
 	for _, a := range trail.Attempts() {
-		fmt.Fprintf(out, "  attempt %d: %s, %s -> %s\n", a.N, a.Endpoint, a.Class, a.Verdict)
+		fmt.Fprintf(out, "  attempt %d: %s, %s, then %s\n", a.N, a.Endpoint, a.Class, a.Verdict)
 	}
 }

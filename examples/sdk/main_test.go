@@ -15,7 +15,7 @@ func TestAskFakes(t *testing.T) {
 	if got := strings.Count(out.String(), kit.Answer(question)); got != 2 {
 		t.Errorf("the answer was printed %d times, want plain and streaming", got)
 	}
-	for _, line := range []string{"primary, unavailable -> ", "second, ok -> accept"} {
+	for _, line := range []string{"primary, unavailable, then ", "second, ok, then accept"} {
 		if strings.Count(out.String(), line) < 2 {
 			t.Errorf("no %q in both trails", line)
 		}
