@@ -18,8 +18,13 @@ import (
 )
 
 // An Endpoint is one base URL with one key. There is a function for each known host, from
-// [DeepSeek] to [SGLang], whose result may be changed. Any other OpenAI-compatible host
-// needs only a URL and a key:
+// [DeepSeek] to [SGLang]. It sets Name, URL, Host, and Models for DeepSeek's model names.
+// You may change its result:
+//
+//	second := breakwater.DeepSeek(otherKey)
+//	second.Name = "deepseek-2"
+//
+// Any other OpenAI-compatible host needs only a URL and a key:
 //
 //	breakwater.Endpoint{URL: "https://llm.example.com/v1", APIKey: key}
 //
@@ -79,7 +84,8 @@ type Endpoint struct {
 
 	// Limits are the rate limits of single models, instead of those of WithRateLimit.
 	// The keys are this endpoint's model names, to which Models leads, not the
-	// caller's; "" stands for all other models. Another name has no effect.
+	// caller's. A name that the endpoint does not use has no effect. "" stands for all
+	// other models; without it, WithRateLimit applies to them.
 	//
 	//	Limits: map[string]breakwater.RatePolicy{
 	//		"ep-20261101-abcde": {InFlight: 20},
@@ -250,96 +256,111 @@ func preset(name, url, apiKey string, h Host) Endpoint {
 	return Endpoint{Name: name, URL: url, APIKey: apiKey, Host: h, Models: maps.Clone(h.profile().Models)}
 }
 
-// DeepSeek returns the endpoint of DeepSeek's own API. It gets the caller's model
-// names. The names retired in 2026, deepseek-chat and deepseek-reasoner, are
-// replaced by the current one, with thinking off and on, respectively.
+// DeepSeek returns the endpoint of DeepSeek's own API, named deepseek. It gets the
+// caller's model names. The names retired in 2026, deepseek-chat and
+// deepseek-reasoner, are replaced by the current one, with thinking off and on,
+// respectively.
 func DeepSeek(apiKey string) Endpoint {
 	return preset("deepseek", "https://api.deepseek.com", apiKey, HostDeepSeek)
 }
 
-// VolcengineArk returns the endpoint of ByteDance's Ark in Beijing. Its Models map
-// to the names in Ark's list. Add your own endpoint ids, ep-….
+// VolcengineArk returns the endpoint of ByteDance's Ark in Beijing, named ark. Its
+// Models map to the names in Ark's list. Add your own endpoint ids, ep-….
 func VolcengineArk(apiKey string) Endpoint {
 	return preset("ark", "https://ark.cn-beijing.volces.com/api/v3", apiKey, HostVolcengine)
 }
 
-// SiliconFlow returns the endpoint of SiliconFlow's international API.
+// SiliconFlow returns the endpoint of SiliconFlow's international API, named
+// siliconflow.
 func SiliconFlow(apiKey string) Endpoint {
 	return preset("siliconflow", "https://api.siliconflow.com/v1", apiKey, HostSiliconFlow)
 }
 
-// SiliconFlowCN returns the endpoint of SiliconFlow's API in China.
+// SiliconFlowCN returns the endpoint of SiliconFlow's API in China, named
+// siliconflow-cn.
 func SiliconFlowCN(apiKey string) Endpoint {
 	return preset("siliconflow-cn", "https://api.siliconflow.cn/v1", apiKey, HostSiliconFlow)
 }
 
-// Bailian returns the endpoint of Alibaba's Model Studio in China.
+// Bailian returns the endpoint of Alibaba's Model Studio in China, named bailian.
 func Bailian(apiKey string) Endpoint {
 	return preset("bailian", "https://dashscope.aliyuncs.com/compatible-mode/v1", apiKey, HostBailian)
 }
 
-// BailianIntl returns the endpoint of Alibaba's Model Studio in Singapore.
+// BailianIntl returns the endpoint of Alibaba's Model Studio in Singapore, named
+// bailian-intl.
 func BailianIntl(apiKey string) Endpoint {
 	return preset("bailian-intl", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", apiKey, HostBailian)
 }
 
-// TencentLKEAP returns the endpoint of Tencent's LKEAP. Its Models have DeepSeek's
-// older names only. Add the current names with the models that you have there.
+// TencentLKEAP returns the endpoint of Tencent's LKEAP, named lkeap. Its Models have
+// DeepSeek's older names only. Add the current names with the models that you have
+// there.
 func TencentLKEAP(apiKey string) Endpoint {
 	return preset("lkeap", "https://api.lkeap.cloud.tencent.com/v1", apiKey, HostTencent)
 }
 
-// TencentTokenHub returns the endpoint of Tencent's TokenHub, the successor of
-// LKEAP. Its Models are those of [TencentLKEAP].
+// TencentTokenHub returns the endpoint of Tencent's TokenHub, the successor of LKEAP,
+// named tokenhub. Its Models are those of [TencentLKEAP].
 func TencentTokenHub(apiKey string) Endpoint {
 	return preset("tokenhub", "https://tokenhub.tencentmaas.com/v1", apiKey, HostTencent)
 }
 
-// BaiduQianfan returns the endpoint of Baidu's Qianfan. Its Models have DeepSeek's
-// older names only. Add the current names with the models that you have there.
+// BaiduQianfan returns the endpoint of Baidu's Qianfan, named qianfan. Its Models have
+// DeepSeek's older names only. Add the current names with the models that you have
+// there.
 func BaiduQianfan(apiKey string) Endpoint {
 	return preset("qianfan", "https://qianfan.baidubce.com/v2", apiKey, HostQianfan)
 }
 
-// AzureFoundry returns the endpoint of a resource of Microsoft's AI Foundry. Its
-// Models map to the names of the catalog. Change them where your deployments have
-// other names.
+// AzureFoundry returns the endpoint of a resource of Microsoft's AI Foundry, named
+// azure. The resource is the first part of its host name,
+// https://RESOURCE.services.ai.azure.com. Models map to the names of the catalog.
+// Change them where your deployments have other names.
 func AzureFoundry(resource, apiKey string) Endpoint {
 	return preset("azure", "https://"+resource+".services.ai.azure.com/openai/v1", apiKey, HostAzure)
 }
 
-// OpenRouter returns the endpoint of OpenRouter.
+// OpenRouter returns the endpoint of OpenRouter, named openrouter.
 func OpenRouter(apiKey string) Endpoint {
 	return preset("openrouter", "https://openrouter.ai/api/v1", apiKey, HostOpenRouter)
 }
 
-// Together returns the endpoint of Together AI.
+// Together returns the endpoint of Together AI, named together. Its Models have only
+// deepseek-v4-pro. Add the other models that you use there.
 func Together(apiKey string) Endpoint {
 	return preset("together", "https://api.together.ai/v1", apiKey, HostTogether)
 }
 
-// Fireworks returns the endpoint of Fireworks AI.
+// Fireworks returns the endpoint of Fireworks AI, named fireworks.
 func Fireworks(apiKey string) Endpoint {
 	return preset("fireworks", "https://api.fireworks.ai/inference/v1", apiKey, HostFireworks)
 }
 
-// OllamaCloud returns the endpoint of Ollama's cloud.
+// OllamaCloud returns the endpoint of Ollama's cloud, named ollama-cloud. Its Models
+// have no deepseek-v4-pro.
 func OllamaCloud(apiKey string) Endpoint {
 	return preset("ollama-cloud", "https://ollama.com/v1", apiKey, HostOllama)
 }
 
-// Ollama returns the endpoint of an Ollama server on this machine, which needs no
-// key. Set Models to what it has, such as "deepseek-flash": "deepseek-r1:8b".
+// Ollama returns the endpoint of an Ollama server on this machine, named ollama. It
+// needs no key. Without Models, it gets the caller's model names, which the server
+// may not have. Map them to its models:
+//
+//	local := breakwater.Ollama()
+//	local.Models = map[string]string{"deepseek-flash": "deepseek-r1:8b"}
 func Ollama() Endpoint {
 	return Endpoint{Name: "ollama", URL: "http://localhost:11434/v1", Host: HostOllama, Keyless: true}
 }
 
-// VLLM returns the endpoint of a vLLM server. The url includes /v1. Without
-// Models, the endpoint serves any model name. With an empty key, it is Keyless.
+// VLLM returns the endpoint of a vLLM server, named by the host and port of url. The
+// url includes /v1. Without Models, the endpoint gets the caller's model names. With
+// an empty key, it is Keyless.
 func VLLM(url, apiKey string) Endpoint { return ownServer(url, apiKey, HostVLLM) }
 
-// SGLang returns the endpoint of an SGLang server. The url includes /v1. Without
-// Models, the endpoint serves any model name. With an empty key, it is Keyless.
+// SGLang returns the endpoint of an SGLang server, named by the host and port of url.
+// The url includes /v1. Without Models, the endpoint gets the caller's model names.
+// With an empty key, it is Keyless.
 func SGLang(url, apiKey string) Endpoint { return ownServer(url, apiKey, HostSGLang) }
 
 // ownServer returns an endpoint of software that needs a key only if it is

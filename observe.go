@@ -89,8 +89,8 @@ func (os observers) emit(ctx context.Context, e Event) {
 	}
 }
 
-// Log returns an [Observer] that writes events to l. With a Logger of level Warn it writes
-// only what should not happen. Its levels are:
+// Log returns an [Observer] that writes events to l. To see every call and attempt, give it
+// a Logger of level Debug. Its levels are:
 //
 //   - Error: KindKey, unless Err is ErrNoKey.
 //   - Warn: failed attempts that count for the circuit, pauses, the budget, a

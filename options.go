@@ -160,7 +160,7 @@ func WithEndpoints(endpoints ...Endpoint) Option {
 //
 //	breakwater.WithEndpoints(breakwater.DeepSeek(key)),
 //	breakwater.WithBackup(breakwater.SiliconFlow(otherKey)),
-//	breakwater.WithBackup(breakwater.Ollama()), // if both are down
+//	breakwater.WithBackup(breakwater.VLLM("http://10.0.0.7:8000/v1", "")), // if both are down
 func WithBackup(endpoints ...Endpoint) Option {
 	return func(c *config) error {
 		if len(endpoints) == 0 {
@@ -193,8 +193,8 @@ func WithCache(p CachePolicy) Option {
 	}
 }
 
-// WithRateLimit limits the attempts at each model of each account. The models that
-// [Endpoint].Limits has are not affected. By default there is no limit.
+// WithRateLimit limits the attempts at each model of each account. It does not affect
+// models for which [Endpoint].Limits has an entry. By default there is no limit.
 //
 // Set it if an account has a limit that several processes or users share, or if hosts
 // refuse calls with 429. If the option is given twice, the second policy replaces the

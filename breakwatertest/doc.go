@@ -1,10 +1,8 @@
 // Package breakwatertest provides fake LLM hosts for tests. A test can switch
 // their faults on and off while it runs.
 //
-// A [Fleet] has one [Server] for each [Host]. [NewFleet] listens on TCP ports of
-// 127.0.0.1. [NewPipeFleet] keeps everything in memory, so that a test can run in
-// a testing/synctest bubble, where ten minutes take no time. Both serve the same
-// handler.
+// A [Fleet] has one [Server] for each [Host]. Give the program under test the URL of
+// a Server in place of the real host's URL, and break the Server:
 //
 //	fleet, err := breakwatertest.NewFleet(
 //		breakwatertest.DeepSeek("primary"),
@@ -15,6 +13,22 @@
 //	}
 //	defer fleet.Close()
 //	fleet.Server("primary").Break(breakwatertest.Busy())
+//
+// [NewFleet] listens on TCP ports of 127.0.0.1. [NewPipeFleet] keeps everything in
+// memory, so that a test can run in a testing/synctest bubble, where ten minutes take
+// no time. Both serve the same handler.
+//
+// The faults that hosts show most often:
+//
+//   - [Refused], [Reset], [BlackHole]: the network fails, or the host is silent.
+//   - [Busy], [ServerError], [TooManyRequests], [ConcurrencyLimit]: the host refuses
+//     a request for some time.
+//   - [Unauthorized], [Overdue], [ModelNotFound]: it refuses all requests of the key
+//     or the model.
+//   - [QueueForever], [Silence]: a 200, but no answer.
+//   - [ErrorInside], [HTMLInside], [EmptyInside], [CutJSON]: a 200 without a right
+//     answer.
+//   - [CutStream], [EndStream], [StallStream], [ErrorFrame]: a stream breaks.
 //
 // Every answer shows which request it belongs to. [Answer] computes it from the
 // last user message alone, and system_fingerprint names the host that gave it. So
