@@ -32,14 +32,15 @@ func drawCharts(from, to string) error {
 
 func charted(from string) ([]charts.File, error) {
 	var (
-		faults   results.Faults
-		overhead results.Overhead
-		outage   results.Outage
+		faults     results.Faults
+		overhead   results.Overhead
+		outage     results.Outage
+		quickstart results.Recording
 	)
-	for name, into := range map[string]any{"faults": &faults, "overhead": &overhead, "outage": &outage} {
+	for name, into := range map[string]any{"faults": &faults, "overhead": &overhead, "outage": &outage, "quickstart": &quickstart} {
 		if err := results.Load(from, name, into); err != nil {
 			return nil, err
 		}
 	}
-	return charts.Draw(faults, overhead, outage), nil
+	return charts.Draw(faults, overhead, outage, quickstart), nil
 }

@@ -56,6 +56,7 @@ func TestCharts(t *testing.T) {
 		"faults":       {40 << 10, []string{"What reached the caller when the host broke", "failsafe-go", "Silence", "go run . faults"}},
 		"overhead":     {20 << 10, []string{"2 KB request", "200 KB request", "go-retryablehttp", "heimdall", "hand-made chain", "go run . overhead"}},
 		"outage":       {30 << 10, []string{"http.Client", "all hosts", "stale answer", "go run . outage"}},
+		"quickstart":   {150 << 10, []string{"go run ./examples/quickstart", "WRONG", "answered"}},
 	}
 	for _, f := range files {
 		name, theme, _ := strings.Cut(strings.TrimSuffix(f.Name, ".svg"), "-")

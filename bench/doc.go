@@ -12,9 +12,10 @@
 //
 // BenchmarkCacheHit has the peers with a cache.
 //
-// The pictures in docs/pictures are drawn from figures in testdata, so that they
+// The pictures in docs/pictures are drawn from what is kept in testdata, so that they
 // can be drawn again without measuring:
 //
 //	go run . -save faults overhead outage   # measures, and keeps the figures
+//	go run . record                         # records examples/quickstart in a terminal
 //	go run . charts                         # draws
 package main

@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/breakwater-go/breakwater v0.0.0
 	github.com/cenkalti/backoff/v4 v4.3.0
+	github.com/creack/pty v1.1.24
 	github.com/failsafe-go/failsafe-go v0.9.8
 	github.com/gojek/heimdall/v7 v7.0.3
 	github.com/gregjones/httpcache v0.0.0-20190611155906-901d90724c79

@@ -30,7 +30,7 @@ func main() {
 		for i, m := range measurements {
 			names[i] = "[" + m.name + "]"
 		}
-		fmt.Fprintf(os.Stderr, "usage: bench [-save] %s\n       bench charts\n", strings.Join(names, " "))
+		fmt.Fprintf(os.Stderr, "usage: bench [-save] %s\n       bench record\n       bench charts\n", strings.Join(names, " "))
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -41,8 +41,13 @@ func main() {
 }
 
 func run(names []string, save bool) error {
-	if len(names) == 1 && names[0] == "charts" {
-		return drawCharts(measured, pictures)
+	if len(names) == 1 {
+		switch names[0] {
+		case "charts":
+			return drawCharts(measured, pictures)
+		case "record":
+			return record(measured)
+		}
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(measurements, func(m measurement) bool { return m.name == name }) {

@@ -68,16 +68,15 @@ func sea(c *canvas) {
 	}
 }
 
-// waves fills the water between two places below a wavy line.
+// waves fills the water between two places, or a little more, below a wavy line.
 func waves(from, to, level, high, long, shift float64) string {
 	var d strings.Builder
 	fmt.Fprintf(&d, "M%s %s", num(from), num(pictureHigh))
 	fmt.Fprintf(&d, "V%sq%s %s %s 0", num(level), num((long-shift)/4), num(-high), num((long-shift)/2))
 	x := from + (long-shift)/2
 	for sign := 1.0; x < to; sign = -sign {
-		half := min(long/2, to-x)
-		fmt.Fprintf(&d, "q%s %s %s 0", num(half/2), num(sign*high), num(half))
-		x += half
+		fmt.Fprintf(&d, "q%s %s %s 0", num(long/4), num(sign*high), num(long/2))
+		x += long / 2
 	}
 	fmt.Fprintf(&d, "V%sz", num(pictureHigh))
 	return d.String()

@@ -15,7 +15,7 @@ type File struct {
 }
 
 // Draw draws all pictures from what was measured.
-func Draw(faults results.Faults, overhead results.Overhead, outage results.Outage) []File {
+func Draw(faults results.Faults, overhead results.Overhead, outage results.Outage, quickstart results.Recording) []File {
 	var files []File
 	for _, th := range themes {
 		for _, p := range []struct {
@@ -26,6 +26,7 @@ func Draw(faults results.Faults, overhead results.Overhead, outage results.Outag
 			{"faults", faultGrid(faults, th)},
 			{"overhead", overheadBars(overhead, th)},
 			{"outage", outageTimeline(outage, th)},
+			{"quickstart", recording(quickstart, th)},
 		} {
 			files = append(files, File{p.name + "-" + th.name + ".svg", p.svg})
 		}

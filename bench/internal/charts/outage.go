@@ -38,7 +38,7 @@ func outageTimeline(m results.Outage, th theme) []byte {
 	y += 26
 	for _, client := range m.Clients {
 		c.text(margin, y+16, "head", stripHead(client.Client))
-		c.text(width-margin, y+16, "end", "right "+answered(client)+wrongOf(client))
+		c.text(width-margin, y+16, "end", sumsOf(client))
 		y += 24
 		for _, ph := range m.Phases {
 			strip(c, y, column, ph, client)
@@ -109,8 +109,13 @@ func callsOf(a results.Answers) int {
 	return sum(a.Right) + sum(a.Stale) + sum(a.Failed) + sum(a.Wrong)
 }
 
-func wrongOf(a results.Answers) string {
-	return " · wrong " + percent(sum(a.Wrong), callsOf(a))
+// sumsOf says what became of a client's calls.
+func sumsOf(a results.Answers) string {
+	calls, stale := callsOf(a), ""
+	if n := sum(a.Stale); n > 0 {
+		stale = fmt.Sprintf(" (%s stale)", percent(n, calls))
+	}
+	return fmt.Sprintf("right %s%s · wrong %s", percent(sum(a.Right)+sum(a.Stale), calls), stale, percent(sum(a.Wrong), calls))
 }
 
 // twoLines breaks a name in the middle.

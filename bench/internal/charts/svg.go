@@ -1,19 +1,21 @@
 package charts
 
 import (
+	"cmp"
 	"encoding/xml"
 	"fmt"
 	"strconv"
 	"strings"
 )
 
-// width is that of all pictures, in units that are pixels on a wide screen. On
+// width is that of pictures, in units that are pixels on a wide screen. On
 // a phone, 360 pixels wide, a text of 15 units is still 9 pixels high.
 const width = 600
 
 // A canvas is an SVG picture in the making. Shapes name their colours by class,
 // so that pictures of two themes differ in their style sheets alone.
 type canvas struct {
+	wide   int // 0: width
 	shapes strings.Builder
 	styles []string // beside the theme's
 }
@@ -61,11 +63,12 @@ func (c *canvas) shut(name string) { c.shapes.WriteString("</" + name + ">\n") }
 // render returns the picture with the title and description that screen
 // readers tell.
 func (c *canvas) render(height float64, title, description string, th theme) []byte {
+	wide := cmp.Or(c.wide, width)
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%s" viewBox="0 0 %[1]d %[2]s" role="img" aria-labelledby="title desc">`+"\n", width, num(height))
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%s" viewBox="0 0 %[1]d %[2]s" role="img" aria-labelledby="title desc">`+"\n", wide, num(height))
 	fmt.Fprintf(&b, "<title id=\"title\">%s</title>\n<desc id=\"desc\">%s</desc>\n", escape(title), escape(description))
 	fmt.Fprintf(&b, "<style>\n%s%s</style>\n", th.styleSheet(), strings.Join(c.styles, ""))
-	fmt.Fprintf(&b, "<rect width=\"%d\" height=\"%s\" rx=\"8\" class=\"page\"/>\n", width, num(height))
+	fmt.Fprintf(&b, "<rect width=\"%d\" height=\"%s\" rx=\"8\" class=\"page\"/>\n", wide, num(height))
 	return []byte(b.String() + c.shapes.String() + "</svg>\n")
 }
 

@@ -14,6 +14,7 @@ type theme struct {
 	onRight, onStale, onFailed    string // signs on these
 	onWrong                       string
 	other                         string // clients that are not breakwater
+	rightInk, failedInk, wrongInk string // the colours of texts
 }
 
 // Blue, light blue, amber and vermilion differ in lightness, too, so that people
@@ -29,14 +30,14 @@ var themes = []theme{
 		page: "#ffffff", panel: "#f6f8fa", ink: "#1f2328", muted: "#59636e", line: "#d1d9e0",
 		right: "#0b63a5", stale: "#7cc4ec", failed: "#f2c14e", wrong: "#c8371b",
 		onRight: "#ffffff", onStale: "#06304f", onFailed: "#3d2b00", onWrong: "#ffffff",
-		other: "#8c959f",
+		other: "#8c959f", rightInk: "#0b63a5", failedInk: "#8a5a00", wrongInk: "#c8371b",
 	},
 	{
 		name: "dark",
 		page: "#0d1117", panel: "#161b22", ink: "#f0f6fc", muted: "#9da7b3", line: "#3d444d",
 		right: "#2f81d6", stale: "#a5d8f5", failed: "#c99a2e", wrong: "#e5533a",
 		onRight: "#ffffff", onStale: "#06304f", onFailed: "#1f1500", onWrong: "#ffffff",
-		other: "#6e7681",
+		other: "#6e7681", rightInk: "#58a6ff", failedInk: "#e3b341", wrongInk: "#ff7b66",
 	},
 }
 

@@ -91,6 +91,20 @@ type Answers struct {
 	Right, Stale, Failed, Wrong []int
 }
 
+// A Recording is what a program wrote to a terminal, and when.
+type Recording struct {
+	Source
+	Program       string // as it is called in the root
+	Columns, Rows int    // of the terminal
+	Writes        []Write
+}
+
+// A Write is what was written at a time, in milliseconds from the beginning.
+type Write struct {
+	At   int64
+	Text string
+}
+
 // Save keeps what was measured.
 func Save(folder, name string, measured any) error {
 	text, err := json.Marshal(measured)
