@@ -183,7 +183,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 }
 
 // lastAnswer returns the response to a call that no endpoint answered: the host's, or one
-// of our own with failure behind it.
+// of our own, for which ErrorOf returns failure.
 func (r *failoverRun) lastAnswer(s step, failure *Error) *http.Response {
 	c, shown := r.call, r.shownFailure
 	if shown == nil || shown.Empty {

@@ -226,8 +226,8 @@ func (p RatePolicy) resolve(option string) (RatePolicy, error) {
 // FirstToken, Thinking and Queued limit the time before the commit. They apply to
 // rescues, and otherwise only while another endpoint could serve or a kept answer could
 // replace a failure: a new attempt at the only host would go to the end of its queue. An
-// attempt that exceeds them ends with [ErrNoFirstToken]. They are cut to half of the time
-// that the caller's deadline leaves when the attempt starts.
+// attempt that exceeds them ends with [ErrNoFirstToken]. Those that are not Off are cut to
+// half of the time that the caller's deadline leaves when the attempt starts.
 //
 // For an application in which latency matters more than tokens:
 //

@@ -10,8 +10,8 @@
 //     Each of them is a Probe. As many successes close the circuit, one failure
 //     opens it.
 //
-// Who has nowhere else to go may force a probe before the pause is over, and may
-// wait for the Probe of another.
+// A caller that has no other endpoint may force a probe before the pause is over, and
+// may wait for another caller's Probe.
 //
 // For each attempt its owner keeps a Permit, as a value in a struct of its own,
 // and calls, in this order, Circuit.Allow just before the attempt is sent,

@@ -260,7 +260,7 @@ const minRead = 512
 func (f *Flight) copyBody(body io.Reader) {
 	for f.isWanted() {
 		f.mu.Lock()
-		f.data = slices.Grow(f.data, minRead) // the space behind its end belongs to this goroutine
+		f.data = slices.Grow(f.data, minRead) // the space after its end belongs to this goroutine
 		room := f.data[len(f.data):cap(f.data)]
 		f.mu.Unlock()
 		n, err := body.Read(room)

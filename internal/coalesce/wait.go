@@ -385,7 +385,7 @@ func (w *Wait) isStored() bool {
 	return w.stored
 }
 
-// HandOver gives the answer that was taken to the caller, who has to close it.
+// HandOver gives the answer that was taken to the caller, which must close it.
 func (w *Wait) HandOver() { w.done = true }
 
 // Leave takes the caller out of all flights that it still waits in, and closes the answer

@@ -49,7 +49,7 @@ func (p *Profile) Classify(status int, body []byte, pause bool) outcome.Class {
 }
 
 // hasCode reports whether the rule is for that code. Ark's codes have details
-// behind a dot.
+// after a dot.
 func (r *ErrorRule) hasCode(code string) bool {
 	if family, ok := strings.CutSuffix(r.Code, "."); ok {
 		return code == family || strings.HasPrefix(code, r.Code)

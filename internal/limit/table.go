@@ -5,7 +5,7 @@
 // by model, and a Limiter hands out leases:
 //
 //	queued   Acquire waits for a permit first, then for the buckets, so that
-//	         who waits for a permit holds no tokens
+//	         an attempt that waits for a permit holds no tokens
 //	held     Acquire has returned nil: the lease holds a permit, one attempt and
 //	         the estimated tokens
 //	ended    End has given the permit back and settled the tokens; its Result

@@ -237,7 +237,7 @@ func (a *Aligner) isOutOfOrder(d delta, newReasoning string) bool {
 	return newReasoning != "" && a.text < len(a.given.Text)
 }
 
-// afterPrefix compares an event's text with the transcript behind its first *at bytes,
+// afterPrefix compares an event's text with the transcript after its first *at bytes,
 // which have been repeated, and advances *at. It returns what follows the end of the
 // transcript, or false if the text differs.
 func afterPrefix(text string, given []byte, at *int) (rest string, same bool) {

@@ -260,7 +260,7 @@ func (c *cursor) string() (escaped bool) {
 // lowest, that does not stand for itself in a string: a control character, a
 // quote, a backslash. Above that byte it may be wrong. The bit of a byte is set
 // by a subtraction that borrows, where it was not set before; inverting 2 puts
-// the quote right behind the control characters. See "Determine if a word has
+// the quote right after the control characters. See "Determine if a word has
 // a byte less than n", https://graphics.stanford.edu/~seander/bithacks.html.
 func specials(word uint64) uint64 {
 	const each = 0x0101010101010101

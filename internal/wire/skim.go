@@ -6,7 +6,7 @@ import "bytes"
 type Member struct {
 	Name      []byte // without quotes and escapes
 	NameAt    int    // where its opening quote is
-	NameEnds  int    // behind its closing quote
+	NameEnds  int    // after its closing quote
 	Value     []byte // without blanks around it
 	ValueAt   int
 	ValueEnds int

@@ -15,7 +15,7 @@ type Faucet struct {
 
 	mu     sync.Mutex // guards what follows
 	events []string   // sent and not read
-	end    error      // of reads behind events; nil: they wait
+	end    error      // what reads return after the events; nil: they wait
 	closed bool
 }
 
@@ -59,10 +59,10 @@ func (f *Faucet) Send(event string) {
 	f.wake()
 }
 
-// End ends the stream behind what was sent.
+// End ends the stream after what was sent.
 func (f *Faucet) End() { f.Break(io.EOF) }
 
-// Break has reads fail with err behind what was sent.
+// Break makes reads fail with err after what was sent.
 func (f *Faucet) Break(err error) {
 	f.mu.Lock()
 	f.end = err

@@ -22,7 +22,7 @@ func Gives(status int, contentType, body string, header ...string) Handler {
 	}
 }
 
-// Breaks answers 200 with a body that fails behind text.
+// Breaks answers 200 with a body that fails after text.
 func Breaks(contentType, text string) Handler {
 	return func(*http.Request) (*http.Response, error) {
 		return AnswerFrom(200, contentType, Cut(text, errors.New("reset"))), nil

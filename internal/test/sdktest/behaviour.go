@@ -46,7 +46,7 @@ var (
 	truncated   = outcome{broken: breakwater.ErrTruncated.Error(), trail: "1 primary truncated"}
 )
 
-// after is an answer of the backup, behind what the primary did.
+// after is an answer of the backup, after what the primary did.
 func after(trouble string) outcome { return outcome{from: "backup", trail: trouble + ", 1 backup ok"} }
 
 func refusal(status int, message, trail string) outcome {
@@ -149,7 +149,8 @@ func (w *world) check(t *testing.T, q Question, want outcome, got Answer, err er
 			t.Errorf("got %+v (%T: %v), want the SDK's API error %+v", api, err, err, want.api)
 		}
 	default:
-		// Some SDKs tell the error in the stream, some that behind it, some that there was one.
+		// Some SDKs return the error that is in the stream, some the error after it, and some
+		// only say that there was one.
 		if err == nil {
 			t.Errorf("got %+v and no error, want one: %s", got, want.broken)
 		}

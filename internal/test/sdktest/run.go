@@ -160,8 +160,8 @@ func cutStreams(t *testing.T, sdk SDK) string {
 	return "an error"
 }
 
-// rescues: a stream that is gone on from elsewhere, or at the same host, is one
-// answer to every SDK.
+// rescues checks that a stream that another attempt continues, at another host or the
+// same one, is one answer to the SDK.
 func rescues(t *testing.T, sdk SDK) string {
 	if sdk.Wire != kit.Chat {
 		return "chats only"

@@ -1,11 +1,11 @@
-// Package sim plays out overload and outage between many client processes and
-// a few hosts, in virtual time and without sockets. The clients run breakwater
-// itself, every layer of it; the hosts keep to DeepSeek's rule: so many answers
-// under way per account, to their end, and 429 above that
+// Package sim simulates overload and outages between many client processes and a
+// few hosts, in virtual time and without sockets. The clients run all layers of
+// breakwater. The hosts follow DeepSeek's rule: an account may have a number of
+// answers under way, which count to their end, and gets 429 above that
 // (https://api-docs.deepseek.com/quick_start/rate_limit).
 //
-// It is run by its tests, in a bubble of testing/synctest. The table of
-// docs/simulation.md is theirs:
+// Its tests run it, in a bubble of testing/synctest. They print the table of
+// docs/simulation.md:
 //
 //	go test -run TestScenarios -v ./internal/test/sim
 package sim
