@@ -94,12 +94,11 @@ on_32_bits() {
 
 module() { cd "$1" && both "go vet ./..." "go test $limit ./..."; }
 
-others_in_short() { go test $limit -short $(go list ./... | grep -vE '/breakwater$|/internal/test/sim$'); }
+in_short() { go test $limit -short $(go list ./... | grep -v '/internal/test/sim$'); }
 
 short() {
 	step "vet" go vet ./...
-	step "root package, in short" go test $limit -short .
-	step "other packages, in short" others_in_short
+	step "all packages but the simulation, in short" in_short
 	echo "left out: the race detector, campaigns and bounds in full, the simulation, 32 bits, and the modules examples/sdk, compat and bench: ./test.sh runs them"
 }
 
