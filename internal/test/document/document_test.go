@@ -62,6 +62,15 @@ func TestBrokenLinks(t *testing.T) {
 	}
 }
 
+func TestLeadsTo(t *testing.T) {
+	d := Parse("docs/a.md", "[b](b.md#x) [c](../c.md) [d]("+files+"d/) `[e](e.md)` [f](https://f.md)\n")
+	for name, want := range map[string]bool{"docs/b.md": true, "c.md": true, "d": true, "docs/e.md": false, "b.md": false, "f.md": false, "docs/a.md": false} {
+		if got := d.LeadsTo(name); got != want {
+			t.Errorf("a link leads to %s: %v, want %v", name, got, want)
+		}
+	}
+}
+
 func TestSizes(t *testing.T) {
 	d := Parse("a.md", "# One two\n\n```go\nif x {\n\ty := \"缓存\" // é\n}\n```\n")
 	if d.Words() != 14 || d.Lines() != 7 {

@@ -59,31 +59,22 @@ func (s Set) BrokenLinks(d *Document, repository fs.FS) (broken []string) {
 }
 
 func (s Set) broken(d *Document, link Link, repository fs.FS) string {
-	from := path.Dir(d.Path)
-	if within, ok := strings.CutPrefix(link.Target, files); ok {
-		link.Target, from = within, "."
-	}
 	target, err := url.Parse(link.Target)
+	to := d.pathOf(link)
 	switch {
 	case err != nil:
 		return err.Error()
-	case target.Scheme == "mailto":
-		return ""
-	case target.Scheme != "" && (target.Scheme != "https" || target.Host == ""):
-		return "no https address"
-	case target.Scheme != "":
-		return ""
-	case strings.HasPrefix(link.Target, "/"):
-		return "begins with a slash, which leads elsewhere on pkg.go.dev"
 	case link.Target == "":
 		return "empty"
+	case strings.HasPrefix(link.Target, "/"):
+		return "begins with a slash, which leads elsewhere on pkg.go.dev"
+	case to == "" && target.Scheme != "mailto" && (target.Scheme != "https" || target.Host == ""):
+		return "no https address"
+	case to == "":
+		return ""
 	}
-	to := d.Path
-	if target.Path != "" {
-		to = path.Join(from, target.Path)
-		if _, err := fs.Stat(repository, to); err != nil { // also for what is above the repository
-			return "no such file in the repository"
-		}
+	if _, err := fs.Stat(repository, to); err != nil { // also for what is above the repository
+		return "no such file in the repository"
 	}
 	page := s[to]
 	if target.Fragment == "" || page == nil && lineNumbers.MatchString(target.Fragment) {
@@ -98,6 +89,27 @@ func (s Set) broken(d *Document, link Link, repository fs.FS) string {
 		}
 	}
 	return "no such heading in " + to
+}
+
+// pathOf returns the path to which a link of a page leads, or "" if it leads
+// out of the repository.
+func (d *Document) pathOf(link Link) string {
+	within, ours := strings.CutPrefix(link.Target, files)
+	target, err := url.Parse(within)
+	switch {
+	case err != nil || target.Scheme != "":
+		return ""
+	case ours:
+		return path.Clean(target.Path)
+	case target.Path == "":
+		return d.Path
+	}
+	return path.Join(path.Dir(d.Path), target.Path)
+}
+
+// LeadsTo reports whether a page has a link to a path.
+func (d *Document) LeadsTo(name string) bool {
+	return slices.ContainsFunc(d.Links, func(link Link) bool { return d.pathOf(link) == name })
 }
 
 // lineNumbers are GitHub's anchors in files of code.
