@@ -1,6 +1,6 @@
 // Package sdktest is what users of an SDK see when breakwater is the transport
 // below it: one table of behaviours, run under every SDK, over loopback TCP,
-// and what comes of it as a row of the README's table. It knows no SDK: those
+// and what comes of it as a row of the documents' table. It knows no SDK: those
 // are in modules of their own, since they quarrel about what they need.
 package sdktest
 

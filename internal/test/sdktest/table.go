@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// Columns is the head of the README's table, whose rows Run checks. With
+// Columns is the head of the documents' table of clients, whose rows Run checks. With
 // UPDATE_TABLE=1 in the environment it writes them instead.
 const Columns = "| client | as with the plain transport | behaviours | an outage's error | a cut stream | rescued streams | 400 keep-alives | cache, hit and stale | limits | cancel | requests per call in an outage |"
 
 func checkRow(t *testing.T, cells []string) {
 	t.Helper()
-	path := readme(t)
+	path := page(t)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func checkRow(t *testing.T, cells []string) {
 				return
 			}
 			if os.Getenv("UPDATE_TABLE") == "" {
-				t.Errorf("the README says\n%s\nit is\n%s", line, row)
+				t.Errorf("the document says\n%s\nit is\n%s", line, row)
 				return
 			}
 			lines[i] = row
@@ -38,7 +38,7 @@ func checkRow(t *testing.T, cells []string) {
 			return
 		case head >= 0 && line == "":
 			if os.Getenv("UPDATE_TABLE") == "" {
-				t.Errorf("the README's table has no row %s", row)
+				t.Errorf("the table has no row %s", row)
 				return
 			}
 			lines = append(lines[:i], append([]string{row}, lines[i:]...)...)
@@ -56,14 +56,17 @@ func write(t *testing.T, path string, lines []string) {
 	}
 }
 
-// readme finds the project's README above the module whose tests run.
-func readme(t *testing.T) string {
+// page finds the document that has the table, above the module whose tests run.
+func page(t *testing.T) string {
 	t.Helper()
-	for dir := ".."; len(dir) < 20; dir = filepath.Join(dir, "..") {
-		if _, err := os.Stat(filepath.Join(dir, "failover.go")); err == nil {
-			return filepath.Join(dir, "README.md")
+	for _, root := range []string{"..", "../.."} {
+		for _, name := range []string{"docs/clients.md", "README.md"} {
+			path := filepath.Join(root, name)
+			if text, err := os.ReadFile(path); err == nil && strings.Contains(string(text), Columns+"\n") {
+				return path
+			}
 		}
 	}
-	t.Fatal("no README.md above")
+	t.Fatal("no document above has the table of clients")
 	return ""
 }
