@@ -19,13 +19,13 @@ import (
 // snippets that do not compile, differ from their translations, and leave pages
 // out. EMPTY THIS LIST when they have landed.
 var rewritten = map[string]bool{
-	"README.md": true, "docs/README.md": true, "README.zh-CN.md": true, "docs/figures.md": true,
+	// none
 }
 
 // unwritten are pages to which others may link before they exist. EMPTY THIS
 // LIST when they have landed.
 var unwritten = []string{
-	"docs/README.md", "docs/getting-started.md", "docs/endpoints.md", "docs/behaviour.md", "docs/streams.md", "docs/clients.md", "docs/troubleshooting.md",
+	"docs/zh-CN/", "docs/README.md", "docs/getting-started.md", "docs/endpoints.md", "docs/behaviour.md", "docs/streams.md", "docs/clients.md", "docs/troubleshooting.md",
 	"docs/cache.md", "docs/limits-and-circuits.md", "docs/observability.md", "docs/testing.md", "docs/performance.md", "docs/faults.md", "docs/coming-from.md",
 	"docs/recipes/chat.md", "docs/recipes/batch.md", "docs/recipes/agent.md", "docs/recipes/tenants.md", "docs/recipes/on-premises.md",
 	"docs/recipes/shared-key.md", "docs/recipes/shutdown.md",
