@@ -29,7 +29,7 @@ var unwritten = []string{
 	"docs/cache.md", "docs/limits-and-circuits.md", "docs/observability.md", "docs/testing.md", "docs/performance.md", "docs/faults.md", "docs/coming-from.md",
 	"docs/recipes/chat.md", "docs/recipes/batch.md", "docs/recipes/agent.md", "docs/recipes/tenants.md", "docs/recipes/on-premises.md",
 	"docs/recipes/shared-key.md", "docs/recipes/shutdown.md",
-	"examples/chat", "examples/batch", "examples/agent", "examples/tenants", "examples/onpremises", "examples/sharedkey", "examples/shutdown", "docs/pictures/quickstart-dark.svg", "docs/pictures/quickstart-light.svg",
+	"examples/chat", "examples/batch", "examples/agent", "examples/tenants", "examples/onpremises", "examples/sharedkey", "examples/shutdown",
 }
 
 // documents returns all pages of the repository. In the module cache, what they
