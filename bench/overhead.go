@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/breakwater-go/breakwater/bench/internal/results"
 )
@@ -59,12 +58,12 @@ func call(rt http.RoundTripper, url string, body []byte) error {
 	return err
 }
 
-// costOf makes n calls from so many goroutines.
+// costOf makes n calls from so many goroutines. Its time is that of all cores.
 func costOf(rt http.RoundTripper, body []byte, n, workers int) results.Cost {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	start := time.Now()
+	start := cpuTime()
 	var callers sync.WaitGroup
 	for range workers {
 		callers.Go(func() {
@@ -76,7 +75,7 @@ func costOf(rt http.RoundTripper, body []byte, n, workers int) results.Cost {
 		})
 	}
 	callers.Wait()
-	took := time.Since(start)
+	took := cpuTime() - start
 	runtime.ReadMemStats(&after)
 	return results.Cost{
 		Nanoseconds: float64(took) / float64(n),
@@ -87,7 +86,7 @@ func costOf(rt http.RoundTripper, body []byte, n, workers int) results.Cost {
 
 // overhead is what each peer adds to a call over a base in memory.
 func overhead() any {
-	fmt.Println("What a call takes over a base in memory, less what it takes of the base alone: time, bytes and allocations.")
+	fmt.Println("What a call takes over a base in memory, less what it takes of the base alone: CPU time, bytes and allocations.")
 	fmt.Println()
 	fmt.Print("| request | cores |")
 	for _, p := range peers[1:] {
@@ -114,7 +113,7 @@ func overhead() any {
 }
 
 // addedBy is what each peer adds to a call: medians of n calls in turn with the
-// others'. Time is that of all cores.
+// others'.
 func addedBy(body []byte, n, cores int) []results.Cost {
 	over := make([]http.RoundTripper, len(peers))
 	for i, p := range peers {
@@ -138,7 +137,7 @@ func addedBy(body []byte, n, cores int) []results.Cost {
 	for i, p := range peers[1:] {
 		added = append(added, results.Cost{
 			Client:      p.name,
-			Nanoseconds: math.Round(add(i+1, func(c results.Cost) float64 { return c.Nanoseconds }) * float64(cores)),
+			Nanoseconds: math.Round(add(i+1, func(c results.Cost) float64 { return c.Nanoseconds })),
 			Bytes:       math.Round(add(i+1, func(c results.Cost) float64 { return c.Bytes })),
 			Allocs:      math.Round(add(i+1, func(c results.Cost) float64 { return c.Allocs })),
 		})

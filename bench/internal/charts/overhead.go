@@ -14,7 +14,7 @@ const (
 	barPitch   = 23.0
 )
 
-// overheadBars has time and memory per call beside each other, by size of the
+// overheadBars has CPU time and memory per call beside each other, by size of the
 // request: one scale for all sizes, so that small differences look small.
 func overheadBars(m results.Overhead, th theme) []byte {
 	c := new(canvas)
@@ -23,7 +23,7 @@ func overheadBars(m results.Overhead, th theme) []byte {
 	times, memory := advantage(longest)
 	title := fmt.Sprintf("At %d KB, others take %.0f× the time, %.0f× the memory", longest.RequestBytes>>10, math.Floor(times), math.Floor(memory))
 	y := heading(c, title, "What each client adds to a call, by size of the request; one core,", "answers from memory, medians of interleaved rounds.")
-	c.text(timeLeft, y+14, "head", "time")
+	c.text(timeLeft, y+14, "head", "CPU time")
 	c.text(memoryLeft, y+14, "head", "memory allocated")
 	y += 18
 	var slowest, largest float64
