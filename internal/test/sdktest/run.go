@@ -15,7 +15,7 @@ import (
 )
 
 // Run runs all behaviours under an SDK, chats and streams, and compares what
-// came of it with the SDK's row in the documents' table.
+// came of it with the SDK's row in the table in docs/clients.md.
 func Run(t *testing.T, sdk SDK) {
 	row := []string{sdk.Name}
 	cell := func(name string, check func(*testing.T, SDK) string) {

@@ -1,7 +1,8 @@
 // Package sdktest is what users of an SDK see when breakwater is the transport
 // below it: one table of behaviours, run under every SDK, over loopback TCP,
-// and what comes of it as a row of the documents' table. It knows no SDK: those
-// are in modules of their own, since they quarrel about what they need.
+// and what comes of it as a row of the table in docs/clients.md. It knows no
+// SDK: those are in modules of their own, since they quarrel about what they
+// need.
 package sdktest
 
 import (
