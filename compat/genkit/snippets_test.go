@@ -13,9 +13,6 @@ import (
 func TestSnippets(t *testing.T) {
 	const path = "docs/clients.md"
 	text, err := os.ReadFile("../../" + path)
-	if os.IsNotExist(err) {
-		t.Skip("the page is not written yet")
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
