@@ -332,8 +332,9 @@ const (
 )
 
 // BreakerPolicy sets when the circuit of a model at an endpoint opens, and for how long:
-// see [WithBreaker]. While a circuit is open, calls go to other endpoints. If there is
-// none, a call may probe the circuit before OpenFor has passed, at most one each second,
+// see [WithBreaker]. While a circuit is open, calls go to other endpoints. When it has been
+// open for OpenFor, an attempt probes it. If the probe succeeds, the circuit closes. If
+// there is no other endpoint, a call may probe the circuit earlier, at most one each second,
 // and other calls wait for the outcome.
 //
 // An attempt that the caller cancels, a 429 and a rejected key do not count. An attempt
