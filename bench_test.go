@@ -209,7 +209,7 @@ func (e *endlessEvents) Read(p []byte) (int, error) {
 
 func (*endlessEvents) Close() error { return nil }
 
-// BenchmarkStreamEvent is one event behind the commit.
+// BenchmarkStreamEvent is one event after the commit.
 func BenchmarkStreamEvent(b *testing.B) {
 	next := streamEvents(b)
 	b.ReportAllocs()
@@ -338,7 +338,7 @@ func inUse() int64 {
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// waits answers with streams that wait behind their first event until release
+// waits answers with streams that wait after their first event until release
 // is closed.
 func waits(release <-chan struct{}) handler {
 	return func(req *http.Request) (*http.Response, error) {
@@ -353,7 +353,7 @@ func waits(release <-chan struct{}) handler {
 
 // BenchmarkLayers is what choosing among three endpoints, a permit, the buckets
 // and a circuit add to a call: everything that stands before the sending, and
-// gives back behind it.
+// gives back after it.
 func BenchmarkLayers(b *testing.B) {
 	pass := layersAlone(b)
 	b.ReportAllocs()

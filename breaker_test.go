@@ -54,7 +54,7 @@ var outcomes = map[rune]handler{
 	'J': gives(200, asJSON, goodJSON[:30]),
 	'I': gives(200, asJSON, `{"error":{"message":"no","code":500}}`),
 	'L': gives(200, asJSON, `{"error":{"message":"no","code":429}}`),
-	'B': nil, // a stream that breaks behind the commit
+	'B': nil, // a stream that breaks after the commit
 	'W': nil, // one that the caller closes there
 	'X': nil, // one that the caller cancels there
 }
@@ -95,7 +95,7 @@ func (w *circuitWorld) plays(letters string) {
 	}
 }
 
-// leaves makes a call that leaves a's stream behind its first event.
+// leaves makes a call that leaves a's stream after its first event.
 func (w *circuitWorld) leaves(cancels bool) {
 	piped := newPiped()
 	w.base.Set("a", piped.RoundTrip)
@@ -213,8 +213,8 @@ func TestCircuit_NeutralProbe(t *testing.T) {
 	}
 }
 
-// A probe proves recovery at its commit, not at the end of a long stream; and
-// a break behind that counts.
+// A probe closes the circuit at its commit, not at the end of a long stream. If the
+// stream breaks later, that counts as a failure.
 func TestCircuit_ClosesAtCommit(t *testing.T) {
 	inCircuitWorld(t, BreakerPolicy{Consecutive: 1}, func(t *testing.T, w *circuitWorld) {
 		w.plays("F")

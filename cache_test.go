@@ -471,7 +471,7 @@ func TestCache_Timeline(t *testing.T) {
 						}
 						before := base.Count("")
 						got := asks(t.Context(), rt, chatJSON, with("Cache-Control", s.control))
-						synctest.Wait() // for what is done behind the caller's back
+						synctest.Wait() // for what is done in the background
 						if asErrors && got.resp == nil && !strings.Contains(s.want, "hit") {
 							continue // the same, as a Go error: it has no headers
 						}
@@ -527,8 +527,8 @@ func TestCache_StaleAndTheCallersEnd(t *testing.T) {
 	})
 }
 
-// Where every circuit is open, a kept answer is given at once, and one call
-// behind the callers' backs looks whether an endpoint is back.
+// While every circuit is open, a call gets a kept answer at once, and one request in
+// the background checks whether an endpoint has recovered.
 func TestCache_StaleAtOnceWhileAllCircuitsAreOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
@@ -707,8 +707,8 @@ func TestCache_RecoveryWhileAllHaveFallbacks(t *testing.T) {
 	}
 }
 
-// One renewal a question, a bounded number in all, each for a bounded time,
-// and none behind Close.
+// There is one renewal for the same content, a bounded number in all, each takes a
+// bounded time, and none begins after Close.
 func TestCache_Renewals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var renewing atomic.Int32
@@ -762,7 +762,7 @@ func TestCache_Renewals(t *testing.T) {
 	})
 }
 
-// A stream is read to its end behind the caller's back, and kept.
+// A stream is read to its end in the background, and kept.
 func TestCache_AStreamIsRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := fakehost.New(fakehost.Gives(200, asStream, wholeStream))

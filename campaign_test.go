@@ -122,7 +122,7 @@ type tally struct {
 }
 
 // ask makes one call and counts what became of it; anything else than an
-// answer, a typed error behind the commit, or the host's word on the call
+// answer, a typed error after the commit, or the host's word on the call
 // itself, is an error.
 func (c *campaign) ask(sum *tally, fault kit.Fault, stream bool) {
 	attempts, err := c.asks(sum.calls, stream)
@@ -178,7 +178,7 @@ func lightFaults() []kit.Fault {
 }
 
 // Of three hosts that share the load one is sick, in each way there is: every
-// call is answered rightly or, where the fault shows behind the commit, ends in
+// call is answered rightly or, where the fault shows after the commit, ends in
 // a typed error; once the host is known to be sick, hardly a call still goes
 // there; once it is well, it has its share again; no key goes astray and
 // nothing is left. With -v, and without -race, it prints the table of docs/faults.md.
@@ -275,7 +275,7 @@ func TestCampaign_OfTwoFaults(t *testing.T) {
 // All are sick and then well again, in each way: calls fail meanwhile, but
 // within a minute of the recovery all are answered at the first attempt.
 func TestCampaign_OfAnOutage(t *testing.T) {
-	probes := ifFull(60, 20) // in the minute behind the recovery
+	probes := ifFull(60, 20) // in the minute after the recovery
 	for _, fault := range lightFaults() {
 		switch fault.Name() {
 		case "Unauthorized", "PlainUnauthorized", "InsufficientBalance", "Overdue":

@@ -268,7 +268,7 @@ func newPiped() *piped {
 	return &piped{base, opened}
 }
 
-// hold makes a streaming call and leaves it open behind its first event.
+// hold makes a streaming call and leaves it open after its first event.
 func (p *piped) hold(t *testing.T, rt http.RoundTripper) *held {
 	t.Helper()
 	return p.holdIn(t.Context(), t, rt)

@@ -230,7 +230,7 @@ func TestObserve_EventsOfAStream(t *testing.T) {
 	}
 }
 
-// So is that of a stream which its caller leaves behind the payload: by Close,
+// So is that of a stream which its caller leaves after the payload: by Close,
 // as it likes, or because it was cancelled.
 func TestObserve_EventsOfAStreamThatIsLeft(t *testing.T) {
 	why := errors.New("why")

@@ -283,7 +283,7 @@ func TestPanics_ApartEndNothing(t *testing.T) {
 				resp.Body.Close()
 			}()
 		})
-		// A host stays open behind the terminator, and its body panics when closed.
+		// A host stays open after the terminator, and its body panics when closed.
 		synctest.Test(t, func(t *testing.T) {
 			base := newHosts(func(req *http.Request) (*http.Response, error) {
 				resp := answer(200, asStream, "")

@@ -111,7 +111,7 @@ func TestPause_RecoveryEndsEarnedOnly(t *testing.T) {
 		name   string
 		header []string
 		status int
-		rests  bool // behind the answer
+		rests  bool // after the answer
 	}{
 		{"429 without Retry-After", nil, 429, false},
 		{"429 with Retry-After", []string{"Retry-After", "20"}, 429, true},

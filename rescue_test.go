@@ -261,7 +261,7 @@ func TestRescue_ContinuedBody(t *testing.T) {
 	}
 }
 
-// No rescue behind a tool call, nor for more than one choice, nor with logprobs;
+// No rescue after a tool call, nor for more than one choice, nor with logprobs;
 // and nobody goes on from a text that was thought about.
 func TestRescue_None(t *testing.T) {
 	const (
@@ -387,10 +387,10 @@ func frameOf(op request.Operation, code string) string {
 	return `data: {"error":{` + message + `,"type":"breakwater_error","param":null,"code":"` + code + `"}}` + "\n\n"
 }
 
-// A stream that breaks before its first payload, where nobody else can answer:
-// it ends in a typed error, and in one event that tells of it if that is wanted,
-// on each wire, for who leads and for who shares; one that brought nothing is a
-// 502 with the error behind it.
+// A stream breaks before its first payload, and no other endpoint can answer. It ends
+// in a typed error and, if that is wanted, in one event that tells of it, on each wire,
+// for the leader and for its followers. A stream that brought nothing is a 502 with
+// its error.
 func TestRescue_ErrorFramesBeforePayload(t *testing.T) {
 	role := "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"
 	const (

@@ -375,7 +375,7 @@ func TestResend_RefusedStreamsAreSentOnceMore(t *testing.T) {
 
 // A request that a host turns away unread once, by a stream refused or a
 // connection it takes leave of (GOAWAY), costs nobody an attempt: net/http sends
-// it again, though behind GOAWAY it asks twice for the body to send.
+// it again, though after GOAWAY it asks twice for the body to send.
 func TestResend_UnreadRequestsCostNoAttempt(t *testing.T) {
 	overHTTP2(t, func(rt *Transport, server *kit.Server, ask func() seen) {
 		ask() // connects

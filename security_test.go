@@ -271,7 +271,7 @@ func TestSecurity_NoPrintableFormShowsAKey(t *testing.T) {
 }
 
 // A lateHost reads request bodies when and as it likes, as bases may until they
-// have closed them: before it answers, behind that, on another goroutine while
+// have closed them: before it answers, after that, on another goroutine while
 // it closes them, or once more. What it gets must be what its own call sent.
 type lateHost struct {
 	random  func(int) int

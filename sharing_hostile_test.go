@@ -94,7 +94,7 @@ func TestSharing_SoleCallerIsNeverBehind(t *testing.T) {
 	}
 }
 
-// However little of an answer may be kept, who shares it may be some way behind.
+// A follower may be some way behind, however little of an answer may be kept.
 func TestSharing_SmallEntriesCutOffNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, opened := fakehost.Faucets("")

@@ -243,7 +243,7 @@ func (h *stressHost) answers(req *http.Request) (*http.Response, error) {
 		h.t.Errorf("the host got %q, want one question's letter only", text)
 	}
 	all := words(letter)
-	if len(asked.Messages) == 2 { // a rescue: the answer is to go on behind what was told
+	if len(asked.Messages) == 2 { // a rescue: the answer is to go on after what was told
 		rest, ok := strings.CutPrefix(strings.Join(all, ""), asked.Messages[1].Content)
 		if !ok {
 			h.t.Errorf("the host is to go on behind %q, want a beginning of its answer", asked.Messages[1].Content)

@@ -743,7 +743,7 @@ func TestSharing_ErrorEventsAreTheirCredentials(t *testing.T) {
 	}
 }
 
-// Nor is an error event behind the last choice's end another's, and what it
+// Nor is an error event after the last choice's end another's, and what it
 // stands in is not kept.
 func TestSharing_AnErrorEventBehindTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 
 // What becomes of the caller's body: kept, or streamed on.
 
-// A blockingBody is a caller's body that blocks for good behind its text, and
+// A blockingBody is a caller's body that blocks for good after its text, and
 // heeds nothing but Close, or not even that.
 type blockingBody struct {
 	text  io.Reader
@@ -302,7 +302,7 @@ func TestUpload_NoProgress(t *testing.T) {
 }
 
 // Invariant 1 for a streamed question: its body is closed exactly once on
-// every path, and never read from behind that.
+// every path, and never read from after that.
 func TestUpload_BodyIsClosedOnce(t *testing.T) {
 	const large = `{"model":"m","x":"larger than the limit"}`
 	closing := func(do handler) handler { // as every RoundTripper must

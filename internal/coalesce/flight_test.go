@@ -153,7 +153,7 @@ func TestFlight_ReadsNoFasterThanTheFastest(t *testing.T) {
 }
 
 // A slow follower holds nobody up, and what is held for it is bounded. It is cut off
-// with a typed error, behind the rest of the event it is in, and with the event
+// with a typed error, after the rest of the event it is in, and with the event
 // that tells of the error.
 func TestFlight_SlowFollower(t *testing.T) {
 	const held = 100_000
@@ -199,7 +199,7 @@ func TestFlight_SlowFollower(t *testing.T) {
 	}
 }
 
-// Who is not farther behind than what may be held is not cut off.
+// A follower is not cut off if it is no farther behind than the bytes that may be held.
 func TestFlight_SlowFollowerWithinTheBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := streaming()
@@ -271,7 +271,7 @@ func TestFlight_NobodyCloses(t *testing.T) {
 	}
 }
 
-// A host that goes on behind the terminator cuts off no slow follower of what was
+// A host that goes on after the terminator cuts off no slow follower of what was
 // before it, and is let go of, though somebody reads on.
 func TestFlight_TailIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -298,7 +298,7 @@ func TestFlight_TailIsBounded(t *testing.T) {
 	})
 }
 
-// What a host says behind the terminator moves nothing of the whole answer while
+// What a host says after the terminator moves nothing of the whole answer while
 // somebody makes another one of it.
 func TestFlight_TailMovesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -31,7 +31,7 @@ type tap struct {
 
 	mu     sync.Mutex // guards what follows
 	chunks []chunk
-	end    error // behind chunks; nil: reads wait
+	end    error // what reads return after the chunks; nil: they wait
 	reads  int
 	closed bool
 }
@@ -61,7 +61,7 @@ func (b *tap) wake() {
 func (b *tap) send(text string) { b.add(chunk{text: text, payload: true}) }
 func (b *tap) ping(text string) { b.add(chunk{text: text}) }
 
-// finish adds the event that nothing is missing behind.
+// finish adds the last event, with which the answer is complete.
 func (b *tap) finish() {
 	b.add(chunk{text: lastEvent, then: func(c *Completion) { c.Complete("host", true, true) }})
 }

@@ -49,7 +49,7 @@ var (
 )
 
 // ask returns how many were answered, and how long the slowest of those waited.
-// Who comes behind an answer that is kept has that one at once.
+// A caller that comes after an answer was kept gets that answer at once.
 func (c crowd) ask(t *testing.T, h *host) (answered int, slowest time.Duration) {
 	var mu sync.Mutex
 	var all sync.WaitGroup

@@ -165,8 +165,8 @@ func TestDeadline_ExpiresWhileJudging(t *testing.T) {
 	}
 }
 
-// JSON may be queued for behind blank lines, and pause within the answer, for as
-// long as the policy says.
+// A host may queue a JSON answer while it sends blank lines, and may pause within the
+// answer, for as long as the policy says.
 func TestDeadline_OfJSON(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

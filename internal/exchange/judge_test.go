@@ -294,7 +294,7 @@ func TestJudge_EmptyEventsAreKeepAlives(t *testing.T) {
 	}
 }
 
-// Comments are passed on if they are to be, before the commit and behind it.
+// Comments are passed on if they are to be, before the commit and after it.
 func TestJudge_KeepComments(t *testing.T) {
 	text := ": a\n" + goodEvent + ": b\n\n" + endEvent + doneEvent
 	for _, keep := range []bool{true, false} {
@@ -343,7 +343,7 @@ func TestJudge_Lengths(t *testing.T) {
 }
 
 // With error frames on, a stream that breaks tells so in an event of its wire,
-// before the commit and behind it, unless the host has.
+// before the commit and after it, unless the host has.
 func TestJudge_ErrorFrames(t *testing.T) {
 	frame := func(code string) string {
 		return string(wire.Chat.ErrorEvent(code, "breakwater: the stream broke off: "+code))

@@ -23,7 +23,7 @@ func (s *sender) stream(t *testing.T) (*fakehost.Faucet, io.ReadCloser) {
 	return host, resp.Body
 }
 
-// What a host sends behind the first event, one part each other second, and when
+// What a host sends after the first event, one part each other second, and when
 // the reader, who waits for it all the time, is told that the stream is stalled.
 func TestStall_WhileTheReaderWaits(t *testing.T) {
 	const comment, alive = ": keep-alive\n\n", "data: {\"choices\":[]}\n\n"

@@ -18,7 +18,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
-// How streams end behind the commit: what is read, and what the owner and an
+// How streams end after the commit: what is read, and what the owner and an
 // observer are told.
 func TestStream_Ends(t *testing.T) {
 	outOfResources := strings.Replace(endEvent, "stop", "insufficient_system_resource", 1)
@@ -99,7 +99,7 @@ func TestStream_Ends(t *testing.T) {
 	}
 }
 
-// A host whose index counts events may go on behind a finish_reason: then
+// A host whose index counts events may go on after a finish_reason: then
 // something is missing again.
 func TestStream_GoesOnBehindItsEnd(t *testing.T) {
 	event := func(index, member, reason string) string {
@@ -154,7 +154,7 @@ func TestStream_TellsWhatWasUsed(t *testing.T) {
 	}
 }
 
-// A host that keeps the connection open behind the terminator keeps nobody.
+// A host that keeps the connection open after the terminator keeps nobody.
 func TestStream_ReadEndsBehindTheTerminator(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := send(t.Context(), policy)
@@ -168,12 +168,12 @@ func TestStream_ReadEndsBehindTheTerminator(t *testing.T) {
 	})
 }
 
-// A tailBody is a stream that its host leaves open behind text: it sends on for
+// A tailBody is a stream that its host leaves open after text: it sends on for
 // ever, or nothing more.
 type tailBody struct {
 	io.Reader
 	endless bool
-	drained int // bytes behind text
+	drained int // bytes after text
 	closed  chan struct{}
 }
 
@@ -261,7 +261,7 @@ func TestStream_CloseEndsARead(t *testing.T) {
 	})
 }
 
-// A Close that comes while a Read has its bytes already takes place behind it.
+// A Close that comes while a Read has its bytes already takes place after it.
 func TestStream_CloseWhileReading(t *testing.T) {
 	s := send(t.Context(), policy)
 	var body io.ReadCloser

@@ -372,7 +372,7 @@ func TestLimit_Questions(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		policy   Policy
-		free     bool // behind one lease that is held
+		free     bool // while one lease is held
 		expected time.Duration
 		admits   bool
 	}{
