@@ -20,7 +20,7 @@ import (
 type attempt struct {
 	exchange.Exchange // its context, its deadline and its answer
 
-	run          *failoverRun // the run that made it
+	run          *runState // the run that made it
 	call         *call
 	endpoint     *upstream
 	model        string // the endpoint's name for the call's model

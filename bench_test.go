@@ -370,12 +370,12 @@ func layersAlone(b testing.TB) func() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := &failoverRun{fleet: rt.failover.fleet, call: c}
+	r := rt.failover.newRun(c)
 	a := &attempt{}
 	return func() {
 		s := r.next(time.Now())
 		e := s.endpoint
-		*a = attempt{run: r, call: c, endpoint: e}
+		*a = attempt{run: r.runState, call: c, endpoint: e}
 		held := attemptLease{}
 		if e.limits.Get(s.model).Acquire(c, &held.Lease, 1000) != nil || !e.circuits.Get(s.model).Allow(&a.permit, time.Now(), false) {
 			b.Fatal("refused")

@@ -118,6 +118,7 @@ func (r *racer) cancel(run *failoverRun, by *upstream) {
 	default: // or it has not started
 	}
 	a.update(func(t *Attempt) { t.Verdict, t.MayBeBilled = VerdictStop, t.MayBeBilled || a.sent.Load() })
+	fleet := run.fleet
 	defer func() { // after the attempt has ended, because closing its answer would end it, too
 		go background.Recovered(func() {
 			if result != nil {
@@ -128,7 +129,7 @@ func (r *racer) cancel(run *failoverRun, by *upstream) {
 			}
 			var failure *exchange.Failure
 			if errors.As(late.err, &failure) && failure.Refused {
-				run.quarantine(a, failure, step{action: try, endpoint: by}, time.Now())
+				fleet.quarantine(a, failure, step{action: try, endpoint: by}, time.Now())
 			}
 		})()
 	}()
@@ -197,7 +198,7 @@ func (r *failoverRun) begin(s step) *attempt {
 	}
 	a := &attempt{
 		Exchange: exchange.Exchange{Context: ctx, Cancel: cancel, Caller: c, Policy: &r.exchanges, Start: start},
-		run:      r, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
+		run:      r.runState, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
 		n: int32(r.begun), buffer: c.buffer.Retain(),
 	}
 	a.Owner = a

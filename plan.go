@@ -143,7 +143,7 @@ func (r *failoverRun) survey(found field, now time.Time) field {
 
 // nextProbe returns how long the call would wait until it may probe an open circuit
 // itself, or until the outcome of another call's probe may be known, and that probe.
-func (r *failoverRun) nextProbe(e *upstream, model string, now time.Time) (*circuit.Probe, time.Duration) {
+func (r *runState) nextProbe(e *upstream, model string, now time.Time) (*circuit.Probe, time.Duration) {
 	probe, wait := e.circuits.Get(model).NextProbe(now)
 	if deadline, ok := r.call.Deadline(); ok && probe != nil {
 		wait = min(wait, deadline.Sub(now)/2)
@@ -153,7 +153,10 @@ func (r *failoverRun) nextProbe(e *upstream, model string, now time.Time) (*circ
 
 // history returns what the call has done so far.
 func (r *failoverRun) history(now time.Time) plan.History {
-	h := plan.History{Last: -1, Patience: r.patience, Probes: r.probes, ProbeWaits: r.probeWaits, ProbeWaited: now.Sub(r.firstProbeWait)}
+	h := plan.History{Last: -1, Patience: r.patience, Probes: r.probes, ProbeWaits: r.probeWaits}
+	if r.probeWaits > 0 {
+		h.ProbeWaited = now.Sub(r.firstProbeWait)
+	}
 	for i, v := range r.triedAccounts {
 		at := r.availability(v.endpoint, now)
 		traits := outcome.Of(v.failure.Class)
@@ -256,7 +259,7 @@ type candidate struct {
 
 // choose picks one of a tier's candidates by the balancing strategy. The candidates come
 // in the tier's rotated order.
-func (r *failoverRun) choose(candidates []candidate, now time.Time) candidate {
+func (r *runState) choose(candidates []candidate, now time.Time) candidate {
 	if len(candidates) == 1 {
 		return candidates[0]
 	}
@@ -268,7 +271,7 @@ func (r *failoverRun) choose(candidates []candidate, now time.Time) candidate {
 }
 
 // attempts returns how many times the call may try one account.
-func (r *failoverRun) attempts() int {
+func (r *runState) attempts() int {
 	if r.call.resumption != nil {
 		return 1 // the caller is waiting in the middle of an answer
 	}
@@ -310,7 +313,7 @@ type availability struct {
 }
 
 // availability reports how e could serve the call now.
-func (r *failoverRun) availability(e *upstream, now time.Time) availability {
+func (r *runState) availability(e *upstream, now time.Time) availability {
 	c := r.call
 	model, ok := c.eligible(e)
 	if !ok || r.avoid != "" && r.avoid == e.Account || !r.worthTrying(e, model) {
@@ -367,7 +370,7 @@ func (c *call) eligible(e *upstream) (string, bool) {
 // worthTrying reports whether e could serve the call although other endpoints refused it
 // for their limits (ClassUnsuited). An endpoint of the same host with the same model has
 // the same limits.
-func (r *failoverRun) worthTrying(e *upstream, model string) bool {
+func (r *runState) worthTrying(e *upstream, model string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, o := range r.unsuited {
@@ -380,7 +383,7 @@ func (r *failoverRun) worthTrying(e *upstream, model string) bool {
 
 // tried returns what the call knows of an account that it has tried, or nil. Endpoints of
 // one account count as one, because they share its limits.
-func (r *failoverRun) tried(account string) *triedAccount {
+func (r *runState) tried(account string) *triedAccount {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, v := range r.triedAccounts {
@@ -392,7 +395,7 @@ func (r *failoverRun) tried(account string) *triedAccount {
 }
 
 // isRacing reports whether one of two hedged attempts is at this account.
-func (r *failoverRun) isRacing(account string) bool {
+func (r *runState) isRacing(account string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.racing[0] != nil && (r.racing[0].Account == account || r.racing[1].Account == account)
@@ -400,7 +403,7 @@ func (r *failoverRun) isRacing(account string) bool {
 
 // hasAlternative reports whether the call could go to another endpoint than this one now,
 // at an account that it has not tried.
-func (r *failoverRun) hasAlternative(than *upstream) bool {
+func (r *runState) hasAlternative(than *upstream) bool {
 	now := time.Now()
 	for _, e := range r.call.candidates {
 		if e.Account == than.Account || r.tried(e.Account) != nil || r.isRacing(e.Account) {
@@ -476,30 +479,38 @@ func refusalOf(f *exchange.Failure) *refusal {
 // size returns about how many bytes the refusal takes.
 func (r *refusal) size() int { return len(r.contentType) + cap(r.body) }
 
-// A failoverRun is the loop of one call, with what it has learnt so far.
+// A failoverRun is the loop of one call, with what it has learnt so far. It ends with the
+// loop; its runState does not.
 type failoverRun struct {
-	*fleet
-	call           *call
-	avoid          string             // an account that the run must not use; empty: none
-	at             time.Time          // the time of the latest decision
-	n              int                // attempts that have ended
-	begun          int                // attempts, including those under way
-	patience       time.Duration      // how much longer the call may wait for a better endpoint
-	probes         int                // attempts made at open circuits
-	probed         []*upstream        // endpoints whose probe by another call was waited for
-	probeWaits     int                // how many times the call waited for a probe, or until it could probe
-	firstProbeWait time.Time          // when it first did
-	replans        int                // how many pauses began while the call waited for another one to end
-	final          *step              // how the call ends, if a race decided that before the loop does
-	skippedOpen    bool               // an endpoint was left out because its circuit was open
-	lostProbe      bool               // another call took the probe permit between planning and Allow
-	targets        [4]*balance.Target // space for choose
-	last           *triedAccount
-	firstFailure   *exchange.Failure // the first failure
-	shownFailure   *exchange.Failure // the failure whose response the caller gets if no endpoint answers
-	shownBy        *upstream         // the endpoint that gave this response
+	*runState
+	at             time.Time     // the time of the latest decision
+	n              int           // attempts that have ended
+	begun          int           // attempts, including those under way
+	patience       time.Duration // how much longer the call may wait for a better endpoint
+	probes         int           // attempts made at open circuits
+	probed         []*upstream   // endpoints whose probe by another call was waited for
+	probeWaits     int           // how many times the call waited for a probe, or until it could probe
+	firstProbeWait time.Time     // when it first did
+	replans        int           // how many pauses began while the call waited for another one to end
+	final          *step         // how the call ends, if a race decided that before the loop does
+	skippedOpen    bool          // an endpoint was left out because its circuit was open
+	lostProbe      bool          // another call took the probe permit between planning and Allow
 
-	signature [2]string // the values of the answer's headers: which endpoint gave it, after how many attempts
+	last         *triedAccount
+	firstFailure *exchange.Failure // the first failure
+	shownFailure *exchange.Failure // the failure whose response the caller gets if no endpoint answers
+	shownBy      *upstream         // the endpoint that gave this response
+}
+
+// A runState is what the attempts of a run need of it, and keep as long as their responses
+// are read. It is apart from the run so that the run can stay on the stack.
+type runState struct {
+	*fleet
+	call  *call
+	avoid string // an account that the run must not use; empty: none
+
+	signature [2]string          // the values of the answer's headers: which endpoint gave it, after how many attempts
+	targets   [4]*balance.Target // space for choose
 
 	mu            sync.Mutex // guards what follows, which the attempts' timers read
 	triedAccounts []*triedAccount
@@ -507,8 +518,8 @@ type failoverRun struct {
 	racing        [2]*upstream // the endpoints of two hedged attempts: see StreamPolicy.Hedge
 }
 
-func (f *fleet) newRun(c *call) *failoverRun {
-	return &failoverRun{fleet: f, call: c, patience: f.retry.Patience}
+func (f *fleet) newRun(c *call) failoverRun {
+	return failoverRun{runState: &runState{fleet: f, call: c}, patience: f.retry.Patience}
 }
 
 // A triedAccount is what the call knows of an account that it has tried.
