@@ -94,7 +94,7 @@ const (
 func (r *failoverRun) next(now time.Time) step {
 	var candidates [4]candidate // enough for most calls
 	var states [4]plan.Candidate
-	found := r.survey(field{candidates[:0], states[:0]}, now)
+	found := r.survey(shortlist{candidates[:0], states[:0]}, now)
 	history, bounds := r.history(now), r.bounds(now)
 	p := plan.Next(found.states, history, bounds)
 	if p.Extra {
@@ -106,15 +106,15 @@ func (r *failoverRun) next(now time.Time) step {
 	return r.stepOf(p, found, now)
 }
 
-// A field is the candidates of a plan.
-type field struct {
+// A shortlist is the candidates of one plan.
+type shortlist struct {
 	candidates []candidate
 	states     []plan.Candidate // of the candidate with the same index
 }
 
 // survey appends to found each endpoint that could serve the call and whose account the
 // call has not tried, with its availability.
-func (r *failoverRun) survey(found field, now time.Time) field {
+func (r *failoverRun) survey(found shortlist, now time.Time) shortlist {
 	for _, e := range r.call.candidates {
 		if r.tried(e.Account) != nil {
 			continue
@@ -196,7 +196,7 @@ func (r *failoverRun) bounds(now time.Time) plan.Bounds {
 }
 
 // stepOf returns the step for what was planned, with the endpoint that it concerns.
-func (r *failoverRun) stepOf(p plan.Step, found field, now time.Time) step {
+func (r *failoverRun) stepOf(p plan.Step, found shortlist, now time.Time) step {
 	var s step
 	var at candidate
 	switch p.Action {
@@ -239,7 +239,7 @@ func (r *failoverRun) stepOf(p plan.Step, found field, now time.Time) step {
 
 // chooseReady picks the endpoint for the call among the ready candidates of one tier.
 // first is the index of the first of them.
-func (r *failoverRun) chooseReady(found field, first int, now time.Time) candidate {
+func (r *failoverRun) chooseReady(found shortlist, first int, now time.Time) candidate {
 	ready := found.candidates[:0]
 	for i, c := range found.candidates {
 		if found.states[i].Availability == plan.Ready && found.states[i].Tier == found.states[first].Tier {

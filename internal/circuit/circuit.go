@@ -47,7 +47,7 @@ type Circuit struct {
 	consecutive consecutive
 	served      bool      // an attempt has shown payload at some time
 	probes      []*Probe  // those that gobreaker may count and that have no outcome, the latest last
-	succeeded   int       // probes that gobreaker counts as successes
+	succeeded   int       // successes that gobreaker has counted since the circuit became half-open
 	probedAt    time.Time // when the latest attempt that probes was allowed
 	changes     []Change  // those that were not delivered yet
 }
@@ -97,8 +97,11 @@ func (c *Circuit) Allow(p *Permit, now time.Time, forced bool) bool {
 	case c.state != gobreaker.StateHalfOpen:
 		c.endProbeLocked(probe)
 		p.state, p.finish = passing, finish
-	default: // the state may have changed since the probe was listed
-		probe = c.listLocked(probe, now)
+	default:
+		if probe == nil { // the state has changed since gobreaker was asked
+			probe = newProbe(now)
+		}
+		c.listLocked(probe)
 		probe.finish = finish
 		p.state, p.probe = probing, probe
 		c.probedAt = now
@@ -114,18 +117,16 @@ func (c *Circuit) beginProbeLocked(now time.Time) *Probe {
 	if c.state == gobreaker.StateClosed {
 		return nil
 	}
-	return c.listLocked(nil, now)
+	p := newProbe(now)
+	c.listLocked(p)
+	return p
 }
 
-// listLocked lists the probe, or a new one if it is nil.
-func (c *Circuit) listLocked(p *Probe, now time.Time) *Probe {
-	if p == nil {
-		p = newProbe(now)
-	}
+// listLocked lists the probe. A change of the state may have removed it from the list.
+func (c *Circuit) listLocked(p *Probe) {
 	if !slices.Contains(c.probes, p) {
 		c.probes = append(c.probes, p)
 	}
-	return p
 }
 
 // endProbeLocked removes the probe from the list, if it is there, and wakes those who wait
@@ -271,14 +272,15 @@ func (p Policy) significant(results, failures int) int {
 }
 
 // isSuccessful runs under gobreaker's lock, and only for results that gobreaker counts: not
-// for those of a probe from before the latest change of the state.
+// for those of a probe from before the latest change of the state. It reads c.state without
+// c.mu, because onStateChange sets that under gobreaker's lock, too.
 func (c *Circuit) isSuccessful(err error) bool {
-	if err == errProbed {
+	if err == nil && c.state == gobreaker.StateHalfOpen {
 		c.mu.Lock()
 		c.succeeded++
 		c.mu.Unlock()
 	}
-	return err == nil || err == errProbed
+	return err == nil
 }
 
 // onStateChange runs under gobreaker's lock, so it only queues changes; Flush

@@ -22,9 +22,8 @@ const (
 	Inconclusive
 )
 
-// The errors that report an outcome to gobreaker; nil is a success, too.
+// The errors that report an outcome to gobreaker.
 var (
-	errProbed  = errors.New("success of a probe")
 	errNeutral = errors.New("neutral")
 	errFailure = errors.New("failure")
 )
@@ -161,9 +160,6 @@ func (p *Permit) leaveLocked(o Outcome) func(error) {
 		return nil
 	}
 	return func(err error) {
-		if err == nil {
-			err = errProbed
-		}
 		finish(err)
 		c.mu.Lock()
 		defer c.mu.Unlock()

@@ -292,3 +292,21 @@ func TestProbe_SuccessKeepsItsPlace(t *testing.T) {
 		w.stands("after three successes", Closed, 0)
 	})
 }
+
+// So does the success of an attempt that followed a probe and ends after it.
+func TestProbe_FollowersSuccessKeepsAPlace(t *testing.T) {
+	inWorld(t, with(func(p *Policy) { p.Probes = 3 }), func(t *testing.T, w *world) {
+		w.halfOpen()
+		first := w.allowed()
+		time.Sleep(ProbeGrace)
+		follower := w.allowed()
+		first.Report(Success)
+		follower.Report(Success)
+		third := w.allowed()
+		if w.c.Standing(time.Now(), 0).Ready || w.ask() != nil {
+			t.Error("beside two successes and a probe, the circuit is ready for a fourth")
+		}
+		third.Report(Success)
+		w.stands("after three successes", Closed, 0)
+	})
+}
