@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,8 @@ type attempt struct {
 	queued       time.Duration // how long it waited for its rate limit
 	layers       [3]finisher   // space for the finishers of our own layers
 	permit       circuit.Permit
-	body         reqbody.Reader // the request's body, unless that is an upload
+	body         reqbody.Reader // the request's body, unless that is an upload or lent
+	loan         *tracedLoan    // lends the request's body to net/http; nil: it is not lent
 	transmission transmission   // how the base sends the request, unless user middleware sends it
 
 	forced    bool                  // it may pass an open circuit, because no other endpoint could serve
@@ -293,11 +295,67 @@ func (t *trackedBody) Close() error {
 	return t.ReadCloser.Close()
 }
 
+// A tracedLoan lends the attempt's body to net/http's own transport, which sends a body
+// together with the headers only if it knows the body's type. So no code of ours sees the
+// body's reads, but the transport's trace tells the same: when the headers were written, the
+// host may see the request, and when the request was written, nobody reads its body any
+// more.
+type tracedLoan struct {
+	attempt *attempt
+	body    reqbody.Loan
+	trace   httptrace.ClientTrace
+	routed  atomic.Bool // net/http looked for a connection
+}
+
+// lend prepares the attempt for a loan, and returns a context that traces its sending.
+func (a *attempt) lend(ctx context.Context) context.Context {
+	l := &tracedLoan{attempt: a}
+	l.trace = httptrace.ClientTrace{GetConn: l.getConn, WroteHeaders: l.wroteHeaders, WroteRequest: l.wroteRequest}
+	a.loan = l
+	return httptrace.WithClientTrace(ctx, &l.trace)
+}
+
+// isLent reports whether the request's body is lent to the base.
+func (a *attempt) isLent() bool { return a.loan != nil && a.loan.body.IsOpen() }
+
+func (l *tracedLoan) getConn(string) { l.routed.Store(true) }
+
+func (l *tracedLoan) wroteHeaders() {
+	if l.body.IsOpen() {
+		l.attempt.transmission.body.read.Store(true)
+		l.attempt.BodyRead()
+	}
+}
+
+func (l *tracedLoan) wroteRequest(info httptrace.WroteRequestInfo) {
+	switch {
+	case !l.body.IsOpen():
+	case info.Err != nil:
+		l.body.Forfeit()
+	default:
+		l.body.Return()
+	}
+}
+
+// sentUntraced notes that the host may have seen a lent body although no trace says so:
+// net/http passed the request to a protocol that was registered with it.
+func (a *attempt) sentUntraced() {
+	if a.isLent() && !a.loan.routed.Load() {
+		a.BodyRead()
+	}
+}
+
 // A resend is a transmission that user middleware makes.
 type resend struct {
 	transmission
 	path     string
 	previous *resend
+}
+
+// lend makes the base read the attempt's buffer, lent as req's body.
+func (t *transmission) lend(a *attempt, req *http.Request) {
+	t.attempt, t.start = a, a.queued
+	req.Body, req.GetBody = a.loan.body.Open(a.buffer), t.replay
 }
 
 // track makes the base read req's body, if it has one, through the transmission.
@@ -350,7 +408,11 @@ func (t *transmission) replay() (io.ReadCloser, error) {
 		return nil, err
 	}
 	b := &trackedBody{ReadCloser: body, of: t}
-	if (t.body.read.Load() || t.body.closed.Load()) && !t.attempt.mayReplay(b) {
+	lent := t.attempt.isLent()
+	if lent { // a sending that failed may still read the body, while another one ends well
+		t.attempt.loan.body.Forfeit()
+	}
+	if (lent || t.body.read.Load() || t.body.closed.Load()) && !t.attempt.mayReplay(b) {
 		body.Close()
 		return nil, errNotTaken
 	}

@@ -54,6 +54,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	case resp.Body == nil:
 		resp.Body = http.NoBody
 	}
+	a.sentUntraced()
 	status, body := resp.StatusCode, resp.Body
 	judged := false
 	defer func() {
@@ -191,6 +192,7 @@ func (a *attempt) unanswered(req *http.Request, err error) *exchange.Failure {
 	own := request.Unsendable(req, err)
 	switch {
 	case own == nil:
+		a.sentUntraced()
 		return f
 	case a.reshaped() && request.Unsendable(a.call.req, err) == nil:
 		return &exchange.Failure{Class: ClassRewrite, Err: own}
@@ -250,6 +252,9 @@ func (a *attempt) shape(req *http.Request) error {
 	buffered := req.Body == &a.body
 	middleware := a.run.middleware
 	if e.Rewrite == nil && !middleware { // a base must not change its request, so URL and headers can be shared
+		if a.isLent() {
+			return nil
+		}
 		a.transmission.track(a, req, a.Start.Add(a.queued))
 		if buffered && !a.run.retry.SendOnce {
 			req.GetBody = a.transmission.replay
@@ -308,10 +313,14 @@ func (a *attempt) setBody(req *http.Request) {
 		req.Body, req.ContentLength = http.NoBody, 0
 		return
 	}
-	a.body.Open(a.buffer)
-	req.Body = &a.body
 	req.ContentLength = int64(len(text))
 	req.TransferEncoding = nil
+	if a.loan != nil && len(req.Header["Expect"]) == 0 { // the headers of such a request do not mean that the body follows
+		a.transmission.lend(a, req)
+	} else {
+		a.body.Open(a.buffer)
+		req.Body = &a.body
+	}
 	switch {
 	case a.run.retry.SendOnce:
 	case c.resumption != nil, len(req.Header["Idempotency-Key"]) == 0:

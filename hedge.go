@@ -190,18 +190,22 @@ func (a *attempt) sendApart() (got sendResult) {
 // begin makes the step's attempt.
 func (r *failoverRun) begin(s step) *attempt {
 	c := r.call
-	ctx, cancel := context.WithCancelCause(c)
 	r.begun++
 	start := r.at
 	if s.wait > 0 {
 		start = time.Now()
 	}
 	a := &attempt{
-		Exchange: exchange.Exchange{Context: ctx, Cancel: cancel, Caller: c, Policy: &r.exchanges, Start: start},
+		Exchange: exchange.Exchange{Caller: c, Policy: &r.exchanges, Start: start},
 		run:      r.runState, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
 		n: int32(r.begun), buffer: c.buffer.Retain(),
 	}
 	a.Owner = a
+	parent := context.Context(c)
+	if r.lends && a.buffer != nil && a.endpoint.Rewrite == nil {
+		parent = a.lend(parent)
+	}
+	a.Context, a.Cancel = context.WithCancelCause(parent)
 	a.finishers = append(a.layers[:0], s.endpoint)
 	s.endpoint.Load.Begin()
 	s.endpoint.touch()

@@ -31,6 +31,7 @@ type fleet struct {
 	configured  bool            // the user gave endpoints
 	middleware  bool            // user middleware stands between attempts and the base
 	limitedBase bool            // the base may keep an attempt waiting for a connection
+	lends       bool            // requests' bodies are lent to the base: see tracedLoan
 	observers   observers
 
 	budget    *budget.Budget
@@ -45,6 +46,7 @@ func newFleet(c *config) *fleet {
 		retry: c.retry, stream: c.stream, newBackOff: c.newBackOff, exchanges: c.stream.exchanges(), asErrors: c.asErrors, observers: c.observers,
 		configured: len(c.tiers) > 0, middleware: len(c.perAttempt) > 0, limitedBase: limitsConnections(c.base),
 		budget: c.retry.newBudget(), pauses: pause.New[pauseKey]((*refusal).size),
+		lends:   len(c.perAttempt) == 0 && !c.retry.SendOnce && isNetHTTP(c.base),
 		balance: balance.TwoChoices{Random: c.random}, minPrompt: c.balance.Affinity,
 	}
 	if c.balance.Affinity > 0 {
@@ -59,6 +61,12 @@ func newFleet(c *config) *fleet {
 func limitsConnections(base http.RoundTripper) bool {
 	t, ok := base.(*http.Transport)
 	return !ok || t.MaxConnsPerHost > 0
+}
+
+// isNetHTTP reports whether base is net/http's own transport.
+func isNetHTTP(base http.RoundTripper) bool {
+	_, ok := base.(*http.Transport)
+	return ok
 }
 
 // A step is what the loop does next, and with which endpoint.
