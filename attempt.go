@@ -11,6 +11,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -21,14 +22,13 @@ import (
 type attempt struct {
 	exchange.Exchange // its context, its deadline and its answer
 
-	run          *runState // the run that made it
+	fleet        *fleet
 	call         *call
 	endpoint     *upstream
 	model        string // the endpoint's name for the call's model
 	n            int32
 	place        int32         // its index in the trail
 	queued       time.Duration // how long it waited for its rate limit
-	layers       [3]finisher   // space for the finishers of our own layers
 	permit       circuit.Permit
 	body         reqbody.Reader // the request's body, unless that is an upload or lent
 	loan         *tracedLoan    // lends the request's body to net/http; nil: it is not lent
@@ -48,14 +48,9 @@ type attempt struct {
 	status      int32           // of a refusal; for an error inside a 200, the status that the error stands for
 	statedLimit int32           // the number that a refusal may state for the account's limit; 0: none
 	buffer      *reqbody.Buffer // holds the request's body while the attempt is sent; nil: there is none
-	finishers   []finisher      // called at the end, from the last to the first
+	lease       *attemptLease   // of its rate limit; nil: none
+	permitted   bool            // its circuit waits for its report
 	class       Class           // what it ended in
-	used        Usage           // set before the finishers run
-}
-
-// A finisher learns, exactly once, how an attempt ended.
-type finisher interface {
-	finish(*attempt, Class)
 }
 
 type attemptKey struct{}
@@ -90,18 +85,32 @@ func (a *attempt) BodyRead() {
 // BodyFailed notes the error of the caller's own body.
 func (a *attempt) BodyFailed(err error) { a.failed.Store(&err) }
 
-// onFinish registers e to be called at the end; the last one registered is called first.
-// If the attempt has ended already, because another one outran it, onFinish calls e at
-// once and returns false.
-func (a *attempt) onFinish(e finisher) bool {
+// keepLease notes the lease, which the attempt returns at its end. If the attempt has ended
+// already, because another one outran it, keepLease returns the lease at once and reports
+// false.
+func (a *attempt) keepLease(l *attemptLease) bool {
 	a.mu.Lock()
 	ended, class := a.ended, a.class
 	if !ended {
-		a.finishers = append(a.finishers, e)
+		a.lease = l
 	}
 	a.mu.Unlock()
 	if ended {
-		e.finish(a, class)
+		l.finish(a, class, Usage{}) // nothing was sent
+	}
+	return !ended
+}
+
+// keepPermit is keepLease for the attempt's permit.
+func (a *attempt) keepPermit() bool {
+	a.mu.Lock()
+	ended, class := a.ended, a.class
+	if !ended {
+		a.permitted = true
+	}
+	a.mu.Unlock()
+	if ended {
+		a.permit.Report(a.reported(class))
 	}
 	return !ended
 }
@@ -113,10 +122,10 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 		a.mu.Unlock()
 		return
 	}
-	a.ended, a.class, a.used = true, class, Usage(used)
+	a.ended, a.class = true, class
 	a.mu.Unlock()
 	a.FirstPayload.Stop()
-	a.giveBack(class)
+	a.giveBack(class, Usage(used))
 	accepted := false
 	a.update(func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, Usage(used), bytes
@@ -132,11 +141,11 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 // A rescue always may: its caller has half an answer and must not wait for an endpoint
 // that may never continue it.
 func (a *attempt) MayTakeOver() bool {
-	return a.call.resumption != nil || !(a.run.retry.SendOnce && a.sent.Load()) && a.Elsewhere()
+	return a.call.resumption != nil || !(a.fleet.retry.SendOnce && a.sent.Load()) && a.Elsewhere()
 }
 
 // Elsewhere reports whether another endpoint could serve the call now.
-func (a *attempt) Elsewhere() bool { return a.run.hasAlternative(a.endpoint) }
+func (a *attempt) Elsewhere() bool { return a.fleet.hasAlternative(a.call, a.endpoint) }
 
 // EndpointName returns the name of the endpoint that answers.
 func (a *attempt) EndpointName() string { return a.endpoint.Name }
@@ -147,10 +156,16 @@ func (a *attempt) endNow(class Class, err error, used wire.Usage, cause error) {
 	a.End(class, err, used, 0)
 }
 
-// giveBack releases what the attempt holds: permits and leases through its finishers, and
-// an upload that was sent.
-func (a *attempt) giveBack(class Class) {
-	defer a.runFinishers(class)
+// giveBack releases what the attempt holds: an upload that was sent, its permit, its lease
+// and its part of the endpoint's load. It releases all of it, even if user code panics.
+func (a *attempt) giveBack(class Class, used Usage) {
+	defer a.endpoint.finish(a, class, used)
+	if a.lease != nil {
+		defer a.lease.finish(a, class, used)
+	}
+	if a.permitted {
+		defer a.permit.Report(a.reported(class))
+	}
 	if a.call.upload != nil && !outcome.Of(class).Local { // an upload that was not sent can still go to another endpoint
 		a.call.upload.Close()
 	}
@@ -164,19 +179,40 @@ func (a *attempt) outcome(class Class) outcome.Outcome {
 	return outcome.Of(class).Outcome
 }
 
-// runFinishers calls the finishers, from the last to the first. It calls all of them, even
-// if user code panics in one.
-func (a *attempt) runFinishers(class Class) {
-	defer func() {
-		if len(a.finishers) > 0 { // a finisher panicked: run the rest
-			a.runFinishers(class)
-		}
-	}()
-	for n := len(a.finishers); n > 0; n = len(a.finishers) {
-		e := a.finishers[n-1]
-		a.finishers = a.finishers[:n-1]
-		e.finish(a, class)
+// reported returns the outcome that an end in class has for the attempt's circuit.
+func (a *attempt) reported(class Class) circuit.Outcome {
+	switch {
+	case a.blameless && class != ClassRedirected:
+		return circuit.Inconclusive
+	case a.blameless && a.permit.Probing(): // a redirect shows that the host is up, which is all that a probe asks
+		return circuit.Success
 	}
+	switch a.outcome(class) {
+	case outcome.Success:
+		return circuit.Success
+	case outcome.Failure:
+		return circuit.Failure
+	}
+	return circuit.Neutral
+}
+
+// An attemptLease is the lease of an attempt. It is not a part of the attempt, because
+// most users set no limits and it would make every attempt larger.
+type attemptLease struct{ limit.Lease }
+
+// finish returns the lease.
+func (l *attemptLease) finish(a *attempt, class Class, used Usage) {
+	a.mu.Lock()
+	status, said := int(a.status), int(a.statedLimit)
+	a.mu.Unlock()
+	l.End(limit.Result{
+		Served:   class == ClassOK,
+		Refused:  outcome.Overloaded(class, status),
+		Begun:    a.Start,
+		Stated:   said,
+		Answered: outcome.Of(class).Answered,
+		Tokens:   used.TotalTokens,
+	})
 }
 
 // update changes the attempt's record in the trail.
@@ -184,7 +220,7 @@ func (a *attempt) update(change func(*Attempt)) { a.call.log.update(int(a.place)
 
 // emit passes the attempt's record to the observers.
 func (a *attempt) emit(kind Kind) {
-	if os := a.run.observers; len(os) > 0 {
+	if os := a.fleet.observers; len(os) > 0 {
 		os.emit(a.call, a.call.log.at(int(a.place)).event(kind))
 	}
 }
@@ -243,14 +279,15 @@ func (a *attempt) useBuffer(other *reqbody.Buffer) {
 	last.Release()
 }
 
-// finish implements finisher: the endpoint's load, and the conversation's endpoint, learn
-// how an attempt ended.
-func (u *upstream) finish(a *attempt, class Class) {
+// finish tells the endpoint's load, and the conversation's endpoint, how an attempt ended.
+func (u *upstream) finish(a *attempt, class Class, used Usage) {
 	u.Load.End(a.counted)
 	switch {
 	case class == ClassOK:
 		u.answered.Store(true)
-		a.run.affinity.Remember(time.Now(), a.call.conversation, &u.Target, a.used.PromptTokens, a.used.CachedTokens)
+		if a.call.conversation != 0 {
+			a.fleet.affinity.Remember(time.Now(), a.call.conversation, &u.Target, used.PromptTokens, used.CachedTokens)
+		}
 	case a.outcome(class) == outcome.Failure:
 		now := time.Now()
 		u.Load.Fail(now.Sub(a.Start), now)
@@ -367,7 +404,7 @@ func (t *transmission) track(a *attempt, req *http.Request, now time.Time) {
 	t.body.ReadCloser, t.body.of = req.Body, t
 	req.Body = &t.body
 	switch {
-	case a.run.retry.SendOnce:
+	case a.fleet.retry.SendOnce:
 		req.GetBody = nil
 	case req.GetBody != nil:
 		req.GetBody = t.replay
@@ -430,7 +467,7 @@ func (a *attempt) mayReplay(b *trackedBody) bool {
 	}
 	switch {
 	case !last.read.Load(): // it was not read, so not sent: after GOAWAY, net/http asks for two bodies and sends one
-	case a.replayed, now.Sub(a.Start)-b.of.start > replayWithin, !a.run.budget.Take(now):
+	case a.replayed, now.Sub(a.Start)-b.of.start > replayWithin, !a.fleet.budget.Take(now):
 		return false
 	default:
 		a.replayed = true
@@ -485,9 +522,9 @@ func (a *attempt) maySend(s *resend) bool {
 	}
 	switch {
 	case !again:
-	case a.run.retry.SendOnce && billed:
+	case a.fleet.retry.SendOnce && billed:
 		return false
-	case !a.run.budget.Take(a.Start.Add(s.start)):
+	case !a.fleet.budget.Take(a.Start.Add(s.start)):
 		a.update(func(t *Attempt) { t.Denied = true })
 		return false
 	case billed:

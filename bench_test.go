@@ -375,14 +375,14 @@ func layersAlone(b testing.TB) func() {
 	return func() {
 		s := r.next(time.Now())
 		e := s.endpoint
-		*a = attempt{run: r.runState, call: c, endpoint: e}
+		*a = attempt{fleet: r.fleet, call: c, endpoint: e}
 		held := attemptLease{}
 		if e.limits.Get(s.model).Acquire(c, &held.Lease, 1000) != nil || !e.circuits.Get(s.model).Allow(&a.permit, time.Now(), false) {
 			b.Fatal("refused")
 		}
 		e.Load.Begin()
 		a.permit.Report(circuit.Success)
-		held.finish(a, ClassOK)
-		e.finish(a, ClassOK)
+		held.finish(a, ClassOK, Usage{})
+		e.finish(a, ClassOK, Usage{})
 	}
 }

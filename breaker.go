@@ -30,12 +30,12 @@ func (b *breaker) RoundTrip(req *http.Request) (*http.Response, error) {
 		return b.next.RoundTrip(req)
 	}
 	allowed := c.Allow(&a.permit, a.Start.Add(a.queued), a.forced)
-	registered := allowed && a.onFinish(b)
-	c.Flush() // after onFinish: if an Observer panics here, the attempt's end returns the permit
+	kept := allowed && a.keepPermit()
+	c.Flush() // after keepPermit: if an Observer panics here, the attempt's end returns the permit
 	switch {
 	case !allowed:
 		return nil, &exchange.Failure{Class: ClassCircuitOpen, Err: ErrCircuitOpen}
-	case !registered:
+	case !kept:
 		return nil, outcome.ErrOutrun
 	}
 	resp, err := b.next.RoundTrip(req)
@@ -43,28 +43,6 @@ func (b *breaker) RoundTrip(req *http.Request) (*http.Response, error) {
 		orClose(resp, a.permit.Commit)
 	}
 	return resp, err
-}
-
-// finish implements finisher: it reports to the circuit how the attempt ended.
-func (b *breaker) finish(a *attempt, class Class) {
-	a.permit.Report(a.reported(class))
-}
-
-// reported returns the outcome that an end in class has for the attempt's circuit.
-func (a *attempt) reported(class Class) circuit.Outcome {
-	switch {
-	case a.blameless && class != ClassRedirected:
-		return circuit.Inconclusive
-	case a.blameless && a.permit.Probing(): // a redirect shows that the host is up, which is all that a probe asks
-		return circuit.Success
-	}
-	switch a.outcome(class) {
-	case outcome.Success:
-		return circuit.Success
-	case outcome.Failure:
-		return circuit.Failure
-	}
-	return circuit.Neutral
 }
 
 // newCircuits returns the circuits of an endpoint, which report their changes to emit.

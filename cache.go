@@ -514,7 +514,7 @@ func (l *cacheLayer) renewLocked(c *call, join bool) *coalesce.Renewal {
 	ask.Terms.Fallback = false
 	ask.Make = func(f *coalesce.Flight) coalesce.Call {
 		own = c.detach(f.Context())
-		own.log, own.start, own.fallback = &own.own, time.Now(), false
+		own.log, own.start, own.fallback = &own.ownLog, time.Now(), false
 		return &sharedCall{layer: l, call: own, completion: completion{&f.Completion, c.lookup.scope.Shared()}}
 	}
 	ask.OnLead = func() { l.observers.emit(own, Event{Kind: KindCacheRenew, Model: own.params.Model}) }

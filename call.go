@@ -6,10 +6,13 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/balance"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/key"
@@ -93,9 +96,87 @@ type call struct {
 
 	failure atomic.Pointer[Error] // of a response that breakwater made itself
 
-	log    *attemptLog // own, or that of the call or Trail for which it is made
-	own    attemptLog
-	single [1]*upstream
+	log *attemptLog // ownLog, or that of the call or Trail for which it is made
+
+	// The following are parts of the call only so that one allocation makes them all.
+	ownReq    http.Request
+	ownLog    attemptLog
+	excluded  exclusions
+	signature [2]string          // the values of the answer's headers: which endpoint gave it, after how many attempts
+	targets   [4]*balance.Target // space for the choice of an endpoint
+}
+
+// The exclusions of a call are what it must not use, or not use again. The clocks of its
+// attempts look at them, too.
+type exclusions struct {
+	mu       sync.Mutex // guards what follows
+	accounts []string   // those that were tried
+	misfits  []misfit
+	racing   *[2]*upstream // the endpoints of two hedged attempts, if there are two: see StreamPolicy.Hedge
+	broken   string        // a rescue must not use this account, whose stream broke; empty: it may use all
+}
+
+// A misfit is an endpoint that refused the call because the call exceeds the limits of the
+// model there (ClassUnsuited).
+type misfit struct {
+	endpoint *upstream
+	model    string
+}
+
+func (x *exclusions) tried(account string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.accounts = append(x.accounts, account)
+}
+
+func (x *exclusions) unsuited(e *upstream, model string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.misfits = append(x.misfits, misfit{e, model})
+}
+
+func (x *exclusions) race(first, second *upstream) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.racing = &[2]*upstream{first, second}
+}
+
+func (x *exclusions) broke(account string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.broken = account
+}
+
+// forgetTried ends the exclusions that hold only while the call makes attempts. A stream
+// that breaks later may be continued at any account.
+func (x *exclusions) forgetTried() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.accounts, x.misfits = nil, nil
+}
+
+// allows reports whether the call may use e for a model. An endpoint of the same host with
+// the same model has the same limits as one that refused the call for them.
+func (x *exclusions) allows(e *upstream, model string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.broken != "" && x.broken == e.Account {
+		return false
+	}
+	for _, m := range x.misfits {
+		if m.endpoint != e && m.model == model && m.endpoint.profile == e.profile && (!e.profile.Generic || m.endpoint.origin == e.origin) {
+			return false
+		}
+	}
+	return true
+}
+
+// inUse reports whether the account was tried, or one of two hedged attempts is at it.
+func (x *exclusions) inUse(account string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Contains(x.accounts, account) ||
+		x.racing != nil && (x.racing[0].Account == account || x.racing[1].Account == account)
 }
 
 type callKey struct{}

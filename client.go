@@ -137,7 +137,7 @@ func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 	circuits := newCircuits(t.config, e.Name, t.config.observers.emit)
 	profile := e.Host.profile()
 	limits := newLimits(t.limits, e, t.config.rate)
-	return &upstream{
+	u := &upstream{
 		Endpoint: e,
 		Target:   balance.Target{Seed: balance.SeedOf(e.Account + "\x00" + e.URL)},
 		tier:     tier,
@@ -151,6 +151,8 @@ func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 		limits:   limits,
 		pipeline: Chain(t.below, newRateLimiter(limits), newBreaker(circuits), newGate(&t.counts.attempts, t.failover.pauses, t.config.observers)),
 	}
+	u.alone = [1]*upstream{u}
+	return u
 }
 
 // RoundTrip implements [http.RoundTripper]. It protects inference calls and sends every
@@ -376,13 +378,14 @@ func (t *Transport) newCall(req *http.Request, op request.Operation, target *ups
 		return nil, context.Cause(ctx)
 	}
 	c := &call{Context: req.Context(), Call: callOptions(req.Context()), op: op, target: target, start: time.Now()}
-	c.log = &c.own
+	c.log = &c.ownLog
 	if c.Trail != nil { // the Trail outlives the call, so its log is no part of it
 		c.log = c.Trail.begin()
 	}
-	c.candidates = t.candidatesFor(c.single[:0], target)
+	c.candidates = t.candidatesFor(target)
 	c.nested = callOf(req.Context()) != nil
-	c.req = req.WithContext(c)
+	c.ownReq = *req.WithContext(c)
+	c.req = &c.ownReq
 	if t.keyless { // pauses are per caller then, and clocks on other goroutines look at them
 		c.credential()
 	}

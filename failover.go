@@ -33,7 +33,7 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 	if c.upload != nil {
 		defer r.closeUnsent()
 	}
-	defer r.release()
+	defer c.excluded.forgetTried()
 	return r.loop()
 }
 
@@ -42,17 +42,18 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 // is always an *exchange.Stream.
 func (f *failover) resume(c *call) (*http.Response, error) {
 	var tried []*triedAccount
-	for _, avoid := range [...]string{c.resumption.account, ""} {
+	defer c.excluded.forgetTried()
+	for _, account := range [...]string{c.resumption.account, ""} {
 		if c.Err() != nil {
 			break
 		}
+		c.excluded.broke(account)
 		r := f.newRun(c)
 		r.begun, _ = c.log.sum()
-		r.avoid, r.triedAccounts = avoid, tried
+		r.elsewhere, r.triedAccounts = account != "", tried
 		r.patience = 0 // the caller waits in the middle of an answer
 		resp, err := r.loop()
 		tried = r.triedAccounts
-		r.release()
 		if err != nil {
 			continue
 		}
@@ -83,7 +84,7 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		case abort:
 			return nil, s.err
 		}
-		if s.wait > 0 && r.avoid != "" { // another account is only a preference, so do not wait for it
+		if s.wait > 0 && r.elsewhere { // another account is only a preference, so do not wait for it
 			return r.giveUp(step{})
 		}
 		if err := r.wait(s); err != nil {
@@ -99,7 +100,7 @@ func (r *failoverRun) loop() (*http.Response, error) {
 			continue
 		}
 		if s.wait > 0 {
-			if p := r.availability(s.endpoint, time.Now()).pause; !p.Until.IsZero() {
+			if p := r.availability(r.call, s.endpoint, time.Now()).pause; !p.Until.IsZero() {
 				s = r.waitOn(p)
 				continue
 			}
@@ -114,15 +115,6 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		s = r.decide(a, failure)
 		a.report(s)
 	}
-}
-
-// release drops the refusals of endpoints. The attempt that answered refers to this run as
-// long as its response is kept.
-func (r *failoverRun) release() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.triedAccounts, r.unsuited = nil, nil
-	r.last, r.firstFailure, r.shownFailure = nil, nil, nil
 }
 
 // closeUnsent closes an upload if no attempt was sent, because only the end of an attempt
@@ -218,7 +210,7 @@ const errNoRescue = outcome.Error("no rescue")
 func (r *failoverRun) blocked(s step) {
 	now := time.Now()
 	for _, e := range r.call.candidates {
-		at := r.availability(e, now)
+		at := r.availability(r.call, e, now)
 		class, err := s.blocked, error(nil)
 		switch at.state {
 		case plan.Unserved:

@@ -214,7 +214,7 @@ func (a *attempt) failureOf(err error, class Class) *exchange.Failure {
 		return &exchange.Failure{Class: class, Err: err}
 	}
 	var ofBase *baseError
-	if class == ClassUnreachable && a.run.middleware && !errors.As(err, &ofBase) {
+	if class == ClassUnreachable && a.fleet.middleware && !errors.As(err, &ofBase) {
 		class = ClassRewrite // the error came from user middleware
 	}
 	if !errors.Is(err, ErrBadResponse) && !errors.Is(err, ErrTruncated) {
@@ -225,7 +225,7 @@ func (a *attempt) failureOf(err error, class Class) *exchange.Failure {
 
 // reshaped reports whether user code may have changed the request.
 func (a *attempt) reshaped() bool {
-	return a.endpoint.Rewrite != nil || a.run.middleware
+	return a.endpoint.Rewrite != nil || a.fleet.middleware
 }
 
 var errNoResponse = errors.New("breakwater: the base returned neither response nor error")
@@ -250,13 +250,13 @@ func (a *attempt) shape(req *http.Request) error {
 	a.warnOfNoKey(req)
 	a.setBody(req)
 	buffered := req.Body == &a.body
-	middleware := a.run.middleware
+	middleware := a.fleet.middleware
 	if e.Rewrite == nil && !middleware { // a base must not change its request, so URL and headers can be shared
 		if a.isLent() {
 			return nil
 		}
 		a.transmission.track(a, req, a.Start.Add(a.queued))
-		if buffered && !a.run.retry.SendOnce {
+		if buffered && !a.fleet.retry.SendOnce {
 			req.GetBody = a.transmission.replay
 		}
 		return nil
@@ -280,11 +280,11 @@ func (a *attempt) shape(req *http.Request) error {
 // warnOfNoKey reports, once for each endpoint, that a request carries no key.
 func (a *attempt) warnOfNoKey(req *http.Request) {
 	c, e := a.call, a.endpoint
-	if e.keyed || e.Keyless || !a.run.configured || e.Rewrite != nil || a.run.middleware || e.warnedNoKey.Load() || carriesKey(req) {
+	if e.keyed || e.Keyless || !a.fleet.configured || e.Rewrite != nil || a.fleet.middleware || e.warnedNoKey.Load() || carriesKey(req) {
 		return
 	}
 	if e.warnedNoKey.CompareAndSwap(false, true) {
-		a.run.observers.emit(c, Event{Kind: KindKey, Endpoint: e.Name, Model: a.model, Attempt: int(a.n), Err: ErrNoKey})
+		a.fleet.observers.emit(c, Event{Kind: KindKey, Endpoint: e.Name, Model: a.model, Attempt: int(a.n), Err: ErrNoKey})
 	}
 }
 
@@ -322,7 +322,7 @@ func (a *attempt) setBody(req *http.Request) {
 		req.Body = &a.body
 	}
 	switch {
-	case a.run.retry.SendOnce:
+	case a.fleet.retry.SendOnce:
 	case c.resumption != nil, len(req.Header["Idempotency-Key"]) == 0:
 		// The caller's key must not identify a rescue, which is another request. An empty
 		// list is not sent as a header, but lets net/http replay on a connection that
@@ -346,13 +346,13 @@ func (a *attempt) splice() []byte {
 // firstPayloadWithin returns how long the attempt may show no payload while another
 // endpoint could serve; 0: for ever.
 func (a *attempt) firstPayloadWithin() time.Duration {
-	return a.call.firstClock(a.endpoint, a.run.stream)
+	return a.call.firstClock(a.endpoint, a.fleet.stream)
 }
 
 // hadTime reports whether the host got the request and had the time that the model usually
 // needs there. If not, its silence says nothing about it.
 func (a *attempt) hadTime() bool {
-	if a.run.limitedBase && !a.sent.Load() && a.endpoint.Load.Sent() > 0 {
+	if a.fleet.limitedBase && !a.sent.Load() && a.endpoint.Load.Sent() > 0 {
 		return false // the host has received other requests, so this one waited for a connection of the base
 	}
 	usual := a.firstPayloadWithin()

@@ -24,7 +24,7 @@ func (r *failoverRun) race(s step) (*attempt, *http.Response, *exchange.Failure)
 		return r.settle(r.begin(s).send())
 	}
 	if r.begun == 0 { // a loser may still use the request when the caller has it back
-		r.call.req = ownRequest(r.call.req, r.call)
+		*r.call.req = *ownRequest(r.call.req, r.call)
 	}
 	var first, second racer
 	defer first.cancel(r, nil) // an attempt is still under way here if an Observer panicked
@@ -162,7 +162,7 @@ func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 		if e.Account == first.endpoint.Account || r.tried(e.Account) != nil {
 			continue
 		}
-		if at := r.availability(e, now); at.state == plan.Ready && (len(options) == 0 || e.tier == options[0].endpoint.tier) {
+		if at := r.availability(r.call, e, now); at.state == plan.Ready && (len(options) == 0 || e.tier == options[0].endpoint.tier) {
 			options = append(options, candidate{endpoint: e, model: at.model})
 		}
 	}
@@ -170,9 +170,7 @@ func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 		return step{}, false
 	}
 	o := r.choose(options, now)
-	r.mu.Lock()
-	r.racing = [2]*upstream{first.endpoint, o.endpoint}
-	r.mu.Unlock()
+	r.call.excluded.race(first.endpoint, o.endpoint)
 	return step{action: try, endpoint: o.endpoint, model: o.model}, true
 }
 
@@ -197,7 +195,7 @@ func (r *failoverRun) begin(s step) *attempt {
 	}
 	a := &attempt{
 		Exchange: exchange.Exchange{Caller: c, Policy: &r.exchanges, Start: start},
-		run:      r.runState, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
+		fleet:    r.fleet, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
 		n: int32(r.begun), buffer: c.buffer.Retain(),
 	}
 	a.Owner = a
@@ -206,7 +204,6 @@ func (r *failoverRun) begin(s step) *attempt {
 		parent = a.lend(parent)
 	}
 	a.Context, a.Cancel = context.WithCancelCause(parent)
-	a.finishers = append(a.layers[:0], s.endpoint)
 	s.endpoint.Load.Begin()
 	s.endpoint.touch()
 	a.place = int32(c.log.add(Attempt{N: int(a.n), Endpoint: s.endpoint.Name, Model: s.model, Start: a.Start, Wait: s.wait}))
@@ -278,7 +275,7 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 
 // sign sets the headers that name the endpoint and the number of attempts.
 func (r *failoverRun) sign(e *upstream, resp *http.Response) {
-	values := &r.signature
+	values := &r.call.signature
 	*values = [2]string{e.Name, "1"}
 	if r.n != 1 {
 		values[1] = strconv.Itoa(r.n)

@@ -4,7 +4,6 @@ import (
 	"math"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -127,7 +126,7 @@ func (r *failoverRun) survey(found shortlist, now time.Time) shortlist {
 		if r.tried(e.Account) != nil {
 			continue
 		}
-		at := r.availability(e, now)
+		at := r.availability(r.call, e, now)
 		if at.state == plan.Unserved {
 			continue
 		}
@@ -151,7 +150,7 @@ func (r *failoverRun) survey(found shortlist, now time.Time) shortlist {
 
 // nextProbe returns how long the call would wait until it may probe an open circuit
 // itself, or until the outcome of another call's probe may be known, and that probe.
-func (r *runState) nextProbe(e *upstream, model string, now time.Time) (*circuit.Probe, time.Duration) {
+func (r *failoverRun) nextProbe(e *upstream, model string, now time.Time) (*circuit.Probe, time.Duration) {
 	probe, wait := e.circuits.Get(model).NextProbe(now)
 	if deadline, ok := r.call.Deadline(); ok && probe != nil {
 		wait = min(wait, deadline.Sub(now)/2)
@@ -166,7 +165,7 @@ func (r *failoverRun) history(now time.Time) plan.History {
 		h.ProbeWaited = now.Sub(r.firstProbeWait)
 	}
 	for i, v := range r.triedAccounts {
-		at := r.availability(v.endpoint, now)
+		at := r.availability(r.call, v.endpoint, now)
 		traits := outcome.Of(v.failure.Class)
 		h.Tried = append(h.Tried, plan.Account{
 			Tier: v.endpoint.tier, Availability: at.state, Pause: at.pause.Until.Sub(now), Backoff: v.due.Sub(now),
@@ -240,7 +239,7 @@ func (r *failoverRun) stepOf(p plan.Step, found shortlist, now time.Time) step {
 		s.blocked = ClassCircuitOpen
 	case plan.Paused:
 		s.blocked = ClassPaused
-		s.pause = r.availability(found.candidates[p.Soonest].endpoint, now).pause
+		s.pause = r.availability(r.call, found.candidates[p.Soonest].endpoint, now).pause
 	}
 	return s
 }
@@ -267,11 +266,11 @@ type candidate struct {
 
 // choose picks one of a tier's candidates by the balancing strategy. The candidates come
 // in the tier's rotated order.
-func (r *runState) choose(candidates []candidate, now time.Time) candidate {
+func (r *failoverRun) choose(candidates []candidate, now time.Time) candidate {
 	if len(candidates) == 1 {
 		return candidates[0]
 	}
-	targets := r.targets[:0]
+	targets := r.call.targets[:0]
 	for _, c := range candidates {
 		targets = append(targets, &c.endpoint.Target)
 	}
@@ -279,7 +278,7 @@ func (r *runState) choose(candidates []candidate, now time.Time) candidate {
 }
 
 // attempts returns how many times the call may try one account.
-func (r *runState) attempts() int {
+func (r *failoverRun) attempts() int {
 	if r.call.resumption != nil {
 		return 1 // the caller is waiting in the middle of an answer
 	}
@@ -321,18 +320,17 @@ type availability struct {
 }
 
 // availability reports how e could serve the call now.
-func (r *runState) availability(e *upstream, now time.Time) availability {
-	c := r.call
+func (f *fleet) availability(c *call, e *upstream, now time.Time) availability {
 	model, ok := c.eligible(e)
-	if !ok || r.avoid != "" && r.avoid == e.Account || !r.worthTrying(e, model) {
+	if !ok || !c.excluded.allows(e, model) {
 		return availability{}
 	}
 	at := availability{model: model}
-	if r.pauses.Any() {
+	if f.pauses.Any() {
 		at.quarantined = true
 		keys := c.pauseKeys(e, model)
 		for scope := outcome.ScopeEndpoint; scope <= outcome.ScopeModel; scope++ {
-			p, ok := r.pauses.Get(keys.of(scope), now)
+			p, ok := f.pauses.Get(keys.of(scope), now)
 			if ok && (scope == outcome.ScopeLimit || p.Asked.After(now)) {
 				at.quarantined = false
 			}
@@ -375,25 +373,9 @@ func (c *call) eligible(e *upstream) (string, bool) {
 	return e.serves(c.op, c.params.Model, c.target)
 }
 
-// worthTrying reports whether e could serve the call although other endpoints refused it
-// for their limits (ClassUnsuited). An endpoint of the same host with the same model has
-// the same limits.
-func (r *runState) worthTrying(e *upstream, model string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, o := range r.unsuited {
-		if o.endpoint != e && o.model == model && o.endpoint.profile == e.profile && (!e.profile.Generic || o.endpoint.origin == e.origin) {
-			return false
-		}
-	}
-	return true
-}
-
 // tried returns what the call knows of an account that it has tried, or nil. Endpoints of
 // one account count as one, because they share its limits.
-func (r *runState) tried(account string) *triedAccount {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (r *failoverRun) tried(account string) *triedAccount {
 	for _, v := range r.triedAccounts {
 		if v.account == account {
 			return v
@@ -402,22 +384,15 @@ func (r *runState) tried(account string) *triedAccount {
 	return nil
 }
 
-// isRacing reports whether one of two hedged attempts is at this account.
-func (r *runState) isRacing(account string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.racing[0] != nil && (r.racing[0].Account == account || r.racing[1].Account == account)
-}
-
 // hasAlternative reports whether the call could go to another endpoint than this one now,
 // at an account that it has not tried.
-func (r *runState) hasAlternative(than *upstream) bool {
+func (f *fleet) hasAlternative(c *call, than *upstream) bool {
 	now := time.Now()
-	for _, e := range r.call.candidates {
-		if e.Account == than.Account || r.tried(e.Account) != nil || r.isRacing(e.Account) {
+	for _, e := range c.candidates {
+		if e.Account == than.Account || c.excluded.inUse(e.Account) {
 			continue
 		}
-		switch at := r.availability(e, now); at.state {
+		switch at := f.availability(c, e, now); at.state {
 		case plan.Ready, plan.SlowStart:
 			return true
 		case plan.AtLimit:
@@ -488,9 +463,10 @@ func refusalOf(f *exchange.Failure) *refusal {
 func (r *refusal) size() int { return len(r.contentType) + cap(r.body) }
 
 // A failoverRun is the loop of one call, with what it has learnt so far. It ends with the
-// loop; its runState does not.
+// loop. What attempts need later is in the call.
 type failoverRun struct {
-	*runState
+	*fleet
+	call           *call
 	at             time.Time     // the time of the latest decision
 	n              int           // attempts that have ended
 	begun          int           // attempts, including those under way
@@ -503,36 +479,22 @@ type failoverRun struct {
 	final          *step         // how the call ends, if a race decided that before the loop does
 	skippedOpen    bool          // an endpoint was left out because its circuit was open
 	lostProbe      bool          // another call took the probe permit between planning and Allow
+	elsewhere      bool          // a rescue that must not use the account whose stream broke
 
-	last         *triedAccount
-	firstFailure *exchange.Failure // the first failure
-	shownFailure *exchange.Failure // the failure whose response the caller gets if no endpoint answers
-	shownBy      *upstream         // the endpoint that gave this response
-}
-
-// A runState is what the attempts of a run need of it, and keep as long as their responses
-// are read. It is apart from the run so that the run can stay on the stack.
-type runState struct {
-	*fleet
-	call  *call
-	avoid string // an account that the run must not use; empty: none
-
-	signature [2]string          // the values of the answer's headers: which endpoint gave it, after how many attempts
-	targets   [4]*balance.Target // space for choose
-
-	mu            sync.Mutex // guards what follows, which the attempts' timers read
 	triedAccounts []*triedAccount
-	unsuited      []candidate  // endpoints and models whose limits the call exceeds
-	racing        [2]*upstream // the endpoints of two hedged attempts: see StreamPolicy.Hedge
+	last          *triedAccount
+	firstFailure  *exchange.Failure // the first failure
+	shownFailure  *exchange.Failure // the failure whose response the caller gets if no endpoint answers
+	shownBy       *upstream         // the endpoint that gave this response
 }
 
 func (f *fleet) newRun(c *call) failoverRun {
-	return failoverRun{runState: &runState{fleet: f, call: c}, patience: f.retry.Patience}
+	return failoverRun{fleet: f, call: c, patience: f.retry.Patience}
 }
 
 // A triedAccount is what the call knows of an account that it has tried.
 type triedAccount struct {
-	account  string    // never changes, because the attempts' timers read it
+	account  string
 	endpoint *upstream // the account's endpoint that was tried last
 	model    string
 	tries    int // 0: the attempts ended before they were sent

@@ -38,30 +38,11 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	case err != nil:
 		return nil, err
 	}
-	if !a.onFinish(lease) {
+	if !a.keepLease(lease) {
 		return nil, outcome.ErrOutrun
 	}
 	a.queued = time.Since(a.Start)
 	return r.next.RoundTrip(req)
-}
-
-// An attemptLease is the lease of an attempt. It is not a part of the attempt, because
-// most users set no limits and it would make every attempt larger.
-type attemptLease struct{ limit.Lease }
-
-// finish implements finisher: it returns the lease.
-func (l *attemptLease) finish(a *attempt, class Class) {
-	a.mu.Lock()
-	status, said, used := int(a.status), int(a.statedLimit), a.used
-	a.mu.Unlock()
-	l.End(limit.Result{
-		Served:   class == ClassOK,
-		Refused:  outcome.Overloaded(class, status),
-		Begun:    a.Start,
-		Stated:   said,
-		Answered: outcome.Of(class).Answered,
-		Tokens:   used.TotalTokens,
-	})
 }
 
 // newLimits returns the limits of an endpoint's account, from those of all accounts. The

@@ -38,6 +38,7 @@ type upstream struct {
 	quarantineTried atomic.Int64      // when a call last tried it in spite of its quarantine
 	warnedNoKey     atomic.Bool       // it was reported that neither it nor a call had a key
 	pipeline        http.RoundTripper // rate limit, breaker, gate, user middleware, base
+	alone           [1]*upstream      // the endpoint itself, as the only candidate of a call
 }
 
 // quarantineTryEvery is how often one call may try a quarantined endpoint.
@@ -156,14 +157,15 @@ func (us *upstreams) targetOf(u *url.URL, inference bool) *upstream {
 	return best
 }
 
-// candidatesFor appends the endpoints to consider for a call, best tier first. Each call
-// rotates the tiers by one, so that their endpoints share the load.
-func (us *upstreams) candidatesFor(all []*upstream, target *upstream) []*upstream {
-	if len(us.tiers) == 0 {
-		return append(all, target)
+// candidatesFor returns the endpoints to consider for a call, best tier first. Each call
+// rotates the tiers by one, so that their endpoints share the load. The list must not be
+// changed.
+func (us *upstreams) candidatesFor(target *upstream) []*upstream {
+	if us.count <= 1 {
+		return target.alone[:]
 	}
 	turn := int(us.turn.Add(1) % (1 << 30))
-	all = slices.Grow(all, us.count)
+	all := make([]*upstream, 0, us.count)
 	for _, tier := range us.tiers {
 		for i := range tier {
 			all = append(all, tier[(turn+i)%len(tier)])

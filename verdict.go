@@ -76,9 +76,8 @@ func (r *failoverRun) recordFailure(a *attempt, failure *exchange.Failure, now t
 	v := r.tried(a.endpoint.Account)
 	if v == nil {
 		v = &triedAccount{account: a.endpoint.Account}
-		r.mu.Lock()
 		r.triedAccounts = append(r.triedAccounts, v)
-		r.mu.Unlock()
+		r.call.excluded.tried(v.account)
 	}
 	v.endpoint, v.model, v.failure, v.place = a.endpoint, a.model, failure, int(a.place)
 	if !outcome.Of(failure.Class).Local {
@@ -89,9 +88,7 @@ func (r *failoverRun) recordFailure(a *attempt, failure *exchange.Failure, now t
 	}
 	v.due = now.Add(v.delays.NextBackOff())
 	if failure.Class == ClassUnsuited {
-		r.mu.Lock()
-		r.unsuited = append(r.unsuited, candidate{endpoint: a.endpoint, model: a.model})
-		r.mu.Unlock()
+		r.call.excluded.unsuited(a.endpoint, a.model)
 	}
 	r.last = v
 	masks = r.firstFailure != nil
