@@ -17,18 +17,21 @@ type breaker struct {
 	circuits *circuit.Set // of the endpoint
 }
 
-// newBreaker returns the layer of an endpoint that has these circuits.
+// newBreaker returns the layer of an endpoint that has these circuits. If the policy never
+// opens a circuit, there is no such layer.
 func newBreaker(circuits *circuit.Set) Middleware {
-	return func(next http.RoundTripper) http.RoundTripper { return &breaker{next, circuits} }
+	return func(next http.RoundTripper) http.RoundTripper {
+		if circuits.Off() {
+			return next
+		}
+		return &breaker{next, circuits}
+	}
 }
 
 // RoundTrip sends the attempt if its circuit allows it.
 func (b *breaker) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
 	c := b.circuits.Get(a.model)
-	if c == nil {
-		return b.next.RoundTrip(req)
-	}
 	allowed := c.Allow(&a.permit, a.Start.Add(a.queued), a.forced)
 	kept := allowed && a.keepPermit()
 	c.Flush() // after keepPermit: if an Observer panics here, the attempt's end returns the permit

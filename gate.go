@@ -236,7 +236,7 @@ func (a *attempt) shape(req *http.Request) error {
 	c, e := a.call, a.endpoint
 	req.URL = c.urlAt(e)
 	if c.goesTo(e) {
-		req.Header = header.ShallowCopy(c.req.Header, 2)
+		req.Header = header.ShallowCopy(c.req.Header)
 	} else {
 		req.Host = ""
 		req.Trailer = nil

@@ -99,6 +99,9 @@ const (
 // next plans the next step from what the call has tried and from the endpoints that could
 // serve it now.
 func (r *failoverRun) next(now time.Time) step {
+	if s, ok := r.onlyChoice(now); ok {
+		return s
+	}
 	var candidates [4]candidate // enough for most calls
 	var states [4]plan.Candidate
 	found := r.survey(shortlist{candidates[:0], states[:0]}, now)
@@ -111,6 +114,16 @@ func (r *failoverRun) next(now time.Time) step {
 		}
 	}
 	return r.stepOf(p, found, now)
+}
+
+// onlyChoice returns the first step of most calls: they have one endpoint, and it is ready.
+func (r *failoverRun) onlyChoice(now time.Time) (step, bool) {
+	if len(r.call.candidates) > 1 || len(r.triedAccounts) > 0 {
+		return step{}, false
+	}
+	only := r.call.candidates[0]
+	at := r.availability(r.call, only, now)
+	return step{action: try, endpoint: only, model: at.model}, at.state == plan.Ready
 }
 
 // A shortlist is the candidates of one plan.

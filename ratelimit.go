@@ -17,9 +17,13 @@ type rateLimiter struct {
 	limits *limit.Limits
 }
 
-// newRateLimiter returns the layer of an endpoint that has these limits.
+// newRateLimiter returns the layer of an endpoint that has these limits. Without limits
+// there is no such layer.
 func newRateLimiter(limits *limit.Limits) Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
+		if limits.Off() {
+			return next
+		}
 		return &rateLimiter{next, limits}
 	}
 }

@@ -32,6 +32,7 @@ type Circuit struct {
 	model string
 	gb    *gobreaker.TwoStepCircuitBreaker[struct{}]
 
+	opened    atomic.Bool  // it has opened at some time
 	relapse   atomic.Bool  // the next failure opens it, whatever the counts are
 	changed   atomic.Bool  // changes is not empty
 	answered  atomic.Int64 // attempts that showed payload since it closed
@@ -76,15 +77,18 @@ func newCircuit(s *Set, model string) *Circuit {
 func (c *Circuit) Allow(p *Permit, now time.Time, forced bool) bool {
 	p.circuit, p.since = c, now
 	c.set.all.Touch(&c.used)
-	c.mu.Lock()
-	refused := !forced && now.Before(c.openUntil)
-	follows := !refused && c.followLocked(p)
-	if refused || follows || c.isFullLocked() {
+	var probe *Probe
+	if c.opened.Load() {
+		c.mu.Lock()
+		refused := !forced && now.Before(c.openUntil)
+		follows := !refused && c.followLocked(p)
+		if refused || follows || c.isFullLocked() {
+			c.mu.Unlock()
+			return follows
+		}
+		probe = c.beginProbeLocked(now)
 		c.mu.Unlock()
-		return follows
 	}
-	probe := c.beginProbeLocked(now)
-	c.mu.Unlock()
 
 	finish, err := c.gb.Allow()
 
@@ -176,7 +180,7 @@ type Standing struct {
 // host that comes back goes down again if all load returns at once. A nil Circuit is
 // always ready.
 func (c *Circuit) Standing(now time.Time, open int64) Standing {
-	if c == nil {
+	if c == nil || !c.opened.Load() {
 		return Standing{Ready: true}
 	}
 	c.mu.Lock()
@@ -289,6 +293,7 @@ func (c *Circuit) onStateChange(_ string, from, to gobreaker.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
+	c.opened.Store(true)
 	c.state, c.succeeded = to, 0
 	switch to {
 	case gobreaker.StateOpen:

@@ -91,8 +91,9 @@ func (p *Permit) Commit() {
 	c := p.circuit
 	c.mu.Lock()
 	c.served = true
+	probes := p.state == probing
 	c.mu.Unlock()
-	if p.Probing() {
+	if probes {
 		p.Report(Success)
 	}
 	c.answered.Add(1)

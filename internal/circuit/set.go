@@ -109,10 +109,13 @@ func NewSet(s Settings) *Set {
 	return set
 }
 
+// Off reports whether the policy never opens a circuit.
+func (s *Set) Off() bool { return s.policy.Off() }
+
 // Get returns the circuit of model, and makes it if there is none. It returns nil if the
 // policy is off.
 func (s *Set) Get(model string) *Circuit {
-	if s.policy.Off() {
+	if s.Off() {
 		return nil
 	}
 	return s.all.GetOrAdd(model, func() *Circuit { return newCircuit(s, model) })

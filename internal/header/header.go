@@ -8,6 +8,7 @@
 package header
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -44,14 +45,13 @@ func Canonical(h http.Header) http.Header {
 	return c
 }
 
-// ShallowCopy returns a copy of h with room for some more headers. It shares the
-// values, which must not be changed; appending to them copies them.
-func ShallowCopy(h http.Header, more int) http.Header {
-	c := make(http.Header, len(h)+more)
-	for name, v := range h {
-		c[name] = v[:len(v):len(v)]
+// ShallowCopy returns a copy of h that shares the values, which must not be changed, nor
+// appended to.
+func ShallowCopy(h http.Header) http.Header {
+	if h == nil {
+		return make(http.Header)
 	}
-	return c
+	return maps.Clone(h)
 }
 
 // MediaType returns the type of a body, in lower case and without parameters.

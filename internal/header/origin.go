@@ -12,7 +12,7 @@ var toOthers = [...]string{"Accept", "Content-Type", "User-Agent", "Anthropic-Ve
 
 // ForAnotherOrigin returns the part of a request's header that may go to an origin
 // that the caller did not address. The new header has room for some more fields.
-// It shares the values with h, as ShallowCopy does.
+// It shares the values with h; appending to them copies them.
 func ForAnotherOrigin(h http.Header, more int) http.Header {
 	c := make(http.Header, len(toOthers)+more)
 	for _, name := range toOthers {

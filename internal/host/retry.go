@@ -30,7 +30,7 @@ func (p *Profile) RetryAfter(status int, h http.Header, now time.Time) (wait tim
 		return wait, ok
 	}
 	for _, l := range p.Limits {
-		if d, reset := resetAfter(h.Get(l.Reset)); reset && !l.left(h) {
+		if d, reset := resetAfter(header.First(h, l.Reset)); reset && !l.left(h) {
 			wait, ok = max(wait, d), true
 		}
 	}
@@ -41,7 +41,10 @@ func (p *Profile) RetryAfter(status int, h http.Header, now time.Time) (wait tim
 // so that the next call need not be refused.
 func (p *Profile) Spent(h http.Header) (wait time.Duration) {
 	for _, l := range p.Limits {
-		if d, ok := resetAfter(h.Get(l.Reset)); ok && h.Get(l.Remaining) != "" && !l.left(h) {
+		if header.First(h, l.Remaining) == "" || l.left(h) { // most answers do not have the headers
+			continue
+		}
+		if d, ok := resetAfter(header.First(h, l.Reset)); ok {
 			wait = max(wait, min(d, maxSpent))
 		}
 	}
@@ -50,7 +53,7 @@ func (p *Profile) Spent(h http.Header) (wait time.Duration) {
 
 // left reports whether the headers say that something is left.
 func (l LimitHeaders) left(h http.Header) bool {
-	n, ok := header.Number(h.Get(l.Remaining))
+	n, ok := header.Number(header.First(h, l.Remaining))
 	return ok && n >= 1
 }
 

@@ -60,7 +60,11 @@ func NewTable() *Table {
 // times, its Limits share the limiters and should have the same policies, because the
 // first one that asks for a model makes its limiter.
 func (t *Table) Limits(account string, policies map[string]Policy, other Policy) *Limits {
-	return &Limits{table: t, account: account, policies: policies, other: other}
+	off := other.Off()
+	for _, p := range policies {
+		off = off && p.Off()
+	}
+	return &Limits{table: t, account: account, policies: policies, other: other, off: off}
 }
 
 // Limits are the limits of one account.
@@ -69,10 +73,17 @@ type Limits struct {
 	account  string
 	policies map[string]Policy
 	other    Policy
+	off      bool // none of the policies limits anything
 }
+
+// Off reports whether nothing limits any model.
+func (ls *Limits) Off() bool { return ls.off }
 
 // Get returns model's limiter, or nil if nothing limits the model.
 func (ls *Limits) Get(model string) *Limiter {
+	if ls.off {
+		return nil
+	}
 	p, ok := ls.policies[model]
 	if !ok {
 		p, ok = ls.policies[""]
