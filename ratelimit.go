@@ -35,8 +35,12 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	if limiter == nil {
 		return r.next.RoundTrip(req)
 	}
+	tokens := 0
+	if limiter.CountsTokens() {
+		tokens = a.call.params.EstimateUse(a.buffer.Bytes())
+	}
 	lease := new(attemptLease)
-	switch err := limiter.Acquire(req.Context(), &lease.Lease, a.call.params.EstimateUse(a.buffer.Bytes())); {
+	switch err := limiter.Acquire(req.Context(), &lease.Lease, tokens); {
 	case errors.Is(err, limit.ErrLimited):
 		return nil, &exchange.Failure{Class: ClassLimited, Err: ErrRateLimited}
 	case err != nil:

@@ -18,7 +18,7 @@ import (
 var ErrLimited = errors.New("limit: not in time")
 
 // A Limiter bounds the attempts on one model of one account. A nil Limiter limits nothing;
-// all of its methods but Acquire may be called.
+// all of its methods but Acquire and CountsTokens may be called.
 type Limiter struct {
 	policy   Policy
 	permits  *permits.Pool // nil: unlimited
@@ -85,6 +85,9 @@ func seconds(n float64) time.Duration {
 func (l *Limiter) Admits(now time.Time) bool {
 	return l == nil || l.policy.MaxWait > 0 && l.Expected(now) <= l.policy.MaxWait
 }
+
+// CountsTokens reports whether the limiter bounds tokens, so that Acquire needs their number.
+func (l *Limiter) CountsTokens() bool { return l.tokens != nil }
 
 // Adapts reports whether a refusal can still lower the number of permits.
 func (l *Limiter) Adapts() bool { return l != nil && l.adaptive != nil && l.adaptive.Size() != 1 }

@@ -177,3 +177,32 @@ func TestNames_AreCopies(t *testing.T) {
 		t.Errorf("the name is %q once its body is used for something else, want %q", name, "m")
 	}
 }
+
+// The estimate is that of a plain count, whatever the text's length and bytes.
+func FuzzEstimateTokens(f *testing.F) {
+	for _, text := range []string{"", "seven b", "eight by", "nine byte", "你好，世界", "a你b好c", "\x80\xff\xc0", strings.Repeat("ab你", 100)} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		ascii, other := 0, 0
+		for _, b := range text {
+			switch {
+			case b < 0x80:
+				ascii++
+			case b >= 0xC0:
+				other++
+			}
+		}
+		if got, want := EstimateTokens(text), (3*ascii+6*other)/10; got != want {
+			t.Errorf("EstimateTokens(%q) = %d, want %d", text, got, want)
+		}
+	})
+}
+
+func BenchmarkEstimateTokens(b *testing.B) {
+	text := []byte(strings.Repeat("what is a breakwater? ", 10_000))
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		EstimateTokens(text)
+	}
+}
