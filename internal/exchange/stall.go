@@ -12,16 +12,18 @@ import (
 type stallTimer struct {
 	x     *Exchange
 	limit time.Duration
+	reset bool // payload came since the last read began; only the reader uses it
 
-	mu      sync.Mutex // guards what follows
-	timer   *time.Timer
-	reading bool          // a read of the source is under way
-	from    time.Duration // when that began, since the exchange's start
-	waited  time.Duration // in earlier reads since the last payload
-	alive   bool          // keep-alives came since the last payload
-	overdue bool          // the timer fired between two reads; the next read sets it again
-	ended   bool
-	idle    bool // the timer ended the stream
+	mu         sync.Mutex // guards what follows
+	timer      *time.Timer
+	reading    bool          // a read of the source is under way
+	from       time.Duration // when that began, since the exchange's start
+	waited     time.Duration // in earlier reads since the last payload
+	unmeasured bool          // the read has ended, but the time it took is not a part of waited
+	alive      bool          // keep-alives came since the last payload
+	overdue    bool          // the timer fired between two reads; the next read sets it again
+	ended      bool
+	idle       bool // the timer ended the stream
 }
 
 // keepAliveStalls times the limit is how long a stream may bring only keep-alives
@@ -37,18 +39,22 @@ func (s *stallTimer) begin(x *Exchange) {
 	}
 }
 
-// beginRead and endRead bracket each read of the source: only the time between
-// them counts against the limit.
+// beginRead and endRead bracket each read of the source: only the time between them counts
+// against the limit. The clock is read once for both: if payload comes, nobody needs to know
+// how long the read took.
 func (s *stallTimer) beginRead() {
 	if s.limit == 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reading, s.from = true, time.Since(s.x.Start)
+	if !s.unmeasured { // else the last read brought no whole event, and the wait goes on
+		s.from = time.Since(s.x.Start)
+	}
+	s.reading, s.unmeasured, s.reset = true, false, false
 	if s.overdue && !s.ended {
 		s.overdue = false
-		s.timer.Reset(max(s.limit-s.waited, 0))
+		s.timer.Reset(max(s.limit-s.idleLocked(), 0))
 	}
 }
 
@@ -58,22 +64,31 @@ func (s *stallTimer) endRead() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reading = false
-	s.waited += time.Since(s.x.Start) - s.from
+	s.reading, s.unmeasured = false, true
 }
+
+// idleLocked returns how long the reader has waited since the last payload, during a read.
+func (s *stallTimer) idleLocked() time.Duration { return s.waited + time.Since(s.x.Start) - s.from }
 
 // payload notes that a part of the answer came.
 func (s *stallTimer) payload() {
+	if s.reset { // by an event of the same read
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.waited, s.alive = 0, false
+	s.waited, s.alive, s.unmeasured, s.reset = 0, false, false, true
 }
 
-// keptAlive notes that a keep-alive came.
-func (s *stallTimer) keptAlive() {
+// nothing notes that an event without payload came. keepAlive: it shows that the host is
+// alive.
+func (s *stallTimer) nothing(keepAlive bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.alive = true
+	if s.unmeasured {
+		s.waited, s.unmeasured = s.idleLocked(), false
+	}
+	s.alive, s.reset = s.alive || keepAlive, false
 }
 
 func (s *stallTimer) end() {
@@ -111,7 +126,7 @@ func (s *stallTimer) check() {
 	if s.alive && !elsewhere {
 		limit *= keepAliveStalls
 	}
-	if idle := s.waited + time.Since(s.x.Start) - s.from; idle < limit {
+	if idle := s.idleLocked(); idle < limit {
 		s.timer.Reset(limit - idle)
 		return
 	}

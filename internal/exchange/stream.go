@@ -25,6 +25,7 @@ type Stream struct {
 	src        io.Closer
 	in         progress.Reader // of src
 	scan       *sse.Scanner
+	repeat     wire.Repeat
 	transcript wire.Transcript // of the answer, as long as it can be continued
 	limits     Limits          // of the transcript
 	stall      stallTimer
@@ -186,7 +187,7 @@ func (s *Stream) signal(ev sse.Event) wire.Signal {
 	if ev.Kind != sse.Data || len(ev.Data) == 0 { // some hosts keep alive with empty events
 		return wire.Nothing
 	}
-	signal := s.x.Answer.Event(ev.Data)
+	signal := s.repeat.Event(&s.x.Answer, ev.Data)
 	if ev.Error && signal != wire.Malformed {
 		return wire.Failure
 	}
@@ -292,9 +293,8 @@ func (s *Stream) pass(ev sse.Event, signal wire.Signal) {
 	switch {
 	case payload:
 		s.stall.payload()
-	case before >= complete: // keep-alives buy no time for a terminator
-	case ev.Kind == sse.Comment, signal == wire.KeepAlive:
-		s.stall.keptAlive()
+	default: // keep-alives buy no time for a terminator
+		s.stall.nothing(before < complete && (ev.Kind == sse.Comment || signal == wire.KeepAlive))
 	}
 	s.out, s.open = ev.Raw, !sse.EndsBlock(ev.Raw)
 	if s.completion != nil {
