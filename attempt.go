@@ -365,11 +365,9 @@ func (l *tracedLoan) wroteHeaders() {
 }
 
 func (l *tracedLoan) wroteRequest(info httptrace.WroteRequestInfo) {
-	switch {
-	case !l.body.IsOpen():
-	case info.Err != nil:
+	if info.Err != nil {
 		l.body.Forfeit()
-	default:
+	} else {
 		l.body.Return()
 	}
 }

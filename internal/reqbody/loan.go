@@ -30,7 +30,7 @@ func (l *Loan) Open(b *Buffer) io.ReadCloser {
 func (l *Loan) IsOpen() bool { return l.buffer != nil }
 
 // Return releases the buffer, because the transport has read the body and will not look at
-// it again. After Forfeit it does nothing.
+// it again. After Forfeit it does nothing, and nor does it for a closed Loan.
 func (l *Loan) Return() {
 	if l.settled.CompareAndSwap(false, true) {
 		l.buffer.Release()
