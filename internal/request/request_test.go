@@ -206,3 +206,25 @@ func BenchmarkEstimateTokens(b *testing.B) {
 		EstimateTokens(text)
 	}
 }
+
+// BenchmarkParse looks into bodies of 200 KB: of prose, of code with its escapes, and of a
+// conversation of many short messages.
+func BenchmarkParse(b *testing.B) {
+	for name, text := range map[string]string{
+		"prose": strings.Repeat("what is a breakwater? ", 90),
+		"code":  strings.Repeat(`\tfmt.Println(\"the harbour\")\n`, 60),
+		"short": "so?",
+	} {
+		message := `{"role":"user","content":"` + text + `"},`
+		body := []byte(`{"model":"deepseek-flash","messages":[` + strings.Repeat(message, 200<<10/len(message)) + `{"role":"user","content":"so?"}],"stream":true}`)
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if p := Parse(body); !p.Stream {
+					b.Fatal("the last member was missed")
+				}
+			}
+		})
+	}
+}
