@@ -19,6 +19,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/store"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
@@ -1571,4 +1572,71 @@ func TestCache_RenewalsAreOfTheRequestAsItWas(t *testing.T) {
 			t.Errorf("A got %v, want what was said to A anew", got)
 		}
 	})
+}
+
+// Questions with the same fingerprint, as whoever knows the algorithm can make them, get
+// their own answers, in their own scope.
+func TestCache_FingerprintsTellNothing(t *testing.T) {
+	long := func(middle string) string {
+		return `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("x", 300) + middle + strings.Repeat("x", 300) + `"}]}`
+	}
+	scope, prints := key.OfName("tenant"), make(map[uint64]bool)
+	for _, middle := range []string{"a", "b"} {
+		prints[scope.Fingerprint(nil, []byte(long(middle)))] = true
+	}
+	if len(prints) != 1 {
+		t.Fatalf("the questions have %d fingerprints, want one: nothing is tested", len(prints))
+	}
+	base := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		body, _ := io.ReadAll(req.Body)
+		req.Body.Close()
+		asked, _, _ := strings.Cut(strings.TrimLeft(strings.SplitN(string(body), `"content":"`, 2)[1], "x"), "x")
+		return answer(200, asJSON, strings.Replace(goodJSON, `"hi"`, `"to `+asked+" of "+req.Header.Get("Authorization")+`"`, 1)), nil
+	})
+	rt := over(t, base, WithCache(CachePolicy{}))
+	for range 4 {
+		for _, caller := range []string{"Bearer 1", "Bearer 2"} {
+			for _, middle := range []string{"a", "b"} {
+				got := asks(t.Context(), rt, long(middle), with("Authorization", caller))
+				if !strings.Contains(got.body, `"to `+middle+" of "+caller+`"`) {
+					t.Fatalf("%s asked %s and got %s", caller, middle, got.body)
+				}
+			}
+		}
+	}
+	if s := rt.Status().Cache; s.Misses != 4 || s.Hits != 12 {
+		t.Errorf("%d misses and %d hits, want 4 and 12", s.Misses, s.Hits)
+	}
+}
+
+// The wordings that are kept are a part of the cache's bytes, and leave with their answers.
+func TestCache_WordingsAreBounded(t *testing.T) {
+	const maxBytes = 400_000
+	base := newHosts(gives(200, asJSON, goodJSON))
+	rt := over(t, base, WithCache(CachePolicy{MaxBytes: maxBytes}))
+	ask := func(n int) {
+		asks(t.Context(), rt, strings.Replace(question(n), `"content":"`, `"content":"`+strings.Repeat("x", 10_000), 1))
+	}
+	for n := range 5 {
+		ask(n)
+	}
+	before := rt.Status().Cache.Bytes
+	for range 3 {
+		for n := range 5 {
+			ask(n)
+		}
+	}
+	if after := rt.Status().Cache.Bytes; after < before+50_000 || after > before+60_000 {
+		t.Errorf("five wordings of 10 KB take %d bytes", after-before)
+	}
+	for n := range 500 {
+		ask(n)
+		ask(n)
+		if s := rt.Status().Cache; s.Bytes > maxBytes {
+			t.Fatalf("the cache holds %d bytes, want at most %d", s.Bytes, maxBytes)
+		}
+	}
+	if s := rt.Status().Cache; s.Entries < 100 {
+		t.Errorf("%d answers are kept: wordings have taken their place", s.Entries)
+	}
 }

@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"slices"
@@ -22,23 +23,48 @@ import (
 
 // A keeper holds the cached answers, in memory and in a Store.
 type keeper struct {
-	policy    CachePolicy
-	observers observers
-	lifetime  store.Lifetime
-	kept      *lru.Cache[key.Key, *store.Entry, *request.Params]
-	store     *store.Guard // nil: none
-	counts    struct{ hits, misses, stale, shared, stores atomic.Int64 }
+	policy      CachePolicy
+	observers   observers
+	lifetime    store.Lifetime
+	kept        *lru.Cache[key.Key, *store.Entry, *wording]
+	maxWordings int64        // the most bytes of the wordings that are kept
+	store       *store.Guard // nil: none
+	counts      struct{ hits, misses, stale, shared, stores atomic.Int64 }
 }
 
 func newKeeper(p CachePolicy, o observers, spawn func(func(context.Context)) bool) keeper {
 	return keeper{
 		policy: p, observers: o, lifetime: p.lifetime(),
-		kept: lru.New[key.Key, *store.Entry, *request.Params](p.MaxEntries, p.MaxBytes),
+		kept: lru.New[key.Key, *store.Entry, *wording](p.MaxEntries, p.MaxBytes), maxWordings: maxWordings(p.MaxBytes),
 		store: store.NewGuard(p.Store, store.Hooks{
 			Go:      spawn,
 			OnError: func(ctx context.Context, err error) { o.emit(ctx, Event{Kind: KindCacheError, Err: err}) },
 		}),
 	}
+}
+
+// A wording is one way to ask what an entry answers: the exact bytes of a call.
+type wording struct {
+	params request.Params
+
+	// The following are kept once the entry has answered a call with this wording.
+	scope key.Scope
+	vary  []byte
+	body  []byte // nil: not kept
+}
+
+// is reports whether a call has the wording.
+func (w *wording) is(scope key.Scope, vary, body []byte) bool {
+	return w.scope == scope && bytes.Equal(w.vary, vary) && bytes.Equal(w.body, body)
+}
+
+// maxWordings returns how many bytes of wordings are kept beside the entries of a cache of
+// so many bytes; 0: unlimited. They are a part of these bytes.
+func maxWordings(maxBytes int64) int64 {
+	if maxBytes == 0 {
+		return 16 << 20
+	}
+	return maxBytes / 4
 }
 
 // covers reports whether the call may use the cache at all. If so, it finds the call's
@@ -198,16 +224,38 @@ func (k *keeper) findExact(c *call) bool {
 	if acceptsEvents(c.req.Header) { // Accept tells the format of the answer if the body does not
 		vary = key.Append(key.Append(vary, "accept"), "text/event-stream")
 	}
+	// Most of a hit would be the SHA-256 of the body. A wording that was answered before is
+	// compared instead.
+	print := s.scope.Fingerprint(vary, c.body())
+	if exact, found, e, w, ok := k.kept.GetByPrint(print); ok && w.is(s.scope, vary, c.body()) {
+		s.exact, s.key, s.entry, c.params = exact, found, e, w.params
+		return true
+	}
 	var ok bool
 	if s.exact, ok = s.scope.Key(key.Exact, vary, c.body()); !ok {
 		return false
 	}
-	found, e, params, ok := k.kept.GetByAlias(s.exact)
+	found, e, w, ok := k.kept.GetByAlias(s.exact)
 	if ok {
-		s.key, s.entry, c.params = found, e, *params
+		s.key, s.entry, c.params = found, e, w.params
+		k.keepWording(s, print, vary, c.body(), w.params)
 	}
 	return ok
 }
+
+// keepWording keeps the wording of a call that an entry answers, so that the next call with
+// it finds the entry without a SHA-256. It leaves with the entry.
+func (k *keeper) keepWording(s *lookup, print uint64, vary, body []byte, params request.Params) {
+	size := int64(len(vary) + len(body) + wordingSize)
+	if size > k.maxWordings/8 || !k.kept.MayPrint(s.exact, print, size, k.maxWordings) {
+		return // before anything is copied
+	}
+	w := &wording{params: params, scope: s.scope, vary: bytes.Clone(vary), body: bytes.Clone(body)}
+	k.kept.SetPrint(s.exact, print, w, size, k.maxWordings)
+}
+
+// wordingSize is about how many bytes of memory a kept wording takes besides its texts.
+const wordingSize = 128
 
 // findKey finds the key of what the call asks, without the format of the answer. A call
 // whose format is unclear has the key of its exact bytes.
@@ -237,12 +285,12 @@ const aliasSize = 448
 // addAlias lets the exact bytes of c's body find the entry from now on. Each entry has one
 // alias for JSON and one for streams.
 func (k *keeper) addAlias(c *call) {
-	params := c.params
+	w := &wording{params: c.params}
 	number := 0
-	if params.Stream {
+	if w.params.Stream {
 		number = 1
 	}
-	k.kept.AddAlias(c.lookup.key, number, c.lookup.exact, &params, aliasSize)
+	k.kept.AddAlias(c.lookup.key, number, c.lookup.exact, w, aliasSize)
 }
 
 // appendVary appends what distinguishes calls besides scope and body: the operation, the

@@ -449,7 +449,9 @@ type CachePolicy struct {
 	StaleWhileRevalidate time.Duration
 
 	// MaxEntries and MaxBytes limit the answers in memory: their number, and their
-	// size in bytes in all. MaxEntryBytes limits the size in bytes of one answer.
+	// size in bytes in all. Up to a quarter of MaxBytes may be the requests that were
+	// answered from the cache, which are kept to find their answers faster; they leave
+	// with their answers. MaxEntryBytes limits the size in bytes of one answer.
 	// Defaults 1000, 64 MiB and 1 MiB. Off means unlimited, except that answers that
 	// come in parts are kept up to 16 MiB each.
 	MaxEntries    int

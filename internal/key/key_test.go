@@ -3,6 +3,7 @@ package key
 import (
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -52,5 +53,32 @@ func TestKeyAllocatesNothing(t *testing.T) {
 	scope, about, question := OfName("a"), Append(nil, "b"), make([]byte, 1<<10)
 	if n := testing.AllocsPerRun(100, func() { scope.Key(Exact, about, question) }); n > 0 {
 		t.Errorf("Key allocates %v times", n)
+	}
+}
+
+// A fingerprint is the same for the same, and looks at the scope, what it is about, the
+// length and the ends, but not at the middle.
+func TestScope_Fingerprint(t *testing.T) {
+	a, b := OfName("a"), OfName("b")
+	question := func(first, middle, last string) []byte {
+		return []byte(first + strings.Repeat("x", 300) + middle + strings.Repeat("x", 300) + last)
+	}
+	base := a.Fingerprint([]byte("about"), question("1", "2", "3"))
+	for name, tt := range map[string]struct {
+		print uint64
+		same  bool
+	}{
+		"the same":         {a.Fingerprint([]byte("about"), question("1", "2", "3")), true},
+		"another scope":    {b.Fingerprint([]byte("about"), question("1", "2", "3")), false},
+		"about another":    {a.Fingerprint([]byte("other"), question("1", "2", "3")), false},
+		"another begin":    {a.Fingerprint([]byte("about"), question("0", "2", "3")), false},
+		"another end":      {a.Fingerprint([]byte("about"), question("1", "2", "0")), false},
+		"another length":   {a.Fingerprint([]byte("about"), question("1", "22", "3")), false},
+		"another middle":   {a.Fingerprint([]byte("about"), question("1", "0", "3")), true},
+		"nothing is asked": {a.Fingerprint(nil, nil), false},
+	} {
+		if (tt.print == base) != tt.same {
+			t.Errorf("%s: the fingerprint is the same: %v, want %v", name, !tt.same, tt.same)
+		}
 	}
 }

@@ -1,6 +1,6 @@
 // Package lru keeps values within bounds of number and size. It removes those that were
-// used least recently. A value can also be found by aliases of its key. A Cache is safe
-// for concurrent use; the cache layer is its user.
+// used least recently. A value can also be found by aliases of its key, and an alias by a
+// fingerprint. A Cache is safe for concurrent use; the cache layer is its user.
 package lru
 
 import (
@@ -21,6 +21,8 @@ type Cache[K comparable, V, N any] struct {
 	mu      sync.Mutex // guards what follows
 	order   *simplelru.LRU[K, *item[K, V]]
 	aliases map[K]alias[K, N]
+	prints  map[uint64]K // fingerprints to aliases
+	printed int64        // bytes of the aliases with a fingerprint
 	bytes   int64
 	evicted int64
 }
@@ -33,13 +35,15 @@ type item[K comparable, V any] struct {
 }
 
 type alias[K comparable, N any] struct {
-	key  K
-	note N
+	key   K
+	note  N
+	print uint64
+	size  int64 // of what the fingerprint needs; 0: there is no fingerprint
 }
 
 // New returns a Cache for so many values and bytes; 0: unlimited.
 func New[K comparable, V, N any](maxValues int, maxBytes int64) *Cache[K, V, N] {
-	c := &Cache[K, V, N]{maxBytes: maxBytes, aliases: make(map[K]alias[K, N])}
+	c := &Cache[K, V, N]{maxBytes: maxBytes, aliases: make(map[K]alias[K, N]), prints: make(map[uint64]K)}
 	if maxValues == 0 {
 		maxValues = math.MaxInt
 	}
@@ -52,9 +56,20 @@ func New[K comparable, V, N any](maxValues int, maxBytes int64) *Cache[K, V, N] 
 // onEvict is called for each value that leaves, for whatever reason.
 func (c *Cache[K, V, N]) onEvict(_ K, v *item[K, V]) {
 	c.bytes -= v.size
-	for _, a := range v.aliases {
-		delete(c.aliases, a) // the zero K is never an alias
+	for _, name := range v.aliases {
+		c.removeAliasLocked(name) // the zero K is never an alias
 	}
+}
+
+// removeAliasLocked removes an alias, and returns how many bytes its fingerprint needed.
+func (c *Cache[K, V, N]) removeAliasLocked(name K) int64 {
+	a := c.aliases[name]
+	if a.size > 0 {
+		delete(c.prints, a.print)
+		c.printed -= a.size
+	}
+	delete(c.aliases, name)
+	return a.size
 }
 
 // Get returns the value stored under key.
@@ -77,6 +92,52 @@ func (c *Cache[K, V, N]) GetByAlias(name K) (key K, value V, note N, ok bool) {
 	}
 	v, _ := c.order.Get(found.key) // an evicted value takes its aliases with it
 	return found.key, v.value, found.note, true
+}
+
+// GetByPrint returns an alias by its fingerprint, with what GetByAlias returns for it.
+// Different things may have the same fingerprint, so the caller must compare.
+func (c *Cache[K, V, N]) GetByPrint(print uint64) (name, key K, value V, note N, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if name, ok = c.prints[print]; !ok {
+		return name, key, value, note, false
+	}
+	a := c.aliases[name]
+	v, _ := c.order.Get(a.key)
+	return name, a.key, v.value, a.note, true
+}
+
+// MayPrint reports whether SetPrint would do something.
+func (c *Cache[K, V, N]) MayPrint(name K, print uint64, size, most int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mayPrintLocked(name, print, size, most)
+}
+
+func (c *Cache[K, V, N]) mayPrintLocked(name K, print uint64, size, most int64) bool {
+	a, ok := c.aliases[name]
+	_, taken := c.prints[print]
+	return ok && a.size == 0 && !taken && c.printed+size <= most
+}
+
+// SetPrint lets a fingerprint find an alias, and replaces the alias's note, which then
+// needs so many more bytes. It does nothing if the alias has a fingerprint or does not
+// exist, if another alias has this one, or if all fingerprints would need more than most
+// bytes.
+func (c *Cache[K, V, N]) SetPrint(name K, print uint64, note N, size, most int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.mayPrintLocked(name, print, size, most) {
+		return
+	}
+	a := c.aliases[name]
+	a.note, a.print, a.size = note, print, size
+	c.aliases[name], c.prints[print] = a, name
+	v, _ := c.order.Peek(a.key)
+	v.size += size
+	c.bytes += size
+	c.printed += size
+	c.trimLocked()
 }
 
 // Put stores a value of this size under key, in place of the one there, if it fits at all.
@@ -106,13 +167,15 @@ func (c *Cache[K, V, N]) AddAlias(key K, number int, name K, note N, size int64)
 	}
 	var none K
 	if last := v.aliases[number]; last != none {
-		delete(c.aliases, last)
+		freed := c.removeAliasLocked(last)
+		v.size -= freed
+		c.bytes -= freed
 	} else {
 		v.size += size
 		c.bytes += size
 	}
 	v.aliases[number] = name
-	c.aliases[name] = alias[K, N]{key, note}
+	c.aliases[name] = alias[K, N]{key: key, note: note}
 	c.trimLocked()
 }
 

@@ -64,13 +64,52 @@ func TestCache_Aliases(t *testing.T) {
 	}
 }
 
+// A fingerprint finds an alias until that goes. Its bytes count, up to a bound of their
+// own.
+func TestCache_Prints(t *testing.T) {
+	c := New[string, int, string](0, 100)
+	finds := func(when string, print uint64, want string) {
+		t.Helper()
+		name, key, value, note, ok := c.GetByPrint(print)
+		if got := fmt.Sprint(name, key, value, note, ok); got != want {
+			t.Errorf("%s: GetByPrint(%d) = %s, want %s", when, print, got, want)
+		}
+	}
+	none := fmt.Sprint("", "", 0, "", false)
+	c.SetPrint("A", 1, "early", 10, 50)
+	finds("of an alias that is not there", 1, none)
+	c.Put("a", 1, 10)
+	c.AddAlias("a", 0, "A", "first", 10)
+	c.AddAlias("a", 1, "á", "second", 10)
+	c.SetPrint("A", 1, "with", 10, 50)
+	finds("a fingerprint", 1, fmt.Sprint("A", "a", 1, "with", true))
+	c.SetPrint("A", 2, "again", 10, 50)
+	finds("a second one of the same alias", 2, none)
+	c.SetPrint("á", 1, "same", 10, 50)
+	finds("one that another alias has", 1, fmt.Sprint("A", "a", 1, "with", true))
+	c.SetPrint("á", 2, "large", 41, 50)
+	finds("one beyond the bound", 2, none)
+	if _, bytes, _ := c.Stats(); bytes != 40 {
+		t.Errorf("the value takes %d, want 40", bytes)
+	}
+	c.AddAlias("a", 0, "ä", "third", 10)
+	finds("of an alias whose number another took", 1, none)
+	c.SetPrint("ä", 3, "third", 50, 50)
+	finds("as large as the bound", 3, fmt.Sprint("ä", "a", 1, "third", true))
+	c.Put("b", 2, 80)
+	finds("of a value that has gone", 3, none)
+	if len(c.prints) != 0 || c.printed != 0 {
+		t.Errorf("fingerprints without a value: %v, %d bytes", c.prints, c.printed)
+	}
+}
+
 // Whatever is done, the sums are those of what is there.
 func TestCache_SumsAgree(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	c := New[string, int, int](20, 1000)
 	key := func() string { return fmt.Sprint(random.IntN(40)) }
 	for range 100_000 {
-		switch k := key(); random.IntN(4) {
+		switch k := key(); random.IntN(5) {
 		case 0:
 			c.Put(k, random.Int(), int64(random.IntN(200)))
 		case 1:
@@ -81,6 +120,23 @@ func TestCache_SumsAgree(t *testing.T) {
 			if of, _, _, ok := c.GetByAlias(k + "/1"); ok && of != k {
 				t.Fatalf("GetByAlias(%s/1) finds %s", k, of)
 			}
+		case 4:
+			name, print := k+"/"+fmt.Sprint(random.IntN(5)), uint64(random.IntN(30))
+			may := c.MayPrint(name, print, 20, 200)
+			c.SetPrint(name, print, 2, 20, 200)
+			if found, of, _, note, ok := c.GetByPrint(print); may && c.prints[print] != "" && (!ok || found != name || of != k || note != 2) {
+				t.Fatalf("GetByPrint(%d) finds %s of %s, %d, %v, want %s of %s", print, found, of, note, ok, name, k)
+			}
+		}
+		var printed int64
+		for print, name := range c.prints {
+			if a := c.aliases[name]; a.print != print || a.size != 20 {
+				t.Fatalf("fingerprint %d is %s's, which has %+v", print, name, a)
+			}
+			printed += 20
+		}
+		if printed != c.printed || printed > 200 {
+			t.Fatalf("%d bytes of fingerprints counted, %d there", c.printed, printed)
 		}
 		var bytes int64
 		aliases := 0
