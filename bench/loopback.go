@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -18,20 +17,9 @@ func loopback() any {
 	fmt.Printf("%d workers, requests of 2 KB, a server in the same process: requests a second, beside the bare transport's, and how long one takes.\n\n", workers)
 	fmt.Println("| protocol | client | requests/s | of bare | p50 | p99 |")
 	fmt.Println("|---|---|---:|---:|---:|---:|")
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
-		w.Header().Set("Content-Type", "application/json")
-		io.WriteString(w, answerJSON)
-	})
 	body := chat(2<<10, false)
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2"} {
-		server := httptest.NewUnstartedServer(handler)
-		server.EnableHTTP2 = proto == "HTTP/2"
-		if server.EnableHTTP2 {
-			server.StartTLS()
-		} else {
-			server.Start()
-		}
+		server := newServer(proto == "HTTP/2")
 		rates, waits := make([][]float64, len(peers)), make([][]time.Duration, len(peers))
 		over := make([]http.RoundTripper, len(peers))
 		for i, p := range peers {

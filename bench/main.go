@@ -30,7 +30,7 @@ func main() {
 		for i, m := range measurements {
 			names[i] = "[" + m.name + "]"
 		}
-		fmt.Fprintf(os.Stderr, "usage: bench [-save] %s\n       bench record\n       bench charts\n", strings.Join(names, " "))
+		fmt.Fprintf(os.Stderr, "usage: bench [-save] %s\n       bench gate [quick]\n       bench record\n       bench charts\n", strings.Join(names, " "))
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -41,6 +41,16 @@ func main() {
 }
 
 func run(names []string, save bool) error {
+	switch strings.Join(names, " ") {
+	case "gate":
+		return gate(5, 3)
+	case "gate quick":
+		return gate(2, 2)
+	case "sample": // of the gate's
+		return takeSample()
+	case "serve true", "serve false":
+		return serve(names[1] == "true")
+	}
 	if len(names) == 1 {
 		switch names[0] {
 		case "charts":

@@ -150,18 +150,23 @@ const (
 	endEvent = `data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"total_tokens":3}}` + "\n\n" + "data: [DONE]\n\n"
 )
 
+// askStream asks for a stream that can be rescued.
+var askStream = []byte(`{"model":"deepseek-flash","stream":true,"messages":[{"role":"user","content":"so?"}]}`)
+
+// anEventTimes is a stream of n events and its end.
+func anEventTimes(n int) string { return strings.Repeat(anEvent, n) + endEvent }
+
 // streamed is what each peer adds to an event of a stream.
 func streamed() any {
 	const events = 20_000
 	fmt.Printf("A stream of %d events from memory, read in pieces of 32 KB: nanoseconds and allocations per event, less the base's. Only breakwater looks at them.\n\n", events)
 	fmt.Println("| client | added ns per event | added allocs per event |")
 	fmt.Println("|---|---:|---:|")
-	text := strings.Repeat(anEvent, events) + endEvent
-	body := []byte(`{"model":"deepseek-flash","stream":true,"messages":[]}`)
+	text := anEventTimes(events)
 	var ns, allocs = make([][]float64, len(peers)), make([][]float64, len(peers))
 	for range rounds {
 		for i, p := range peers {
-			c := costOf(p.over(memory("text/event-stream", text)), body, 5, 1)
+			c := costOf(p.over(memory("text/event-stream", text)), askStream, 5, 1)
 			ns[i], allocs[i] = append(ns[i], c.Nanoseconds/events), append(allocs[i], c.Allocs/events)
 		}
 	}
@@ -178,7 +183,6 @@ func open() any {
 	fmt.Printf("%d streams open behind their first event, over a base in memory: bytes each, less the base's.\n\n", streams)
 	fmt.Println("| client | added bytes per open stream |")
 	fmt.Println("|---|---:|")
-	body := []byte(`{"model":"deepseek-flash","stream":true,"messages":[]}`)
 	held := func(p peer) float64 {
 		base := roundTripper(func(req *http.Request) (*http.Response, error) {
 			io.Copy(io.Discard, req.Body)
@@ -190,7 +194,7 @@ func open() any {
 		bodies := make([]io.ReadCloser, 0, streams)
 		before := inUse()
 		for range streams {
-			req, _ := http.NewRequest(http.MethodPost, "https://api.deepseek.com/chat/completions", bytes.NewReader(body))
+			req, _ := http.NewRequest(http.MethodPost, "https://api.deepseek.com/chat/completions", bytes.NewReader(askStream))
 			resp, err := rt.RoundTrip(req)
 			if err != nil {
 				panic(err)
