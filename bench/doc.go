@@ -6,9 +6,11 @@
 //	go run . stream     # per event of a stream
 //	go run . loopback   # requests a second, p50 and p99
 //	go run . open       # memory of streams that are open
+//	go run . scale      # how costs grow with callers, endpoints, models, answers, streams
 //	go run . recovery   # what a call gets when its host fails, and when
 //	go run . faults     # what becomes of each fault of breakwatertest
 //	go run . outage     # what callers get while hosts fail in turn
+//	go run . gate       # whether speed holds: compares with bounds, in six minutes
 //
 // BenchmarkCacheHit has the peers with a cache.
 //

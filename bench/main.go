@@ -20,7 +20,7 @@ type measurement struct {
 
 var measurements = []measurement{
 	{"overhead", overhead}, {"stream", streamed}, {"loopback", loopback}, {"open", open},
-	{"recovery", recovery}, {"faults", faults}, {"outage", outage},
+	{"scale", scale}, {"recovery", recovery}, {"faults", faults}, {"outage", outage},
 }
 
 func main() {

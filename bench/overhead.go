@@ -183,37 +183,11 @@ func open() any {
 	fmt.Printf("%d streams open behind their first event, over a base in memory: bytes each, less the base's.\n\n", streams)
 	fmt.Println("| client | added bytes per open stream |")
 	fmt.Println("|---|---:|")
-	held := func(p peer) float64 {
-		base := roundTripper(func(req *http.Request) (*http.Response, error) {
-			io.Copy(io.Discard, req.Body)
-			req.Body.Close()
-			text := io.MultiReader(strings.NewReader(anEvent), &waits{ctx: req})
-			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: io.NopCloser(text), ContentLength: -1, Request: req}, nil
-		})
-		rt := p.over(base)
-		bodies := make([]io.ReadCloser, 0, streams)
-		before := inUse()
-		for range streams {
-			req, _ := http.NewRequest(http.MethodPost, "https://api.deepseek.com/chat/completions", bytes.NewReader(askStream))
-			resp, err := rt.RoundTrip(req)
-			if err != nil {
-				panic(err)
-			}
-			if _, err := io.ReadFull(resp.Body, make([]byte, len(anEvent))); err != nil {
-				panic(err)
-			}
-			bodies = append(bodies, resp.Body)
-		}
-		used := inUse() - before
-		for _, b := range bodies {
-			b.Close()
-		}
-		return float64(used) / streams
-	}
 	all := make([][]float64, len(peers))
 	for range 3 {
 		for i, p := range peers {
-			all[i] = append(all[i], held(p))
+			held, _ := openStreams(p, streams)
+			all[i] = append(all[i], held)
 		}
 	}
 	for i, p := range peers[1:] {
