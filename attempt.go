@@ -124,12 +124,13 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	}
 	a.ended, a.class = true, class
 	a.mu.Unlock()
+	now := time.Now()
 	a.FirstPayload.Stop()
-	a.giveBack(class, Usage(used))
+	a.giveBack(class, Usage(used), now)
 	accepted := false
 	a.update(func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, Usage(used), bytes
-		t.Elapsed = time.Since(a.Start)
+		t.Elapsed = now.Sub(a.Start)
 		accepted = t.Verdict == VerdictAccept
 	})
 	if accepted {
@@ -158,13 +159,13 @@ func (a *attempt) endNow(class Class, err error, used wire.Usage, cause error) {
 
 // giveBack releases what the attempt holds: an upload that was sent, its permit, its lease
 // and its part of the endpoint's load. It releases all of it, even if user code panics.
-func (a *attempt) giveBack(class Class, used Usage) {
-	defer a.endpoint.finish(a, class, used)
+func (a *attempt) giveBack(class Class, used Usage, now time.Time) {
+	defer a.endpoint.finish(a, class, used, now)
 	if a.lease != nil {
 		defer a.lease.finish(a, class, used)
 	}
 	if a.permitted {
-		defer a.permit.Report(a.reported(class))
+		defer a.permit.ReportAt(a.reported(class), now)
 	}
 	if a.call.upload != nil && !outcome.Of(class).Local { // an upload that was not sent can still go to another endpoint
 		a.call.upload.Close()
@@ -280,16 +281,15 @@ func (a *attempt) useBuffer(other *reqbody.Buffer) {
 }
 
 // finish tells the endpoint's load, and the conversation's endpoint, how an attempt ended.
-func (u *upstream) finish(a *attempt, class Class, used Usage) {
+func (u *upstream) finish(a *attempt, class Class, used Usage, now time.Time) {
 	u.Load.End(a.counted)
 	switch {
 	case class == ClassOK:
 		u.answered.Store(true)
 		if a.call.conversation != 0 {
-			a.fleet.affinity.Remember(time.Now(), a.call.conversation, &u.Target, used.PromptTokens, used.CachedTokens)
+			a.fleet.affinity.Remember(now, a.call.conversation, &u.Target, used.PromptTokens, used.CachedTokens)
 		}
 	case a.outcome(class) == outcome.Failure:
-		now := time.Now()
 		u.Load.Fail(now.Sub(a.Start), now)
 	}
 }

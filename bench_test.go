@@ -383,6 +383,6 @@ func layersAlone(b testing.TB) func() {
 		e.Load.Begin()
 		a.permit.Report(circuit.Success)
 		held.finish(a, ClassOK, Usage{})
-		e.finish(a, ClassOK, Usage{})
+		e.finish(a, ClassOK, Usage{}, time.Now())
 	}
 }

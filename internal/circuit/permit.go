@@ -99,10 +99,13 @@ func (p *Permit) Commit() {
 	c.answered.Add(1)
 }
 
-// Report tells how the attempt ended. The first call counts. Later ones count only if they
+// Report is ReportAt for an attempt that ends now.
+func (p *Permit) Report(o Outcome) { p.ReportAt(o, time.Now()) }
+
+// ReportAt tells how the attempt ended, at the time now. The first call counts. Later ones count only if they
 // report a Failure, as one more failure: the stream broke after its commit. For a refused
-// Permit, Report does nothing.
-func (p *Permit) Report(o Outcome) {
+// Permit, ReportAt does nothing.
+func (p *Permit) ReportAt(o Outcome, now time.Time) {
 	c := p.circuit
 	if c == nil {
 		return
@@ -114,7 +117,7 @@ func (p *Permit) Report(o Outcome) {
 	switch {
 	case before == passing || before == probing:
 		c.consecutive.end(p, o)
-		finish = p.leaveLocked(o)
+		finish = p.leaveLocked(o, now)
 	case before != refused && o == Failure:
 		c.consecutive.fail(p)
 	default:
@@ -124,7 +127,7 @@ func (p *Permit) Report(o Outcome) {
 	c.mu.Unlock()
 
 	result := o == Success || o == Failure
-	if finish != nil && result && p.outlastsWindow() {
+	if finish != nil && result && p.outlastsWindow(now) {
 		finish(errNeutral)
 		finish = nil
 	}
@@ -145,7 +148,7 @@ func (p *Permit) Report(o Outcome) {
 
 // leaveLocked returns the attempt's place. Its result reports the outcome to gobreaker; it
 // is nil if the outcome is known, or comes from others that follow the same probe.
-func (p *Permit) leaveLocked(o Outcome) func(error) {
+func (p *Permit) leaveLocked(o Outcome, now time.Time) func(error) {
 	if p.state == passing {
 		finish := p.finish
 		p.state, p.finish = passed, nil
@@ -154,7 +157,7 @@ func (p *Permit) leaveLocked(o Outcome) func(error) {
 	c, probe := p.circuit, p.probe
 	p.state, p.probe = probed, nil
 	if o == Inconclusive {
-		c.extendPauseLocked(time.Now())
+		c.extendPauseLocked(now)
 	}
 	finish := probe.leaveLocked(o)
 	if finish == nil {
@@ -171,7 +174,7 @@ func (p *Permit) leaveLocked(o Outcome) func(error) {
 // outlastsWindow reports whether the attempt began before gobreaker's window, so that a
 // closed circuit would ignore its result. It is then reported like an attempt that begins
 // now.
-func (p *Permit) outlastsWindow() bool {
+func (p *Permit) outlastsWindow(now time.Time) bool {
 	window := p.circuit.set.policy.Window
-	return window > 0 && time.Since(p.since) > window/2 && p.circuit.gb.State() == gobreaker.StateClosed
+	return window > 0 && now.Sub(p.since) > window/2 && p.circuit.gb.State() == gobreaker.StateClosed
 }
