@@ -285,7 +285,9 @@ func (u *upstream) finish(a *attempt, class Class, used Usage, now time.Time) {
 	u.Load.End(a.counted)
 	switch {
 	case class == ClassOK:
-		u.answered.Store(true)
+		if !u.answered.Load() { // a store would take the line from other cores
+			u.answered.Store(true)
+		}
 		if a.call.conversation != 0 {
 			a.fleet.affinity.Remember(now, a.call.conversation, &u.Target, used.PromptTokens, used.CachedTokens)
 		}

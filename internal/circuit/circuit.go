@@ -340,7 +340,7 @@ func (c *Circuit) extendPauseLocked(now time.Time) {
 
 // Flush delivers the queued changes to OnChange, with no lock held.
 func (c *Circuit) Flush() {
-	if !c.changed.CompareAndSwap(true, false) {
+	if !c.changed.Load() || !c.changed.CompareAndSwap(true, false) { // a swap would take the line from other cores
 		return
 	}
 	c.mu.Lock()

@@ -203,7 +203,7 @@ func TestSet_AllInUse(t *testing.T) {
 
 // After many concurrent attempts with random ends, no permit and no probe is left.
 func TestSet_AttemptsLeakNothing(t *testing.T) {
-	const workers, each = 8, 25_000
+	const workers, each, enough = 8, 25_000, 2000
 	set := NewSet(Settings{Policy: with(func(p *Policy) { p.Probes, p.OpenFor, p.MaxOpenFor = 3, 50*time.Microsecond, 200*time.Microsecond })})
 	c := set.Get("m")
 	var passed, followed, refused atomic.Int64
@@ -211,7 +211,7 @@ func TestSet_AttemptsLeakNothing(t *testing.T) {
 	for worker := range workers {
 		callers.Go(func() {
 			random := rand.New(rand.NewPCG(1, uint64(worker)))
-			for range each {
+			for n := 0; n < each || n < 100*each && passed.Load() < enough; n++ { // a busy machine lets fewer pass
 				var p Permit
 				now := time.Now().Add(time.Duration(random.IntN(2)) * ProbeGrace) // sometimes later, when probes count as slow
 				if !c.Allow(&p, now, random.IntN(4) == 0) {
@@ -247,7 +247,7 @@ func TestSet_AttemptsLeakNothing(t *testing.T) {
 		t.Error("the circuit allows no probe any more")
 	}
 	p.Report(Success)
-	if passed.Load() < workers*each/100 || refused.Load() == 0 || followed.Load() == 0 {
+	if passed.Load() < enough || refused.Load() == 0 || followed.Load() == 0 {
 		t.Errorf("%d passed, %d of them probes, %d were refused: nothing was tested", passed.Load(), followed.Load(), refused.Load())
 	}
 }
