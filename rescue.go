@@ -164,17 +164,16 @@ func (r *resumable) Read(p []byte) (int, error) {
 			r.advance()
 			continue
 		}
-		n, err := r.inner.Load().Read(p)
-		if n > 0 {
-			r.open = !sse.EndsBlock(p[:n])
-		}
+		inner := r.inner.Load()
+		n, err := inner.Read(p)
 		if n > 0 || err == nil || !outcome.Broke(err) {
 			if err != nil {
 				r.release()
 			}
 			return n, err
 		}
-		events := r.inner.Load().TakeTranscript()
+		r.open = inner.IsOpen()
+		events := inner.TakeTranscript()
 		r.given = resume.NewTranscript(&events, r.layer.limits)
 		r.resume(err)
 	}
@@ -365,12 +364,12 @@ func (c *call) continued(body, text []byte) *reqbody.Buffer {
 // advance moves the next event of the rescue to out, or its end to err.
 func (r *resumable) advance() {
 	s := r.rescue
-	ev, ok, err := s.scan.Next()
+	ev, err := s.scan.Next()
 	switch {
 	case err != nil:
 		r.resume(err)
-	case ok:
-		r.event(ev)
+	case ev != nil:
+		r.event(*ev)
 	case s.eof == nil:
 		_, s.eof = s.scan.Fill(r.inner.Load())
 	case outcome.Broke(s.eof):
@@ -378,8 +377,8 @@ func (r *resumable) advance() {
 	case s.eof != io.EOF:
 		r.finish(s.eof)
 	default:
-		if ev, ok := s.scan.Rest(); ok {
-			r.event(ev)
+		if ev := s.scan.Rest(); ev != nil {
+			r.event(*ev)
 		} else if s.End() == resume.Rejected {
 			r.reject()
 		} else {

@@ -197,7 +197,7 @@ func (e *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Fa
 
 // failureIn returns the failure that an event before the first payload stands for,
 // nil if it is none.
-func (e *Exchange) failureIn(ev sse.Event, signal wire.Signal) *Failure {
+func (e *Exchange) failureIn(ev *sse.Event, signal wire.Signal) *Failure {
 	switch {
 	case signal == wire.Malformed, signal == wire.Done && !e.Answer.Begun():
 		return &Failure{Class: outcome.BadResponse, Err: outcome.ErrBadResponse}

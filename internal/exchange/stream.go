@@ -94,7 +94,8 @@ func (s *Stream) Observe(c Completion) {
 	}
 }
 
-// Read implements io.Reader. One Read returns at most one event.
+// Read implements io.Reader. One Read returns at most one event, and those that are there
+// already and repeat it but for their text.
 func (s *Stream) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.unlockAndReport()
@@ -106,7 +107,18 @@ func (s *Stream) Read(p []byte) (int, error) {
 		s.advance()
 	}
 	n := copy(p, s.out)
-	if s.out = s.out[n:]; len(s.out) == 0 {
+	s.out = s.out[n:]
+	for len(s.out) == 0 && s.phase == streaming {
+		ev := s.takeRepeat(len(p) - n)
+		if ev == nil {
+			break
+		}
+		s.forget()
+		s.pass(ev, wire.Payload)
+		n += copy(p[n:], s.out)
+		s.out = nil
+	}
+	if len(s.out) == 0 {
 		s.out = nil
 	}
 	s.read.Add(int64(n))
@@ -153,6 +165,10 @@ func (s *Stream) TakeFrame() []byte {
 	return frame
 }
 
+// IsOpen reports whether what a stream that broke has delivered ends within an event. Only
+// the reader may call it.
+func (s *Stream) IsOpen() bool { return s.open }
+
 // Owner returns the owner of the exchange.
 func (s *Stream) Owner() Owner { return s.x.Owner }
 
@@ -161,21 +177,24 @@ func (s *Stream) Owner() Owner { return s.x.Owner }
 func (s *Stream) Complete(c Completion) { s.x.complete(c) }
 
 // next returns the next event and what it says.
-func (s *Stream) next() (sse.Event, wire.Signal, error) {
+func (s *Stream) next() (*sse.Event, wire.Signal, error) {
 	for {
-		ev, ok, err := s.scan.Next()
+		if ev := s.takeRepeat(MaxEvent); ev != nil {
+			return ev, wire.Payload, nil
+		}
+		ev, err := s.scan.Next()
 		switch {
 		case err != nil:
-			return ev, 0, fmt.Errorf("%w: %w", outcome.ErrBadResponse, err)
-		case ok:
+			return nil, 0, fmt.Errorf("%w: %w", outcome.ErrBadResponse, err)
+		case ev != nil:
 			return ev, s.signal(ev), nil
 		case s.eof != nil:
-			if ev, ok := s.scan.Rest(); ok {
+			if ev := s.scan.Rest(); ev != nil {
 				if signal := s.signal(ev); signal != wire.Malformed { // otherwise it is half an event
 					return ev, signal, nil
 				}
 			}
-			return ev, 0, s.eof
+			return nil, 0, s.eof
 		}
 		s.stall.beginRead()
 		_, s.eof = s.scan.Fill(&s.in)
@@ -183,11 +202,25 @@ func (s *Stream) next() (sse.Event, wire.Signal, error) {
 	}
 }
 
-func (s *Stream) signal(ev sse.Event) wire.Signal {
+// takeRepeat returns the next event if it is there, repeats the one before but for its text,
+// and is at most that long. Such an event is payload.
+func (s *Stream) takeRepeat(most int) *sse.Event {
+	unread := s.scan.Unread()
+	n := s.repeat.Next(&s.x.Answer, unread[:min(most, len(unread))])
+	if n == 0 {
+		return nil
+	}
+	return s.scan.Take(n)
+}
+
+func (s *Stream) signal(ev *sse.Event) wire.Signal {
 	if ev.Kind != sse.Data || len(ev.Data) == 0 { // some hosts keep alive with empty events
 		return wire.Nothing
 	}
-	signal := s.repeat.Event(&s.x.Answer, ev.Data)
+	if ev.One && !ev.Error {
+		return s.repeat.Event(&s.x.Answer, ev.Raw, ev.Data)
+	}
+	signal := s.x.Answer.Event(ev.Data)
 	if ev.Error && signal != wire.Malformed {
 		return wire.Failure
 	}
@@ -268,7 +301,7 @@ func (s *Stream) advance() {
 
 // fails ends the stream if an event breaks the answer off, and reports whether it
 // did.
-func (s *Stream) fails(ev sse.Event, signal wire.Signal) bool {
+func (s *Stream) fails(ev *sse.Event, signal wire.Signal) bool {
 	switch signal {
 	case wire.Malformed:
 		s.finish(outcome.BadResponse, fmt.Errorf("%w: malformed event", outcome.ErrBadResponse))
@@ -286,7 +319,7 @@ func (s *Stream) fails(ev sse.Event, signal wire.Signal) bool {
 
 // pass hands an event to the reader. With the terminator it ends the exchange: most
 // SDKs stop reading there, and some never close the body.
-func (s *Stream) pass(ev sse.Event, signal wire.Signal) {
+func (s *Stream) pass(ev *sse.Event, signal wire.Signal) {
 	before := s.phase
 	s.follow(signal)
 	payload := signal == wire.Payload || s.phase >= complete && before < complete
@@ -357,8 +390,10 @@ func (s *Stream) endExchange(class outcome.Class, err error) {
 
 // unlockAndReport frees mu and then tells the owner of the end.
 func (s *Stream) unlockAndReport() {
-	end := s.pending
-	s.pending = pendingEnd{}
+	end := pendingEnd{}
+	if s.pending.due {
+		end, s.pending = s.pending, pendingEnd{}
+	}
 	s.mu.Unlock()
 	if s.closing.Load() && s.mu.TryLock() { // Close was called meanwhile and did not wait
 		s.closeLocked()

@@ -146,6 +146,35 @@ func TestStream_IsLive(t *testing.T) {
 	})
 }
 
+// A Read returns the events together that are there already and repeat each other, as many as
+// it has space for. Each of them is payload of its own.
+func TestStream_RepeatsComeTogether(t *testing.T) {
+	repeats := fakehost.Event("a") + fakehost.Event("bc") + fakehost.Event("d")
+	text := goodEvent + repeats + endEvent + fakehost.Event("e") + doneEvent
+	for space, first := range map[int]string{
+		1: goodEvent[:1], len(goodEvent) + 1: goodEvent, len(goodEvent+repeats) - 1: goodEvent + fakehost.Event("a") + fakehost.Event("bc"), 1 << 12: goodEvent + repeats,
+	} {
+		s := send(t.Context(), policy)
+		want := wantStream
+		want.Transcript = limit(10)
+		resp, f := s.Judge(fakehost.Answer(200, asStream, text), want)
+		if f != nil {
+			t.Fatal(f)
+		}
+		c := &completion{}
+		resp.Body.(exchange.Body).Observe(c)
+		buf := make([]byte, space)
+		n, err := resp.Body.Read(buf)
+		if string(buf[:n]) != first || err != nil {
+			t.Errorf("with space for %d, the first Read returned %q, %v, want %q", space, buf[:n], err, first)
+		}
+		rest, err := read(resp.Body)
+		if first+rest != text || err != nil || c.bytes != len(text) || !c.complete {
+			t.Errorf("with space for %d, read %q, %v, and the observer was told %+v, want all of it", space, first+rest, err, c)
+		}
+	}
+}
+
 // The owner is told what was used and how much was read.
 func TestStream_TellsWhatWasUsed(t *testing.T) {
 	got := judgeText(t, wantStream, asStream, goodEvent+fakehost.FinishEvent+doneEvent)

@@ -137,16 +137,16 @@ func events(stream []byte) iter.Seq[sse.Event] {
 		from := bytes.NewReader(stream)
 		scanner := sse.New(len(stream), true)
 		for {
-			event, ok, _ := scanner.Next() // none is longer than the stream
-			if !ok {
+			event, _ := scanner.Next() // none is longer than the stream
+			if event == nil {
 				if _, err := scanner.Fill(from); err == nil {
 					continue
 				}
-				if event, ok = scanner.Rest(); !ok {
+				if event = scanner.Rest(); event == nil {
 					return
 				}
 			}
-			if !yield(event) {
+			if !yield(*event) {
 				return
 			}
 		}

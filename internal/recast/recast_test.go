@@ -310,11 +310,11 @@ func eachEvent(t testing.TB, stream []byte, f func(data []byte)) {
 	s := sse.New(len(stream), false)
 	from := bytes.NewReader(stream)
 	for {
-		event, ok, err := s.Next()
+		event, err := s.Next()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ok {
+		if event != nil {
 			f(event.Data)
 		} else if _, err := s.Fill(from); err != nil {
 			return

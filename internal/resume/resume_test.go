@@ -42,12 +42,12 @@ func play(t *Transcript, o Options, stream string) (given string, v Verdict) {
 	a := NewAligner(t, o, func(event []byte) { out.Write(event) })
 	scan, src := sse.New(1<<20, true), strings.NewReader(stream)
 	for {
-		ev, ok, err := scan.Next()
+		ev, err := scan.Next()
 		if err != nil {
 			panic(err)
 		}
-		if ok {
-			if v = a.Event(ev); v == Rejected {
+		if ev != nil {
+			if v = a.Event(*ev); v == Rejected {
 				return out.String(), v
 			}
 			continue
@@ -56,8 +56,8 @@ func play(t *Transcript, o Options, stream string) (given string, v Verdict) {
 			break
 		}
 	}
-	if ev, ok := scan.Rest(); ok {
-		a.Event(ev)
+	if ev := scan.Rest(); ev != nil {
+		a.Event(*ev)
 	}
 	if v != Complete {
 		v = a.End()

@@ -17,7 +17,7 @@ import (
 var ErrTooLong = errors.New("event too long")
 
 // Kind says what an Event is.
-type Kind int
+type Kind uint8
 
 const (
 	Data    Kind = iota // at least one field line
@@ -25,8 +25,8 @@ const (
 	Blank               // a blank line on its own
 )
 
-// An Event is one block of lines. Its slices point into the scanner's buffer and are valid
-// until the next Fill.
+// An Event is one block of lines. It is valid until the next event, and its slices, which
+// point into the scanner's buffer, until the next Fill.
 type Event struct {
 	Kind  Kind
 	Raw   []byte // what to pass on: the original block, without comment lines
@@ -38,12 +38,22 @@ type Event struct {
 // A Scanner collects bytes and splits them into events. New makes one.
 type Scanner struct {
 	buf        []byte
-	start, end int  // unread bytes
-	line       int  // start of the current line
-	seen       int  // bytes already searched for that line's end
+	start, end int // unread bytes
+	line       int // start of the current line
+	seen       int // bytes already searched for that line's end
+	block      block
 	max        int  // the most bytes of one event
 	comments   bool // pass comment lines on
 	swallow    bool // the last line was a comment on its own, so its blank line is dropped, too
+	event      Event
+}
+
+// A block is what the lines between start and line say.
+type block struct {
+	values   int  // number of data lines
+	from, to int  // where the value of the first one is, from start
+	comments bool // there are comment lines
+	error    bool // a line names the event an error
 }
 
 const (
@@ -71,7 +81,7 @@ func (s *Scanner) Fill(r io.Reader) (int, error) {
 
 func (s *Scanner) makeRoom() {
 	if s.start == s.end && len(s.buf) >= largeBuffer {
-		s.buf, s.start, s.end, s.line, s.seen = nil, 0, 0, 0, 0
+		s.buf, s.start, s.end, s.line, s.seen, s.event = nil, 0, 0, 0, 0, Event{}
 	}
 	if s.start > 0 && (s.start == s.end || s.end == len(s.buf)) {
 		n := copy(s.buf, s.buf[s.start:s.end])
@@ -86,73 +96,120 @@ func (s *Scanner) makeRoom() {
 	}
 }
 
-// Next returns the next complete event, or false if more bytes are needed.
-func (s *Scanner) Next() (Event, bool, error) {
+// Next returns the next complete event, or nil if more bytes are needed.
+func (s *Scanner) Next() (*Event, error) {
 	for {
-		i := bytes.IndexByte(s.buf[s.seen:s.end], '\n')
-		if i < 0 {
+		n := bytes.IndexByte(s.buf[s.seen:s.end], '\n') + 1
+		if n == 0 {
 			s.seen = s.end
 			if s.end-s.start > s.max {
-				return Event{}, false, ErrTooLong
+				return nil, ErrTooLong
 			}
-			return Event{}, false, nil
+			return nil, nil
 		}
-		first := s.line == s.start
-		line := trimCR(s.buf[s.line : s.seen+i])
-		s.seen += i + 1
+		from, first := s.line, s.line == s.start
+		s.seen += n
 		s.line = s.seen
-		switch {
-		case first && len(line) == 0:
-			ev := Event{Kind: Blank, Raw: s.buf[s.start:s.line]}
-			if s.swallow && !s.comments {
-				ev = Event{Kind: Comment}
+		switch line := trimCR(s.buf[from : s.seen-1]); {
+		case len(line) > 0 && line[0] != ':':
+			s.block.add(line, from-s.start)
+			if s.seen < s.end && s.buf[s.seen] == '\n' {
+				s.seen++
+				s.line = s.seen
+				return s.cut(), nil
 			}
-			s.swallow = false
-			s.start = s.line
-			return ev, true, nil
-		case first && line[0] == ':':
+		case !first && len(line) > 0:
+			s.block.comments = true
+		case !first:
+			return s.cut(), nil
+		case len(line) > 0:
 			// A comment between events is returned at once: it shows that the host is
 			// alive, and an endless run of comments must not fill the buffer.
-			ev := Event{Kind: Comment}
-			if s.comments {
-				ev.Raw = s.buf[s.start:s.line]
-			}
 			s.swallow = true
-			s.start = s.line
-			return ev, true, nil
-		case first && s.seen < s.end && s.buf[s.seen] == '\n':
-			// One line and the blank one after it, which most events are.
-			s.seen++
-			block := s.buf[s.start:s.seen]
+			return s.skip(Comment, s.comments), nil
+		case s.swallow && !s.comments:
 			s.swallow = false
-			s.start, s.line = s.seen, s.seen
-			data, _ := dataOf(block[:len(block)-1])
-			return Event{Kind: Data, Raw: block, Data: data, One: true}, true, nil
-		case len(line) == 0:
+			return s.skip(Comment, false), nil
+		default:
 			s.swallow = false
-			return s.cut(), true, nil
+			return s.skip(Blank, true), nil
 		}
+	}
+}
+
+// Unread returns the bytes that no event has been made of yet.
+func (s *Scanner) Unread() []byte { return s.buf[s.start:s.end] }
+
+// Take returns the first n unread bytes as an event, without looking for its data. The caller
+// knows that they are one with a single line of data.
+func (s *Scanner) Take(n int) *Event {
+	end := s.start + n
+	ev := &s.event
+	ev.Kind, ev.Raw, ev.Data, ev.One, ev.Error = Data, s.buf[s.start:end], nil, true, false
+	s.start, s.line, s.seen = end, end, end
+	s.block, s.swallow = block{}, false
+	return ev
+}
+
+// skip removes a line that is no part of a block from the buffer.
+func (s *Scanner) skip(kind Kind, pass bool) *Event {
+	s.event = Event{Kind: kind}
+	if pass {
+		s.event.Raw = s.buf[s.start:s.line]
+	}
+	s.start = s.line
+	return &s.event
+}
+
+// add notes what a line says that begins at from and is no comment.
+func (b *block) add(line []byte, from int) {
+	value, ok := dataOf(line)
+	if !ok {
+		b.error = b.error || isError(line)
+		return
+	}
+	if b.values++; b.values == 1 {
+		b.to = from + len(line)
+		b.from = b.to - len(value)
 	}
 }
 
 // Rest returns what is left at the end of the stream as a last event, because some servers
-// omit the blank line that should end it.
-func (s *Scanner) Rest() (Event, bool) {
+// omit the blank line that should end it. It returns nil if nothing is left.
+func (s *Scanner) Rest() *Event {
 	if s.start == s.end {
-		return Event{}, false
+		return nil
 	}
 	s.line, s.seen = s.end, s.end
-	return s.cut(), true
+	return s.rewrite()
 }
 
-// cut removes the block between start and line from the buffer, and closes the gaps of
-// comment lines.
-func (s *Scanner) cut() Event {
-	block := s.buf[s.start:s.line]
+// cut removes the block between start and line from the buffer.
+func (s *Scanner) cut() *Event {
+	s.swallow = false
+	b, ev := &s.block, &s.event
+	if b.values > 1 || b.comments && !s.comments {
+		return s.rewrite()
+	}
+	raw := s.buf[s.start:s.line]
 	s.start = s.line
-	ev := Event{Kind: Data, One: true}
+	ev.Kind, ev.Raw, ev.Data, ev.One, ev.Error = Data, raw, nil, true, b.error
+	if b.values == 1 {
+		ev.Data = raw[b.from:b.to]
+	}
+	*b = block{}
+	return ev
+}
+
+// rewrite is cut for a block whose data has to be joined, or that has gaps where comment
+// lines were.
+func (s *Scanner) rewrite() *Event {
+	text := s.buf[s.start:s.line]
+	s.start = s.line
+	s.block, s.event = block{}, Event{Kind: Data, One: true}
+	ev := &s.event
 	kept, values := 0, 0
-	for rest := block; len(rest) > 0; {
+	for rest := text; len(rest) > 0; {
 		n := bytes.IndexByte(rest, '\n') + 1
 		if n == 0 {
 			n = len(rest)
@@ -162,11 +219,12 @@ func (s *Scanner) cut() Event {
 		if line[0] == ':' && !s.comments {
 			continue
 		}
-		if kept != len(block)-len(rest)-n {
-			copy(block[kept:], line)
+		if kept != len(text)-len(rest)-n {
+			copy(text[kept:], line)
 		}
-		line = block[kept : kept+n]
+		line = text[kept : kept+n]
 		kept += n
+		line = trimCR(bytes.TrimSuffix(line, []byte("\n")))
 		if value, ok := dataOf(line); ok {
 			switch values++; values {
 			case 1:
@@ -182,40 +240,41 @@ func (s *Scanner) cut() Event {
 			ev.Error = true
 		}
 	}
-	ev.Raw = block[:kept]
+	ev.Raw = text[:kept]
 	return ev
 }
 
 // isError reports whether a line names the event an error.
 func isError(line []byte) bool {
-	name, ok := bytes.CutPrefix(line, []byte("event:"))
-	return ok && string(bytes.TrimSpace(name)) == "error"
+	const name = "event:"
+	return len(line) > len(name) && string(line[:len(name)]) == name && string(bytes.TrimSpace(line[len(name):])) == "error"
 }
 
-// dataOf returns the value of a data line.
+// dataOf returns the value of a data line, which comes without its end.
 func dataOf(line []byte) ([]byte, bool) {
-	if len(line) < len("data") || string(line[:len("data")]) != "data" {
+	const name = "data"
+	if len(line) < len(name) || string(line[:len(name)]) != name {
 		return nil, false
 	}
-	value := line[len("data"):]
-	if n := len(value); n > 0 && value[n-1] == '\n' {
-		value = value[:n-1]
-	}
-	value = trimCR(value)
-	switch {
+	switch value := line[len(name):]; {
 	case len(value) == 0:
 		return value, true
 	case value[0] != ':':
 		return nil, false
 	case len(value) > 1 && value[1] == ' ':
 		return value[2:], true
+	default:
+		return value[1:], true
 	}
-	return value[1:], true
 }
 
 // EndsBlock reports whether a text ends with the blank line that ends an event.
 func EndsBlock(text []byte) bool {
-	return bytes.HasSuffix(text, []byte("\n\n")) || bytes.HasSuffix(text, []byte("\n\r\n"))
+	n := len(text)
+	if n < 2 || text[n-1] != '\n' {
+		return false
+	}
+	return text[n-2] == '\n' || n > 2 && text[n-2] == '\r' && text[n-3] == '\n'
 }
 
 func trimCR(line []byte) []byte {

@@ -13,11 +13,11 @@ import (
 func events(t testing.TB, r io.Reader, max int, comments bool) (data []string, raw string, err error) {
 	s := New(max, comments)
 	for {
-		ev, ok, err := s.Next()
+		ev, err := s.Next()
 		if err != nil {
 			return data, raw, err
 		}
-		if ok {
+		if ev != nil {
 			raw += string(ev.Raw)
 			if ev.Data != nil {
 				data = append(data, string(ev.Data))
@@ -25,7 +25,7 @@ func events(t testing.TB, r io.Reader, max int, comments bool) (data []string, r
 			continue
 		}
 		if _, err := s.Fill(r); err == io.EOF {
-			if ev, ok := s.Rest(); ok {
+			if ev := s.Rest(); ev != nil {
 				raw += string(ev.Raw)
 				if ev.Data != nil {
 					data = append(data, string(ev.Data))
@@ -89,9 +89,9 @@ func TestScannerIsBounded(t *testing.T) {
 	s := New(64<<10, false)
 	comments := io.LimitReader(repeat(": keep-alive\n"), 4<<20)
 	for {
-		if _, ok, err := s.Next(); err != nil {
+		if ev, err := s.Next(); err != nil {
 			t.Fatalf("endless comments: %v", err)
-		} else if ok {
+		} else if ev != nil {
 			continue
 		}
 		if _, err := s.Fill(comments); err != nil {
@@ -187,7 +187,7 @@ func BenchmarkScanner(b *testing.B) {
 	for b.Loop() {
 		r.Reset(event)
 		s.Fill(r)
-		if _, ok, err := s.Next(); !ok {
+		if ev, err := s.Next(); ev == nil {
 			b.Fatal(err)
 		}
 	}

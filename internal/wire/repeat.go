@@ -1,11 +1,11 @@
 package wire
 
-// A Repeat reads the events of one stream, and fast those that repeat the one before but
-// for their text. Nearly all chunks of a chat do. The parser reads an event from front to
-// end and does not look into a text, so such an event means the same and only its text is
-// new. The zero value is ready for use.
+// A Repeat reads the events of one stream that repeat the one before but for their text, as
+// nearly all chunks of a chat do. The parser reads an event from front to end and does not
+// look into a text, so such an event means the same and only its text is new. A text has no
+// line ends either, so its lines mean the same. The zero value is ready for use.
 type Repeat struct {
-	before, after []byte // what stands around the text; empty: nothing was learned
+	before, after []byte // what stands around the text, quotes included; empty: nothing was learned
 	key           []byte // the name of the text
 	misses        int    // events in a row that were learned in vain
 }
@@ -14,17 +14,26 @@ const (
 	// maxMisses is after how many events that were learned in vain a stream counts as one
 	// whose events are all different, as those with a number or a time in each.
 	maxMisses = 8
-	// maxRepeat bounds what is kept of an event, in bytes.
+	// maxRepeat bounds what is kept of an event, and the text of one that repeats it, in bytes.
+	// A longer one would be read again and again while it comes.
 	maxRepeat = 2 << 10
 )
 
-// Event is a.Event.
-func (r *Repeat) Event(a *Answer, data []byte) Signal {
-	if text := r.match(data); text != nil {
-		r.misses = 0
-		r.apply(a, text)
-		return Payload
+// Next reads the event that a stream goes on with, if all of it is there and it repeats the
+// one before. It returns the length of the event, and 0 if it has read nothing.
+func (r *Repeat) Next(a *Answer, stream []byte) int {
+	text := r.match(stream)
+	if len(text) == 0 {
+		return 0
 	}
+	r.misses = 0
+	r.apply(a, text)
+	return len(r.before) + len(text) + len(r.after)
+}
+
+// Event is a.Event for an event that Next did not read. data is its only data line's value, a
+// part of the lines of the event.
+func (r *Repeat) Event(a *Answer, lines, data []byte) Signal {
 	if r.misses >= maxMisses || a.Wire != Chat && a.Wire != Messages {
 		return a.Event(data)
 	}
@@ -34,28 +43,29 @@ func (r *Repeat) Event(a *Answer, data []byte) Signal {
 	}
 	signal := a.Event(data)
 	if signal == Payload {
-		r.learn(a, data, before, transcript)
+		r.learn(a, lines, data, before, transcript)
 	}
 	return signal
 }
 
-// match returns the text of an event that repeats what was learned, or nil.
-func (r *Repeat) match(data []byte) value {
+// match returns the inside of the text of an event that repeats what was learned. It is empty
+// if stream does not begin with such an event.
+func (r *Repeat) match(stream []byte) []byte {
 	at := len(r.before)
-	if at == 0 || len(data) < at+len(r.after) || string(data[:at]) != string(r.before) || data[at] != '"' {
+	if at == 0 || len(stream) < at || string(stream[:at]) != string(r.before) {
 		return nil
 	}
-	c := cursor{text: data, at: at}
+	c := cursor{text: stream[:min(len(stream), at+maxRepeat)], at: at - len(`"`)}
 	c.string()
-	text := value(data[at:c.at])
-	if c.bad || !text.isText() || string(data[c.at:]) != string(r.after) {
+	end := c.at - len(`"`)
+	if c.bad || len(stream)-end < len(r.after) || string(stream[end:end+len(r.after)]) != string(r.after) {
 		return nil
 	}
-	return text
+	return stream[at:end]
 }
 
-// apply does to a what the learned event did.
-func (r *Repeat) apply(a *Answer, text value) {
+// apply does to a what the learned event did. text is the inside of a text.
+func (r *Repeat) apply(a *Answer, text []byte) {
 	a.HasContent = true
 	if a.Wire == Chat {
 		a.begun = true
@@ -66,11 +76,11 @@ func (r *Repeat) apply(a *Answer, text value) {
 
 // learn keeps what stands around the text of an event that a has just read, if apply would
 // have done the same to a. before and transcript are those from before the event.
-func (r *Repeat) learn(a *Answer, data []byte, before Answer, transcript Transcript) {
+func (r *Repeat) learn(a *Answer, lines, data []byte, before Answer, transcript Transcript) {
 	r.misses++
 	r.before, r.after = r.before[:0], r.after[:0]
 	key, text := textOf(a.Wire, data)
-	if text == nil || len(data)-len(text) > maxRepeat {
+	if len(text) == 0 || len(lines)-len(text) > maxRepeat {
 		return
 	}
 	r.key = key
@@ -80,17 +90,17 @@ func (r *Repeat) learn(a *Answer, data []byte, before Answer, transcript Transcr
 	if before != *a || !transcript.grewBy(key, text, a.Transcript) {
 		return
 	}
-	at := cap(data) - cap(text) // text is a part of data
-	r.before = append(r.before, data[:at]...)
-	r.after = append(r.after, data[at+len(text):]...)
+	at := cap(lines) - cap(text) // text is a part of lines
+	r.before = append(r.before, lines[:at]...)
+	r.after = append(r.after, lines[at+len(text):]...)
 }
 
 // grewBy reports whether now is t with one more text. It is so if nothing is recorded.
-func (t Transcript) grewBy(key []byte, text value, now *Transcript) bool {
+func (t Transcript) grewBy(key, text []byte, now *Transcript) bool {
 	if now == nil {
 		return true
 	}
-	content, reasoning := len(text)-len(`""`), 0
+	content, reasoning := len(text), 0
 	if string(key) != "content" {
 		content, reasoning = reasoning, content
 	}
@@ -111,13 +121,13 @@ var texts = map[Wire][]struct {
 	},
 }
 
-// textOf returns the text of an event, in its quotes, and the name of the text.
-func textOf(w Wire, data []byte) (name []byte, text value) {
+// textOf returns the inside of an event's text, and the name of the text.
+func textOf(w Wire, data []byte) (name, text []byte) {
 	for _, t := range texts[w] {
 		object := value(data).get(t.path...)
 		for _, name := range t.names {
 			if v := object.get(string(name)); v.isText() {
-				return name, v
+				return name, v[1 : len(v)-1]
 			}
 		}
 	}

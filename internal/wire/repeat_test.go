@@ -1,10 +1,11 @@
 package wire
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/breakwater-go/breakwater/internal/sse"
 )
 
 // chunk is a chunk of a chat with a delta.
@@ -12,28 +13,72 @@ func chunk(delta string) string {
 	return `{"id":"1","created":1,"choices":[{"index":0,"delta":` + delta + `,"finish_reason":null}]}`
 }
 
-// both reads the events of a stream with and without a Repeat, and compares what is known
-// after each.
-func both(t *testing.T, w Wire, transcribe bool, events ...string) {
-	t.Helper()
-	var r Repeat
-	got, want := Answer{Wire: w}, Answer{Wire: w}
-	var gotText, wantText Transcript
+// A repeatReader reads a stream's events, if it is to with a Repeat.
+type repeatReader struct {
+	scan       *sse.Scanner
+	from       *strings.Reader
+	answer     Answer
+	transcript Transcript
+	repeat     *Repeat
+}
+
+func newRepeatReader(w Wire, transcribe bool, stream string, repeat *Repeat) *repeatReader {
+	r := &repeatReader{scan: sse.New(1<<20, false), from: strings.NewReader(stream), answer: Answer{Wire: w}, repeat: repeat}
 	if transcribe {
-		got.Transcript, want.Transcript = &gotText, &wantText
+		r.answer.Transcript = &r.transcript
 	}
-	for i, event := range events {
-		said, say := r.Event(&got, bytes.Clone([]byte(event))), want.Event([]byte(event))
-		got.Transcript, want.Transcript = nil, nil
-		if said != say || got != want {
-			t.Fatalf("event %d of %q: %v, %+v, want %v, %+v", i, events, said, got, say, want)
+	return r
+}
+
+// next returns the next event and what it means, nil at the end.
+func (r *repeatReader) next() (*sse.Event, Signal) {
+	for {
+		if r.repeat != nil {
+			if n := r.repeat.Next(&r.answer, r.scan.Unread()); n > 0 {
+				return r.scan.Take(n), Payload
+			}
 		}
-		if string(gotText.Text) != string(wantText.Text) || string(gotText.Reasoning) != string(wantText.Reasoning) || gotText.Other != wantText.Other {
-			t.Fatalf("event %d of %q: transcript %q, %q, %v, want %q, %q, %v", i, events,
-				gotText.Text, gotText.Reasoning, gotText.Other, wantText.Text, wantText.Reasoning, wantText.Other)
+		ev, _ := r.scan.Next()
+		if ev == nil {
+			if _, err := r.scan.Fill(r.from); err == nil {
+				continue
+			}
+			if ev = r.scan.Rest(); ev == nil {
+				return nil, Nothing
+			}
 		}
-		if transcribe {
-			got.Transcript, want.Transcript = &gotText, &wantText
+		if r.repeat != nil && ev.Kind == sse.Data && ev.One && !ev.Error {
+			return ev, r.repeat.Event(&r.answer, ev.Raw, ev.Data)
+		}
+		return ev, r.answer.Event(ev.Data)
+	}
+}
+
+// known is what the answer says so far.
+func (r *repeatReader) known() string {
+	a := r.answer
+	a.Transcript = nil
+	return fmt.Sprintf("%+v, %q, %q, %v", a, r.transcript.Text, r.transcript.Reasoning, r.transcript.Other)
+}
+
+// both reads a stream with and without a Repeat, and compares what is known after each event.
+func both(t *testing.T, w Wire, transcribe bool, stream string) {
+	t.Helper()
+	got, want := newRepeatReader(w, transcribe, stream, &Repeat{}), newRepeatReader(w, transcribe, stream, nil)
+	for i := 0; ; i++ {
+		ev, said := got.next()
+		expected, say := want.next()
+		if (ev == nil) != (expected == nil) {
+			t.Fatalf("event %d of %q: %v, want %v", i, stream, ev, expected)
+		}
+		if ev == nil {
+			return
+		}
+		if ev.Kind != expected.Kind || ev.One != expected.One || ev.Error != expected.Error || string(ev.Raw) != string(expected.Raw) {
+			t.Fatalf("event %d of %q: %q, want %q", i, stream, ev.Raw, expected.Raw)
+		}
+		if said != say || got.known() != want.known() {
+			t.Fatalf("event %d of %q: %v, %s, want %v, %s", i, stream, said, got.known(), say, want.known())
 		}
 	}
 }
@@ -67,9 +112,16 @@ func TestRepeat(t *testing.T) {
 		"a text in a completion's form": {Chat, []string{`{"choices":[{"index":0,"text":"a"}]}`, `{"choices":[{"index":0,"text":"b"}]}`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			both(t, tt.wire, false, tt.events...)
-			if tt.wire == Chat {
-				both(t, tt.wire, true, tt.events...)
+			for _, stream := range []string{
+				"data: " + strings.Join(tt.events, "\n\ndata: ") + "\n\n",
+				"event: x\r\ndata:" + strings.Join(tt.events, "\r\n\r\nevent: x\r\ndata:"),
+				"data: " + strings.Join(tt.events, "\n: c\n\n: c\n\ndata: ") + "\ndata:\n\n",
+				"event: error\ndata: " + strings.Join(tt.events, "\n\nevent: error\ndata: ") + "\n\n",
+			} {
+				both(t, tt.wire, false, stream)
+				if tt.wire == Chat {
+					both(t, tt.wire, true, stream)
+				}
 			}
 		})
 	}
@@ -88,38 +140,49 @@ func counted(n int) (events []string) {
 func TestRepeat_Recognises(t *testing.T) {
 	var r Repeat
 	a := Answer{}
+	read := func(chunk string) {
+		lines := []byte("data: " + chunk + "\n\n")
+		if r.Next(&a, lines) == 0 {
+			r.Event(&a, lines, lines[len("data: "):len(lines)-len("\n\n")])
+		}
+	}
+	recognised := func(chunk string) bool { return r.match([]byte("data: "+chunk+"\n\n")) != nil }
 	for i := range 3 {
-		if got := r.match([]byte(chunk(`{"content":"a"}`))) != nil; got != (i > 0) {
+		if got := recognised(chunk(`{"content":"a"}`)); got != (i > 0) {
 			t.Errorf("chunk %d: recognised: %v", i, got)
 		}
-		r.Event(&a, []byte(chunk(`{"content":"a"}`)))
+		read(chunk(`{"content":"a"}`))
+	}
+	if recognised(chunk(`{"content":"` + strings.Repeat("a", maxRepeat) + `"}`)) {
+		t.Error("a long text is read again and again while it comes")
 	}
 	for i := range 2 * maxMisses {
-		r.Event(&a, []byte(strings.Replace(chunk(`{"content":"a"}`), `"created":1`, fmt.Sprintf(`"created":%d`, 2+i), 1)))
+		read(strings.Replace(chunk(`{"content":"a"}`), `"created":1`, fmt.Sprintf(`"created":%d`, 2+i), 1))
 	}
 	if r.misses != maxMisses {
 		t.Errorf("%d events were learned in vain, want %d", r.misses, maxMisses)
 	}
-	large := []byte(chunk(`{"content":"a","x":"` + strings.Repeat("x", maxRepeat) + `"}`))
-	if r = (Repeat{}); r.Event(&a, large) != Payload || r.match(large) != nil {
+	large := chunk(`{"content":"a","x":"` + strings.Repeat("x", maxRepeat) + `"}`)
+	r = Repeat{}
+	if read(large); recognised(large) {
 		t.Error("a large event is kept")
 	}
 }
 
-// FuzzRepeat compares what is read of a stream's events with what the parser alone reads.
+// FuzzRepeat compares what is read of a stream with what the parser alone reads.
 func FuzzRepeat(f *testing.F) {
-	f.Add([]byte(chunk(`{"content":"a"}`) + "\n" + chunk(`{"content":"b"}`) + "\n" + chunk(`{"content":""}`)))
-	f.Add([]byte(chunk(`{"reasoning":"a","content":null}`) + "\n" + chunk(`{"reasoning":"b","content":null}`)))
-	f.Add([]byte(`{"type":"content_block_delta","delta":{"text":"a"}}` + "\n" + `{"type":"content_block_delta","delta":{"text":"b"}}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var events []string
-		for line := range strings.Lines(string(data)) {
-			line = strings.TrimSuffix(line, "\n")
+	const data, ends = "data: ", "\n\n"
+	f.Add([]byte(data + chunk(`{"content":"a"}`) + ends + data + chunk(`{"content":"b"}`) + ends + data + chunk(`{"content":""}`) + ends))
+	f.Add([]byte("id: 1\r\n" + data + chunk(`{"reasoning":"a","content":null}`) + "\r\n\r\n: b\n\n" + data + chunk(`{"reasoning":"b","content":null}`)))
+	f.Add([]byte("event: a\n" + data + `{"type":"content_block_delta","delta":{"text":"a"}}` + ends + data + `{"type":"content_block_delta","delta":{"text":"b"}}` + ends))
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		var events strings.Builder
+		for event := range strings.SplitAfterSeq(string(stream), ends) {
 			// The same event with another text is what a Repeat looks for.
-			events = append(events, line, strings.Replace(line, `"a"`, `"bc"`, 1), strings.Replace(line, `"b"`, `""`, 1), line)
+			events.WriteString(event + strings.Replace(event, `"a"`, `"bc"`, 1) + strings.Replace(event, `"b"`, `""`, 1) + event)
 		}
 		for w := Chat; w <= Embeddings; w++ {
-			both(t, w, w == Chat, events...)
+			both(t, w, w == Chat, events.String())
 		}
 	})
 }

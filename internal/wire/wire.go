@@ -90,20 +90,26 @@ const Unknown = -1
 // Finished reports whether every requested choice has a finish reason. If their number is
 // not known, another one may always follow.
 func (a *Answer) Finished() bool {
+	if !a.Ended() {
+		return false
+	}
 	n := a.finished.len()
 	if a.one() {
 		n = 1
 	}
-	return n >= a.asked() && a.Ended()
+	return n >= a.asked()
 }
 
 // Ended reports whether the answer is complete if nothing more comes: every choice that
 // began has a finish reason. Hosts may return fewer choices than requested.
 func (a *Answer) Ended() bool {
-	if a.one() {
+	switch {
+	case !a.stopped && a.finished == (set{}): // no finish reason has come
+		return false
+	case a.one():
 		return a.stopped
 	}
-	return a.finished.len() > 0 && a.finished == a.seen && !a.mixed
+	return a.finished == a.seen && !a.mixed && a.finished.len() > 0
 }
 
 // cut reports whether some choices have a finish reason and some do not.
@@ -392,7 +398,7 @@ func carries(c *cursor, transcript *Transcript) bool {
 				}
 				reasoned = true
 			}
-			transcript.take(key, v)
+			transcript.take(key, v[1:len(v)-1])
 		case v.isFilled():
 			found = true
 			transcript.take(nil, nil)
@@ -401,16 +407,16 @@ func carries(c *cursor, transcript *Transcript) bool {
 	return found
 }
 
-// take records a member that is not empty.
-func (t *Transcript) take(key []byte, v value) {
+// take records a member that is not empty; of a text, what is between its quotes.
+func (t *Transcript) take(key, text []byte) {
 	if t == nil {
 		return
 	}
 	switch string(key) {
 	case "content":
-		t.Text = append(t.Text, v[1:len(v)-1]...)
+		t.Text = append(t.Text, text...)
 	case "reasoning_content", "reasoning":
-		t.Reasoning = append(t.Reasoning, v[1:len(v)-1]...)
+		t.Reasoning = append(t.Reasoning, text...)
 	default:
 		t.Other = true
 	}
