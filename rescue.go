@@ -92,6 +92,7 @@ type resumable struct {
 	id     []byte                                  // of the answer, in JSON; nil: unknown
 	inner  atomic.Pointer[exchange.Stream]         // the stream of the latest attempt
 	closed atomic.Bool                             // by the caller
+	ended  atomic.Bool                             // the first attempt's stream has
 	stop   atomic.Pointer[context.CancelCauseFunc] // cancels the latest rescue
 
 	back sync.Mutex    // guards req; Close holds it while the caller gets its request back
@@ -140,8 +141,16 @@ func (r *resumable) Observe(c exchange.Completion) {
 	r.inner.Load().Observe(c)
 }
 
-// Read gives the caller the next bytes.
+// Read gives the caller the next bytes. Up to its end, they are those of the first stream,
+// which has a lock of its own.
 func (r *resumable) Read(p []byte) (int, error) {
+	var end error
+	if !r.ended.Load() && !r.closed.Load() {
+		var n int
+		if n, end = r.inner.Load().Read(p); n > 0 || end == nil {
+			return n, end
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer func() {
@@ -149,6 +158,9 @@ func (r *resumable) Read(p []byte) (int, error) {
 			r.closeLocked()
 		}
 	}()
+	if end != nil && !r.closed.Load() {
+		r.end(end)
+	}
 	for {
 		switch {
 		case r.closed.Load():
@@ -160,23 +172,24 @@ func (r *resumable) Read(p []byte) (int, error) {
 		case r.err != nil:
 			r.out = nil
 			return 0, r.err
-		case r.rescue != nil:
-			r.advance()
-			continue
 		}
-		inner := r.inner.Load()
-		n, err := inner.Read(p)
-		if n > 0 || err == nil || !outcome.Broke(err) {
-			if err != nil {
-				r.release()
-			}
-			return n, err
-		}
-		r.open = inner.IsOpen()
-		events := inner.TakeTranscript()
-		r.given = resume.NewTranscript(&events, r.layer.limits)
-		r.resume(err)
+		r.advance()
 	}
+}
+
+// end begins a rescue if the first stream has broken in err. Otherwise the caller gets err.
+func (r *resumable) end(err error) {
+	r.ended.Store(true)
+	if !outcome.Broke(err) {
+		r.err = err
+		r.release()
+		return
+	}
+	first := r.inner.Load()
+	r.open = first.IsOpen()
+	events := first.TakeTranscript()
+	r.given = resume.NewTranscript(&events, r.layer.limits)
+	r.resume(err)
 }
 
 // Close ends the exchange, and a rescue that is under way.

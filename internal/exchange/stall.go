@@ -14,16 +14,15 @@ type stallTimer struct {
 	limit time.Duration
 	reset bool // payload came since the last read began; only the reader uses it
 
-	mu         sync.Mutex // guards what follows
-	timer      *time.Timer
-	reading    bool          // a read of the source is under way
-	from       time.Duration // when that began, since the exchange's start
-	waited     time.Duration // in earlier reads since the last payload
-	unmeasured bool          // the read has ended, but the time it took is not a part of waited
-	alive      bool          // keep-alives came since the last payload
-	overdue    bool          // the timer fired between two reads; the next read sets it again
-	ended      bool
-	idle       bool // the timer ended the stream
+	mu      sync.Mutex // guards what follows
+	timer   *time.Timer
+	reading bool          // the reader waits for an event
+	from    time.Duration // when that began, since the exchange's start
+	waited  time.Duration // for earlier events, since the last payload
+	alive   bool          // keep-alives came since the last payload
+	overdue bool          // the timer fired between two reads; the next read sets it again
+	ended   bool
+	idle    bool // the timer ended the stream
 }
 
 // keepAliveStalls times the limit is how long a stream may bring only keep-alives
@@ -39,32 +38,23 @@ func (s *stallTimer) begin(x *Exchange) {
 	}
 }
 
-// beginRead and endRead bracket each read of the source: only the time between them counts
-// against the limit. The clock is read once for both: if payload comes, nobody needs to know
-// how long the read took.
+// beginRead precedes each read of the source. Only the time from there to the next event
+// counts against the limit. If that is payload, nobody needs to know how long it was, so the
+// clock is read once for both.
 func (s *stallTimer) beginRead() {
+	s.reset = false
 	if s.limit == 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.unmeasured { // else the last read brought no whole event, and the wait goes on
-		s.from = time.Since(s.x.Start)
+	if !s.reading { // else the last read brought no whole event, and the wait goes on
+		s.reading, s.from = true, time.Since(s.x.Start)
 	}
-	s.reading, s.unmeasured, s.reset = true, false, false
 	if s.overdue && !s.ended {
 		s.overdue = false
 		s.timer.Reset(max(s.limit-s.idleLocked(), 0))
 	}
-}
-
-func (s *stallTimer) endRead() {
-	if s.limit == 0 {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.reading, s.unmeasured = false, true
 }
 
 // idleLocked returns how long the reader has waited since the last payload, during a read.
@@ -75,20 +65,22 @@ func (s *stallTimer) payload() {
 	if s.reset { // by an event of the same read
 		return
 	}
+	s.reset = true
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.waited, s.alive, s.unmeasured, s.reset = 0, false, false, true
+	s.reading, s.waited, s.alive = false, 0, false
 }
 
 // nothing notes that an event without payload came. keepAlive: it shows that the host is
 // alive.
 func (s *stallTimer) nothing(keepAlive bool) {
+	s.reset = false
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.unmeasured {
-		s.waited, s.unmeasured = s.idleLocked(), false
+	if s.reading {
+		s.reading, s.waited = false, s.idleLocked()
 	}
-	s.alive, s.reset = s.alive || keepAlive, false
+	s.alive = s.alive || keepAlive
 }
 
 func (s *stallTimer) end() {

@@ -198,7 +198,6 @@ func (s *Stream) next() (*sse.Event, wire.Signal, error) {
 		}
 		s.stall.beginRead()
 		_, s.eof = s.scan.Fill(&s.in)
-		s.stall.endRead()
 	}
 }
 
@@ -206,6 +205,9 @@ func (s *Stream) next() (*sse.Event, wire.Signal, error) {
 // and is at most that long. Such an event is payload.
 func (s *Stream) takeRepeat(most int) *sse.Event {
 	unread := s.scan.Unread()
+	if len(unread) == 0 {
+		return nil
+	}
 	n := s.repeat.Next(&s.x.Answer, unread[:min(most, len(unread))])
 	if n == 0 {
 		return nil
