@@ -107,22 +107,30 @@ func (s *Stream) Read(p []byte) (int, error) {
 		s.advance()
 	}
 	n := copy(p, s.out)
-	s.out = s.out[n:]
-	for len(s.out) == 0 && s.phase == streaming {
-		ev := s.takeRepeat(len(p) - n)
-		if ev == nil {
-			break
-		}
-		s.forget()
-		s.pass(ev, wire.Payload)
-		n += copy(p[n:], s.out)
+	if n < len(s.out) {
+		s.out = s.out[n:]
+	} else {
 		s.out = nil
-	}
-	if len(s.out) == 0 {
-		s.out = nil
+		n += s.readRepeats(p[n:])
 	}
 	s.read.Add(int64(n))
 	return n, nil
+}
+
+// readRepeats gives the reader the events that are there already and repeat the last one but
+// for their text, as long as p has space for them.
+func (s *Stream) readRepeats(p []byte) (n int) {
+	for s.phase == streaming {
+		size := s.repeats(len(p) - n)
+		if size == 0 {
+			break
+		}
+		event := s.scan.Take(size)
+		s.forget()
+		s.pass(event, sse.Data, wire.Payload)
+		n += copy(p[n:], event)
+	}
+	return n
 }
 
 // Close ends the exchange. A reader may leave when it likes: that is no failure.
@@ -179,8 +187,8 @@ func (s *Stream) Complete(c Completion) { s.x.complete(c) }
 // next returns the next event and what it says.
 func (s *Stream) next() (*sse.Event, wire.Signal, error) {
 	for {
-		if ev := s.takeRepeat(MaxEvent); ev != nil {
-			return ev, wire.Payload, nil
+		if n := s.repeats(MaxEvent); n > 0 {
+			return s.scan.TakeEvent(n), wire.Payload, nil
 		}
 		ev, err := s.scan.Next()
 		switch {
@@ -201,18 +209,14 @@ func (s *Stream) next() (*sse.Event, wire.Signal, error) {
 	}
 }
 
-// takeRepeat returns the next event if it is there, repeats the one before but for its text,
-// and is at most that long. Such an event is payload.
-func (s *Stream) takeRepeat(most int) *sse.Event {
+// repeats reads the next event if it is there, repeats the one before but for its text, and
+// is at most that long. It returns the length of the event, which is payload, or 0.
+func (s *Stream) repeats(most int) int {
 	unread := s.scan.Unread()
 	if len(unread) == 0 {
-		return nil
+		return 0
 	}
-	n := s.repeat.Next(&s.x.Answer, unread[:min(most, len(unread))])
-	if n == 0 {
-		return nil
-	}
-	return s.scan.Take(n)
+	return s.repeat.Next(&s.x.Answer, unread[:min(most, len(unread))])
 }
 
 func (s *Stream) signal(ev *sse.Event) wire.Signal {
@@ -298,7 +302,8 @@ func (s *Stream) advance() {
 	case s.fails(ev, signal):
 		return
 	}
-	s.pass(ev, signal)
+	s.out = ev.Raw
+	s.pass(ev.Raw, ev.Kind, signal)
 }
 
 // fails ends the stream if an event breaks the answer off, and reports whether it
@@ -319,9 +324,9 @@ func (s *Stream) fails(ev *sse.Event, signal wire.Signal) bool {
 	return true
 }
 
-// pass hands an event to the reader. With the terminator it ends the exchange: most
+// pass notes an event that the reader gets. With the terminator it ends the exchange: most
 // SDKs stop reading there, and some never close the body.
-func (s *Stream) pass(ev *sse.Event, signal wire.Signal) {
+func (s *Stream) pass(event []byte, kind sse.Kind, signal wire.Signal) {
 	before := s.phase
 	s.follow(signal)
 	payload := signal == wire.Payload || s.phase >= complete && before < complete
@@ -329,11 +334,11 @@ func (s *Stream) pass(ev *sse.Event, signal wire.Signal) {
 	case payload:
 		s.stall.payload()
 	default: // keep-alives buy no time for a terminator
-		s.stall.nothing(before < complete && (ev.Kind == sse.Comment || signal == wire.KeepAlive))
+		s.stall.nothing(before < complete && (kind == sse.Comment || signal == wire.KeepAlive))
 	}
-	s.out, s.open = ev.Raw, !sse.EndsBlock(ev.Raw)
+	s.open = !sse.EndsBlock(event)
 	if s.completion != nil {
-		s.completion.Pass(len(ev.Raw), payload)
+		s.completion.Pass(len(event), payload)
 	}
 	if s.phase == terminated && before != terminated {
 		s.endExchange(outcome.OK, nil)

@@ -39,6 +39,7 @@ type Event struct {
 type Scanner struct {
 	buf        []byte
 	start, end int // unread bytes
+	full       int // how many Fills left no space
 	line       int // start of the current line
 	seen       int // bytes already searched for that line's end
 	block      block
@@ -60,6 +61,10 @@ const (
 	// firstBuffer has space for a few events. Many streams wait for their next event at
 	// once, most of the time.
 	firstBuffer = 1 << 10
+	// fastBuffer is the least size after manyFull Fills that left no space: the events come
+	// faster than they are read.
+	fastBuffer = 4 << 10
+	manyFull   = 8
 	// largeBuffer is the size above which a buffer that a large event needed is not kept
 	// for small ones.
 	largeBuffer = 64 << 10
@@ -76,6 +81,9 @@ func (s *Scanner) Fill(r io.Reader) (int, error) {
 	s.makeRoom()
 	n, err := r.Read(s.buf[s.end:])
 	s.end += n
+	if s.end == len(s.buf) {
+		s.full++
+	}
 	return n, err
 }
 
@@ -89,8 +97,15 @@ func (s *Scanner) makeRoom() {
 		s.seen -= s.start
 		s.start, s.end = 0, n
 	}
-	if s.end == len(s.buf) {
-		bigger := make([]byte, max(firstBuffer, 2*len(s.buf)))
+	size := len(s.buf)
+	if s.end == size {
+		size = max(firstBuffer, 2*size)
+	}
+	if s.full >= manyFull {
+		size = max(fastBuffer, size)
+	}
+	if size > len(s.buf) {
+		bigger := make([]byte, size)
 		copy(bigger, s.buf[:s.end])
 		s.buf = bigger
 	}
@@ -140,15 +155,20 @@ func (s *Scanner) Next() (*Event, error) {
 // Unread returns the bytes that no event has been made of yet.
 func (s *Scanner) Unread() []byte { return s.buf[s.start:s.end] }
 
-// Take returns the first n unread bytes as an event, without looking for its data. The caller
-// knows that they are one with a single line of data.
-func (s *Scanner) Take(n int) *Event {
+// Take removes the first n unread bytes and returns them. The caller knows that they are an
+// event.
+func (s *Scanner) Take(n int) []byte {
 	end := s.start + n
-	ev := &s.event
-	ev.Kind, ev.Raw, ev.Data, ev.One, ev.Error = Data, s.buf[s.start:end], nil, true, false
+	raw := s.buf[s.start:end]
 	s.start, s.line, s.seen = end, end, end
 	s.block, s.swallow = block{}, false
-	return ev
+	return raw
+}
+
+// TakeEvent is Take for an event with one line of data, which nobody needs.
+func (s *Scanner) TakeEvent(n int) *Event {
+	s.event = Event{Kind: Data, Raw: s.Take(n), One: true}
+	return &s.event
 }
 
 // skip removes a line that is no part of a block from the buffer.

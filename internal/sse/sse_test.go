@@ -103,6 +103,37 @@ func TestScannerIsBounded(t *testing.T) {
 	}
 }
 
+// Only a stream that comes faster than it is read gets a larger buffer.
+func TestScanner_BufferFitsTheStream(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		r     io.Reader
+		times int
+		want  int
+	}{
+		{"an event at a time", &chunks{bytes.Repeat([]byte("data: a\n\n"), 1000), 9}, 1000, firstBuffer},
+		{"much at once, for a moment", repeat("data: a\n\n"), manyFull - 1, firstBuffer},
+		{"much at once", repeat("data: a\n\n"), 100, fastBuffer},
+	} {
+		s := New(1<<20, false)
+		for range tt.times {
+			if _, err := s.Fill(tt.r); err != nil {
+				t.Fatal(err)
+			}
+			for {
+				if ev, err := s.Next(); err != nil {
+					t.Fatal(err)
+				} else if ev == nil {
+					break
+				}
+			}
+		}
+		if len(s.buf) != tt.want {
+			t.Errorf("%s: the buffer has %d bytes, want %d", tt.name, len(s.buf), tt.want)
+		}
+	}
+}
+
 type repeat string
 
 func (r repeat) Read(p []byte) (int, error) {

@@ -35,7 +35,7 @@ func (r *repeatReader) next() (*sse.Event, Signal) {
 	for {
 		if r.repeat != nil {
 			if n := r.repeat.Next(&r.answer, r.scan.Unread()); n > 0 {
-				return r.scan.Take(n), Payload
+				return r.scan.TakeEvent(n), Payload
 			}
 		}
 		ev, _ := r.scan.Next()
