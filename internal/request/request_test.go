@@ -1,7 +1,9 @@
 package request
 
 import (
+	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -199,32 +201,94 @@ func FuzzEstimateTokens(f *testing.F) {
 	})
 }
 
+// BenchmarkEstimateTokens compares the estimate with a loop that looks at each byte.
 func BenchmarkEstimateTokens(b *testing.B) {
-	text := []byte(strings.Repeat("what is a breakwater? ", 10_000))
-	b.SetBytes(int64(len(text)))
-	for b.Loop() {
-		EstimateTokens(text)
+	for name, sentence := range map[string]string{"english": "what is a breakwater? ", "chinese": "防波堤是什么？"} {
+		text := bytes.Repeat([]byte(sentence), 200<<10/len(sentence))
+		measure := func(how string, do func()) {
+			b.Run(name+"/"+how, func(b *testing.B) {
+				b.SetBytes(int64(len(text)))
+				for b.Loop() {
+					do()
+				}
+			})
+		}
+		measure("estimate", func() { EstimateTokens(text) })
+		measure("loop", func() {
+			n := 0
+			for _, c := range text {
+				if c < 0x80 {
+					n++
+				}
+			}
+			sink = n
+		})
 	}
 }
 
-// BenchmarkParse looks into bodies of 200 KB: of prose, of code with its escapes, and of a
-// conversation of many short messages.
+var sink int
+
+// BenchmarkParse looks into bodies of three sizes: of prose, of code and of JSON, which
+// have many escapes, of a conversation of short messages, and of tools. What it reads is
+// random, because a processor soon knows what repeats. The copy of the body is the floor.
 func BenchmarkParse(b *testing.B) {
-	for name, text := range map[string]string{
-		"prose": strings.Repeat("what is a breakwater? ", 90),
-		"code":  strings.Repeat(`\tfmt.Println(\"the harbour\")\n`, 60),
-		"short": "so?",
-	} {
-		message := `{"role":"user","content":"` + text + `"},`
-		body := []byte(`{"model":"deepseek-flash","messages":[` + strings.Repeat(message, 200<<10/len(message)) + `{"role":"user","content":"so?"}],"stream":true}`)
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(body)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if p := Parse(body); !p.Stream {
-					b.Fatal("the last member was missed")
-				}
+	random := rand.New(rand.NewPCG(1, 2))
+	words := func(most int) string {
+		var text []byte
+		for range 1 + random.IntN(most) {
+			for range 1 + random.IntN(10) {
+				text = append(text, "etaoinshrdlu"[random.IntN(12)])
 			}
-		})
+			text = append(text, ' ')
+		}
+		return string(text)
 	}
+	several := func(most int, text func() string) string {
+		var all strings.Builder
+		for range 1 + random.IntN(most) {
+			all.WriteString(text())
+		}
+		return all.String()
+	}
+	message := func(text string) string { return `{"role":"user","content":"` + text + `"},` }
+	for _, kind := range []struct {
+		name string
+		text func() string
+	}{
+		{"prose", func() string { return message(words(500)) }},
+		{"code", func() string {
+			return message(several(100, func() string { return `\n\t` + words(3) + `:= ` + words(1) + `(\"` + words(3) + `\")` }))
+		}},
+		{"json", func() string {
+			return message(several(50, func() string { return `{\"` + words(1) + `\":\"` + words(3) + `\",\"id\":1},` }))
+		}},
+		{"short", func() string { return message(words(12)) }},
+		{"tools", func() string {
+			return `{"name":"` + words(1) + `","properties":{` + several(4, func() string { return `"` + words(1) + `":{"type":"string","description":"` + words(12) + `"},` }) + `"":{}}},`
+		}},
+	} {
+		for _, size := range []int{2 << 10, 32 << 10, 200 << 10} {
+			body := []byte(`{"model":"deepseek-flash","messages":[`)
+			for len(body) < size {
+				body = append(body, kind.text()...)
+			}
+			body = append(body, `{}],"stream":true}`...)
+			b.Run(fmt.Sprintf("%s/%d", kind.name, size>>10), func(b *testing.B) {
+				b.SetBytes(int64(len(body)))
+				b.ReportAllocs()
+				for b.Loop() {
+					if p := Parse(body); !p.Stream {
+						b.Fatal("the last member was missed")
+					}
+				}
+			})
+		}
+	}
+	from, to := make([]byte, 200<<10), make([]byte, 200<<10)
+	b.Run("copy/200", func(b *testing.B) {
+		b.SetBytes(int64(len(from)))
+		for b.Loop() {
+			copy(to, from)
+		}
+	})
 }

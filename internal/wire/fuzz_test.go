@@ -67,6 +67,12 @@ func FuzzMembers(f *testing.F) {
 	for _, text := range []string{`{"a\\":"\\\"","\u0061\"":[{"]":"}"},"\\"] , "b" :-1e5}x`, `{"a":}`, `{"a":]}`, `{"a":1]`, `{"":"","":{}}`, `{"a":"}`, `{"a\`, `{"a":tru`, `{"a":[}]}`} {
 		f.Add([]byte(text))
 	}
+	for _, part := range []string{`{\"a\":\"#\"},`, `\\\\\"#`, `\\\\`, `\"\\`, `]\"`, `seven b`, `你好"`} { // strings that are read by words
+		for n := range 9 {
+			text := strings.Repeat("x", n) + strings.Repeat(part, 20)
+			f.Add([]byte(`{"a":"` + text + `","b":[ -1.5e+10,12345678 ,"` + text + `" ,   {"c":null,       "d":""}],"e":1}`))
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var got []Member
 		Members(data, func(m Member) { got = append(got, m) })

@@ -263,7 +263,6 @@ func (c *cursor) string() (escaped bool) {
 // the quote right after the control characters. See "Determine if a word has
 // a byte less than n", https://graphics.stanford.edu/~seander/bithacks.html.
 func specials(word uint64) uint64 {
-	const each = 0x0101010101010101
 	controlOrQuote := (word ^ each*2) - each*(' '+1)
 	backslash := (word ^ each*'\\') - each
 	return (controlOrQuote | backslash) &^ word & (each << 7)
