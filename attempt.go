@@ -361,6 +361,7 @@ func (l *tracedLoan) getConn(string) { l.routed.Store(true) }
 
 func (l *tracedLoan) wroteHeaders() {
 	if l.body.IsOpen() {
+		l.body.Begin()
 		l.attempt.transmission.body.read.Store(true)
 		l.attempt.BodyRead()
 	}

@@ -192,29 +192,35 @@ func TestLoan_RewriteReads(t *testing.T) {
 // A buffer goes back to the pool when the transport has written the request, and not if
 // that failed or the transport asked for another body.
 func TestLoan_Settles(t *testing.T) {
+	type steps func(*attempt, *http.Request)
+	headers := func(a *attempt, _ *http.Request) { a.loan.wroteHeaders() }
+	reads := func(_ *attempt, req *http.Request) { io.Copy(io.Discard, req.Body) }
+	wrote := func(a *attempt, _ *http.Request) { a.loan.wroteRequest(httptrace.WroteRequestInfo{}) }
+	failed := func(a *attempt, _ *http.Request) { a.loan.wroteRequest(httptrace.WroteRequestInfo{Err: io.EOF}) }
+	replay := func(_ *attempt, req *http.Request) {
+		body, err := req.GetBody()
+		if err != nil {
+			t.Fatal(err)
+		}
+		body.Close()
+	}
 	for name, tt := range map[string]struct {
-		do   func(*attempt)
-		back bool
+		steps []steps
+		back  bool
 	}{
-		"nothing said": {func(a *attempt) {}, false},
-		"written":      {func(a *attempt) { a.loan.wroteRequest(httptrace.WroteRequestInfo{}) }, true},
-		"failed":       {func(a *attempt) { a.loan.wroteRequest(httptrace.WroteRequestInfo{Err: io.EOF}) }, false},
-		"failed, written": {func(a *attempt) {
-			a.loan.wroteRequest(httptrace.WroteRequestInfo{Err: io.EOF})
-			a.loan.wroteRequest(httptrace.WroteRequestInfo{})
-		}, false},
-		"replayed, written": {func(a *attempt) {
-			body, err := a.transmission.replay()
-			if err != nil {
-				t.Fatal(err)
-			}
-			body.Close()
-			a.loan.wroteRequest(httptrace.WroteRequestInfo{})
-		}, false},
+		"nothing said":              {[]steps{reads}, false},
+		"written":                   {[]steps{headers, reads, wrote}, true},
+		"failed":                    {[]steps{headers, reads, failed}, false},
+		"failed, written":           {[]steps{headers, reads, failed, wrote}, false},
+		"replayed, written":         {[]steps{headers, reads, replay, wrote}, false},
+		"written, replayed":         {[]steps{headers, reads, wrote, replay, headers, wrote}, true},
+		"a dialer's before, unread": {[]steps{headers, wrote}, false},
 	} {
-		a := lending(t)
+		a, req := lending(t)
 		b := a.buffer
-		tt.do(a)
+		for _, step := range tt.steps {
+			step(a, req)
+		}
 		a.useBuffer(nil)
 		a.call.releaseBody()
 		if back := len(b.Bytes()) == 0; back != tt.back {
@@ -223,8 +229,8 @@ func TestLoan_Settles(t *testing.T) {
 	}
 }
 
-// lending returns an attempt whose body is lent.
-func lending(t *testing.T) *attempt {
+// lending returns an attempt whose body is lent, and the request with that body.
+func lending(t *testing.T) (*attempt, *http.Request) {
 	rt := over(t, &http.Transport{})
 	req, _ := http.NewRequest(http.MethodPost, "http://127.0.0.1/chat/completions", strings.NewReader(chatJSON))
 	op, _ := request.OperationOf(req)
@@ -235,14 +241,15 @@ func lending(t *testing.T) *attempt {
 	r := rt.failover.newRun(c)
 	r.now()
 	a := r.begin(step{action: try, endpoint: c.target})
-	a.setBody(req.Clone(t.Context()))
-	return a
+	req = req.Clone(t.Context())
+	a.setBody(req)
+	return a, req
 }
 
 // Of the bodies that the transport asks for, it may send one in place of the first that was
 // sent, also if no trace says that the first one was.
 func TestLoan_ReplaysAreCounted(t *testing.T) {
-	a := lending(t)
+	a, _ := lending(t)
 	for i, want := range []error{nil, nil, errNotTaken} {
 		body, err := a.transmission.replay()
 		if err != want {
@@ -347,43 +354,67 @@ func TestLoan_CallersTrace(t *testing.T) {
 // A host may answer before it has read the request, and read on when the caller has its
 // answer. Meanwhile the calls of others fill buffers.
 func TestLoan_HostsThatReadLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var rest strings.Builder
-		answered, others := make(chan struct{}), make(chan struct{})
-		late := func(conn net.Conn) {
-			in := bufio.NewReader(conn)
-			req, _ := http.ReadRequest(in)
-			io.CopyN(&rest, req.Body, 1000)
-			respond(conn, "200 OK", goodJSON)
-			close(answered)
-			<-others
-			io.Copy(&rest, req.Body)
-			conn.Close()
-		}
-		n := 0
-		base, _ := pipedBase(func(conn net.Conn) {
-			if n++; n == 1 {
-				late(conn)
-			} else {
-				answersAll(conn)
+	for name, beforeDial := range map[string]func(context.Context){
+		"directly": func(context.Context) {},
+		// The context of a dial has the request's trace, so the trace tells of the dialer's
+		// own requests, too.
+		"through a dialer that sends a request": func(ctx context.Context) {
+			req, _ := http.NewRequestWithContext(ctx, http.MethodConnect, "http://proxy", http.NoBody)
+			req.Write(io.Discard)
+		},
+		"through a dialer that asks a server": func(ctx context.Context) {
+			resolver, _ := pipedBase(answersAll)
+			resolver.DisableKeepAlives = true
+			req, _ := http.NewRequestWithContext(ctx, http.MethodPost, "http://resolver", strings.NewReader("where?"))
+			if resp, err := resolver.RoundTrip(req); err == nil {
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
 			}
+		},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			var rest strings.Builder
+			answered, others := make(chan struct{}), make(chan struct{})
+			late := func(conn net.Conn) {
+				in := bufio.NewReader(conn)
+				req, _ := http.ReadRequest(in)
+				io.CopyN(&rest, req.Body, 1000)
+				respond(conn, "200 OK", goodJSON)
+				close(answered)
+				<-others
+				io.Copy(&rest, req.Body)
+				conn.Close()
+			}
+			n := 0
+			base, _ := pipedBase(func(conn net.Conn) {
+				if n++; n == 1 {
+					late(conn)
+				} else {
+					answersAll(conn)
+				}
+			})
+			dial := base.DialContext
+			base.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				beforeDial(ctx)
+				return dial(ctx, network, addr)
+			}
+			rt := over(t, base)
+			first := longChat("first")
+			if got := asks(t.Context(), rt, first, toLocal); got.status() != 200 {
+				t.Fatalf("the caller got %v, want an answer", got)
+			}
+			<-answered
+			for i := range 20 {
+				asks(t.Context(), rt, longChat(fmt.Sprintf("no-%02d", i)), toLocal)
+			}
+			close(others)
+			synctest.Wait()
+			if got := rest.String(); len(got) < 10_000 || !strings.HasPrefix(first, got) {
+				t.Errorf("the host got %d bytes that are not the first call's", len(got))
+			}
+			closeAll(base)
 		})
-		rt := over(t, base)
-		first := longChat("first")
-		if got := asks(t.Context(), rt, first, toLocal); got.status() != 200 {
-			t.Fatalf("the caller got %v, want an answer", got)
-		}
-		<-answered
-		for i := range 20 {
-			asks(t.Context(), rt, longChat(fmt.Sprintf("no-%02d", i)), toLocal)
-		}
-		close(others)
-		synctest.Wait()
-		if got := rest.String(); len(got) < 10_000 || !strings.HasPrefix(first, got) {
-			t.Errorf("the host got %d bytes that are not the first call's", len(got))
-		}
-		closeAll(base)
-	})
+	}
 }
 
 // Whatever hosts and callers do, a host gets the beginning of one call's body and nothing
