@@ -3,16 +3,26 @@ package wire
 // A Repeat reads the events of one stream that repeat the one before but for their text, as
 // nearly all chunks of a chat do. The parser reads an event from front to end and does not
 // look into a text, so such an event means the same and only its text is new. A text has no
-// line ends either, so its lines mean the same. The zero value is ready for use.
+// line ends either, so its lines mean the same. The same is true of a few members that the
+// parser skips and that are new in each event. The zero value is ready for use.
 type Repeat struct {
-	before, after []byte // what stands around the text, quotes included; empty: nothing was learned
-	key           []byte // the name of the text
-	misses        int    // events in a row that were learned in vain
+	lines  []byte // of the event that was learned; empty: nothing was
+	key    []byte // the name of its text
+	gaps   [maxGaps]gap
+	n      int // number of gaps
+	misses int // events in a row that were learned in vain
+}
+
+// A gap is where events may differ that repeat each other: at a string or number in lines.
+type gap struct {
+	from, to uint16
+	isText   bool // it is the event's text
 }
 
 const (
+	maxGaps = 3 // a text, a number and padding
 	// maxMisses is after how many events that were learned in vain a stream counts as one
-	// whose events are all different, as those with a number or a time in each.
+	// whose events are all different, as those with a time in each.
 	maxMisses = 8
 	// maxRepeat bounds what is kept of an event, and the text of one that repeats it, in bytes.
 	// A longer one would be read again and again while it comes.
@@ -22,19 +32,18 @@ const (
 // Next reads the event that a stream goes on with, if all of it is there and it repeats the
 // one before. It returns the length of the event, and 0 if it has read nothing.
 func (r *Repeat) Next(a *Answer, stream []byte) int {
-	text := r.match(stream)
-	if len(text) == 0 {
-		return 0
+	text, n := r.match(stream)
+	if n > 0 {
+		r.misses = 0
+		r.apply(a, text)
 	}
-	r.misses = 0
-	r.apply(a, text)
-	return len(r.before) + len(text) + len(r.after)
+	return n
 }
 
 // Event is a.Event for an event that Next did not read. data is its only data line's value, a
 // part of the lines of the event.
 func (r *Repeat) Event(a *Answer, lines, data []byte) Signal {
-	if r.misses >= maxMisses || a.Wire != Chat && a.Wire != Messages {
+	if r.misses >= maxMisses {
 		return a.Event(data)
 	}
 	before, transcript := *a, Transcript{}
@@ -48,39 +57,60 @@ func (r *Repeat) Event(a *Answer, lines, data []byte) Signal {
 	return signal
 }
 
-// match returns the inside of the text of an event that repeats what was learned. It is empty
-// if stream does not begin with such an event.
-func (r *Repeat) match(stream []byte) []byte {
-	at := len(r.before)
-	if at == 0 || len(stream) < at || string(stream[:at]) != string(r.before) {
-		return nil
+// match returns the inside of the text of an event that repeats what was learned, and the
+// event's length. The length is 0 if stream does not begin with such an event.
+func (r *Repeat) match(stream []byte) (text []byte, n int) {
+	at := 0 // in lines, as n in stream
+	for _, gap := range r.gaps[:r.n] {
+		same := r.lines[at:gap.from]
+		if len(stream)-n <= len(same) || string(stream[n:n+len(same)]) != string(same) {
+			return nil, 0
+		}
+		n += len(same)
+		c := cursor{text: stream[:min(len(stream), n+maxRepeat)], at: n}
+		switch {
+		case stream[n] == '"':
+			c.string()
+		case !gap.isText:
+			c.number()
+		default:
+			return nil, 0
+		}
+		if c.bad {
+			return nil, 0
+		}
+		if gap.isText {
+			text = stream[n+1 : c.at-1]
+		}
+		at, n = int(gap.to), c.at
 	}
-	c := cursor{text: stream[:min(len(stream), at+maxRepeat)], at: at - len(`"`)}
-	c.string()
-	end := c.at - len(`"`)
-	if c.bad || len(stream)-end < len(r.after) || string(stream[end:end+len(r.after)]) != string(r.after) {
-		return nil
+	same := r.lines[at:]
+	if len(text) == 0 || len(stream)-n < len(same) || string(stream[n:n+len(same)]) != string(same) {
+		return nil, 0
 	}
-	return stream[at:end]
+	return text, n + len(same)
 }
 
 // apply does to a what the learned event did. text is the inside of a text.
 func (r *Repeat) apply(a *Answer, text []byte) {
 	a.HasContent = true
-	if a.Wire == Chat {
+	switch a.Wire {
+	case Chat:
 		a.begun = true
 		a.takeIndex(0, false, true)
 		a.Transcript.take(r.key, text)
+	case Responses:
+		a.begun = true
 	}
 }
 
-// learn keeps what stands around the text of an event that a has just read, if apply would
-// have done the same to a. before and transcript are those from before the event.
+// learn keeps the lines of an event that a has just read, if apply would have done the same
+// to a. before and transcript are those from before the event.
 func (r *Repeat) learn(a *Answer, lines, data []byte, before Answer, transcript Transcript) {
 	r.misses++
-	r.before, r.after = r.before[:0], r.after[:0]
+	r.n = 0
 	key, text := textOf(a.Wire, data)
-	if len(text) == 0 || len(lines)-len(text) > maxRepeat {
+	if len(text) == 0 || len(lines) > maxRepeat {
 		return
 	}
 	r.key = key
@@ -90,9 +120,30 @@ func (r *Repeat) learn(a *Answer, lines, data []byte, before Answer, transcript 
 	if before != *a || !transcript.grewBy(key, text, a.Transcript) {
 		return
 	}
-	at := cap(lines) - cap(text) // text is a part of lines
-	r.before = append(r.before, lines[:at]...)
-	r.after = append(r.after, lines[at+len(text):]...)
+	r.lines = append(r.lines[:0], lines...)
+	r.addGap(lines, data[cap(data)-cap(text)-len(`"`):][:len(text)+len(`""`)], true)
+	c := cursor{text: data}
+	for c.enter('{'); c.more('}') && r.n < maxGaps; {
+		switch string(c.key()) {
+		case "sequence_number", "obfuscation": // a number in Responses' events, padding in OpenAI's
+			if v := c.value(); v.is('"') || len(v) > 0 && isDigit(v[0]) {
+				r.addGap(lines, v, false)
+			}
+		default:
+			c.skip()
+		}
+	}
+}
+
+// addGap adds a gap at v, which is a part of lines, so that the gaps stay in order.
+func (r *Repeat) addGap(lines, v []byte, isText bool) {
+	from := cap(lines) - cap(v)
+	i := r.n
+	for ; i > 0 && int(r.gaps[i-1].from) > from; i-- {
+		r.gaps[i] = r.gaps[i-1]
+	}
+	r.gaps[i] = gap{uint16(from), uint16(from + len(v)), isText}
+	r.n++
 }
 
 // grewBy reports whether now is t with one more text. It is so if nothing is recorded.
@@ -118,6 +169,9 @@ var texts = map[Wire][]struct {
 	},
 	Messages: {
 		{[]string{"delta"}, [][]byte{[]byte("text"), []byte("thinking")}},
+	},
+	Responses: {
+		{nil, [][]byte{[]byte("delta")}},
 	},
 }
 

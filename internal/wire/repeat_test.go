@@ -94,7 +94,7 @@ func TestRepeat(t *testing.T) {
 		wire   Wire
 		events []string
 	}{
-		"text":                          {Chat, []string{chunk(`{"role":"assistant","content":""}`), text("a"), text("b"), text(`\"\\`), text("你好"), text(""), text("c")}},
+		"text":                          {Chat, []string{chunk(`{"role":"assistant","content":""}`), text("a"), text("b"), chunk(`{"content":5}`), text(`\"\\`), text("你好"), text(""), text("c")}},
 		"thinking, then text":           {Chat, []string{think("a"), think("b"), text("c"), text("d"), think("e")}},
 		"a text that is none":           {Chat, []string{text("a"), text("b\x01"), text("c"), text(`\x`), text("d"), text("e")[:90]}},
 		"a text that ends too early":    {Chat, []string{text("a"), text(`b","content":"c`), text("d")}},
@@ -107,6 +107,8 @@ func TestRepeat(t *testing.T) {
 		"no JSON behind":                {Chat, []string{text("a"), text("b") + "x", text("c")}},
 		"a message":                     {Messages, []string{message("a"), message("b"), message(`\n`), message(""), message("c"), `{"type":"message_stop"}`}},
 		"a message without its start":   {Messages, []string{message("a"), strings.Replace(message("b"), "text_delta", "thinking_delta", 1)}},
+		"Responses, with numbers":       {Responses, []string{response("1", "a", "x"), response("2", "b", "yz"), response("10", "", "x"), response("1e", "c", ""), response("-1", "d", `\"`), response(`"1"`, "e", ""), response("{}", "f", "x"), response("3", "g", "x")}},
+		"padding of a chat":             {Chat, []string{padded("a", "x"), padded("b", ""), padded("c", `y","error":"z`), padded("d", "x"), text("e")}},
 		"Responses":                     {Responses, []string{`{"type":"response.output_text.delta","delta":"a"}`, `{"type":"response.output_text.delta","delta":"b"}`}},
 		"an index that counts":          {Chat, counted(20)},
 		"a text in a completion's form": {Chat, []string{`{"choices":[{"index":0,"text":"a"}]}`, `{"choices":[{"index":0,"text":"b"}]}`}},
@@ -125,6 +127,16 @@ func TestRepeat(t *testing.T) {
 			}
 		})
 	}
+}
+
+// response is an event of Responses with its number and padding.
+func response(number, text, padding string) string {
+	return `{"type":"response.output_text.delta","sequence_number":` + number + `,"item_id":"1","delta":"` + text + `","obfuscation":"` + padding + `"}`
+}
+
+// padded is a chunk of a chat with padding.
+func padded(text, padding string) string {
+	return strings.Replace(chunk(`{"content":"`+text+`"}`), `{"id"`, `{"obfuscation":"`+padding+`","id"`, 1)
 }
 
 // counted are chunks whose index counts them.
@@ -146,7 +158,7 @@ func TestRepeat_Recognises(t *testing.T) {
 			r.Event(&a, lines, lines[len("data: "):len(lines)-len("\n\n")])
 		}
 	}
-	recognised := func(chunk string) bool { return r.match([]byte("data: "+chunk+"\n\n")) != nil }
+	recognised := func(chunk string) bool { _, n := r.match([]byte("data: " + chunk + "\n\n")); return n > 0 }
 	for i := range 3 {
 		if got := recognised(chunk(`{"content":"a"}`)); got != (i > 0) {
 			t.Errorf("chunk %d: recognised: %v", i, got)
@@ -162,6 +174,11 @@ func TestRepeat_Recognises(t *testing.T) {
 	if r.misses != maxMisses {
 		t.Errorf("%d events were learned in vain, want %d", r.misses, maxMisses)
 	}
+	r, a = Repeat{}, Answer{Wire: Responses}
+	if read(response("7", "a", "x")); !recognised(response("10", "b", "yz")) || recognised(response("8", "", "x")) || recognised(response("8", "c", "x")+"x") {
+		t.Error("an event of Responses with another number and padding is not recognised, or another one is")
+	}
+	a = Answer{}
 	large := chunk(`{"content":"a","x":"` + strings.Repeat("x", maxRepeat) + `"}`)
 	r = Repeat{}
 	if read(large); recognised(large) {
@@ -175,6 +192,8 @@ func FuzzRepeat(f *testing.F) {
 	f.Add([]byte(data + chunk(`{"content":"a"}`) + ends + data + chunk(`{"content":"b"}`) + ends + data + chunk(`{"content":""}`) + ends))
 	f.Add([]byte("id: 1\r\n" + data + chunk(`{"reasoning":"a","content":null}`) + "\r\n\r\n: b\n\n" + data + chunk(`{"reasoning":"b","content":null}`)))
 	f.Add([]byte("event: a\n" + data + `{"type":"content_block_delta","delta":{"text":"a"}}` + ends + data + `{"type":"content_block_delta","delta":{"text":"b"}}` + ends))
+	f.Add([]byte(data + response("7", "a", "b") + ends))
+	f.Add([]byte(data + padded("a", "b") + ends))
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		var events strings.Builder
 		for event := range strings.SplitAfterSeq(string(stream), ends) {
