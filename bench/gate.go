@@ -34,17 +34,17 @@ var bounds = []bound{
 	{what: "bytes added with three endpoints", value: 5100, exact: true},
 	{what: "allocations added to a stream's event", value: 0.01, exact: true},
 
-	{what: "in memory, 2 KB, 1 cores: CPU added, of the hand-made chain's", value: 1},
-	{what: "in memory, 2 KB, 2 cores: CPU added, of the hand-made chain's", value: 0.8},
-	{what: "in memory, 32 KB, 1 cores: CPU added, of failsafe-go's", value: 0.25},
+	{what: "in memory, 2 KB, 1 cores: CPU added, of the hand-made chain's", value: 1.66},
+	{what: "in memory, 2 KB, 2 cores: CPU added, of the hand-made chain's", value: 1.25},
+	{what: "in memory, 32 KB, 1 cores: CPU added, of failsafe-go's", value: 0.47},
 	{what: "in memory, 32 KB, 2 cores: CPU added, of failsafe-go's", value: 0.25},
-	{what: "in memory, 200 KB, 1 cores: CPU added, of failsafe-go's", value: 0.15},
+	{what: "in memory, 200 KB, 1 cores: CPU added, of failsafe-go's", value: 0.3},
 	{what: "in memory, 200 KB, 2 cores: CPU added, of failsafe-go's", value: 0.15},
 	{what: "in memory, 2 KB, 1 cores: limits add, in µs", value: 1},
 	{what: "in memory, 200 KB, 1 cores: limits add, in µs", value: 1},
 
-	{what: "a stream's event, of the floor", value: 3.6},
-	{what: "a stream's event without rescue, of the floor", value: 1.8},
+	{what: "a stream's event, of the floor", value: 1.65},
+	{what: "a stream's event without rescue, of the floor", value: 1.35},
 
 	{what: "HTTP/1.1: requests a second, of bare: breakwater", value: 0.8, least: true},
 	{what: "HTTP/1.1: requests a second, of the hand-made chain's", value: 1, least: true},
