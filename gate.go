@@ -101,7 +101,7 @@ func (g *gate) heedLimits(a *attempt, h http.Header) {
 	if len(a.endpoint.profile.Limits) == 0 {
 		return
 	}
-	wait := a.endpoint.profile.Spent(h)
+	wait := a.endpoint.profile.Spent(h, time.Now())
 	if wait <= 0 {
 		return
 	}
@@ -138,6 +138,9 @@ func (a *attempt) explain(f *exchange.Failure) {
 			f.RetryAfter, f.Asked = a.endpoint.profile.RetryAfter(f.Status, f.Resp.Header, time.Now())
 		}
 		f.Class = a.classify(f.Status, f.Body, f.Asked)
+		if f.Refused {
+			heedShouldRetry(f)
+		}
 		a.refused(f.Status, a.endpoint.profile.StatedLimit(f.Body))
 		switch {
 		case !f.Refused:
@@ -148,6 +151,18 @@ func (a *attempt) explain(f *exchange.Failure) {
 	}
 	if f.Resp != nil {
 		f.Resp = a.dropForeign(f.Resp, true)
+	}
+}
+
+// heedShouldRetry obeys the host if it says whether to repeat the request. Other accounts
+// may still be asked.
+func heedShouldRetry(f *exchange.Failure) {
+	should, said := host.ShouldRetry(f.Resp.Header)
+	switch {
+	case said && !should:
+		f.NoRetry = true
+	case said && f.Class == ClassRefused:
+		f.Class = ClassUnavailable
 	}
 }
 
@@ -192,6 +207,7 @@ func (a *attempt) unanswered(req *http.Request, err error) *exchange.Failure {
 	own := request.Unsendable(req, err)
 	switch {
 	case own == nil:
+		f.NoRetry = outcome.Lasting(err)
 		a.sentUntraced()
 		return f
 	case a.reshaped() && request.Unsendable(a.call.req, err) == nil:

@@ -182,8 +182,11 @@ func (r *failoverRun) history(now time.Time) plan.History {
 		traits := outcome.Of(v.failure.Class)
 		h.Tried = append(h.Tried, plan.Account{
 			Tier: v.endpoint.tier, Availability: at.state, Pause: at.pause.Until.Sub(now), Backoff: v.due.Sub(now),
-			Tries: v.tries, Passing: traits.Passing, Insist: insistence(traits.RetryLast),
+			Tries: v.tries, Passing: traits.Passing && !v.failure.NoRetry,
 		})
+		if !v.failure.NoRetry {
+			h.Tried[i].Insist = insistence(traits.RetryLast)
+		}
 		if v == r.last {
 			h.Last = i
 		}

@@ -75,7 +75,7 @@ func TestFailover_Verdicts(t *testing.T) {
 		{"529", HostOpenAI, 529, "", "", ClassUnavailable, "again elsewhere", ""},
 		{"503 that asks for a rest", HostOpenAI, 503, "", "Retry-After: 30", ClassUnavailable, on, "model of the endpoint"},
 		{"429 that asks for little", HostOpenAI, 429, "", "Retry-After: 1", ClassRateLimited, "again again elsewhere", "model"},
-		{"429 that asks for much", HostOpenAI, 429, "", "Retry-After: 1e9", ClassRateLimited, on, "model"},
+		{"429 that asks for much", HostOpenAI, 429, "", "Retry-After: 1000000000", ClassRateLimited, on, "model"},
 		{"429 with a date", HostOpenAI, 429, "", "Retry-After: Sat, 01 Jan 2000 00:05:00 GMT", ClassRateLimited, on, "model"},
 		{"302", HostOpenAI, 302, "", "Location: https://stranger.example/", ClassRedirected, on, ""},
 		{"307", HostOpenAI, 307, "", "Location: https://stranger.example/", ClassRedirected, on, ""},

@@ -23,6 +23,7 @@ type Failure struct {
 	// The owner sets these.
 	RetryAfter  time.Duration // 0: none
 	Asked       bool          // the host asked for RetryAfter
+	NoRetry     bool          // the call must not ask the same account again
 	PassThrough bool          // the caller has to act on Resp by itself, even if others could serve
 	Blameless   bool          // the host is not to blame
 }

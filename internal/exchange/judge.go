@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/background"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
@@ -37,9 +39,10 @@ func (e *Exchange) Judge(resp *http.Response, w Want) (*http.Response, *Failure)
 
 const (
 	maxRefusal = 1 << 20
-	// refusalWait is how long the body of a refusal may take. The status has said the
-	// most already.
-	refusalWait = 10 * time.Second
+	// refusalWait is how long the body of a refusal may take, and refusalPause how long it
+	// may bring nothing. Its words may decide what the call does next.
+	refusalWait  = 10 * time.Second
+	refusalPause = 500 * time.Millisecond
 )
 
 var errSlowRefusal = errors.New("breakwater: the body of a refusal took too long")
@@ -48,10 +51,20 @@ var errSlowRefusal = errors.New("breakwater: the body of a refusal took too long
 // never close the bodies of errors.
 func (e *Exchange) refusal(resp *http.Response) *Failure {
 	e.FirstPayload.Stop()
-	timer := time.AfterFunc(refusalWait, func() { e.Cancel(errSlowRefusal) })
-	body, err := io.ReadAll(io.LimitReader(&progress.Reader{Reader: resp.Body}, maxRefusal+1))
+	source := resp.Body
+	var slow atomic.Bool
+	timer := time.AfterFunc(bodyWait(resp.StatusCode), background.Recovered(func() {
+		slow.Store(true)
+		e.Cancel(errSlowRefusal)
+		source.Close() // some bodies do not end with the context
+	}))
+	in := io.Reader(&progress.Reader{Reader: source})
+	if !statusSaysAll(resp.StatusCode) {
+		in = &steadyReader{in, timer, time.Now().Add(refusalWait)}
+	}
+	body, err := io.ReadAll(io.LimitReader(in, maxRefusal+1))
 	timer.Stop()
-	resp.Body.Close()
+	source.Close()
 	if e.Caller.Err() != nil {
 		return e.Interrupted()
 	}
@@ -60,11 +73,44 @@ func (e *Exchange) refusal(resp *http.Response) *Failure {
 		setMemory(resp, body)
 		return f
 	}
-	if e.Err() != nil { // canceled by the timer: the caller is still there
+	if slow.Load() {
 		err = errSlowRefusal
 	}
 	resp.Body = InMemory(body[:min(len(body), maxRefusal)], outcome.TruncatedBy(err))
 	return f
+}
+
+// statusSaysAll reports whether the words of a refusal would change little: the call goes
+// on anyway, so a body that trickles would only delay that.
+func statusSaysAll(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= 500
+}
+
+// bodyWait returns how long the body of a refusal may bring nothing at first.
+func bodyWait(status int) time.Duration {
+	if statusSaysAll(status) {
+		return drainWait
+	}
+	return refusalPause
+}
+
+// A steadyReader gives its timer refusalPause more with each read, until the time end.
+type steadyReader struct {
+	io.Reader
+	timer *time.Timer
+	end   time.Time
+}
+
+func (r *steadyReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if left := time.Until(r.end); n > 0 && left > 0 {
+		r.timer.Reset(min(refusalPause, left))
+	}
+	return n, err
 }
 
 // errorInside returns the failure of a 200 that has an error inside.

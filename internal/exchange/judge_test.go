@@ -253,35 +253,83 @@ func TestJudge_Refusals(t *testing.T) {
 	}
 }
 
-// The body of a refusal may not take for ever, and who leaves meanwhile leaves.
+// The body of a refusal may not take for ever, and who leaves meanwhile leaves. Where
+// the status says all, no more time is given than to what is thrown away.
 func TestJudge_SlowRefusals(t *testing.T) {
-	for _, leaves := range []bool{false, true} {
+	const drainWait, refusalPause = 50 * time.Millisecond, 500 * time.Millisecond
+	for _, tt := range []struct {
+		status int
+		wait   time.Duration
+	}{
+		{500, drainWait}, {502, drainWait}, {503, drainWait}, {529, drainWait}, {429, drainWait}, {408, drainWait}, {425, drainWait},
+		{400, refusalPause}, {401, refusalPause}, {403, refusalPause}, {404, refusalPause}, {413, refusalPause}, {307, refusalPause},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := send(t.Context(), policy)
 			defer s.leave()
 			s.serves(true)
 			s.FirstPayload.Start(&s.Exchange, time.Second, false) // it is a refusal: that is judged
-			if leaves {
-				time.AfterFunc(2*time.Second, s.leave)
-			}
-			resp := fakehost.Answer(429, asJSON, "")
+			resp := fakehost.Answer(tt.status, asJSON, "")
 			body := s.faucet("slow")
 			resp.Body = body
 			_, f := s.Judge(resp, wantJSON)
-			took := time.Since(s.Start)
-			if !body.Closed() {
-				t.Error("the body was not closed")
+			if took := time.Since(s.Start); took != tt.wait || !body.Closed() {
+				t.Errorf("%d: it took %v, its body closed: %v, want %v", tt.status, took, body.Closed(), tt.wait)
 			}
-			if leaves {
-				if f.Class != outcome.Canceled || f.Resp != nil || took != 2*time.Second {
-					t.Errorf("it failed as %+v after %v, want %s after 2s", f, took, outcome.Canceled)
+			if text, err := read(f.Resp.Body); f.Status != tt.status || text != "slow" || !errors.Is(err, outcome.ErrTruncated) {
+				t.Errorf("%d: it failed as %+v, showing %q, %v", tt.status, f, text, err)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s := send(t.Context(), policy)
+		defer s.leave()
+		time.AfterFunc(20*time.Millisecond, s.leave)
+		resp := fakehost.Answer(429, asJSON, "")
+		body := s.faucet("slow")
+		resp.Body = body
+		_, f := s.Judge(resp, wantJSON)
+		if took := time.Since(s.Start); f.Class != outcome.Canceled || f.Resp != nil || took != 20*time.Millisecond || !body.Closed() {
+			t.Errorf("it failed as %+v after %v, want %s after 20ms", f, took, outcome.Canceled)
+		}
+	})
+}
+
+// A refusal whose words matter is read whole as long as it goes on coming, up to ten
+// seconds.
+func TestJudge_SteadyRefusals(t *testing.T) {
+	for _, tt := range []struct {
+		every time.Duration
+		parts int
+		reads int
+		took  time.Duration
+	}{
+		{400 * time.Millisecond, 10, 10, 4 * time.Second},
+		{499 * time.Millisecond, 100, 20, 10 * time.Second},
+		{time.Second, 10, 0, 500 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := send(t.Context(), policy)
+			defer s.leave()
+			resp := fakehost.Answer(400, asJSON, "")
+			body := s.faucet("")
+			resp.Body = body
+			over := make(chan struct{})
+			go func() {
+				defer close(over)
+				for range tt.parts {
+					time.Sleep(tt.every)
+					body.Send("x")
 				}
-				return
-			}
+				body.End()
+			}()
+			_, f := s.Judge(resp, wantJSON)
+			took := time.Since(s.Start)
 			text, err := read(f.Resp.Body)
-			if f.Status != 429 || text != "slow" || !errors.Is(err, outcome.ErrTruncated) || took != 10*time.Second {
-				t.Errorf("it failed as %+v, showing %q, %v after %v, want the 429 cut after 10s", f, text, err, took)
+			if len(text) != tt.reads || took != tt.took || (err == nil) != (tt.reads == tt.parts) {
+				t.Errorf("a part every %v: %d of %d came, %v, in %v, want %d in %v", tt.every, len(text), tt.parts, err, took, tt.reads, tt.took)
 			}
+			<-over
 		})
 	}
 }

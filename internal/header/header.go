@@ -76,12 +76,26 @@ func IsEncoded(h http.Header) bool {
 	return false
 }
 
-// Number reads a non-negative number, with decimals allowed. It reports false for anything
-// else, because servers send anything; the number may be infinite.
+// Number reads a non-negative number: digits, which a point may divide. It reports false
+// for anything else, because servers send anything, such as 1e3, 4,999 or unlimited. A
+// number with many digits may be infinite.
 func Number(s string) (float64, bool) {
-	n, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
-	if err != nil || !(n >= 0) {
+	whole, part, point := strings.Cut(strings.TrimSpace(s), ".")
+	if !allDigits(whole) || point && !allDigits(part) {
 		return 0, false
 	}
+	n, _ := strconv.ParseFloat(strings.TrimSpace(s), 64) // the only possible error is that of a number that is too large
 	return n, true
+}
+
+// Digits reads a number that consists of digits alone, as RFC 9110 has it.
+func Digits(s string) (float64, bool) {
+	if strings.Contains(s, ".") {
+		return 0, false
+	}
+	return Number(s)
+}
+
+func allDigits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
 }

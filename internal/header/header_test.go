@@ -88,11 +88,20 @@ func TestHeader_Number(t *testing.T) {
 		want float64
 		ok   bool
 	}{
-		{"0", 0, true}, {" 1.5 ", 1.5, true}, {"1e3", 1000, true}, {"Inf", math.Inf(1), true},
-		{"", 0, false}, {"-1", 0, false}, {"NaN", 0, false}, {"-Inf", 0, false}, {"1s", 0, false}, {"1e999", 0, false},
+		{"0", 0, true}, {" 1.5 ", 1.5, true}, {"007", 7, true}, {strings.Repeat("9", 400), math.Inf(1), true},
+		{"1e3", 0, false}, {"Inf", 0, false}, {"+5", 0, false}, {"0x10", 0, false}, {"1_000", 0, false}, {"4,999", 0, false}, {"1.", 0, false}, {".5", 0, false}, {"1.5.2", 0, false},
+		{"unlimited", 0, false}, {"\uff15", 0, false}, {"", 0, false}, {"-1", 0, false}, {"NaN", 0, false}, {"-Inf", 0, false}, {"1s", 0, false}, {"1e999", 0, false},
 	} {
 		if got, ok := Number(tt.in); got != tt.want || ok != tt.ok {
 			t.Errorf("Number(%q) = %v, %v, want %v, %v", tt.in, got, ok, tt.want, tt.ok)
+		}
+	}
+}
+
+func TestHeader_Digits(t *testing.T) {
+	for in, want := range map[string]float64{"0": 0, " 12 ": 12, "007": 7, "0.5": -1, "1.": -1, "": -1, "+5": -1, "5s": -1} {
+		if got, ok := Digits(in); ok != (want >= 0) || got != max(want, 0) {
+			t.Errorf("Digits(%q) = %v, %v, want %v", in, got, ok, want)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/breakwater-go/breakwater/internal/header"
 )
 
-// Numbers in headers are hostile, because a server may send anything. What is not a number
-// of at least 0 is ignored, and these two bound the rest.
+// Numbers in headers are hostile, because a server may send anything. What is no number, or
+// is negative, is ignored as if the header was absent, and these two bound the rest.
 const (
 	// maxPause bounds the pause that a server may ask for, so that an absurd Retry-After
 	// does not disable an endpoint for good.
@@ -20,7 +20,7 @@ const (
 )
 
 // LimitHeaders are the headers that say what is left of a limit, and when it is full
-// again: in seconds, or as a Go duration.
+// again: in seconds, as a Go duration, or as a Unix time in seconds or milliseconds.
 type LimitHeaders struct{ Remaining, Reset string }
 
 // RetryAfter returns how long a host asks not to be called: by the headers that all hosts
@@ -30,7 +30,10 @@ func (p *Profile) RetryAfter(status int, h http.Header, now time.Time) (wait tim
 		return wait, ok
 	}
 	for _, l := range p.Limits {
-		if d, reset := resetAfter(header.First(h, l.Reset)); reset && !l.left(h) {
+		if header.First(h, l.Remaining) != "" && !l.spent(h) {
+			continue // another limit caused the refusal
+		}
+		if d, reset := resetAfter(header.First(h, l.Reset), now); reset {
 			wait, ok = max(wait, d), true
 		}
 	}
@@ -39,22 +42,27 @@ func (p *Profile) RetryAfter(status int, h http.Header, now time.Time) (wait tim
 
 // Spent returns how long it takes until a limit that the headers call spent is full again,
 // so that the next call need not be refused.
-func (p *Profile) Spent(h http.Header) (wait time.Duration) {
+func (p *Profile) Spent(h http.Header, now time.Time) (wait time.Duration) {
 	for _, l := range p.Limits {
-		if header.First(h, l.Remaining) == "" || l.left(h) { // most answers do not have the headers
+		if !l.spent(h) {
 			continue
 		}
-		if d, ok := resetAfter(header.First(h, l.Reset)); ok {
+		if d, ok := resetAfter(header.First(h, l.Reset), now); ok {
 			wait = max(wait, min(d, maxSpent))
 		}
 	}
 	return wait
 }
 
-// left reports whether the headers say that something is left.
-func (l LimitHeaders) left(h http.Header) bool {
-	n, ok := header.Number(header.First(h, l.Remaining))
-	return ok && n >= 1
+// spent reports whether the headers say that nothing is left. What is no number is no
+// limit: some hosts say "unlimited".
+func (l LimitHeaders) spent(h http.Header) bool {
+	value := header.First(h, l.Remaining)
+	if value == "" { // as in most answers
+		return false
+	}
+	n, ok := header.Number(value)
+	return ok && n < 1
 }
 
 // retryAfter reads Retry-After-Ms (Azure), or Retry-After in seconds or as a
@@ -64,22 +72,51 @@ func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 		return pause(ms, time.Millisecond), true
 	}
 	value := strings.TrimSpace(h.Get("Retry-After"))
-	if s, ok := header.Number(value); ok {
+	if s, ok := header.Digits(value); ok {
 		return pause(s, time.Second), true
 	}
-	if at, err := http.ParseTime(value); err == nil {
-		return min(max(at.Sub(now), 0), maxPause), true
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0, false
 	}
-	return 0, false
+	if said, err := http.ParseTime(strings.TrimSpace(h.Get("Date"))); err == nil {
+		now = said // both times are by the host's clock, which may differ from ours
+	}
+	return min(max(at.Sub(now), 0), maxPause), true
 }
 
+const (
+	// Larger numbers are no seconds from now but Unix times, in seconds or milliseconds.
+	unixSeconds = 5e8
+	unixMillis  = 5e11
+)
+
 // resetAfter reads when a limit is full again.
-func resetAfter(value string) (time.Duration, bool) {
-	if s, ok := header.Number(value); ok {
+func resetAfter(value string, now time.Time) (time.Duration, bool) {
+	s, ok := header.Number(value)
+	switch {
+	case ok && s >= unixMillis:
+		s /= 1000
+		fallthrough
+	case ok && s >= unixSeconds:
+		return pause(max(s-float64(now.UnixMilli())/1000, 0), time.Second), true
+	case ok:
 		return pause(s, time.Second), true
 	}
 	d, err := time.ParseDuration(value)
 	return min(max(d, 0), maxPause), err == nil
+}
+
+// ShouldRetry reads the header by which the hosts of OpenAI's and Anthropic's SDKs say
+// whether to repeat a refused request. said is false if it does not say that.
+func ShouldRetry(h http.Header) (should, said bool) {
+	switch strings.ToLower(strings.TrimSpace(h.Get(header.ShouldRetry))) {
+	case "true":
+		return true, true
+	case "false":
+		return false, true
+	}
+	return false, false
 }
 
 // pause returns n units of time, at most maxPause.

@@ -3,10 +3,12 @@ package outcome
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -85,6 +87,26 @@ func BreakOf(err error) Class {
 		return Truncated
 	}
 	return ""
+}
+
+// Lasting reports whether an error of the network would come again if the same host was
+// asked again at once: it cannot prove who it is, or does not speak TLS.
+func Lasting(err error) bool {
+	var (
+		cert    *tls.CertificateVerificationError
+		unknown x509.UnknownAuthorityError
+		invalid x509.CertificateInvalidError
+		name    x509.HostnameError
+		roots   x509.SystemRootsError
+		record  tls.RecordHeaderError
+		ech     *tls.ECHRejectionError
+	)
+	switch {
+	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &invalid), errors.As(err, &name),
+		errors.As(err, &roots), errors.As(err, &record), errors.As(err, &ech), errors.Is(err, http.ErrSchemeMismatch):
+		return true
+	}
+	return false
 }
 
 // A quietError hides the text of an error that may quote secrets.
