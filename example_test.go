@@ -483,7 +483,7 @@ func ExampleLog() {
 	defer client.CloseIdleConnections()
 	fmt.Println(right(client.Do(question(context.Background(), fleet, ""))))
 	// Output:
-	// level=WARN msg="breakwater: attempt" endpoint=host model=deepseek-flash attempt=1 status=200 class=unavailable verdict=again err="bad response"
+	// level=WARN msg="breakwater: attempt" endpoint=host model=deepseek-flash attempt=1 status=200 class=unavailable verdict=again request_id=host-00000001 err="bad response"
 	// the right answer
 }
 

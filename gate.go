@@ -55,6 +55,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body = http.NoBody
 	}
 	a.sentUntraced()
+	a.noteRequestID(resp.Header)
 	status, body := resp.StatusCode, resp.Body
 	judged := false
 	defer func() {
@@ -72,6 +73,15 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	a.update(func(t *Attempt) { t.Status = status })
 	return nil, f
+}
+
+// noteRequestID records the host's id of the request, unless it quotes a key.
+func (a *attempt) noteRequestID(h http.Header) {
+	id := header.RequestID(h)
+	if id == "" || header.Quotes(id, a.call.req.Header) || header.Quotes(id, a.endpoint.Header) || header.QuotesKey(id, a.endpoint.APIKey) {
+		return
+	}
+	a.update(func(t *Attempt) { t.RequestID = id })
 }
 
 // judge has the exchange judge the response, and does what needs knowledge of the

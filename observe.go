@@ -48,8 +48,10 @@ type Event struct {
 	Elapsed  time.Duration // from the start of the attempt; KindCall: of the call
 	Bytes    int64         // given to the caller, or kept; KindUnbuffered: size of the request
 	Usage    Usage
-	From, To string // KindCircuit: closed, half-open or open; From also of KindRescue and KindCacheStale
-	Err      error
+
+	RequestID string // the host's id of the request: see Attempt.RequestID
+	From, To  string // KindCircuit: closed, half-open or open; From also of KindRescue and KindCacheStale
+	Err       error
 }
 
 // An Observer gets events: see [WithObserver]. It is called on the goroutine where the
@@ -71,7 +73,8 @@ type Observer func(context.Context, Event)
 func (t Attempt) event(kind Kind) Event {
 	return Event{
 		Kind: kind, Endpoint: t.Endpoint, Model: t.Model, Attempt: t.N, Status: t.Status, Class: t.Class,
-		Verdict: t.Verdict, Wait: t.Wait, Elapsed: t.Elapsed, Bytes: t.Bytes, Usage: t.Usage, Err: t.Err,
+		Verdict: t.Verdict, Wait: t.Wait, Elapsed: t.Elapsed, Bytes: t.Bytes, Usage: t.Usage,
+		RequestID: t.RequestID, Err: t.Err,
 	}
 }
 
@@ -103,7 +106,7 @@ func Log(l *slog.Logger) Observer {
 		if !l.Enabled(ctx, level) {
 			return
 		}
-		attrs := make([]slog.Attr, 0, 12)
+		attrs := make([]slog.Attr, 0, 16)
 		add := func(ok bool, a slog.Attr) {
 			if ok {
 				attrs = append(attrs, a)
@@ -119,6 +122,7 @@ func Log(l *slog.Logger) Observer {
 		add(e.Elapsed != 0, slog.Duration("elapsed", e.Elapsed))
 		add(e.Bytes != 0, slog.Int64("bytes", e.Bytes))
 		add(e.Usage.TotalTokens != 0, slog.Int("tokens", e.Usage.TotalTokens))
+		add(e.RequestID != "", slog.String("request_id", e.RequestID))
 		add(e.From != "", slog.String("from", e.From))
 		add(e.To != "", slog.String("to", e.To))
 		why := outcome.LogText(e.Err)

@@ -72,6 +72,7 @@ type Attempt struct {
 	Bytes       int64         // bytes of the body that the caller got
 	Usage       Usage         // tokens, as the host reported them
 	MayBeBilled bool          // the host received it, but its answer did not come; the host may bill it
+	RequestID   string        // the host's id of the request, to quote to its support: at most 128 bytes of visible ASCII; empty: it told none
 	Denied      bool          // RetryPolicy.Budget did not allow another attempt after it
 	Err         error         // the cause of Class; its text quotes no URL, key or body
 }

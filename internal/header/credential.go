@@ -43,6 +43,34 @@ func hasAny(h http.Header, names []string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return len(h[name]) > 0 })
 }
 
+// minSecret is the least length of a key that Quotes looks for. Servers without keys are
+// given words such as "none" and "EMPTY", which may occur anywhere.
+const minSecret = 8
+
+// Quotes reports whether text contains a key of h.
+func Quotes(text string, h http.Header) bool {
+	if len(h) == 0 || len(text) < minSecret {
+		return false
+	}
+	for _, name := range Credentials {
+		for _, v := range h[name] {
+			if QuotesKey(text, v) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// QuotesKey reports whether text contains a key, which may be behind a scheme.
+func QuotesKey(text, key string) bool {
+	if i := strings.LastIndexByte(strings.TrimRight(key, " \t"), ' '); i >= 0 {
+		key = key[i+1:]
+	}
+	key = strings.TrimRight(key, " \t")
+	return len(key) >= minSecret && strings.Contains(text, key)
+}
+
 // HoldsKey reports whether the values of a header hold a key, and not just a scheme
 // without one.
 func HoldsKey(values []string) bool {

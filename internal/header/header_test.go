@@ -164,6 +164,21 @@ func TestHeader_HasKeys(t *testing.T) {
 	}
 }
 
+// A key is found in a text, with and without its scheme; a word that stands for none is not.
+func TestHeader_Quotes(t *testing.T) {
+	h := http.Header{"Authorization": {"Bearer sk-123456 "}, "X-Api-Key": {"EMPTY"}, "Cookie": {"sk-abcdefg"}}
+	for text, want := range map[string]bool{
+		"": false, "id-sk-123456-1": true, "sk-123456": true, "sk-12345": false, "Bearer": false, "EMPTY-EMPTY-EMPTY": false, "id-sk-abcdefg": false,
+	} {
+		if got := Quotes(text, h); got != want {
+			t.Errorf("Quotes(%q) = %v, want %v", text, got, want)
+		}
+	}
+	if Quotes("sk-123456", nil) || !QuotesKey("a-sk-123456", "sk-123456") || QuotesKey("a", "") || QuotesKey("a", " ") {
+		t.Error("a key is not found, or found where there is none")
+	}
+}
+
 // Callers are told apart by all that a host could tell them apart by, and by
 // nothing else.
 func TestHeader_CredentialOf(t *testing.T) {

@@ -3,7 +3,6 @@ package header
 import (
 	"net/http"
 	"net/textproto"
-	"strings"
 )
 
 // toOthers are the only request headers that may go to an origin that the caller
@@ -50,8 +49,8 @@ func IsSafelisted(name string) bool {
 	case "Content-Type", "Content-Length", "Content-Encoding", "Content-Language",
 		"Cache-Control", "Date", "Expires", "Pragma",
 		"Retry-After", "Retry-After-Ms",
-		"Cf-Ray", "Openai-Processing-Ms", "X-Tt-Logid":
+		"Cf-Ray", "Eo-Log-Uuid", "Openai-Processing-Ms":
 		return true
 	}
-	return strings.HasSuffix(name, "Request-Id") || strings.HasSuffix(name, "Requestid") || strings.HasSuffix(name, "Trace-Id")
+	return isRequestID(name)
 }

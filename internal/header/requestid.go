@@ -1,0 +1,87 @@
+package header
+
+import (
+	"net/http"
+	"net/textproto"
+	"strings"
+)
+
+// MaxRequestID is how many bytes of a request's id are read at most. The ids of all known
+// hosts are shorter.
+const MaxRequestID = 128
+
+// requestIDs are the response headers in which hosts tell the id of a request. The host's
+// own name comes before names that a proxy or a content network in front of it adds, too.
+var requestIDs = [...]string{
+	"X-Ds-Trace-Id",           // DeepSeek
+	"X-Request-Id",            // OpenAI, Bailian, Fireworks, vLLM, SGLang, most gateways
+	"X-Siliconcloud-Trace-Id", // SiliconFlow
+	"X-Tt-Logid",              // Volcengine Ark
+	"X-Generation-Id",         // OpenRouter
+	"X-Bce-Request-Id",        // Baidu Qianfan
+	"Request-Id",              // Anthropic
+	"Nvcf-Reqid",              // NVIDIA
+	"X-Amzn-Requestid",        // AWS Bedrock
+	"Apim-Request-Id",         // Azure's gateway
+	"X-Ms-Request-Id",         // Azure
+}
+
+// networkIDs are those of content networks, which say something only if no host does.
+// Together tells users to quote the first.
+var networkIDs = [...]string{"Cf-Ray", "Eo-Log-Uuid"}
+
+// isRequestID reports whether a header, by its canonical name, tells a request's id.
+func isRequestID(name string) bool {
+	for _, known := range requestIDs {
+		if name == known {
+			return true
+		}
+	}
+	return strings.HasSuffix(name, "Request-Id") || strings.HasSuffix(name, "Requestid") || strings.HasSuffix(name, "Trace-Id")
+}
+
+// RequestID returns the host's id of the request that a response answers, or "" if it tells
+// none. The id is at most MaxRequestID bytes of visible ASCII, because a host may send
+// anything. Of several unknown headers that could be it, the first by name counts.
+func RequestID(h http.Header) string {
+	for _, name := range requestIDs {
+		if id := Visible(First(h, name), MaxRequestID); id != "" {
+			return id
+		}
+	}
+	found, of := "", ""
+	for name, values := range h {
+		if len(values) == 0 {
+			continue
+		}
+		if name = textproto.CanonicalMIMEHeaderKey(name); isRequestID(name) && (of == "" || name < of) {
+			if id := Visible(values[0], MaxRequestID); id != "" {
+				found, of = id, name
+			}
+		}
+	}
+	for i := 0; found == "" && i < len(networkIDs); i++ {
+		found = Visible(First(h, networkIDs[i]), MaxRequestID)
+	}
+	return found
+}
+
+// Visible returns the first limit bytes of s without all that is not visible ASCII. It
+// allocates only if s has more than that: then the rest of s need not be kept.
+func Visible(s string, limit int) string {
+	visible := func(b byte) bool { return ' ' < b && b < 0x7f }
+	clean := len(s) <= limit
+	for i := 0; clean && i < len(s); i++ {
+		clean = visible(s[i])
+	}
+	if clean {
+		return s
+	}
+	var out strings.Builder
+	for i := range min(len(s), limit) {
+		if visible(s[i]) {
+			out.WriteByte(s[i])
+		}
+	}
+	return out.String()
+}
