@@ -59,7 +59,10 @@ var (
 	}
 	_ = breakwater.Endpoint{
 		Name: "", URL: "", APIKey: "", Account: "", Host: breakwater.HostDeepSeek, Models: map[string]string{}, Limits: map[string]breakwater.RatePolicy{},
-		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil }, Keyless: false,
+		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil }, Keyless: false, Can: []breakwater.Feature{
+			breakwater.FeatureImages, breakwater.FeatureTools, breakwater.FeatureJSON, breakwater.FeatureJSONSchema, breakwater.FeaturePrefix,
+			breakwater.FeatureReview, breakwater.FeatureServerTools, breakwater.FeatureGrammar, breakwater.FeatureFiles, breakwater.FeatureStored,
+		},
 	}
 	_ = breakwater.RetryPolicy{Attempts: breakwater.Off, MinDelay: time.Second, MaxDelay: time.Second, Patience: 0, MaxRetryAfter: 0, Budget: 0.2, SendOnce: true, MaxReplay: 1}
 	_ = breakwater.BreakerPolicy{FailureRate: 0.5, MinRequests: 20, Window: time.Minute, Consecutive: 5, OpenFor: 0, MaxOpenFor: 0, Probes: 1}
@@ -76,9 +79,10 @@ var (
 	_ = breakwater.Call{NoCache: true, NoShare: true, CacheControl: "", Scope: "", Endpoint: "", Attempts: 1, Trail: &breakwater.Trail{}}
 	_ = breakwater.Attempt{
 		N: 1, Endpoint: "", Model: "", Start: time.Time{}, Wait: 0, FirstToken: 0, Elapsed: 0, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictAccept,
-		Bytes: 1, Usage: breakwater.Usage{PromptTokens: 1, CompletionTokens: 1, TotalTokens: 2, CachedTokens: 0, ReasoningTokens: 0}, MayBeBilled: false, Denied: false, Err: nil,
-		RequestID: "",
+		Bytes: 1, Usage: breakwater.Usage{PromptTokens: 1, CompletionTokens: 1, TotalTokens: 2, CachedTokens: 0, ReasoningTokens: 0}, MayBeBilled: false, Denied: false,
+		RequestID: "", PassedOver: breakwater.ReasonEndpoint, Err: nil,
 	}
+	_ = []breakwater.Reason{breakwater.ReasonEndpoint, breakwater.ReasonBody, breakwater.ReasonOperation, breakwater.ReasonModel, breakwater.Reason(breakwater.FeatureReview)}
 	_ = breakwater.Event{
 		Kind: breakwater.KindAttempt, Time: time.Time{}, Endpoint: "", Model: "", Attempt: 1, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictStop,
 		Wait: 0, Elapsed: 0, Bytes: 0, Usage: breakwater.Usage{}, From: "", To: "", Err: nil,

@@ -403,7 +403,7 @@ func (c *call) urlAt(e *upstream) *url.URL {
 	}
 	u := *e.base
 	root, _ := e.paths.RootOf(c.op)
-	if c.params.PrefixCompletion {
+	if c.params.PrefixCompletion && e.profile.PrefixRoot != "" {
 		root = e.paths.PrefixRoot()
 	}
 	switch {

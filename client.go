@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/background"
@@ -146,10 +145,14 @@ func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 		profile:  profile,
 		paths:    host.PathsOf(profile, base),
 		names:    host.NamesOf(profile, e.Models),
+		can:      profile.Offers,
 		keyed:    e.APIKey != "" || header.HasCredential(e.Header),
 		circuits: circuits,
 		limits:   limits,
 		pipeline: Chain(t.below, newRateLimiter(limits), newBreaker(circuits), newGate(&t.counts.attempts, t.failover.pauses, t.config.observers)),
+	}
+	for _, f := range e.Can {
+		u.can |= needsOf(f)
 	}
 	u.alone = [1]*upstream{u}
 	return u
@@ -399,8 +402,5 @@ func (t *Transport) newCall(req *http.Request, op request.Operation, target *ups
 	}
 	c.params = request.Parse(c.body())
 	c.params.Model = t.names.Intern(c.params.Model)
-	if target.profile.PrefixRoot != "" && strings.HasPrefix(req.URL.Path, target.profile.PrefixRoot+"/") {
-		c.params.PrefixCompletion = request.PrefixCompletion(c.body())
-	}
 	return c, nil
 }

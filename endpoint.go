@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -15,6 +16,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/origin"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // An Endpoint is one base URL with one key. There is a function for each known host, from
@@ -81,6 +83,13 @@ type Endpoint struct {
 	// Embeddings go to another endpoint only if Models has the caller's name, because
 	// vectors of different models cannot be compared.
 	Models map[string]string
+
+	// Can names what the endpoint can do beyond what is known of its host, so that it
+	// gets calls that need it: see [Feature]. A gateway of your own that reviews all
+	// answers, for example, may take calls with safety_check:
+	//
+	//	Can: []breakwater.Feature{breakwater.FeatureReview}
+	Can []Feature
 
 	// Limits are the rate limits of single models, instead of those of WithRateLimit.
 	// The keys are this endpoint's model names, to which Models leads, not the
@@ -193,6 +202,10 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 		e.URL += "?" + query
 	}
 	e.Models = maps.Clone(e.Models)
+	e.Can = slices.Clone(e.Can)
+	for _, can := range e.Can {
+		f.check(needsOf(can) != 0, "Can has %q, which is no Feature", can)
+	}
 	limits := make(map[string]RatePolicy, len(e.Limits))
 	for model, p := range e.Limits {
 		p, err := p.resolve(fmt.Sprintf("%s: Limits[%q]", where, model))
@@ -243,6 +256,67 @@ const (
 	HostSGLang      Host = "sglang"
 	HostOpenAI      Host = "openai" // any OpenAI-compatible host: the generic rules
 )
+
+// A Feature is something that a call may need of an endpoint beside an answer. A call goes
+// only to endpoints that are known or assumed to have what it needs. If no other endpoint
+// has it, the call goes to the one that its URL means, and gets that host's own answer.
+//
+// An endpoint has the first four unless its model is known to lack them. It has
+// FeaturePrefix, FeatureReview and DeepSeek's own tools if its host is known for them, or
+// if it is the endpoint that the call's URL means and its host is not known. It has the
+// others if it is of the same host as that endpoint. FeatureStored only that endpoint has.
+// [Endpoint].Can adds to these.
+type Feature string
+
+const (
+	FeatureImages      Feature = "images"       // a message contains an image
+	FeatureTools       Feature = "tools"        // tools that the caller runs
+	FeatureJSON        Feature = "json"         // response_format json_object
+	FeatureJSONSchema  Feature = "json_schema"  // response_format json_schema
+	FeaturePrefix      Feature = "prefix"       // the last message begins the answer: prefix, partial, continue_final_message
+	FeatureReview      Feature = "review"       // safety_check, unless its level is low
+	FeatureServerTools Feature = "server_tools" // tools that the host runs, such as deepseek_web_search or web_search
+	FeatureGrammar     Feature = "grammar"      // a format that only some hosts know, such as guided_regex
+	FeatureFiles       Feature = "files"        // content other than text and images: a file, sound, video
+	FeatureStored      Feature = "stored"       // what the host stores: a file by its id, previous_response_id, conversation, background, a container
+)
+
+// features has what each Feature means to a request.
+var features = [...]struct {
+	feature Feature
+	needs   request.Needs
+}{
+	{FeatureStored, request.Stored},
+	{FeatureReview, request.Review},
+	{FeatureServerTools, request.OwnTools | request.DeepSeekTools},
+	{FeaturePrefix, request.Prefix | request.OwnPrefix},
+	{FeatureFiles, request.Files},
+	{FeatureGrammar, request.Grammar},
+	{FeatureImages, request.Images},
+	{FeatureTools, request.Tools},
+	{FeatureJSONSchema, request.JSONSchema},
+	{FeatureJSON, request.JSONMode},
+}
+
+// needsOf returns what f means to a request, or 0 if f is not known.
+func needsOf(f Feature) request.Needs {
+	for _, row := range features {
+		if row.feature == f {
+			return row.needs
+		}
+	}
+	return 0
+}
+
+// featureOf returns the Feature that stands for needs.
+func featureOf(needs request.Needs) Feature {
+	for _, row := range features {
+		if row.needs&needs != 0 {
+			return row.feature
+		}
+	}
+	return ""
+}
 
 // profile returns the profile of h, or the generic one if h is not known.
 func (h Host) profile() *host.Profile { return host.Lookup(string(h)) }

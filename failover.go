@@ -34,7 +34,23 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 		defer r.closeUnsent()
 	}
 	defer c.excluded.forgetTried()
+	r.notePassedOver()
 	return r.loop()
+}
+
+// notePassedOver adds to the trail the endpoints that do not have what the call needs.
+func (r *failoverRun) notePassedOver() {
+	c := r.call
+	if c.params.Needs == 0 || len(c.candidates) == 1 {
+		return
+	}
+	for _, e := range c.candidates {
+		if model, why := c.considers(e); why == "" {
+			if _, why = c.assess(e); why != "" {
+				c.log.add(Attempt{Endpoint: e.Name, Model: model, Start: r.now(), Class: ClassUnserved, Verdict: VerdictElsewhere, PassedOver: why})
+			}
+		}
+	}
 }
 
 // resume makes attempts to continue a call whose stream broke: first at other accounts,

@@ -444,3 +444,122 @@ func TestHost_KeysInHeaders(t *testing.T) {
 		t.Errorf("a was sent %s", text)
 	}
 }
+
+// A call goes only where what it asks for can be honoured. If nobody else can, the caller
+// gets the answer of the host that it addressed, as it is.
+func TestHost_CallsGoWhereTheyCanBeHonoured(t *testing.T) {
+	type fleet struct{ first, second Endpoint }
+	named := func(name string, e Endpoint) Endpoint { e.Name, e.URL = name, "https://"+name+"/v1"; return e }
+	host := func(name string, h Host) Endpoint { return named(name, Endpoint{Host: h, APIKey: "k"}) }
+	can := func(e Endpoint, can ...Feature) Endpoint { e.Can = can; return e }
+	deepseek, second, generic := host("a", HostDeepSeek), host("b", HostDeepSeek), host("b", HostOpenAI)
+	const review, search = `"safety_check":{"level":"high"}`, `"tools":[{"type":"deepseek_web_search"}]`
+	const image = `"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x.example/i.png"}}]}]`
+	for _, tt := range []struct {
+		name  string
+		fleet fleet
+		path  string // after the base; empty: chat completions
+		body  string // members of it
+		down  string // the endpoint that answers 503
+		want  string // who answers, with 200 or 503
+		why   Reason // why the other one was passed over
+	}{
+		{"nothing special", fleet{deepseek, generic}, "", `"n":1`, "a", "b 200", ""},
+		{"a review at a host that has none", fleet{deepseek, generic}, "", review, "a", "a 503", Reason(FeatureReview)},
+		{"a review by Messages", fleet{deepseek, generic}, "/messages", review, "a", "a 503", Reason(FeatureReview)},
+		{"a review by Responses", fleet{deepseek, generic}, "/responses", review, "a", "a 503", Reason(FeatureReview)},
+		{"a review of the lowest level is none", fleet{deepseek, generic}, "", `"safety_check":{"level":"low"}`, "a", "b 200", ""},
+		{"a review at the same host", fleet{deepseek, second}, "", review, "a", "b 200", ""},
+		{"a review where the user says so", fleet{deepseek, can(generic, FeatureReview)}, "", review, "a", "b 200", ""},
+		{"another feature is not the one needed", fleet{deepseek, can(generic, FeatureServerTools)}, "", review, "a", "a 503", Reason(FeatureReview)},
+		{"a review, addressed to a host that has none", fleet{host("a", HostVLLM), second}, "", review, "", "b 200", Reason(FeatureReview)},
+		{"a review, addressed to a host that has none, alone", fleet{host("a", HostVLLM), generic}, "", review, "", "a 200", Reason(FeatureReview)},
+		{"a review, addressed to a gateway", fleet{host("a", HostOpenAI), second}, "", review, "", "a 200", ""},
+		{"a review, addressed to a gateway that is down", fleet{host("a", HostOpenAI), second}, "", review, "a", "b 200", ""},
+
+		{"DeepSeek's search", fleet{deepseek, generic}, "", search, "a", "a 503", Reason(FeatureServerTools)},
+		{"DeepSeek's search by Messages", fleet{deepseek, generic}, "/messages", search, "a", "a 503", Reason(FeatureServerTools)},
+		{"DeepSeek's search by Responses", fleet{deepseek, generic}, "/responses", search, "a", "a 503", Reason(FeatureServerTools)},
+		{"DeepSeek's search at another account", fleet{deepseek, second}, "", search, "a", "b 200", ""},
+		{"DeepSeek's search where the user says so", fleet{deepseek, can(generic, FeatureServerTools)}, "", search, "a", "b 200", ""},
+		{"a search by Responses", fleet{deepseek, generic}, "/responses", `"tools":[{"type":"web_search"}]`, "a", "a 503", Reason(FeatureServerTools)},
+		{"a search by Messages", fleet{deepseek, generic}, "/messages", `"tools":[{"type":"web_search_20250305","name":"web_search"}]`, "a", "a 503", Reason(FeatureServerTools)},
+		{"a search at two unknown hosts", fleet{host("a", HostOpenAI), generic}, "", `"enable_search":true`, "a", "a 503", Reason(FeatureServerTools)},
+		{"functions", fleet{deepseek, generic}, "", `"tools":[{"type":"function","function":{"name":"f"}}]`, "a", "b 200", ""},
+
+		{"a file by its id", fleet{deepseek, generic}, "", `"messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"file-api-1"}}]}]`, "a", "a 503", Reason(FeatureStored)},
+		{"a file by its id at another account", fleet{deepseek, second}, "", `"messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"file-api-1"}}]}]`, "a", "a 503", Reason(FeatureStored)},
+		{"a file in the request", fleet{deepseek, generic}, "/responses", `"input":[{"role":"user","content":[{"type":"input_file","file_data":"JVBE"}]}]`, "a", "a 503", Reason(FeatureFiles)},
+		{"a file in the request at another account", fleet{deepseek, second}, "/responses", `"input":[{"role":"user","content":[{"type":"input_file","file_data":"JVBE"}]}]`, "a", "b 200", ""},
+		{"an earlier response", fleet{deepseek, second}, "/responses", `"previous_response_id":"resp_1"`, "a", "a 503", Reason(FeatureStored)},
+		{"an earlier response where the user says so", fleet{deepseek, can(second, FeatureStored)}, "/responses", `"previous_response_id":"resp_1"`, "a", "b 200", ""},
+		{"a prefix", fleet{deepseek, generic}, "", `"messages":[{"role":"assistant","content":"x","prefix":true}]`, "a", "a 503", Reason(FeaturePrefix)},
+		{"a prefix where the user says so", fleet{deepseek, can(generic, FeaturePrefix)}, "", `"messages":[{"role":"assistant","content":"x","prefix":true}]`, "a", "b 200", ""},
+		{"a grammar", fleet{host("a", HostVLLM), generic}, "", `"guided_regex":"a+"`, "a", "a 503", Reason(FeatureGrammar)},
+		{"a grammar at the same software", fleet{host("a", HostVLLM), host("b", HostVLLM)}, "", `"guided_regex":"a+"`, "a", "b 200", ""},
+
+		{"an image", fleet{deepseek, generic}, "", image, "a", "b 200", ""},
+		{"an image where no model sees it", fleet{deepseek, named("b", SiliconFlow("k"))}, "", image, "a", "a 503", Reason(FeatureImages)},
+		{"an image where the user says so", fleet{deepseek, can(named("b", SiliconFlow("k")), FeatureImages)}, "", image, "a", "b 200", ""},
+		{"an image, addressed to a model that does not see it", fleet{named("a", SiliconFlow("k")), named("b", OpenRouter("k"))}, "", image, "", "b 200", Reason(FeatureImages)},
+		{"an image, addressed to a model that does not see it, alone", fleet{named("a", SiliconFlow("k")), named("b", Fireworks("k"))}, "", image, "", "a 200", Reason(FeatureImages)},
+		{"JSON", fleet{deepseek, generic}, "", `"response_format":{"type":"json_object"}`, "a", "b 200", ""},
+	} {
+		if tt.path == "" {
+			tt.path = string(request.Chat)
+		}
+		for _, stream := range []bool{false, true} {
+			if stream && tt.path != string(request.Chat) {
+				continue
+			}
+			bubble(t, fmt.Sprintf("%s, stream %v", tt.name, stream), func(t *testing.T) {
+				base := newHosts(answersOnAllWires)
+				if tt.down != "" {
+					base.Set(tt.down, gives(503, asJSON, `{"error":{"message":"down"}}`))
+				}
+				var trail Trail
+				rt := over(t, base, noBreaker, once, WithEndpoints(tt.fleet.first), WithBackup(tt.fleet.second))
+				body := fmt.Sprintf(`{%s,"stream":%v,"model":"deepseek-flash"}`, tt.body, stream)
+				req, err := http.NewRequestWithContext(WithCall(t.Context(), Call{Trail: &trail}), http.MethodPost, "https://a/v1"+tt.path, strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, _ := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				who, why := resp.Header.Get("Breakwater-Endpoint"), Reason("")
+				if got := fmt.Sprintf("%s %d", who, resp.StatusCode); got != tt.want {
+					t.Errorf("the answer is of %s, want %s: %s", got, tt.want, text)
+				}
+				for _, a := range trail.Attempts() {
+					if a.PassedOver == "" {
+						continue
+					}
+					if why = a.PassedOver; a.N != 0 || a.Endpoint == who || a.Class != ClassUnserved {
+						t.Errorf("passed over: %+v", a)
+					}
+				}
+				if why != tt.why {
+					t.Errorf("passed over for %q, want %q", why, tt.why)
+				}
+			})
+		}
+	}
+}
+
+// answersOnAllWires answers calls on all wires.
+func answersOnAllWires(req *http.Request) (*http.Response, error) {
+	body, _ := io.ReadAll(req.Body)
+	switch {
+	case strings.Contains(string(body), `"stream":true`):
+		return answer(200, asStream, wholeStream), nil
+	case strings.HasSuffix(req.URL.Path, string(request.Messages)):
+		return answer(200, asJSON, `{"type":"message","role":"assistant","content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn"}`), nil
+	case strings.HasSuffix(req.URL.Path, string(request.Responses)):
+		return answer(200, asJSON, `{"object":"response","status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"hi"}]}]}`), nil
+	}
+	return answer(200, asJSON, goodJSON), nil
+}

@@ -70,7 +70,7 @@ func maxWordings(maxBytes int64) int64 {
 // covers reports whether the call may use the cache at all. If so, it finds the call's
 // key.
 func (k *keeper) covers(c *call) bool {
-	if c.NoCache || c.body() == nil || c.encoded || c.params.Stateful || len(c.req.Header["Upgrade"]) > 0 {
+	if c.NoCache || c.body() == nil || c.encoded || c.params.Needs&request.Stored != 0 || len(c.req.Header["Upgrade"]) > 0 {
 		return false
 	}
 	if k.policy.Deterministic && !c.params.ZeroTemperature {

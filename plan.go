@@ -375,18 +375,81 @@ func (f *fleet) availability(c *call, e *upstream, now time.Time) availability {
 // eligible returns the name under which e serves the call's model, or false if e must not
 // or cannot serve the call.
 func (c *call) eligible(e *upstream) (string, bool) {
-	if c.Endpoint != "" && c.Endpoint != e.Name || c.continues() && e.profile.PrefixRoot == "" {
-		return "", false
+	model, why := c.assess(e)
+	return model, why == ""
+}
+
+// assess returns the name under which e serves the call's model, or why the call passes e
+// over. The endpoint that the call is meant for is passed over only if another one has what
+// the call needs and that one lacks.
+func (c *call) assess(e *upstream) (model string, why Reason) {
+	model, why = c.considers(e)
+	if why != "" || c.params.Needs == 0 {
+		return model, why
+	}
+	lacks := c.lacks(e, model)
+	if lacks == 0 || e == c.target && !c.isMetElsewhere() {
+		return model, ""
+	}
+	return "", Reason(featureOf(lacks))
+}
+
+// considers returns the name under which e serves the call's model, or why e is out of the
+// question whatever else the call needs.
+func (c *call) considers(e *upstream) (model string, why Reason) {
+	switch {
+	case c.Endpoint != "" && c.Endpoint != e.Name:
+		return "", ReasonEndpoint
+	case c.continues() && e.can&request.Prefix == 0:
+		return "", Reason(FeaturePrefix)
 	}
 	if e != c.target {
-		if c.upload != nil || c.encoded || c.params.Stateful || c.params.PrefixCompletion && e.profile.PrefixRoot == "" {
-			return "", false
+		if c.upload != nil || c.encoded {
+			return "", ReasonBody
 		}
 		if _, ok := e.paths.RootOf(c.op); !ok {
-			return "", false
+			return "", ReasonOperation
 		}
 	}
-	return e.serves(c.op, c.params.Model, c.target)
+	model, ok := e.serves(c.op, c.params.Model, c.target)
+	if !ok {
+		return "", ReasonModel
+	}
+	return model, ""
+}
+
+// lacks returns what the call needs and e does not have. model is the name of the call's
+// model there.
+func (c *call) lacks(e *upstream, model string) request.Needs {
+	needs := c.params.Needs &^ e.can
+	switch {
+	case e == c.target:
+		needs &^= request.Stored | request.OfHost
+	case e.profile.IsSame(c.target.profile), e.origin == c.target.origin:
+		needs &^= request.OfHost
+	}
+	if e.profile.Generic && c.goesTo(e) { // the caller knows its host better than the table does
+		needs &^= request.Special
+	}
+	ordinary := needs &^ (request.Special | request.OfHost | request.Stored)
+	if ordinary != 0 {
+		needs &^= ordinary &^ e.profile.FactsOf(model).Lacks
+	}
+	return needs
+}
+
+// isMetElsewhere reports whether another endpoint than the one that the call is meant for
+// has all that the call needs.
+func (c *call) isMetElsewhere() bool {
+	for _, e := range c.candidates {
+		if e == c.target {
+			continue
+		}
+		if model, why := c.considers(e); why == "" && c.lacks(e, model) == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // tried returns what the call knows of an account that it has tried, or nil. Endpoints of

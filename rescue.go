@@ -77,7 +77,7 @@ func canContinue(c *call) bool {
 		return false
 	}
 	for _, e := range c.candidates {
-		if _, ok := c.eligible(e); ok && e.profile.PrefixRoot != "" {
+		if _, ok := c.eligible(e); ok && e.can&request.Prefix != 0 {
 			return true
 		}
 	}

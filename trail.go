@@ -35,7 +35,7 @@ const (
 	ClassLimited      Class = "limited"        // not sent: a limit of RatePolicy was reached
 	ClassPaused       Class = "paused"         // not sent: the endpoint, account or model is paused
 	ClassNotCached    Class = "not_cached"     // not sent: the call wanted a kept answer only
-	ClassUnserved     Class = "unserved"       // not sent: the endpoint that Call names does not exist or does not have the model
+	ClassUnserved     Class = "unserved"       // not sent: the endpoint that Call names does not exist or does not have the model, or see Attempt.PassedOver
 )
 
 // A Verdict says what the call did after an attempt.
@@ -46,6 +46,17 @@ const (
 	VerdictAgain     Verdict = "again"     // it made another attempt at the same endpoint
 	VerdictElsewhere Verdict = "elsewhere" // it made an attempt at another endpoint
 	VerdictStop      Verdict = "stop"      // it made no further attempt
+)
+
+// A Reason says why a call passed an endpoint over: the [Feature] that the call needs and
+// the endpoint does not have, or one of these.
+type Reason string
+
+const (
+	ReasonEndpoint  Reason = "endpoint"  // Call.Endpoint names another one
+	ReasonBody      Reason = "body"      // the body is larger than MaxReplay or has a Content-Encoding, so only the endpoint that the call is meant for gets it
+	ReasonOperation Reason = "operation" // its host does not have the operation
+	ReasonModel     Reason = "model"     // it has no name for the model
 )
 
 // Usage is the number of tokens of one answer, as the host reported them.
@@ -74,6 +85,7 @@ type Attempt struct {
 	MayBeBilled bool          // the host received it, but its answer did not come; the host may bill it
 	RequestID   string        // the host's id of the request, to quote to its support: at most 128 bytes of visible ASCII; empty: it told none
 	Denied      bool          // RetryPolicy.Budget did not allow another attempt after it
+	PassedOver  Reason        // why the call did not consider the endpoint at all; N is 0 then, and Class is ClassUnserved
 	Err         error         // the cause of Class; its text quotes no URL, key or body
 }
 

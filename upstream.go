@@ -30,7 +30,8 @@ type upstream struct {
 	profile         *host.Profile
 	paths           host.Paths
 	names           host.Names
-	keyed           bool // it has a credential of its own
+	can             request.Needs // beyond what every host can: see request.Needs
+	keyed           bool          // it has a credential of its own
 	circuits        *circuit.Set
 	limits          *limit.Limits
 	answered        atomic.Bool       // it has answered a call before

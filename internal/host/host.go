@@ -38,6 +38,9 @@ type Profile struct {
 	CanonicalNames  bool
 	ReasoningModels []string // parts of names of models that think without being asked to
 
+	Offers request.Needs // those of request.Special that it honours, as few hosts do
+	Known  []ModelFacts  // of its models; the first that fits a name counts
+
 	ThinkingField request.ThinkingField // how a call says whether to think
 	UserField     string                // the field with the caller's own user; empty: user
 
@@ -52,6 +55,30 @@ type Profile struct {
 
 	Generic bool // it stands for all unknown hosts: two of them may differ
 }
+
+// ModelFacts are what is known of some models at a host. What is not known for sure is left
+// out, so that nothing is kept away that might have served.
+type ModelFacts struct {
+	Part  string        // of their names, in lower case
+	Lacks request.Needs // what they cannot do, or ignore
+}
+
+// FactsOf returns what is known of a model of the host.
+func (p *Profile) FactsOf(model string) ModelFacts {
+	if len(p.Known) > 0 {
+		model = strings.ToLower(model)
+	}
+	for _, m := range p.Known {
+		if strings.Contains(model, m.Part) {
+			return m
+		}
+	}
+	return ModelFacts{}
+}
+
+// IsSame reports whether two hosts are known to be of one kind, so that what one of them
+// has of its own, the other has, too. Hosts that are not known may differ.
+func (p *Profile) IsSame(other *Profile) bool { return p == other && !p.Generic }
 
 // Lookup returns the profile of a host by its name, or the generic one.
 func Lookup(name string) *Profile {

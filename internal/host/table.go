@@ -52,6 +52,17 @@ func withRetired(chat, reasoner string, models map[string]string) map[string]str
 	return models
 }
 
+// openWeights are facts about DeepSeek's open models that hold wherever they are served
+// under names like their own. V4.1-Flash sees images; those before it and V4-Pro do not:
+// https://huggingface.co/deepseek-ai.
+var openWeights = []ModelFacts{
+	{Part: "vision"}, // deepseek-v4-flash-vision-exp
+	{Part: "deepseek-v4-flash", Lacks: request.Images},
+	{Part: "deepseek-v4-pro", Lacks: request.Images},
+	{Part: "deepseek-v3", Lacks: request.Images},
+	{Part: "deepseek-r1", Lacks: request.Images},
+}
+
 // table has a row for each host. The last row is the generic host.
 var table = []Profile{
 	{
@@ -73,6 +84,8 @@ var table = []Profile{
 		ThinkingField:      request.ThinkingObject,
 		UserField:          "user_id",
 		PrefixRoot:         "/beta",
+		Offers:             request.Prefix | request.Review | request.DeepSeekTools,
+		Known:              []ModelFacts{{Part: "v4-pro", Lacks: request.Images}}, // flash has all names else
 		QueuesAfterHeaders: true,
 		// We saw usage on the finish chunk without stream_options.
 		UsageInStreams: true,
@@ -95,6 +108,7 @@ var table = []Profile{
 		Models: withRetired("deepseek-v4-flash-ga-260731", "deepseek-v4-flash-ga-260731", map[string]string{
 			flash: "deepseek-v4-flash-ga-260731", v4Flash: "deepseek-v4-flash-ga-260731", v4Pro: "deepseek-v4-pro-ga-260813",
 		}),
+		Known:           openWeights,
 		ReasoningModels: []string{"-r1"},
 		ThinkingField:   request.ThinkingObject,
 		Errors: []ErrorRule{
@@ -116,6 +130,7 @@ var table = []Profile{
 		Models: withRetired("deepseek-ai/DeepSeek-V4-Flash", "deepseek-ai/DeepSeek-V4-Flash", map[string]string{
 			flash: "deepseek-ai/DeepSeek-V4-Flash", v4Flash: "deepseek-ai/DeepSeek-V4-Flash", v4Pro: "deepseek-ai/DeepSeek-V4-Pro",
 		}),
+		Known:           openWeights,
 		ReasoningModels: []string{"-r1", "thinking"},
 		ThinkingField:   request.EnableThinking,
 		Errors: []ErrorRule{
@@ -134,6 +149,7 @@ var table = []Profile{
 			request.Chat: {"/compatible-mode/v1"}, request.Embeddings: {"/compatible-mode/v1"}, request.Messages: {"/apps/anthropic/v1"},
 		},
 		Models:          withRetired(v4Flash, v4Flash, map[string]string{flash: v4Flash, v4Flash: v4Flash, v4Pro: v4Pro}),
+		Known:           openWeights,
 		ReasoningModels: []string{"-r1"},
 		ThinkingField:   request.EnableThinking,
 		Errors: []ErrorRule{
@@ -155,6 +171,7 @@ var table = []Profile{
 		},
 		// LKEAP has none of the current models under DeepSeek's names. TokenHub: [unknown].
 		Models:          withRetired("deepseek-v3.2", "deepseek-r1-0528", nil),
+		Known:           openWeights,
 		ReasoningModels: []string{"-r1"},
 		Errors:          []ErrorRule{contextLength},
 	},
@@ -166,6 +183,7 @@ var table = []Profile{
 		Roots:           []string{"/v2"},
 		Operations:      map[request.Operation][]string{request.Chat: {"/v2"}, request.Embeddings: {"/v2"}},
 		Models:          withRetired("deepseek-v3.2", "deepseek-v3.2-think", nil),
+		Known:           openWeights,
 		ReasoningModels: []string{"-r1", "-think"},
 		Errors: []ErrorRule{
 			{Status: 401, Code: "invalid_model", Class: outcome.NoModel},
@@ -181,6 +199,7 @@ var table = []Profile{
 		Roots:           []string{"/openai", "/openai/v1", "/models"},
 		KeyHeader:       "Api-Key",
 		Models:          withRetired("DeepSeek-V3.2", "DeepSeek-R1-0528", map[string]string{v4Pro: "DeepSeek-V4-Pro"}),
+		Known:           openWeights,
 		ReasoningModels: []string{"-r1"},
 		Errors: []ErrorRule{
 			{Status: 404, Code: "DeploymentNotFound", Class: outcome.NoModel},
@@ -201,6 +220,7 @@ var table = []Profile{
 		Models: withRetired("deepseek/deepseek-v4.1-flash", "deepseek/deepseek-v4.1-flash", map[string]string{
 			flash: "deepseek/deepseek-v4.1-flash", v4Flash: "deepseek/deepseek-v4-flash", v4Pro: "deepseek/deepseek-v4-pro",
 		}),
+		Known:           openWeights,
 		ReasoningModels: []string{"-r1"},
 		ThinkingField:   request.ReasoningObject,
 		Errors: []ErrorRule{
@@ -220,6 +240,7 @@ var table = []Profile{
 		Roots:           []string{"/v1"},
 		Operations:      map[request.Operation][]string{request.Chat: {"/v1"}, request.Completions: {"/v1"}, request.Embeddings: {"/v1"}},
 		Models:          map[string]string{v4Pro: "deepseek-ai/DeepSeek-V4-Pro"},
+		Known:           openWeights,
 		ReasoningModels: []string{"-r1"},
 		Limits:          []LimitHeaders{{"X-Ratelimit-Remaining", "X-Ratelimit-Reset"}},
 		Errors:          []ErrorRule{contextLength},
@@ -235,6 +256,7 @@ var table = []Profile{
 		Models: withRetired("accounts/fireworks/models/deepseek-v4-flash", "accounts/fireworks/models/deepseek-v4-flash", map[string]string{
 			flash: "accounts/fireworks/models/deepseek-v4-flash", v4Flash: "accounts/fireworks/models/deepseek-v4-flash", v4Pro: "accounts/fireworks/models/deepseek-v4-pro",
 		}),
+		Known:           openWeights,
 		ReasoningModels: []string{"-r1"},
 		Errors: []ErrorRule{
 			{Status: 404, Code: "NOT_FOUND", Class: outcome.NoModel},

@@ -27,8 +27,8 @@ type Params struct {
 	Ambiguous        bool // hosts may understand Stream and IncludeUsage differently
 	Logprobs         bool
 	ZeroTemperature  bool // the temperature is given, as 0
-	Stateful         bool // the request continues something that one host stores
-	PrefixCompletion bool // the last message begins the answer; Parse does not set it: see PrefixCompletion
+	PrefixCompletion bool // the last message begins the answer, which the host then continues: https://api-docs.deepseek.com/guides/chat_prefix_completion
+	Needs            Needs
 }
 
 // A Span is a part of a body, from its first byte to the one after its last.
@@ -40,8 +40,14 @@ const maxModel = 256
 // Parse finds the parameters in one pass over the body. A body that is not a JSON object
 // has none: the host will refuse it.
 func Parse(body []byte) Params {
-	p := parser{choices: 1, prompts: 1}
-	wire.Members(body, p.member)
+	p := parser{walk: wire.NewWalker(body), choices: 1, prompts: 1}
+	for l := p.walk.Enter('{'); p.walk.Next(&l); {
+		p.needs(&l)
+		if m, ok := p.walk.Member(&l); ok {
+			p.member(m)
+		}
+	}
+	p.settle()
 	p.Stream, p.IncludeUsage = p.stream.on, p.usage.on
 	p.Ambiguous = p.stream.odd || p.usage.odd || p.options.odd
 	if p.modes > 1 {
@@ -57,6 +63,9 @@ const maxChoices = 128
 // A parser is one pass over a body.
 type parser struct {
 	Params
+	walk          wire.Walker
+	history       bool // a message says what a tool of the host's did
+	partial       bool // the last message begins the answer, in the words of some hosts
 	stream, usage flag
 	options       flag // stream_options: whether it is there, and whether it is odd
 	modes         int  // number of fields that say whether to think
@@ -94,10 +103,6 @@ func (p *parser) member(m wire.Member) {
 		p.choices = min(max(parsed(m.Value).Float(), 1), maxChoices) // hosts accept "2" for 2
 	case "prompt":
 		p.prompts = countTexts(parsed(m.Value))
-	case "previous_response_id", "conversation":
-		p.Stateful = p.Stateful || parsed(m.Value).Type != gjson.Null
-	case "background":
-		p.Stateful = p.Stateful || parsed(m.Value).Type == gjson.True
 	default:
 		p.other(m.Name)
 	}
@@ -181,16 +186,4 @@ func countTexts(value gjson.Result) int {
 		})
 	}
 	return max(n, 1)
-}
-
-// PrefixCompletion reports whether the last message of a chat begins the answer, which the
-// host then continues. Only hosts with such an API do, and to find out takes another pass
-// over all messages. API: https://api-docs.deepseek.com/guides/chat_prefix_completion.
-func PrefixCompletion(body []byte) bool {
-	prefix := false
-	gjson.GetBytes(body, "messages").ForEach(func(_, message gjson.Result) bool {
-		prefix = message.Get("prefix").Type == gjson.True
-		return true
-	})
-	return prefix
 }

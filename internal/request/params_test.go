@@ -42,11 +42,11 @@ func TestParams_Parse(t *testing.T) {
 		{"no messages", `{"messages":[]}`, none},
 		{"messages that are no list", `{"messages":"hi"}`, none},
 		{"logprobs", `{"logprobs":true}`, with(func(p *Params) { p.Logprobs = true })},
-		{"a response to go on from", `{"previous_response_id":"r"}`, with(func(p *Params) { p.Stateful = true })},
+		{"a response to go on from", `{"previous_response_id":"r"}`, with(func(p *Params) { p.Needs = Stored })},
 		{"none to go on from", `{"previous_response_id":null}`, none},
-		{"a conversation", `{"conversation":{"id":"c"},"background":false}`, with(func(p *Params) { p.Stateful = true })},
-		{"in the background", `{"background":true}`, with(func(p *Params) { p.Stateful = true })},
-		{"a prefix, which takes another look", `{"messages":[{"role":"assistant","prefix":true}]}`, with(func(p *Params) { p.MessagesEnd = 47 })},
+		{"a conversation", `{"conversation":{"id":"c"},"background":false}`, with(func(p *Params) { p.Needs = Stored })},
+		{"in the background", `{"background":true}`, with(func(p *Params) { p.Needs = Stored })},
+		{"a prefix", `{"messages":[{"role":"assistant","prefix":true}]}`, with(func(p *Params) { p.MessagesEnd, p.PrefixCompletion, p.Needs = 47, true, Prefix })},
 	} {
 		if got := Parse([]byte(tt.body)); !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s: Parse(%s) = %+v, want %+v", tt.name, tt.body, got, tt.want)
@@ -160,17 +160,19 @@ func TestPrefixCompletion(t *testing.T) {
 		`{"messages":[{"role":"assistant","prefix":true}]}`:                  true,
 		`{"messages":[{"role":"assistant","prefix":"true"}]}`:                false,
 		`{"messages":[{"role":"assistant","prefix":true},{"role":"user"}]}`:  false,
+		`{"messages":[{"content":"\"prefix\":true"}]}`:                       false,
 		`{"messages":[{"role":"user"},{"role":"assistant","prefix": true}]}`: true,
 	} {
-		if got := PrefixCompletion([]byte(body)); got != want {
-			t.Errorf("PrefixCompletion(%s) = %v, want %v", body, got, want)
+		if got := Parse([]byte(body)).PrefixCompletion; got != want {
+			t.Errorf("Parse(%s): a prefix completion: %v, want %v", body, got, want)
 		}
 	}
 }
 
 // Each call is parsed: that makes no garbage.
 func TestParams_ParseAllocatesNothing(t *testing.T) {
-	body := []byte(`{"model":"m","stream":true,"stream_options":{"include_usage":true},"thinking":{"type":"enabled"},"user":"u","messages":[{"role":"user","content":"q"}],"max_tokens":9}`)
+	body := []byte(`{"model":"m","stream":true,"stream_options":{"include_usage":true},"thinking":{"type":"enabled"},"user":"u","messages":[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":"q"},{"type":"image_url","image_url":{"url":"https://example.com/i.png"}}]}],
+		"tools":[{"type":"function","function":{"name":"f"}}],"response_format":{"type":"json_object"},"max_tokens":9}`)
 	if n := testing.AllocsPerRun(100, func() { Parse(body) }); n != 0 {
 		t.Errorf("Parse allocates %v times, want never", n)
 	}

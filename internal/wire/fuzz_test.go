@@ -592,3 +592,64 @@ func plainUsage(a *Answer, n node) {
 	}
 	a.Usage = u
 }
+
+// FuzzWalker: of a text that is JSON, a Walker that enters everything finds what gjson
+// does, and one that enters nothing stands behind the same bytes. Any other text ends.
+func FuzzWalker(f *testing.F) {
+	seed(f)
+	for _, text := range []string{`{"a":{"b":[{"c":[1,"]"]},[]]},"d":{}}`, `{"a":[{"b":1]}`, `{"a":{"b" 1},"c":2}`, `{"a":[1 2],"c":2}`, `{"a":{,},"c":[,]}`, `{"a`, `{"`, `{"a":{"`, `{"a":["\`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var walk func(w *Walker, found *[]string)
+		walk = func(w *Walker, found *[]string) {
+			switch {
+			case w.Begins('{'):
+				for l := w.Enter('{'); w.Next(&l); {
+					*found = append(*found, string(l.Name))
+					walk(w, found)
+				}
+			case w.Begins('['):
+				for l := w.Enter('['); w.Next(&l); {
+					walk(w, found)
+				}
+			default:
+				*found = append(*found, string(w.Value()))
+			}
+		}
+		var got []string
+		all, none := NewWalker(data), NewWalker(data)
+		walk(&all, &got)
+		for l := none.Enter('{'); none.Next(&l); {
+			none.Member(&l)
+		}
+		if all.at > len(data) || none.at > len(data) {
+			t.Fatalf("%q: a walker stands at %d and %d", data, all.at, none.at)
+		}
+		if !json.Valid(data) || !gjson.ParseBytes(data).IsObject() {
+			return
+		}
+		if all.at != none.at {
+			t.Errorf("%q: who enters stands at %d, who does not at %d", data, all.at, none.at)
+		}
+		var want []string
+		var list func(v gjson.Result)
+		list = func(v gjson.Result) {
+			if !v.IsArray() && !v.IsObject() {
+				want = append(want, v.Raw)
+				return
+			}
+			v.ForEach(func(name, value gjson.Result) bool {
+				if v.IsObject() {
+					want = append(want, name.Str)
+				}
+				list(value)
+				return true
+			})
+		}
+		list(gjson.ParseBytes(data))
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: found %q, want %q", data, got, want)
+		}
+	})
+}
