@@ -71,10 +71,7 @@ func TestRates_FalsePositives(t *testing.T) {
 // repetitions themselves are found later.
 func TestRates_Found(t *testing.T) {
 	r := rand.New(rand.NewSource(7))
-	var endless []text
-	for _, u := range textsOf(t, "testdata/endless", 0) {
-		endless = append(endless, u)
-	}
+	endless := textsOf(t, "testdata/endless", 0)
 	for _, w := range written(t) {
 		for range 40 {
 			n := 1 + r.Intn(min(len(w.is), MaxPeriod, 1<<(1+r.Intn(13))))
