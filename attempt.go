@@ -285,9 +285,7 @@ func (u *upstream) finish(a *attempt, class Class, used Usage, now time.Time) {
 	u.Load.End(a.counted)
 	switch {
 	case class == ClassOK:
-		if !u.answered.Load() { // a store would take the line from other cores
-			u.answered.Store(true)
-		}
+		u.noteAnswer(now)
 		if a.call.conversation != 0 {
 			a.fleet.affinity.Remember(now, a.call.conversation, &u.Target, used.PromptTokens, used.CachedTokens)
 		}

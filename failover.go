@@ -261,11 +261,16 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// pausedAnswer returns a copy of the refusal that caused an endpoint's pause.
+// pausedAnswer returns a copy of the refusal that caused an endpoint's pause. Another
+// credential's is told with its status alone.
 func (c *call) pausedAnswer(p pause.Pause[refusal], wait time.Duration) *http.Response {
-	resp := c.response(p.Note.status, p.Note.body)
-	if p.Note.contentType != "" {
-		resp.Header.Set("Content-Type", p.Note.contentType)
+	body, contentType := p.Note.body, p.Note.contentType
+	if p.Note.asker != c.credential() {
+		body, contentType = c.op.Wire().ErrorBody(p.Note.status, string(ClassPaused), "breakwater: "+string(outcome.ErrPaused)), "application/json"
+	}
+	resp := c.response(p.Note.status, body)
+	if contentType != "" {
+		resp.Header.Set("Content-Type", contentType)
 	}
 	resp.Header.Set(header.Error, string(ClassPaused))
 	resp.Header.Set(header.ShouldRetry, "false")

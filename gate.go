@@ -147,7 +147,7 @@ func (a *attempt) explain(f *exchange.Failure) {
 		if f.Refused {
 			f.RetryAfter, f.Asked = a.endpoint.profile.RetryAfter(f.Status, f.Resp.Header, time.Now())
 		}
-		f.Class = a.classify(f.Status, f.Body, f.Asked)
+		f.Class = a.classify(f)
 		if f.Refused {
 			heedShouldRetry(f)
 		}
@@ -198,11 +198,19 @@ func (a *attempt) bodyFailed(err error) *exchange.Failure {
 
 // classify returns the class of a refusal. A 404 or 405 from an endpoint that the caller
 // did not address means that this endpoint lacks the path, and says nothing about the
-// call.
-func (a *attempt) classify(status int, body []byte, asked bool) Class {
-	class := a.endpoint.profile.Classify(status, body, asked)
-	if class == ClassRefused && a.endpoint != a.call.target && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed) {
+// call. A 403 from an endpoint whose key has just worked is not about the key, unless it
+// says so: firewalls refuse single prompts.
+func (a *attempt) classify(f *exchange.Failure) Class {
+	e := a.endpoint
+	class := e.profile.Classify(f.Status, f.Body, f.Asked)
+	elsewhere := e != a.call.target
+	switch {
+	case elsewhere && class == ClassRefused && (f.Status == http.StatusNotFound || f.Status == http.StatusMethodNotAllowed):
 		return ClassNoModel
+	case f.Refused && host.Intercepted(f.Status, f.Resp.Header, f.Body):
+		return ClassBlocked
+	case class == ClassKeyRejected && f.Status == http.StatusForbidden && e.keyed && e.hasJustWorked(time.Now()) && !host.NamesKey(f.Body):
+		return ClassBlocked
 	}
 	return class
 }

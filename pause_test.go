@@ -302,7 +302,7 @@ func TestPause_OfAKey(t *testing.T) {
 func TestPause_LastResort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
-		base.Set("a", gives(403, "text/html", "<html>blocked"))
+		base.Set("a", gives(401, asJSON, "{}"))
 		rt := over(t, base, once, noBreaker, WithEndpoints(at("a")...), WithBackup(at("b")...))
 		asks(t.Context(), rt, chatJSON)
 		if rests(rt) != "endpoint" {

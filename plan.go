@@ -515,8 +515,10 @@ func (c *call) pauseKeys(e *upstream, model string) pauseKeys {
 }
 
 // A refusal is the host's answer that caused a pause. Calls that the pause keeps away from
-// the host get the same answer.
+// the host get the same answer if their caller has the same credential: the words may name
+// its organisation or quote its prompt.
 type refusal struct {
+	asker       header.Credential
 	status      int
 	contentType string
 	body        []byte
@@ -525,9 +527,9 @@ type refusal struct {
 // maxKeptRefusal is how many bytes of one refusal are kept at most.
 const maxKeptRefusal = 16 << 10
 
-// refusalOf returns what f's host answered, or nil if that is nothing or too large to
-// keep.
-func refusalOf(f *exchange.Failure) *refusal {
+// refusalOf returns what f's host answered to the call, or nil if that is nothing or too
+// large to keep.
+func (c *call) refusalOf(f *exchange.Failure) *refusal {
 	if f.Resp == nil {
 		return nil
 	}
@@ -535,7 +537,7 @@ func refusalOf(f *exchange.Failure) *refusal {
 	if len(f.Body)+len(contentType) > maxKeptRefusal {
 		return nil
 	}
-	return &refusal{status: f.Status, contentType: contentType, body: f.Body}
+	return &refusal{asker: c.credential(), status: f.Status, contentType: contentType, body: f.Body}
 }
 
 // size returns about how many bytes the refusal takes.

@@ -9,8 +9,11 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
@@ -73,6 +76,157 @@ func TestRefusal_ShouldRetry(t *testing.T) {
 			t.Errorf("the caller got %v after %d requests", got, base.Count(""))
 		}
 	})
+}
+
+// What has just worked works: one challenge, or one prompt that a firewall refuses, sends
+// calls elsewhere for a moment at most. Only a key that is refused as one rests.
+func TestRefusal_WhatHasJustWorked(t *testing.T) {
+	page := "<!DOCTYPE html><title>Just a moment...</title>"
+	no := `{"error":{"message":"no","type":"x","code":"x"}}`
+	wrong := `{"error":{"message":"Incorrect API key","type":"invalid_request_error","code":"invalid_api_key"}}`
+	for _, tt := range []struct {
+		name   string
+		before int // good calls
+		says   handler
+		backup int // of 60 calls, one every ten seconds
+	}{
+		{"a challenge, at first", 0, gives(403, "text/html", page, "Cf-Mitigated", "challenge"), 0},
+		{"a challenge, later", 20, gives(403, "text/html", page, "Cf-Mitigated", "challenge"), 0},
+		{"a challenge by 503", 0, gives(503, "text/html", page, "Cf-Mitigated", "challenge"), 0},
+		{"a firewall's page, at first", 0, gives(403, "text/html", "<html>"), 0},
+		{"a firewall's page, later", 20, gives(403, "text/html", "<html>"), 0},
+		{"a proxy's refusal", 20, gives(407, "text/plain", ""), 0},
+		{"403 for a prompt", 20, gives(403, asJSON, no), 0},
+		{"403 for a prompt, inside a 200", 20, gives(200, asJSON, `{"error":{"code":403,"message":"no"}}`), 0},
+		{"403 for a prompt, in a stream", 20, gives(200, asStream, "data: {\"error\":{\"type\":\"permission_error\",\"message\":\"no\"}}\n\n"), 0},
+		{"403 where nothing has worked", 0, gives(403, asJSON, no), 59},
+		{"403 for the key", 20, gives(403, asJSON, wrong), 59},
+		{"401", 20, gives(401, asJSON, no), 59},
+		{"402", 20, gives(402, asJSON, no), 59},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			rt := over(t, base, impatient, WithEndpoints(at("a")...), WithBackup(at("b")...))
+			for range tt.before {
+				asks(t.Context(), rt, chatJSON)
+			}
+			base.Set("a", tt.says)
+			if got := asks(t.Context(), rt, chatJSON); got.header(headerEndpoint) != "b" || base.Count("a") != tt.before+1 {
+				t.Errorf("the refused call got %v", got)
+			}
+			base.Set("a", gives(200, asJSON, goodJSON))
+			backup := 0
+			for range 60 {
+				elapse(10 * time.Second)
+				if got := asks(t.Context(), rt, chatJSON); got.header(headerEndpoint) == "b" {
+					backup++
+				}
+			}
+			if backup != tt.backup {
+				t.Errorf("%d of 60 later calls went to the backup, want %d", backup, tt.backup)
+			}
+		})
+	}
+}
+
+// What goes on refusing is asked less and less, and a burst of refusals counts once.
+func TestRefusal_BlockedInARow(t *testing.T) {
+	for _, before := range []int{0, 20} {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			rt := over(t, base, impatient, WithEndpoints(at("a")...), WithBackup(at("b")...))
+			for range before {
+				asks(t.Context(), rt, chatJSON)
+			}
+			base.Set("a", gives(403, "text/html", "<html>"))
+			var callers sync.WaitGroup
+			for range 50 {
+				callers.Go(func() { asks(t.Context(), rt, chatJSON) })
+			}
+			callers.Wait()
+			if p := rt.Status().Endpoints[0].Pauses; len(p) != 1 || time.Until(p[0].Until) != time.Second {
+				t.Errorf("after a burst it rests for %+v, want one second", p)
+			}
+			asked := base.Count("a")
+			for range 600 {
+				elapse(time.Second)
+				if got := asks(t.Context(), rt, chatJSON); got.header(headerEndpoint) != "b" {
+					t.Fatalf("a caller got %v", got)
+				}
+			}
+			if n := base.Count("a") - asked; n < 10 || n > 20 {
+				t.Errorf("in ten minutes it was asked %d times, want at most once a minute", n)
+			}
+			base.Set("a", gives(200, asJSON, goodJSON))
+			elapse(time.Minute)
+			if got := asks(t.Context(), rt, chatJSON); got.header(headerEndpoint) != "a" || len(rt.Status().Endpoints[0].Pauses) != 0 {
+				t.Errorf("well again, the caller got %v", got)
+			}
+		})
+	}
+}
+
+// Alone, the host's page is handed over as it came, after one request; nobody rests, and no
+// circuit opens.
+func TestRefusal_BlockedAlone(t *testing.T) {
+	for _, opts := range [][]Option{nil, {WithEndpoints(at("a")...)}} {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(403, "text/html", "<html>no", "Cf-Mitigated", "challenge"))
+			rt := over(t, base, opts...)
+			for n := range 20 {
+				if got := asks(t.Context(), rt, chatStream); got.status() != 403 || got.body != "<html>no" || base.Count("") != n+1 || rests(rt) != "" {
+					t.Fatalf("call %d got %v after %d requests; %q rests", n, got, base.Count(""), rests(rt))
+				}
+			}
+			base.Set("", gives(200, asJSON, goodJSON))
+			if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON {
+				t.Errorf("well again, the caller got %v", got)
+			}
+		})
+	}
+}
+
+// A Retry-After stops its model and operation at its endpoint, and nothing else; and its
+// words are for the credential that they were said to.
+func TestRefusal_RetryAfterOfOneModel(t *testing.T) {
+	mine := "the organisation of one"
+	for _, status := range []int{503, 500, 529, 403} {
+		for _, keyed := range []bool{true, false} {
+			bubble(t, fmt.Sprint(status, keyed), func(t *testing.T) {
+				base := newHosts(gives(status, asJSON, mine, "Retry-After", "120", "Cf-Mitigated", map[bool]string{true: "block"}[status == 403]))
+				opts := []Option{once}
+				if keyed {
+					opts = append(opts, WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk-a"}))
+				}
+				rt := over(t, base, opts...)
+				asks(t.Context(), rt, chatJSON)
+				base.Set("", func(req *http.Request) (*http.Response, error) {
+					switch req.URL.Path {
+					case "/embeddings":
+						return answer(200, asJSON, `{"data":[{"index":0,"embedding":[1]}]}`), nil
+					case "/completions":
+						return answer(200, asJSON, `{"choices":[{"index":0,"text":"hi","finish_reason":"stop"}]}`), nil
+					}
+					return answer(200, asJSON, goodJSON), nil
+				})
+				if got := asks(t.Context(), rt, chatJSON); got.body != mine || got.header(headerError) != "paused" {
+					t.Errorf("the same caller got %v, want what the host had said", got)
+				}
+				other := asks(t.Context(), rt, chatJSON, with("Authorization", "Bearer sk-other"))
+				if keyed && (other.status() != status || strings.Contains(other.body, mine) || other.header("Retry-After") != "120") || !keyed && other.status() != 200 {
+					t.Errorf("another caller got %v", other)
+				}
+				if got := asks(t.Context(), rt, strings.Replace(chatJSON, `"m"`, `"n"`, 1)); got.status() != 200 {
+					t.Errorf("another model got %v", got)
+				}
+				for path, body := range map[string]string{"/embeddings": `{"model":"m","input":"q"}`, "/completions": `{"model":"m","prompt":"q"}`} {
+					if got := posts(t, rt, "https://a"+path, body); got.status() != 200 {
+						t.Errorf("%s got %v", path, got)
+					}
+				}
+			})
+		}
+	}
 }
 
 // A certificate that does not verify will not verify a moment later either.

@@ -16,12 +16,13 @@ const (
 	ClassCanceled     Class = "canceled"       // the caller canceled the call, or no transport can send its request
 	ClassDeadline     Class = "deadline"       // the caller's deadline passed before any payload came
 	ClassUnreachable  Class = "unreachable"    // no connection, or it broke before a response: DNS, dial, TLS, reset
-	ClassUnavailable  Class = "unavailable"    // 408, 424, 5xx
+	ClassUnavailable  Class = "unavailable"    // 408, 421, 424, 425, 5xx
 	ClassRateLimited  Class = "rate_limited"   // 429
 	ClassKeyRejected  Class = "key_rejected"   // 401, 403
 	ClassNoFunds      Class = "no_funds"       // 402, or an error of the host that means the same
+	ClassBlocked      Class = "blocked"        // something in front of the host refused: a firewall, a challenge, a proxy; or 403 although the key has just worked
 	ClassUnsuited     Class = "unsuited"       // the request exceeds what this host can do: its length, a missing field
-	ClassNoModel      Class = "no_model"       // the endpoint does not have the model or the operation
+	ClassNoModel      Class = "no_model"       // the endpoint does not have the model or the operation, or not any more (410)
 	ClassFiltered     Class = "filtered"       // the host refused the content
 	ClassRefused      Class = "refused"        // any other 4xx: the request is wrong
 	ClassRedirected   Class = "redirected"     // 3xx, or a 101 that was not asked for

@@ -35,12 +35,17 @@ type upstream struct {
 	circuits        *circuit.Set
 	limits          *limit.Limits
 	answered        atomic.Bool       // it has answered a call before
+	worked          atomic.Int64      // when it last answered, in Unix nanoseconds, to the second; 0: never
+	blocked         atomic.Bool       // it was blocked (ClassBlocked) after its last answer
 	used            atomic.Int64      // when it was used last, for bounded.Map; only if the user gave no endpoints
 	quarantineTried atomic.Int64      // when a call last tried it in spite of its quarantine
 	warnedNoKey     atomic.Bool       // it was reported that neither it nor a call had a key
 	pipeline        http.RoundTripper // rate limit, breaker, gate, user middleware, base
 	alone           [1]*upstream      // the endpoint itself, as the only candidate of a call
 }
+
+// justNow is how old an answer may be that shows that a key is right.
+const justNow = 10 * time.Minute
 
 // quarantineTryEvery is how often one call may try a quarantined endpoint.
 const quarantineTryEvery = time.Second
@@ -55,6 +60,26 @@ func (u *upstream) mayTryQuarantined(now time.Time) bool {
 func (u *upstream) claimQuarantinedTry(now time.Time) bool {
 	last := u.quarantineTried.Load()
 	return u.mayTryQuarantined(now) && u.quarantineTried.CompareAndSwap(last, now.UnixNano())
+}
+
+// noteAnswer notes that the endpoint has answered. It writes only what is new, because a
+// store would take the line from other cores.
+func (u *upstream) noteAnswer(now time.Time) {
+	if !u.answered.Load() {
+		u.answered.Store(true)
+	}
+	if at := now.UnixNano(); at-u.worked.Load() >= int64(time.Second) {
+		u.worked.Store(at)
+	}
+	if u.blocked.Load() {
+		u.blocked.Store(false)
+	}
+}
+
+// hasJustWorked reports whether the endpoint has answered lately, so that its key is right.
+func (u *upstream) hasJustWorked(now time.Time) bool {
+	last := u.worked.Load()
+	return last != 0 && now.UnixNano()-last < int64(justNow)
 }
 
 // worth returns what would be lost if an upstream made for a call's URL was dropped.

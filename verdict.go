@@ -113,6 +113,7 @@ func (r *failoverRun) show(failure *exchange.Failure, e *upstream) {
 // applyRetryAfter pauses what the failure concerns, if the host asked for a pause or the
 // failure earns one.
 func (r *failoverRun) applyRetryAfter(a *attempt, failure *exchange.Failure, now time.Time) {
+	c := r.call
 	traits, wait := outcome.Of(failure.Class), failure.RetryAfter
 	if traits.Pause == outcome.ScopeNone || !failure.Asked && !traits.EarnsPause {
 		return
@@ -128,11 +129,11 @@ func (r *failoverRun) applyRetryAfter(a *attempt, failure *exchange.Failure, now
 			return
 		}
 		if !failure.Asked || wait > 0 {
-			wait = max(wait, r.pauses.Penalize(key, now, r.retry.MinDelay, 2*min(r.retry.MaxDelay, math.MaxInt64/2), refusalOf(failure)))
+			wait = max(wait, r.pauses.Penalize(key, now, r.retry.MinDelay, 2*min(r.retry.MaxDelay, math.MaxInt64/2), c.refusalOf(failure)))
 		}
 	}
 	if failure.Asked {
-		r.pauses.Ask(key, now, failure.RetryAfter, refusalOf(failure))
+		r.pauses.Ask(key, now, failure.RetryAfter, c.refusalOf(failure))
 	}
 	r.observers.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: failure.Class, Wait: wait})
 }
@@ -143,6 +144,10 @@ func (r *failoverRun) applyRetryAfter(a *attempt, failure *exchange.Failure, now
 // works at once, and nothing for the caller's own key.
 func (f *fleet) quarantine(a *attempt, failure *exchange.Failure, s step, now time.Time) {
 	c := a.call
+	if failure.Class == ClassBlocked {
+		f.restBlocked(a, failure, s, now)
+		return
+	}
 	e := Event{
 		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: int(a.n), Status: failure.Status, Class: failure.Class,
 	}
@@ -159,14 +164,38 @@ func (f *fleet) quarantine(a *attempt, failure *exchange.Failure, s step, now ti
 	if s.endpoint != nil {
 		e.Wait = wait
 		keys := c.pauseKeys(a.endpoint, a.model)
-		f.pauses.Penalize(keys.of(of), now, wait, wait, refusalOf(failure))
+		f.pauses.Penalize(keys.of(of), now, wait, wait, c.refusalOf(failure))
 	} else if of == outcome.ScopeModel {
 		return
 	}
 	f.observers.emit(c, e)
 }
 
+// restBlocked pauses an endpoint for a moment, because something in front of it refused a
+// call. Each time in a row makes the pause longer. There is none after the first time if
+// the endpoint has just worked: the cause may be this one prompt.
+func (f *fleet) restBlocked(a *attempt, failure *exchange.Failure, s step, now time.Time) {
+	e, c := a.endpoint, a.call
+	first := !e.blocked.Swap(true)
+	if s.endpoint == nil || first && e.hasJustWorked(now) {
+		return
+	}
+	keys := c.pauseKeys(e, a.model)
+	key := keys.of(outcome.ScopeEndpoint)
+	if _, paused := f.pauses.Get(key, now); paused {
+		return // a burst counts once
+	}
+	wait := f.pauses.Penalize(key, now, blockedPause, maxBlockedPause, c.refusalOf(failure))
+	f.observers.emit(c, Event{
+		Kind: KindPause, Endpoint: e.Name, Model: a.model, Attempt: int(a.n), Status: failure.Status, Class: failure.Class, Wait: wait,
+	})
+}
+
 const (
 	keyPause   = 10 * time.Minute // for an endpoint or account whose key does not work
 	modelPause = time.Minute      // for a model that an endpoint does not have
+
+	// For an endpoint in front of which something refuses: at first, and at last.
+	blockedPause    = time.Second
+	maxBlockedPause = time.Minute
 )

@@ -69,7 +69,48 @@ func TestFailover_Verdicts(t *testing.T) {
 		// Any host.
 		{"words decide nothing", HostOpenAI, 400, nested("insufficient balance, quota exceeded, model does not exist", "x", "x"), "", ClassRefused, stop, ""},
 		{"404", HostOpenAI, 404, nested("no such page", "x", "x"), "", ClassRefused, stop, ""},
-		{"413", HostOpenAI, 413, "too large", "", ClassRefused, stop, ""},
+		{"413", HostOpenAI, 413, "too large", "", ClassUnsuited, on, ""},
+		{"413 of a rate", HostOpenAI, 413, nested("Request too large for the model on tokens per minute", "tokens", "rate_limit_exceeded"), "", ClassUnsuited, on, ""},
+		{"413 in HTML", HostOpenAI, 413, "<html>413 Request Entity Too Large", "", ClassUnsuited, on, ""},
+		{"414", HostOpenAI, 414, "", "", ClassUnsuited, on, ""},
+		{"431", HostOpenAI, 431, "", "", ClassUnsuited, on, ""},
+		{"410", HostOpenAI, 410, nested("The model has reached the end of its life", "x", "x"), "", ClassNoModel, on, "model of the endpoint"},
+		{"410 without a word", HostDeepSeek, 410, "", "", ClassNoModel, on, "model of the endpoint"},
+		{"421", HostOpenAI, 421, "", "", ClassUnavailable, "again elsewhere", ""},
+		{"425", HostOpenAI, 425, "", "", ClassUnavailable, "again elsewhere", ""},
+		{"499 of a gateway", HostOpenAI, 499, "", "", ClassUnavailable, "again elsewhere", ""},
+		{"444 of a gateway", HostOpenAI, 444, "", "", ClassUnavailable, "again elsewhere", ""},
+		{"420", HostOpenAI, 420, nested("calm down", "x", "x"), "Retry-After: 30", ClassRateLimited, on, "model"},
+		{"407", HostOpenAI, 407, "", "", ClassBlocked, on, "endpoint"},
+		{"404 of a provider", HostOpenRouter, 404, `{"error":{"message":"Provider returned error","code":404,"metadata":{"provider_name":"x"}}}`, "", ClassUnavailable, "again elsewhere", ""},
+		{"404 of a provider, by an unknown gateway", HostOpenAI, 404, nested("Provider returned error", "x", "x"), "", ClassUnavailable, "again elsewhere", ""},
+		{"404 of an upstream", HostOpenAI, 404, nested("m", "upstream_error", "bad_response_status_code"), "", ClassUnavailable, "again elsewhere", ""},
+		{"400 of a provider", HostOpenRouter, 400, `{"error":{"message":"Provider returned error","code":400}}`, "", ClassUnsuited, on, ""},
+		{"401 of a provider", HostOpenAI, 401, nested("m", "upstream_error", "x"), "", ClassUnavailable, "again elsewhere", ""},
+		{"403 of a provider", HostOpenRouter, 403, `{"error":{"message":"Provider returned error","code":403}}`, "", ClassUnavailable, "again elsewhere", ""},
+		{"429 of a provider", HostOpenRouter, 429, `{"error":{"message":"Provider returned error","code":429}}`, "Retry-After: 30", ClassRateLimited, on, "model"},
+		{"403 of a rate", HostOpenAI, 403, nested("m", "x", "rate_limit_exceeded"), "Retry-After: 30", ClassRateLimited, on, "model"},
+		{"403 without money", HostOpenAI, 403, nested("m", "new_api_error", "insufficient_user_quota"), "", ClassNoFunds, on, "account"},
+
+		// Something in front of the host.
+		{"403 with a challenge", HostOpenAI, 403, "<!DOCTYPE html><title>Just a moment...</title>", "Cf-Mitigated: challenge", ClassBlocked, on, "endpoint"},
+		{"403 in JSON with a challenge", HostDeepSeek, 403, `{"error":{"code":"x"}}`, "Cf-Mitigated: challenge", ClassBlocked, on, "endpoint"},
+		{"503 with a challenge", HostOpenAI, 503, "<html>Checking your browser", "Cf-Mitigated: challenge", ClassBlocked, on, "endpoint"},
+		{"503 in HTML", HostOpenAI, 503, "<html>503 Service Temporarily Unavailable", "", ClassUnavailable, "again elsewhere", ""},
+		{"429 with a challenge", HostOpenAI, 429, "<html>Security Checkpoint", "X-Vercel-Mitigated: challenge", ClassBlocked, on, "endpoint"},
+		{"405 with a captcha", HostOpenAI, 405, "", "X-Amzn-Waf-Action: captcha", ClassBlocked, on, "endpoint"},
+		{"403 with a captcha in JSON", HostOpenAI, 403, `{"url":"https://captcha.example"}`, "X-Datadome: protected", ClassBlocked, on, "endpoint"},
+		{"403 in HTML", HostDeepSeek, 403, "<html><head><title>403 Forbidden</title>", "", ClassBlocked, on, "endpoint"},
+		{"403 in text", HostOpenAI, 403, "error code: 1020", "", ClassBlocked, on, "endpoint"},
+		{"403 without a word", HostOpenAI, 403, "", "", ClassBlocked, on, "endpoint"},
+		{"405 in HTML", HostOpenAI, 405, "<!doctypehtml><html>blocked", "", ClassBlocked, on, "endpoint"},
+		{"404 in XML", HostOpenAI, 404, " \n<?xml version=\"1.0\"?><Error><Code>NoSuchKey", "", ClassBlocked, on, "endpoint"},
+		{"404 in text", HostOpenAI, 404, "404 page not found", "", ClassRefused, stop, ""},
+		{"406 in HTML", HostOpenAI, 406, "<html>Not Acceptable", "", ClassBlocked, on, "endpoint"},
+		{"404 in HTML", HostOpenAI, 404, "<html><center>nginx</center>", "", ClassBlocked, on, "endpoint"},
+		{"400 in HTML", HostOpenAI, 400, "<html><center>nginx</center>", "", ClassBlocked, on, "endpoint"},
+		{"401 in HTML", HostOpenAI, 401, "<html>401 Authorization Required", "", ClassKeyRejected, on, "endpoint"},
+		{"block that says how long", HostOpenAI, 403, "<html>", "Retry-After: 30", ClassBlocked, on, "endpoint model of the endpoint"},
 		{"424", HostOpenAI, 424, nested("model not ready", "x", "x"), "", ClassUnavailable, "again elsewhere", ""},
 		{"504 in HTML", HostOpenAI, 504, "<html>504</html>", "", ClassUnavailable, "again elsewhere", ""},
 		{"529", HostOpenAI, 529, "", "", ClassUnavailable, "again elsewhere", ""},
@@ -147,7 +188,7 @@ func TestFailover_Verdicts(t *testing.T) {
 				if tries := map[bool]int{false: 1, true: 3}[outcome.Of(tt.class).Passing]; tt.header == "" && len(attempts) != tries {
 					t.Errorf("%d attempts of class %s, want %d", len(attempts), tt.class, tries)
 				}
-				if rests := rests(rt); rests == "endpoint" && tt.class == ClassKeyRejected || rests == "account" || rests == "model of the endpoint" && tt.class != ClassUnavailable {
+				if rests := rests(rt); rests == "endpoint" && tt.class == ClassKeyRejected || rests == "account" || rests == "model of the endpoint" && tt.class != ClassUnavailable && tt.class != ClassBlocked {
 					t.Errorf("%q rests, and nobody else could serve", rests)
 				}
 			})

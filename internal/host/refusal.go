@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -19,8 +20,9 @@ type ErrorRule struct {
 }
 
 // Classify returns the class of a refusal: by the host's own rules, then by the codes that
-// all hosts have from OpenAI, then by the status. The message of an unknown host decides
-// nothing. pause says whether the host asked for one.
+// all hosts have from OpenAI, then by whether a gateway only relays it, then by the status.
+// Nothing else in the message of an unknown host decides anything. pause says whether the
+// host asked for one.
 func (p *Profile) Classify(status int, body []byte, pause bool) outcome.Class {
 	refusal := wire.RefusalOf(body)
 	message := strings.ToLower(refusal.Message)
@@ -33,19 +35,127 @@ func (p *Profile) Classify(status int, body []byte, pause bool) outcome.Class {
 			}
 		}
 	}
+	if status >= 400 && status < 500 && isRelayed(refusal, message) {
+		return classOfRelayed(status)
+	}
+	return classOf(status)
+}
+
+// classOf returns the class of a status whose body says nothing.
+func classOf(status int) outcome.Class {
+	switch status {
+	case http.StatusTooManyRequests, statusCalmDown:
+		return outcome.RateLimited
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return outcome.KeyRejected
+	case http.StatusPaymentRequired:
+		return outcome.NoFunds
+	case http.StatusProxyAuthRequired:
+		return outcome.Blocked
+	case http.StatusGone: // the end of a model's life
+		return outcome.NoModel
+	case http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong, http.StatusRequestHeaderFieldsTooLarge:
+		return outcome.Unsuited // another host may take more
+	case http.StatusRequestTimeout, http.StatusFailedDependency, http.StatusMisdirectedRequest, http.StatusTooEarly,
+		statusNoResponse, statusClientClosed:
+		return outcome.Unavailable
+	}
 	switch {
 	case status >= 300 && status < 400:
 		return outcome.Redirected
-	case status == http.StatusTooManyRequests:
-		return outcome.RateLimited
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return outcome.KeyRejected
-	case status == http.StatusPaymentRequired:
-		return outcome.NoFunds
-	case status == http.StatusRequestTimeout, status == http.StatusFailedDependency, status >= 500:
+	case status >= 500:
 		return outcome.Unavailable
 	}
 	return outcome.Refused
+}
+
+// Statuses that no standard has.
+const (
+	statusCalmDown     = 420 // of some gateways, for 429
+	statusNoResponse   = 444 // nginx's
+	statusClientClosed = 499 // nginx's: its own client, a gateway, has left
+)
+
+// isRelayed reports whether a gateway only relays the refusal of some host behind it, which
+// another call may not meet.
+func isRelayed(r wire.Refusal, message string) bool {
+	for _, name := range [...]string{r.Code, r.Type} {
+		switch name {
+		case "upstream_error", "provider_error", "bad_response_status_code":
+			return true
+		}
+	}
+	for _, words := range [...]string{"provider returned error", "upstream error", "no available channel", "no available account"} {
+		if strings.Contains(message, words) {
+			return true
+		}
+	}
+	return false
+}
+
+// classOfRelayed returns the class of a 4xx that a gateway relays. It says nothing about the
+// gateway's own key, account or path. The request may be at fault; another host tells.
+func classOfRelayed(status int) outcome.Class {
+	class := classOf(status)
+	switch {
+	case outcome.Of(class).Fault == outcome.FaultKey, class == outcome.NoModel, status == http.StatusNotFound, status == http.StatusMethodNotAllowed:
+		return outcome.Unavailable
+	case class == outcome.Refused:
+		return outcome.Unsuited
+	}
+	return class
+}
+
+// mitigations are the headers by which firewalls and content delivery networks say that
+// they answered instead of the host.
+var mitigations = [...]string{"Cf-Mitigated", "X-Amzn-Waf-Action", "X-Vercel-Mitigated", "X-Datadome"}
+
+// Intercepted reports whether a refusal comes from something in front of the host: a
+// firewall, a challenge of a content delivery network, a gateway's own page. No API
+// refuses in HTML or XML. Where a status has a meaning of its own whoever sends it, as 401 and 429
+// have, only a header shows that.
+func Intercepted(status int, h http.Header, body []byte) bool {
+	if status < 400 {
+		return false
+	}
+	for _, name := range mitigations {
+		if header.First(h, name) != "" {
+			return true
+		}
+	}
+	switch {
+	case status == http.StatusForbidden:
+		return !wire.Valid(body)
+	case classOf(status) == outcome.Refused:
+		return isPage(h, body)
+	}
+	return false
+}
+
+// isPage reports whether a body is HTML or XML. If it begins as neither, and not as JSON,
+// its label tells.
+func isPage(h http.Header, body []byte) bool {
+	start := bytes.TrimLeft(body[:min(len(body), 1<<10)], "\ufeff \t\r\n")
+	switch {
+	case bytes.HasPrefix(start, []byte("<")):
+		return true
+	case bytes.HasPrefix(start, []byte("{")):
+		return false
+	}
+	return header.MediaType(h) == "text/html"
+}
+
+// NamesKey reports whether a refusal says by its code that the key is wrong. The message
+// decides nothing.
+func NamesKey(body []byte) bool {
+	refusal := wire.RefusalOf(body)
+	for _, name := range [...]string{refusal.Code, refusal.Type} {
+		name = strings.ToLower(strings.ReplaceAll(name, "_", ""))
+		if strings.Contains(name, "apikey") || strings.Contains(name, "authentication") || strings.Contains(name, "token") && strings.Contains(name, "invalid") {
+			return true
+		}
+	}
+	return false
 }
 
 // hasCode reports whether the rule is for that code. Ark's codes have details

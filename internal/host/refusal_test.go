@@ -108,7 +108,7 @@ func TestClassify(t *testing.T) {
 		// Any host.
 		{"words decide nothing", "openai", 400, nested("insufficient balance, quota exceeded, model does not exist", "x", "x"), "", outcome.Refused},
 		{"404", "openai", 404, nested("no such page", "x", "x"), "", outcome.Refused},
-		{"413", "openai", 413, "too large", "", outcome.Refused},
+		{"413", "openai", 413, "too large", "", outcome.Unsuited},
 		{"424", "openai", 424, nested("model not ready", "x", "x"), "", outcome.Unavailable},
 		{"504 in HTML", "openai", 504, "<html>504</html>", "", outcome.Unavailable},
 		{"529", "openai", 529, "", "", outcome.Unavailable},

@@ -28,6 +28,12 @@ var openAIErrors = []ErrorRule{
 	{Status: 400, Code: "content_filter", Class: outcome.Filtered},
 	{Status: 404, Code: "model_not_found", Class: outcome.NoModel},
 	{Status: 403, Code: "model_not_found", Class: outcome.NoModel}, // the project has no access to the model
+	{Status: 400, Code: "rate_limit_exceeded", Class: outcome.RateLimited},
+	{Status: 403, Code: "rate_limit_exceeded", Class: outcome.RateLimited},
+	{Status: 403, Code: "rate_limit_error", Class: outcome.RateLimited},
+	{Status: 403, Code: "insufficient_quota", Class: outcome.NoFunds},
+	{Status: 403, Code: "insufficient_user_quota", Class: outcome.NoFunds}, // of the gateway new-api
+	{Status: 403, Code: "insufficient_balance", Class: outcome.NoFunds},
 }
 
 // The model names that DeepSeek's own API serves.

@@ -18,6 +18,7 @@ const (
 	RateLimited  Class = "rate_limited"
 	KeyRejected  Class = "key_rejected"
 	NoFunds      Class = "no_funds"
+	Blocked      Class = "blocked"
 	Unsuited     Class = "unsuited"
 	NoModel      Class = "no_model"
 	Filtered     Class = "filtered"
@@ -46,6 +47,7 @@ var table = map[Class]Traits{
 	RateLimited:  {Passing: true, OfFleet: true, RetryLast: RetryAlways, Pause: ScopeLimit, EarnsPause: true, overload: always},
 	KeyRejected:  {OfFleet: true, Fault: FaultKey, Quarantine: ScopeEndpoint},
 	NoFunds:      {OfFleet: true, Fault: FaultKey, Quarantine: ScopeAccount},
+	Blocked:      {OfFleet: true, Pause: ScopeModel},
 	Unsuited:     {},
 	NoModel:      {Quarantine: ScopeModel},
 	Filtered:     {Outcome: Success, Fault: FaultContent},

@@ -61,7 +61,7 @@ func TestClass_Outcomes(t *testing.T) {
 		OK: Success, Filtered: Success, Refused: Success,
 		Deadline: Failure, Unreachable: Failure, Unavailable: Failure, Redirected: Failure, BadResponse: Failure,
 		NoFirstToken: Failure, Stalled: Failure, Truncated: Failure,
-		Canceled: Neutral, RateLimited: Neutral, KeyRejected: Neutral, NoFunds: Neutral, Unsuited: Neutral, NoModel: Neutral,
+		Canceled: Neutral, RateLimited: Neutral, KeyRejected: Neutral, NoFunds: Neutral, Blocked: Neutral, Unsuited: Neutral, NoModel: Neutral,
 		Outrun: Neutral, Rewrite: Neutral, CircuitOpen: Neutral, Limited: Neutral, Paused: Neutral, NotCached: Neutral, Unserved: Neutral,
 	}
 	for class := range table {
