@@ -310,7 +310,7 @@ func TestHost_PersonasAreUnderstood(t *testing.T) {
 	generic := map[string]Class{
 		"openai/Overdue": ClassRateLimited, "tokenhub/Overdue": ClassRateLimited, "azure/Overdue": ClassRateLimited, "ollama/Overdue": ClassRateLimited,
 		"vllm/Overdue": ClassRateLimited, "sglang/Overdue": ClassRateLimited, "ark/Busy": ClassRateLimited,
-		"siliconflow/ContextLength": ClassRefused, "siliconflow/ContentFilter": ClassRefused, "sglang/ModelNotFound": ClassRefused,
+		"siliconflow/ContentFilter": ClassRefused, "sglang/ModelNotFound": ClassRefused,
 		"ollama/ContextLength": ClassRefused, "ollama/ContentFilter": ClassRefused,
 		"openrouter/ContentFilter": ClassRefused, "vllm/ContentFilter": ClassRefused, "sglang/ContentFilter": ClassRefused,
 	}
