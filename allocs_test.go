@@ -23,6 +23,7 @@ func TestAllocations(t *testing.T) {
 		most float64
 	}{
 		"default":         {plain(base), 28}, // one more than with a context that cannot end
+		"named model":     {plain(WithBase(memoryBase("application/json", `{"model":"deepseek-flash","system_fingerprint":"fp_1",`+goodJSON[1:]))), 28},
 		"three endpoints": {plain(append(threeEndpoints(), base)...), 35},
 		"layers":          {layersAlone(t), 1},
 		"stream event":    {streamEvents(t), 0},

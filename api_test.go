@@ -80,13 +80,13 @@ var (
 	_ = breakwater.Attempt{
 		N: 1, Endpoint: "", Model: "", Start: time.Time{}, Wait: 0, FirstToken: 0, Elapsed: 0, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictAccept,
 		Bytes: 1, Usage: breakwater.Usage{PromptTokens: 1, CompletionTokens: 1, TotalTokens: 2, CachedTokens: 0, ReasoningTokens: 0}, MayBeBilled: false, Denied: false,
-		RequestID: "", PassedOver: breakwater.ReasonEndpoint, Err: nil,
+		Served: "", Fingerprint: "", RequestID: "", PassedOver: breakwater.ReasonEndpoint, Err: nil,
 	}
 	_ = []breakwater.Reason{breakwater.ReasonEndpoint, breakwater.ReasonBody, breakwater.ReasonOperation, breakwater.ReasonModel, breakwater.Reason(breakwater.FeatureReview)}
 	_ = breakwater.Event{
 		Kind: breakwater.KindAttempt, Time: time.Time{}, Endpoint: "", Model: "", Attempt: 1, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictStop,
 		Wait: 0, Elapsed: 0, Bytes: 0, Usage: breakwater.Usage{}, From: "", To: "", Err: nil,
-		RequestID: "",
+		Served: "", Fingerprint: "", RequestID: "",
 	}
 )
 

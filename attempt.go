@@ -11,9 +11,11 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
+	"github.com/breakwater-go/breakwater/internal/served"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -38,6 +40,8 @@ type attempt struct {
 	blameless bool                  // its end does not count as a failure of the host, whatever its class
 	sent      atomic.Bool           // the base began to read the request's body
 	failed    atomic.Pointer[error] // the error of the caller's body
+
+	drift atomic.Pointer[served.Drift] // what the answer says that earlier ones did not; nil: nothing, or it was reported
 
 	mu          sync.Mutex   // guards what follows
 	resends     *resend      // what middleware has sent, the latest first
@@ -148,6 +152,30 @@ func (a *attempt) MayTakeOver() bool {
 // Elsewhere reports whether another endpoint could serve the call now.
 func (a *attempt) Elsewhere() bool { return a.fleet.hasAlternative(a.call, a.endpoint) }
 
+// ServedBy records which model the answer says it is of. An observer hears of a drift later,
+// because an answer may be read under a lock.
+func (a *attempt) ServedBy(model, fingerprint []byte) {
+	id, drift := a.endpoint.served.Note(a.model, model, fingerprint, a.Start, a.quotesKey)
+	a.update(func(t *Attempt) {
+		if id.Model != "" {
+			t.Served = id.Model
+		}
+		if id.Fingerprint != "" {
+			t.Fingerprint = id.Fingerprint
+		}
+	})
+	if drift != nil {
+		a.drift.CompareAndSwap(nil, drift)
+	}
+}
+
+// quotesKey reports whether a text of the host's has the call's key or the endpoint's in it.
+// The caller may use the headers of its request again once it has the response.
+func (a *attempt) quotesKey(text string) bool {
+	accepted := a.call.log.at(int(a.place)).Verdict == VerdictAccept
+	return !accepted && header.Quotes(text, a.call.req.Header) || header.Quotes(text, a.endpoint.Header) || header.QuotesKey(text, a.endpoint.APIKey)
+}
+
 // EndpointName returns the name of the endpoint that answers.
 func (a *attempt) EndpointName() string { return a.endpoint.Name }
 
@@ -221,9 +249,18 @@ func (a *attempt) update(change func(*Attempt)) { a.call.log.update(int(a.place)
 
 // emit passes the attempt's record to the observers.
 func (a *attempt) emit(kind Kind) {
-	if os := a.fleet.observers; len(os) > 0 {
-		os.emit(a.call, a.call.log.at(int(a.place)).event(kind))
+	os := a.fleet.observers
+	if len(os) == 0 {
+		return
 	}
+	record := a.call.log.at(int(a.place))
+	if d := a.drift.Load(); d != nil && a.drift.CompareAndSwap(d, nil) {
+		os.emit(a.call, Event{
+			Kind: KindDrift, Endpoint: record.Endpoint, Model: record.Model, Attempt: record.N,
+			Served: record.Served, Fingerprint: record.Fingerprint, RequestID: record.RequestID, From: d.From, To: d.To,
+		})
+	}
+	os.emit(a.call, record.event(kind))
 }
 
 // A sendResult is what sending an attempt returned.

@@ -18,6 +18,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/reqcancel"
 	"github.com/breakwater-go/breakwater/internal/request"
+	"github.com/breakwater-go/breakwater/internal/served"
 )
 
 // A Transport is an http.RoundTripper that keeps inference calls answered. Make one with
@@ -149,6 +150,7 @@ func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 		keyed:    e.APIKey != "" || header.HasCredential(e.Header),
 		circuits: circuits,
 		limits:   limits,
+		served:   served.NewTable(),
 		pipeline: Chain(t.below, newRateLimiter(limits), newBreaker(circuits), newGate(&t.counts.attempts, t.failover.pauses, t.config.observers)),
 	}
 	for _, f := range e.Can {

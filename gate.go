@@ -78,7 +78,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 // noteRequestID records the host's id of the request, unless it quotes a key.
 func (a *attempt) noteRequestID(h http.Header) {
 	id := header.RequestID(h)
-	if id == "" || header.Quotes(id, a.call.req.Header) || header.Quotes(id, a.endpoint.Header) || header.QuotesKey(id, a.endpoint.APIKey) {
+	if id == "" || a.quotesKey(id) {
 		return
 	}
 	a.update(func(t *Attempt) { t.RequestID = id })

@@ -22,6 +22,7 @@ const (
 	KindKey         Kind = "key"          // the key of an endpoint was rejected, or its account has no funds: a person has to act. With ErrNoKey: an attempt had no key
 	KindBudget      Kind = "budget"       // RetryPolicy.Budget did not allow an extra attempt
 	KindRescue      Kind = "rescue"       // a broken stream continues: From says how, continue or restart
+	KindDrift       Kind = "drift"        // the endpoint's answers for Model are of another model than before, or have a new fingerprint: From was, To is. Once for each change
 	KindHedge       Kind = "hedge"        // a second attempt begins beside a slow one
 	KindUnbuffered  Kind = "unbuffered"   // the request's body is larger than MaxReplay, so it is sent once
 	KindCacheHit    Kind = "cache_hit"    // the call got a fresh answer from the cache
@@ -49,9 +50,11 @@ type Event struct {
 	Bytes    int64         // given to the caller, or kept; KindUnbuffered: size of the request
 	Usage    Usage
 
-	RequestID string // the host's id of the request: see Attempt.RequestID
-	From, To  string // KindCircuit: closed, half-open or open; From also of KindRescue and KindCacheStale
-	Err       error
+	Served      string // the model that the answer says it is of
+	Fingerprint string // its system_fingerprint
+	RequestID   string // the host's id of the request: see Attempt.RequestID
+	From, To    string // KindCircuit: closed, half-open or open; From also of KindRescue and KindCacheStale
+	Err         error
 }
 
 // An Observer gets events: see [WithObserver]. It is called on the goroutine where the
@@ -74,7 +77,7 @@ func (t Attempt) event(kind Kind) Event {
 	return Event{
 		Kind: kind, Endpoint: t.Endpoint, Model: t.Model, Attempt: t.N, Status: t.Status, Class: t.Class,
 		Verdict: t.Verdict, Wait: t.Wait, Elapsed: t.Elapsed, Bytes: t.Bytes, Usage: t.Usage,
-		RequestID: t.RequestID, Err: t.Err,
+		Served: t.Served, Fingerprint: t.Fingerprint, RequestID: t.RequestID, Err: t.Err,
 	}
 }
 
@@ -98,7 +101,7 @@ func (os observers) emit(ctx context.Context, e Event) {
 //   - Error: KindKey, unless Err is ErrNoKey.
 //   - Warn: failed attempts that count for the circuit, pauses, the budget, a
 //     failing Store, stale answers in the place of a failure, and ErrNoKey.
-//   - Info: KindCircuit and KindUnbuffered.
+//   - Info: KindCircuit, KindDrift and KindUnbuffered.
 //   - Debug: all others, including KindCall of a call that no endpoint answered.
 func Log(l *slog.Logger) Observer {
 	return func(ctx context.Context, e Event) {
@@ -122,6 +125,8 @@ func Log(l *slog.Logger) Observer {
 		add(e.Elapsed != 0, slog.Duration("elapsed", e.Elapsed))
 		add(e.Bytes != 0, slog.Int64("bytes", e.Bytes))
 		add(e.Usage.TotalTokens != 0, slog.Int("tokens", e.Usage.TotalTokens))
+		add(e.Served != "", slog.String("served", e.Served))
+		add(e.Fingerprint != "", slog.String("fingerprint", e.Fingerprint))
 		add(e.RequestID != "", slog.String("request_id", e.RequestID))
 		add(e.From != "", slog.String("from", e.From))
 		add(e.To != "", slog.String("to", e.To))
@@ -140,7 +145,7 @@ func levelOf(e Event) slog.Level {
 		e.Kind == KindAttempt && outcome.Of(e.Class).Outcome == outcome.Failure,
 		e.Kind == KindCacheStale && e.From == "error":
 		return slog.LevelWarn
-	case e.Kind == KindCircuit, e.Kind == KindUnbuffered:
+	case e.Kind == KindCircuit, e.Kind == KindDrift, e.Kind == KindUnbuffered:
 		return slog.LevelInfo
 	}
 	return slog.LevelDebug

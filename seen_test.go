@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -65,5 +66,158 @@ func TestSeen_RequestIDQuotesNoKey(t *testing.T) {
 				t.Errorf("the trail is %+v, the log %s", trail, log.String())
 			}
 		})
+	}
+}
+
+// namingWires are answers of each wire that name their model, in JSON and in streams.
+var namingWires = map[string]struct {
+	path, ask, json, stream string
+	fingerprint             bool
+}{
+	"chat": {
+		"/v1/chat/completions", `{"model":"m","messages":[{"role":"user","content":"q"}]%s}`,
+		`{"id":"1","model":"%s","choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}],"system_fingerprint":"%s"}`,
+		dataOf(`{"model":"%[1]s","system_fingerprint":"%[2]s","choices":[{"index":0,"delta":{"role":"assistant"}}]}`) +
+			dataOf(`{"model":"%[1]s","system_fingerprint":"%[2]s","choices":[{"index":0,"delta":{"content":"x"}}]}`) + finishEvent + doneEvent,
+		true,
+	},
+	"FIM": {
+		"/v1/completions", `{"model":"m","prompt":"q"%s}`,
+		`{"id":"1","model":"%s","choices":[{"index":0,"text":"x","finish_reason":"stop"}],"system_fingerprint":"%s"}`,
+		dataOf(`{"model":"%s","system_fingerprint":"%s","choices":[{"index":0,"text":"x"}]}`) + dataOf(`{"choices":[{"index":0,"text":"","finish_reason":"stop"}]}`) + doneEvent,
+		true,
+	},
+	"Responses": {
+		"/v1/responses", `{"model":"m","input":"q"%s}`,
+		`{"object":"response","model":"%s","status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"x"}]}]%.0s}`,
+		dataOf(`{"type":"response.created","response":{"model":"%s","status":"in_progress","output":[]}%.0s}`) + dataOf(`{"type":"response.output_text.delta","delta":"x"}`) +
+			dataOf(`{"type":"response.completed","response":{"status":"completed","output":[]}}`),
+		false,
+	},
+	"Messages": {
+		"/v1/messages", `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"q"}]%s}`,
+		`{"type":"message","model":"%s","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn"%.0s}`,
+		dataOf(`{"type":"message_start","message":{"model":"%s","content":[]%.0s}}`) + dataOf(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}`) +
+			dataOf(`{"type":"message_delta","delta":{"stop_reason":"end_turn"}}`) + dataOf(`{"type":"message_stop"}`),
+		false,
+	},
+	"embeddings": {"/v1/embeddings", `{"model":"m","input":"q"%s}`, `{"object":"list","data":[{"embedding":[1],"index":0}],"model":"%s"%.0s}`, "", false},
+}
+
+// dataOf is an event of a stream.
+func dataOf(text string) string { return "data: " + text + "\n\n" }
+
+// asksAt is asks for another path.
+func asksAt(t *testing.T, rt http.RoundTripper, path, body string) seen {
+	return asks(t.Context(), rt, body, func(req *http.Request) { req.URL.Path = path })
+}
+
+// On every wire, in JSON and in streams, alone and as a backup: the trail and the events name
+// the model that answered. A change of it is told once.
+func TestSeen_ServedModel(t *testing.T) {
+	for name, tt := range namingWires {
+		for _, stream := range []bool{false, true} {
+			for _, backed := range []bool{false, true} {
+				if tt.stream == "" && (stream || backed) { // embeddings of two hosts do not compare
+					continue
+				}
+				bubble(t, fmt.Sprintf("%s/stream=%v/backed=%v", name, stream, backed), func(t *testing.T) {
+					told, observer := watch()
+					ask, reply, kind := fmt.Sprintf(tt.ask, ""), tt.json, asJSON
+					if stream {
+						ask, reply, kind = fmt.Sprintf(tt.ask, `,"stream":true`), tt.stream, asStream
+					}
+					serving, print := "m-1", "fp-1"
+					base := newHosts(func(req *http.Request) (*http.Response, error) {
+						return gives(200, kind, fmt.Sprintf(reply, serving, print))(req)
+					})
+					opts := []Option{once, noBreaker, observer}
+					if backed {
+						base.Set("a", failing503)
+						opts = append(opts, WithEndpoints(at("a")...), WithBackup(at("b")...))
+					}
+					rt := over(t, base, opts...)
+					for i, step := range []struct{ model, fingerprint, from, to string }{
+						{"m-1", "fp-1", "", ""}, {"m-1", "fp-1", "", ""}, {"m-2", "fp-2", "m-1", "m-2"}, {"m-1", "fp-1", "", ""},
+						{"m-1", "fp-3", "fp-1", "fp-3"}, {"m-1", "fp-3", "", ""},
+					} {
+						*told, serving, print = nil, step.model, step.fingerprint
+						got := asksAt(t, rt, tt.path, ask)
+						if !tt.fingerprint {
+							step.fingerprint = ""
+							if strings.HasPrefix(step.from, "fp") {
+								step.from, step.to = "", ""
+							}
+						}
+						trail := TrailOf(got.resp)
+						if len(trail) == 0 || got.err != nil {
+							t.Fatalf("%v, no trail", got)
+						}
+						last := trail[len(trail)-1]
+						if last.Model != "m" || last.Served != step.model || last.Fingerprint != step.fingerprint {
+							t.Errorf("call %d: the trail has %+v, want %+v", i, last, step)
+						}
+						drifts := 0
+						for j, e := range *told {
+							switch {
+							case e.Kind == KindDrift:
+								drifts++
+								if e.From != step.from || e.To != step.to || e.Served != step.model || e.Endpoint != last.Endpoint || e.Model != "m" || e.Attempt != last.N {
+									t.Errorf("call %d: drift %+v", i, e)
+								}
+								if (*told)[j+1].Kind != KindCommit {
+									t.Errorf("call %d: the drift is told before %+v, want the commit", i, (*told)[j+1])
+								}
+							case e.Endpoint == last.Endpoint && (e.Kind == KindAttempt || e.Kind == KindCommit) && (e.Served != step.model || e.Fingerprint != step.fingerprint):
+								t.Errorf("call %d: event %+v, want %+v", i, e, step)
+							}
+						}
+						if want := len(step.to) > 0; drifts != map[bool]int{true: 1}[want] {
+							t.Errorf("call %d: %d drifts, want them: %v", i, drifts, want)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// What one endpoint serves under a name says nothing of another endpoint or another name.
+func TestSeen_DriftIsOfOneEndpointAndName(t *testing.T) {
+	told, observer := watch()
+	base := newHosts(gives(200, asJSON, fmt.Sprintf(namingWires["chat"].json, "m-b", "")))
+	base.Set("a", gives(200, asJSON, fmt.Sprintf(namingWires["chat"].json, "m-a", "")))
+	rt := over(t, base, WithEndpoints(at("a", "b")...), observer)
+	for range 4 { // the endpoints take turns
+		asks(t.Context(), rt, chatJSON)
+		asks(t.Context(), rt, strings.Replace(chatJSON, `"m"`, `"n"`, 1))
+	}
+	for _, e := range *told {
+		if e.Kind == KindDrift {
+			t.Errorf("told of %+v", e)
+		}
+	}
+}
+
+// A host that answers with a key in the place of the model's name does not get it into the
+// log, and names of any length and kind are bounded.
+func TestSeen_ServedModelIsSafe(t *testing.T) {
+	const key = "sk-0123456789"
+	for _, body := range []string{chatJSON, chatStream} {
+		for _, served := range []string{key, "for-" + key, strings.Repeat("x", 1<<20), "a\\n\\u0000 b\u4f60"} {
+			for name, opts := range map[string][]Option{"the caller's": nil, "the endpoint's": {WithEndpoints(Endpoint{URL: "https://a", APIKey: key})}} {
+				var log strings.Builder
+				l := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+				reply := gives(200, asJSON, fmt.Sprintf(namingWires["chat"].json, served, served))
+				if body == chatStream {
+					reply = gives(200, asStream, fmt.Sprintf(namingWires["chat"].stream, served, served))
+				}
+				got := asks(t.Context(), over(t, newHosts(reply), append(opts, WithObserver(Log(l)))...), body, with("Authorization", "Bearer "+key))
+				a := TrailOf(got.resp)[0]
+				if strings.Contains(fmt.Sprint(a, log.String()), key) || len(a.Served) > 128 || len(a.Fingerprint) > 128 || strings.ContainsFunc(a.Served, func(r rune) bool { return r <= ' ' || r > '~' }) {
+					t.Errorf("%s, %.20q: the trail has %+v", name, served, a)
+				}
+			}
+		}
 	}
 }

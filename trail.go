@@ -73,7 +73,7 @@ type Usage struct {
 type Attempt struct {
 	N           int           // number within the call, from 1; 0: it was not sent
 	Endpoint    string        // name of the endpoint
-	Model       string        // the endpoint's name for the model
+	Model       string        // the endpoint's name for the model, which it was asked for
 	Start       time.Time     // when it began
 	Wait        time.Duration // the wait before it, for backoff or a pause
 	FirstToken  time.Duration // from Start to the first payload; 0: none came
@@ -84,6 +84,8 @@ type Attempt struct {
 	Bytes       int64         // bytes of the body that the caller got
 	Usage       Usage         // tokens, as the host reported them
 	MayBeBilled bool          // the host received it, but its answer did not come; the host may bill it
+	Served      string        // the model that the answer says it is of: at most 128 bytes of visible ASCII; empty: it says nothing
+	Fingerprint string        // its system_fingerprint, likewise
 	RequestID   string        // the host's id of the request, to quote to its support: at most 128 bytes of visible ASCII; empty: it told none
 	Denied      bool          // RetryPolicy.Budget did not allow another attempt after it
 	PassedOver  Reason        // why the call did not consider the endpoint at all; N is 0 then, and Class is ClassUnserved

@@ -17,6 +17,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/request"
+	"github.com/breakwater-go/breakwater/internal/served"
 )
 
 // An upstream is an Endpoint in use, with its circuits, limits and layers.
@@ -34,6 +35,7 @@ type upstream struct {
 	keyed           bool          // it has a credential of its own
 	circuits        *circuit.Set
 	limits          *limit.Limits
+	served          *served.Table
 	answered        atomic.Bool       // it has answered a call before
 	worked          atomic.Int64      // when it last answered, in Unix nanoseconds, to the second; 0: never
 	blocked         atomic.Bool       // it was blocked (ClassBlocked) after its last answer

@@ -56,6 +56,7 @@ type Owner interface {
 	End(class outcome.Class, err error, used wire.Usage, bytes int64)
 	// EndpointName returns the name of the endpoint that answers.
 	EndpointName() string
+	wire.Listener // hears which model answers. It must not call back into the exchange
 }
 
 // A Policy sets the clocks and bounds of exchanges.

@@ -26,7 +26,7 @@ func (e *Exchange) Judge(resp *http.Response, w Want) (*http.Response, *Failure)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return nil, e.refusal(resp)
 	}
-	e.Answer.Wire, e.Answer.Choices = w.Wire, w.Choices
+	e.Answer.Wire, e.Answer.Choices, e.Answer.Listener = w.Wire, w.Choices, e.Owner
 	kind := header.MediaType(resp.Header)
 	switch {
 	case header.IsEncoded(resp.Header):

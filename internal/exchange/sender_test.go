@@ -70,6 +70,8 @@ func (s *sender) MayTakeOver() bool { return s.Elsewhere() && !s.sentOnce }
 
 func (s *sender) EndpointName() string { return "a" }
 
+func (s *sender) ServedBy(model, fingerprint []byte) {}
+
 func (s *sender) End(class outcome.Class, err error, used wire.Usage, bytes int64) {
 	s.FirstPayload.Stop()
 	s.mu.Lock()

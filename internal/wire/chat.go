@@ -5,6 +5,7 @@ package wire
 func (a *Answer) chat(c *cursor, event bool) Signal {
 	signal := Nothing
 	failed, code, message, choices := false, false, false, false
+	var model, fingerprint value
 	for c.open(); c.more('}'); {
 		switch string(c.key()) {
 		case "choices":
@@ -24,10 +25,15 @@ func (a *Answer) chat(c *cursor, event bool) Signal {
 			message = c.value().isSet() || message
 		case "usage":
 			a.takeUsage(c)
+		case "model":
+			model = c.value()
+		case "system_fingerprint":
+			fingerprint = c.value()
 		default:
 			c.skip()
 		}
 	}
+	a.identify(c, model, fingerprint)
 	// A flat error has a code and a message in place of choices (SiliconFlow).
 	if failed || code && message && !choices {
 		return Failure

@@ -8,6 +8,7 @@ func (a *Answer) messagesEvent(c *cursor) Signal {
 	switch string(event.kind.text()) {
 	case "message_start":
 		a.begun = true
+		a.identify(c, event.all.get("message", "model"), event.all.get("message", "system_fingerprint"))
 		a.takeUsage(event.all.get("message", "usage").cursor())
 		return Nothing
 	case "content_block_start":
@@ -37,6 +38,7 @@ func (a *Answer) messagesEvent(c *cursor) Signal {
 func (a *Answer) message(c *cursor) Signal {
 	var m members
 	m.read(c)
+	a.identify(c, m.model, m.fingerprint)
 	switch {
 	case string(m.kind.text()) == "error", m.err.isError(), !m.content.is('[') && m.isFlatError():
 		return Failure

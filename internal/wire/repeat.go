@@ -115,6 +115,7 @@ func (r *Repeat) learn(a *Answer, lines, data []byte, before Answer, transcript 
 	}
 	r.key = key
 	before.Transcript = nil
+	before.hasModel, before.hasFingerprint = a.hasModel, a.hasFingerprint // what repeats the event names no other
 	r.apply(&before, text)
 	before.Transcript = a.Transcript
 	if before != *a || !transcript.grewBy(key, text, a.Transcript) {

@@ -8,6 +8,9 @@ import "bytes"
 func (a *Answer) responsesEvent(c *cursor) Signal {
 	var event members
 	event.read(c)
+	if event.response != nil && !a.hasModel {
+		a.identify(c, event.response.get("model"), event.response.get("system_fingerprint"))
+	}
 	kind := event.kind.text()
 	switch string(kind) {
 	case "response.completed", "response.done", "response.incomplete", "response.failed", "response.cancelled":
@@ -51,6 +54,7 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 func (a *Answer) response(c *cursor) Signal {
 	var m members
 	m.read(c)
+	a.identify(c, m.model, m.fingerprint)
 	a.takeUsage(m.usage.cursor())
 	status := string(m.status.text())
 	switch {

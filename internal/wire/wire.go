@@ -53,6 +53,9 @@ type Answer struct {
 	Transcript *Transcript // of a streamed chat; nil: not recorded
 	Partial    bool        // a choice ended before it was complete: at its token limit, or by a filter
 	HasContent bool        // there was payload
+	Listener   Listener    // hears which model the answer is of; nil: nobody does
+
+	hasModel, hasFingerprint bool // the listener has heard it
 
 	begun          bool  // the frame of an answer has come: a list of choices, a response, a message
 	indexed        bool  // indices name choices: one came again or out of order, or two came at once
@@ -60,6 +63,14 @@ type Answer struct {
 	stopped        bool  // a finish reason came last, for whichever choice
 	chunks, last   int32 // the number of choices with an index, and the latest index
 	seen, finished set   // choices by index
+}
+
+// A Listener hears what an answer says of the model that it is of.
+type Listener interface {
+	// ServedBy tells the name of the model and the fingerprint of what runs it, the first of
+	// each that the answer has, at once or one after the other; nil: not this one. The bytes
+	// are the host's, and valid during the call only.
+	ServedBy(model, fingerprint []byte)
 }
 
 // A Transcript records the text of an answer, so that another attempt can continue it.
@@ -119,6 +130,22 @@ func (a *Answer) cut() bool {
 		some = a.stopped
 	}
 	return some && !a.Ended()
+}
+
+// identify tells the listener of a model and a fingerprint that a text names, unless it has
+// heard of them. c has read the text: what is no JSON names nothing.
+func (a *Answer) identify(c *cursor, model, fingerprint value) {
+	if a.hasModel || !model.isText() {
+		model = nil
+	}
+	if a.hasFingerprint || !fingerprint.isText() {
+		fingerprint = nil
+	}
+	if model == nil && fingerprint == nil || a.Listener == nil || !c.ended() {
+		return
+	}
+	a.hasModel, a.hasFingerprint = a.hasModel || model != nil, a.hasFingerprint || fingerprint != nil
+	a.Listener.ServedBy(model.text(), fingerprint.text())
 }
 
 // asked returns how many choices were requested, or more than possible if that is not
@@ -243,6 +270,7 @@ type members struct {
 	status, output                  value // of a response
 	block, content, stop            value // of Messages
 	data                            value // of Embeddings
+	model, fingerprint              value
 }
 
 func (m *members) read(c *cursor) {
@@ -295,6 +323,10 @@ func (m *members) named(name []byte) *value {
 		return &m.stop
 	case "data":
 		return &m.data
+	case "model":
+		return &m.model
+	case "system_fingerprint":
+		return &m.fingerprint
 	}
 	return nil
 }
@@ -306,6 +338,7 @@ func (m *members) isFlatError() bool { return m.code.isSet() && m.message.isSet(
 func (a *Answer) embeddings(c *cursor) Signal {
 	var m members
 	m.read(c)
+	a.identify(c, m.model, m.fingerprint)
 	if m.err.isError() {
 		return Failure
 	}
