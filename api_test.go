@@ -55,6 +55,7 @@ var (
 	_ = []breakwater.Endpoint{
 		breakwater.DeepSeek(""), breakwater.SiliconFlow(""), breakwater.SiliconFlowCN(""), breakwater.VolcengineArk(""), breakwater.Bailian(""), breakwater.BailianIntl(""),
 		breakwater.TencentLKEAP(""), breakwater.TencentTokenHub(""), breakwater.BaiduQianfan(""), breakwater.AzureFoundry("", ""), breakwater.OpenRouter(""),
+		breakwater.BailianWorkspace("", "", ""), breakwater.Bedrock("", ""), breakwater.NVIDIA(""), breakwater.Novita(""),
 		breakwater.Together(""), breakwater.Fireworks(""), breakwater.Ollama(), breakwater.OllamaCloud(""), breakwater.VLLM("", ""), breakwater.SGLang("", ""),
 	}
 	_ = breakwater.Endpoint{

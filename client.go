@@ -156,6 +156,9 @@ func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 	for _, f := range e.Can {
 		u.can |= needsOf(f)
 	}
+	if e.Models == nil {
+		u.names = host.NamesByURL(profile, base.Hostname())
+	}
 	u.alone = [1]*upstream{u}
 	return u
 }

@@ -73,9 +73,15 @@ type Endpoint struct {
 	//	Models: map[string]string{"deepseek-flash": "ep-20261101-abcde"}
 	//
 	// If it is set, the endpoint gets only calls for these models and calls that are
-	// meant for it. If it is empty, the endpoint gets the caller's names. A name that
-	// DeepSeek has retired is replaced by the current one at HostDeepSeek, and
-	// wherever Models has no entry for it.
+	// meant for it. If it is nil, the endpoint gets every call. It gets the caller's
+	// names then, except that a known host, told from URL, gets its own names for
+	// DeepSeek's models, as its preset has them. If it is empty but not nil, every name
+	// stays as it is. A name that DeepSeek has retired is replaced by the current one at
+	// HostDeepSeek, and wherever Models has no entry for it.
+	//
+	// Anthropic's names, which DeepSeek takes on Messages for its own models, lead to
+	// these models elsewhere: claude-opus… to deepseek-v4-pro, other claude… to
+	// deepseek-flash.
 	//
 	// A caller may also use the name that the model has at the endpoint that the
 	// call is meant for. The Models of both endpoints then lead to the name here.
@@ -244,13 +250,17 @@ const (
 	HostDeepSeek    Host = "deepseek"
 	HostVolcengine  Host = "volcengine" // Ark, ByteDance's
 	HostSiliconFlow Host = "siliconflow"
-	HostBailian     Host = "bailian" // Model Studio, Alibaba's
-	HostTencent     Host = "tencent" // LKEAP and TokenHub
-	HostQianfan     Host = "qianfan" // Baidu's
-	HostAzure       Host = "azure"   // AI Foundry, Microsoft's
+	HostBailian     Host = "bailian"  // Model Studio, Alibaba's
+	HostTencent     Host = "tencent"  // LKEAP
+	HostTokenHub    Host = "tokenhub" // Tencent's, too
+	HostQianfan     Host = "qianfan"  // Baidu's
+	HostAzure       Host = "azure"    // AI Foundry, Microsoft's
 	HostOpenRouter  Host = "openrouter"
 	HostTogether    Host = "together"
 	HostFireworks   Host = "fireworks"
+	HostBedrock     Host = "bedrock" // Amazon's
+	HostNVIDIA      Host = "nvidia"
+	HostNovita      Host = "novita"
 	HostOllama      Host = "ollama"
 	HostVLLM        Host = "vllm"
 	HostSGLang      Host = "sglang"
@@ -361,6 +371,12 @@ func Bailian(apiKey string) Endpoint {
 	return preset("bailian", "https://dashscope.aliyuncs.com/compatible-mode/v1", apiKey, HostBailian)
 }
 
+// BailianWorkspace returns the endpoint of a workspace of Alibaba's Model Studio in a
+// region such as cn-beijing or ap-southeast-1, named bailian-REGION.
+func BailianWorkspace(workspace, region, apiKey string) Endpoint {
+	return preset("bailian-"+region, "https://"+workspace+"."+region+".maas.aliyuncs.com/compatible-mode/v1", apiKey, HostBailian)
+}
+
 // BailianIntl returns the endpoint of Alibaba's Model Studio in Singapore, named
 // bailian-intl.
 func BailianIntl(apiKey string) Endpoint {
@@ -374,10 +390,11 @@ func TencentLKEAP(apiKey string) Endpoint {
 	return preset("lkeap", "https://api.lkeap.cloud.tencent.com/v1", apiKey, HostTencent)
 }
 
-// TencentTokenHub returns the endpoint of Tencent's TokenHub, the successor of LKEAP,
-// named tokenhub. Its Models are those of [TencentLKEAP].
+// TencentTokenHub returns the endpoint of Tencent's TokenHub in Guangzhou, the
+// successor of LKEAP, named tokenhub. Singapore's has the host
+// tokenhub-intl.tencentcloudmaas.com.
 func TencentTokenHub(apiKey string) Endpoint {
-	return preset("tokenhub", "https://tokenhub.tencentmaas.com/v1", apiKey, HostTencent)
+	return preset("tokenhub", "https://tokenhub.tencentmaas.com/v1", apiKey, HostTokenHub)
 }
 
 // BaiduQianfan returns the endpoint of Baidu's Qianfan, named qianfan. Its Models have
@@ -409,6 +426,24 @@ func Together(apiKey string) Endpoint {
 // Fireworks returns the endpoint of Fireworks AI, named fireworks.
 func Fireworks(apiKey string) Endpoint {
 	return preset("fireworks", "https://api.fireworks.ai/inference/v1", apiKey, HostFireworks)
+}
+
+// Bedrock returns the endpoint of Amazon Bedrock's OpenAI-compatible API in a region such
+// as us-east-1, named bedrock. The key is a Bedrock API key. Its Models have only
+// deepseek-chat, which is V3.2 there. Add the names that you want to have served by it.
+func Bedrock(region, apiKey string) Endpoint {
+	return preset("bedrock", "https://bedrock-runtime."+region+".amazonaws.com/openai/v1", apiKey, HostBedrock)
+}
+
+// NVIDIA returns the endpoint of NVIDIA's hosted API, named nvidia. Its Models have no
+// deepseek-v4-pro.
+func NVIDIA(apiKey string) Endpoint {
+	return preset("nvidia", "https://integrate.api.nvidia.com/v1", apiKey, HostNVIDIA)
+}
+
+// Novita returns the endpoint of Novita AI, named novita.
+func Novita(apiKey string) Endpoint {
+	return preset("novita", "https://api.novita.ai/openai", apiKey, HostNovita)
 }
 
 // OllamaCloud returns the endpoint of Ollama's cloud, named ollama-cloud. Its Models

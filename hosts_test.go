@@ -19,8 +19,8 @@ import (
 
 func presets() []Endpoint {
 	return []Endpoint{
-		DeepSeek("k"), VolcengineArk("k"), SiliconFlow("k"), SiliconFlowCN("k"), Bailian("k"), BailianIntl("k"), TencentLKEAP("k"), TencentTokenHub("k"),
-		BaiduQianfan("k"), AzureFoundry("res", "k"), OpenRouter("k"), Together("k"), Fireworks("k"), OllamaCloud("k"), Ollama(),
+		DeepSeek("k"), VolcengineArk("k"), SiliconFlow("k"), SiliconFlowCN("k"), Bailian("k"), BailianIntl("k"), BailianWorkspace("ws-1", "cn-beijing", "k"), TencentLKEAP("k"), TencentTokenHub("k"),
+		BaiduQianfan("k"), AzureFoundry("res", "k"), OpenRouter("k"), Together("k"), Fireworks("k"), Bedrock("us-east-1", "k"), NVIDIA("k"), Novita("k"), OllamaCloud("k"), Ollama(),
 		VLLM("http://localhost:8000/v1", "k"), SGLang("http://localhost:30000/v1", "k"),
 	}
 }
@@ -295,11 +295,12 @@ func TestHost_StrangersCallsAreNoInference(t *testing.T) {
 // The kit's personas say in each host's words what its profile reads there: the
 // two were written apart.
 func TestHost_PersonasAreUnderstood(t *testing.T) {
-	hosts := map[kit.Dialect]Host{
-		kit.DialectDeepSeek: HostDeepSeek, kit.DialectOpenAI: HostOpenAI, kit.DialectSiliconFlow: HostSiliconFlow, kit.DialectArk: HostVolcengine,
-		kit.DialectBailian: HostBailian, kit.DialectTokenHub: HostTencent, kit.DialectQianfan: HostQianfan, kit.DialectAzure: HostAzure,
-		kit.DialectOpenRouter: HostOpenRouter, kit.DialectTogether: HostTogether, kit.DialectFireworks: HostFireworks, kit.DialectOllama: HostOllama,
-		kit.DialectVLLM: HostVLLM, kit.DialectSGLang: HostSGLang,
+	hosts := map[kit.Dialect][]Host{
+		kit.DialectDeepSeek: {HostDeepSeek}, kit.DialectSiliconFlow: {HostSiliconFlow}, kit.DialectArk: {HostVolcengine},
+		kit.DialectBailian: {HostBailian}, kit.DialectTokenHub: {HostTokenHub, HostTencent}, kit.DialectQianfan: {HostQianfan}, kit.DialectAzure: {HostAzure},
+		kit.DialectOpenRouter: {HostOpenRouter}, kit.DialectTogether: {HostTogether}, kit.DialectFireworks: {HostFireworks}, kit.DialectOllama: {HostOllama},
+		kit.DialectVLLM: {HostVLLM}, kit.DialectSGLang: {HostSGLang},
+		kit.DialectOpenAI: {HostOpenAI, HostBedrock, HostNVIDIA, HostNovita}, // the words of the last three are not known
 	}
 	says := map[Class]kit.Fault{
 		ClassKeyRejected: kit.Unauthorized(), ClassNoFunds: kit.Overdue(), ClassRateLimited: kit.TooManyRequests("1"), ClassUnavailable: kit.Busy(),
@@ -316,42 +317,42 @@ func TestHost_PersonasAreUnderstood(t *testing.T) {
 	}
 	spoken := make(map[Host]bool)
 	for _, persona := range kit.Personas() {
-		of, ok := hosts[persona.Dialect]
-		if !ok {
+		if len(hosts[persona.Dialect]) == 0 {
 			t.Errorf("%s speaks the dialect %s: this test does not say of which host", persona.Name, persona.Dialect)
-			continue
 		}
-		spoken[of] = true
-		for class, fault := range says {
-			name := persona.Name + "/" + fault.Name()
-			if guess, ok := generic[name]; ok {
-				class = guess
-			}
-			t.Run(name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					fleet, err := kit.NewPipeFleet(persona)
-					if err != nil {
-						t.Fatal(err)
-					}
-					base := fleet.Transport()
-					server := fleet.Servers()[0]
-					server.Break(fault)
-					rt := over(t, base, once, WithEndpoints(Endpoint{URL: server.URL(), APIKey: "sk", Host: of}))
-					trail := &Trail{}
-					req, err := kit.ChatRequest(WithCall(t.Context(), Call{Trail: trail}), server.URL(), "sk", testModel, "q", false)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if resp, err := rt.RoundTrip(req); err == nil {
-						resp.Body.Close()
-					}
-					if got := trail.Attempts(); len(got) != 1 || got[0].Class != class {
-						t.Errorf("attempts %+v, want one of class %s", got, class)
-					}
-					base.CloseIdleConnections()
-					fleet.Close()
+		for _, of := range hosts[persona.Dialect] {
+			spoken[of] = true
+			for class, fault := range says {
+				name := persona.Name + "/" + fault.Name()
+				if guess, ok := generic[name]; ok {
+					class = guess
+				}
+				t.Run(name+"/"+string(of), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						fleet, err := kit.NewPipeFleet(persona)
+						if err != nil {
+							t.Fatal(err)
+						}
+						base := fleet.Transport()
+						server := fleet.Servers()[0]
+						server.Break(fault)
+						rt := over(t, base, once, WithEndpoints(Endpoint{URL: server.URL(), APIKey: "sk", Host: of}))
+						trail := &Trail{}
+						req, err := kit.ChatRequest(WithCall(t.Context(), Call{Trail: trail}), server.URL(), "sk", testModel, "q", false)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if resp, err := rt.RoundTrip(req); err == nil {
+							resp.Body.Close()
+						}
+						if got := trail.Attempts(); len(got) != 1 || got[0].Class != class {
+							t.Errorf("attempts %+v, want one of class %s", got, class)
+						}
+						base.CloseIdleConnections()
+						fleet.Close()
+					})
 				})
-			})
+			}
 		}
 	}
 	for p := range host.All() {
@@ -502,7 +503,7 @@ func TestHost_CallsGoWhereTheyCanBeHonoured(t *testing.T) {
 		{"an image where no model sees it", fleet{deepseek, named("b", SiliconFlow("k"))}, "", image, "a", "a 503", Reason(FeatureImages)},
 		{"an image where the user says so", fleet{deepseek, can(named("b", SiliconFlow("k")), FeatureImages)}, "", image, "a", "b 200", ""},
 		{"an image, addressed to a model that does not see it", fleet{named("a", SiliconFlow("k")), named("b", OpenRouter("k"))}, "", image, "", "b 200", Reason(FeatureImages)},
-		{"an image, addressed to a model that does not see it, alone", fleet{named("a", SiliconFlow("k")), named("b", Fireworks("k"))}, "", image, "", "a 200", Reason(FeatureImages)},
+		{"an image, addressed to a model that does not see it, alone", fleet{named("a", SiliconFlow("k")), named("b", Bailian("k"))}, "", image, "", "a 200", Reason(FeatureImages)},
 		{"JSON", fleet{deepseek, generic}, "", `"response_format":{"type":"json_object"}`, "a", "b 200", ""},
 	} {
 		if tt.path == "" {
@@ -562,4 +563,44 @@ func answersOnAllWires(req *http.Request) (*http.Response, error) {
 		return answer(200, asJSON, `{"object":"response","status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"hi"}]}]}`), nil
 	}
 	return answer(200, asJSON, goodJSON), nil
+}
+
+// An endpoint of which only the URL is given has its host's names for DeepSeek's models.
+// Whoever wants names to stay says so, and without endpoints they always do.
+func TestHost_NamesByURL(t *testing.T) {
+	const url, ds = "https://api.siliconflow.cn/v1", "https://api.deepseek.com"
+	asked := func(model string) string { return `{"model":"` + model + `"}` }
+	bare, asIs := Endpoint{URL: url, APIKey: "k"}, Endpoint{URL: url, APIKey: "k", Models: map[string]string{}}
+	gateway := Endpoint{URL: "https://gw.example/v1", APIKey: "k", Host: HostSiliconFlow}
+	for _, tt := range []struct {
+		name           string
+		from, to       Endpoint
+		url, body, got string
+	}{
+		{"a model that the host names otherwise", DeepSeek("k"), bare, ds + "/chat/completions", asked("deepseek-v4-pro"), asked("deepseek-ai/DeepSeek-V4-Pro")},
+		{"one of its own", DeepSeek("k"), bare, ds + "/chat/completions", asked("Qwen/Qwen4"), asked("Qwen/Qwen4")},
+		{"one of Anthropic's", DeepSeek("k"), bare, ds + "/anthropic/v1/messages", asked("claude-opus-4-7"), asked("deepseek-ai/DeepSeek-V4-Pro")},
+		{"names that stay", DeepSeek("k"), asIs, ds + "/chat/completions", asked("deepseek-v4-pro"), asked("deepseek-v4-pro")},
+		{"a gateway, whose names are its own", DeepSeek("k"), gateway, ds + "/chat/completions", asked("deepseek-v4-pro"), asked("deepseek-v4-pro")},
+		{"a host that is not known", DeepSeek("k"), Endpoint{URL: "https://llm.example/v1", APIKey: "k"}, ds + "/chat/completions", asked("deepseek-v4-pro"), asked("deepseek-v4-pro")},
+		{"the host's name, to DeepSeek", bare, DeepSeek("k"), url + "/chat/completions", asked("deepseek-ai/DeepSeek-V4-Pro"), asked("deepseek-v4-pro")},
+	} {
+		if got := route(t, tt.from, tt.to, tt.url, tt.body); got.body != tt.got {
+			t.Errorf("%s: %s is asked for %s, want %s", tt.name, got.url, got.body, tt.got)
+		}
+	}
+	var sent string
+	rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		text, _ := io.ReadAll(req.Body)
+		sent = string(text)
+		return answer(200, asJSON, goodJSON), nil
+	}))
+	req, _ := post(t.Context(), url, asked("deepseek-v4-pro"))
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.Body.Close(); sent != asked("deepseek-v4-pro") {
+		t.Errorf("without endpoints, %s is sent", sent)
+	}
 }

@@ -433,7 +433,7 @@ func (c *call) lacks(e *upstream, model string) request.Needs {
 	}
 	ordinary := needs &^ (request.Special | request.OfHost | request.Stored)
 	if ordinary != 0 {
-		needs &^= ordinary &^ e.profile.FactsOf(model).Lacks
+		needs &^= ordinary &^ e.profile.FactsOf(e.profile.Behind(c.op, model)).Lacks
 	}
 	return needs
 }

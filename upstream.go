@@ -207,7 +207,8 @@ func (us *upstreams) ofOrigin(at origin.Origin) *upstream {
 	return us.origins.GetOrAdd(at, func() *upstream {
 		base := at.URL()
 		name := base.String()
-		e := us.make(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.Host)}, base, 0)
+		asWritten := map[string]string{} // the caller's names are those of this host
+		e := us.make(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.Host), Models: asWritten}, base, 0)
 		e.among = &us.origins
 		e.touch()
 		return e

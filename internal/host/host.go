@@ -19,7 +19,9 @@ import (
 // OpenAI's API.
 type Profile struct {
 	Name    string
-	Domains []string // of its servers, including subdomains
+	Source  string   // the page that most of the facts come from
+	Checked string   // the day on which they were last compared with the host's pages: 2006-01-02
+	Domains []string // of its servers, including subdomains; a label "*" stands for any one label
 
 	// Roots are what may precede an operation's path on its servers, in addition to the
 	// endpoint's base path.
@@ -31,8 +33,9 @@ type Profile struct {
 	PrefixRoot string // the root where the last message may begin the answer; empty: none is known
 	KeyHeader  string // the header for the key; empty: Authorization, as a bearer token
 
-	Models  map[string]string // from DeepSeek's names to this host's; presets have it as Models
-	Renamed map[string]string // from retired names to those that replaced them
+	Models   map[string]string // from DeepSeek's names to this host's; presets have it as Models
+	Renamed  map[string]string // from retired names to those that replaced them
+	Families []Family          // names of others that it takes for its own models; the first that fits counts
 	// CanonicalNames says that its models have the names that all Models map from. Without
 	// Models, an endpoint of this host does not accept every name.
 	CanonicalNames  bool
@@ -98,12 +101,25 @@ func OfDomain(domain string) *Profile {
 	}
 	for i := range table {
 		for _, d := range table[i].Domains {
-			if domain == d || strings.HasSuffix(domain, "."+d) {
+			if isOf(domain, d) {
 				return &table[i]
 			}
 		}
 	}
 	return generic()
+}
+
+// isOf reports whether a server's name belongs to a domain of the table.
+func isOf(name, domain string) bool {
+	first, rest, wild := strings.Cut(domain, "*")
+	if !wild {
+		return name == domain || strings.HasSuffix(name, "."+domain)
+	}
+	label, ok := strings.CutPrefix(name, first)
+	if ok {
+		label, ok = strings.CutSuffix(label, rest)
+	}
+	return ok && label != "" && !strings.Contains(label, ".")
 }
 
 // All returns all profiles.
@@ -130,12 +146,29 @@ func (p *Profile) Thinks(model string) bool {
 	return false
 }
 
+// A Family is names that a host takes for one of its models, on one operation.
+type Family struct {
+	Operation request.Operation
+	Prefix    string // of the names
+	Model     string
+}
+
 // CurrentName returns the name that replaced a model's name.
 func (p *Profile) CurrentName(model string) string {
 	if name, ok := p.Renamed[model]; ok {
 		return name
 	}
 	return model
+}
+
+// Behind returns the host's own name for what it serves under a name.
+func (p *Profile) Behind(op request.Operation, model string) string {
+	for _, f := range p.Families {
+		if f.Operation == op && strings.HasPrefix(model, f.Prefix) {
+			return f.Model
+		}
+	}
+	return p.CurrentName(model)
 }
 
 // userField returns the field with the caller's own user.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/request"
@@ -27,6 +28,22 @@ func TestTable_RowsAreConsistent(t *testing.T) {
 			checkModels(t, p)
 			checkRefusals(t, p)
 		})
+	}
+}
+
+// Hosts change. A row that nobody has compared with its host for half a year is a warning
+// to whoever reads the log of the tests, and breaks nothing.
+func TestTable_RowsGrowOld(t *testing.T) {
+	for p := range All() {
+		checked, err := time.Parse(time.DateOnly, p.Checked)
+		if err != nil {
+			t.Errorf("%s: Checked is %q, want a day like 2006-01-02", p.Name, p.Checked)
+		} else if age := time.Since(checked); age > 180*24*time.Hour {
+			t.Logf("%s was last checked on %s: compare the row with %s", p.Name, p.Checked, p.Source)
+		}
+		if u, err := url.Parse(p.Source); err != nil || u.Scheme != "https" || u.Host == "" {
+			t.Errorf("%s: Source is %q, want the address of a page", p.Name, p.Source)
+		}
 	}
 }
 
@@ -127,6 +144,10 @@ func TestOfDomain(t *testing.T) {
 	for domain, want := range map[string]string{
 		"api.deepseek.com": "deepseek", "API.DeepSeek.com": "deepseek", "api\u3002deepseek\uff0ecom": "deepseek", "x.api.deepseek.com": "deepseek",
 		"ark.cn-beijing.volces.com": "volcengine", "res.services.ai.azure.com": "azure", "dashscope-intl.aliyuncs.com": "bailian",
+		"ws-1.cn-beijing.maas.aliyuncs.com": "bailian", "token-plan.cn-beijing.maas.aliyuncs.com": "bailian", "coding.dashscope.aliyuncs.com": "bailian", "oss.aliyuncs.com": "openai",
+		"tokenhub.tencentmaas.com": "tokenhub", "tokenhub-intl.tencentcloudmaas.com": "tokenhub", "tokenhub.tencentcloudmaas.tech": "tokenhub", "api.lkeap.cloud.tencent.com": "tencent",
+		"bedrock-runtime.us-east-1.amazonaws.com": "bedrock", "bedrock-mantle.eu-west-1.api.aws": "bedrock", "integrate.api.nvidia.com": "nvidia", "api.novita.ai": "novita",
+		"bedrock-runtime.amazonaws.com": "openai", "bedrock-runtime..amazonaws.com": "openai", "bedrock-runtime.x.y.amazonaws.com": "openai", "s3.us-east-1.amazonaws.com": "openai",
 		"deepseek.com": "openai", "notapi.deepseek.com": "openai", "api.deepseek.com.evil.example": "openai", "myvolces.com": "openai",
 		"api.openai.com": "openai", "localhost": "openai", "": "openai", "\u0378.example": "openai",
 	} {

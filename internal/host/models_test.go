@@ -15,6 +15,9 @@ func TestNames_Serve(t *testing.T) {
 	const deepSeek, ark = "https://api.deepseek.com", "https://ark.cn-beijing.volces.com/api/v3"
 	deepseek, volcengine := at(t, "deepseek", deepSeek, nil), at(t, "volcengine", ark, nil)
 	openrouter := at(t, "openrouter", "https://openrouter.ai/api/v1", nil)
+	bailian := at(t, "bailian", "https://dashscope.aliyuncs.com/compatible-mode/v1", nil)
+	byURL := at(t, "siliconflow", "https://api.siliconflow.cn/v1", nil)
+	byURL.names = NamesByURL(byURL.profile, "api.siliconflow.cn")
 	generic := at(t, "openai", "https://g.example/v1", nil)
 	other := at(t, "openai", "https://h.example/v1", nil)
 	own := at(t, "openai", "https://own.example", map[string]string{flash: "v4", "m": "mine", "deepseek-chat": "old"})
@@ -43,6 +46,20 @@ func TestNames_Serve(t *testing.T) {
 		{"a name by which it is known here already", "mine", deepseek, own, request.Chat, "mine"},
 		{"known here by a retired name alone", "old", generic, own, request.Chat, "old"},
 		{"a name of nobody's to DeepSeek", "x", generic, deepseek, request.Chat, "x"},
+		{"Anthropic's best to another host", "claude-opus-4-7", deepseek, bailian, request.Messages, v4Pro},
+		{"Anthropic's other names to another host", "claude-sonnet-4-5", deepseek, bailian, request.Messages, v4Flash},
+		{"Anthropic's names at DeepSeek", "claude-opus-4-7", deepseek, deepseek, request.Messages, "claude-opus-4-7"},
+		{"Anthropic's names at another account of DeepSeek's", "claude-haiku-4", deepseek, at(t, "deepseek", deepSeek, nil), request.Messages, "claude-haiku-4"},
+		{"Anthropic's names to a host with any names", "claude-opus-4-7", deepseek, generic, request.Messages, "claude-opus-4-7"},
+		{"Anthropic's names that the user maps", "claude-opus-4-7", deepseek, at(t, "openai", "https://own.example", map[string]string{"claude-opus-4-7": "mine", v4Pro: "pro"}), request.Messages, "mine"},
+		{"Anthropic's names on another wire", "claude-opus-4-7", deepseek, bailian, request.Chat, ""},
+		{"Anthropic's names, addressed to another host", "claude-opus-4-7", generic, bailian, request.Messages, ""},
+		{"a name by URL alone", flash, deepseek, byURL, request.Chat, "deepseek-ai/DeepSeek-V4-Flash"},
+		{"a retired name by URL alone", "deepseek-chat", deepseek, byURL, request.Chat, "deepseek-ai/DeepSeek-V4-Flash"},
+		{"Anthropic's name by URL alone", "claude-opus-4-7", deepseek, byURL, request.Messages, "deepseek-ai/DeepSeek-V4-Pro"},
+		{"another name by URL alone", "Qwen/Qwen4", deepseek, byURL, request.Chat, "Qwen/Qwen4"},
+		{"its own name by URL alone, to DeepSeek", "deepseek-ai/DeepSeek-V4-Pro", byURL, deepseek, request.Chat, v4Pro},
+		{"embeddings by URL alone", "bge", deepseek, byURL, request.Embeddings, ""},
 		{"embeddings by a mapping", "m", generic, own, request.Embeddings, "mine"},
 		{"embeddings at the target", "e", generic, generic, request.Embeddings, "e"},
 		{"embeddings that nobody vouches for", "e", generic, other, request.Embeddings, ""},

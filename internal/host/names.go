@@ -12,6 +12,7 @@ type Names struct {
 	profile *Profile
 	models  map[string]string   // callers' names to the endpoint's; empty: the endpoint accepts any name
 	aliases map[string][]string // the endpoint's names to callers' names, without retired ones; never changes
+	others  bool                // the endpoint accepts other names, too
 }
 
 // NamesOf returns the names of an endpoint whose host has the profile p. The map
@@ -30,6 +31,18 @@ func NamesOf(p *Profile, models map[string]string) Names {
 	return Names{profile: p, models: models, aliases: aliases}
 }
 
+// NamesByURL returns the names of an endpoint of which only the URL is known. If a server
+// of the host's has the URL, the host's own names replace those that they are known for. All
+// others stay as they are.
+func NamesByURL(p *Profile, domain string) Names {
+	if OfDomain(domain) != p {
+		return NamesOf(p, nil)
+	}
+	n := NamesOf(p, p.Models)
+	n.others = true
+	return n
+}
+
 // Serve returns the endpoint's name for a model. The caller sent the request to
 // the endpoint that has the names target, and used a name of that endpoint. ok is
 // false if n's endpoint does not serve the model. The target accepts any name.
@@ -45,7 +58,7 @@ func (n *Names) Serve(op request.Operation, model string, target *Names) (name s
 	case len(n.models) == 0 && !n.profile.CanonicalNames:
 		return model, true
 	}
-	if name, ok := n.models[target.profile.CurrentName(model)]; ok {
+	if name, ok := n.models[target.profile.Behind(op, model)]; ok {
 		return name, true
 	}
 	for _, alias := range target.aliases[model] {
@@ -59,7 +72,8 @@ func (n *Names) Serve(op request.Operation, model string, target *Names) (name s
 	if len(n.models) == 0 {
 		return n.profile.CurrentName(model), true
 	}
-	if _, ok := n.aliases[model]; ok { // the caller used this endpoint's own name
+	_, own := n.aliases[model] // the caller used this endpoint's own name
+	if own || n.others {
 		return model, true
 	}
 	return "", false

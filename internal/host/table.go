@@ -12,7 +12,9 @@ import (
 // rules apply. A comment marks a fact that we looked for and did not find as
 // [unknown].
 //
-// Facts are as of November 2026.
+// Source is the page that most facts of a row come from, and Checked is the day on
+// which somebody last compared the row with what the host says. A test lists the
+// rows that nobody has looked at for half a year.
 
 // contextLength is a rule that many hosts share, because they run the same
 // software.
@@ -72,10 +74,10 @@ var openWeights = []ModelFacts{
 // table has a row for each host. The last row is the generic host.
 var table = []Profile{
 	{
-		// https://api-docs.deepseek.com: quick_start/error_codes, rate_limit,
-		// faq, guides/thinking_mode, chat_prefix_completion, anthropic_api.
-		// It sends neither Retry-After nor headers about its limits.
-		Name:    "deepseek",
+		// Its pages quick_start/error_codes, rate_limit, faq, guides/thinking_mode,
+		// chat_prefix_completion, anthropic_api, safety, web_tools. It sends neither Retry-After nor headers about its limits.
+		Name:   "deepseek",
+		Source: "https://api-docs.deepseek.com", Checked: "2026-11-27",
 		Domains: []string{"api.deepseek.com"},
 		Roots:   []string{""}, // the whole origin is its API
 		Operations: map[request.Operation][]string{
@@ -84,8 +86,10 @@ var table = []Profile{
 			request.Responses:   {"", "/v1"},
 			request.Messages:    {"/anthropic/v1"},
 		},
-		Renamed:            withRetired(flash, flash, nil),
-		CanonicalNames:     true,
+		Renamed:        withRetired(flash, flash, nil),
+		CanonicalNames: true,
+		// On Messages it takes Anthropic's names for its own models.
+		Families:           []Family{{request.Messages, "claude-opus", v4Pro}, {request.Messages, "claude", flash}},
 		ReasoningModels:    []string{"reasoner", "-r1"},
 		ThinkingField:      request.ThinkingObject,
 		UserField:          "user_id",
@@ -105,9 +109,11 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://www.volcengine.com/docs/82379/1299023 (error codes), /1494384
-		// (chat). Every 429 is a rate limit, whatever its code. Retry-After: [unknown].
-		Name:       "volcengine",
+		// Every 429 is a rate limit, whatever its code. Retry-After: [unknown].
+		// V4.1-Flash: [unknown]. Whether the GA flash heeds response_format: [unknown];
+		// one report says that it does not.
+		Name:   "volcengine",
+		Source: "https://www.volcengine.com/docs/82379/1299023", Checked: "2026-11-22",
 		Domains:    []string{"volces.com", "bytepluses.com"},
 		Roots:      []string{"/api/v3"},
 		Operations: map[request.Operation][]string{request.Chat: {"/api/v3"}, request.Responses: {"/api/v3"}, request.Embeddings: {"/api/v3"}},
@@ -127,9 +133,10 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://docs.siliconflow.cn. Its errors are flat:
+		// Its errors are flat:
 		// {"code":50603,"message":"System is really busy…","data":null}
-		Name:       "siliconflow",
+		Name:   "siliconflow",
+		Source: "https://docs.siliconflow.cn", Checked: "2026-11-22",
 		Domains:    []string{"api.siliconflow.cn", "api.siliconflow.com"},
 		Roots:      []string{"/v1"},
 		Operations: map[request.Operation][]string{request.Chat: {"/v1"}, request.Completions: {"/v1"}, request.Embeddings: {"/v1"}, request.Messages: {"/v1"}},
@@ -147,12 +154,17 @@ var table = []Profile{
 	},
 	{
 		// https://help.aliyun.com/zh/model-studio/error-code. Each 429, including
-		// insufficient_quota, is a rate limit that ends within a minute.
-		Name:    "bailian",
-		Domains: []string{"dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com"},
+		// insufficient_quota, is a rate limit that ends within a minute. Since 2026,
+		// each workspace has a server of its own below maas.aliyuncs.com, for each
+		// region. The coding plan has a path of its own. V3 and R1 were withdrawn on
+		// 2026-10-10.
+		Name:   "bailian",
+		Source: "https://www.alibabacloud.com/help/model-studio/deepseek-api", Checked: "2026-11-27",
+		Domains: []string{"dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com", "maas.aliyuncs.com"},
 		Roots:   []string{"/compatible-mode/v1", "/apps/anthropic"},
 		Operations: map[request.Operation][]string{
-			request.Chat: {"/compatible-mode/v1"}, request.Embeddings: {"/compatible-mode/v1"}, request.Messages: {"/apps/anthropic/v1"},
+			request.Chat: {"/compatible-mode/v1"}, request.Responses: {"/compatible-mode/v1"},
+			request.Embeddings: {"/compatible-mode/v1"}, request.Messages: {"/apps/anthropic/v1"},
 		},
 		Models:          withRetired(v4Flash, v4Flash, map[string]string{flash: v4Flash, v4Flash: v4Flash, v4Pro: v4Pro}),
 		Known:           openWeights,
@@ -167,24 +179,44 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://cloud.tencent.com/document/product/1772: LKEAP moved to TokenHub in
-		// April 2026. Its error codes: [unknown].
-		Name:    "tencent",
-		Domains: []string{"api.lkeap.cloud.tencent.com", "tencentmaas.com"},
+		// LKEAP, which moved to TokenHub in April 2026. It has none of the current
+		// models under DeepSeek's names. Its error codes: [unknown].
+		Name:   "tencent",
+		Source: "https://cloud.tencent.com/document/product/1772", Checked: "2026-11-22",
+		Domains: []string{"api.lkeap.cloud.tencent.com"},
 		Roots:   []string{"/v1", "/anthropic"},
 		Operations: map[request.Operation][]string{
 			request.Chat: {"/v1"}, request.Messages: {"/anthropic/v1"},
 		},
-		// LKEAP has none of the current models under DeepSeek's names. TokenHub: [unknown].
 		Models:          withRetired("deepseek-v3.2", "deepseek-r1-0528", nil),
 		Known:           openWeights,
 		ReasoningModels: []string{"-r1"},
 		Errors:          []ErrorRule{contextLength},
 	},
 	{
-		// https://cloud.baidu.com/doc/qianfan-api/s/Mm8r1mejk. To turn thinking on, one
-		// asks for another model. Whether a field does it as well: [unknown].
-		Name:            "qianfan",
+		// deepseek/deepseek-flash is V4.1-Flash, served by DeepSeek itself:
+		// https://cloud.tencent.com/developer/article/2785682. Its error codes:
+		// [unknown].
+		Name:   "tokenhub",
+		Source: "https://www.tencentcloud.com/document/product/1300/78941", Checked: "2026-11-27",
+		Domains: []string{"tencentmaas.com", "tencentcloudmaas.com", "tencentcloudmaas.tech"},
+		Roots:   []string{"/v1"},
+		Operations: map[request.Operation][]string{
+			request.Chat: {"/v1"}, request.Messages: {"/v1"},
+		},
+		Models: withRetired("deepseek/deepseek-flash", "deepseek/deepseek-flash", map[string]string{
+			flash: "deepseek/deepseek-flash", v4Flash: "deepseek-v4-flash", v4Pro: "deepseek-v4-pro",
+		}),
+		Known:           openWeights,
+		ReasoningModels: []string{"-r1"},
+		ThinkingField:   request.ThinkingObject,
+		Errors:          []ErrorRule{contextLength},
+	},
+	{
+		// To turn thinking on, one asks for another model. Whether a field does it as
+		// well: [unknown]. Its names for V4: [unknown].
+		Name:   "qianfan",
+		Source: "https://cloud.baidu.com/doc/qianfan-api/s/Mm8r1mejk", Checked: "2026-11-22",
 		Domains:         []string{"qianfan.baidubce.com"},
 		Roots:           []string{"/v2"},
 		Operations:      map[request.Operation][]string{request.Chat: {"/v2"}, request.Embeddings: {"/v2"}},
@@ -198,13 +230,16 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://learn.microsoft.com/azure/ai-foundry/openai/reference. A model's name
-		// is the name of its deployment, by default the one in the catalog.
-		Name:            "azure",
-		Domains:         []string{"services.ai.azure.com", "openai.azure.com", "cognitiveservices.azure.com"},
-		Roots:           []string{"/openai", "/openai/v1", "/models"},
-		KeyHeader:       "Api-Key",
-		Models:          withRetired("DeepSeek-V3.2", "DeepSeek-R1-0528", map[string]string{v4Pro: "DeepSeek-V4-Pro"}),
+		// A model's name is the name of its deployment, by default the one in the
+		// catalog. V4.1-Flash is not in it.
+		Name:   "azure",
+		Source: "https://learn.microsoft.com/azure/ai-foundry/openai/reference", Checked: "2026-11-27",
+		Domains:   []string{"services.ai.azure.com", "openai.azure.com", "cognitiveservices.azure.com"},
+		Roots:     []string{"/openai", "/openai/v1", "/models"},
+		KeyHeader: "Api-Key",
+		Models: withRetired("DeepSeek-V3.2", "DeepSeek-R1-0528", map[string]string{
+			flash: "DeepSeek-V4-Flash", v4Flash: "DeepSeek-V4-Flash", v4Pro: "DeepSeek-V4-Pro",
+		}),
 		Known:           openWeights,
 		ReasoningModels: []string{"-r1"},
 		Errors: []ErrorRule{
@@ -213,11 +248,12 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://openrouter.ai/docs/api/reference/errors-and-debugging. After an answer
+		// After an answer
 		// has begun, errors come inside the 200. A 402 with Retry-After means that the
 		// credit left does not cover all calls in flight. A 402 without it means that
 		// there is no credit left.
-		Name:    "openrouter",
+		Name:   "openrouter",
+		Source: "https://openrouter.ai/docs/api/reference/errors-and-debugging", Checked: "2026-11-22",
 		Domains: []string{"openrouter.ai"},
 		Roots:   []string{"/api/v1"},
 		Operations: map[request.Operation][]string{
@@ -239,9 +275,10 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://docs.together.ai/docs/rate-limits. It refuses a call without a key in
-		// plain text. Its other error codes: [unknown].
-		Name:            "together",
+		// It refuses a call without a key in plain text. Its other error codes:
+		// [unknown]. It serves V4.1-Flash; under which name: [unknown].
+		Name:   "together",
+		Source: "https://docs.together.ai/docs/rate-limits", Checked: "2026-11-27",
 		Domains:         []string{"api.together.ai", "api.together.xyz"},
 		Roots:           []string{"/v1"},
 		Operations:      map[request.Operation][]string{request.Chat: {"/v1"}, request.Completions: {"/v1"}, request.Embeddings: {"/v1"}},
@@ -252,15 +289,15 @@ var table = []Profile{
 		Errors:          []ErrorRule{contextLength},
 	},
 	{
-		// https://docs.fireworks.ai/guides/quotas_usage/rate-limits. It sends
-		// Retry-After. With x-ratelimit-over-limit: yes it still answers, at a low
+		// It sends Retry-After. With x-ratelimit-over-limit: yes it still answers, at a low
 		// priority. Many users report that it answers 412 to an account in debt.
-		Name:       "fireworks",
+		Name:   "fireworks",
+		Source: "https://docs.fireworks.ai/guides/quotas_usage/rate-limits", Checked: "2026-11-27",
 		Domains:    []string{"api.fireworks.ai"},
 		Roots:      []string{"/inference/v1"},
 		Operations: map[request.Operation][]string{request.Chat: {"/inference/v1"}, request.Completions: {"/inference/v1"}, request.Embeddings: {"/inference/v1"}, request.Responses: {"/inference/v1"}},
-		Models: withRetired("accounts/fireworks/models/deepseek-v4-flash", "accounts/fireworks/models/deepseek-v4-flash", map[string]string{
-			flash: "accounts/fireworks/models/deepseek-v4-flash", v4Flash: "accounts/fireworks/models/deepseek-v4-flash", v4Pro: "accounts/fireworks/models/deepseek-v4-pro",
+		Models: withRetired("accounts/fireworks/models/deepseek-v4p1-flash", "accounts/fireworks/models/deepseek-v4p1-flash", map[string]string{
+			flash: "accounts/fireworks/models/deepseek-v4p1-flash", v4Flash: "accounts/fireworks/models/deepseek-v4-flash", v4Pro: "accounts/fireworks/models/deepseek-v4-pro",
 		}),
 		Known:           openWeights,
 		ReasoningModels: []string{"-r1"},
@@ -271,9 +308,59 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://docs.ollama.com/openai. Native errors: {"error":"text"}. On their own
-		// machine, users choose the model names.
-		Name:            "ollama",
+		// https://docs.aws.amazon.com/bedrock/latest/userguide/model-cards.html: of
+		// DeepSeek it has V3.2, not before 2026-12-01 without. Keys are Bedrock API
+		// keys. Its error codes: [unknown].
+		Name:   "bedrock",
+		Source: "https://docs.aws.amazon.com/bedrock/latest/userguide/inference-responses-api.html", Checked: "2026-11-27",
+		Domains:         []string{"bedrock-runtime.*.amazonaws.com", "bedrock-mantle.*.api.aws"},
+		Roots:           []string{"/openai/v1", "/v1"},
+		Operations:      map[request.Operation][]string{request.Chat: {"/openai/v1", "/v1"}, request.Responses: {"/openai/v1", "/v1"}},
+		Models:          withRetired("deepseek.v3.2", "deepseek.v3.2", nil),
+		Known:           []ModelFacts{{Part: "deepseek.v3", Lacks: request.Images}, {Part: "deepseek.r1", Lacks: request.Images}},
+		ReasoningModels: []string{".r1"},
+		Errors: []ErrorRule{
+			{Status: 400, Message: "isn't supported on this route", Class: outcome.NoModel},
+			contextLength,
+		},
+	},
+	{
+		// https://docs.api.nvidia.com/nim/reference/llm-apis. Its endpoint of V4-Pro is
+		// deprecated. Its error codes: [unknown].
+		Name:   "nvidia",
+		Source: "https://build.nvidia.com/deepseek-ai/deepseek-v4.1-flash", Checked: "2026-11-27",
+		Domains:    []string{"integrate.api.nvidia.com"},
+		Roots:      []string{"/v1"},
+		Operations: map[request.Operation][]string{request.Chat: {"/v1"}, request.Embeddings: {"/v1"}},
+		Models: withRetired("deepseek-ai/deepseek-v4.1-flash", "deepseek-ai/deepseek-v4.1-flash", map[string]string{
+			flash: "deepseek-ai/deepseek-v4.1-flash", v4Flash: "deepseek-ai/deepseek-v4.1-flash",
+		}),
+		Known:           openWeights,
+		ReasoningModels: []string{"-r1"},
+		Errors:          []ErrorRule{contextLength},
+	},
+	{
+		// Its error codes: [unknown].
+		Name:   "novita",
+		Source: "https://novita.ai/models/model-detail/deepseek-deepseek-v4.1-flash", Checked: "2026-11-27",
+		Domains: []string{"api.novita.ai"},
+		Roots:   []string{"/openai", "/anthropic", "/v3/openai"},
+		Operations: map[request.Operation][]string{
+			request.Chat: {"/openai", "/openai/v1", "/v3/openai"}, request.Completions: {"/openai", "/openai/v1", "/v3/openai"},
+			request.Responses: {"/openai", "/openai/v1"}, request.Messages: {"/anthropic/v1"}, request.Embeddings: {"/openai", "/openai/v1", "/v3/openai"},
+		},
+		Models: withRetired("deepseek/deepseek-v4.1-flash", "deepseek/deepseek-v4.1-flash", map[string]string{
+			flash: "deepseek/deepseek-v4.1-flash", v4Flash: "deepseek/deepseek-v4-flash", v4Pro: "deepseek/deepseek-v4-pro",
+		}),
+		Known:           openWeights,
+		ReasoningModels: []string{"-r1"},
+		Errors:          []ErrorRule{contextLength},
+	},
+	{
+		// Native errors: {"error":"text"}. On their own machine, users choose the model
+		// names.
+		Name:   "ollama",
+		Source: "https://docs.ollama.com/openai", Checked: "2026-11-22",
 		Domains:         []string{"ollama.com"},
 		Roots:           []string{"/v1", "/api"},
 		Models:          withRetired(v4Flash, v4Flash, map[string]string{flash: v4Flash, v4Flash: v4Flash}), // in Ollama's cloud
@@ -284,9 +371,9 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://docs.vllm.ai/en/latest/serving/openai_compatible_server.
 		// error.code is a number. Older versions send flat errors.
-		Name:            "vllm",
+		Name:   "vllm",
+		Source: "https://docs.vllm.ai/en/latest/serving/openai_compatible_server", Checked: "2026-11-22",
 		ReasoningModels: []string{"-r1"},
 		Errors: []ErrorRule{
 			contextLength,
@@ -294,8 +381,9 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://docs.sglang.ai. Its error codes: [unknown].
-		Name:            "sglang",
+		// Its error codes: [unknown].
+		Name:   "sglang",
+		Source: "https://docs.sglang.ai", Checked: "2026-11-22",
 		ReasoningModels: []string{"-r1"},
 		Errors: []ErrorRule{
 			contextLength,
@@ -303,8 +391,9 @@ var table = []Profile{
 		},
 	},
 	{
-		// https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
-		Name:            "openai",
+		// Of hosts that are not known, the facts that OpenAI's API made common.
+		Name:   "openai",
+		Source: "https://platform.openai.com/docs/guides/rate-limits", Checked: "2026-11-22",
 		Generic:         true,
 		ReasoningModels: []string{"reasoner", "-r1"},
 		Limits: []LimitHeaders{
