@@ -325,7 +325,7 @@ func (s *sharedCall) Start() (source coalesce.Source, err error) {
 		}
 	}()
 	s.resp, source.Body = resp, resp.Body
-	s.events = header.MediaType(resp.Header) == "text/event-stream" // what the response claims, if no one has judged it
+	s.events = header.MediaType(resp.Header) == "text/event-stream" // what the response claims, which is true of one in one piece
 	s.completion.Continue(resp.Header)
 	if resp.StatusCode == http.StatusOK {
 		source.Success = true
@@ -333,7 +333,8 @@ func (s *sharedCall) Start() (source coalesce.Source, err error) {
 	}
 	switch kind := exchange.KindOf(resp.Body); kind {
 	case exchange.KindStream, exchange.KindWhole:
-		s.events, source.Judged = kind == exchange.KindStream, true
+		s.events = s.events || kind == exchange.KindStream
+		source.Judged = true
 		resp.Body.(exchange.Body).Observe(s.completion)
 		source.Whole = kind == exchange.KindWhole
 	case exchange.KindOpaque:

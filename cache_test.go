@@ -958,6 +958,7 @@ func TestCache_TheHostsFormIsNotTheCallers(t *testing.T) {
 				resp, _ := wellOn(op, form)()
 				text, _ := io.ReadAll(resp.Body)
 				texts[form] = strings.Replace(string(text), `"finish_reason":"stop"}]}`+"\n", `"finish_reason":"stop"}],"usage":{"total_tokens":3}}`+"\n", 1)
+				texts[form] = strings.Replace(texts[form], `"output":[]`, `"output":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"hi"}]}]`, 1)
 				if op == request.Completions {
 					texts[form] = strings.NewReplacer(`"delta":{"content":"hi"}`, `"text":"hi"`, `"delta":{}`, `"text":""`, `"message":{"role":"assistant","content":"hi"}`, `"text":"hi"`).Replace(texts[form])
 				}

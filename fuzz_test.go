@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/recast"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // A fuzzedHost is a host that the fuzzer drives: any status, any headers, any
@@ -248,6 +250,13 @@ func judge(t *testing.T, op request.Operation, resp *http.Response, got string, 
 // events are dropped before the commit, whatever stands in their block.
 func fromOne(got string, sent []string) bool {
 	return slices.ContainsFunc(sent, func(s string) bool {
+		for w := wire.Chat; w < wire.Embeddings; w++ { // in the form that was asked for
+			asJSON, _ := recast.ToJSON(w, []byte(s))
+			asStream, _ := recast.ToStream(w, []byte(s))
+			if got != "" && (got == string(asJSON) || got == string(asStream)) {
+				return true
+			}
+		}
 		return fakehost.Begins(s, got) || strings.Contains(s, "ping") && subsequence(got, s)
 	})
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/breakwater-go/breakwater/internal/pause"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/request"
+	"github.com/breakwater-go/breakwater/internal/store"
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // A gate is the innermost layer of an attempt. It turns the caller's request into the
@@ -132,7 +134,13 @@ func (a *attempt) startClock() {
 // want returns what the caller expects of the response.
 func (a *attempt) want() exchange.Want {
 	c := a.call
-	w := exchange.Want{Wire: c.op.Wire(), Choices: c.choices(), Stream: c.params.Stream, Continues: c.resumption != nil}
+	w := exchange.Want{
+		Wire: c.op.Wire(), Choices: c.choices(), Stream: c.params.Stream, Usage: c.params.IncludeUsage,
+		AsItComes: c.encoded || c.upload != nil || c.format() == store.Unclear, Continues: c.resumption != nil,
+	}
+	if w.Wire == wire.Embeddings && c.buffer != nil && !c.encoded {
+		w.Choices = request.Inputs(c.body())
+	}
 	if c.transcribe != nil {
 		w.Transcript = c.transcribe
 	}
@@ -214,6 +222,9 @@ func (a *attempt) classify(f *exchange.Failure) Class {
 	}
 	return class
 }
+
+// ClassOf returns the class of an error inside an answer.
+func (a *attempt) ClassOf(f *exchange.Failure) Class { return a.classify(f) }
 
 // unanswered returns the failure for an error of the base. If the request itself cannot be
 // sent, that is not the endpoint's failure but the caller's or the user code's.

@@ -56,6 +56,8 @@ type Owner interface {
 	End(class outcome.Class, err error, used wire.Usage, bytes int64)
 	// EndpointName returns the name of the endpoint that answers.
 	EndpointName() string
+	// ClassOf returns the class of an error inside an answer.
+	ClassOf(f *Failure) outcome.Class
 	wire.Listener // hears which model answers. It must not call back into the exchange
 }
 
@@ -72,7 +74,9 @@ type Policy struct {
 type Want struct {
 	Wire       wire.Wire
 	Choices    int    // see wire.Answer
-	Stream     bool   // the request asked for a stream, so a response of unknown media type is one
+	Stream     bool   // the request asked for a stream
+	Usage      bool   // it asked for the usage in the stream, too
+	AsItComes  bool   // nobody knows whether it asked for a stream, so the answer is not converted
 	Continues  bool   // the answer continues a stream that broke; its reader reports errors by itself
 	Transcript Limits // how much of a stream is kept, so that another can continue it; nil: nothing
 }

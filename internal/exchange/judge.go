@@ -15,6 +15,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
+	"github.com/breakwater-go/breakwater/internal/recast"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -22,6 +23,10 @@ import (
 // Judge reads a response until it is sure that it carries an answer, and returns it
 // with a Body. If it carries none, Judge closes its body and returns the failure.
 // Judge may change resp.
+//
+// The first bytes of a body tell whether it is JSON or a stream, not its label. If it is not what
+// the request asked for, it is converted, unless it is too large or the conversion would lose
+// something.
 func (e *Exchange) Judge(resp *http.Response, w Want) (*http.Response, *Failure) {
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return nil, e.refusal(resp)
@@ -32,10 +37,35 @@ func (e *Exchange) Judge(resp *http.Response, w Want) (*http.Response, *Failure)
 	case header.IsEncoded(resp.Header):
 		return e.PassOn(resp)
 	case kind == "text/event-stream", w.Stream && kind != "application/json" && kind != "text/html":
-		return e.judgeStream(resp, w)
+		return e.judgeStream(resp, w, nil)
 	}
-	return e.judgeWhole(resp)
+	return e.judgeWhole(resp, w, nil)
 }
+
+// looksLikeStream reports whether a body that begins so is a stream of events: a field, or a
+// comment.
+func looksLikeStream(head []byte) bool {
+	name, _, ok := bytes.Cut(head[:min(len(head), len("retry:"))], []byte(":"))
+	if !ok {
+		return false
+	}
+	switch string(name) {
+	case "", "data", "event", "id", "retry", "error":
+		return true
+	}
+	return false
+}
+
+// looksLikeJSON reports whether a body that begins so is no stream of events but a JSON text.
+func looksLikeJSON(head []byte) bool {
+	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte(byteOrderMark)), blanks)
+	return len(head) > 0 && (head[0] == '{' || head[0] == '[')
+}
+
+const (
+	blanks        = " \t\r\n"
+	byteOrderMark = "\ufeff"
+)
 
 const (
 	maxRefusal = 1 << 20
@@ -113,19 +143,27 @@ func (r *steadyReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// errorInside returns the failure of a 200 that has an error inside.
-func errorInside(said []byte) *Failure {
-	status := wire.RefusalOf(said).Status
+// errorInside returns the failure of a 200 that has an error inside. stated is the status that
+// something else than its text states; 0: none.
+func errorInside(said []byte, stated int) *Failure {
+	status := stated
+	if status < 400 {
+		status = wire.RefusalOf(said).Status
+	}
 	if status == 0 {
 		status = http.StatusBadGateway
 	}
 	return &Failure{Status: status, Body: said, Err: outcome.ErrBadResponse}
 }
 
-// judgeWhole judges an answer in one piece: it reads all of it first.
-func (e *Exchange) judgeWhole(resp *http.Response) (*http.Response, *Failure) {
-	body, all, err := e.readWhole(resp)
-	if err == nil && !all {
+// judgeWhole judges an answer in one piece: it reads all of it first. begun is what was read of
+// it already.
+func (e *Exchange) judgeWhole(resp *http.Response, w Want, begun []byte) (*http.Response, *Failure) {
+	body, form, err := e.readWhole(resp, begun)
+	switch {
+	case err == nil && form == events:
+		return e.judgeStream(resp, w, body)
+	case err == nil && form == overlong:
 		return e.passOn(resp, body, true)
 	}
 	resp.Body.Close()
@@ -136,7 +174,13 @@ func (e *Exchange) judgeWhole(resp *http.Response) (*http.Response, *Failure) {
 		}
 		return nil, f
 	}
-	switch e.Answer.Text(body) {
+	signal := e.Answer.Text(body)
+	if signal == wire.Malformed {
+		if text, ok := cutTerminator(body); ok {
+			body, signal = text, e.Answer.Text(text)
+		}
+	}
+	switch signal {
 	case wire.Malformed:
 		f := &Failure{Class: outcome.BadResponse, Err: outcome.ErrBadResponse}
 		return nil, f.show(resp, http.StatusBadGateway, body)
@@ -144,53 +188,105 @@ func (e *Exchange) judgeWhole(resp *http.Response) (*http.Response, *Failure) {
 		f := &Failure{Class: outcome.Unavailable, Err: outcome.ErrBadResponse}
 		return nil, f.show(resp, http.StatusServiceUnavailable, body)
 	case wire.Failure:
-		f := errorInside(body)
+		f := errorInside(body, 0)
 		return nil, f.show(resp, f.Status, body)
 	}
+	if w.Stream && !w.AsItComes {
+		if stream, ok := recast.ToStream(w.Wire, body); ok {
+			if !w.Usage {
+				stream = recast.DropUsageEvents(stream)
+			}
+			return e.inOnePiece(resp, stream, "text/event-stream")
+		}
+	}
+	label := ""
+	if header.MediaType(resp.Header) == "text/event-stream" { // a client goes by the label
+		label = "application/json"
+	}
+	return e.inOnePiece(resp, body, label)
+}
+
+// inOnePiece commits the exchange to an answer that was read to its end. label is its media type
+// if the response has another one.
+func (e *Exchange) inOnePiece(resp *http.Response, body []byte, label string) (*http.Response, *Failure) {
 	if !e.FirstPayload.Stop() {
 		return nil, e.Interrupted()
 	}
+	e.setWhole(resp, body, label)
+	return resp, nil
+}
+
+// setWhole makes an answer in one piece the body of a response. label is its media type if the
+// response has another one.
+func (e *Exchange) setWhole(resp *http.Response, body []byte, label string) {
+	if label != "" && label != header.MediaType(resp.Header) {
+		resp.Header["Content-Type"] = []string{label}
+	}
 	e.whole = Whole{x: e, body: body}
 	setBody(resp, &e.whole, len(body))
-	return resp, nil
+}
+
+// cutTerminator removes the terminator of a stream that some gateways send behind JSON.
+func cutTerminator(body []byte) ([]byte, bool) {
+	text, ok := bytes.CutSuffix(bytes.TrimRight(body, blanks), []byte("[DONE]"))
+	if !ok {
+		return nil, false
+	}
+	text = bytes.TrimRight(text, blanks)
+	text = bytes.TrimSuffix(text, []byte("data:"))
+	return bytes.TrimRight(text, blanks), true
 }
 
 // maxBelieved is the longest Content-Length for which a buffer is allocated at once.
 const maxBelieved = 256 << 10
 
-// readWhole reads a body to its end and drops the blank lines before it. If it is
-// larger than MaxBuffer, readWhole stops there and all is false.
-func (e *Exchange) readWhole(resp *http.Response) (body []byte, all bool, err error) {
+// A form is what readWhole finds a body to be.
+type form uint8
+
+const (
+	piece    form = iota // in one piece, and read to its end
+	overlong             // larger than MaxBuffer
+	events               // a stream of events
+)
+
+// readWhole reads a body to its end and drops what is blank before it. It stops early if the body
+// is larger than MaxBuffer or turns out to be a stream.
+func (e *Exchange) readWhole(resp *http.Response, begun []byte) (body []byte, is form, err error) {
 	p := e.Policy
 	if p.MaxBuffer == 0 {
-		return nil, false, nil
+		return begun, overlong, nil
 	}
 	// A server may claim any length. One byte more is needed to see the end.
 	size := resp.ContentLength + 1
 	if size <= 0 || size > maxBelieved {
 		size = bytes.MinRead
 	}
-	body = make([]byte, 0, size)
+	body = append(make([]byte, 0, size), begun...)
 	in, queued := progress.Reader{Reader: resp.Body}, false
-	for {
+	for known := len(begun) > 0; ; {
 		if int64(len(body)) > p.MaxBuffer {
-			return body, false, nil
+			return body, overlong, nil
 		}
 		if len(body) == cap(body) {
 			body = slices.Grow(body, max(len(body), bytes.MinRead))
 		}
 		n, err := in.Read(body[len(body):cap(body)])
-		got := body[len(body) : len(body)+n]
-		if len(body) == 0 {
-			got = bytes.TrimLeft(got, " \t\r\n")
-			copy(body[:cap(body)], got)
+		body = body[:len(body)+n]
+		if !known && n > 0 {
+			body = dropBlanks(body)
+			known = len(body) >= len("retry:") || err != nil || bytes.IndexByte(body, '{') == 0
+			if known && looksLikeStream(body) {
+				if err != nil {
+					endBody(resp, err)
+				}
+				return body, events, nil
+			}
 		}
-		body = body[:len(body)+len(got)]
 		switch {
 		case err == io.EOF:
-			return body, true, nil
+			return body, piece, nil
 		case err != nil:
-			return body, false, err
+			return body, piece, err
 		case len(body) > 0:
 			e.FirstPayload.reset(p.Stall, true)
 		case n > 0 && !queued:
@@ -200,9 +296,36 @@ func (e *Exchange) readWhole(resp *http.Response) (body []byte, all bool, err er
 	}
 }
 
-// judgeStream judges a stream: it reads events up to the first that has payload.
-func (e *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Failure) {
+// dropBlanks moves the text of body to its front, without the blanks and the byte order mark
+// before it.
+func dropBlanks(body []byte) []byte {
+	text := bytes.TrimLeft(body, blanks)
+	text = bytes.TrimPrefix(text, []byte(byteOrderMark))
+	if len(text) == len(body) {
+		return body
+	}
+	text = bytes.TrimLeft(text, blanks)
+	return body[:copy(body, text)]
+}
+
+// endBody makes a body that has ended in err do so again, whatever the base's own does.
+func endBody(resp *http.Response, err error) {
+	resp.Body.Close()
+	resp.Body = InMemory(nil, err)
+}
+
+// judgeStream judges a stream: it reads events up to the first that has payload. begun is what
+// was read of the stream already.
+func (e *Exchange) judgeStream(resp *http.Response, w Want, begun []byte) (*http.Response, *Failure) {
 	s := newStream(e, resp.Body, w)
+	if begun != nil {
+		s.in.Reader = io.MultiReader(bytes.NewReader(begun), resp.Body)
+	} else if body, ok := s.isWhole(); ok {
+		if s.eof != nil {
+			endBody(resp, s.eof)
+		}
+		return e.judgeWhole(resp, w, dropBlanks(body))
+	}
 	for {
 		ev, signal, err := s.next()
 		if err == nil && int64(len(s.out)+len(ev.Raw)) > max(e.Policy.MaxBuffer, MaxEvent) {
@@ -222,7 +345,7 @@ func (e *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Fa
 		if f := e.failureIn(ev, signal); f != nil {
 			return nil, s.show(f, resp, ev.Raw)
 		}
-		if ev.Kind != sse.Blank && (signal != wire.KeepAlive || e.Policy.KeepComments) {
+		if s.isPassedOn(ev, signal) {
 			s.out = append(s.out, ev.Raw...) // a copy, for the scanner uses its buffer again
 		}
 		if signal != wire.Payload && signal != wire.Done && !e.Answer.Finished() {
@@ -233,11 +356,79 @@ func (e *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Fa
 			return nil, e.Interrupted()
 		}
 		s.commit(signal)
-		resp.Body = s
-		if len(resp.Header["Content-Length"]) > 0 || resp.ContentLength > 0 {
-			clearLength(resp) // comments are dropped
+		if w.Stream || w.AsItComes {
+			s.become(resp)
+			return resp, nil
 		}
-		return resp, nil
+		return e.gather(s, resp)
+	}
+}
+
+// isPassedOn reports whether the reader gets an event before the first payload. Keep-alives have
+// served their purpose, but those of Responses are events that clients count.
+func (s *Stream) isPassedOn(ev *sse.Event, signal wire.Signal) bool {
+	return ev.Kind != sse.Blank && (signal != wire.KeepAlive || s.x.Answer.Wire == wire.Responses || s.x.Policy.KeepComments)
+}
+
+// become makes a stream the body of its response.
+func (s *Stream) become(resp *http.Response) {
+	resp.Body = s
+	if len(resp.Header["Content-Length"]) > 0 || resp.ContentLength > 0 {
+		clearLength(resp) // comments are dropped
+	}
+	switch header.MediaType(resp.Header) {
+	case "application/json", "text/html": // a client goes by the label
+		resp.Header["Content-Type"] = []string{"text/event-stream"}
+	}
+}
+
+// gather reads a stream to its end, because the request asked for JSON, and converts it. A stream
+// that is too large, or would lose something, stays what it is.
+func (e *Exchange) gather(s *Stream, resp *http.Response) (*http.Response, *Failure) {
+	s.gathered = true
+	body, err := io.ReadAll(io.LimitReader(s, e.Policy.MaxBuffer+1))
+	switch text, ok := []byte(nil), false; {
+	case err == nil && int64(len(body)) > e.Policy.MaxBuffer:
+		s.out = append(body, s.out...)
+		s.become(resp)
+	case err != nil:
+		return nil, s.failed(err)
+	default:
+		if text, ok = recast.ToJSON(e.Answer.Wire, body); ok {
+			e.setWhole(resp, text, "application/json")
+		} else {
+			e.setWhole(resp, body, "text/event-stream")
+		}
+	}
+	return resp, nil
+}
+
+// failed returns the failure of a stream that ended in err and that no reader has seen.
+func (s *Stream) failed(err error) *Failure {
+	switch f := s.x.LeftByCaller(); {
+	case f != nil:
+		return f
+	case s.inside != nil:
+		return s.inside
+	}
+	return &Failure{Class: outcome.BreakOf(err), Err: err}
+}
+
+// maxHead is how much of a stream may be blank until it counts as one.
+const maxHead = 4 << 10
+
+// isWhole reports whether what claims to be a stream is JSON, and returns what was read of it. It
+// reads up to the first byte that is not blank.
+func (s *Stream) isWhole() ([]byte, bool) {
+	for {
+		_, s.eof = s.scan.Fill(&s.in)
+		head := s.scan.Unread()
+		if looksLikeJSON(head) {
+			return bytes.Clone(head), true
+		}
+		if s.eof != nil || len(head) > maxHead || len(dropBlanks(bytes.Clone(head[:min(len(head), maxHead)]))) > 0 {
+			return nil, false
+		}
 	}
 }
 
@@ -245,12 +436,12 @@ func (e *Exchange) judgeStream(resp *http.Response, w Want) (*http.Response, *Fa
 // nil if it is none.
 func (e *Exchange) failureIn(ev *sse.Event, signal wire.Signal) *Failure {
 	switch {
-	case signal == wire.Malformed, signal == wire.Done && !e.Answer.Begun():
+	case signal == wire.Malformed, signal == wire.Done && e.Answer.Empty():
 		return &Failure{Class: outcome.BadResponse, Err: outcome.ErrBadResponse}
 	case signal == wire.OutOfResources:
 		return &Failure{Class: outcome.Unavailable, Err: outcome.ErrTruncated}
 	case signal == wire.Failure:
-		return errorInside(bytes.Clone(ev.Data))
+		return errorInside(bytes.Clone(ev.Data), ev.Status)
 	}
 	return nil
 }

@@ -26,6 +26,14 @@ const (
 	asJSON, asStream               = fakehost.JSON, fakehost.Stream
 )
 
+// goodJSON and wholeStream in the other form.
+const (
+	jsonAsStream = "data: {\"object\":\"chat.completion.chunk\",\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n" +
+		"data: {\"object\":\"chat.completion.chunk\",\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}]}\n\n" +
+		"data: {\"object\":\"chat.completion.chunk\",\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"total_tokens\":3}}\n\n" + doneEvent
+	streamAsJSON = `{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"object":"chat.completion"}`
+)
+
 var errReset = errors.New("reset")
 
 // What is committed, and what kind of body it has then.
@@ -40,11 +48,11 @@ func TestJudge_Commits(t *testing.T) {
 		{"JSON", asJSON, goodJSON, wantJSON, nil, exchange.KindWhole, ""},
 		{"JSON behind blank lines", asJSON, "\n \r\n\t" + goodJSON, wantJSON, nil, exchange.KindWhole, goodJSON},
 		{"JSON with a null error", asJSON, `{"error":null,"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}`, wantJSON, nil, exchange.KindWhole, ""},
-		{"JSON where a stream was asked for", asJSON, goodJSON, wantStream, nil, exchange.KindWhole, ""},
+		{"JSON where a stream was asked for", asJSON, goodJSON, wantStream, nil, exchange.KindWhole, jsonAsStream},
 		{"JSON of a kind that nobody knows", asJSON, `{"answer":"x"}`, wantJSON, nil, exchange.KindWhole, ""},
 		{"JSON of an unknown type", "text/plain", goodJSON, wantJSON, nil, exchange.KindWhole, ""},
 		{"a stream", asStream, wholeStream, wantStream, nil, exchange.KindStream, ""},
-		{"a stream where JSON was asked for", asStream + "; charset=utf-8", wholeStream, wantJSON, nil, exchange.KindStream, ""},
+		{"a stream where JSON was asked for", asStream + "; charset=utf-8", wholeStream, wantJSON, nil, exchange.KindWhole, streamAsJSON},
 		{"a stream of an unknown type", "", wholeStream, wantStream, nil, exchange.KindStream, ""},
 		{"a stream that is only the end", asStream, endEvent + doneEvent, wantStream, nil, exchange.KindStream, ""},
 		{"a stream behind comments", asStream, ": c\n\n\n" + wholeStream, wantStream, nil, exchange.KindStream, wholeStream},

@@ -72,6 +72,13 @@ func (s *sender) EndpointName() string { return "a" }
 
 func (s *sender) ServedBy(model, fingerprint []byte) {}
 
+func (s *sender) ClassOf(f *exchange.Failure) outcome.Class {
+	if f.Status == 429 {
+		return outcome.RateLimited
+	}
+	return outcome.BadResponse
+}
+
 func (s *sender) End(class outcome.Class, err error, used wire.Usage, bytes int64) {
 	s.FirstPayload.Stop()
 	s.mu.Lock()

@@ -39,6 +39,8 @@ type Stream struct {
 	err        error       // what the reader gets after out; nil: the stream goes on
 	open       bool        // what the reader has got ends within an event
 	frame      []byte      // the host's error event, if the stream ended in one
+	gathered   bool        // nobody reads it but gather
+	inside     *Failure    // what the host's error event stands for, if gather reads
 	resumed    bool        // the reader continues the stream elsewhere if it breaks, and reports errors by itself
 	completion Completion  // nil: nobody observes
 	stop       func() bool // stops endWithCaller
@@ -227,7 +229,7 @@ func (s *Stream) signal(ev *sse.Event) wire.Signal {
 		return s.repeat.Event(&s.x.Answer, ev.Raw, ev.Data)
 	}
 	signal := s.x.Answer.Event(ev.Data)
-	if ev.Error && signal != wire.Malformed {
+	if ev.Error {
 		return wire.Failure
 	}
 	if ev.One || signal != wire.Malformed {
@@ -288,7 +290,8 @@ func (s *Stream) advance() {
 	}
 	s.forget()
 	switch {
-	case err != nil && before >= complete, err == io.EOF && s.x.Answer.Ended():
+	case err != nil && before == terminated, err == io.EOF && s.x.Answer.Ended(),
+		err != nil && before == complete && (s.x.Answer.Proven() || s.closing.Load()):
 		s.finish(outcome.OK, io.EOF)
 		return
 	case err != nil:
@@ -317,7 +320,11 @@ func (s *Stream) fails(ev *sse.Event, signal wire.Signal) bool {
 	case wire.Failure:
 		// SDKs that know error events show its message; others see the error after it.
 		s.frame = bytes.Clone(ev.Raw)
-		s.finish(outcome.BadResponse, fmt.Errorf("%w: error inside the stream", outcome.ErrBadResponse))
+		f := errorInside(bytes.Clone(ev.Data), ev.Status)
+		if s.gathered {
+			s.inside = f
+		}
+		s.finish(s.x.Owner.ClassOf(f), fmt.Errorf("%w: error inside the stream", outcome.ErrBadResponse))
 	default:
 		return false
 	}

@@ -51,7 +51,7 @@ func TestStream_Ends(t *testing.T) {
 		{"malformed", goodEvent + "data: {\n\n" + endEvent, nil, goodEvent, outcome.BadResponse, outcome.ErrBadResponse, false, false},
 		{"an event too large", goodEvent + "data: " + strings.Repeat("x", exchange.MaxEvent+1), nil, goodEvent, outcome.BadResponse, outcome.ErrBadResponse, false, false},
 		{"out of resources", goodEvent + outOfResources + doneEvent, nil, goodEvent, outcome.Truncated, outcome.ErrTruncated, false, false},
-		{"an error event", goodEvent + errorEvent + doneEvent, nil, goodEvent + errorEvent, outcome.BadResponse, outcome.ErrBadResponse, false, false},
+		{"an error event", goodEvent + errorEvent + doneEvent, nil, goodEvent + errorEvent, outcome.RateLimited, outcome.ErrBadResponse, false, false},
 		{"the last event ends it and tells of an error", goodEvent + failing, nil, goodEvent + failing, outcome.BadResponse, outcome.ErrBadResponse, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

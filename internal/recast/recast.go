@@ -31,11 +31,17 @@ func ToJSON(w wire.Wire, stream []byte) ([]byte, bool) {
 	default:
 		return nil, false
 	}
-	if !follow(w, stream, to.take) {
+	answer, ok := follow(w, stream, to.take)
+	if !ok {
 		return nil, false
 	}
 	text, ok := to.json()
-	return text, ok && isWhole(w, text)
+	if !ok {
+		return nil, false
+	}
+	whole := wire.Answer{Wire: w, Choices: wire.Unknown}
+	// Some hosts end a response without the text that its events had.
+	return text, whole.Text(text) < wire.Malformed && whole.Ended() && (whole.HasContent || !answer.HasContent)
 }
 
 // A document is built from events.
@@ -59,10 +65,11 @@ func ToStream(w wire.Wire, text []byte) ([]byte, bool) {
 	case wire.Responses:
 		ok = streamResponse(to, body)
 	}
-	if !ok || to.overgrown || !follow(w, to.out, nil) {
+	if !ok || to.overgrown {
 		return nil, false
 	}
-	return to.out, true
+	_, ok = follow(w, to.out, nil)
+	return to.out, ok
 }
 
 // DropUsageEvents removes from a streamed completion the events that have usage but no
@@ -98,23 +105,24 @@ func isUsageOnly(data []byte) bool {
 	return choices.Exists() && choices.Int() == 0 && gjson.GetBytes(data, "usage").IsObject() && json.Valid(data)
 }
 
-// follow passes each event of a stream to take, which may be nil. It reports whether all
-// were accepted and the answer is complete.
-func follow(w wire.Wire, stream []byte, take func(event gjson.Result) bool) bool {
-	answer, done := wire.Answer{Wire: w, Choices: wire.Unknown}, false
+// follow passes each event of a stream to take, which may be nil. It returns the answer, and
+// whether all events were accepted and the answer is complete.
+func follow(w wire.Wire, stream []byte, take func(event gjson.Result) bool) (answer wire.Answer, ok bool) {
+	answer = wire.Answer{Wire: w, Choices: wire.Unknown}
+	done := false
 	for event := range events(stream) {
 		switch {
 		case event.Error:
-			return false
+			return answer, false
 		case len(event.Data) == 0: // by the specification of server-sent events, this is no event
 			continue
 		}
 		signal := answer.Event(event.Data)
 		if signal >= wire.Malformed {
-			return false
+			return answer, false
 		}
 		if signal != wire.KeepAlive && string(event.Data) != "[DONE]" && take != nil && !take(gjson.ParseBytes(event.Data)) {
-			return false
+			return answer, false
 		}
 		if signal == wire.Done {
 			done = true
@@ -122,7 +130,7 @@ func follow(w wire.Wire, stream []byte, take func(event gjson.Result) bool) bool
 		}
 	}
 	// A completion is complete when every choice has a finish reason.
-	return answer.Ended() && (done || w == wire.Chat)
+	return answer, answer.Ended() && (done || w == wire.Chat)
 }
 
 // isWhole reports whether a document is a complete answer.

@@ -5,12 +5,17 @@
 // Lines end in LF or CRLF. A CR alone, which the specification also allows
 // (https://html.spec.whatwg.org/multipage/server-sent-events.html), ends no line here,
 // because none of the SDKs' parsers accepts it.
+//
+// Some hosts do not keep to the specification. A Scanner also understands events that a
+// single line end parts (llama.cpp's proxies), a field named error in place of data
+// (llama.cpp), and a comment with a status in an event that is an error (Bailian).
 package sse
 
 import (
 	"bytes"
 	"errors"
 	"io"
+	"strconv"
 )
 
 // ErrTooLong reports an event larger than the scanner's bound.
@@ -32,7 +37,10 @@ type Event struct {
 	Raw   []byte // what to pass on: the original block, without comment lines
 	Data  []byte // the values of its data lines, joined by LF
 	One   bool   // Data is a single line
-	Error bool   // its name is "error"
+	Error bool   // its name is "error", or that of a field
+	// Status is the HTTP status that a comment of an error states, as ":HTTP_STATUS/429";
+	// 0: none does.
+	Status int
 }
 
 // A Scanner collects bytes and splits them into events. New makes one.
@@ -46,6 +54,7 @@ type Scanner struct {
 	max        int  // the most bytes of one event
 	comments   bool // pass comment lines on
 	swallow    bool // the last line was a comment on its own, so its blank line is dropped, too
+	begun      bool // the first bytes were searched for a byte order mark
 	event      Event
 }
 
@@ -55,6 +64,7 @@ type block struct {
 	from, to int  // where the value of the first one is, from start
 	comments bool // there are comment lines
 	error    bool // a line names the event an error
+	status   int  // that a comment states
 }
 
 const (
@@ -113,6 +123,9 @@ func (s *Scanner) makeRoom() {
 
 // Next returns the next complete event, or nil if more bytes are needed.
 func (s *Scanner) Next() (*Event, error) {
+	if !s.begun && s.end-s.start >= len(byteOrderMark) {
+		s.dropMark()
+	}
 	for {
 		n := bytes.IndexByte(s.buf[s.seen:s.end], '\n') + 1
 		if n == 0 {
@@ -123,9 +136,13 @@ func (s *Scanner) Next() (*Event, error) {
 			return nil, nil
 		}
 		from, first := s.line, s.line == s.start
+		line := trimCR(s.buf[from : s.seen+n-1])
+		if s.endsBefore(line) {
+			return s.cut(), nil
+		}
 		s.seen += n
 		s.line = s.seen
-		switch line := trimCR(s.buf[from : s.seen-1]); {
+		switch {
 		case len(line) > 0 && line[0] != ':':
 			s.block.add(line, from-s.start)
 			if s.seen < s.end && s.buf[s.seen] == '\n' {
@@ -135,6 +152,7 @@ func (s *Scanner) Next() (*Event, error) {
 			}
 		case !first && len(line) > 0:
 			s.block.comments = true
+			s.block.status = max(s.block.status, statusOf(line))
 		case !first:
 			return s.cut(), nil
 		case len(line) > 0:
@@ -181,11 +199,41 @@ func (s *Scanner) skip(kind Kind, pass bool) *Event {
 	return &s.event
 }
 
+const byteOrderMark = "\ufeff"
+
+// dropMark drops the byte order mark before the first line, which the SDKs' parsers take for a
+// part of it.
+func (s *Scanner) dropMark() {
+	s.begun = true
+	if bytes.HasPrefix(s.Unread(), []byte(byteOrderMark)) {
+		s.start += len(byteOrderMark)
+		s.line, s.seen = s.start, max(s.seen, s.start)
+	}
+}
+
+// endsBefore reports whether a line begins another event although no blank line ended the one
+// before: both have a whole object as their data, or the terminator.
+func (s *Scanner) endsBefore(line []byte) bool {
+	b := &s.block
+	if b.values != 1 || len(line) == 0 || line[0] == ':' {
+		return false
+	}
+	value, isData := dataOf(line)
+	if isData && (len(value) == 0 || value[0] != '{' && value[0] != '[') || !isData && !bytes.HasPrefix(line, []byte("event:")) {
+		return false
+	}
+	last := s.buf[s.start+b.from : s.start+b.to]
+	return len(last) > 1 && last[0] == '{' && last[len(last)-1] == '}'
+}
+
 // add notes what a line says that begins at from and is no comment.
 func (b *block) add(line []byte, from int) {
 	value, ok := dataOf(line)
 	if !ok {
-		b.error = b.error || isError(line)
+		value, ok = errorOf(line)
+		b.error = b.error || ok || isError(line)
+	}
+	if !ok {
 		return
 	}
 	if b.values++; b.values == 1 {
@@ -197,6 +245,9 @@ func (b *block) add(line []byte, from int) {
 // Rest returns what is left at the end of the stream as a last event, because some servers
 // omit the blank line that should end it. It returns nil if nothing is left.
 func (s *Scanner) Rest() *Event {
+	if !s.begun {
+		s.dropMark()
+	}
 	if s.start == s.end {
 		return nil
 	}
@@ -213,7 +264,7 @@ func (s *Scanner) cut() *Event {
 	}
 	raw := s.buf[s.start:s.line]
 	s.start = s.line
-	ev.Kind, ev.Raw, ev.Data, ev.One, ev.Error = Data, raw, nil, true, b.error
+	ev.Kind, ev.Raw, ev.Data, ev.One, ev.Error, ev.Status = Data, raw, nil, true, b.error, b.status
 	if b.values == 1 {
 		ev.Data = raw[b.from:b.to]
 	}
@@ -226,7 +277,8 @@ func (s *Scanner) cut() *Event {
 func (s *Scanner) rewrite() *Event {
 	text := s.buf[s.start:s.line]
 	s.start = s.line
-	s.block, s.event = block{}, Event{Kind: Data, One: true}
+	s.event = Event{Kind: Data, One: true, Status: s.block.status}
+	s.block = block{}
 	ev := &s.event
 	kept, values := 0, 0
 	for rest := text; len(rest) > 0; {
@@ -245,7 +297,12 @@ func (s *Scanner) rewrite() *Event {
 		line = text[kept : kept+n]
 		kept += n
 		line = trimCR(bytes.TrimSuffix(line, []byte("\n")))
-		if value, ok := dataOf(line); ok {
+		value, ok := dataOf(line)
+		if !ok {
+			value, ok = errorOf(line)
+			ev.Error = ev.Error || ok
+		}
+		if ok {
 			switch values++; values {
 			case 1:
 				ev.Data = value
@@ -268,6 +325,25 @@ func (s *Scanner) rewrite() *Event {
 func isError(line []byte) bool {
 	const name = "event:"
 	return len(line) > len(name) && string(line[:len(name)]) == name && string(bytes.TrimSpace(line[len(name):])) == "error"
+}
+
+// errorOf returns the value of a line whose field is named error.
+func errorOf(line []byte) ([]byte, bool) {
+	value, ok := bytes.CutPrefix(line, []byte("error:"))
+	return bytes.TrimPrefix(value, []byte(" ")), ok
+}
+
+// statusOf returns the status that a comment states, 0 if it states none.
+func statusOf(comment []byte) int {
+	digits, ok := bytes.CutPrefix(comment, []byte(":HTTP_STATUS/"))
+	if !ok || len(digits) != 3 {
+		return 0
+	}
+	status, err := strconv.Atoi(string(digits))
+	if err != nil {
+		return 0
+	}
+	return status
 }
 
 // dataOf returns the value of a data line, which comes without its end.

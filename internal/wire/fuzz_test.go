@@ -156,7 +156,6 @@ func sameReading(t *testing.T, data []byte) {
 			for range 2 { // the second time behind the first
 				said := got.read(data, event)
 				say := plainly(&want, data, event)
-				want.HasContent = want.HasContent || say == Payload
 				if said != say || got != want {
 					t.Fatalf("wire %d, event %v, %q: %v, %+v, want %v, %+v", w, event, data, said, got, say, want)
 				}
@@ -168,7 +167,7 @@ func sameReading(t *testing.T, data []byte) {
 // shapes are what members hold, by their names: an object or objects of such
 // members, or one of several words.
 var shapes = map[string]string{
-	"":                      "{ type type error code message usage response item delta text arguments refusal status output content_block content stop_reason data choices incomplete_details",
+	"":                      "{ type type error code message errors error_message detail object success usage response item delta text arguments refusal status output content_block content stop_reason data choices incomplete_details",
 	"choices":               "[ index delta message text finish_reason finish_reason error",
 	"delta":                 "{ role type content text stop_reason tool_calls",
 	"message":               "{ role type content usage",
@@ -186,7 +185,7 @@ var shapes = map[string]string{
 		" response.completed response.done response.incomplete response.failed response.cancelled keepalive response.queued response.in_progress response.output_item.done response.other",
 	"status":        "completed incomplete failed queued",
 	"reason":        "insufficient_system_resource max_output_tokens",
-	"finish_reason": "stop length error null insufficient_system_resource",
+	"finish_reason": "stop length error null insufficient_system_resource network_error abort other",
 	"stop_reason":   "end_turn max_tokens model_context_window_exceeded insufficient_system_resource",
 }
 
@@ -237,9 +236,13 @@ func compose(plan []byte) []byte {
 	return []byte(object(strings.Fields(shapes[""])[1:]))
 }
 
-// A node is a decoded JSON value: nil, a bool, float64, string, list or object.
+// A node is a decoded JSON value: nil, a bool, number, string, list or object.
 type (
-	node   any
+	node     any
+	verbatim struct {
+		text  string
+		value float64
+	}
 	list   []node
 	object []member // in their order, of one name more than one
 	member struct {
@@ -256,7 +259,7 @@ func decode(d *json.Decoder) node {
 	switch token := token.(type) {
 	case json.Number:
 		n, _ := strconv.ParseFloat(string(token), 64)
-		return n
+		return verbatim{string(token), n}
 	case json.Delim:
 		if token == '[' {
 			l := list{}
@@ -313,9 +316,81 @@ func str(n node) string  { s, _ := n.(string); return s }
 func isList(n node) bool { _, ok := n.(list); return ok }
 func isObj(n node) bool  { _, ok := n.(object); return ok }
 func isSet(n node) bool  { return n != nil && n != node(absent{}) }
-func wrong(n node) bool  { return isSet(n) && n != node(false) }
+
+// fine is a value that says that all is well, or nothing.
+func fine(n node) bool {
+	switch n := n.(type) {
+	case string:
+		return slices.Contains([]string{"", "null", "false", "none", "0", "200", "ok", "success"}, string(bytes.ToLower([]byte(n))))
+	case nil, absent:
+		return true
+	case bool:
+		return !n
+	case verbatim:
+		return n.text == "0" || n.text == "200"
+	}
+	return false
+}
+
+func wrong(n node) bool {
+	switch n := n.(type) {
+	case list:
+		return len(n) > 0
+	case object:
+		return len(n) > 0
+	}
+	return !fine(n)
+}
+
+// flatError is whether a code and a message stand in place of an answer.
+func flatError(code, message node, event bool) bool {
+	text := str(message) != ""
+	switch {
+	case !isSet(message) || fine(message):
+		return false
+	case code == node(absent{}):
+		return !event && text
+	case code == nil:
+		return text
+	}
+	return !fine(code)
+}
+
+// signOf is whether a member is one that only errors have.
+func signOf(name string, n node) bool {
+	switch name {
+	case "errors", "err", "error_type", "error_message", "error_msg", "error_code", "errorType", "errorMessage", "errorMsg", "errorCode", "errmsg", "err_msg", "errcode", "err_code":
+		return wrong(n)
+	case "detail":
+		return str(n) != "" || (isList(n) || isObj(n)) && wrong(n)
+	case "object", "type":
+		return str(n) == "error"
+	case "status":
+		return slices.Contains([]string{"error", "failed", "failure"}, string(bytes.ToLower([]byte(str(n)))))
+	case "success", "ok":
+		return n == node(false)
+	}
+	return false
+}
+
+// signsIn is whether any member besides the first of each known name is such a one.
+func signsIn(n node, known ...string) bool {
+	o, _ := n.(object)
+	seen := map[string]bool{}
+	return slices.ContainsFunc(o, func(m member) bool {
+		if slices.Contains(known, m.name) && !seen[m.name] {
+			seen[m.name] = true
+			return false
+		}
+		return signOf(m.name, m.value)
+	})
+}
 func number(n node, limit float64) int {
-	v, _ := n.(float64)
+	v, ok := n.(float64)
+	if !ok {
+		n, _ := n.(verbatim)
+		v = n.value
+	}
 	return int(math.Min(math.Max(v, 0), limit))
 }
 
@@ -342,69 +417,122 @@ func plainly(a *Answer, data []byte, event bool) Signal {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	n := decode(d)
+	if !isObj(n) {
+		return Malformed
+	}
+	before := *a
+	signal := plainObject(a, n, event)
+	if !event && signal == Nothing && a.finished == (set{}) && !(a.Wire == Chat && plainForeign(n)) {
+		*a = before
+		return Malformed
+	}
+	if signal == Payload {
+		a.HasContent = true
+		if a.Wire == Messages && event && a.finished != (set{}) {
+			a.refuted, a.finished = true, set{}
+		}
+	}
+	return signal
+}
+
+func plainForeign(n node) bool {
+	some := false
+	for _, m := range n.(object) {
+		some = true
+		switch m.name {
+		case "id", "created", "model", "choices", "usage", "error":
+			return false
+		case "object":
+			if strings.HasPrefix(str(m.value), "chat.completion") || strings.HasPrefix(str(m.value), "text_completion") {
+				return false
+			}
+		}
+	}
+	return some
+}
+
+// plainFlat is members.isFlatError.
+func plainFlat(n node, event bool) bool {
+	return isObj(n) && (signsIn(n, "type", "error", "code", "message", "usage", "response", "item", "delta", "text", "arguments", "refusal", "status", "output", "content_block", "content", "stop_reason", "data") ||
+		flatError(first(n, "code"), first(n, "message"), event))
+}
+
+func plainObject(a *Answer, n node, event bool) Signal {
 	kind := str(first(n, "type"))
 	failed := wrong(first(n, "error"))
-	flat := isSet(first(n, "code")) && isSet(first(n, "message"))
 	switch {
-	case !isObj(n):
-		return Malformed
 	case a.Wire == Responses && event:
 		return plainResponseEvent(a, n, kind, failed)
 	case a.Wire == Responses:
 		return plainResponse(a, n)
 	case a.Wire == Messages && event:
-		return plainMessageEvent(a, n, kind, failed || flat)
-	case a.Wire == Messages && (kind == "error" || failed || flat && !isList(first(n, "content"))):
+		return plainMessageEvent(a, n, kind, failed || kind == "" && plainFlat(n, true))
+	case a.Wire == Messages && (kind == "error" || failed || plainFlat(n, false) && !isList(first(n, "content"))):
 		return Failure
 	case a.Wire == Messages && isList(first(n, "content")):
 		a.begun = true
 		plainUsage(a, first(n, "usage"))
-		return max(plainStop(a, str(first(n, "stop_reason"))), Payload)
-	case a.Wire == Embeddings && failed:
+		signal := plainStop(a, str(first(n, "stop_reason")))
+		if wrong(first(n, "content")) {
+			signal = max(signal, Payload)
+		}
+		return signal
+	case a.Wire == Embeddings && (failed || plainFlat(n, false) && !isList(first(n, "data"))):
 		return Failure
 	case a.Wire == Embeddings:
 		plainUsage(a, first(n, "usage"))
-		if isList(first(n, "data")) {
-			a.begun = true
-			a.finish()
-			return Payload
+		vectors, ok := first(n, "data").(list)
+		if !ok {
+			return Nothing
 		}
-		return Nothing
+		a.begun = true
+		for _, v := range vectors {
+			embedding := first(v, "embedding")
+			if isList(embedding) || isObj(embedding) || str(embedding) != "" {
+				if !isList(embedding) && !isObj(embedding) || wrong(embedding) {
+					continue
+				}
+			}
+			return Nothing
+		}
+		if len(vectors) == 0 {
+			return Nothing
+		}
+		a.finish()
+		return Payload
 	case a.Wire == Messages:
 		return Nothing
 	}
-	before := *a
-	signal := plainChat(a, n, event)
-	if !event && signal == Nothing && a.begun && a.seen == (set{}) {
-		*a = before
-		return Malformed
-	}
-	return signal
+	return plainChat(a, n, event)
 }
 
 func plainChat(a *Answer, n node, event bool) Signal {
-	signal, code, message, choices, failed := Nothing, false, false, false, false
+	signal, failed, signed, choices := Nothing, false, false, 0
+	var code, message node = absent{}, absent{}
 	for _, m := range n.(object) {
 		switch m.name {
 		case "error":
 			failed = failed || wrong(m.value)
 		case "code":
-			code = code || isSet(m.value)
+			code = m.value
 		case "message", "msg":
-			message = message || isSet(m.value)
+			message = m.value
 		case "usage":
 			plainUsage(a, m.value)
 		case "choices":
 			l, ok := m.value.(list)
-			choices = choices || ok
+			choices += len(l)
 			for _, choice := range l {
 				signal = max(signal, plainChoice(a, choice))
 			}
-			a.indexed = a.indexed || ok && !event || len(l) > 1
+			a.begun = a.begun || ok
+			a.together = a.together || ok && !event || len(l) > 1
+			a.indexed = a.indexed || a.together
+		default:
+			signed = signed || signOf(m.name, m.value)
 		}
 	}
-	a.begun = a.begun || choices
-	if failed || code && message && !choices {
+	if failed || choices == 0 && (signed || flatError(code, message, event)) {
 		return Failure
 	}
 	return signal
@@ -429,27 +557,26 @@ func plainChoice(a *Answer, n node) Signal {
 			signal = max(signal, Payload)
 		}
 	}
-	if last := int(a.last); a.chunks > 0 && index != last {
-		a.indexed = a.indexed || index < last
-		a.mixed = a.mixed || index >= maxChoices || last >= maxChoices
-	} else if a.chunks > 0 {
-		a.indexed = true
-	}
-	a.chunks, a.last = a.chunks+1, int32(index)
-	a.seen.add(index)
-	if signal == Payload {
-		a.stopped = false
-	}
+	payload := signal == Payload
+	broken := slices.ContainsFunc([]string{"error", "abort", "cancel", "timeout", "timed_out", "fail", "interrupt", "unavailable", "overload"}, func(word string) bool {
+		return strings.Contains(string(bytes.ToLower([]byte(finish))), word)
+	})
+	ends := finish != "" && finish != "null"
 	switch {
+	case !ends:
+	case slices.Contains([]string{"stop", "tool_calls", "function_call", "eos", "stop_sequence", "end_turn"}, finish):
+	case slices.Contains([]string{"length", "max_tokens", "content_filter"}, finish):
+		a.Partial = true
 	case finish == "insufficient_system_resource":
-		return OutOfResources
-	case finish == "error":
-		return Failure
-	case finish != "" && finish != "null":
-		a.finished.add(index)
-		a.stopped = true
-		a.Partial = a.Partial || !slices.Contains([]string{"stop", "tool_calls", "function_call", "eos", "stop_sequence", "end_turn"}, finish)
+		signal, ends = OutOfResources, false
+	case broken:
+		signal, ends = max(signal, Failure), false
+	case !payload && !a.HasContent:
+		ends = false
+	default:
+		a.Partial = true
 	}
+	a.takeIndex(index, ends, payload)
 	return signal
 }
 
@@ -478,7 +605,7 @@ func plainResponseEvent(a *Answer, n node, kind string, failed bool) Signal {
 		}
 		return Nothing
 	}
-	if failed {
+	if failed || kind == "" && plainFlat(n, true) {
 		return Failure
 	}
 	a.begun = a.begun || strings.HasPrefix(kind, "response.")
@@ -501,12 +628,15 @@ func plainResponse(a *Answer, n node) Signal {
 	case status == "completed" || status == "incomplete":
 		a.Partial = a.Partial || status == "incomplete"
 		a.finish()
-	case !output && isSet(first(n, "code")) && isSet(first(n, "message")):
+	case !output && plainFlat(n, false):
 		return Failure
 	case !output && status == "":
 		return Nothing
 	}
 	a.begun = true
+	if a.finished != (set{}) && !wrong(first(n, "output")) {
+		return Nothing
+	}
 	return Payload
 }
 

@@ -28,7 +28,7 @@ func (a *Answer) messagesEvent(c *cursor) Signal {
 	case "error":
 		return Failure
 	}
-	if event.err.isError() || event.isFlatError() {
+	if event.err.isError() || len(event.kind.text()) == 0 && event.isFlatError(true) {
 		return Failure
 	}
 	return Nothing
@@ -40,14 +40,18 @@ func (a *Answer) message(c *cursor) Signal {
 	m.read(c)
 	a.identify(c, m.model, m.fingerprint)
 	switch {
-	case string(m.kind.text()) == "error", m.err.isError(), !m.content.is('[') && m.isFlatError():
+	case string(m.kind.text()) == "error", m.err.isError(), !m.content.is('[') && m.isFlatError(false):
 		return Failure
 	case !m.content.is('['):
 		return Nothing
 	}
 	a.begun = true
 	a.takeUsage(m.usage.cursor())
-	return max(a.stop(m.stop), Payload)
+	signal := a.stop(m.stop)
+	if m.content.isFilled() {
+		signal = max(signal, Payload)
+	}
+	return signal
 }
 
 // block returns the signal of the start of a content block: blocks of text or thinking

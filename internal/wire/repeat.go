@@ -1,5 +1,7 @@
 package wire
 
+import "bytes"
+
 // A Repeat reads the events of one stream that repeat the one before but for their text, as
 // nearly all chunks of a chat do. The parser reads an event from front to end and does not
 // look into a text, so such an event means the same and only its text is new. A text has no
@@ -95,6 +97,8 @@ func (r *Repeat) match(stream []byte) (text []byte, n int) {
 func (r *Repeat) apply(a *Answer, text []byte) {
 	a.HasContent = true
 	switch a.Wire {
+	case Messages:
+		a.goOn()
 	case Chat:
 		a.begun = true
 		a.takeIndex(0, false, true)
@@ -110,7 +114,7 @@ func (r *Repeat) learn(a *Answer, lines, data []byte, before Answer, transcript 
 	r.misses++
 	r.n = 0
 	key, text := textOf(a.Wire, data)
-	if len(text) == 0 || len(lines) > maxRepeat {
+	if len(text) == 0 || len(lines) > maxRepeat || !endsBlank(lines) {
 		return
 	}
 	r.key = key
@@ -134,6 +138,12 @@ func (r *Repeat) learn(a *Answer, lines, data []byte, before Answer, transcript 
 			c.skip()
 		}
 	}
+}
+
+// endsBlank reports whether lines end in the blank line that ends an event. Without it, what
+// follows may belong to the event, too.
+func endsBlank(lines []byte) bool {
+	return bytes.HasSuffix(lines, []byte("\n\n")) || bytes.HasSuffix(lines, []byte("\n\r\n"))
 }
 
 // addGap adds a gap at v, which is a part of lines, so that the gaps stay in order.

@@ -38,7 +38,7 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 		return Nothing
 	}
 	switch {
-	case event.err.isError():
+	case event.err.isError(), len(kind) == 0 && event.isFlatError(true):
 		return Failure
 	case bytes.HasPrefix(kind, []byte("response.")):
 		a.begun = true
@@ -67,12 +67,15 @@ func (a *Answer) response(c *cursor) Signal {
 	case status == "incomplete":
 		a.Partial = true
 		a.finish()
-	case !m.output.is('[') && m.isFlatError():
+	case !m.output.is('[') && m.isFlatError(false):
 		return Failure
 	}
 	if status == "" && !m.output.is('[') {
 		return Nothing
 	}
 	a.begun = true
-	return Payload
+	if a.finished != (set{}) && !m.output.isFilled() {
+		return Nothing
+	}
+	return Payload // also of a response that is processed in the background
 }

@@ -302,10 +302,6 @@ type value []byte
 // is reports whether v begins with b, which tells its type.
 func (v value) is(b byte) bool { return len(v) > 0 && v[0] == b }
 
-// isError reports whether the member "error" has an error: some hosts send null or false
-// if there is none.
-func (v value) isError() bool { return len(v) > 0 && v[0] != 'n' && v[0] != 'f' }
-
 // isSet reports whether the member is there and not null.
 func (v value) isSet() bool { return len(v) > 0 && v[0] != 'n' }
 

@@ -3,9 +3,19 @@
 // it took. It writes errors in the same formats. An [Answer] keeps the state of one answer
 // and is not safe for concurrent use; all else is pure. It knows no HTTP, and any package
 // may use it.
+//
+// Hosts do not keep to the documents of the APIs. So these rules hold on every wire:
+//
+//   - A finish reason is final only if no payload follows it.
+//   - An event that says nothing is passed over: null, a number, a ping, a success.
+//   - An answer that says nothing at all is none: it has neither payload nor a finish reason
+//     that the APIs know.
+//   - Half an object is a part of the answer that was lost.
+//   - An error inside an answer means what its HTTP status would: see [RefusalOf].
 package wire
 
 import (
+	"bytes"
 	"math"
 	"math/bits"
 )
@@ -29,7 +39,7 @@ const (
 	KeepAlive                    // a keep-alive in the form of an event
 	Payload                      // carries text, reasoning, a refusal or a tool call
 	Done                         // the terminator
-	Malformed                    // neither JSON nor the terminator
+	Malformed                    // half an object, or no answer at all
 	Failure                      // an error in place of an answer
 	OutOfResources               // the host cut the answer short because it lacks resources
 )
@@ -57,12 +67,19 @@ type Answer struct {
 
 	hasModel, hasFingerprint bool // the listener has heard it
 
-	begun          bool  // the frame of an answer has come: a list of choices, a response, a message
-	indexed        bool  // indices name choices: one came again or out of order, or two came at once
-	mixed          bool  // several choices came that cannot be told apart
-	stopped        bool  // a finish reason came last, for whichever choice
-	chunks, last   int32 // the number of choices with an index, and the latest index
-	seen, finished set   // choices by index
+	begun        bool  // the frame of an answer has come: a list of choices, a response, a message
+	indexed      bool  // indices name choices: one came again or out of order, or two came at once
+	together     bool  // several choices came at once, so that indices name choices
+	mixed        bool  // several choices came that cannot be told apart
+	stopped      bool  // a finish reason came last, for whichever choice
+	alone        bool  // that reason came without payload
+	unmarked     bool  // payload came without a finish reason
+	refuted      bool  // payload came behind a finish reason
+	doubtful     bool  // words came that are no JSON
+	chunks, last int32 // the number of choices with an index, and the latest index
+	top          int32 // the largest index
+
+	seen, finished, reasoned set // choices by index; those whose finish reason came last, and those that had one
 }
 
 // A Listener hears what an answer says of the model that it is of.
@@ -91,6 +108,16 @@ type set [maxChoices / 64]uint64
 func (s *set) add(i int) {
 	i = min(max(i, 0), maxChoices-1)
 	s[i/64] |= 1 << (i % 64)
+}
+
+func (s *set) remove(i int) {
+	i = min(max(i, 0), maxChoices-1)
+	s[i/64] &^= 1 << (i % 64)
+}
+
+func (s *set) has(i int) bool {
+	i = min(max(i, 0), maxChoices-1)
+	return s[i/64]&(1<<(i%64)) != 0
 }
 
 func (s *set) len() int { return bits.OnesCount64(s[0]) + bits.OnesCount64(s[1]) }
@@ -123,13 +150,16 @@ func (a *Answer) Ended() bool {
 	return a.finished == a.seen && !a.mixed && a.finished.len() > 0
 }
 
-// cut reports whether some choices have a finish reason and some do not.
+// Proven reports whether an answer that has ended is complete even if its connection breaks.
+// A finish reason proves nothing at a host that gives one with each piece of the answer.
+func (a *Answer) Proven() bool { return !a.refuted && (a.alone || a.unmarked) }
+
+// Empty reports whether the answer says nothing at all.
+func (a *Answer) Empty() bool { return !a.HasContent && a.reasoned == (set{}) }
+
+// cut reports whether some choices have had a finish reason and some have not.
 func (a *Answer) cut() bool {
-	some := a.finished.len() > 0
-	if a.one() {
-		some = a.stopped
-	}
-	return some && !a.Ended()
+	return a.reasoned != (set{}) && a.reasoned != a.seen && !a.one()
 }
 
 // identify tells the listener of a model and a fingerprint that a text names, unless it has
@@ -168,20 +198,29 @@ func (a *Answer) takeIndex(index int, ends, payload bool) {
 		a.indexed = a.indexed || i <= a.last
 		a.mixed = a.mixed || i != a.last && max(i, a.last) >= maxChoices
 	}
-	a.chunks, a.last = a.chunks+1, i
+	a.chunks, a.last, a.top = a.chunks+1, i, max(a.top, i)
 	a.seen.add(index)
+	if payload {
+		a.refuted = a.refuted || a.reasoned.has(index) || a.stopped && a.one()
+		a.unmarked = a.unmarked || !ends
+		a.finished.remove(index)
+	}
 	if ends {
 		a.finished.add(index)
+		a.reasoned.add(index)
 	}
 	a.stopped = ends || a.stopped && !payload
+	a.alone = !payload && (ends || a.alone)
 }
 
-// one reports whether the answer has one choice whose index counts chunks, as some hosts
-// do: each index came once and in order, and there are more than choices requested. An
-// index that comes again names a choice after all.
+// one reports whether all that came is one choice, because an index is beyond the number of
+// choices requested: some hosts count chunks with it. Choices may be numbered from 1, too.
 func (a *Answer) one() bool {
-	n := a.asked()
-	return !a.indexed && n < maxChoices && int(a.chunks) > n
+	n, top := a.asked(), int(a.top)
+	if n >= maxChoices || a.together {
+		return false
+	}
+	return top > n || top == n && (n == 1 || a.seen.has(0))
 }
 
 // counted reports whether indices look like a count of chunks although the number of
@@ -200,26 +239,62 @@ func (a *Answer) Begun() bool { return a.begun }
 func (a *Answer) finish() {
 	a.seen.add(0)
 	a.finished.add(0)
+	a.reasoned.add(0)
+	a.alone = true
+}
+
+// goOn notes payload of the only choice.
+func (a *Answer) goOn() {
+	a.HasContent = true
+	if a.finished != (set{}) {
+		a.refuted, a.finished = true, set{}
+	}
 }
 
 // Event reads the data of one stream event.
 func (a *Answer) Event(data []byte) Signal {
-	if string(data) == "[DONE]" {
-		// It terminates no other wire, and no answer of which only some choices have a
-		// finish reason. If none has one, it does: some hosts omit them all.
-		if a.Wire != Chat && !a.Finished() || a.cut() && !a.counted() {
-			return Nothing
-		}
-		return Done
+	if len(data) > 0 && data[0] == '{' {
+		return a.read(data, true)
 	}
-	return a.read(data, true)
+	data = bytes.TrimSpace(data)
+	switch {
+	case string(data) == "[DONE]", string(data) == `"[DONE]"`:
+		return a.terminator()
+	case len(data) == 0:
+		return Nothing
+	case data[0] == '{':
+		return a.read(data, true)
+	case data[0] == '[' && value(data).get("0").is('{'):
+		return a.read(value(data).get("0"), true)
+	}
+	a.doubtful = a.doubtful || isProse(data)
+	return Nothing
+}
+
+// isProse reports whether data that is no object may be an error in plain words, and not a
+// number, a time, a literal or a single word such as ping.
+func isProse(data []byte) bool {
+	return !isDigit(data[0]) && bytes.ContainsAny(data, " \t\n")
+}
+
+// terminator returns what [DONE] means. It terminates no other wire than Chat, and no answer of
+// which only some choices have had a finish reason. If none has had one, it does, because some
+// hosts omit them all.
+func (a *Answer) terminator() Signal {
+	switch {
+	case a.Wire != Chat && !a.Finished(), a.cut() && !a.counted():
+		return Nothing
+	case a.doubtful && a.reasoned == (set{}):
+		return Malformed
+	}
+	return Done
 }
 
 // Text reads a complete answer.
 func (a *Answer) Text(data []byte) Signal { return a.read(data, false) }
 
-// read reads a text. If its end shows that it is not JSON, what was found before is
-// undone.
+// read reads an object. If its end shows that it is not JSON, or an answer is none, what was
+// found before is undone.
 func (a *Answer) read(data []byte, event bool) Signal {
 	c := cursor{text: data}
 	if c.peek() != '{' {
@@ -230,16 +305,40 @@ func (a *Answer) read(data []byte, event bool) Signal {
 		transcript = *a.Transcript
 	}
 	signal := a.object(&c, event)
-	empty := !event && a.Wire == Chat && signal == Nothing && a.begun && a.seen.len() == 0 // a list of choices that is empty
-	if !c.ended() || empty {
+	if !c.ended() || !event && signal == Nothing && a.finished == (set{}) && !a.foreign(data) {
 		*a = before
 		if a.Transcript != nil {
 			*a.Transcript = transcript
 		}
 		return Malformed
 	}
-	a.HasContent = a.HasContent || signal == Payload
+	if signal == Payload {
+		if a.Wire == Messages && event {
+			a.goOn()
+		}
+		a.HasContent = true
+	}
 	return signal
+}
+
+// foreign reports whether an object is of a kind that nobody knows: it has members, but none
+// that frames an answer.
+func (a *Answer) foreign(data []byte) bool {
+	if a.Wire != Chat {
+		return false
+	}
+	some, known := false, false
+	Members(data, func(m Member) {
+		some = true
+		switch string(m.Name) {
+		case "id", "created", "model", "choices", "usage", "error":
+			known = true
+		case "object":
+			name := value(m.Value).text()
+			known = known || bytes.HasPrefix(name, []byte("chat.completion")) || bytes.HasPrefix(name, []byte("text_completion"))
+		}
+	})
+	return some && !known
 }
 
 func (a *Answer) object(c *cursor, event bool) Signal {
@@ -265,6 +364,7 @@ type members struct {
 
 	kind                            value // "type"
 	err, code, message, usage       value
+	signs                           signs // of an error, in other members
 	response, item                  value // of Responses' events
 	delta, text, arguments, refusal value
 	status, output                  value // of a response
@@ -279,9 +379,10 @@ func (m *members) read(c *cursor) {
 		return
 	}
 	for c.more('}') {
-		if v := m.named(c.key()); v != nil && *v == nil {
+		key := c.key()
+		if v := m.named(key); v != nil && *v == nil {
 			*v = c.value()
-		} else {
+		} else if !m.signs.take(key, c) {
 			c.skip()
 		}
 	}
@@ -331,24 +432,41 @@ func (m *members) named(name []byte) *value {
 	return nil
 }
 
-// isFlatError reports whether there are a code and a message in place of an answer.
-func (m *members) isFlatError() bool { return m.code.isSet() && m.message.isSet() }
+// isFlatError reports whether the members are those of an error in place of an answer.
+func (m *members) isFlatError(event bool) bool {
+	return m.signs.failed || isFlatError(m.code, m.message, event)
+}
 
 // embeddings reads embeddings, which are either complete or missing.
 func (a *Answer) embeddings(c *cursor) Signal {
 	var m members
 	m.read(c)
 	a.identify(c, m.model, m.fingerprint)
-	if m.err.isError() {
+	list := m.data.is('[')
+	if m.err.isError() || !list && m.isFlatError(false) {
 		return Failure
 	}
 	a.takeUsage(m.usage.cursor())
-	if !m.data.is('[') {
+	if !list {
 		return Nothing
 	}
 	a.begun = true
+	if n := vectors(m.data.cursor()); n == 0 || n < a.Choices {
+		return Nothing
+	}
 	a.finish()
 	return Payload
+}
+
+// vectors counts the vectors of a list. It returns 0 if one of them is empty.
+func vectors(c *cursor) int {
+	n := 0
+	for c.open(); c.more(']'); n++ {
+		if v := c.value().get("embedding"); !v.isText() && !v.isFilled() {
+			return 0
+		}
+	}
+	return n
 }
 
 // takeUsage reads a usage object with the names of any wire. Parts add up, because
