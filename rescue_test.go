@@ -296,6 +296,27 @@ func TestRescue_None(t *testing.T) {
 	}
 }
 
+// An answer that its own request broke off would break off again, or get round the filter. It
+// ends with the host's words, and says nothing of the host's health.
+func TestRescue_NoneOfWhatTheRequestCaused(t *testing.T) {
+	for name, said := range map[string]string{
+		"too long": `{"error":{"message":"m","type":"invalid_request_error","code":"context_length_exceeded"}}`,
+		"filtered": `{"error":{"message":"Content Exists Risk","type":"invalid_request_error","code":"invalid_request_error"}}`,
+	} {
+		for _, policy := range []Rescue{RescueContinue, RescueRestart} {
+			base := newHosts(gives(200, asStream, goodEvent+"data: "+said+"\n\n"+doneEvent))
+			rt := over(t, base, WithStream(StreamPolicy{Rescue: policy}), WithEndpoints(deepSeekAt("a")), WithBackup(deepSeekAt("b")), WithBreaker(BreakerPolicy{Consecutive: 1}))
+			got := asks(t.Context(), rt, chatStream)
+			if !strings.HasSuffix(got.body, "data: "+said+"\n\n") || !errors.Is(got.err, ErrBadResponse) || base.Count("") != 1 {
+				t.Errorf("%s, policy %v: got %v after %d attempts, want the host's words after one", name, policy, got, base.Count(""))
+			}
+			if state := rt.Status().Endpoints[0].Circuits[0].State; state != "closed" {
+				t.Errorf("%s: the circuit is %s", name, state)
+			}
+		}
+	}
+}
+
 // Close and the caller's cancel end a rescue under way.
 func TestRescue_CloseEndsIt(t *testing.T) {
 	for _, cancels := range []bool{false, true} {

@@ -39,6 +39,7 @@ type Stream struct {
 	err        error       // what the reader gets after out; nil: the stream goes on
 	open       bool        // what the reader has got ends within an event
 	frame      []byte      // the host's error event, if the stream ended in one
+	atFault    bool        // that event says that the request is at fault
 	gathered   bool        // nobody reads it but gather
 	inside     *Failure    // what the host's error event stands for, if gather reads
 	resumed    bool        // the reader continues the stream elsewhere if it breaks, and reports errors by itself
@@ -174,6 +175,10 @@ func (s *Stream) TakeFrame() []byte {
 	s.frame = nil
 	return frame
 }
+
+// IsRequestAtFault reports whether a stream that broke ended in the host's own error that says
+// so. Only the reader may call it.
+func (s *Stream) IsRequestAtFault() bool { return s.atFault }
 
 // IsOpen reports whether what a stream that broke has delivered ends within an event. Only
 // the reader may call it.
@@ -324,7 +329,10 @@ func (s *Stream) fails(ev *sse.Event, signal wire.Signal) bool {
 		if s.gathered {
 			s.inside = f
 		}
-		s.finish(s.x.Owner.ClassOf(f), fmt.Errorf("%w: error inside the stream", outcome.ErrBadResponse))
+		class := s.x.Owner.ClassOf(f)
+		fault := outcome.Of(class).Fault
+		s.atFault = fault == outcome.FaultRequest || fault == outcome.FaultContent || class == outcome.Unsuited
+		s.finish(class, fmt.Errorf("%w: error inside the stream", outcome.ErrBadResponse))
 	default:
 		return false
 	}
