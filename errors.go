@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
@@ -51,9 +52,9 @@ var (
 //		for _, a := range failure.Attempts { … }
 //	}
 type Error struct {
-	// Attempts are all attempts of the call, in order. It is empty if the endpoint
-	// that Call.Endpoint names does not exist or does not have the model, and if the
-	// call wanted a kept answer only.
+	// Attempts are all attempts of the call, in order, and the endpoints that it passed
+	// over: see Attempt.PassedOver. It is empty if the endpoint that Call.Endpoint names
+	// does not exist, and if the call wanted a kept answer only.
 	Attempts []Attempt
 }
 
@@ -74,6 +75,8 @@ func (e *Error) summary() string {
 		fmt.Fprintf(&b, "%s: %s", a.Endpoint, a.Class)
 		if a.Status != 0 {
 			fmt.Fprintf(&b, " (%d)", a.Status)
+		} else if a.PassedOver != "" {
+			fmt.Fprintf(&b, " (%s)", a.PassedOver)
 		} else if text := outcome.Describe(a.Err); text != "" {
 			fmt.Fprintf(&b, " (%s)", text)
 		}
@@ -94,12 +97,13 @@ func (e *Error) Unwrap() []error {
 
 // Timeout reports whether the last attempt ended because of a time limit.
 func (e *Error) Timeout() bool {
-	if len(e.Attempts) == 0 {
-		return false
+	for _, last := range slices.Backward(e.Attempts) {
+		if last.PassedOver == "" {
+			var t interface{ Timeout() bool }
+			return outcome.Of(last.Class).TimedOut || errors.As(last.Err, &t) && t.Timeout()
+		}
 	}
-	last := e.Attempts[len(e.Attempts)-1]
-	var t interface{ Timeout() bool }
-	return outcome.Of(last.Class).TimedOut || errors.As(last.Err, &t) && t.Timeout()
+	return false
 }
 
 // Temporary returns the same as Timeout. With both methods, an Error is a

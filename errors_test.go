@@ -317,9 +317,9 @@ func TestError_SecondsSaturate(t *testing.T) {
 }
 
 // Where the endpoint that Call names does not exist, or does not have the model,
-// nothing is tried and nobody is blamed.
+// nothing is tried and nobody is blamed. The error says what the named endpoint lacks.
 func TestError_Unserved(t *testing.T) {
-	for _, name := range []string{"nobody", "b"} {
+	for name, why := range map[string]Reason{"nobody": "", "b": ReasonModel} {
 		for _, asErrors := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/%v", name, asErrors), func(t *testing.T) {
 				base := newHosts(gives(200, asJSON, goodJSON))
@@ -337,8 +337,12 @@ func TestError_Unserved(t *testing.T) {
 					}
 				}
 				var own *Error
-				if !errors.As(err, &own) || len(own.Attempts) != 0 || base.Count("") != 0 || asErrors != (got.resp == nil) {
-					t.Errorf("got %v, %v after %d requests, want an *Error without attempts after none", got, err, base.Count(""))
+				said := Reason("")
+				if errors.As(err, &own) && len(own.Attempts) == 1 {
+					said = own.Attempts[0].PassedOver
+				}
+				if own == nil || said != why || (why == "") != (len(own.Attempts) == 0) || base.Count("") != 0 || asErrors != (got.resp == nil) {
+					t.Errorf("got %v, %v after %d requests, want an *Error that says %q after none", got, err, base.Count(""), why)
 				}
 			})
 		}

@@ -34,22 +34,38 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 		defer r.closeUnsent()
 	}
 	defer c.excluded.forgetTried()
-	r.notePassedOver()
+	r.noteUnmet()
 	return r.loop()
 }
 
-// notePassedOver adds to the trail the endpoints that do not have what the call needs.
-func (r *failoverRun) notePassedOver() {
+// noteUnmet adds to the trail the endpoints that do not have what the call needs. Few calls
+// need anything special, so their trails begin with these endpoints even if all goes well.
+func (r *failoverRun) noteUnmet() {
 	c := r.call
 	if c.params.Needs == 0 || len(c.candidates) == 1 {
 		return
 	}
 	for _, e := range c.candidates {
-		if model, why := c.considers(e); why == "" {
-			if _, why = c.assess(e); why != "" {
-				c.log.add(Attempt{Endpoint: e.Name, Model: model, Start: r.now(), Class: ClassUnserved, Verdict: VerdictElsewhere, PassedOver: why})
-			}
+		if _, why := c.considers(e); why == "" {
+			r.notePassedOver(e)
 		}
+	}
+}
+
+// noteUnconsidered adds to the trail of a call that failed the other endpoints that it
+// passed over.
+func (r *failoverRun) noteUnconsidered() {
+	for _, e := range r.call.candidates {
+		if _, why := r.call.considers(e); why != "" && why != ReasonEndpoint {
+			r.notePassedOver(e)
+		}
+	}
+}
+
+// notePassedOver adds an endpoint to the trail if the call passes it over.
+func (r *failoverRun) notePassedOver(e *upstream) {
+	if _, why := r.call.assess(e); why != "" {
+		r.call.log.add(Attempt{Endpoint: e.Name, Start: r.now(), Class: ClassUnserved, Verdict: VerdictElsewhere, PassedOver: why})
 	}
 }
 
@@ -179,6 +195,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 		}
 		r.blocked(s)
 	}
+	r.noteUnconsidered()
 	if s.action == showRefusal || r.shownFailure != nil && !outcome.Of(r.shownFailure.Class).OfFleet {
 		return r.lastAnswer(s, &Error{Attempts: c.log.list()}), nil
 	}

@@ -551,6 +551,44 @@ func TestHost_CallsGoWhereTheyCanBeHonoured(t *testing.T) {
 	}
 }
 
+// A call that nobody answered says of each endpoint why it did not help.
+func TestHost_FailedCallsSayWhomTheyPassedOver(t *testing.T) {
+	b := func(e Endpoint) Endpoint { e.Name, e.URL, e.APIKey = "b", "https://b/v1", "k"; return e }
+	for _, tt := range []struct {
+		name, path string
+		second     Endpoint
+		edit       func(*http.Request)
+		want       Reason
+	}{
+		{"the model", "/chat/completions", b(Endpoint{Models: map[string]string{"x": "y"}}), nil, ReasonModel},
+		{"the operation", "/completions", b(Endpoint{Host: HostVolcengine, Models: map[string]string{"m": "m"}}), nil, ReasonOperation},
+		{"a packed body", "/chat/completions", b(Endpoint{}), with("Content-Encoding", "gzip"), ReasonBody},
+		{"a large body", "/chat/completions", b(Endpoint{}), func(req *http.Request) {
+			req.Body = io.NopCloser(strings.NewReader(strings.Repeat(" ", 2000)))
+			req.ContentLength = 2000
+		}, ReasonBody},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			base := newHosts(gives(503, asJSON, "{}"))
+			rt := over(t, base, noBreaker, WithRetry(RetryPolicy{Attempts: 1, MaxReplay: 1000}), WithEndpoints(Endpoint{Name: "a", URL: "https://a/v1", APIKey: "k"}), WithBackup(tt.second))
+			var trail Trail
+			req, _ := http.NewRequestWithContext(WithCall(t.Context(), Call{Trail: &trail}), http.MethodPost, "https://a/v1"+tt.path, strings.NewReader(`{"model":"m"}`))
+			if tt.edit != nil {
+				tt.edit(req)
+			}
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			got := trail.Attempts()
+			if len(got) != 2 || got[0].Status != 503 || got[1].Endpoint != "b" || got[1].PassedOver != tt.want || got[1].N != 0 || base.Count("b") != 0 {
+				t.Errorf("the trail is %+v, want a 503 of a, and b passed over for %s", got, tt.want)
+			}
+		})
+	}
+}
+
 // answersOnAllWires answers calls on all wires.
 func answersOnAllWires(req *http.Request) (*http.Response, error) {
 	body, _ := io.ReadAll(req.Body)

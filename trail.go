@@ -165,13 +165,14 @@ func (l *attemptLog) list() []Attempt {
 }
 
 // sum returns how many attempts were sent, and how the call ended: ClassOK if an
-// attempt ended so, or the class of the last attempt.
+// attempt ended so, or the class of the last attempt. Endpoints that were passed over do
+// not count.
 func (l *attemptLog) sum() (sent int, class Class) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.attempts {
 		sent = max(sent, a.N)
-		if class != ClassOK {
+		if class != ClassOK && a.PassedOver == "" {
 			class = a.Class
 		}
 	}

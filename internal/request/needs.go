@@ -60,7 +60,7 @@ func (p *parser) needs(l *wire.Level) {
 		}
 	case "safety_check":
 		p.safetyCheck()
-	case "previous_response_id", "conversation", "background", "container", "cached_content":
+	case "previous_response_id", "conversation", "background", "container", "cached_content", "file_ids":
 		p.needIf(Stored, p.walk.IsSet())
 	case "prompt":
 		p.needIf(Stored, p.walk.Begins('{')) // a prompt that the host keeps, by its id
@@ -99,6 +99,10 @@ func (p *parser) messageList() {
 				p.content(maxContentDepth)
 			case "type":
 				p.item(p.walk.Text())
+			case "file_ids":
+				p.needIf(Stored, p.walk.IsSet())
+			case "attachments":
+				p.needIf(Files, p.walk.IsSet())
 			case "prefix":
 				prefix = string(p.walk.Value()) == "true"
 			case "partial":
@@ -141,12 +145,13 @@ func (p *parser) content(depth int) {
 				p.part(p.walk.Text())
 			case "file_id":
 				p.needIf(Stored, p.walk.IsSet())
-			case "image_url", "source", "file", "file_url", "video_url", "input_audio", "image":
-				p.reference()
+			case "text", "thinking", "input", "arguments", "cache_control", "citations": // of a text or of a call of the caller's own tool
 			case "content", "output":
 				if depth > 0 {
 					p.content(depth - 1)
 				}
+			default:
+				p.reference(string(part.Name))
 			}
 		}
 	}
@@ -168,11 +173,14 @@ func (p *parser) part(kind []byte) {
 	}
 }
 
-// reference reads where an image or a file is. What is kept by one host has an id, or an
-// address that only this host understands.
-func (p *parser) reference() {
+// reference reads a member that may say where an image or a file is. What is kept by one
+// host has an id, or an address that only this host understands.
+func (p *parser) reference(name string) {
 	if p.walk.Begins('"') {
-		p.needIf(Stored, isOfHost(p.walk.Text()))
+		switch name {
+		case "image_url", "file_url", "video_url", "url", "image", "file":
+			p.needIf(Stored, isOfHost(p.walk.Text()))
+		}
 		return
 	}
 	for o := p.walk.Enter('{'); p.walk.Next(&o); {

@@ -45,6 +45,13 @@ func TestNeeds(t *testing.T) {
 		{`{"input":[{"role":"user","content":[{"type":"input_file","file_id":"file-api-1"}]}]}`, Files | Stored},
 		{`{"input":[{"role":"user","content":[{"type":"input_file","file_url":"https://x.example/a.pdf"}]}]}`, Files},
 		{`{"input":[{"role":"user","content":[{"type":"input_file","file_id":null,"file_data":"JVBE"}]}]}`, Files},
+		{chat(`[{"type":"document","document":{"file_id":"file-api-1"}}]`), Files | Stored},
+		{chat(`[{"type":"file_url","file_url":{"url":"https://x.example/a.pdf"}}]`), Files},
+		{chat(`[{"type":"file","file":"file-api-1"}]`), Files | Stored},
+		{chat(`[{"type":"tool_use","id":"toolu_1","name":"open","input":{"file_id":"file-1","url":"file:///a"}}]`), 0},
+		{chat(`[{"type":"text","text":"see file-1","cache_control":{"type":"ephemeral"}}]`), 0},
+		{`{"messages":[{"role":"user","content":"q","file_ids":["file-1"]}]}`, Stored},
+		{`{"messages":[{"role":"user","content":"q","file_ids":[]}]}`, 0},
 		{`{"messages":[{"role":"system","content":"fileid://file-fe-1"}]}`, Stored},
 
 		{`{"input":"text"}`, 0},
