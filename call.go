@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -395,22 +396,29 @@ func (c *call) goesTo(e *upstream) bool { return c.target.origin == e.origin }
 
 // urlAt returns the URL at which e serves the call. An endpoint with the base URL
 // that the call is meant for gets the call's own path: /beta stays /beta. For
-// another endpoint, the operation is appended to its own root. The query is
-// dropped there, because it may hold a key of the other host.
+// another endpoint of the same host, what stood below the base URL stays below
+// its own. For any other endpoint, the operation is appended to its own root. The query
+// is dropped for both, because it may hold a key of the other host, unless it is only the
+// version of the same host's API.
 func (c *call) urlAt(e *upstream) *url.URL {
 	if (e == c.target || e.URL == c.target.URL) && !c.continues() {
 		return c.req.URL
 	}
 	u := *e.base
-	root, _ := e.paths.RootOf(c.op)
+	root, asWritten := e.paths.RootAs(&c.target.paths, c.req.URL.Path, c.op)
+	if !asWritten {
+		root, _ = e.paths.RootOf(c.op)
+	}
+	if c.req.URL.RawQuery != "" && u.RawQuery == "" && e.profile == c.target.profile && onlyVersion(c.req.URL) {
+		u.RawQuery = c.req.URL.RawQuery
+	}
 	if c.params.PrefixCompletion && e.profile.PrefixRoot != "" {
 		root = e.paths.PrefixRoot()
 	}
-	switch {
-	case root != u.Path:
+	if below, ok := strings.CutPrefix(root, u.Path); !ok {
 		u.RawPath = ""
-	case u.RawPath != "": // keep the escapes of the base
-		u.RawPath += string(c.op)
+	} else if u.RawPath != "" { // keep the escapes of the base
+		u.RawPath += below + string(c.op)
 	}
 	u.Path = root + string(c.op)
 	return &u

@@ -421,6 +421,54 @@ func TestHost_GatewayPathsStay(t *testing.T) {
 	}
 }
 
+// Between endpoints of one host, or of hosts that nobody knows, what stands below the base
+// URL stays as the caller wrote it. Between kinds it is built anew.
+func TestHost_PathsBelowTheBaseStay(t *testing.T) {
+	const none, ark, deepseek, azure, vllm = "", HostVolcengine, HostDeepSeek, HostAzure, HostVLLM
+	for _, tt := range []struct {
+		from, to     Host
+		base, other  string
+		asked, wants string // below the origins https://a and https://b
+	}{
+		{none, none, "", "", "/anthropic/v1/messages", "/anthropic/v1/messages"},
+		{none, none, "", "", "/openai/v1/chat/completions", "/openai/v1/chat/completions"},
+		{none, none, "", "", "/x/responses", "/x/responses"},
+		{none, none, "", "", "/x/completions", "/x/completions"},
+		{none, none, "", "", "/x/embeddings", "/x/embeddings"},
+		{none, none, "", "/proxy", "/anthropic/v1/messages", "/proxy/anthropic/v1/messages"},
+		{none, none, "/proxy", "", "/proxy/anthropic/v1/messages", "/anthropic/v1/messages"},
+		{none, none, "/v1", "/api/v3", "/v1/chat/completions", "/api/v3/chat/completions"},
+		{none, none, "", "/v1", "/v1/chat/completions", "/v1/chat/completions"},
+		{none, none, "", "/v1", "/v1/messages", "/v1/messages"},
+		{none, none, "/v1", "", "/v1/messages", "/v1/messages"},
+		{none, none, "", "/anthropic", "/anthropic/v1/messages", "/anthropic/v1/messages"},
+		{none, none, "", "/v1", "/team/v1/chat/completions", "/v1/team/v1/chat/completions"},
+		{none, none, "", "/acct%2Fteam", "/v1/chat/completions", "/acct%2Fteam/v1/chat/completions"},
+		{none, none, "", "", "/a%2Fb/v1/chat/completions", "/a/b/v1/chat/completions"},
+		{vllm, vllm, "", "", "/anthropic/v1/messages", "/anthropic/v1/messages"},
+		{deepseek, deepseek, "", "", "/beta/chat/completions", "/beta/chat/completions"},
+		{deepseek, deepseek, "", "/gw", "/beta/chat/completions", "/gw/beta/chat/completions"},
+		{deepseek, deepseek, "/gw/v1", "/other/v1", "/gw/v1/chat/completions", "/other/v1/chat/completions"},
+		{deepseek, deepseek, "", "/v1", "/anthropic/v1/messages", "/anthropic/v1/messages"},
+		{azure, azure, "/openai", "/openai", "/openai/deployments/d/chat/completions?api-version=2024-10-21", "/openai/deployments/d/chat/completions?api-version=2024-10-21"},
+		{azure, azure, "/openai/v1", "/openai/v1", "/openai/deployments/d/chat/completions", "/openai/deployments/d/chat/completions"},
+		{azure, azure, "/openai/v1", "/openai/v1", "/openai/v1/chat/completions?api-version=preview", "/openai/v1/chat/completions?api-version=preview"},
+		{azure, azure, "/openai/v1", "/openai/v1", "/openai/v1/chat/completions?key=secret", "/openai/v1/chat/completions"},
+
+		{none, deepseek, "", "", "/x/v1/chat/completions", "/chat/completions"},
+		{deepseek, none, "", "/v1", "/beta/completions", "/v1/completions"},
+		{none, ark, "", "/api/v3", "/v1/chat/completions", "/api/v3/chat/completions"},
+		{vllm, none, "", "", "/anthropic/v1/messages", "/v1/messages"},
+		{azure, none, "/openai/v1", "/v1", "/openai/v1/chat/completions?api-version=preview", "/v1/chat/completions"},
+	} {
+		base := Endpoint{Name: "a", URL: "https://a" + tt.base, APIKey: "k", Host: tt.from}
+		other := Endpoint{Name: "b", URL: "https://b" + tt.other, APIKey: "k", Host: tt.to, Models: map[string]string{"m": "m"}}
+		if got := route(t, base, other, "https://a"+tt.asked, `{"model":"m","prompt":"a"}`); got.url != "https://b"+tt.wants {
+			t.Errorf("from %q%s to %q%s, %s went to %q, want %q", tt.from, tt.base, tt.to, tt.other, tt.asked, got.url, tt.wants)
+		}
+	}
+}
+
 // A key in Header is a key: its 401 is no word on the caller's own, it does not
 // go over plain http, and it takes the place of the caller's however spelt.
 func TestHost_KeysInHeaders(t *testing.T) {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/breakwater-go/breakwater/internal/request"
@@ -67,6 +68,35 @@ func (p *Paths) RootOf(op request.Operation) (root string, ok bool) {
 		return p.base, true // the user may know a path that is not in the table
 	}
 	return p.gateway + roots[0], true
+}
+
+// RootAs returns the path to which the path of op is appended if the caller wrote path for
+// an endpoint of the same host, or if both hosts are unknown: what stands below the base
+// path there stands below p's. ok is false if nothing does, or if the hosts differ; then
+// RootOf knows.
+func (p *Paths) RootAs(target *Paths, path string, op request.Operation) (root string, ok bool) {
+	written, ok := strings.CutSuffix(path, string(op))
+	if !ok || p.profile != target.profile || written == target.base {
+		return "", false
+	}
+	below, underGateway := strings.CutPrefix(written, target.gateway)
+	if underGateway && slices.Contains(p.profile.Operations[op], below) {
+		return p.gateway + below, true
+	}
+	if under(written, target.base) {
+		return appendPath(p.base, written[len(target.base):]), true
+	}
+	return p.gateway + below, underGateway
+}
+
+// appendPath appends a path to a base, which may end in the path's beginning already.
+func appendPath(base, path string) string {
+	for at := len(path); at > 0; at = strings.LastIndexByte(path[:at], '/') {
+		if strings.HasSuffix(base, path[:at]) {
+			return base + path[at:]
+		}
+	}
+	return base + path
 }
 
 // knowsRoot reports whether base is one of the host's roots, or the beginning of
