@@ -119,6 +119,7 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		if s.wait > 0 && r.elsewhere { // another account is only a preference, so do not wait for it
 			return r.giveUp(step{})
 		}
+		s.wait += r.turn(s)
 		if err := r.wait(s); err != nil {
 			return nil, err
 		}
@@ -127,12 +128,19 @@ func (r *failoverRun) loop() (*http.Response, error) {
 			// need not try that endpoint.
 			if s.probe != nil && s.probe.Done() {
 				r.probed = append(r.probed, s.endpoint)
+				if err := r.followProbe(s); err != nil {
+					return nil, err
+				}
 			}
 			s = r.next(r.now())
 			continue
 		}
 		if s.wait > 0 {
-			if p := r.availability(r.call, s.endpoint, time.Now()).pause; !p.Until.IsZero() {
+			p, err := r.afterWait(s)
+			if err != nil {
+				return nil, err
+			}
+			if !p.Until.IsZero() {
 				s = r.waitOn(p)
 				continue
 			}
@@ -170,6 +178,80 @@ func (r *failoverRun) wait(s step) error {
 		r.patience -= s.wait
 	}
 	return sleep(r.call, s.wait)
+}
+
+// turn returns how much longer the call waits than for the end of a pause, so that all who
+// wait for it do not go at once.
+func (r *failoverRun) turn(s step) time.Duration {
+	if s.wait <= 0 || s.action == awaitProbe || !r.pauses.Any() {
+		return 0
+	}
+	now := time.Now()
+	var last pauseKey
+	var until time.Time
+	keys := r.call.pauseKeys(s.endpoint, s.model)
+	for _, key := range keys {
+		if p, ok := r.pauses.Get(key, now); ok && p.Until.After(until) {
+			last, until = key, p.Until
+		}
+	}
+	if until.IsZero() {
+		return 0
+	}
+	return r.shorten(r.pauses.Turn(last), s, now.Add(s.wait))
+}
+
+// afterWait looks at the step's endpoint again when the wait is over. It returns the pause
+// that began meanwhile, if one did. If the circuit is open meanwhile and another call
+// probes it, afterWait waits for that.
+func (r *failoverRun) afterWait(s step) (pause.Pause[refusal], error) {
+	at := r.availability(r.call, s.endpoint, time.Now())
+	if at.state != plan.CircuitOpen || s.action != try || r.call.fallback || r.elsewhere {
+		return at.pause, nil
+	}
+	probe, wait := r.nextProbe(s.endpoint, s.model, time.Now())
+	if probe == nil {
+		return at.pause, nil
+	}
+	if err := probe.Await(r.call, wait); err != nil {
+		return at.pause, err
+	}
+	if s.probe = probe; probe.Done() {
+		if err := r.followProbe(s); err != nil {
+			return at.pause, err
+		}
+	}
+	return r.availability(r.call, s.endpoint, time.Now()).pause, nil
+}
+
+// followProbe waits for the call's turn to follow the probe that it waited for, if that has
+// closed the circuit. A host that comes back gets twice as many of those who wait in each
+// time that the probe took.
+func (r *failoverRun) followProbe(s step) error {
+	now := time.Now()
+	if at := r.availability(r.call, s.endpoint, now); at.state != plan.Ready && at.state != plan.SlowStart {
+		return nil
+	}
+	turn, took := s.probe.Turn(now)
+	return sleep(r.call, r.shorten(pause.Ramp(turn, afterProbe, took), s, now))
+}
+
+// afterProbe is how many of those who waited for a probe follow it at once.
+const afterProbe = 4
+
+// shorten shortens a wait that begins then, and only spreads callers, so that the caller's
+// deadline leaves enough time for the answer.
+func (r *failoverRun) shorten(wait time.Duration, s step, then time.Time) time.Duration {
+	deadline, ok := r.call.Deadline()
+	if !ok {
+		return wait
+	}
+	left := deadline.Sub(then)
+	spare := left / 4
+	if usual := s.endpoint.circuits.Get(s.model).Latency(latencyKind(&r.call.params)).Usual(); usual > 0 {
+		spare = left - 2*usual
+	}
+	return max(min(wait, spare), 0)
 }
 
 // waitOn plans again, because another pause began while the call waited for an endpoint.

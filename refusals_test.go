@@ -9,6 +9,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -223,6 +224,159 @@ func TestRefusal_RetryAfterOfOneModel(t *testing.T) {
 					if got := posts(t, rt, "https://a"+path, body); got.status() != 200 {
 						t.Errorf("%s got %v", path, got)
 					}
+				}
+			})
+		}
+	}
+}
+
+// mostAtOnce returns the most requests that came within a time.
+func mostAtOnce(times []time.Time, within time.Duration) (most int) {
+	slices.SortFunc(times, time.Time.Compare)
+	first := 0
+	for i, at := range times {
+		for at.Sub(times[first]) > within {
+			first++
+		}
+		most = max(most, i-first+1)
+	}
+	return most
+}
+
+// Those who wait for the end of a pause go one after another, the first at once.
+func TestRefusal_WaitersAreSpread(t *testing.T) {
+	const callers = 200
+	for _, tt := range []struct {
+		name   string
+		status int
+		header []string
+		first  int // so many callers were refused themselves; the others come during the pause
+		ends   time.Duration
+		late   time.Duration // how long a refusal takes
+	}{
+		{"429, all refused", 429, []string{"Retry-After", "10"}, callers, 0, 100 * time.Millisecond},
+		{"429, one refused", 429, []string{"Retry-After", "10"}, 1, 10 * time.Second, 0},
+		{"429 with a date", 429, []string{"Retry-After", "Sat, 01 Jan 2000 00:00:10 GMT"}, 1, 10 * time.Second, 0},
+		{"429 of a limit", 429, []string{"X-Ratelimit-Remaining-Requests", "0", "X-Ratelimit-Reset-Requests", "10s"}, 1, 10 * time.Second, 0},
+		{"429 without a time", 429, nil, 1, 500 * time.Millisecond, 0},
+		{"503, one refused", 503, []string{"Retry-After", "10"}, 1, 10 * time.Second, 0},
+		{"503, all refused", 503, []string{"Retry-After", "10"}, callers, 0, 100 * time.Millisecond},
+		{"503 in milliseconds", 503, []string{"Retry-After-Ms", "10000"}, 1, 10 * time.Second, 0},
+	} {
+		for _, took := range []time.Duration{0, time.Second} {
+			for _, body := range []string{chatJSON, chatStream} {
+				bubble(t, fmt.Sprint(tt.name, took, body == chatStream), func(t *testing.T) {
+					start := time.Now()
+					var mu sync.Mutex
+					var times []time.Time
+					refused := 0
+					base := newHosts(func(req *http.Request) (*http.Response, error) {
+						mu.Lock()
+						refuses := refused < tt.first
+						if refuses {
+							refused++
+						} else {
+							times = append(times, time.Now())
+						}
+						mu.Unlock()
+						if refuses {
+							elapse(tt.late)
+							return gives(tt.status, asJSON, "{}", tt.header...)(req)
+						}
+						elapse(took)
+						if body == chatStream {
+							return answer(200, asStream, wholeStream), nil
+						}
+						return answer(200, asJSON, goodJSON), nil
+					})
+					rt := over(t, base, WithEndpoints(at("a")...), WithRetry(RetryPolicy{Budget: 10}))
+					var all sync.WaitGroup
+					good := atomic.Int64{}
+					for n := range callers {
+						if n == tt.first {
+							synctest.Wait()
+						}
+						all.Go(func() {
+							if got := asks(t.Context(), rt, body); got.status() == 200 && got.err == nil {
+								good.Add(1)
+							}
+						})
+					}
+					all.Wait()
+					if good.Load() != callers || len(times) != callers {
+						t.Fatalf("%d of %d were answered", good.Load(), callers)
+					}
+					if most := mostAtOnce(times, 0); most > 4 {
+						t.Errorf("%d went in one instant", most)
+					}
+					if most := mostAtOnce(times, 50*time.Millisecond); most > callers/8 {
+						t.Errorf("%d went within 50ms", most)
+					}
+					if first := times[0].Sub(start); tt.ends > 0 && first != tt.ends {
+						t.Errorf("the first went after %v, want %v", first, tt.ends)
+					}
+					if lasts := times[callers-1].Sub(times[0]); lasts > 15*time.Second {
+						t.Errorf("the last went %v after the first", lasts)
+					}
+				})
+			}
+		}
+	}
+}
+
+// Behind a probe that is answered, those who waited for it go in growing numbers.
+func TestRefusal_GrowthBehindAProbe(t *testing.T) {
+	const callers = 200
+	for _, took := range []time.Duration{100 * time.Millisecond, time.Second, 2 * time.Second} {
+		for _, deadline := range []time.Duration{0, 20 * time.Second} {
+			bubble(t, fmt.Sprint(took, deadline), func(t *testing.T) {
+				base := newHosts(failing503)
+				rt := over(t, base, WithEndpoints(at("a")...), WithRetry(RetryPolicy{Attempts: 1}))
+				for range 5 {
+					asks(t.Context(), rt, chatJSON)
+				}
+				elapse(5 * time.Second)
+				var mu sync.Mutex
+				var times []time.Time
+				base.Set("a", func(*http.Request) (*http.Response, error) {
+					mu.Lock()
+					times = append(times, time.Now())
+					mu.Unlock()
+					elapse(took)
+					return answer(200, asJSON, goodJSON), nil
+				})
+				ctx := t.Context()
+				if deadline > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, deadline)
+					defer cancel()
+				}
+				var all sync.WaitGroup
+				good := atomic.Int64{}
+				for range callers {
+					all.Go(func() {
+						if got := asks(ctx, rt, chatJSON); got.status() == 200 {
+							good.Add(1)
+						}
+					})
+				}
+				all.Wait()
+				if good.Load() != callers || len(times) != callers {
+					t.Fatalf("%d of %d were answered by %d requests", good.Load(), callers, len(times))
+				}
+				if most := mostAtOnce(times, 0); most > 4 {
+					t.Errorf("%d went in one instant", most)
+				}
+				at := func(d time.Duration) (n int) {
+					for _, t := range times {
+						if t.Sub(times[0]) <= d {
+							n++
+						}
+					}
+					return n
+				}
+				if one, two := at(took), at(took+min(took, time.Second)); one > 1+4 || two > 1+8 {
+					t.Errorf("%d had gone when the probe ended, %d after twice its time", one, two)
 				}
 			})
 		}

@@ -181,11 +181,10 @@ func (f *fleet) restBlocked(a *attempt, failure *exchange.Failure, s step, now t
 		return
 	}
 	keys := c.pauseKeys(e, a.model)
-	key := keys.of(outcome.ScopeEndpoint)
-	if _, paused := f.pauses.Get(key, now); paused {
+	wait, ok := f.pauses.PenalizeOnce(keys.of(outcome.ScopeEndpoint), now, blockedPause, maxBlockedPause, c.refusalOf(failure))
+	if !ok {
 		return // a burst counts once
 	}
-	wait := f.pauses.Penalize(key, now, blockedPause, maxBlockedPause, c.refusalOf(failure))
 	f.observers.emit(c, Event{
 		Kind: KindPause, Endpoint: e.Name, Model: a.model, Attempt: int(a.n), Status: failure.Status, Class: failure.Class, Wait: wait,
 	})

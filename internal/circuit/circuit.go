@@ -233,8 +233,14 @@ func (c *Circuit) Status(now time.Time) Status {
 	return s
 }
 
-// Latency returns the latency of one kind of call; see Kinds.
-func (c *Circuit) Latency(kind int) *Latency { return &c.latencies[kind] }
+// Latency returns the latency of one kind of call; see Kinds. That of a nil Circuit is nil,
+// which knows nothing.
+func (c *Circuit) Latency(kind int) *Latency {
+	if c == nil {
+		return nil
+	}
+	return &c.latencies[kind]
+}
 
 // open reports whether the pause is still running.
 func (c *Circuit) open(now time.Time) bool {

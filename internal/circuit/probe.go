@@ -2,6 +2,7 @@ package circuit
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -9,7 +10,9 @@ import (
 // state. Attempts that follow a slow probe share it, and the first outcome among them
 // counts for all.
 type Probe struct {
-	done chan struct{} // closed when the outcome is known
+	done  chan struct{} // closed when the outcome is known
+	began time.Time
+	turns atomic.Int64 // that those who waited for it have drawn
 
 	// Guarded by the circuit's mu.
 	finish  func(error) // reports the outcome to gobreaker; nil: gobreaker was not asked yet, or the outcome is known
@@ -18,7 +21,7 @@ type Probe struct {
 }
 
 func newProbe(now time.Time) *Probe {
-	return &Probe{done: make(chan struct{}), holders: 1, since: now}
+	return &Probe{done: make(chan struct{}), began: now, holders: 1, since: now}
 }
 
 // leaveLocked removes one permit from the probe. Its result reports the outcome; it is nil
@@ -46,6 +49,12 @@ func (p *Probe) Await(ctx context.Context, d time.Duration) error {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// Turn draws a turn for somebody who waited for the probe and goes now. It returns the
+// turn's number from 0, and how long the probe took, at least 100 ms and at most a second.
+func (p *Probe) Turn(now time.Time) (turn int, took time.Duration) {
+	return int(p.turns.Add(1) - 1), min(max(now.Sub(p.began), 100*time.Millisecond), time.Second)
 }
 
 // Done reports whether the probe's outcome is known.

@@ -11,6 +11,7 @@ package pause
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,7 @@ type Pause[N any] struct {
 
 	earned    time.Time // the end that failures have earned
 	penalties int       // in a row
+	turns     int       // that those who wait for its end have drawn
 }
 
 // New returns an empty table. sizeOf returns about how many bytes a note takes.
@@ -78,6 +80,21 @@ func (t *Table[K, N]) Ask(key K, now time.Time, d time.Duration, note *N) {
 func (t *Table[K, N]) Penalize(key K, now time.Time, d, longest time.Duration, note *N) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.penalizeLocked(key, now, d, longest, note)
+}
+
+// PenalizeOnce is Penalize for failures of which several at one time mean no more than one:
+// a key that is paused already stays as it is, and ok is false.
+func (t *Table[K, N]) PenalizeOnce(key K, now time.Time, d, longest time.Duration, note *N) (wait time.Duration, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all[key].Until.After(now) {
+		return 0, false
+	}
+	return t.penalizeLocked(key, now, d, longest, note), true
+}
+
+func (t *Table[K, N]) penalizeLocked(key K, now time.Time, d, longest time.Duration, note *N) time.Duration {
 	p := t.all[key]
 	if d > longest>>p.penalties { // doubled, it could overflow
 		d = longest
@@ -88,6 +105,30 @@ func (t *Table[K, N]) Penalize(key K, now time.Time, d, longest time.Duration, n
 	p.earned = later(p.earned, now.Add(d))
 	t.extendLocked(key, p, now, note)
 	return d
+}
+
+// Turn draws a turn for somebody who waits until the pause of key is over, and returns how
+// long after its end that is. All who wait would go at once otherwise.
+func (t *Table[K, N]) Turn(key K) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p, ok := t.all[key]
+	if !ok {
+		return 0
+	}
+	turn := p.turns
+	p.turns++
+	t.all[key] = p
+	return Ramp(turn, 1, turnStep)
+}
+
+// turnStep is the time in which the number of those who have gone doubles.
+const turnStep = 500 * time.Millisecond
+
+// Ramp returns when the one with that turn, counted from 0, goes, if so many go at once and
+// twice as many have gone after each step.
+func Ramp(turn, atOnce int, step time.Duration) time.Duration {
+	return time.Duration(float64(step) * math.Log2(max(float64(1+turn)/float64(atOnce), 1)))
 }
 
 // Recover ends what key's failures have earned, because it has just answered. What a
@@ -124,7 +165,7 @@ func (t *Table[K, N]) List(now time.Time) map[K]Pause[N] {
 // extendLocked stores p with its new end and note, within the bounds.
 func (t *Table[K, N]) extendLocked(key K, p Pause[N], now time.Time, note *N) {
 	if until := later(p.Asked, p.earned); until.After(p.Until) {
-		p.Until, p.Note = until, note
+		p.Until, p.Note, p.turns = until, note, 0
 	}
 	if _, known := t.all[key]; !known && len(t.all) >= maxPauses {
 		t.makeRoomLocked(now)
