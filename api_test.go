@@ -81,12 +81,17 @@ var (
 	_ = breakwater.Attempt{
 		N: 1, Endpoint: "", Model: "", Start: time.Time{}, Wait: 0, FirstToken: 0, Elapsed: 0, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictAccept,
 		Bytes: 1, Usage: breakwater.Usage{PromptTokens: 1, CompletionTokens: 1, TotalTokens: 2, CachedTokens: 0, ReasoningTokens: 0}, MayBeBilled: false, Denied: false,
-		Served: "", Fingerprint: "", RequestID: "", PassedOver: breakwater.ReasonEndpoint, Err: nil,
+		Served: "", Fingerprint: "", RequestID: "", PassedOver: breakwater.ReasonEndpoint, Unrescued: breakwater.ReasonHost, Err: nil,
 	}
 	_ = []breakwater.Reason{breakwater.ReasonEndpoint, breakwater.ReasonBody, breakwater.ReasonOperation, breakwater.ReasonModel, breakwater.Reason(breakwater.FeatureReview)}
+	_ = []breakwater.Reason{
+		breakwater.ReasonOff, breakwater.ReasonSendOnce, breakwater.ReasonAPI, breakwater.ReasonRequest, breakwater.ReasonHost, breakwater.ReasonContent, breakwater.ReasonThought,
+		breakwater.ReasonLength, breakwater.ReasonCaller, breakwater.ReasonBudget, breakwater.ReasonUnavailable, breakwater.ReasonFailed, breakwater.ReasonMismatch, breakwater.ReasonTries,
+	}
+	_ = []breakwater.Kind{breakwater.KindDrift, breakwater.KindBreak}
 	_ = breakwater.Event{
 		Kind: breakwater.KindAttempt, Time: time.Time{}, Endpoint: "", Model: "", Attempt: 1, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictStop,
-		Wait: 0, Elapsed: 0, Bytes: 0, Usage: breakwater.Usage{}, From: "", To: "", Err: nil,
+		Wait: 0, Elapsed: 0, Bytes: 0, Usage: breakwater.Usage{}, Reason: breakwater.ReasonHost, From: "", To: "", Err: nil,
 		Served: "", Fingerprint: "", RequestID: "",
 	}
 )

@@ -131,7 +131,7 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	now := time.Now()
 	a.FirstPayload.Stop()
 	a.giveBack(class, Usage(used), now)
-	accepted := false
+	accepted, why := false, a.call.unrescued
 	a.update(func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, Usage(used), bytes
 		t.Elapsed = now.Sub(a.Start)
@@ -139,6 +139,9 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	})
 	if accepted {
 		a.emit(KindAttempt)
+		if why != "" && outcome.Broke(err) {
+			a.reportBreak(err, why)
+		}
 	} // a failed attempt is reported by the loop, once the loop knows what to do next
 }
 
@@ -242,6 +245,18 @@ func (l *attemptLease) finish(a *attempt, class Class, used Usage) {
 		Answered: outcome.Of(class).Answered,
 		Tokens:   used.TotalTokens,
 	})
+}
+
+// reportBreak tells observers, and the trail, that nothing continues the attempt's stream,
+// which broke after its commit. cause is the error that the caller gets.
+func (a *attempt) reportBreak(cause error, why Reason) {
+	a.update(func(t *Attempt) { t.Unrescued = why })
+	if len(a.fleet.observers) == 0 {
+		return
+	}
+	e := a.call.log.at(int(a.place)).event(KindBreak)
+	e.Reason, e.Class, e.Err = why, outcome.BreakOf(cause), cause
+	a.fleet.observers.emit(a.call, e)
 }
 
 // update changes the attempt's record in the trail.

@@ -93,6 +93,7 @@ type call struct {
 	fallback bool // a kept answer could replace a failure
 
 	resumption *resumption    // set if the call is a rescue
+	unrescued  Reason         // why a stream that breaks is not continued; empty: the rescue layer tries to
 	transcribe *resume.Limits // set by the rescue layer: a stream keeps its transcript within them
 
 	failure atomic.Pointer[Error] // of a response that breakwater made itself

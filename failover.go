@@ -74,6 +74,7 @@ func (r *failoverRun) notePassedOver(e *upstream) {
 // is always an *exchange.Stream.
 func (f *failover) resume(c *call) (*http.Response, error) {
 	var tried []*triedAccount
+	why, denied := ReasonUnavailable, false
 	defer c.excluded.forgetTried()
 	for _, account := range [...]string{c.resumption.account, ""} {
 		if c.Err() != nil {
@@ -82,20 +83,43 @@ func (f *failover) resume(c *call) (*http.Response, error) {
 		c.excluded.broke(account)
 		r := f.newRun(c)
 		r.begun, _ = c.log.sum()
-		r.elsewhere, r.triedAccounts = account != "", tried
+		r.elsewhere, r.triedAccounts, r.denied = account != "", tried, denied
 		r.patience = 0 // the caller waits in the middle of an answer
 		resp, err := r.loop()
-		tried = r.triedAccounts
+		tried, denied = r.triedAccounts, r.denied
 		if err != nil {
+			why = r.unrescued()
 			continue
 		}
 		if exchange.KindOf(resp.Body) == exchange.KindStream {
 			return resp, nil
 		}
 		resp.Body.Close()
+		why = ReasonFailed
 	}
-	return nil, errNoRescue
+	if c.Err() != nil {
+		why = ReasonCaller
+	}
+	return nil, noRescue(why)
 }
+
+// unrescued returns why no attempt of a rescue answered.
+func (r *failoverRun) unrescued() Reason {
+	for _, v := range r.triedAccounts {
+		if v.tries > 0 {
+			return ReasonFailed
+		}
+	}
+	if r.denied {
+		return ReasonBudget
+	}
+	return ReasonUnavailable
+}
+
+// A noRescue is the error of a call that continues no stream. It says why.
+type noRescue Reason
+
+func (noRescue) Error() string { return "breakwater: no rescue" }
 
 // conversationOf returns the key of the call's conversation, or 0 if it has none or is too
 // short to be kept at one endpoint. Other processes compute the same key.
@@ -269,7 +293,7 @@ func (r *failoverRun) waitOn(rest pause.Pause[refusal]) step {
 func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	c := r.call
 	if c.resumption != nil { // the caller gets the error that broke its stream
-		return nil, errNoRescue
+		return nil, noRescue(r.unrescued())
 	}
 	if len(r.triedAccounts) == 0 {
 		if s.blocked == "" {
@@ -318,8 +342,6 @@ func (r *failoverRun) lastAnswer(s step, failure *Error) *http.Response {
 	}
 	return c.ownAnswer(class, failure.summary(), s.retryAfter)
 }
-
-const errNoRescue = outcome.Error("no rescue")
 
 // blocked records for each endpoint why it was not tried.
 func (r *failoverRun) blocked(s step) {

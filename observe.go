@@ -23,6 +23,7 @@ const (
 	KindBudget      Kind = "budget"       // RetryPolicy.Budget did not allow an extra attempt
 	KindRescue      Kind = "rescue"       // a broken stream continues: From says how, continue or restart
 	KindDrift       Kind = "drift"        // the endpoint's answers for Model are of another model than before, or have a new fingerprint: From was, To is. Once for each change
+	KindBreak       Kind = "break"        // a stream broke after its commit and nothing continues it, so its caller gets Err: Reason says why
 	KindHedge       Kind = "hedge"        // a second attempt begins beside a slow one
 	KindUnbuffered  Kind = "unbuffered"   // the request's body is larger than MaxReplay, so it is sent once
 	KindCacheHit    Kind = "cache_hit"    // the call got a fresh answer from the cache
@@ -53,6 +54,7 @@ type Event struct {
 	Served      string // the model that the answer says it is of
 	Fingerprint string // its system_fingerprint
 	RequestID   string // the host's id of the request: see Attempt.RequestID
+	Reason      Reason // KindBreak: why the stream was not continued
 	From, To    string // KindCircuit: closed, half-open or open; From also of KindRescue and KindCacheStale
 	Err         error
 }
@@ -99,8 +101,8 @@ func (os observers) emit(ctx context.Context, e Event) {
 // a Logger of level Debug. Its levels are:
 //
 //   - Error: KindKey, unless Err is ErrNoKey.
-//   - Warn: failed attempts that count for the circuit, pauses, the budget, a
-//     failing Store, stale answers in the place of a failure, and ErrNoKey.
+//   - Warn: failed attempts that count for the circuit, pauses, the budget,
+//     streams that nothing continues, a failing Store, stale answers in the place of a failure, and ErrNoKey.
 //   - Info: KindCircuit, KindDrift and KindUnbuffered.
 //   - Debug: all others, including KindCall of a call that no endpoint answered.
 func Log(l *slog.Logger) Observer {
@@ -128,6 +130,7 @@ func Log(l *slog.Logger) Observer {
 		add(e.Served != "", slog.String("served", e.Served))
 		add(e.Fingerprint != "", slog.String("fingerprint", e.Fingerprint))
 		add(e.RequestID != "", slog.String("request_id", e.RequestID))
+		add(e.Reason != "", slog.String("reason", string(e.Reason)))
 		add(e.From != "", slog.String("from", e.From))
 		add(e.To != "", slog.String("to", e.To))
 		why := outcome.LogText(e.Err)
@@ -141,7 +144,7 @@ func levelOf(e Event) slog.Level {
 	switch {
 	case e.Kind == KindKey && !errors.Is(e.Err, ErrNoKey):
 		return slog.LevelError
-	case e.Kind == KindKey, e.Kind == KindPause, e.Kind == KindBudget, e.Kind == KindCacheError,
+	case e.Kind == KindKey, e.Kind == KindPause, e.Kind == KindBudget, e.Kind == KindBreak, e.Kind == KindCacheError,
 		e.Kind == KindAttempt && outcome.Of(e.Class).Outcome == outcome.Failure,
 		e.Kind == KindCacheStale && e.From == "error":
 		return slog.LevelWarn

@@ -213,8 +213,15 @@ func TestObserve_EventsOfAStream(t *testing.T) {
 			var told []Event
 			rt := over(t, newHosts(gives(200, asStream, tt.text)), WithObserver(func(_ context.Context, e Event) { told = append(told, e) }))
 			got := asks(t.Context(), rt, chatStream)
+			if tt.err != nil && len(told) == 4 {
+				last := told[3]
+				told = told[:3]
+				if last.Kind != KindBreak || last.Reason != ReasonHost || last.Class != tt.class || !errors.Is(last.Err, tt.err) || last.Attempt != 1 {
+					t.Errorf("told of the break %+v", last)
+				}
+			}
 			if len(told) != 3 || told[0].Kind != KindCommit || told[1].Kind != KindCall || told[2].Kind != KindAttempt {
-				t.Fatalf("told %+v, want commit, call, attempt", told)
+				t.Fatalf("told %+v, want commit, call, attempt, and break if it broke", told)
 			}
 			end := told[2]
 			if end.Class != tt.class || !errors.Is(end.Err, tt.err) || end.Bytes != int64(len(got.body)) || end.Verdict != VerdictAccept {

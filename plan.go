@@ -316,6 +316,7 @@ func (r *failoverRun) takeExtra(now time.Time, e *upstream, model string) bool {
 	if r.budget.Take(now) {
 		return true
 	}
+	r.denied = true
 	denied := func(t *Attempt) { t.Denied = true }
 	switch {
 	case r.last != nil:
@@ -560,6 +561,7 @@ type failoverRun struct {
 	final          *step         // how the call ends, if a race decided that before the loop does
 	skippedOpen    bool          // an endpoint was left out because its circuit was open
 	lostProbe      bool          // another call took the probe permit between planning and Allow
+	denied         bool          // the budget allowed no further attempt
 	elsewhere      bool          // a rescue that must not use the account whose stream broke
 
 	triedAccounts []*triedAccount

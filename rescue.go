@@ -3,6 +3,7 @@ package breakwater
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -28,6 +29,7 @@ const maxRescues = 3
 type rescuer struct {
 	next      http.RoundTripper
 	policy    Rescue
+	off       Reason // why no stream at all is continued; empty: some are
 	limits    resume.Limits
 	exchanges exchange.Policy
 	observers observers
@@ -36,25 +38,34 @@ type rescuer struct {
 // newRescuer returns the layer of a Transport; its next is the failover layer.
 func newRescuer(c *config) Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
-		if c.stream.Rescue == RescueOff || c.retry.SendOnce {
-			return next
-		}
 		limits := resume.Limits{Reasoning: c.stream.Rescue == RescueRestart}
-		return &rescuer{next: next, policy: c.stream.Rescue, limits: limits, exchanges: c.stream.exchanges(), observers: c.observers}
+		r := &rescuer{next: next, policy: c.stream.Rescue, limits: limits, exchanges: c.stream.exchanges(), observers: c.observers}
+		switch {
+		case c.stream.Rescue == RescueOff:
+			r.off = ReasonOff
+		case c.retry.SendOnce:
+			r.off = ReasonSendOnce
+		}
+		return r
 	}
 }
 
 // RoundTrip returns a stream that can be continued as a resumable.
 func (r *rescuer) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := callOf(req.Context())
-	if r.covers(c) {
+	if c.unrescued = r.obstacle(c); c.unrescued == "" {
 		c.transcribe = &r.limits
 	}
 	resp, err := r.next.RoundTrip(req)
 	if err != nil || c.transcribe == nil {
 		return resp, err
 	}
-	if s, ok := resp.Body.(*exchange.Stream); ok && s.IsResumable() {
+	switch s, ok := resp.Body.(*exchange.Stream); {
+	case !ok:
+		c.unrescued = ReasonContent
+	case !s.IsResumable():
+		c.unrescued = r.forgotten(s)
+	default:
 		body := &resumable{layer: r, call: c, body: c.buffer, id: idOf(s.Head())}
 		body.inner.Store(s)
 		resp.Body = body
@@ -62,13 +73,39 @@ func (r *rescuer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// covers reports whether an answer to the call could be continued at all.
-func (r *rescuer) covers(c *call) bool {
+// obstacle returns why no answer to the call could be continued, or "" if one could.
+func (r *rescuer) obstacle(c *call) Reason {
 	p := &c.params
-	if c.op != request.Chat || c.encoded || c.buffer == nil || !p.Stream || p.Choices != 1 || p.Logprobs {
-		return false
+	switch {
+	case r.off != "":
+		return r.off
+	case c.op != request.Chat:
+		return ReasonAPI
+	case c.encoded, c.buffer == nil, !p.Stream, p.Choices != 1, p.Logprobs:
+		return ReasonRequest
+	case r.policy == RescueRestart, canContinue(c):
+		return ""
+	case p.MessagesEnd == 0, p.PrefixCompletion:
+		return ReasonRequest
 	}
-	return r.policy == RescueRestart || canContinue(c)
+	return ReasonHost
+}
+
+// forgotten returns why a stream cannot be continued any more.
+func (r *rescuer) forgotten(s *exchange.Stream) Reason {
+	f := s.Forgotten()
+	return reasonOf(r.limits.Obstacle(f.Text, f.Reasoning, f.Other))
+}
+
+// reasonOf returns the reason for an obstacle in the text.
+func reasonOf(o resume.Obstacle) Reason {
+	switch o {
+	case resume.TooLong:
+		return ReasonLength
+	case resume.Thought:
+		return ReasonThought
+	}
+	return ReasonContent
 }
 
 // canContinue reports whether some host can continue a text for this call.
@@ -103,10 +140,12 @@ type resumable struct {
 	err         error      // what the caller gets after out
 	open        bool       // the caller has read a part of an event
 	given       resume.Transcript
-	rescue      *rescue // the one being read; nil: nothing broke yet, or nothing continues the stream
-	cause       error   // the error of the first attempt's stream
+	rescue      *rescue  // the one being read; nil: nothing broke yet, or nothing continues the stream
+	cause       error    // the error of the first attempt's stream
+	broke       *attempt // the one whose stream broke last
 	rescues     int
 	mustRestart bool                // no host continues the text
+	why         Reason              // why the latest rescue came to nothing; empty: none was tried
 	completion  exchange.Completion // nil: nobody observes it
 }
 
@@ -187,9 +226,13 @@ func (r *resumable) end(err error) {
 	}
 	first := r.inner.Load()
 	r.open = first.IsOpen()
+	dropped := !first.IsResumable()
 	events := first.TakeTranscript()
 	r.given = resume.NewTranscript(&events, r.layer.limits)
-	r.resume(err)
+	if dropped {
+		r.why = r.layer.forgotten(first)
+	}
+	r.breakOff(err)
 }
 
 // Close ends the exchange, and a rescue that is under way.
@@ -222,7 +265,7 @@ func (r *resumable) closeLocked() {
 
 // release drops what is needed to request more.
 func (r *resumable) release() {
-	r.body, r.req, r.rescue = nil, nil, nil
+	r.body, r.req, r.rescue, r.broke = nil, nil, nil, nil
 	r.given.Close()
 }
 
@@ -231,6 +274,12 @@ func (r *resumable) stopRescue() {
 	if stop := r.stop.Load(); stop != nil {
 		(*stop)(outcome.ErrClosed)
 	}
+}
+
+// breakOff notes that the latest stream broke, and resumes.
+func (r *resumable) breakOff(err error) {
+	r.broke = attemptBehind(r.inner.Load())
+	r.resume(err)
 }
 
 // resume looks for a stream that continues where the latest one broke. If there is none,
@@ -248,7 +297,8 @@ func (r *resumable) resume(err error) {
 			break
 		}
 		r.rescues++
-		if next := r.request(how, attemptBehind(broken)); next != nil {
+		next, why := r.request(how, attemptBehind(broken))
+		if r.why = why; next != nil {
 			r.begin(how, next)
 			return
 		}
@@ -257,9 +307,28 @@ func (r *resumable) resume(err error) {
 		}
 		r.mustRestart = true
 	}
+	why, broke := r.unrescued(), r.broke
 	r.stopRescue()
 	r.release()
-	r.reportBreak(broken)
+	defer broke.reportBreak(r.cause, why)
+	r.endBroken(broken)
+}
+
+// unrescued returns why nothing continues the stream.
+func (r *resumable) unrescued() Reason {
+	switch {
+	case r.closed.Load(), r.call.Err() != nil:
+		return ReasonCaller
+	case r.why != "":
+		return r.why
+	case r.given.Obstacle != resume.NoObstacle:
+		return reasonOf(r.given.Obstacle)
+	case r.rescues >= maxRescues:
+		return ReasonTries
+	case len(r.given.Reasoning) > 0:
+		return ReasonThought
+	}
+	return ReasonHost
 }
 
 // way decides how the stream may be continued.
@@ -293,9 +362,9 @@ func (r *resumable) begin(how rescueKind, next *exchange.Stream) {
 	r.layer.observers.emit(r.call, Event{Kind: KindRescue, Endpoint: a.endpoint.Name, Model: a.model, Attempt: int(a.n), From: how.String()})
 }
 
-// reportBreak gives the caller the error of a stream that cannot be continued, as an event
+// endBroken gives the caller the error of a stream that cannot be continued, as an event
 // or as an error.
-func (r *resumable) reportBreak(broken *exchange.Stream) {
+func (r *resumable) endBroken(broken *exchange.Stream) {
 	switch c := r.call; {
 	case c.Err() != nil:
 		r.out, r.err = nil, context.Cause(c)
@@ -307,15 +376,15 @@ func (r *resumable) reportBreak(broken *exchange.Stream) {
 	}
 }
 
-// request makes the attempts of a rescue. It returns nil if none brings a stream.
-func (r *resumable) request(how rescueKind, broken *attempt) *exchange.Stream {
+// request makes the attempts of a rescue. If none brings a stream, it returns why.
+func (r *resumable) request(how rescueKind, broken *attempt) (*exchange.Stream, Reason) {
 	ctx, stop := context.WithCancelCause(r.call.Context)
 	if last := r.stop.Swap(&stop); last != nil {
 		(*last)(outcome.ErrClosed)
 	}
 	if !r.takeRequest() {
 		stop(outcome.ErrClosed)
-		return nil
+		return nil, ReasonCaller
 	}
 	in := r.body
 	if how == rescueContinues {
@@ -326,12 +395,15 @@ func (r *resumable) request(how rescueKind, broken *attempt) *exchange.Stream {
 	c.forgetBuffer()
 	if err != nil {
 		stop(outcome.ErrClosed)
-		return nil
+		if why, ok := errors.AsType[noRescue](err); ok {
+			return nil, Reason(why)
+		}
+		return nil, ReasonFailed
 	}
 	if r.completion != nil {
 		r.completion.Continue(resp.Header)
 	}
-	return resp.Body.(*exchange.Stream) // failover.resume returns no other body
+	return resp.Body.(*exchange.Stream), "" // failover.resume returns no other body
 }
 
 // takeRequest copies the caller's request, which the caller may change after Close. It
@@ -380,13 +452,13 @@ func (r *resumable) advance() {
 	ev, err := s.scan.Next()
 	switch {
 	case err != nil:
-		r.resume(err)
+		r.breakOff(err)
 	case ev != nil:
 		r.event(*ev)
 	case s.eof == nil:
 		_, s.eof = s.scan.Fill(r.inner.Load())
 	case outcome.Broke(s.eof):
-		r.resume(s.eof)
+		r.breakOff(s.eof)
 	case s.eof != io.EOF:
 		r.finish(s.eof)
 	default:
@@ -416,7 +488,7 @@ func (r *resumable) event(ev sse.Event) {
 func (r *resumable) reject() {
 	restarted := r.rescue.Restarts()
 	r.inner.Load().Close()
-	r.mustRestart = true
+	r.mustRestart, r.why = true, ReasonMismatch
 	if restarted {
 		r.rescues = maxRescues
 	}

@@ -1,12 +1,17 @@
 package breakwater
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/resume"
 )
 
 // watch returns an Option and the events that it collects, from one call at a time.
@@ -220,4 +225,130 @@ func TestSeen_ServedModelIsSafe(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A stream that broke and is not continued says why, once, in an event and in the trail; one
+// that is continued says nothing.
+func TestSeen_Unrescued(t *testing.T) {
+	delta := func(member string) string { return dataOf(`{"choices":[{"index":0,"delta":{` + member + `}}]}`) }
+	var (
+		tool      = delta(`"tool_calls":[{"index":0,"function":{"arguments":"{"}}]`)
+		thought   = delta(`"reasoning_content":"hm"`)
+		text      = delta(`"content":"a text that is long enough to be told apart from others"`)
+		long      = delta(`"content":"` + strings.Repeat("x", resume.MaxTranscript) + `"`)
+		half      = delta(`"content":"\ud83d"`)
+		ask       = func(more string) string { return chatStream[:len(chatStream)-1] + more + "}" }
+		anew      = WithStream(StreamPolicy{Rescue: RescueRestart})
+		own       = `{"model":"m","stream":true,"messages":[{"role":"assistant","content":"x","prefix":true}]}`
+		deepSeeks = []Option{WithEndpoints(deepSeekAt("a")), WithBackup(deepSeekAt("b"))}
+		at        = func(o ...Option) []Option { return append(o, deepSeeks...) }
+	)
+	for _, tt := range []struct {
+		name, path, ask, text string
+		opts                  []Option
+		second                handler // b's
+		why                   Reason
+	}{
+		{"continued", "", chatStream, text, at(), gives(200, asStream, wholeStream), ""},
+		{"off", "", chatStream, text, at(WithStream(StreamPolicy{Rescue: RescueOff})), nil, ReasonOff},
+		{"sent once", "", chatStream, text, at(WithRetry(RetryPolicy{SendOnce: true})), nil, ReasonSendOnce},
+		{"alone", "", chatStream, text, nil, nil, ReasonHost},
+		{"no host continues", "", chatStream, text, []Option{WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "k"})}, nil, ReasonHost},
+		{"Responses", "/v1/responses", `{"model":"m","stream":true,"input":"q"}`, dataOf(`{"type":"response.output_text.delta","delta":"x"}`), at(anew), nil, ReasonAPI},
+		{"Messages", "/v1/messages", `{"model":"m","stream":true,"max_tokens":9,"messages":[]}`, dataOf(`{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}`), nil, nil, ReasonAPI},
+		{"FIM", "/beta/completions", `{"model":"m","stream":true,"prompt":"a"}`, dataOf(`{"choices":[{"index":0,"text":"a"}]}`), at(anew), nil, ReasonAPI},
+		{"several choices", "", ask(`,"n":2`), text, at(anew), nil, ReasonRequest},
+		{"logprobs", "", ask(`,"logprobs":true`), text, at(anew), nil, ReasonRequest},
+		{"a prefix of its own", "/beta/chat/completions", own, text, at(), nil, ReasonRequest},
+		{"an upload", "", chatStream, text, at(anew, WithRetry(RetryPolicy{MaxReplay: 10})), nil, ReasonRequest},
+		{"a tool call", "", chatStream, tool, at(anew), nil, ReasonContent},
+		{"a text, then a tool call", "", chatStream, text + tool, at(anew), nil, ReasonContent},
+		{"reasoning", "", chatStream, thought, at(), nil, ReasonThought},
+		{"a text, then reasoning", "", chatStream, text + thought, at(), nil, ReasonThought},
+		{"long", "", chatStream, long + text, at(anew), nil, ReasonLength},
+		{"long, then a tool call", "", chatStream, long + text + tool, at(anew), nil, ReasonLength},
+		{"half a character", "", chatStream, text + half, at(anew), nil, ReasonContent},
+		{"no budget", "", chatStream, text, at(WithRetry(RetryPolicy{Budget: Off})), nil, ReasonBudget},
+		{"a refusal", "", chatStream, text, at(), gives(400, asJSON, "{}"), ReasonFailed},
+		{"JSON in place of a stream", "", chatStream, text, at(), gives(200, asJSON, goodJSON), ReasonFailed},
+		{"the same again", "", chatStream, text, at(), gives(200, asStream, text+text+finishEvent+doneEvent), ReasonMismatch},
+		{"it breaks each time", "", chatStream, text, at(), gives(200, asStream, delta(`"content":"more, and more"`)), ReasonTries},
+		{"a tool call in a rescue", "", chatStream, text, at(), gives(200, asStream, delta(`"content":"more"`)+tool), ReasonContent},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			told, observer := watch()
+			turn := 0
+			base := newHosts(func(req *http.Request) (*http.Response, error) {
+				if turn++; turn == 1 {
+					return gives(200, asStream, tt.text)(req)
+				}
+				if tt.second == nil {
+					return failing503(req)
+				}
+				return tt.second(req)
+			})
+			rt := over(t, base, append([]Option{once, noBreaker, observer}, tt.opts...)...)
+			got := asks(t.Context(), rt, tt.ask, func(req *http.Request) { req.URL.Path = cmp.Or(tt.path, "/chat/completions") })
+			var breaks []Event
+			for _, e := range *told {
+				if e.Kind == KindBreak {
+					breaks = append(breaks, e)
+				} else if e.Reason != "" {
+					t.Errorf("event %+v has a reason", e)
+				}
+			}
+			trail := TrailOf(got.resp)
+			if tt.why == "" {
+				if got.err != nil || len(breaks) > 0 || trail[0].Unrescued != "" {
+					t.Errorf("%v; events %+v; trail %+v", got.err, breaks, trail)
+				}
+				return
+			}
+			if len(breaks) != 1 || breaks[0].Reason != tt.why || breaks[0].Class != ClassTruncated || breaks[0].Err == nil || !errors.Is(got.err, ErrTruncated) {
+				t.Fatalf("%v; told of %+v, want %s", got.err, breaks, tt.why)
+			}
+			if e := breaks[0]; (*told)[len(*told)-1].Kind != KindBreak {
+				t.Errorf("the break is not the last event: %+v", *told)
+			} else if of := trail[e.Attempt-1]; of.Endpoint != e.Endpoint || of.Unrescued != tt.why {
+				t.Errorf("the trail has %+v, the event %+v", of, e)
+			}
+		})
+	}
+}
+
+// Where no endpoint can continue a stream now, and where its caller has left, the event says
+// so.
+func TestSeen_UnrescuedNow(t *testing.T) {
+	bubble(t, "at their limits", func(t *testing.T) {
+		told, observer := watch()
+		base := newPiped()
+		base.Set("b", gives(200, asJSON, goodJSON))
+		rt := over(t, base, once, observer, WithStream(StreamPolicy{Rescue: RescueRestart}),
+			WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "k", Limits: map[string]RatePolicy{"": {PerSecond: 0.01, Burst: 1, MaxWait: Off}}}),
+			WithBackup(Endpoint{Name: "b", URL: "https://b", APIKey: "k", Limits: map[string]RatePolicy{"": {PerSecond: 0.01, Burst: 1, MaxWait: Off}}}))
+		h := base.hold(t, rt)
+		asks(t.Context(), rt, chatJSON)
+		h.End()
+		h.readAll()
+		if last := (*told)[len(*told)-1]; last.Kind != KindBreak || last.Reason != ReasonUnavailable || last.Endpoint != "a" {
+			t.Errorf("told at last of %+v", last)
+		}
+	})
+	bubble(t, "the caller leaves", func(t *testing.T) {
+		told, observer := watch()
+		ctx, cancel := context.WithCancel(t.Context())
+		base := newPiped()
+		base.Set("b", hanging)
+		rt := over(t, base, once, observer, WithEndpoints(deepSeekAt("a")), WithBackup(deepSeekAt("b")))
+		h := base.holdIn(ctx, t, rt)
+		go func() {
+			elapse(time.Second)
+			cancel()
+		}()
+		h.End()
+		h.readAll()
+		if last := (*told)[len(*told)-1]; last.Kind != KindBreak || last.Reason != ReasonCaller || last.Endpoint != "a" {
+			t.Errorf("told at last of %+v", last)
+		}
+	})
 }

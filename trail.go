@@ -49,15 +49,39 @@ const (
 	VerdictStop      Verdict = "stop"      // it made no further attempt
 )
 
-// A Reason says why a call passed an endpoint over: the [Feature] that the call needs and
-// the endpoint does not have, or one of these.
+// A Reason says why breakwater did not do something: see Attempt.PassedOver and
+// Attempt.Unrescued.
 type Reason string
 
+// Why a call passed an endpoint over: the [Feature] that the call needs and the endpoint does
+// not have, or one of these.
 const (
 	ReasonEndpoint  Reason = "endpoint"  // Call.Endpoint names another one
 	ReasonBody      Reason = "body"      // the body is larger than MaxReplay or has a Content-Encoding, so only the endpoint that the call is meant for gets it
 	ReasonOperation Reason = "operation" // its host does not have the operation
 	ReasonModel     Reason = "model"     // it has no name for the model
+)
+
+// Why a stream that broke after its commit was not continued. These say that nothing was tried:
+const (
+	ReasonOff      Reason = "off"       // StreamPolicy.Rescue is RescueOff
+	ReasonSendOnce Reason = "send_once" // RetryPolicy.SendOnce is set
+	ReasonAPI      Reason = "api"       // only streams of chat completions are continued
+	ReasonRequest  Reason = "request"   // the request asks for several choices, for logprobs or for no stream, ends in a prefix of its own, or cannot be sent again: it is larger than MaxReplay or has a Content-Encoding
+	ReasonHost     Reason = "host"      // RescueContinue: no host that may serve the call continues a text
+	ReasonContent  Reason = "content"   // something besides text had come, such as a tool call, or the answer cannot be read
+	ReasonThought  Reason = "reasoning" // RescueContinue: reasoning had come, and no host continues a text behind it
+	ReasonLength   Reason = "length"    // more than 4 MiB of text had come
+	ReasonCaller   Reason = "caller"    // the caller left
+)
+
+// These say that something was tried in vain, or could not be tried now:
+const (
+	ReasonBudget      Reason = "budget"      // RetryPolicy.Budget allowed no attempt
+	ReasonUnavailable Reason = "unavailable" // no endpoint could take the call at once: circuits, pauses, limits
+	ReasonFailed      Reason = "failed"      // an attempt to continue it failed
+	ReasonMismatch    Reason = "mismatch"    // another answer came that does not continue the text
+	ReasonTries       Reason = "tries"       // it broke again and again: a stream is continued three times at most
 )
 
 // Usage is the number of tokens of one answer, as the host reported them.
@@ -89,6 +113,7 @@ type Attempt struct {
 	RequestID   string        // the host's id of the request, to quote to its support: at most 128 bytes of visible ASCII; empty: it told none
 	Denied      bool          // RetryPolicy.Budget did not allow another attempt after it
 	PassedOver  Reason        // why the call did not consider the endpoint at all; N is 0 then, and Class is ClassUnserved
+	Unrescued   Reason        // why nothing continued the stream, which broke; empty: it did not break, or was continued
 	Err         error         // the cause of Class; its text quotes no URL, key or body
 }
 

@@ -112,6 +112,7 @@ func (w *world) observe(_ context.Context, e Event) {
 	add(e.Wait != 0, "wait %v", e.Wait)
 	add(e.To != "", "%s -> %s", e.From, e.To)
 	add(e.From != "" && e.To == "", "%s", e.From)
+	add(e.Reason != "", "because of %s", e.Reason)
 	w.note("%s", b.String())
 }
 

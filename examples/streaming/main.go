@@ -118,7 +118,12 @@ func (v *viewer) ask(ctx context.Context, client *http.Client, url string) error
 		return err
 	}
 	for _, a := range breakwater.TrailOf(resp) {
-		fmt.Fprintln(v.out, v.style.Quiet(fmt.Sprintf("  attempt %d: %s, %s", a.N, a.Endpoint, a.Class)))
+		text := fmt.Sprintf("  attempt %d: %s, %s", a.N, a.Endpoint, a.Class)
+		if a.Unrescued != "" {
+			text += fmt.Sprintf(" and not continued: %s", a.Unrescued)
+		}
+		fmt.Fprintln(v.out, v.style.Quiet(text))
+		fmt.Fprintln(v.out, v.style.Quiet(fmt.Sprintf("    model %s, request %s", a.Served, a.RequestID)))
 	}
 	return nil
 }

@@ -22,11 +22,11 @@ func TestRun(t *testing.T) {
 	if len(parts) != 3 {
 		t.Fatalf("%d questions, want 2:\n%s", len(parts)-1, out.String())
 	}
-	text, _, whole := strings.Cut(parts[1], "\nok: the answer is whole\n  attempt 1: primary, truncated\n  attempt 2: second, ok\n")
+	text, _, whole := strings.Cut(parts[1], "\nok: the answer is whole\n  attempt 1: primary, truncated\n    model deepseek-flash, request primary-00000001\n  attempt 2: second, ok\n    model deepseek-flash, request second-00000001\n")
 	if !whole || strings.Count(text, mark) != 1 || strings.Replace(text, mark, "", 1) != kit.Answer(question) {
 		t.Errorf("the rescued stream is shown as\n%s", parts[1])
 	}
-	text, _, failed := strings.Cut(parts[2], "\nerror: breakwater: answer truncated\n  attempt 1: primary, truncated\n")
+	text, _, failed := strings.Cut(parts[2], "\nerror: breakwater: answer truncated\n  attempt 1: primary, truncated and not continued: off\n    model deepseek-flash, request primary-00000002\n")
 	if rest, is := strings.CutPrefix(kit.Answer(question), text); !failed || !is || text == "" || rest == "" {
 		t.Errorf("the cut stream is shown as\n%s", parts[2])
 	}

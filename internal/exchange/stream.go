@@ -28,6 +28,7 @@ type Stream struct {
 	repeat     wire.Repeat
 	transcript wire.Transcript // of the answer, as long as it can be continued
 	limits     Limits          // of the transcript
+	forgot     Forgotten       // what the transcript had when it was dropped
 	stall      stallTimer
 	closing    atomic.Bool  // Close was called during a Read
 	read       atomic.Int64 // bytes the reader has got
@@ -168,6 +169,17 @@ func (s *Stream) TakeTranscript() wire.Transcript {
 	return transcript
 }
 
+// A Forgotten is what an answer had when it could not be continued any more: bytes of text
+// and reasoning, and whether there was something else.
+type Forgotten struct {
+	Text, Reasoning int
+	Other           bool
+}
+
+// Forgotten returns what the stream had when its transcript was dropped. Only the reader may
+// call it.
+func (s *Stream) Forgotten() Forgotten { return s.forgot }
+
 // TakeFrame returns the host's own event that ended the stream in an error, nil if
 // there was none, and lets go of it. Only the reader may call it.
 func (s *Stream) TakeFrame() []byte {
@@ -278,6 +290,7 @@ func (s *Stream) follow(signal wire.Signal) {
 func (s *Stream) forget() {
 	t, a := &s.transcript, &s.x.Answer
 	if a.Transcript != nil && !s.limits.Allow(len(t.Text), len(t.Reasoning), t.Other) {
+		s.forgot = Forgotten{len(t.Text), len(t.Reasoning), t.Other}
 		s.transcript, a.Transcript = wire.Transcript{Other: true}, nil
 	}
 }

@@ -264,8 +264,10 @@ func (d *delta) plain() bool {
 // the first answer.
 func (a *Aligner) pass(d delta, newText, newReasoning string) {
 	fitted := request.Splice([]byte("data: "), d.data, a.edits(d, newText, newReasoning))
-	other := d.other || d.splitRune || a.Last && newText+newReasoning != ""
-	a.given.add(newText, newReasoning, other)
+	a.given.add(newText, newReasoning, d.other || d.splitRune)
+	if a.Last && newText+newReasoning != "" {
+		a.given.Close()
+	}
 	a.text += len(newText)
 	a.reasoning += len(newReasoning)
 	a.emit(append(fitted, "\n\n"...))

@@ -31,16 +31,40 @@ type Limits struct {
 	Reasoning bool // those with reasoning, too, by a restart
 }
 
+// An Obstacle is why an answer cannot be continued.
+type Obstacle uint8
+
+const (
+	NoObstacle   Obstacle = iota
+	OtherContent          // it has something besides text, such as a tool call
+	TooLong               // it is longer than MaxTranscript
+	Thought               // it has reasoning, and the limits do not allow a restart
+)
+
 // Allow reports whether an answer with so many bytes of text and reasoning could be
 // continued. other says that it has something else, such as a tool call.
 func (l Limits) Allow(text, reasoning int, other bool) bool {
-	return !other && text+reasoning <= MaxTranscript && (reasoning == 0 || l.Reasoning)
+	return l.Obstacle(text, reasoning, other) == NoObstacle
+}
+
+// Obstacle returns why Allow reports false.
+func (l Limits) Obstacle(text, reasoning int, other bool) Obstacle {
+	switch {
+	case other:
+		return OtherContent
+	case text+reasoning > MaxTranscript:
+		return TooLong
+	case reasoning > 0 && !l.Reasoning:
+		return Thought
+	}
+	return NoObstacle
 }
 
 // A Transcript is what the reader of a stream has been given of its answer.
 type Transcript struct {
 	Text, Reasoning []byte
-	Closed          bool // it cannot be continued, so nothing is kept
+	Closed          bool     // it cannot be continued, so nothing is kept
+	Obstacle        Obstacle // why not; NoObstacle: it was closed because it will not be
 	limits          Limits
 }
 
@@ -55,7 +79,10 @@ func NewTranscript(events *wire.Transcript, l Limits) Transcript {
 // add appends what the reader is given. It closes the transcript if that makes it
 // impossible to continue.
 func (t *Transcript) add(text, reasoning string, other bool) {
-	if !t.limits.Allow(len(t.Text)+len(text), len(t.Reasoning)+len(reasoning), t.Closed || other) {
+	if t.Closed {
+		return
+	}
+	if t.Obstacle = t.limits.Obstacle(len(t.Text)+len(text), len(t.Reasoning)+len(reasoning), other); t.Obstacle != NoObstacle {
 		t.Close()
 		return
 	}
