@@ -407,5 +407,6 @@ func (t *Transport) newCall(req *http.Request, op request.Operation, target *ups
 	}
 	c.params = request.Parse(c.body())
 	c.params.Model = t.names.Intern(c.params.Model)
+	c.measure()
 	return c, nil
 }

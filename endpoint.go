@@ -271,11 +271,11 @@ const (
 // only to endpoints that are known or assumed to have what it needs. If no other endpoint
 // has it, the call goes to the one that its URL means, and gets that host's own answer.
 //
-// An endpoint has the first four unless its model is known to lack them. It has
-// FeaturePrefix, FeatureReview and DeepSeek's own tools if its host is known for them, or
-// if it is the endpoint that the call's URL means and its host is not known. It has the
-// others if it is of the same host as that endpoint. FeatureStored only that endpoint has.
-// [Endpoint].Can adds to these.
+// An endpoint has the first four and FeatureContext unless its model is known to lack
+// them. It has FeaturePrefix, FeatureReview and DeepSeek's own tools if its host is known
+// for them, or if it is the endpoint that the call's URL means and its host is not known.
+// It has the others if it is of the same host as that endpoint. FeatureStored only that
+// endpoint has. [Endpoint].Can adds to these.
 type Feature string
 
 const (
@@ -288,6 +288,7 @@ const (
 	FeatureServerTools Feature = "server_tools" // tools that the host runs, such as deepseek_web_search or web_search
 	FeatureGrammar     Feature = "grammar"      // a format that only some hosts know, such as guided_regex
 	FeatureFiles       Feature = "files"        // content other than text and images: a file, sound, video
+	FeatureContext     Feature = "context"      // a prompt that is longer than the model is known to take
 	FeatureStored      Feature = "stored"       // what the host stores: a file by its id, previous_response_id, conversation, background, a container
 )
 
@@ -302,6 +303,7 @@ var features = [...]struct {
 	{FeaturePrefix, request.Prefix | request.OwnPrefix},
 	{FeatureFiles, request.Files},
 	{FeatureGrammar, request.Grammar},
+	{FeatureContext, request.Length},
 	{FeatureImages, request.Images},
 	{FeatureTools, request.Tools},
 	{FeatureJSONSchema, request.JSONSchema},

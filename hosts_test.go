@@ -599,6 +599,67 @@ func TestHost_CallsGoWhereTheyCanBeHonoured(t *testing.T) {
 	}
 }
 
+// A prompt that certainly does not fit goes where it may. One that may fit goes anywhere.
+func TestHost_LongPrompts(t *testing.T) {
+	short := Endpoint{Name: "b", URL: "https://qianfan.baidubce.com/v2", APIKey: "k", Models: map[string]string{"m": "deepseek-v3.2"}}
+	long, unknown, able := short, short, short
+	long.Models = map[string]string{"m": "deepseek-v4-pro"}
+	unknown.Models = map[string]string{"m": "a-model-of-mine"}
+	able.Can = []Feature{FeatureContext}
+	chat := func(text string) string { return `{"model":"m","messages":[{"role":"user","content":"` + text + `"}]}` }
+	words := func(n int) string { return strings.Repeat("word ", n) }
+	const limit = 160 << 10
+	for _, tt := range []struct {
+		name, path, body string
+		second           Endpoint
+		fits             bool
+	}{
+		{"that fits", "", chat(words(limit)), short, true},
+		{"that may fit", "", chat(words(limit + limit/9)), short, true},
+		{"that does not", "", chat(words(limit + limit/7)), short, false},
+		{"that does not, in parts", "", `{"model":"m","messages":[{"content":[{"type":"text","text":"` + words(limit) + `"}]},{"content":"` + words(limit/7) + `"}]}`, short, false},
+		{"that does not, as a system prompt", "", `{"messages":[{"role":"system","content":"` + words(limit+limit/7) + `"}],"model":"m"}`, short, false},
+		{"for a model that takes more", "", chat(words(limit + limit/7)), long, true},
+		{"for a model that nobody knows", "", chat(words(limit + limit/7)), unknown, true},
+		{"where the user says so", "", chat(words(limit + limit/7)), able, true},
+		{"of few long words", "", chat(strings.Repeat("Wortungeheuer ", limit/3)), short, true},
+		{"of blanks", "", chat(strings.Repeat(" ", 5*limit)), short, true},
+		{"in Chinese", "", chat(strings.Repeat("\u4f60\u597d", 2*limit)), short, true},
+		{"in Chinese that does not fit", "", chat(strings.Repeat("\u4f60\u597d", 3*limit)), short, false},
+		{"with a picture", "", `{"model":"m","messages":[{"content":[{"type":"x","image_url":{"url":"data:image/png;base64,` + strings.Repeat("ab+/", limit) + `"}}]}]}`, able, true},
+		{"with reasoning that hosts do not read again", "", `{"model":"m","messages":[{"role":"assistant","reasoning_content":"` + words(2*limit) + `","content":"hi"}]}`, short, true},
+		{"that the host may shorten", "", `{"truncation":"auto",` + chat(words(2 * limit))[1:], short, true},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			var asked int
+			base := newHosts(func(req *http.Request) (*http.Response, error) {
+				if req.URL.Host == "a" {
+					return answer(503, asJSON, "{}"), nil
+				}
+				asked++
+				return answer(200, asJSON, goodJSON), nil
+			})
+			if tt.name == "with a picture" {
+				tt.second.Can = append(tt.second.Can, FeatureFiles)
+			}
+			rt := over(t, base, noBreaker, WithRetry(RetryPolicy{Attempts: 1, MaxReplay: 32 << 20}), WithEndpoints(deepSeekAt("a")), WithBackup(tt.second))
+			var trail Trail
+			req, _ := post(WithCall(t.Context(), Call{Trail: &trail}), "https://a", tt.body)
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if fits := asked == 1; fits != tt.fits {
+				t.Errorf("the second endpoint was asked %d times: %+v", asked, trail.Attempts())
+			}
+			if first := trail.Attempts()[0]; !tt.fits && first.PassedOver != Reason(FeatureContext) {
+				t.Errorf("the trail begins with %+v", first)
+			}
+		})
+	}
+}
+
 // A call that nobody answered says of each endpoint why it did not help.
 func TestHost_FailedCallsSayWhomTheyPassedOver(t *testing.T) {
 	b := func(e Endpoint) Endpoint { e.Name, e.URL, e.APIKey = "b", "https://b/v1", "k"; return e }

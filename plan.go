@@ -13,6 +13,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/pause"
 	"github.com/breakwater-go/breakwater/internal/plan"
@@ -432,11 +433,31 @@ func (c *call) lacks(e *upstream, model string) request.Needs {
 	if e.profile.Generic && c.goesTo(e) { // the caller knows its host better than the table does
 		needs &^= request.Special
 	}
-	ordinary := needs &^ (request.Special | request.OfHost | request.Stored)
-	if ordinary != 0 {
-		needs &^= ordinary &^ e.profile.FactsOf(e.profile.Behind(c.op, model)).Lacks
+	if ordinary := needs &^ (request.Special | request.OfHost | request.Stored); ordinary != 0 {
+		facts := e.profile.FactsOf(e.profile.Behind(c.op, model))
+		if facts.TooLong(c.params.LeastTokens) {
+			facts.Lacks |= request.Length
+		}
+		needs &^= ordinary &^ facts.Lacks
 	}
 	return needs
+}
+
+// measure counts the tokens of a prompt that may be too long for an endpoint, if the call
+// has a choice.
+func (c *call) measure() {
+	p := &c.params
+	if p.TextBytes <= host.ShortestContext || len(c.candidates) == 1 {
+		return
+	}
+	for _, e := range c.candidates {
+		model, why := c.considers(e)
+		if why == "" && e.profile.FactsOf(e.profile.Behind(c.op, model)).TooLong(p.TextBytes) { // no token is shorter than a byte
+			p.LeastTokens = request.MeasureTokens(c.body())
+			p.Needs |= request.Length
+			return
+		}
+	}
 }
 
 // isMetElsewhere reports whether another endpoint than the one that the call is meant for

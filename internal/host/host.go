@@ -62,8 +62,9 @@ type Profile struct {
 // ModelFacts are what is known of some models at a host. What is not known for sure is left
 // out, so that nothing is kept away that might have served.
 type ModelFacts struct {
-	Part  string        // of their names, in lower case
-	Lacks request.Needs // what they cannot do, or ignore
+	Part    string        // of their names, in lower case
+	Lacks   request.Needs // what they cannot do, or ignore
+	Context int           // the most tokens that they take, answer included; 0: not known
 }
 
 // FactsOf returns what is known of a model of the host.
@@ -77,6 +78,12 @@ func (p *Profile) FactsOf(model string) ModelFacts {
 		}
 	}
 	return ModelFacts{}
+}
+
+// TooLong reports whether a prompt with at least so many tokens certainly does not fit.
+// There is some room, because tokens are counted by the words.
+func (m ModelFacts) TooLong(leastTokens int) bool {
+	return m.Context > 0 && leastTokens > m.Context+m.Context/8
 }
 
 // IsSame reports whether two hosts are known to be of one kind, so that what one of them

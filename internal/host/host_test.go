@@ -47,6 +47,16 @@ func TestTable_RowsGrowOld(t *testing.T) {
 	}
 }
 
+func TestTable_ShortestContext(t *testing.T) {
+	for p := range All() {
+		for _, m := range p.Known {
+			if m.Context != 0 && m.Context < ShortestContext {
+				t.Errorf("%s: %q takes %d tokens, and ShortestContext is %d", p.Name, m.Part, m.Context, ShortestContext)
+			}
+		}
+	}
+}
+
 func checkDomains(t *testing.T, p *Profile) {
 	under := func(a, b string) bool { return a == b || strings.HasSuffix(a, "."+b) }
 	for _, d := range p.Domains {

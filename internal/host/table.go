@@ -62,14 +62,19 @@ func withRetired(chat, reasoner string, models map[string]string) map[string]str
 
 // openWeights are facts about DeepSeek's open models that hold wherever they are served
 // under names like their own. V4.1-Flash sees images; those before it and V4-Pro do not:
-// https://huggingface.co/deepseek-ai.
+// https://huggingface.co/deepseek-ai. Hosts may take shorter prompts than the models do,
+// but none takes longer ones.
 var openWeights = []ModelFacts{
 	{Part: "vision"}, // deepseek-v4-flash-vision-exp
-	{Part: "deepseek-v4-flash", Lacks: request.Images},
-	{Part: "deepseek-v4-pro", Lacks: request.Images},
-	{Part: "deepseek-v3", Lacks: request.Images},
-	{Part: "deepseek-r1", Lacks: request.Images},
+	{Part: "deepseek-v4-flash", Lacks: request.Images, Context: 1 << 20},
+	{Part: "deepseek-v4-pro", Lacks: request.Images, Context: 1 << 20},
+	{Part: "deepseek-v4", Context: 1 << 20},
+	{Part: "deepseek-v3", Lacks: request.Images, Context: 160 << 10},
+	{Part: "deepseek-r1", Lacks: request.Images, Context: 160 << 10},
 }
+
+// ShortestContext is the shortest context of a model in the table, in tokens.
+const ShortestContext = 160 << 10
 
 // table has a row for each host. The last row is the generic host.
 var table = []Profile{
@@ -95,7 +100,7 @@ var table = []Profile{
 		UserField:          "user_id",
 		PrefixRoot:         "/beta",
 		Offers:             request.Prefix | request.Review | request.DeepSeekTools,
-		Known:              []ModelFacts{{Part: "v4-pro", Lacks: request.Images}}, // flash has all names else
+		Known:              []ModelFacts{{Part: "v4-pro", Lacks: request.Images, Context: 1 << 20}, {Context: 1 << 20}},
 		QueuesAfterHeaders: true,
 		// We saw usage on the finish chunk without stream_options.
 		UsageInStreams: true,
@@ -317,7 +322,7 @@ var table = []Profile{
 		Roots:           []string{"/openai/v1", "/v1"},
 		Operations:      map[request.Operation][]string{request.Chat: {"/openai/v1", "/v1"}, request.Responses: {"/openai/v1", "/v1"}},
 		Models:          withRetired("deepseek.v3.2", "deepseek.v3.2", nil),
-		Known:           []ModelFacts{{Part: "deepseek.v3", Lacks: request.Images}, {Part: "deepseek.r1", Lacks: request.Images}},
+		Known:           []ModelFacts{{Part: "deepseek.v3", Lacks: request.Images, Context: 160 << 10}, {Part: "deepseek.r1", Lacks: request.Images, Context: 160 << 10}},
 		ReasoningModels: []string{".r1"},
 		Errors: []ErrorRule{
 			{Status: 400, Message: "isn't supported on this route", Class: outcome.NoModel},

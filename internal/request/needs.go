@@ -25,6 +25,8 @@ const (
 	Grammar   // the answer has a format that only hosts of its kind know
 	Files     // a message has something other than text and images: a file, sound, video
 
+	Length // more text than some models take: see Params.LeastTokens
+
 	Stored // the request refers to what one host stores: a file, an earlier response, a conversation, a container
 )
 
@@ -45,7 +47,11 @@ func (p *parser) needs(l *wire.Level) {
 	case "input":
 		if p.beginsListOfObjects() { // other lists are of texts or numbers, for embeddings
 			p.messageList()
+		} else {
+			p.text()
 		}
+	case "system", "instructions":
+		p.texts()
 	case "tools":
 		p.toolList()
 	case "functions":
@@ -64,6 +70,11 @@ func (p *parser) needs(l *wire.Level) {
 		p.needIf(Stored, p.walk.IsSet())
 	case "prompt":
 		p.needIf(Stored, p.walk.Begins('{')) // a prompt that the host keeps, by its id
+		p.text()
+	case "truncation":
+		p.shortens = string(p.walk.Text()) != "disabled"
+	case "transforms", "truncate_prompt_tokens":
+		p.shortens = p.walk.IsSet()
 	case "web_search_options", "enable_search", "web_search", "search_parameters", "plugins", "mcp_servers":
 		p.needIf(OwnTools, p.walk.IsSet())
 	case "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "regex", "ebnf", "grammar":
@@ -130,14 +141,7 @@ const maxContentDepth = 3
 
 // content reads what a message says: a text, or a list of parts.
 func (p *parser) content(depth int) {
-	if p.walk.Begins('"') {
-		start := p.walk
-		if text := start.Value(); bytes.HasPrefix(text, []byte(`"fileid://`)) { // Bailian's
-			p.Needs |= Stored
-		}
-		p.walk = start
-		return
-	}
+	p.text()
 	for list := p.walk.Enter('['); p.walk.Next(&list); {
 		for part := p.walk.Enter('{'); p.walk.Next(&part); {
 			switch string(part.Name) {
@@ -145,7 +149,9 @@ func (p *parser) content(depth int) {
 				p.part(p.walk.Text())
 			case "file_id":
 				p.needIf(Stored, p.walk.IsSet())
-			case "text", "thinking", "input", "arguments", "cache_control", "citations": // of a text or of a call of the caller's own tool
+			case "text":
+				p.text()
+			case "thinking", "input", "arguments", "cache_control", "citations": // of a text or of a call of the caller's own tool
 			case "content", "output":
 				if depth > 0 {
 					p.content(depth - 1)

@@ -27,6 +27,8 @@ type Params struct {
 	Ambiguous        bool // hosts may understand Stream and IncludeUsage differently
 	Logprobs         bool
 	ZeroTemperature  bool // the temperature is given, as 0
+	TextBytes        int  // bytes of the texts that the model will certainly read, as JSON
+	LeastTokens      int  // tokens that these have at least; 0: not known. Parse does not set it: see MeasureTokens
 	PrefixCompletion bool // the last message begins the answer, which the host then continues: https://api-docs.deepseek.com/guides/chat_prefix_completion
 	Needs            Needs
 }
@@ -40,7 +42,26 @@ const maxModel = 256
 // Parse finds the parameters in one pass over the body. A body that is not a JSON object
 // has none: the host will refuse it.
 func Parse(body []byte) Params {
-	p := parser{walk: wire.NewWalker(body), choices: 1, prompts: 1}
+	p := newParser(body)
+	p.read()
+	p.Stream, p.IncludeUsage = p.stream.on, p.usage.on
+	p.Ambiguous = p.stream.odd || p.usage.odd || p.options.odd
+	if p.modes > 1 {
+		p.Thinking.At = Span{}
+	}
+	if p.shortens {
+		p.TextBytes = 0
+	}
+	p.Choices = int(min(p.choices*float64(p.prompts), maxChoices))
+	return p.Params
+}
+
+func newParser(body []byte) parser {
+	return parser{walk: wire.NewWalker(body), choices: 1, prompts: 1}
+}
+
+// read reads the body.
+func (p *parser) read() {
 	for l := p.walk.Enter('{'); p.walk.Next(&l); {
 		p.needs(&l)
 		if m, ok := p.walk.Member(&l); ok {
@@ -48,13 +69,6 @@ func Parse(body []byte) Params {
 		}
 	}
 	p.settle()
-	p.Stream, p.IncludeUsage = p.stream.on, p.usage.on
-	p.Ambiguous = p.stream.odd || p.usage.odd || p.options.odd
-	if p.modes > 1 {
-		p.Thinking.At = Span{}
-	}
-	p.Choices = int(min(p.choices*float64(p.prompts), maxChoices))
-	return p.Params
 }
 
 // maxChoices is the largest number of choices that hosts return.
@@ -66,6 +80,9 @@ type parser struct {
 	walk          wire.Walker
 	history       bool // a message says what a tool of the host's did
 	partial       bool // the last message begins the answer, in the words of some hosts
+	shortens      bool // the host may shorten texts that are too long
+	measures      bool // to count tokens, too
+	tokens        int
 	stream, usage flag
 	options       flag // stream_options: whether it is there, and whether it is odd
 	modes         int  // number of fields that say whether to think
