@@ -250,18 +250,24 @@ func (r *failoverRun) afterWait(s step) (pause.Pause[refusal], error) {
 
 // followProbe waits for the call's turn to follow the probe that it waited for, if that has
 // closed the circuit. A host that comes back gets twice as many of those who wait in each
-// time that the probe took.
+// step.
 func (r *failoverRun) followProbe(s step) error {
 	now := time.Now()
 	if at := r.availability(r.call, s.endpoint, now); at.state != plan.Ready && at.state != plan.SlowStart {
 		return nil
 	}
 	turn, took := s.probe.Turn(now)
-	return sleep(r.call, r.shorten(pause.Ramp(turn, afterProbe, took), s, now))
+	step := min(max(took/4, minRampStep), maxRampStep)
+	return sleep(r.call, r.shorten(pause.Ramp(turn, afterProbe, step), s, now))
 }
 
-// afterProbe is how many of those who waited for a probe follow it at once.
-const afterProbe = 4
+const (
+	afterProbe = 4 // so many of those who waited for a probe follow it at once
+	// The step of those after them is a quarter of what the probe took, within these. A
+	// longer one would cost more answers, of a host that is up for some seconds only, than
+	// the load costs.
+	minRampStep, maxRampStep = 25 * time.Millisecond, 250 * time.Millisecond
+)
 
 // shorten shortens a wait that begins then, and only spreads callers, so that the caller's
 // deadline leaves enough time for the answer.

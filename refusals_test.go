@@ -375,8 +375,8 @@ func TestRefusal_GrowthBehindAProbe(t *testing.T) {
 					}
 					return n
 				}
-				if one, two := at(took), at(took+min(took, time.Second)); one > 1+4 || two > 1+8 {
-					t.Errorf("%d had gone when the probe ended, %d after twice its time", one, two)
+				if one, two := at(took), at(took+min(took/4, maxRampStep)); one > 1+4 || two > 1+8 {
+					t.Errorf("%d had gone when the probe ended, %d a step later", one, two)
 				}
 			})
 		}
