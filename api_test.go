@@ -83,7 +83,8 @@ var (
 		Bytes: 1, Usage: breakwater.Usage{PromptTokens: 1, CompletionTokens: 1, TotalTokens: 2, CachedTokens: 0, ReasoningTokens: 0}, MayBeBilled: false, Denied: false,
 		Served: "", Fingerprint: "", RequestID: "", PassedOver: breakwater.ReasonEndpoint, Unrescued: breakwater.ReasonHost, Err: nil,
 	}
-	_ = []breakwater.Reason{breakwater.ReasonEndpoint, breakwater.ReasonBody, breakwater.ReasonOperation, breakwater.ReasonModel, breakwater.Reason(breakwater.FeatureReview)}
+	_ = []breakwater.Reason{breakwater.ReasonEndpoint, breakwater.ReasonBody, breakwater.ReasonOperation, breakwater.ReasonModel, breakwater.ReasonCircuit, breakwater.ReasonPaused,
+		breakwater.ReasonQuarantine, breakwater.ReasonLimit, breakwater.ReasonAccount, breakwater.ReasonUnsuited, breakwater.Reason(breakwater.FeatureReview)}
 	_ = []breakwater.Reason{
 		breakwater.ReasonOff, breakwater.ReasonSendOnce, breakwater.ReasonAPI, breakwater.ReasonRequest, breakwater.ReasonHost, breakwater.ReasonContent, breakwater.ReasonThought,
 		breakwater.ReasonLength, breakwater.ReasonCaller, breakwater.ReasonBudget, breakwater.ReasonUnavailable, breakwater.ReasonFailed, breakwater.ReasonMismatch, breakwater.ReasonTries,

@@ -157,20 +157,20 @@ func (x *exclusions) forgetTried() {
 	x.accounts, x.misfits = nil, nil
 }
 
-// allows reports whether the call may use e for a model. An endpoint of the same host with
-// the same model has the same limits as one that refused the call for them.
-func (x *exclusions) allows(e *upstream, model string) bool {
+// forbids returns why the call must not use e for a model, or "" if it may. An endpoint of the
+// same host with the same model has the same limits as one that refused the call for them.
+func (x *exclusions) forbids(e *upstream, model string) Reason {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.broken != "" && x.broken == e.Account {
-		return false
+		return ReasonAccount
 	}
 	for _, m := range x.misfits {
 		if m.endpoint != e && m.model == model && m.endpoint.profile == e.profile && (!e.profile.Generic || m.endpoint.origin == e.origin) {
-			return false
+			return ReasonUnsuited
 		}
 	}
-	return true
+	return ""
 }
 
 // inUse reports whether the account was tried, or one of two hedged attempts is at it.

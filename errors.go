@@ -75,7 +75,7 @@ func (e *Error) summary() string {
 		fmt.Fprintf(&b, "%s: %s", a.Endpoint, a.Class)
 		if a.Status != 0 {
 			fmt.Fprintf(&b, " (%d)", a.Status)
-		} else if a.PassedOver != "" {
+		} else if a.PassedOver != "" && a.Class == ClassUnserved { // the other classes say the same
 			fmt.Fprintf(&b, " (%s)", a.PassedOver)
 		} else if text := outcome.Describe(a.Err); text != "" {
 			fmt.Fprintf(&b, " (%s)", text)

@@ -65,7 +65,7 @@ func (r *failoverRun) noteUnconsidered() {
 // notePassedOver adds an endpoint to the trail if the call passes it over.
 func (r *failoverRun) notePassedOver(e *upstream) {
 	if _, why := r.call.assess(e); why != "" {
-		r.call.log.add(Attempt{Endpoint: e.Name, Start: r.now(), Class: ClassUnserved, Verdict: VerdictElsewhere, PassedOver: why})
+		r.call.log.passOver(Attempt{Endpoint: e.Name, Start: r.now(), Class: ClassUnserved, Verdict: VerdictElsewhere, PassedOver: why})
 	}
 }
 
@@ -363,7 +363,7 @@ func (r *failoverRun) blocked(s step) {
 		case plan.Paused:
 			class, err = ClassPaused, outcome.ErrPaused
 		}
-		r.call.log.add(Attempt{Endpoint: e.Name, Model: at.model, Start: now, Class: class, Verdict: VerdictStop, Err: err})
+		r.call.log.passOver(Attempt{Endpoint: e.Name, Model: at.model, Start: now, Class: class, Verdict: VerdictStop, PassedOver: at.reason(), Err: err})
 	}
 }
 

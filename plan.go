@@ -105,7 +105,7 @@ func (r *failoverRun) next(now time.Time) step {
 	}
 	var candidates [4]candidate // enough for most calls
 	var states [4]plan.Candidate
-	found := r.survey(shortlist{candidates[:0], states[:0]}, now)
+	found := r.survey(shortlist{candidates: candidates[:0], states: states[:0]}, now)
 	history, bounds := r.history(now), r.bounds(now)
 	p := plan.Next(found.states, history, bounds)
 	if p.Extra {
@@ -114,7 +114,62 @@ func (r *failoverRun) next(now time.Time) step {
 			p = plan.Next(found.states, history, bounds)
 		}
 	}
+	if found.blocked {
+		r.noteBlocked(p, found, now)
+	}
 	return r.stepOf(p, found, now)
+}
+
+// noteBlocked adds to the trail the endpoints that could not take the call now, unless they
+// are worse than the one that does.
+func (r *failoverRun) noteBlocked(p plan.Step, found shortlist, now time.Time) {
+	verdict, chosen, tier := VerdictElsewhere, p.Index, math.MaxInt
+	switch p.Action {
+	case plan.GiveUp:
+		if len(r.triedAccounts) == 0 { // see blocked
+			return
+		}
+		verdict, chosen = VerdictStop, -1
+	case plan.AwaitProbe: // it plans again then
+		return
+	case plan.Retry:
+		chosen = -1
+	default:
+		tier = found.states[p.Index].Tier
+	}
+	for i, c := range found.candidates {
+		if at := found.states[i]; i != chosen && at.Tier <= tier {
+			r.passOver(c.endpoint, availability{state: at.Availability, model: c.model, quarantined: at.Quarantined}, verdict, now)
+		}
+	}
+	for _, e := range r.call.candidates {
+		if e.tier > tier || slices.ContainsFunc(found.candidates, func(c candidate) bool { return c.endpoint == e }) {
+			continue
+		}
+		if r.tried(e.Account) != nil {
+			r.passOver(e, availability{why: ReasonAccount}, verdict, now)
+			continue
+		}
+		r.passOver(e, r.availability(r.call, e, now), verdict, now)
+	}
+}
+
+// passOver adds an endpoint to the trail, unless it is ready or the user left it out.
+func (r *failoverRun) passOver(e *upstream, at availability, verdict Verdict, now time.Time) {
+	why := at.reason()
+	if why == "" || why == ReasonEndpoint || why == ReasonAccount && r.call.log.asked(e.Name) {
+		return
+	}
+	a := Attempt{Endpoint: e.Name, Model: at.model, Start: now, Class: ClassUnserved, Verdict: verdict, PassedOver: why}
+	switch at.state {
+	case plan.CircuitOpen:
+		a.Class = ClassCircuitOpen
+	case plan.Paused:
+		a.Class = ClassPaused
+	case plan.AtLimit:
+		a.Class = ClassLimited
+	}
+	r.call.log.passOver(a)
 }
 
 // onlyChoice returns the first step of most calls: they have one endpoint, and it is ready.
@@ -131,6 +186,7 @@ func (r *failoverRun) onlyChoice(now time.Time) (step, bool) {
 type shortlist struct {
 	candidates []candidate
 	states     []plan.Candidate // of the candidate with the same index
+	blocked    bool             // some endpoint cannot take the call now
 }
 
 // survey appends to found each endpoint that could serve the call and whose account the
@@ -138,9 +194,11 @@ type shortlist struct {
 func (r *failoverRun) survey(found shortlist, now time.Time) shortlist {
 	for _, e := range r.call.candidates {
 		if r.tried(e.Account) != nil {
+			found.blocked = true
 			continue
 		}
 		at := r.availability(r.call, e, now)
+		found.blocked = found.blocked || at.state != plan.Ready && at.state != plan.SlowStart
 		if at.state == plan.Unserved {
 			continue
 		}
@@ -335,13 +393,33 @@ type availability struct {
 	model       string               // the endpoint's name for the call's model
 	pause       pause.Pause[refusal] // the longest pause that concerns the call, if state is Paused
 	quarantined bool                 // no host asked for the pause: a person may have mended its cause
+	why         Reason               // why it is not served
+}
+
+// reason returns why the call does not go there at once; empty: it could.
+func (at *availability) reason() Reason {
+	switch at.state {
+	case plan.CircuitOpen:
+		return ReasonCircuit
+	case plan.AtLimit:
+		return ReasonLimit
+	case plan.Paused:
+		if at.quarantined {
+			return ReasonQuarantine
+		}
+		return ReasonPaused
+	}
+	return at.why
 }
 
 // availability reports how e could serve the call now.
 func (f *fleet) availability(c *call, e *upstream, now time.Time) availability {
-	model, ok := c.eligible(e)
-	if !ok || !c.excluded.allows(e, model) {
-		return availability{}
+	model, why := c.assess(e)
+	if why == "" {
+		why = c.excluded.forbids(e, model)
+	}
+	if why != "" {
+		return availability{why: why}
 	}
 	at := availability{model: model}
 	if f.pauses.Any() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -309,7 +310,7 @@ func TestSeen_Unrescued(t *testing.T) {
 			}
 			if e := breaks[0]; (*told)[len(*told)-1].Kind != KindBreak {
 				t.Errorf("the break is not the last event: %+v", *told)
-			} else if of := trail[e.Attempt-1]; of.Endpoint != e.Endpoint || of.Unrescued != tt.why {
+			} else if of := trail[slices.IndexFunc(trail, func(a Attempt) bool { return a.N == e.Attempt })]; of.Endpoint != e.Endpoint || of.Unrescued != tt.why {
 				t.Errorf("the trail has %+v, the event %+v", of, e)
 			}
 		})
@@ -349,6 +350,109 @@ func TestSeen_UnrescuedNow(t *testing.T) {
 		h.readAll()
 		if last := (*told)[len(*told)-1]; last.Kind != KindBreak || last.Reason != ReasonCaller || last.Endpoint != "a" {
 			t.Errorf("told at last of %+v", last)
+		}
+	})
+}
+
+// A call says of each endpoint that it would have preferred, or needed, why it did not go
+// there; and nothing of one that it did not need.
+func TestSeen_PassedOver(t *testing.T) {
+	same := func(e Endpoint, account string) Endpoint { e.Account = account; return e }
+	limited := func(e Endpoint) Endpoint {
+		e.Limits = map[string]RatePolicy{"": {PerSecond: 0.001, Burst: 1, MaxWait: Off}}
+		return e
+	}
+	a, b := at("a")[0], at("b")[0]
+	opens := WithBreaker(BreakerPolicy{Consecutive: 1, OpenFor: time.Hour})
+	tooLong := gives(400, asJSON, `{"error":{"message":"This model's maximum context length is 10 tokens"}}`)
+	for _, tt := range []struct {
+		name   string
+		opts   []Option
+		before handler // a's answer to a call before, which b answers or nobody
+		now    handler // a's answer
+		second handler // b's, now
+		want   string  // what the trail says of each endpoint
+	}{
+		{"a well one", []Option{WithEndpoints(a), WithBackup(b), opens}, nil, nil, failing503, "a ok"},
+		{"a well one, its backup at its limit", []Option{WithEndpoints(a), WithBackup(limited(b))}, failing503, nil, nil, "a ok"},
+		{"an open circuit", []Option{WithEndpoints(a), WithBackup(b), opens}, failing503, nil, nil, "a circuit_open circuit elsewhere, b ok"},
+		{"a pause", []Option{WithEndpoints(a), WithBackup(b), noBreaker}, gives(429, asJSON, "{}", "Retry-After", "900"), nil, nil, "a paused paused elsewhere, b ok"},
+		{"a rejected key", []Option{WithEndpoints(a), WithBackup(b), noBreaker}, gives(401, asJSON, `{"error":{"code":"invalid_api_key"}}`), nil, nil, "a paused quarantine elsewhere, b ok"},
+		{"a limit", []Option{WithEndpoints(limited(a)), WithBackup(b), noBreaker}, gives(200, asJSON, goodJSON), nil, nil, "a limited limit elsewhere, b ok"},
+		{"the backup's circuit", []Option{WithEndpoints(b), WithBackup(a), WithBreaker(BreakerPolicy{Consecutive: 1, OpenFor: time.Hour})}, nil, nil, failing503, "b unavailable, a ok"},
+		{"another account's endpoint", []Option{WithEndpoints(same(a, "x")), WithBackup(same(b, "x")), noBreaker}, nil, failing503, nil, "a unavailable, b unserved account stop"},
+		{"another of a host that has refused it", []Option{WithEndpoints(deepSeekAt("a")), WithBackup(deepSeekAt("b")), noBreaker}, nil, tooLong, nil, "a unsuited, b unserved unsuited stop"},
+		{"one without the model", []Option{WithEndpoints(Endpoint{Name: "c", URL: "https://c", APIKey: "k", Models: map[string]string{"x": "x"}}), WithBackup(a)}, nil, nil, nil, "c unserved model elsewhere, a ok"},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			rt := over(t, base, append([]Option{once}, tt.opts...)...)
+			if tt.before != nil {
+				base.Set("a", tt.before)
+				asks(t.Context(), rt, chatJSON)
+			}
+			base.Set("a", gives(200, asJSON, goodJSON))
+			if tt.now != nil {
+				base.Set("a", tt.now)
+			}
+			if tt.second != nil {
+				base.Set("b", tt.second)
+			}
+			var says []string
+			for _, a := range TrailOf(asks(t.Context(), rt, chatJSON).resp) {
+				text := a.Endpoint + " " + string(a.Class)
+				if a.PassedOver != "" {
+					text += fmt.Sprintf(" %s %s", a.PassedOver, a.Verdict)
+				}
+				if (a.PassedOver != "") != (a.N == 0) {
+					t.Errorf("%+v", a)
+				}
+				says = append(says, text)
+			}
+			if got := strings.Join(says, ", "); got != tt.want {
+				t.Errorf("the trail says %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// A call that nobody could answer says why, of each endpoint once, however often it looked.
+func TestSeen_PassedOverByAFailedCall(t *testing.T) {
+	bubble(t, "after attempts", func(t *testing.T) {
+		told, observer := watch()
+		base := newHosts(failing503)
+		rt := over(t, base, observer, WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Attempts: 3}), WithBreaker(BreakerPolicy{Consecutive: 1, OpenFor: time.Hour}))
+		asks(t.Context(), rt, chatJSON) // opens the circuits
+		base.Set("a", gives(429, asJSON, "{}"))
+		*told = nil
+		got := asks(t.Context(), rt, chatJSON)
+		seen := map[string]int{}
+		for _, a := range TrailOf(got.resp) {
+			if a.PassedOver != "" {
+				seen[a.Endpoint+" "+string(a.PassedOver)]++
+			}
+		}
+		for of, n := range seen {
+			if n > 1 {
+				t.Errorf("%s: %d times", of, n)
+			}
+		}
+		if last := (*told)[len(*told)-1]; last.Kind != KindCall || last.Class == "" || last.Class == ClassUnserved {
+			t.Errorf("the call ended as %+v", last)
+		}
+	})
+	bubble(t, "without an attempt", func(t *testing.T) {
+		told, observer := watch()
+		base := newHosts(gives(429, asJSON, "{}", "Retry-After", "900"))
+		rt := over(t, base, observer, once, WithEndpoints(at("a")...), WithBackup(Endpoint{Name: "b", URL: "https://b", APIKey: "k", Models: map[string]string{"x": "x"}}))
+		asks(t.Context(), rt, chatJSON)
+		got := asks(t.Context(), rt, chatJSON)
+		trail := TrailOf(got.resp)
+		if len(trail) != 2 || trail[0].PassedOver != ReasonPaused || trail[0].Class != ClassPaused || trail[1].PassedOver != ReasonModel || got.header(headerError) != "paused" {
+			t.Errorf("%v; trail %+v", got, trail)
+		}
+		if last := (*told)[len(*told)-1]; last.Kind != KindCall || last.Class != ClassPaused || last.Attempt != 0 {
+			t.Errorf("the call ended as %+v", last)
 		}
 	})
 }

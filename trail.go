@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -60,6 +61,13 @@ const (
 	ReasonBody      Reason = "body"      // the body is larger than MaxReplay or has a Content-Encoding, so only the endpoint that the call is meant for gets it
 	ReasonOperation Reason = "operation" // its host does not have the operation
 	ReasonModel     Reason = "model"     // it has no name for the model
+
+	ReasonCircuit    Reason = "circuit"    // its circuit is open
+	ReasonPaused     Reason = "paused"     // its host asked for a pause
+	ReasonQuarantine Reason = "quarantine" // its key was rejected, its account has no funds, or it lacks the model
+	ReasonLimit      Reason = "limit"      // a limit of RatePolicy is reached
+	ReasonAccount    Reason = "account"    // the call has tried its account at another endpoint
+	ReasonUnsuited   Reason = "unsuited"   // the call was too long for the same model at another endpoint of its host
 )
 
 // Why a stream that broke after its commit was not continued. These say that nothing was tried:
@@ -92,7 +100,7 @@ type Usage struct {
 }
 
 // An Attempt is one request to one endpoint on behalf of a call, or one that was not sent
-// because of a local limit, a pause or a circuit. [TrailOf], a [Trail] and an [Error]
+// because of a local limit, a pause or a circuit, or an endpoint that was passed over. [TrailOf], a [Trail] and an [Error]
 // return them.
 type Attempt struct {
 	N           int           // number within the call, from 1; 0: it was not sent
@@ -112,7 +120,7 @@ type Attempt struct {
 	Fingerprint string        // its system_fingerprint, likewise
 	RequestID   string        // the host's id of the request, to quote to its support: at most 128 bytes of visible ASCII; empty: it told none
 	Denied      bool          // RetryPolicy.Budget did not allow another attempt after it
-	PassedOver  Reason        // why the call did not consider the endpoint at all; N is 0 then, and Class is ClassUnserved
+	PassedOver  Reason        // why the call did not go to the endpoint, which it would have preferred or needed; N is 0 then, and Class is ClassUnserved, ClassCircuitOpen, ClassPaused or ClassLimited
 	Unrescued   Reason        // why nothing continued the stream, which broke; empty: it did not break, or was continued
 	Err         error         // the cause of Class; its text quotes no URL, key or body
 }
@@ -168,6 +176,34 @@ func (l *attemptLog) add(a Attempt) int {
 	return len(l.attempts) - 1
 }
 
+// passOver adds an endpoint that was passed over. If it was before, for the same reason, the
+// entry is changed.
+func (l *attemptLog) passOver(a Attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.attempts {
+		if of := &l.attempts[i]; a.PassedOver != "" && of.Endpoint == a.Endpoint && of.PassedOver == a.PassedOver {
+			of.Class, of.Err = a.Class, a.Err
+			if a.Verdict == VerdictStop {
+				of.Verdict = a.Verdict
+			}
+			return
+		}
+	}
+	if l.attempts == nil {
+		l.attempts = l.first[:0]
+	}
+	l.attempts = append(l.attempts, a)
+}
+
+// asked reports whether the call made an attempt at an endpoint, or a limit of the user's own
+// stopped one.
+func (l *attemptLog) asked(endpoint string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.attempts, func(a Attempt) bool { return a.PassedOver == "" && a.Endpoint == endpoint })
+}
+
 // update changes the attempt at index i.
 func (l *attemptLog) update(i int, change func(*Attempt)) {
 	l.mu.Lock()
@@ -190,16 +226,25 @@ func (l *attemptLog) list() []Attempt {
 }
 
 // sum returns how many attempts were sent, and how the call ended: ClassOK if an
-// attempt ended so, or the class of the last attempt. Endpoints that were passed over do
-// not count.
+// attempt ended so, or the class of the last attempt. Endpoints that were passed over count
+// only if there was no attempt, and then those least that could never serve the call.
 func (l *attemptLog) sum() (sent int, class Class) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	passed := Class("")
 	for _, a := range l.attempts {
 		sent = max(sent, a.N)
-		if class != ClassOK && a.PassedOver == "" {
+		switch {
+		case a.PassedOver != "":
+			if passed == "" || a.Class != ClassUnserved {
+				passed = a.Class
+			}
+		case class != ClassOK:
 			class = a.Class
 		}
+	}
+	if class == "" && sent == 0 {
+		class = passed
 	}
 	return sent, class
 }
