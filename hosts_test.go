@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,11 +11,13 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
 	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/request"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 func presets() []Endpoint {
@@ -596,6 +599,32 @@ func TestHost_CallsGoWhereTheyCanBeHonoured(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A call that only one host can honour waits for that host: no clock ends its attempt, no
+// hedge and no rescue goes elsewhere.
+func TestHost_BoundCallsStayWithTheirHost(t *testing.T) {
+	const bound = `"safety_check":{"level":"high"},"messages":[{"role":"user","content":"q"}],"model":"deepseek-flash"`
+	policy := StreamPolicy{FirstToken: 5 * time.Second, Thinking: 5 * time.Second, Queued: 5 * time.Second, Hedge: 2 * time.Second, Rescue: RescueRestart}
+	for name, tt := range map[string]struct {
+		body string
+		a    handler
+		err  error
+	}{
+		"slow JSON":       {`{` + bound + `}`, fakehost.After(45*time.Second, gives(200, asJSON, goodJSON)), nil},
+		"a slow stream":   {`{"stream":true,` + bound + `}`, fakehost.After(45*time.Second, gives(200, asStream, wholeStream)), nil},
+		"a broken stream": {`{"stream":true,` + bound + `}`, breaks(asStream, goodEvent), ErrTruncated},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			base := newHosts(gives(200, asStream, wholeStream))
+			base.Set("a", tt.a)
+			rt := over(t, base, noBreaker, once, WithStream(policy), WithEndpoints(deepSeekAt("a")), WithBackup(at("b")...))
+			got := asks(t.Context(), rt, tt.body)
+			if got.status() != 200 || !errors.Is(got.err, tt.err) || base.Count("b") != 0 {
+				t.Errorf("got %v and %d requests to b, want a 200, %v and none", got, base.Count("b"), tt.err)
+			}
+		})
 	}
 }
 

@@ -34,6 +34,7 @@ func TestOptions_NewRefusesNonsense(t *testing.T) {
 		{"name unfit for a header", []Option{WithEndpoints(Endpoint{URL: "https://x", Name: "a\nb"})}, []string{"printable"}},
 		{"unknown host", []Option{WithEndpoints(Endpoint{URL: "https://x", Host: "nobody"})}, []string{`"nobody"`}},
 		{"empty model names", []Option{WithEndpoints(Endpoint{URL: "https://x", Models: map[string]string{"": "x"}})}, []string{"Models"}},
+		{"no feature", []Option{WithEndpoints(Endpoint{URL: "https://x", Can: []Feature{FeatureReview, "miracles"}})}, []string{`Can has "miracles"`}},
 		{"bad limits", []Option{WithEndpoints(Endpoint{URL: "https://x", Limits: map[string]RatePolicy{"m": {InFlight: -2}}})}, []string{`Limits["m"]`, "InFlight"}},
 		{"empty tier", []Option{WithEndpoints()}, []string{"WithEndpoints: no endpoint"}},
 		{"empty backup", []Option{WithEndpoints(good), WithBackup()}, []string{"WithBackup: no endpoint"}},

@@ -75,7 +75,7 @@ func (p *parser) needs(l *wire.Level) {
 		p.shortens = string(p.walk.Text()) != "disabled"
 	case "transforms", "truncate_prompt_tokens":
 		p.shortens = p.walk.IsSet()
-	case "web_search_options", "enable_search", "web_search", "search_parameters", "plugins", "mcp_servers":
+	case "web_search_options", "enable_search", "web_search", "search_parameters", "search_settings", "enable_code_interpreter", "plugins", "mcp_servers":
 		p.needIf(OwnTools, p.walk.IsSet())
 	case "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "regex", "ebnf", "grammar":
 		p.needIf(Grammar, p.walk.IsSet())

@@ -85,6 +85,7 @@ func TestNeeds(t *testing.T) {
 		{`{"enable_search":false}`, 0},
 		{`{"plugins":[{"id":"web"}]}`, OwnTools},
 		{`{"plugins":[]}`, 0},
+		{`{"enable_code_interpreter":true}`, OwnTools},
 		{`{"mcp_servers":[{"type":"url"}]}`, OwnTools},
 		{`{"container":"container_1"}`, Stored},
 		{`{"prompt":{"id":"pmpt_1"}}`, Stored},
