@@ -26,7 +26,8 @@ func TestAllocations(t *testing.T) {
 		"named model":     {plain(WithBase(memoryBase("application/json", `{"model":"deepseek-flash","system_fingerprint":"fp_1",`+goodJSON[1:]))), 28},
 		"three endpoints": {plain(append(threeEndpoints(), base)...), 35},
 		"layers":          {layersAlone(t), 1},
-		"stream event":    {streamEvents(t), 0},
+		"stream event":    {streamEvents(t, oneEvent, StreamPolicy{}), 0},
+		"checked event":   {streamEvents(t, manyEvents(), checked), 0},
 		"cache hit":       {hits(t, chat2K), 9},
 	} {
 		if got := testing.AllocsPerRun(500, tt.do); got > tt.most {

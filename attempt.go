@@ -179,6 +179,9 @@ func (a *attempt) quotesKey(text string) bool {
 	return !accepted && header.Quotes(text, a.call.req.Header) || header.Quotes(text, a.endpoint.Header) || header.QuotesKey(text, a.endpoint.APIKey)
 }
 
+// Flawed notes that the caller gets the answer although it is flawed.
+func (a *attempt) Flawed(err error) { a.update(func(t *Attempt) { t.Flaw = err }) }
+
 // EndpointName returns the name of the endpoint that answers.
 func (a *attempt) EndpointName() string { return a.endpoint.Name }
 

@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -211,7 +213,7 @@ func (*endlessEvents) Close() error { return nil }
 
 // BenchmarkStreamEvent is one event after the commit.
 func BenchmarkStreamEvent(b *testing.B) {
-	next := streamEvents(b)
+	next := streamEvents(b, oneEvent, StreamPolicy{})
 	b.ReportAllocs()
 	b.SetBytes(int64(len(oneEvent)))
 	for b.Loop() {
@@ -219,12 +221,47 @@ func BenchmarkStreamEvent(b *testing.B) {
 	}
 }
 
+// BenchmarkCheckedEvent is one event of a text, with the checks of StreamPolicy and without.
+func BenchmarkCheckedEvent(b *testing.B) {
+	events := manyEvents()
+	for name, p := range map[string]StreamPolicy{"unchecked": {}, "checked": checked, "repetition": {Repetition: 16 << 10}, "answer": {RequireAnswer: true}} {
+		b.Run(name, func(b *testing.B) {
+			next := streamEvents(b, events, p)
+			b.ReportAllocs()
+			for b.Loop() {
+				next()
+			}
+		})
+	}
+}
+
+// manyEvents are events of the same length, whose texts are those of a page, without its line
+// ends and quotes.
+func manyEvents() string {
+	text, err := os.ReadFile("docs/limits-and-circuits.md")
+	if err != nil {
+		panic(err)
+	}
+	var events strings.Builder
+	for token := range slices.Chunk(text, 5) {
+		clean := strings.Map(func(r rune) rune {
+			if r < ' ' || r == '"' || r == '\\' || r > '~' {
+				return '.'
+			}
+			return r
+		}, string(token)+"     ")
+		events.WriteString(strings.Replace(oneEvent, `wa\n\"ve`, clean[:5], 1))
+	}
+	return events.String()
+}
+
 const oneEvent = `data: {"id":"2e6c8ad5-4a4f-4b0e-8f0a-5d5dd1a1d1b2","object":"chat.completion.chunk","created":1764000000,"model":"deepseek-flash","system_fingerprint":"fp_1","choices":[{"index":0,"delta":{"content":"wa\n\"ve"},"logprobs":null,"finish_reason":null}]}` + "\n\n"
 
-// streamEvents returns a function that reads the next event of a stream.
-func streamEvents(b testing.TB) func() {
-	rt := transport(b, WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: &endlessEvents{events: oneEvent}}, nil
+// streamEvents returns a function that reads the next event of a stream. The events are equally
+// long.
+func streamEvents(b testing.TB, events string, p StreamPolicy) func() {
+	rt := transport(b, WithStream(p), WithBase(RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: &endlessEvents{events: events}}, nil
 	})))
 	req, _ := http.NewRequest(http.MethodPost, "https://api.deepseek.com/chat/completions", strings.NewReader(chatStream))
 	resp, err := rt.RoundTrip(req)
@@ -232,7 +269,7 @@ func streamEvents(b testing.TB) func() {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { resp.Body.Close() })
-	buf := make([]byte, len(oneEvent))
+	buf := make([]byte, strings.Index(events, "\n\n")+2)
 	return func() {
 		if _, err := io.ReadFull(resp.Body, buf); err != nil {
 			b.Fatal(err)

@@ -12,7 +12,7 @@ import (
 
 // The errors of attempts, besides those of the network. They are in Attempt.Err, in
 // Event.Err and in an [*Error]; reading the body of a broken stream returns ErrTruncated,
-// ErrStalled or ErrBadResponse. Test for them with errors.Is.
+// ErrStalled, ErrBadResponse or ErrFlawed. Test for them with errors.Is.
 var (
 	// ErrCircuitOpen means that the attempt was not sent: the circuit is open.
 	ErrCircuitOpen error = outcome.ErrCircuitOpen
@@ -32,6 +32,24 @@ var (
 	// ErrBadResponse means that the response is not an answer: it is malformed,
 	// empty or a web page, for example.
 	ErrBadResponse error = outcome.ErrBadResponse
+
+	// ErrFlawed means that the answer is complete in form but of no use. It is always
+	// one of the three below, which are ErrFlawed, too. Only the checks of [StreamPolicy]
+	// find it.
+	ErrFlawed error = outcome.ErrFlawed
+
+	// ErrRepetition means that the answer repeats itself without end: see
+	// StreamPolicy.Repetition.
+	ErrRepetition error = outcome.ErrRepetition
+
+	// ErrNoAnswer means that the answer has neither text nor a tool call, only reasoning
+	// for example: see StreamPolicy.RequireAnswer.
+	ErrNoAnswer error = outcome.ErrNoAnswer
+
+	// ErrFormat means that the text of the answer is not JSON, or not of its schema,
+	// although the call asked for that: see StreamPolicy.RequireFormat. It wraps the error
+	// of StreamPolicy.Schema, and its text does not quote it.
+	ErrFormat error = outcome.ErrFormat
 
 	// ErrTruncated means that the body ended before the answer did. It is also an
 	// io.ErrUnexpectedEOF.

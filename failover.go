@@ -308,7 +308,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 		r.blocked(s)
 	}
 	r.noteUnconsidered()
-	if s.action == showRefusal || r.shownFailure != nil && !outcome.Of(r.shownFailure.Class).OfFleet {
+	if s.action == showRefusal || r.shownFailure != nil && (r.shownFailure.Usable || !outcome.Of(r.shownFailure.Class).OfFleet) {
 		return r.lastAnswer(s, &Error{Attempts: c.log.list()}), nil
 	}
 	x := &exhausted{failure: &Error{Attempts: c.log.list()}}

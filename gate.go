@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/flaw"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/outcome"
@@ -144,7 +146,38 @@ func (a *attempt) want() exchange.Want {
 	if c.transcribe != nil {
 		w.Transcript = c.transcribe
 	}
+	w.Flaws, w.KeepFlawed = a.flaws(), a.fleet.stream.KeepFlawed
 	return w
+}
+
+// maxSchema bounds the schema that is kept until the answer has come, in bytes.
+const maxSchema = 256 << 10
+
+// flaws returns what makes the attempt's answer flawed; nil: nothing does.
+func (a *attempt) flaws() *flaw.Rules {
+	c, p := a.call, &a.fleet.stream
+	if p.Repetition == 0 && !p.RequireAnswer && !p.RequireFormat || c.op == request.Embeddings || c.choices() != 1 {
+		return nil
+	}
+	rules := &flaw.Rules{Repetition: p.Repetition}
+	if c.continues() { // what comes is only the rest of an answer
+		return rules
+	}
+	rules.Answer = p.RequireAnswer && c.op != request.Completions // there may be nothing to fill in
+	switch needs := c.params.Needs; {
+	case !p.RequireFormat:
+	case needs&request.JSONMode != 0:
+		rules.Format = flaw.Object
+	case needs&request.JSONSchema != 0:
+		rules.Format = flaw.JSON
+	}
+	if rules.Format != flaw.Any {
+		rules.Tools = c.params.Needs&(request.Tools|request.OwnTools|request.DeepSeekTools) != 0
+		if schema := request.Schema(c.body()); p.Schema != nil && len(schema) <= maxSchema {
+			rules.Schema, rules.Check = bytes.Clone(schema), p.Schema
+		}
+	}
+	return rules
 }
 
 // explain completes a failure with what is known of the endpoint: its class, its

@@ -54,6 +54,7 @@ type Event struct {
 	Served      string // the model that the answer says it is of
 	Fingerprint string // its system_fingerprint
 	RequestID   string // the host's id of the request: see Attempt.RequestID
+	Flaw        error  // the caller got the answer although it is flawed: see Attempt.Flaw
 	Reason      Reason // KindBreak: why the stream was not continued
 	From, To    string // KindCircuit: closed, half-open or open; From also of KindRescue and KindCacheStale
 	Err         error
@@ -79,7 +80,7 @@ func (t Attempt) event(kind Kind) Event {
 	return Event{
 		Kind: kind, Endpoint: t.Endpoint, Model: t.Model, Attempt: t.N, Status: t.Status, Class: t.Class,
 		Verdict: t.Verdict, Wait: t.Wait, Elapsed: t.Elapsed, Bytes: t.Bytes, Usage: t.Usage,
-		Served: t.Served, Fingerprint: t.Fingerprint, RequestID: t.RequestID, Err: t.Err,
+		Served: t.Served, Fingerprint: t.Fingerprint, RequestID: t.RequestID, Flaw: t.Flaw, Err: t.Err,
 	}
 }
 
@@ -133,6 +134,8 @@ func Log(l *slog.Logger) Observer {
 		add(e.Reason != "", slog.String("reason", string(e.Reason)))
 		add(e.From != "", slog.String("from", e.From))
 		add(e.To != "", slog.String("to", e.To))
+		flaw := outcome.LogText(e.Flaw)
+		add(flaw != "", slog.String("flaw", flaw))
 		why := outcome.LogText(e.Err)
 		add(why != "", slog.String("err", why))
 		l.LogAttrs(ctx, level, "breakwater: "+string(e.Kind), attrs...)

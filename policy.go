@@ -13,6 +13,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/repetition"
 	"github.com/breakwater-go/breakwater/internal/store"
 )
 
@@ -28,7 +29,7 @@ import (
 // Queued, Stall, PerSecond, TokensPerMinute, InFlight, MaxEntries, MaxBytes, MaxEntryBytes
 // and Ramp. A wait that is Off does not happen: MinDelay, Patience, MaxRetryAfter, MaxWait
 // and OpenFor. A feature that is Off is not used: Attempts, Budget, MaxReplay, Affinity,
-// Hedge, Rescue, MaxBuffer, FailureRate, Consecutive, TTL, StaleIfError and
+// Hedge, Rescue, MaxBuffer, Repetition, FailureRate, Consecutive, TTL, StaleIfError and
 // StaleWhileRevalidate. MinRequests and Window say what Off means for them.
 //
 // Off is an error for Overload, Burst and Probes, for MaxDelay unless MinDelay is Off, and
@@ -218,8 +219,8 @@ func (p RatePolicy) resolve(option string) (RatePolicy, error) {
 	return p, f.err()
 }
 
-// StreamPolicy limits how long an answer may bring no payload, and sets hedges and
-// rescues: see [WithStream]. Payload is the bytes that carry an answer; headers, blank
+// StreamPolicy limits how long an answer may bring no payload, sets hedges and rescues, and
+// says which answers are flawed: see [WithStream]. Payload is the bytes that carry an answer; headers, blank
 // lines and keep-alives are not payload. The commit is the moment when the first payload
 // is known and the caller gets the response.
 //
@@ -236,6 +237,15 @@ func (p RatePolicy) resolve(option string) (RatePolicy, error) {
 // For one that accepts a restarted answer in place of an error:
 //
 //	breakwater.StreamPolicy{Rescue: breakwater.RescueRestart}
+//
+// Repetition, RequireAnswer and RequireFormat find answers that are complete in form but of
+// no use. They are off by default. A flawed answer fails over before the commit, as a bad
+// response does. Since a stream commits with its first payload, most flaws of streams show
+// only later. They check calls of one choice, JSON up to MaxBuffer, and no embeddings; of a
+// stream that a rescue continues, only the rest, for repetition. For an application that
+// reads JSON:
+//
+//	breakwater.StreamPolicy{Repetition: 16 << 10, RequireAnswer: true, RequireFormat: true}
 type StreamPolicy struct {
 	// FirstToken is how long a stream may bring no payload, from the start of the
 	// attempt. Default 30s; Off: unlimited.
@@ -285,6 +295,46 @@ type StreamPolicy struct {
 	// MaxBuffer is the size, in bytes, of the largest JSON answer that is checked as
 	// a whole before the caller gets it. Default 8 MiB; Off: JSON is not checked.
 	MaxBuffer int64
+
+	// Repetition is how many bytes of an answer, of its text or its reasoning, may
+	// repeat themselves before the answer counts as flawed: see [ErrFlawed]. Models that
+	// have lost their way write the same unit again and again, up to their token limit.
+	// The unit may be a character, a sentence or up to 7 KiB, and its numbers may count:
+	// "1. Yes. 2. Yes." A repetition is found at most 4 KiB and two units behind the
+	// bound. It takes 19 KiB of memory per answer.
+	//
+	// A good value is 16 KiB. In tests, it took no poem, list, table, log or program for
+	// endless, and of Go's own source files 6 of 3,674, all of them made by programs. An
+	// answer that repeats itself because the prompt asks for it stays below the bound or
+	// is flawed. The least is 1 KiB. Default 0 or Off: any repetition is good.
+	Repetition int
+
+	// RequireAnswer makes an answer flawed that is complete and has neither text nor a
+	// tool call, whatever its reasoning. An answer that was cut, at its token limit for
+	// example, is not flawed. Default: it is an answer.
+	RequireAnswer bool
+
+	// RequireFormat makes an answer flawed if the call asks for JSON and its text is
+	// none: by response_format, or by text.format or output_config.format of the other
+	// APIs. For json_object, the text must be an object. Text before it, or ``` around
+	// it, is no JSON. Of a stream, up to 1 MiB of text is kept until its end; of a longer
+	// one, only the beginning is checked. Default: the text is not checked.
+	RequireFormat bool
+
+	// Schema adds to RequireFormat: it is called with the schema of a call that asks for
+	// JSON of a schema, and with the text of the answer, which is JSON. If it returns an
+	// error, the answer is flawed. It must neither keep nor change the slices, be safe for
+	// concurrent use, and bound its own time, because the schema may be a stranger's. A
+	// schema of more than 256 KiB is not checked. The module
+	// github.com/breakwater-go/breakwater/schema has such a function. Default nil: schemas
+	// are not checked.
+	Schema func(schema, text []byte) error
+
+	// KeepFlawed hands a flawed answer over if nothing can replace it: a JSON answer if no
+	// other endpoint can serve, a stream once it has begun. [Attempt].Flaw and [Event].Flaw
+	// mark it, and it is never cached. Default: a call without a better answer fails, and a
+	// stream ends in an error that is [ErrFlawed].
+	KeepFlawed bool
 }
 
 // exchanges returns the part of the policy that internal/exchange applies.
@@ -306,6 +356,10 @@ func (p StreamPolicy) resolve() (StreamPolicy, error) {
 	resolveField(&f, "Stall", &p.Stall, time.Minute)
 	resolveField(&f, "MaxBuffer", &p.MaxBuffer, 8<<20)
 	resolveField(&f, "Hedge", &p.Hedge, 0)
+	resolveField(&f, "Repetition", &p.Repetition, 0)
+	f.check(p.Repetition == 0 || p.Repetition >= repetition.MinLimit, "Repetition is %d: want at least %d bytes, because shorter repetitions are usual", p.Repetition, repetition.MinLimit)
+	f.check(p.Schema == nil || p.RequireFormat, "Schema is set, but RequireFormat is not: want both")
+	f.check(!p.KeepFlawed || p.Repetition > 0 || p.RequireAnswer || p.RequireFormat, "KeepFlawed is set, but nothing makes an answer flawed: want Repetition, RequireAnswer or RequireFormat")
 	f.check(p.Rescue >= RescueOff && p.Rescue <= RescueRestart, "Rescue is %d: want RescueContinue, RescueRestart or RescueOff", p.Rescue)
 	return p, f.err()
 }

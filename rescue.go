@@ -319,6 +319,8 @@ func (r *resumable) unrescued() Reason {
 	switch {
 	case r.closed.Load(), r.call.Err() != nil:
 		return ReasonCaller
+	case errors.Is(r.cause, ErrFlawed):
+		return ReasonFlawed
 	case r.why != "":
 		return r.why
 	case r.given.Obstacle != resume.NoObstacle:

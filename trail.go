@@ -31,6 +31,7 @@ const (
 	ClassNoFirstToken Class = "no_first_token" // no payload came within StreamPolicy's times
 	ClassStalled      Class = "stalled"        // payload stopped coming
 	ClassTruncated    Class = "truncated"      // the stream ended before the answer did
+	ClassFlawed       Class = "flawed"         // the answer repeats itself without end, has no text, or not the format asked for: only with StreamPolicy's checks
 	ClassOutrun       Class = "outrun"         // another attempt of the call had its first payload earlier
 	ClassRewrite      Class = "rewrite"        // Endpoint.Rewrite or middleware failed
 	ClassCircuitOpen  Class = "circuit_open"   // not sent: the circuit is open
@@ -80,6 +81,7 @@ const (
 	ReasonContent  Reason = "content"   // something besides text had come, such as a tool call, or the answer cannot be read
 	ReasonThought  Reason = "reasoning" // RescueContinue: reasoning had come, and no host continues a text behind it
 	ReasonLength   Reason = "length"    // more than 4 MiB of text had come
+	ReasonFlawed   Reason = "flawed"    // the answer is flawed, and more of it would be, too
 	ReasonCaller   Reason = "caller"    // the caller left
 )
 
@@ -122,6 +124,7 @@ type Attempt struct {
 	Denied      bool          // RetryPolicy.Budget did not allow another attempt after it
 	PassedOver  Reason        // why the call did not go to the endpoint, which it would have preferred or needed; N is 0 then, and Class is ClassUnserved, ClassCircuitOpen, ClassPaused or ClassLimited
 	Unrescued   Reason        // why nothing continued the stream, which broke; empty: it did not break, or was continued
+	Flaw        error         // the caller got the answer although it is flawed: ErrRepetition, ErrNoAnswer or ErrFormat. See StreamPolicy.KeepFlawed
 	Err         error         // the cause of Class; its text quotes no URL, key or body
 }
 

@@ -99,7 +99,7 @@ func (r *failoverRun) recordFailure(a *attempt, failure *exchange.Failure, now t
 	// first had none, and only if endpoints are at fault for it.
 	traits := outcome.Of(failure.Class)
 	distrusted := traits.Fault == outcome.FaultKey // the failure concerns a key that is not the caller's
-	if failure.Resp != nil && r.shownFailure == nil && (!masks || traits.OfFleet && !distrusted) {
+	if failure.Usable || failure.Resp != nil && r.shownFailure == nil && (!masks || traits.OfFleet && !distrusted) {
 		r.show(failure, a.endpoint)
 	}
 	return masks

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/background"
+	"github.com/breakwater-go/breakwater/internal/flaw"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -40,7 +41,8 @@ type Exchange struct {
 	FirstPayload    Deadline
 	Answer          wire.Answer // what the response has said so far
 
-	whole Whole // the body, if the answer came in one piece
+	whole  Whole // the body, if the answer came in one piece
+	flawed bool  // the answer is handed over although it is flawed
 }
 
 // An Owner sends the request of an Exchange. Its methods may be called from any
@@ -54,6 +56,8 @@ type Owner interface {
 	// End is called when the exchange ends. bytes is how much of the body the reader
 	// has got. Only the first call counts.
 	End(class outcome.Class, err error, used wire.Usage, bytes int64)
+	// Flawed notes that the answer is handed over although err says how it is flawed.
+	Flawed(err error)
 	// EndpointName returns the name of the endpoint that answers.
 	EndpointName() string
 	// ClassOf returns the class of an error inside an answer.
@@ -73,12 +77,14 @@ type Policy struct {
 // A Want is what the request asked for, as far as Judge has to know it.
 type Want struct {
 	Wire       wire.Wire
-	Choices    int    // see wire.Answer
-	Stream     bool   // the request asked for a stream
-	Usage      bool   // it asked for the usage in the stream, too
-	AsItComes  bool   // nobody knows whether it asked for a stream, so the answer is not converted
-	Continues  bool   // the answer continues a stream that broke; its reader reports errors by itself
-	Transcript Limits // how much of a stream is kept, so that another can continue it; nil: nothing
+	Choices    int         // see wire.Answer
+	Stream     bool        // the request asked for a stream
+	Usage      bool        // it asked for the usage in the stream, too
+	AsItComes  bool        // nobody knows whether it asked for a stream, so the answer is not converted
+	Continues  bool        // the answer continues a stream that broke; its reader reports errors by itself
+	Transcript Limits      // how much of a stream is kept, so that another can continue it; nil: nothing
+	Flaws      *flaw.Rules // what the answer is checked for; nil: nothing
+	KeepFlawed bool        // a flawed answer is handed over if it cannot be replaced
 }
 
 // Limits say which answers can be continued.
@@ -150,6 +156,6 @@ func (e *Exchange) endWithCaller(read *atomic.Int64) (stop func() bool) {
 func (e *Exchange) complete(c Completion) {
 	if c != nil {
 		a := &e.Answer
-		c.Complete(e.Owner.EndpointName(), a.Finished() && !a.Partial && a.HasContent, a.Usage.TotalTokens > 0)
+		c.Complete(e.Owner.EndpointName(), a.Finished() && !a.Partial && a.HasContent && !e.flawed, a.Usage.TotalTokens > 0)
 	}
 }

@@ -14,6 +14,7 @@ type Failure struct {
 	Class   outcome.Class  // empty: the host has said why, in Body, and the owner has to read it
 	Status  int            // of the response, or the one that an error inside a 200 stands for; 0: there was none
 	Resp    *http.Response // the response, in memory; nil: there is nothing worth showing
+	Usable  bool           // Resp is an answer, although a flawed one: better than none
 	Empty   bool           // a 200 brought nothing, so that Resp is breakwater's own
 	Refused bool           // the status is a refusal; not an error inside a 200
 	Body    []byte         // the body of a refusal, or the error inside a 200

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/background"
+	"github.com/breakwater-go/breakwater/internal/flaw"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
@@ -191,6 +192,9 @@ func (e *Exchange) judgeWhole(resp *http.Response, w Want, begun []byte) (*http.
 		f := errorInside(body, 0)
 		return nil, f.show(resp, f.Status, body)
 	}
+	if f := e.flawInside(resp, body, w); f != nil {
+		return nil, f
+	}
 	if w.Stream && !w.AsItComes {
 		if stream, ok := recast.ToStream(w.Wire, body); ok {
 			if !w.Usage {
@@ -327,10 +331,7 @@ func (e *Exchange) judgeStream(resp *http.Response, w Want, begun []byte) (*http
 		return e.judgeWhole(resp, w, dropBlanks(body))
 	}
 	for {
-		ev, signal, err := s.next()
-		if err == nil && int64(len(s.out)+len(ev.Raw)) > max(e.Policy.MaxBuffer, MaxEvent) {
-			err = fmt.Errorf("%w: too much before the first payload", outcome.ErrBadResponse)
-		}
+		ev, signal, err := s.nextToJudge()
 		if err != nil {
 			if !outcome.Broke(err) {
 				err = outcome.TruncatedBy(err)
@@ -345,10 +346,14 @@ func (e *Exchange) judgeStream(resp *http.Response, w Want, begun []byte) (*http
 		if f := e.failureIn(ev, signal); f != nil {
 			return nil, s.show(f, resp, ev.Raw)
 		}
+		if f := e.failureOf(s.checkFlaws(signal == wire.Done), w.KeepFlawed); f != nil {
+			s.discard()
+			return nil, f
+		}
 		if s.isPassedOn(ev, signal) {
 			s.out = append(s.out, ev.Raw...) // a copy, for the scanner uses its buffer again
 		}
-		if signal != wire.Payload && signal != wire.Done && !e.Answer.Finished() {
+		if !s.commits(signal) {
 			continue
 		}
 		if !e.FirstPayload.Stop() {
@@ -392,7 +397,16 @@ func (e *Exchange) gather(s *Stream, resp *http.Response) (*http.Response, *Fail
 		s.out = append(body, s.out...)
 		s.become(resp)
 	case err != nil:
-		return nil, s.failed(err)
+		f := s.failed(err)
+		if s.flawed != nil {
+			text, f.Usable = recast.ToJSON(e.Answer.Wire, append(body, s.flawed...))
+		}
+		if f.Usable {
+			e.setWhole(resp, text, "application/json")
+			setMemory(resp, text)
+			f.Status, f.Resp = resp.StatusCode, resp
+		}
+		return nil, f
 	default:
 		if text, ok = recast.ToJSON(e.Answer.Wire, body); ok {
 			e.setWhole(resp, text, "application/json")
@@ -430,6 +444,57 @@ func (s *Stream) isWhole() ([]byte, bool) {
 			return nil, false
 		}
 	}
+}
+
+// nextToJudge is next before the commit.
+func (s *Stream) nextToJudge() (*sse.Event, wire.Signal, error) {
+	ev, signal, err := s.next()
+	switch {
+	case err == nil && int64(len(s.out)+len(ev.Raw)) > max(s.x.Policy.MaxBuffer, MaxEvent):
+		err = fmt.Errorf("%w: too much before the first payload", outcome.ErrBadResponse)
+	case err == io.EOF && s.flaws != nil && s.x.Answer.Ended(): // see commits
+		return &sse.Event{Kind: sse.Blank}, wire.Done, nil
+	}
+	return ev, signal, err
+}
+
+// commits reports whether an event commits the exchange. If flaws matter, a finish_reason
+// without payload does not: what follows shows whether there is an answer.
+func (s *Stream) commits(signal wire.Signal) bool {
+	return signal == wire.Payload || signal == wire.Done || s.flaws == nil && s.x.Answer.Finished()
+}
+
+// flawInside returns the failure of an answer in one piece that is flawed, nil if it is not, or is
+// handed over all the same.
+func (e *Exchange) flawInside(resp *http.Response, body []byte, w Want) *Failure {
+	if w.Flaws == nil {
+		return nil
+	}
+	f := e.failureOf(flaw.Whole(*w.Flaws, w.Wire, body, e.Answer.Partial), w.KeepFlawed)
+	if f != nil && w.KeepFlawed {
+		setMemory(resp, body)
+		f.Status, f.Resp, f.Usable = resp.StatusCode, resp, true
+	}
+	return f
+}
+
+// failureOf returns the failure of an answer that is flawed as err says, nil if it is not, or if
+// it is handed over all the same: nothing else could serve.
+func (e *Exchange) failureOf(err error, keep bool) *Failure {
+	switch {
+	case err == nil:
+		return nil
+	case keep && !e.Owner.MayTakeOver():
+		e.keepFlawed(err)
+		return nil
+	}
+	return &Failure{Class: outcome.Flawed, Err: err}
+}
+
+// keepFlawed hands the answer over although it is flawed as err says.
+func (e *Exchange) keepFlawed(err error) {
+	e.flawed = true
+	e.Owner.Flawed(err)
 }
 
 // failureIn returns the failure that an event before the first payload stands for,

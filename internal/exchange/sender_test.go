@@ -34,6 +34,7 @@ type sender struct {
 
 	mu        sync.Mutex // guards what follows
 	elsewhere bool       // another endpoint could serve
+	flaws     []error    // with which an answer was handed over
 	sentOnce  bool       // but must not
 	asked     int        // how often that was asked
 	ends      []end
@@ -67,6 +68,8 @@ func (s *sender) Elsewhere() bool {
 }
 
 func (s *sender) MayTakeOver() bool { return s.Elsewhere() && !s.sentOnce }
+
+func (s *sender) Flawed(err error) { s.flaws = append(s.flaws, err) }
 
 func (s *sender) EndpointName() string { return "a" }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/background"
+	"github.com/breakwater-go/breakwater/internal/flaw"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
 	"github.com/breakwater-go/breakwater/internal/sse"
@@ -29,6 +30,8 @@ type Stream struct {
 	transcript wire.Transcript // of the answer, as long as it can be continued
 	limits     Limits          // of the transcript
 	forgot     Forgotten       // what the transcript had when it was dropped
+	flaws      *flaw.Checker   // nil: nothing is looked for, or it was found
+	keepFlawed bool            // the stream goes on although it is flawed
 	stall      stallTimer
 	closing    atomic.Bool  // Close was called during a Read
 	read       atomic.Int64 // bytes the reader has got
@@ -42,6 +45,7 @@ type Stream struct {
 	frame      []byte      // the host's error event, if the stream ended in one
 	atFault    bool        // that event says that the request is at fault
 	gathered   bool        // nobody reads it but gather
+	flawed     []byte      // the last event of an answer that gather may keep; nil: it may not
 	inside     *Failure    // what the host's error event stands for, if gather reads
 	resumed    bool        // the reader continues the stream elsewhere if it breaks, and reports errors by itself
 	completion Completion  // nil: nobody observes
@@ -76,7 +80,11 @@ type pendingEnd struct {
 func newStream(x *Exchange, src io.ReadCloser, w Want) *Stream {
 	s := &Stream{
 		x: x, src: src, in: progress.Reader{Reader: src}, scan: sse.New(MaxEvent, x.Policy.KeepComments),
-		limits: w.Transcript, resumed: w.Continues,
+		limits: w.Transcript, resumed: w.Continues, keepFlawed: w.KeepFlawed,
+	}
+	if w.Flaws != nil {
+		s.flaws = flaw.New(*w.Flaws)
+		x.Answer.Said = &s.flaws.Said
 	}
 	if w.Transcript != nil {
 		x.Answer.Transcript = &s.transcript
@@ -131,6 +139,9 @@ func (s *Stream) readRepeats(p []byte) (n int) {
 		}
 		event := s.scan.Take(size)
 		s.forget()
+		if s.isFlawed(false, nil) {
+			break
+		}
 		s.pass(event, sse.Data, wire.Payload)
 		n += copy(p[n:], event)
 	}
@@ -189,7 +200,7 @@ func (s *Stream) TakeFrame() []byte {
 }
 
 // IsRequestAtFault reports whether a stream that broke ended in the host's own error that says
-// so. Only the reader may call it.
+// so, or is flawed: another answer would be no better. Only the reader may call it.
 func (s *Stream) IsRequestAtFault() bool { return s.atFault }
 
 // IsOpen reports whether what a stream that broke has delivered ends within an event. Only
@@ -310,7 +321,9 @@ func (s *Stream) advance() {
 	switch {
 	case err != nil && before == terminated, err == io.EOF && s.x.Answer.Ended(),
 		err != nil && before == complete && (s.x.Answer.Proven() || s.closing.Load()):
-		s.finish(outcome.OK, io.EOF)
+		if s.closing.Load() || !s.isFlawed(true, nil) {
+			s.finish(outcome.OK, io.EOF)
+		}
 		return
 	case err != nil:
 		s.breakOff(err)
@@ -321,6 +334,9 @@ func (s *Stream) advance() {
 		}
 	case before >= complete:
 	case s.fails(ev, signal):
+		return
+	}
+	if s.isFlawed(signal == wire.Done, ev.Raw) {
 		return
 	}
 	s.out = ev.Raw
@@ -350,6 +366,45 @@ func (s *Stream) fails(ev *sse.Event, signal wire.Signal) bool {
 		return false
 	}
 	return true
+}
+
+// isFlawed ends the stream if it is flawed and is not to go on, and reports whether it did. The
+// reader does not get event, which shows the flaw. ends: nothing of the answer follows.
+func (s *Stream) isFlawed(ends bool, event []byte) bool {
+	if s.flaws == nil || !ends && !s.flaws.IsDue() {
+		return false
+	}
+	err := s.checkFlaws(ends)
+	switch {
+	case err == nil:
+		return false
+	case s.keepFlawed && !(s.gathered && s.x.Owner.MayTakeOver()):
+		s.x.keepFlawed(err)
+		return false
+	case s.keepFlawed && ends:
+		s.flawed = append([]byte{}, event...)
+	}
+	s.atFault = true
+	s.finish(outcome.Flawed, err)
+	return true
+}
+
+// checkFlaws returns an error if the answer is flawed as far as it has come. Nothing is looked
+// for any more after that, or when the answer ends.
+func (s *Stream) checkFlaws(ends bool) error {
+	if s.flaws == nil {
+		return nil
+	}
+	var err error
+	if ends {
+		err = s.flaws.End(s.x.Answer.Partial)
+	} else {
+		err = s.flaws.Read()
+	}
+	if err != nil || ends {
+		s.flaws, s.x.Answer.Said = nil, nil
+	}
+	return err
 }
 
 // pass notes an event that the reader gets. With the terminator it ends the exchange: most

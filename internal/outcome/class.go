@@ -28,6 +28,7 @@ const (
 	NoFirstToken Class = "no_first_token"
 	Stalled      Class = "stalled"
 	Truncated    Class = "truncated"
+	Flawed       Class = "flawed"
 	Outrun       Class = "outrun"
 	Rewrite      Class = "rewrite"
 	CircuitOpen  Class = "circuit_open"
@@ -57,6 +58,7 @@ var table = map[Class]Traits{
 	NoFirstToken: {Outcome: Failure, Passing: true, OfFleet: true, TimedOut: true},
 	Stalled:      {Outcome: Failure, Passing: true, OfFleet: true, TimedOut: true, Answered: true},
 	Truncated:    {Outcome: Failure, Passing: true, OfFleet: true, Answered: true},
+	Flawed:       {Passing: true, OfFleet: true, RetryLast: RetryOnce, Answered: true},
 	Outrun:       {},
 	Rewrite:      {OfFleet: true},
 	CircuitOpen:  {OfFleet: true, Local: true},

@@ -21,6 +21,10 @@ const (
 	ErrNoFirstToken = timeoutError("no first token in time")
 	ErrStalled      = timeoutError("stream stalled")
 	ErrBadResponse  = Error("bad response")
+	ErrFlawed       = Error("flawed answer")
+	ErrRepetition   = flawError("the answer repeats itself without end")
+	ErrNoAnswer     = flawError("neither text nor a tool call in the answer")
+	ErrFormat       = flawError("the answer has not the format that was asked for")
 	ErrNoKey        = Error("neither the call nor its endpoint has a key")
 )
 
@@ -46,6 +50,12 @@ type timeoutError string
 func (e timeoutError) Error() string   { return Error(e).Error() }
 func (e timeoutError) Timeout() bool   { return true }
 func (e timeoutError) Temporary() bool { return true } // required by net.Error
+
+// A flawError is one of breakwater's own errors that says how an answer is flawed.
+type flawError string
+
+func (e flawError) Error() string { return Error(e).Error() }
+func (e flawError) Unwrap() error { return ErrFlawed }
 
 type truncatedError struct{}
 
@@ -83,6 +93,8 @@ func BreakOf(err error) Class {
 		return Stalled
 	case errors.Is(err, ErrBadResponse):
 		return BadResponse
+	case errors.Is(err, ErrFlawed):
+		return Flawed
 	case errors.Is(err, ErrTruncated):
 		return Truncated
 	}
@@ -180,6 +192,10 @@ func LogText(err error) string {
 		return string(own)
 	case timeoutError:
 		return string(own)
+	case flawError:
+		return string(own)
+	case *brokenError:
+		return LogText(own.error)
 	}
 	return Describe(err)
 }

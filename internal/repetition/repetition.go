@@ -18,7 +18,7 @@ package repetition
 
 const (
 	ring   = 8 << 10 // bytes that are kept
-	window = 128     // bytes that are read at once
+	window = 256     // bytes that are read at once
 	ahead  = 80      // so many bytes have to follow a place where the detector looks
 
 	// MaxPeriod is the length of the longest unit that is found, in bytes.
@@ -106,9 +106,8 @@ func (d *Detector) read() {
 		d.look(from)
 	}
 	for c.on && !d.found && d.compare(end) {
-		d.look(c.at) // the symbol that ended one candidate may begin another
-		_, exact, _ := d.keys(c.at)
-		d.keep(exact, c.at) // a unit with repetitions within ends their candidates here each time
+		exact := d.look(c.at) // the symbol that ended one candidate may begin another
+		d.keep(exact, c.at)   // a unit with repetitions within ends their candidates here each time
 	}
 	if end%markEvery < window {
 		d.keepAll(from, end)
@@ -155,14 +154,14 @@ func (r *reading) add(symbol byte, value uint32) {
 }
 
 // keys returns the eight symbols at a place.
-func (d *Detector) keys(at uint32) (alike, exact uint64, end uint32) {
+func (d *Detector) keys(at uint32) (alike, exact uint64) {
 	var r reading
 	for range 8 {
 		symbol, value, size := d.symbol(at)
 		r.add(symbol, value)
 		at += size
 	}
-	return r.alike, r.exact, at
+	return r.alike, r.exact
 }
 
 func (d *Detector) mark(key uint64) *mark {
@@ -188,11 +187,12 @@ func (d *Detector) keepAll(from, end uint32) {
 }
 
 // look looks whether the symbols at a place were kept. Those with the same numbers are better.
-func (d *Detector) look(at uint32) {
-	alike, exact, _ := d.keys(at)
+func (d *Detector) look(at uint32) (exact uint64) {
+	alike, exact := d.keys(at)
 	if !d.begin(exact, at) && alike != exact {
 		d.begin(alike, at)
 	}
+	return exact
 }
 
 // begin begins with a candidate if the key was kept.

@@ -54,13 +54,14 @@ func (a *Answer) choice(c *cursor) Signal {
 			case "index":
 				index = c.value().index()
 			case "delta", "message":
-				if carries(c, a.Transcript) {
+				if carries(c, a.Transcript, a.Said) {
 					signal = max(signal, Payload)
 					parts++
 				}
 			case "text": // of a FIM completion
-				if c.value().isText() {
+				if text := c.value(); text.isText() {
 					signal = max(signal, Payload)
+					a.Said.take([]byte("text"), text[1:len(text)-1])
 					parts += 2 // a chat with such a text cannot be continued
 				}
 			case "finish_reason":

@@ -12,9 +12,9 @@ func (a *Answer) messagesEvent(c *cursor) Signal {
 		a.takeUsage(event.all.get("message", "usage").cursor())
 		return Nothing
 	case "content_block_start":
-		return block(event.block)
+		return a.block(event.block)
 	case "content_block_delta":
-		if carries(event.delta.cursor(), nil) {
+		if carries(event.delta.cursor(), nil, a.Said) {
 			return Payload
 		}
 		return Nothing
@@ -56,12 +56,15 @@ func (a *Answer) message(c *cursor) Signal {
 
 // block returns the signal of the start of a content block: blocks of text or thinking
 // start empty, blocks of a tool call name the tool.
-func block(b value) Signal {
+func (a *Answer) block(b value) Signal {
 	switch string(b.get("type").text()) {
 	case "text", "thinking", "":
-		if !carries(b.cursor(), nil) {
+		if !carries(b.cursor(), nil, a.Said) {
 			return Nothing
 		}
+	case "redacted_thinking":
+	default:
+		a.Said.take(nil, nil)
 	}
 	return Payload
 }

@@ -10,6 +10,7 @@ import "bytes"
 type Repeat struct {
 	lines  []byte // of the event that was learned; empty: nothing was
 	key    []byte // the name of its text
+	thinks bool   // it is reasoning
 	gaps   [maxGaps]gap
 	n      int // number of gaps
 	misses int // events in a row that were learned in vain
@@ -48,13 +49,16 @@ func (r *Repeat) Event(a *Answer, lines, data []byte) Signal {
 	if r.misses >= maxMisses {
 		return a.Event(data)
 	}
-	before, transcript := *a, Transcript{}
+	before, transcript, said := *a, Transcript{}, Said{}
 	if a.Transcript != nil {
 		transcript = *a.Transcript
 	}
+	if a.Said != nil {
+		said = *a.Said
+	}
 	signal := a.Event(data)
 	if signal == Payload {
-		r.learn(a, lines, data, before, transcript)
+		r.learn(a, lines, data, before, transcript, &said)
 	}
 	return signal
 }
@@ -96,6 +100,13 @@ func (r *Repeat) match(stream []byte) (text []byte, n int) {
 // apply does to a what the learned event did. text is the inside of a text.
 func (r *Repeat) apply(a *Answer, text []byte) {
 	a.HasContent = true
+	if s := a.Said; s != nil {
+		if r.thinks {
+			s.Reasoning = append(s.Reasoning, text...)
+		} else {
+			s.Text = append(s.Text, text...)
+		}
+	}
 	switch a.Wire {
 	case Messages:
 		a.goOn()
@@ -109,8 +120,8 @@ func (r *Repeat) apply(a *Answer, text []byte) {
 }
 
 // learn keeps the lines of an event that a has just read, if apply would have done the same
-// to a. before and transcript are those from before the event.
-func (r *Repeat) learn(a *Answer, lines, data []byte, before Answer, transcript Transcript) {
+// to a. before, transcript and said are those from before the event.
+func (r *Repeat) learn(a *Answer, lines, data []byte, before Answer, transcript Transcript, said *Said) {
 	r.misses++
 	r.n = 0
 	key, text := textOf(a.Wire, data)
@@ -118,12 +129,18 @@ func (r *Repeat) learn(a *Answer, lines, data []byte, before Answer, transcript 
 		return
 	}
 	r.key = key
-	before.Transcript = nil
+	before.Transcript, before.Said = nil, nil
 	before.hasModel, before.hasFingerprint = a.hasModel, a.hasFingerprint // what repeats the event names no other
 	r.apply(&before, text)
-	before.Transcript = a.Transcript
+	before.Transcript, before.Said = a.Transcript, a.Said
 	if before != *a || !transcript.grewBy(key, text, a.Transcript) {
 		return
+	}
+	if now := a.Said; now != nil {
+		r.thinks = len(now.Reasoning) > len(said.Reasoning)
+		if !said.grewBy(text, r.thinks, now) {
+			return
+		}
 	}
 	r.lines = append(r.lines[:0], lines...)
 	r.addGap(lines, data[cap(data)-cap(text)-len(`"`):][:len(text)+len(`""`)], true)
@@ -167,6 +184,16 @@ func (t Transcript) grewBy(key, text []byte, now *Transcript) bool {
 		content, reasoning = reasoning, content
 	}
 	return len(now.Text) == len(t.Text)+content && len(now.Reasoning) == len(t.Reasoning)+reasoning && now.Other == t.Other
+}
+
+// grewBy reports whether now is s with one text more.
+func (s *Said) grewBy(text []byte, thinks bool, now *Said) bool {
+	content, reasoning := len(text), 0
+	if thinks {
+		content, reasoning = reasoning, content
+	}
+	return len(now.Text) == len(s.Text)+content && len(now.Reasoning) == len(s.Reasoning)+reasoning &&
+		len(now.Whole) == len(s.Whole) && now.Other == s.Other
 }
 
 // texts are where the events of a wire have their text: the path to an object, and the

@@ -19,11 +19,13 @@ type repeatReader struct {
 	from       *strings.Reader
 	answer     Answer
 	transcript Transcript
+	said       Said
 	repeat     *Repeat
 }
 
 func newRepeatReader(w Wire, transcribe bool, stream string, repeat *Repeat) *repeatReader {
 	r := &repeatReader{scan: sse.New(1<<20, false), from: strings.NewReader(stream), answer: Answer{Wire: w}, repeat: repeat}
+	r.answer.Said = &r.said
 	if transcribe {
 		r.answer.Transcript = &r.transcript
 	}
@@ -57,8 +59,8 @@ func (r *repeatReader) next() (*sse.Event, Signal) {
 // known is what the answer says so far.
 func (r *repeatReader) known() string {
 	a := r.answer
-	a.Transcript = nil
-	return fmt.Sprintf("%+v, %q, %q, %v", a, r.transcript.Text, r.transcript.Reasoning, r.transcript.Other)
+	a.Transcript, a.Said = nil, nil
+	return fmt.Sprintf("%+v, %q, %q, %v, %q", a, r.transcript.Text, r.transcript.Reasoning, r.transcript.Other, fmt.Sprint(r.said))
 }
 
 // both reads a stream with and without a Repeat, and compares what is known after each event.

@@ -32,7 +32,8 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 	case "response.output_item.done":
 		// This is payload that came without deltas: a tool call, or a message in one
 		// piece.
-		if carries(event.item.get("content", "0").cursor(), nil) || event.item.get("arguments").isText() {
+		a.Said.takeItem(event.item)
+		if carries(event.item.get("content", "0").cursor(), nil, nil) || event.item.get("arguments").isText() {
 			return Payload
 		}
 		return Nothing
@@ -43,6 +44,7 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 	case bytes.HasPrefix(kind, []byte("response.")):
 		a.begun = true
 	}
+	a.Said.takeResponses(kind, &event)
 	if event.delta.isText() || event.text.isText() || event.arguments.isText() || event.refusal.isText() {
 		return Payload
 	}
@@ -78,4 +80,40 @@ func (a *Answer) response(c *cursor) Signal {
 		return Nothing
 	}
 	return Payload // also of a response that is processed in the background
+}
+
+// takeResponses records an event of a streamed response.
+func (s *Said) takeResponses(kind []byte, event *members) {
+	if s == nil {
+		return
+	}
+	reasoning := bytes.Contains(kind, []byte("reasoning"))
+	switch d, t := event.delta, event.text; {
+	case d.isText() && reasoning:
+		s.Reasoning = append(s.Reasoning, d[1:len(d)-1]...)
+	case d.isText() && string(kind) == "response.output_text.delta":
+		s.Text = append(s.Text, d[1:len(d)-1]...)
+	case t.isText() && string(kind) == "response.output_text.done":
+		s.Whole = append(s.Whole, t[1:len(t)-1]...)
+	case d.isText() || event.arguments.isText() || event.refusal.isText():
+		s.Other = true
+	}
+}
+
+// takeItem records an item of a response's output that is complete.
+func (s *Said) takeItem(item value) {
+	if s == nil {
+		return
+	}
+	switch string(item.get("type").text()) {
+	case "reasoning":
+	case "message":
+		part := item.get("content", "0")
+		if t := part.get("text"); t.isText() && len(s.Whole) == 0 {
+			s.Whole = append(s.Whole, t[1:len(t)-1]...)
+		}
+		s.Other = s.Other || part.get("refusal").isText()
+	default: // a tool call
+		s.Other = true
+	}
 }

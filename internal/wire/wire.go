@@ -61,6 +61,7 @@ type Answer struct {
 	Choices    int // choices requested; 0 means 1; Unknown
 	Usage      Usage
 	Transcript *Transcript // of a streamed chat; nil: not recorded
+	Said       *Said       // of a stream, on any wire; nil: not recorded
 	Partial    bool        // a choice ended before it was complete: at its token limit, or by a filter
 	HasContent bool        // there was payload
 	Listener   Listener    // hears which model the answer is of; nil: nobody does
@@ -94,6 +95,39 @@ type Listener interface {
 type Transcript struct {
 	Text, Reasoning []byte // with JSON's escapes, without the quotes
 	Other           bool   // something else came: a tool call, a refusal, another choice
+}
+
+// Said is what the latest events of a stream have said. Whoever reads it empties it.
+type Said struct {
+	Text, Reasoning []byte // with JSON's escapes, without the quotes
+	Whole           []byte // a text that Responses send once more, whole, or only so
+	Other           bool   // something else came: a tool call, a refusal
+}
+
+// take records a member of a delta that is neither empty nor a member of the frame.
+func (s *Said) take(key, text []byte) {
+	if s == nil {
+		return
+	}
+	switch string(key) {
+	case "content", "text":
+		s.Text = append(s.Text, text...)
+	case "reasoning_content", "reasoning", "thinking":
+		s.Reasoning = append(s.Reasoning, text...)
+	case "signature", "reasoning_details", "reasoning_signature", "citation", "annotations", "name", "id", "data":
+	default:
+		s.Other = true
+	}
+}
+
+// takeFilled records a member of a delta that is a list or an object.
+func (s *Said) takeFilled(key []byte) {
+	switch string(key) {
+	case "content", "text": // a list of parts
+		s.take(nil, nil)
+	default:
+		s.take(key, nil)
+	}
 }
 
 // maxChoices is how many choices are told apart, as many as the API allows.
@@ -300,15 +334,21 @@ func (a *Answer) read(data []byte, event bool) Signal {
 	if c.peek() != '{' {
 		return Malformed
 	}
-	before, transcript := *a, Transcript{}
+	before, transcript, said := *a, Transcript{}, Said{}
 	if a.Transcript != nil {
 		transcript = *a.Transcript
+	}
+	if a.Said != nil {
+		said = *a.Said
 	}
 	signal := a.object(&c, event)
 	if !c.ended() || !event && signal == Nothing && a.finished == (set{}) && !a.foreign(data) {
 		*a = before
 		if a.Transcript != nil {
 			*a.Transcript = transcript
+		}
+		if a.Said != nil {
+			*a.Said = said
 		}
 		return Malformed
 	}
@@ -522,7 +562,7 @@ func (v value) tokens() int { return v.count(MaxTokens) }
 
 // carries reads a delta, message or block and reports whether it has anything but its role
 // and type: a text, list or object that is not empty.
-func carries(c *cursor, transcript *Transcript) bool {
+func carries(c *cursor, transcript *Transcript, said *Said) bool {
 	if !c.enter('{') {
 		return false
 	}
@@ -550,9 +590,13 @@ func carries(c *cursor, transcript *Transcript) bool {
 				reasoned = true
 			}
 			transcript.take(key, v[1:len(v)-1])
+			if key != nil {
+				said.take(key, v[1:len(v)-1])
+			}
 		case v.isFilled():
 			found = true
 			transcript.take(nil, nil)
+			said.takeFilled(key)
 		}
 	}
 	return found
