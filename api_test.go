@@ -100,12 +100,17 @@ var (
 
 // The sentinels are what errors.Is is asked for, each apart from the others.
 func TestError_SentinelsDiffer(t *testing.T) {
-	all := []error{breakwater.ErrCircuitOpen, breakwater.ErrRateLimited, breakwater.ErrNoFirstToken, breakwater.ErrStalled, breakwater.ErrTruncated, breakwater.ErrBadResponse, breakwater.ErrNoKey, breakwater.ErrFlawed, breakwater.ErrRepetition, breakwater.ErrNoAnswer, breakwater.ErrFormat}
+	all := []error{breakwater.ErrCircuitOpen, breakwater.ErrRateLimited, breakwater.ErrNoFirstToken, breakwater.ErrStalled, breakwater.ErrTruncated, breakwater.ErrBadResponse, breakwater.ErrNoKey, breakwater.ErrRepetition, breakwater.ErrNoAnswer, breakwater.ErrFormat}
 	for i, a := range all {
 		for j, b := range all {
 			if got := errors.Is(a, b); got != (i == j) {
 				t.Errorf("errors.Is(%v, %v) = %v", a, b, got)
 			}
+		}
+	}
+	for _, err := range []error{breakwater.ErrRepetition, breakwater.ErrNoAnswer, breakwater.ErrFormat} {
+		if !errors.Is(err, breakwater.ErrFlawed) {
+			t.Errorf("%v is no ErrFlawed", err)
 		}
 	}
 	if !errors.Is(breakwater.ErrTruncated, io.ErrUnexpectedEOF) {
