@@ -272,10 +272,10 @@ const (
 // has it, the call goes to the one that its URL means, and gets that host's own answer.
 //
 // An endpoint has the first four and FeatureContext unless its model is known to lack
-// them. It has FeaturePrefix, FeatureReview and DeepSeek's own tools if its host is known
-// for them, or if it is the endpoint that the call's URL means and its host is not known.
-// It has the others if it is of the same host as that endpoint. FeatureStored only that
-// endpoint has. [Endpoint].Can adds to these.
+// them. It has FeatureReview and DeepSeek's own tools if its host is DeepSeek, or if it is
+// the endpoint that the call's URL means and its host is not known. It has FeaturePrefix
+// if its host is DeepSeek, and that and the others if it is of the same host as that
+// endpoint. FeatureStored only that endpoint has. [Endpoint].Can adds to these.
 type Feature string
 
 const (

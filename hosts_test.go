@@ -547,6 +547,7 @@ func TestHost_CallsGoWhereTheyCanBeHonoured(t *testing.T) {
 		{"an earlier response where the user says so", fleet{deepseek, can(second, FeatureStored)}, "/responses", `"previous_response_id":"resp_1"`, "a", "b 200", ""},
 		{"a prefix", fleet{deepseek, generic}, "", `"messages":[{"role":"assistant","content":"x","prefix":true}]`, "a", "a 503", Reason(FeaturePrefix)},
 		{"a prefix where the user says so", fleet{deepseek, can(generic, FeaturePrefix)}, "", `"messages":[{"role":"assistant","content":"x","prefix":true}]`, "a", "b 200", ""},
+		{"a prefix, addressed to a host that may know it", fleet{named("a", SiliconFlow("k")), second}, "", `"messages":[{"role":"assistant","content":"x","prefix":true}]`, "", "a 200", ""},
 		{"a grammar", fleet{host("a", HostVLLM), generic}, "", `"guided_regex":"a+"`, "a", "a 503", Reason(FeatureGrammar)},
 		{"a grammar at the same software", fleet{host("a", HostVLLM), host("b", HostVLLM)}, "", `"guided_regex":"a+"`, "a", "b 200", ""},
 

@@ -504,9 +504,9 @@ func (c *call) lacks(e *upstream, model string) request.Needs {
 	needs := c.params.Needs &^ e.can
 	switch {
 	case e == c.target:
-		needs &^= request.Stored | request.OfHost
+		needs &^= request.Stored | request.OfHost | request.Prefix // some hosts know prefixes that the table does not
 	case e.profile.IsSame(c.target.profile), e.origin == c.target.origin:
-		needs &^= request.OfHost
+		needs &^= request.OfHost | request.Prefix
 	}
 	if e.profile.Generic && c.goesTo(e) { // the caller knows its host better than the table does
 		needs &^= request.Special

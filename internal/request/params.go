@@ -44,6 +44,11 @@ const maxModel = 256
 func Parse(body []byte) Params {
 	p := newParser(body)
 	p.read()
+	return p.finish()
+}
+
+// finish returns the parameters once the body has been read.
+func (p *parser) finish() Params {
 	p.Stream, p.IncludeUsage = p.stream.on, p.usage.on
 	p.Ambiguous = p.stream.odd || p.usage.odd || p.options.odd
 	if p.modes > 1 {
