@@ -350,9 +350,10 @@ func (c *call) response(status int, body []byte) *http.Response {
 
 // A resumption says which broken stream a call continues, and how.
 type resumption struct {
-	how     rescueKind
-	account string // of the endpoint whose stream broke
-	place   int    // index in the trail of the attempt that broke
+	how      rescueKind
+	reasoned bool   // it is behind reasoning
+	account  string // of the endpoint whose stream broke
+	place    int    // index in the trail of the attempt that broke
 }
 
 // A rescueKind is the way in which a stream is rescued.

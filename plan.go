@@ -480,7 +480,7 @@ func (c *call) considers(e *upstream) (model string, why Reason) {
 	switch {
 	case c.Endpoint != "" && c.Endpoint != e.Name:
 		return "", ReasonEndpoint
-	case c.continues() && e.can&request.Prefix == 0:
+	case c.continues() && !e.continues(c.resumption.reasoned):
 		return "", Reason(FeaturePrefix)
 	}
 	if e != c.target {

@@ -371,9 +371,9 @@ type Rescue int
 
 const (
 	// RescueContinue, the default, asks a host to continue the text that the caller
-	// has. Only endpoints of HostDeepSeek can, by prefix completion. An answer with
-	// reasoning cannot be continued, and DeepSeek's models reason unless the request
-	// disables thinking.
+	// has. Of the known hosts, only HostDeepSeek can, by prefix completion. It gets the
+	// reasoning with the text. An answer that broke within its reasoning cannot be
+	// continued.
 	RescueContinue Rescue = iota
 	// RescueRestart does the same where that is possible. Otherwise it asks a host
 	// for the whole answer again. If the new answer begins with the same bytes as

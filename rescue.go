@@ -29,8 +29,9 @@ const maxRescues = 3
 type rescuer struct {
 	next      http.RoundTripper
 	policy    Rescue
-	off       Reason // why no stream at all is continued; empty: some are
-	limits    resume.Limits
+	off       Reason        // why no stream at all is continued; empty: some are
+	limits    resume.Limits // of an answer that a host continues, without its reasoning
+	reasoned  resume.Limits // of one that may have reasoning, too
 	exchanges exchange.Policy
 	observers observers
 }
@@ -38,8 +39,7 @@ type rescuer struct {
 // newRescuer returns the layer of a Transport; its next is the failover layer.
 func newRescuer(c *config) Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
-		limits := resume.Limits{Reasoning: c.stream.Rescue == RescueRestart}
-		r := &rescuer{next: next, policy: c.stream.Rescue, limits: limits, exchanges: c.stream.exchanges(), observers: c.observers}
+		r := &rescuer{next: next, policy: c.stream.Rescue, reasoned: resume.Limits{Reasoning: true}, exchanges: c.stream.exchanges(), observers: c.observers}
 		switch {
 		case c.stream.Rescue == RescueOff:
 			r.off = ReasonOff
@@ -54,7 +54,9 @@ func newRescuer(c *config) Middleware {
 func (r *rescuer) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := callOf(req.Context())
 	if c.unrescued = r.obstacle(c); c.unrescued == "" {
-		c.transcribe = &r.limits
+		if c.transcribe = r.limitsOf(c); c.transcribe == nil {
+			c.unrescued = unrescuable(c)
+		}
 	}
 	resp, err := r.next.RoundTrip(req)
 	if err != nil || c.transcribe == nil {
@@ -64,7 +66,7 @@ func (r *rescuer) RoundTrip(req *http.Request) (*http.Response, error) {
 	case !ok:
 		c.unrescued = ReasonContent
 	case !s.IsResumable():
-		c.unrescued = r.forgotten(s)
+		c.unrescued = forgotten(c, s)
 	default:
 		body := &resumable{layer: r, call: c, body: c.buffer, id: idOf(s.Head())}
 		body.inner.Store(s)
@@ -73,7 +75,7 @@ func (r *rescuer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// obstacle returns why no answer to the call could be continued, or "" if one could.
+// obstacle returns why no answer that the call asks for could be continued, or "" if one could.
 func (r *rescuer) obstacle(c *call) Reason {
 	p := &c.params
 	switch {
@@ -83,18 +85,22 @@ func (r *rescuer) obstacle(c *call) Reason {
 		return ReasonAPI
 	case c.encoded, c.buffer == nil, !p.Stream, p.Choices != 1, p.Logprobs:
 		return ReasonRequest
-	case r.policy == RescueRestart, canContinue(c):
-		return ""
-	case p.MessagesEnd == 0, p.PrefixCompletion:
+	}
+	return ""
+}
+
+// unrescuable returns why nobody could continue an answer to the call.
+func unrescuable(c *call) Reason {
+	if c.params.MessagesEnd == 0 || c.params.PrefixCompletion {
 		return ReasonRequest
 	}
 	return ReasonHost
 }
 
-// forgotten returns why a stream cannot be continued any more.
-func (r *rescuer) forgotten(s *exchange.Stream) Reason {
+// forgotten returns why a stream of the call cannot be continued any more.
+func forgotten(c *call, s *exchange.Stream) Reason {
 	f := s.Forgotten()
-	return reasonOf(r.limits.Obstacle(f.Text, f.Reasoning, f.Other))
+	return reasonOf(c.transcribe.Obstacle(f.Text, f.Reasoning, f.Other))
 }
 
 // reasonOf returns the reason for an obstacle in the text.
@@ -108,13 +114,25 @@ func reasonOf(o resume.Obstacle) Reason {
 	return ReasonContent
 }
 
-// canContinue reports whether some host can continue a text for this call.
-func canContinue(c *call) bool {
+// limitsOf returns what is kept of an answer to the call, or nil if nobody could continue it.
+func (r *rescuer) limitsOf(c *call) *resume.Limits {
+	switch {
+	case r.policy == RescueRestart, canContinue(c, true):
+		return &r.reasoned
+	case canContinue(c, false):
+		return &r.limits
+	}
+	return nil
+}
+
+// canContinue reports whether some host can continue a text for this call, and one behind
+// reasoning if it is reasoned.
+func canContinue(c *call, reasoned bool) bool {
 	if c.params.MessagesEnd == 0 || c.params.PrefixCompletion {
 		return false
 	}
 	for _, e := range c.candidates {
-		if _, ok := c.eligible(e); ok && e.can&request.Prefix != 0 {
+		if _, ok := c.eligible(e); ok && e.continues(reasoned) {
 			return true
 		}
 	}
@@ -228,9 +246,9 @@ func (r *resumable) end(err error) {
 	r.open = first.IsOpen()
 	dropped := !first.IsResumable()
 	events := first.TakeTranscript()
-	r.given = resume.NewTranscript(&events, r.layer.limits)
+	r.given = resume.NewTranscript(&events, *r.call.transcribe)
 	if dropped {
-		r.why = r.layer.forgotten(first)
+		r.why = forgotten(r.call, first)
 	}
 	r.breakOff(err)
 }
@@ -339,7 +357,7 @@ func (r *resumable) way() rescueKind {
 	switch {
 	case restart && (r.mustRestart || len(r.given.Text) < resume.MinOverlap):
 		return rescueRestarts // little is lost, and with so short a text nobody can tell a continuation from a restart
-	case !r.mustRestart && len(r.given.Reasoning) == 0 && len(r.given.Text) > 0 && canContinue(r.call):
+	case !r.mustRestart && r.given.CanBeContinued() && canContinue(r.call, r.given.IsReasoned()):
 		return rescueContinues
 	case restart:
 		return rescueRestarts
@@ -390,9 +408,9 @@ func (r *resumable) request(how rescueKind, broken *attempt) (*exchange.Stream, 
 	}
 	in := r.body
 	if how == rescueContinues {
-		in = r.call.continued(in.Bytes(), r.given.Text)
+		in = r.call.continued(in.Bytes(), &r.given)
 	}
-	c := r.call.resumed(ctx, resumption{how, broken.endpoint.Account, int(broken.place)}, r.req, in)
+	c := r.call.resumed(ctx, resumption{how, r.given.IsReasoned(), broken.endpoint.Account, int(broken.place)}, r.req, in)
 	resp, err := r.layer.next.RoundTrip(c.req)
 	c.forgetBuffer()
 	if err != nil {
@@ -433,17 +451,21 @@ func (c *call) resumed(ctx context.Context, why resumption, req *http.Request, i
 }
 
 // continued returns the call's body with the delivered text as the beginning of the
-// answer, and with the rest of the caller's token limit. API:
-// https://api-docs.deepseek.com/guides/chat_prefix_completion.
-func (c *call) continued(body, text []byte) *reqbody.Buffer {
-	message := append([]byte(`,{"role":"assistant","content":`), gjson.AppendJSONString(nil, string(text))...)
+// answer, behind its reasoning if it has some, and with the rest of the caller's token
+// limit. API: https://api-docs.deepseek.com/guides/chat_prefix_completion, and the fields of
+// an assistant message in https://api-docs.deepseek.com/api/create-chat-completion.
+func (c *call) continued(body []byte, given *resume.Transcript) *reqbody.Buffer {
+	message := append([]byte(`,{"role":"assistant","content":`), gjson.AppendJSONString(nil, string(given.Text))...)
+	if len(given.Reasoning) > 0 {
+		message = append(message, `,"reasoning_content":`...)
+		message = append(message, gjson.AppendJSONString(nil, string(given.Reasoning))...)
+	}
 	end := request.Span{From: c.params.MessagesEnd, To: c.params.MessagesEnd}
 	edits := []request.Edit{{At: end, Text: string(message) + `,"prefix":true}`}}
 	if c.params.MaxTokens > 0 && c.params.MaxTokensAt.To > 0 {
-		left := max(1, c.params.MaxTokens-request.EstimateTokens(text))
-		edits = append(edits, request.Edit{At: c.params.MaxTokensAt, Text: strconv.Itoa(left)})
+		edits = append(edits, request.Edit{At: c.params.MaxTokensAt, Text: strconv.Itoa(max(1, c.params.MaxTokens-given.Tokens()))})
 	}
-	in := reqbody.Get(int64(len(body) + len(text)))
+	in := reqbody.Get(int64(len(body) + len(message)))
 	in.Set(request.Splice(in.Bytes(), body, edits))
 	return in
 }

@@ -52,7 +52,7 @@ func (h *teller) tells(req *http.Request) (*http.Response, error) {
 			return answer(400, asJSON, `{"error":{"message":"no prefix here"}}`), nil
 		case h.continues:
 			rest, ok := strings.CutPrefix(says, last.Get("content").Str)
-			if !ok {
+			if !ok || last.Get("reasoning_content").Str != reasoning {
 				return answer(400, asJSON, `{"error":{"message":"no such prefix"}}`), nil
 			}
 			says, reasoning = rest, ""
@@ -261,8 +261,53 @@ func TestRescue_ContinuedBody(t *testing.T) {
 	}
 }
 
+// A text behind finished reasoning is continued where the host takes the reasoning with it,
+// and the usage counts both.
+func TestRescue_ContinuedBehindReasoning(t *testing.T) {
+	thought, told := strings.Repeat("0123456789", 20), strings.Repeat("0123456789", 10) // 60 and 30 tokens by the estimate
+	of := func(delta, more string) string {
+		return `data: {"id":"x","choices":[{"index":0,"delta":` + delta + `,"finish_reason":null}]` + more + "}\n\n"
+	}
+	first := of(`{"reasoning_content":"`+thought+`"}`, "") + of(`{"content":"`+told+`"}`, "")
+	usage := `,"usage":{"completion_tokens":%d,"total_tokens":%d,"completion_tokens_details":{"reasoning_tokens":%d}}`
+	for _, tt := range []struct {
+		name   string
+		host   Endpoint
+		second string
+		sent   string // the last message; empty: nobody is asked
+		want   string // what follows; empty: an error
+	}{
+		{"DeepSeek", deepSeekAt("a"), of(`{"content":" there"}`, fmt.Sprintf(usage, 5, 9, 0)) + endEvent + doneEvent,
+			`{"role":"assistant","content":"` + told + `","reasoning_content":"` + thought + `","prefix":true}`,
+			of(`{"content":" there"}`, fmt.Sprintf(usage, 95, 99, 60)) + endEvent + doneEvent},
+		{"one that thinks again", deepSeekAt("a"), of(`{"reasoning_content":"hm"}`, "") + of(`{"content":" there"}`, "") + endEvent + doneEvent,
+			`{"role":"assistant","content":"` + told + `","reasoning_content":"` + thought + `","prefix":true}`, ""},
+		{"one that is only known to take a prefix", Endpoint{Name: "a", URL: "https://a", APIKey: "sk", Host: HostOpenAI, Can: []Feature{FeaturePrefix}}, "", "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var bodies []string
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				body, _ := io.ReadAll(req.Body)
+				bodies = append(bodies, string(body))
+				if len(bodies) == 1 {
+					return answer(200, asStream, first), nil
+				}
+				return answer(200, asStream, tt.second), nil
+			}), WithEndpoints(tt.host))
+			got := asks(t.Context(), rt, `{"model":"m","max_tokens":100,"messages":[{"role":"user","content":"q"}],"stream":true}`)
+			if got.body != first+tt.want || (got.err == nil) != (tt.want != "") {
+				t.Errorf("got %v, want %q behind the first", got, tt.want)
+			}
+			want := `{"model":"m","max_tokens":10,"messages":[{"role":"user","content":"q"},` + tt.sent + `],"stream":true}`
+			if asked := len(bodies) > 1; asked != (tt.sent != "") || asked && bodies[1] != want {
+				t.Errorf("to go on, %q was sent, want %s", bodies[1:], want)
+			}
+		})
+	}
+}
+
 // No rescue after a tool call, nor for more than one choice, nor with logprobs;
-// and nobody goes on from a text that was thought about.
+// and nobody goes on from a thought that may not be finished.
 func TestRescue_None(t *testing.T) {
 	const (
 		tool    = "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{\"}}]}}]}\n\n"
@@ -281,7 +326,7 @@ func TestRescue_None(t *testing.T) {
 		{"the budget is spent", "", chatStream, goodEvent, anew, RetryPolicy{Budget: Off}},
 		{"the caller's own one", "/beta/chat/completions", `{"model":"m","stream":true,"messages":[{"role":"assistant","content":"x","prefix":true}]}`, goodEvent, onward, RetryPolicy{}},
 		{"fill in the middle", "/beta/completions", `{"model":"m","stream":true,"prompt":"a","suffix":"b"}`, "data: {\"choices\":[{\"index\":0,\"text\":\"a\"}]}\n\n", anew, RetryPolicy{}},
-		{"a thinking answer", "", chatStream, thought + goodEvent, onward, RetryPolicy{}},
+		{"a thinking answer", "", chatStream, thought, onward, RetryPolicy{}},
 	} {
 		base := newHosts(gives(200, asStream, tt.text))
 		rt := over(t, base, WithStream(tt.policy), WithRetry(tt.retry), WithEndpoints(deepSeekAt("a")))
@@ -637,29 +682,32 @@ func TestRescue_KeepsWithinBounds(t *testing.T) {
 		opts        []Option
 		most        int  // held at any time
 		rescued     bool // one is asked for
+		pending     bool // what is held could still have become of use
 	}{
-		{"a short text", ask, "", text, 8 << 10, []Option{onward}, 16 << 10, true},
-		{"a long text", ask, "", text, resume.MaxTranscript * 9 / 10, []Option{onward}, resume.MaxTranscript * 3 / 2, true},
-		{"a long text, anew", ask, "", text, resume.MaxTranscript * 9 / 10, []Option{anew}, resume.MaxTranscript * 3 / 2, true},
-		{"a text without an end", ask, "", text, large, []Option{onward}, resume.MaxTranscript * 3 / 2, false},
-		{"a text without an end, anew", ask, "", text, large, []Option{anew}, resume.MaxTranscript * 3 / 2, false},
-		{"a text in one event", ask, "", delta(`"content":"`, resume.MaxTranscript+1), 1, []Option{onward}, 0, false},
-		{"reasoning", ask, "", reasoning, 1 << 20, []Option{onward}, 0, false},
-		{"reasoning, then a text", ask, reasoning, text, 1 << 20, []Option{onward}, 0, false},
-		{"reasoning, anew", ask, "", reasoning, 1 << 20, []Option{anew}, 3 << 19, true},
-		{"reasoning without an end, anew", ask, "", reasoning, large, []Option{anew}, resume.MaxTranscript * 3 / 2, false},
-		{"reasoning and text, anew", ask, strings.Repeat(reasoning, resume.MaxTranscript*6/10/len(reasoning)), text, resume.MaxTranscript * 6 / 10, []Option{anew}, resume.MaxTranscript * 3 / 2, false},
-		{"a tool call", ask, "", tool, 1 << 20, []Option{anew}, 0, false},
-		{"a text behind a tool call", ask, tool, text, 1 << 20, []Option{anew}, 0, false},
-		{"a text behind another, and a tool call", ask, text + tool, text, 1 << 20, []Option{anew}, 8 << 10, false},
-		{"a refusal", ask, "", refusal, 1 << 20, []Option{anew}, 0, false},
-		{"chunks that are counted", ask, text, strings.Replace(text, `"index":0`, `"index":1`, 1), 1 << 20, []Option{anew}, 8 << 10, false},
-		{"two choices", ask + `,"n":2`, "", text, 1 << 20, []Option{anew}, 0, false},
-		{"logprobs", ask + `,"logprobs":true`, "", text, 1 << 20, []Option{anew}, 0, false},
-		{"no rescue", ask, "", text, 1 << 20, []Option{WithStream(StreamPolicy{Rescue: RescueOff})}, 0, false},
-		{"sent once", ask, "", text, 1 << 20, []Option{anew, WithRetry(RetryPolicy{SendOnce: true})}, 0, false},
-		{"nobody has a prefix", ask, "", text, 1 << 20, []Option{onward, WithEndpoints(at("c")...)}, 0, false},
-		{"nobody with a prefix has the model", ask, "", text, 1 << 20, []Option{onward, WithEndpoints(at("c")...), WithBackup(Endpoint{Name: "d", URL: "https://d", APIKey: "sk", Host: HostDeepSeek, Models: map[string]string{"other": "other"}})}, 0, false},
+		{"a short text", ask, "", text, 8 << 10, []Option{onward}, 16 << 10, true, false},
+		{"a long text", ask, "", text, resume.MaxTranscript * 9 / 10, []Option{onward}, resume.MaxTranscript * 3 / 2, true, false},
+		{"a long text, anew", ask, "", text, resume.MaxTranscript * 9 / 10, []Option{anew}, resume.MaxTranscript * 3 / 2, true, false},
+		{"a text without an end", ask, "", text, large, []Option{onward}, resume.MaxTranscript * 3 / 2, false, false},
+		{"a text without an end, anew", ask, "", text, large, []Option{anew}, resume.MaxTranscript * 3 / 2, false, false},
+		{"a text in one event", ask, "", delta(`"content":"`, resume.MaxTranscript+1), 1, []Option{onward}, 0, false, false},
+		{"reasoning", ask, "", reasoning, 1 << 20, []Option{onward}, 3 << 19, false, true},
+		{"reasoning, then a text", ask, reasoning, text, 1 << 20, []Option{onward}, 3 << 19, true, false},
+		{"reasoning without an end", ask, "", reasoning, large, []Option{onward}, resume.MaxTranscript * 3 / 2, false, false},
+		{"nobody takes reasoning", ask, reasoning, text, 1 << 20, []Option{onward, WithEndpoints(Endpoint{Name: "c", URL: "https://c", APIKey: "sk", Host: HostOpenAI, Can: []Feature{FeaturePrefix}})}, 0, false, false},
+		{"reasoning, anew", ask, "", reasoning, 1 << 20, []Option{anew}, 3 << 19, true, false},
+		{"reasoning without an end, anew", ask, "", reasoning, large, []Option{anew}, resume.MaxTranscript * 3 / 2, false, false},
+		{"reasoning and text, anew", ask, strings.Repeat(reasoning, resume.MaxTranscript*6/10/len(reasoning)), text, resume.MaxTranscript * 6 / 10, []Option{anew}, resume.MaxTranscript * 3 / 2, false, false},
+		{"a tool call", ask, "", tool, 1 << 20, []Option{anew}, 0, false, false},
+		{"a text behind a tool call", ask, tool, text, 1 << 20, []Option{anew}, 0, false, false},
+		{"a text behind another, and a tool call", ask, text + tool, text, 1 << 20, []Option{anew}, 8 << 10, false, false},
+		{"a refusal", ask, "", refusal, 1 << 20, []Option{anew}, 0, false, false},
+		{"chunks that are counted", ask, text, strings.Replace(text, `"index":0`, `"index":1`, 1), 1 << 20, []Option{anew}, 8 << 10, false, false},
+		{"two choices", ask + `,"n":2`, "", text, 1 << 20, []Option{anew}, 0, false, false},
+		{"logprobs", ask + `,"logprobs":true`, "", text, 1 << 20, []Option{anew}, 0, false, false},
+		{"no rescue", ask, "", text, 1 << 20, []Option{WithStream(StreamPolicy{Rescue: RescueOff})}, 0, false, false},
+		{"sent once", ask, "", text, 1 << 20, []Option{anew, WithRetry(RetryPolicy{SendOnce: true})}, 0, false, false},
+		{"nobody has a prefix", ask, "", text, 1 << 20, []Option{onward, WithEndpoints(at("c")...)}, 0, false, false},
+		{"nobody with a prefix has the model", ask, "", text, 1 << 20, []Option{onward, WithEndpoints(at("c")...), WithBackup(Endpoint{Name: "d", URL: "https://d", APIKey: "sk", Host: HostDeepSeek, Models: map[string]string{"other": "other"}})}, 0, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			asked := 0
@@ -687,7 +735,7 @@ func TestRescue_KeepsWithinBounds(t *testing.T) {
 			if n < int64(tt.size) || !errors.Is(err, ErrTruncated) || (asked > 1) != tt.rescued {
 				t.Errorf("the caller read %d bytes and %v after %d requests, want a rescue to be tried: %v", n, err, asked, tt.rescued)
 			}
-			if m.most > tt.most || !tt.rescued && m.last > 0 {
+			if m.most > tt.most || !tt.rescued && !tt.pending && m.last > 0 {
 				t.Errorf("%d bytes were held, in the end %d, want at most %d and nothing that is of no use", m.most, m.last, tt.most)
 			}
 			if now := kept(body); now > 0 {

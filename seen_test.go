@@ -265,6 +265,7 @@ func TestSeen_Unrescued(t *testing.T) {
 		{"a tool call", "", chatStream, tool, at(anew), nil, ReasonContent},
 		{"a text, then a tool call", "", chatStream, text + tool, at(anew), nil, ReasonContent},
 		{"reasoning", "", chatStream, thought, at(), nil, ReasonThought},
+		{"a text behind reasoning, where none is continued", "", chatStream, thought + text, []Option{WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "k", Can: []Feature{FeaturePrefix}})}, nil, ReasonThought},
 		{"a text, then reasoning", "", chatStream, text + thought, at(), nil, ReasonThought},
 		{"long", "", chatStream, long + text, at(anew), nil, ReasonLength},
 		{"long, then a tool call", "", chatStream, long + text + tool, at(anew), nil, ReasonLength},

@@ -79,7 +79,7 @@ const (
 	ReasonRequest  Reason = "request"   // the request asks for several choices, for logprobs or for no stream, ends in a prefix of its own, or cannot be sent again: it is larger than MaxReplay or has a Content-Encoding
 	ReasonHost     Reason = "host"      // RescueContinue: no host that may serve the call continues a text
 	ReasonContent  Reason = "content"   // something besides text had come, such as a tool call, or the answer cannot be read
-	ReasonThought  Reason = "reasoning" // RescueContinue: reasoning had come, and no host continues a text behind it
+	ReasonThought  Reason = "reasoning" // RescueContinue: reasoning had come without a text behind it, or no host continues such a text
 	ReasonLength   Reason = "length"    // more than 4 MiB of text had come
 	ReasonFlawed   Reason = "flawed"    // the answer is flawed, and more of it would be, too
 	ReasonCaller   Reason = "caller"    // the caller left

@@ -97,6 +97,12 @@ func (u *upstream) serves(op request.Operation, model string, target *upstream) 
 	return u.names.Serve(op, model, &target.names)
 }
 
+// continues reports whether u continues a text that a message begins, and one behind the
+// message's reasoning if it is reasoned.
+func (u *upstream) continues(reasoned bool) bool {
+	return u.can&request.Prefix != 0 && (!reasoned || u.profile.PrefixReasoning)
+}
+
 // authorize replaces the caller's credential by the endpoint's key, if it has one, and
 // sets the endpoint's headers.
 func (u *upstream) authorize(req *http.Request, op request.Operation) {

@@ -31,7 +31,9 @@ type Profile struct {
 	// everything, under the endpoint's base path.
 	Operations map[request.Operation][]string
 	PrefixRoot string // the root where the last message may begin the answer; empty: none is known
-	KeyHeader  string // the header for the key; empty: Authorization, as a bearer token
+	// PrefixReasoning says that this message may have its reasoning, too, as reasoning_content.
+	PrefixReasoning bool
+	KeyHeader       string // the header for the key; empty: Authorization, as a bearer token
 
 	Models   map[string]string // from DeepSeek's names to this host's; presets have it as Models
 	Renamed  map[string]string // from retired names to those that replaced them

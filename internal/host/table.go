@@ -80,7 +80,7 @@ const ShortestContext = 160 << 10
 var table = []Profile{
 	{
 		// Its pages quick_start/error_codes, rate_limit, faq, guides/thinking_mode,
-		// chat_prefix_completion, anthropic_api, safety, web_tools. It sends neither Retry-After nor headers about its limits.
+		// chat_prefix_completion, anthropic_api, safety, web_tools, api/create-chat-completion and create-message. It sends neither Retry-After nor headers about its limits.
 		Name:   "deepseek",
 		Source: "https://api-docs.deepseek.com", Checked: "2026-11-27",
 		Domains: []string{"api.deepseek.com"},
@@ -99,6 +99,7 @@ var table = []Profile{
 		ThinkingField:      request.ThinkingObject,
 		UserField:          "user_id",
 		PrefixRoot:         "/beta",
+		PrefixReasoning:    true,
 		Offers:             request.Prefix | request.Review | request.DeepSeekTools,
 		Known:              []ModelFacts{{Part: "v4-pro", Lacks: request.Images, Context: 1 << 20}, {Context: 1 << 20}},
 		QueuesAfterHeaders: true,

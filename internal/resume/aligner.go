@@ -45,7 +45,8 @@ type Aligner struct {
 	Options
 	given *Transcript
 	emit  func(event []byte)
-	spent int // about how many tokens the given text took
+	spent int // about how many tokens the given text and reasoning took
+	mused int // of these, the reasoning
 
 	restarts        bool // the stream is a restart: it repeats the transcript from its beginning
 	text, reasoning int  // how many bytes of the transcript it has repeated
@@ -59,7 +60,7 @@ type Aligner struct {
 // NewAligner returns an Aligner that passes events on to emit and adds their text to
 // given.
 func NewAligner(given *Transcript, o Options, emit func(event []byte)) *Aligner {
-	return &Aligner{Options: o, given: given, emit: emit, spent: request.EstimateTokens(given.Text), restarts: o.Restart}
+	return &Aligner{Options: o, given: given, emit: emit, spent: given.Tokens(), mused: request.EstimateTokens(given.Reasoning), restarts: o.Restart}
 }
 
 // Restarts reports whether the stream repeats the transcript from its beginning.
@@ -298,14 +299,17 @@ func (a *Aligner) edits(d delta, newText, newReasoning string) (edits []request.
 			replace("choices.0.delta."+name, string(gjson.AppendJSONString(nil, newReasoning)))
 		}
 	}
-	if usage := gjson.GetBytes(d.data, "usage"); usage.IsObject() && !a.restarts {
+	if !a.restarts {
 		// The usage lacks what the first attempt took, because that broke before it could
 		// say so.
-		for _, name := range [...]string{"completion_tokens", "total_tokens"} {
-			if n := usage.Get(name); n.Type == gjson.Number && n.Num >= 0 && n.Num < 1<<31 {
-				replace("usage."+name, strconv.FormatInt(int64(n.Num)+int64(a.spent), 10))
+		add := func(path string, spent int) {
+			if n := gjson.GetBytes(d.data, path); n.Type == gjson.Number && n.Num >= 0 && n.Num < 1<<31 {
+				replace(path, strconv.FormatInt(int64(n.Num)+int64(spent), 10))
 			}
 		}
+		add("usage.completion_tokens", a.spent)
+		add("usage.total_tokens", a.spent)
+		add("usage.completion_tokens_details.reasoning_tokens", a.mused)
 	}
 	return edits
 }

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -28,7 +29,7 @@ const MaxTranscript = 4 << 20
 
 // Limits say which answers can be continued.
 type Limits struct {
-	Reasoning bool // those with reasoning, too, by a restart
+	Reasoning bool // those with reasoning, too
 }
 
 // An Obstacle is why an answer cannot be continued.
@@ -38,7 +39,7 @@ const (
 	NoObstacle   Obstacle = iota
 	OtherContent          // it has something besides text, such as a tool call
 	TooLong               // it is longer than MaxTranscript
-	Thought               // it has reasoning, and the limits do not allow a restart
+	Thought               // it has reasoning, and the limits do not allow that
 )
 
 // Allow reports whether an answer with so many bytes of text and reasoning could be
@@ -63,6 +64,7 @@ func (l Limits) Obstacle(text, reasoning int, other bool) Obstacle {
 // A Transcript is what the reader of a stream has been given of its answer.
 type Transcript struct {
 	Text, Reasoning []byte
+	Late            bool     // reasoning came behind text
 	Closed          bool     // it cannot be continued, so nothing is kept
 	Obstacle        Obstacle // why not; NoObstacle: it was closed because it will not be
 	limits          Limits
@@ -71,7 +73,7 @@ type Transcript struct {
 // NewTranscript returns the transcript of an answer's events.
 func NewTranscript(events *wire.Transcript, l Limits) Transcript {
 	d := deltaOf(events)
-	t := Transcript{limits: l}
+	t := Transcript{limits: l, Late: events.Late}
 	t.add(d.text, d.reasoning, d.other || d.splitRune)
 	return t
 }
@@ -86,9 +88,23 @@ func (t *Transcript) add(text, reasoning string, other bool) {
 		t.Close()
 		return
 	}
+	t.Late = t.Late || reasoning != "" && len(t.Text) > 0
 	t.Text = append(t.Text, text...)
 	t.Reasoning = append(t.Reasoning, reasoning...)
 }
+
+// Tokens estimates how many tokens the transcript took.
+func (t *Transcript) Tokens() int {
+	return request.EstimateTokens(t.Text) + request.EstimateTokens(t.Reasoning)
+}
+
+// IsReasoned reports whether the transcript is a text behind reasoning, which is finished
+// once text has come.
+func (t *Transcript) IsReasoned() bool { return len(t.Reasoning) > 0 }
+
+// CanBeContinued reports whether a host could go on with the text: there is one, and all
+// reasoning is before it.
+func (t *Transcript) CanBeContinued() bool { return len(t.Text) > 0 && !t.Late }
 
 // Close drops the transcript, because it will not be continued.
 func (t *Transcript) Close() { t.Text, t.Reasoning, t.Closed = nil, nil, true }

@@ -183,7 +183,7 @@ func (t Transcript) grewBy(key, text []byte, now *Transcript) bool {
 	if string(key) != "content" {
 		content, reasoning = reasoning, content
 	}
-	return len(now.Text) == len(t.Text)+content && len(now.Reasoning) == len(t.Reasoning)+reasoning && now.Other == t.Other
+	return len(now.Text) == len(t.Text)+content && len(now.Reasoning) == len(t.Reasoning)+reasoning && now.Other == t.Other && now.Late == t.Late
 }
 
 // grewBy reports whether now is s with one text more.

@@ -95,6 +95,7 @@ type Listener interface {
 type Transcript struct {
 	Text, Reasoning []byte // with JSON's escapes, without the quotes
 	Other           bool   // something else came: a tool call, a refusal, another choice
+	Late            bool   // reasoning came behind text
 }
 
 // Said is what the latest events of a stream have said. Whoever reads it empties it.
@@ -612,6 +613,7 @@ func (t *Transcript) take(key, text []byte) {
 		t.Text = append(t.Text, text...)
 	case "reasoning_content", "reasoning":
 		t.Reasoning = append(t.Reasoning, text...)
+		t.Late = t.Late || len(t.Text) > 0
 	default:
 		t.Other = true
 	}
