@@ -90,7 +90,7 @@ var (
 		breakwater.ReasonOff, breakwater.ReasonSendOnce, breakwater.ReasonAPI, breakwater.ReasonRequest, breakwater.ReasonHost, breakwater.ReasonContent, breakwater.ReasonThought,
 		breakwater.ReasonLength, breakwater.ReasonFlawed, breakwater.ReasonCaller, breakwater.ReasonBudget, breakwater.ReasonUnavailable, breakwater.ReasonFailed, breakwater.ReasonMismatch, breakwater.ReasonTries,
 	}
-	_ = []breakwater.Kind{breakwater.KindDrift, breakwater.KindBreak}
+	_ = []breakwater.Kind{breakwater.KindDrift, breakwater.KindBreak, breakwater.KindPassedOver}
 	_ = breakwater.Event{
 		Kind: breakwater.KindAttempt, Time: time.Time{}, Endpoint: "", Model: "", Attempt: 1, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictStop,
 		Wait: 0, Elapsed: 0, Bytes: 0, Usage: breakwater.Usage{}, Reason: breakwater.ReasonHost, From: "", To: "", Err: nil,

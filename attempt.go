@@ -131,7 +131,7 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	now := time.Now()
 	a.FirstPayload.Stop()
 	a.giveBack(class, Usage(used), now)
-	accepted, why := false, a.call.unrescued
+	accepted := false
 	a.update(func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, Usage(used), bytes
 		t.Elapsed = now.Sub(a.Start)
@@ -139,8 +139,8 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	})
 	if accepted {
 		a.emit(KindAttempt)
-		if why != "" && outcome.Broke(err) {
-			a.reportBreak(err, why)
+		if outcome.Broke(err) && a.call.unrescued != "" { // otherwise the rescue layer reports it
+			a.reportBreak(err, a.call.unrescued)
 		}
 	} // a failed attempt is reported by the loop, once the loop knows what to do next
 }

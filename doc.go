@@ -95,7 +95,8 @@
 //
 // The response header Breakwater-Endpoint names the endpoint that answered. With a
 // cache, Cache-Status tells whether the answer came from it. [TrailOf] returns the
-// attempts of a response, and [Call].Trail those of a call through an SDK.
+// attempts of a response, and [Call].Trail those of a call through an SDK: who was asked,
+// who was passed over and why, which model answered, and the host's id of the request.
 // [WithObserver] with [Log] writes a log. [Transport.Status] returns a snapshot. None
 // of these contains keys, prompts or answers.
 //

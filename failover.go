@@ -47,7 +47,7 @@ func (r *failoverRun) noteUnmet() {
 	}
 	for _, e := range c.candidates {
 		if _, why := c.considers(e); why == "" {
-			r.notePassedOver(e)
+			r.noteUnserved(e)
 		}
 	}
 }
@@ -57,15 +57,15 @@ func (r *failoverRun) noteUnmet() {
 func (r *failoverRun) noteUnconsidered() {
 	for _, e := range r.call.candidates {
 		if _, why := r.call.considers(e); why != "" && why != ReasonEndpoint {
-			r.notePassedOver(e)
+			r.noteUnserved(e)
 		}
 	}
 }
 
-// notePassedOver adds an endpoint to the trail if the call passes it over.
-func (r *failoverRun) notePassedOver(e *upstream) {
+// noteUnserved adds an endpoint to the trail if it cannot serve the call.
+func (r *failoverRun) noteUnserved(e *upstream) {
 	if _, why := r.call.assess(e); why != "" {
-		r.call.log.passOver(Attempt{Endpoint: e.Name, Start: r.now(), Class: ClassUnserved, Verdict: VerdictElsewhere, PassedOver: why})
+		r.notePassedOver(Attempt{Endpoint: e.Name, Start: r.now(), Class: ClassUnserved, Verdict: VerdictElsewhere, PassedOver: why})
 	}
 }
 
@@ -363,7 +363,7 @@ func (r *failoverRun) blocked(s step) {
 		case plan.Paused:
 			class, err = ClassPaused, outcome.ErrPaused
 		}
-		r.call.log.passOver(Attempt{Endpoint: e.Name, Model: at.model, Start: now, Class: class, Verdict: VerdictStop, PassedOver: at.reason(), Err: err})
+		r.notePassedOver(Attempt{Endpoint: e.Name, Model: at.model, Start: now, Class: class, Verdict: VerdictStop, PassedOver: at.reason(), Err: err})
 	}
 }
 

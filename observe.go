@@ -14,6 +14,7 @@ type Kind string
 
 const (
 	KindAttempt     Kind = "attempt"      // an attempt ended, or was not sent because of a local limit or circuit
+	KindPassedOver  Kind = "passed_over"  // a call did not go to an endpoint that it would have preferred or needed: Reason says why. Once for each call, endpoint and reason
 	KindCommit      Kind = "commit"       // the first payload has come: the caller gets the response
 	KindWait        Kind = "wait"         // the call waits before its next attempt
 	KindCall        Kind = "call"         // RoundTrip returns, with a response or an error
@@ -36,7 +37,8 @@ const (
 )
 
 // An Event is something that happened: an [Observer] gets it. Fields that do not apply are
-// zero. It contains no key, prompt or answer, and no message of a host.
+// zero. It contains no key, prompt or answer, and no message of a host. Of what a host says, it
+// has only Served, Fingerprint and RequestID.
 type Event struct {
 	Kind     Kind
 	Time     time.Time
@@ -55,7 +57,7 @@ type Event struct {
 	Fingerprint string // its system_fingerprint
 	RequestID   string // the host's id of the request: see Attempt.RequestID
 	Flaw        error  // the caller got the answer although it is flawed: see Attempt.Flaw
-	Reason      Reason // KindBreak: why the stream was not continued
+	Reason      Reason // KindBreak: why the stream was not continued; KindPassedOver: why the call did not go there
 	From, To    string // KindCircuit: closed, half-open or open; From also of KindRescue and KindCacheStale
 	Err         error
 }
@@ -78,7 +80,7 @@ type Observer func(context.Context, Event)
 // here.
 func (t Attempt) event(kind Kind) Event {
 	return Event{
-		Kind: kind, Endpoint: t.Endpoint, Model: t.Model, Attempt: t.N, Status: t.Status, Class: t.Class,
+		Kind: kind, Reason: t.PassedOver, Endpoint: t.Endpoint, Model: t.Model, Attempt: t.N, Status: t.Status, Class: t.Class,
 		Verdict: t.Verdict, Wait: t.Wait, Elapsed: t.Elapsed, Bytes: t.Bytes, Usage: t.Usage,
 		Served: t.Served, Fingerprint: t.Fingerprint, RequestID: t.RequestID, Flaw: t.Flaw, Err: t.Err,
 	}

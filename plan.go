@@ -169,7 +169,14 @@ func (r *failoverRun) passOver(e *upstream, at availability, verdict Verdict, no
 	case plan.AtLimit:
 		a.Class = ClassLimited
 	}
-	r.call.log.passOver(a)
+	r.notePassedOver(a)
+}
+
+// notePassedOver adds an endpoint that is passed over to the trail, and reports it once.
+func (r *failoverRun) notePassedOver(a Attempt) {
+	if r.call.log.passOver(a) && a.PassedOver != "" && len(r.observers) > 0 {
+		r.observers.emit(r.call, a.event(KindPassedOver))
+	}
 }
 
 // onlyChoice returns the first step of most calls: they have one endpoint, and it is ready.

@@ -188,6 +188,26 @@ func TestSeen_ServedModel(t *testing.T) {
 	}
 }
 
+// An answer that came in another form than the call asked for is given in that form, and names
+// its model as well.
+func TestSeen_ServedModelOfTheOtherForm(t *testing.T) {
+	for name, tt := range namingWires {
+		for _, stream := range []bool{false, true} {
+			if tt.stream == "" {
+				continue
+			}
+			ask, reply := fmt.Sprintf(tt.ask, ""), gives(200, asStream, fmt.Sprintf(tt.stream, "m-1", "fp-1"))
+			if stream {
+				ask, reply = fmt.Sprintf(tt.ask, `,"stream":true`), gives(200, asJSON, fmt.Sprintf(tt.json, "m-1", "fp-1"))
+			}
+			got := asksAt(t, over(t, newHosts(reply), once), tt.path, ask)
+			if trail := TrailOf(got.resp); len(trail) != 1 || trail[0].Served != "m-1" || (trail[0].Fingerprint == "fp-1") != tt.fingerprint || got.err != nil {
+				t.Errorf("%s, stream=%v: %v; the trail is %+v", name, stream, got, trail)
+			}
+		}
+	}
+}
+
 // What one endpoint serves under a name says nothing of another endpoint or another name.
 func TestSeen_DriftIsOfOneEndpointAndName(t *testing.T) {
 	told, observer := watch()
@@ -295,7 +315,7 @@ func TestSeen_Unrescued(t *testing.T) {
 			for _, e := range *told {
 				if e.Kind == KindBreak {
 					breaks = append(breaks, e)
-				} else if e.Reason != "" {
+				} else if e.Reason != "" && e.Kind != KindPassedOver {
 					t.Errorf("event %+v has a reason", e)
 				}
 			}
@@ -387,7 +407,8 @@ func TestSeen_PassedOver(t *testing.T) {
 	} {
 		bubble(t, tt.name, func(t *testing.T) {
 			base := newHosts(gives(200, asJSON, goodJSON))
-			rt := over(t, base, append([]Option{once}, tt.opts...)...)
+			told, observer := watch()
+			rt := over(t, base, append([]Option{once, observer}, tt.opts...)...)
 			if tt.before != nil {
 				base.Set("a", tt.before)
 				asks(t.Context(), rt, chatJSON)
@@ -399,7 +420,8 @@ func TestSeen_PassedOver(t *testing.T) {
 			if tt.second != nil {
 				base.Set("b", tt.second)
 			}
-			var says []string
+			*told = nil
+			var says, events []string
 			for _, a := range TrailOf(asks(t.Context(), rt, chatJSON).resp) {
 				text := a.Endpoint + " " + string(a.Class)
 				if a.PassedOver != "" {
@@ -409,6 +431,15 @@ func TestSeen_PassedOver(t *testing.T) {
 					t.Errorf("%+v", a)
 				}
 				says = append(says, text)
+			}
+			for _, e := range *told {
+				if e.Kind == KindPassedOver {
+					events = append(events, fmt.Sprintf("%s %s %s %s", e.Endpoint, e.Class, e.Reason, e.Verdict))
+				}
+			}
+			passed := slices.DeleteFunc(slices.Clone(says), func(text string) bool { return strings.Count(text, " ") < 2 })
+			if !slices.Equal(events, passed) {
+				t.Errorf("told of %q, want %q", events, passed)
 			}
 			if got := strings.Join(says, ", "); got != tt.want {
 				t.Errorf("the trail says %s, want %s", got, tt.want)

@@ -102,8 +102,8 @@ type Usage struct {
 }
 
 // An Attempt is one request to one endpoint on behalf of a call, or one that was not sent
-// because of a local limit, a pause or a circuit, or an endpoint that was passed over. [TrailOf], a [Trail] and an [Error]
-// return them.
+// because of a local limit, a pause or a circuit, or an endpoint that was passed over.
+// [TrailOf], a [Trail] and an [Error] return them.
 type Attempt struct {
 	N           int           // number within the call, from 1; 0: it was not sent
 	Endpoint    string        // name of the endpoint
@@ -179,9 +179,9 @@ func (l *attemptLog) add(a Attempt) int {
 	return len(l.attempts) - 1
 }
 
-// passOver adds an endpoint that was passed over. If it was before, for the same reason, the
-// entry is changed.
-func (l *attemptLog) passOver(a Attempt) {
+// passOver adds an endpoint that was passed over. If it was before, for the same reason,
+// passOver changes that entry and reports false.
+func (l *attemptLog) passOver(a Attempt) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range l.attempts {
@@ -190,13 +190,14 @@ func (l *attemptLog) passOver(a Attempt) {
 			if a.Verdict == VerdictStop {
 				of.Verdict = a.Verdict
 			}
-			return
+			return false
 		}
 	}
 	if l.attempts == nil {
 		l.attempts = l.first[:0]
 	}
 	l.attempts = append(l.attempts, a)
+	return true
 }
 
 // asked reports whether the call made an attempt at an endpoint, or a limit of the user's own
