@@ -10,21 +10,24 @@ import (
 // hosts are shorter.
 const MaxRequestID = 128
 
-// requestIDs are the response headers in which hosts tell the id of a request. The host's
-// own name comes before names that a proxy or a content network in front of it adds, too.
+// requestIDs are the response headers in which hosts tell the id of a request. The names
+// that only one host has come before those that a gateway in front of a host adds, too.
 var requestIDs = [...]string{
 	"X-Ds-Trace-Id",           // DeepSeek
-	"X-Request-Id",            // OpenAI, Bailian, Fireworks, vLLM, SGLang, most gateways
 	"X-Siliconcloud-Trace-Id", // SiliconFlow
 	"X-Tt-Logid",              // Volcengine Ark
 	"X-Generation-Id",         // OpenRouter
 	"X-Bce-Request-Id",        // Baidu Qianfan
-	"Request-Id",              // Anthropic
 	"Nvcf-Reqid",              // NVIDIA
 	"X-Amzn-Requestid",        // AWS Bedrock
-	"Apim-Request-Id",         // Azure's gateway
+	"Apim-Request-Id",         // Azure
+	"Request-Id",              // Anthropic
+	"X-Request-Id",            // OpenAI, Bailian, Fireworks, vLLM, SGLang, most gateways
 	"X-Ms-Request-Id",         // Azure
 }
+
+// requestIDEnds are how the names of such headers end at hosts that nobody has looked at.
+var requestIDEnds = [...]string{"Request-Id", "Requestid", "Trace-Id", "Traceid", "Log-Id", "Logid", "Reqid"}
 
 // networkIDs are those of content networks, which say something only if no host does.
 // Together tells users to quote the first.
@@ -37,12 +40,18 @@ func isRequestID(name string) bool {
 			return true
 		}
 	}
-	return strings.HasSuffix(name, "Request-Id") || strings.HasSuffix(name, "Requestid") || strings.HasSuffix(name, "Trace-Id")
+	for _, end := range requestIDEnds {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // RequestID returns the host's id of the request that a response answers, or "" if it tells
 // none. The id is at most MaxRequestID bytes of visible ASCII, because a host may send
-// anything. Of several unknown headers that could be it, the first by name counts.
+// anything. Of several unknown headers that could be it, the first by name counts. One that
+// repeats the client's own id, such as X-Client-Request-Id, does not.
 func RequestID(h http.Header) string {
 	for _, name := range requestIDs {
 		if id := Visible(First(h, name), MaxRequestID); id != "" {
@@ -54,7 +63,7 @@ func RequestID(h http.Header) string {
 		if len(values) == 0 {
 			continue
 		}
-		if name = textproto.CanonicalMIMEHeaderKey(name); isRequestID(name) && (of == "" || name < of) {
+		if name = textproto.CanonicalMIMEHeaderKey(name); isRequestID(name) && !strings.Contains(name, "Client-") && (of == "" || name < of) {
 			if id := Visible(values[0], MaxRequestID); id != "" {
 				found, of = id, name
 			}
