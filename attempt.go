@@ -185,6 +185,9 @@ func (a *attempt) Flawed(err error) { a.update(func(t *Attempt) { t.Flaw = err }
 // EndpointName returns the name of the endpoint that answers.
 func (a *attempt) EndpointName() string { return a.endpoint.Name }
 
+// sentAt returns when the attempt was sent, after it had waited for its rate limit.
+func (a *attempt) sentAt() time.Time { return a.Start.Add(a.queued) }
+
 // endNow ends the exchange, and cancels the attempt's context with cause.
 func (a *attempt) endNow(class Class, err error, used wire.Usage, cause error) {
 	defer a.Cancel(cause) // deferred, because an Observer may panic

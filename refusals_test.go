@@ -254,7 +254,8 @@ func TestRefusal_WaitersAreSpread(t *testing.T) {
 		ends   time.Duration
 		late   time.Duration // how long a refusal takes
 	}{
-		{"429, all refused", 429, []string{"Retry-After", "10"}, callers, 0, 100 * time.Millisecond},
+		{"429, all refused", 429, []string{"Retry-After", "10"}, callers, 10*time.Second + 100*time.Millisecond, 100 * time.Millisecond},
+		{"429 without a time, all refused", 429, nil, callers, 600 * time.Millisecond, 100 * time.Millisecond},
 		{"429, one refused", 429, []string{"Retry-After", "10"}, 1, 10 * time.Second, 0},
 		{"429 with a date", 429, []string{"Retry-After", "Sat, 01 Jan 2000 00:00:10 GMT"}, 1, 10 * time.Second, 0},
 		{"429 of a limit", 429, []string{"X-Ratelimit-Remaining-Requests", "0", "X-Ratelimit-Reset-Requests", "10s"}, 1, 10 * time.Second, 0},
@@ -394,6 +395,14 @@ func TestRefusal_CertificatesAreTriedOnce(t *testing.T) {
 	trusted.StartTLS()
 	defer trusted.Close()
 	defer plain.Close()
+	old, mutual := httptest.NewUnstartedServer(good), httptest.NewUnstartedServer(good)
+	old.TLS = &tls.Config{MaxVersion: tls.VersionTLS12}
+	mutual.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}
+	for _, server := range []*httptest.Server{old, mutual} {
+		server.Config.ErrorLog = trusted.Config.ErrorLog
+		server.StartTLS()
+		defer server.Close()
+	}
 	pool := x509.NewCertPool()
 	pool.AddCert(trusted.Certificate())
 	for name, tt := range map[string]struct {
@@ -403,6 +412,8 @@ func TestRefusal_CertificatesAreTriedOnce(t *testing.T) {
 		"unknown authority": {trusted.URL, &tls.Config{RootCAs: x509.NewCertPool()}},
 		"another name":      {trusted.URL, &tls.Config{RootCAs: pool, ServerName: "other.test"}},
 		"out of date":       {trusted.URL, &tls.Config{RootCAs: pool, Time: func() time.Time { return time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC) }}},
+		"another version":   {old.URL, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}},
+		"ours is missing":   {mutual.URL, &tls.Config{RootCAs: pool}},
 		"no TLS at all":     {"https" + plain.URL[len("http"):], &tls.Config{RootCAs: pool}},
 	} {
 		for _, body := range []string{chatJSON, chatStream} {

@@ -129,7 +129,7 @@ func (r *failoverRun) applyRetryAfter(a *attempt, failure *exchange.Failure, now
 			return
 		}
 		if !failure.Asked || wait > 0 {
-			wait = max(wait, r.pauses.Penalize(key, now, r.retry.MinDelay, 2*min(r.retry.MaxDelay, math.MaxInt64/2), c.refusalOf(failure)))
+			wait = max(wait, r.pauses.Penalize(key, a.sentAt(), now, r.retry.MinDelay, 2*min(r.retry.MaxDelay, math.MaxInt64/2), c.refusalOf(failure)))
 		}
 	}
 	if failure.Asked {
@@ -164,7 +164,7 @@ func (f *fleet) quarantine(a *attempt, failure *exchange.Failure, s step, now ti
 	if s.endpoint != nil {
 		e.Wait = wait
 		keys := c.pauseKeys(a.endpoint, a.model)
-		f.pauses.Penalize(keys.of(of), now, wait, wait, c.refusalOf(failure))
+		f.pauses.Penalize(keys.of(of), a.sentAt(), now, wait, wait, c.refusalOf(failure))
 	} else if of == outcome.ScopeModel {
 		return
 	}

@@ -102,7 +102,8 @@ func BreakOf(err error) Class {
 }
 
 // Lasting reports whether an error of the network would come again if the same host was
-// asked again at once: it cannot prove who it is, or does not speak TLS.
+// asked again at once: it cannot prove who it is, does not speak TLS, or does not take the
+// certificate of ours.
 func Lasting(err error) bool {
 	var (
 		cert    *tls.CertificateVerificationError
@@ -117,6 +118,18 @@ func Lasting(err error) bool {
 	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &invalid), errors.As(err, &name),
 		errors.As(err, &roots), errors.As(err, &record), errors.As(err, &ech), errors.Is(err, http.ErrSchemeMismatch):
 		return true
+	}
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error" && refusesUs(op.Err.Error())
+}
+
+// refusesUs reports whether the text of a TLS alert, which crypto/tls gives no type, says
+// that the host does not want to speak to a client like us.
+func refusesUs(alert string) bool {
+	for _, words := range [...]string{"certificate", "handshake failure", "protocol version", "access denied", "unrecognized name", "no application protocol"} {
+		if strings.Contains(alert, words) {
+			return true
+		}
 	}
 	return false
 }

@@ -47,6 +47,7 @@ type Pause[N any] struct {
 
 	earned    time.Time // the end that failures have earned
 	penalties int       // in a row
+	penalized time.Time // when the latest of them was earned
 	turns     int       // that those who wait for its end have drawn
 }
 
@@ -76,11 +77,12 @@ func (t *Table[K, N]) Ask(key K, now time.Time, d time.Duration, note *N) {
 }
 
 // Penalize pauses key for d, doubled for each penalty in a row up to longest, and returns
-// the length. The note may be nil.
-func (t *Table[K, N]) Penalize(key K, now time.Time, d, longest time.Duration, note *N) time.Duration {
+// the length. What failed now had begun at began: if that is before the latest penalty, it
+// is a part of the same trouble, and doubles nothing. The note may be nil.
+func (t *Table[K, N]) Penalize(key K, began, now time.Time, d, longest time.Duration, note *N) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.penalizeLocked(key, now, d, longest, note)
+	return t.penalizeLocked(key, began, now, d, longest, note)
 }
 
 // PenalizeOnce is Penalize for failures of which several at one time mean no more than one:
@@ -91,17 +93,20 @@ func (t *Table[K, N]) PenalizeOnce(key K, now time.Time, d, longest time.Duratio
 	if t.all[key].Until.After(now) {
 		return 0, false
 	}
-	return t.penalizeLocked(key, now, d, longest, note), true
+	return t.penalizeLocked(key, now, now, d, longest, note), true
 }
 
-func (t *Table[K, N]) penalizeLocked(key K, now time.Time, d, longest time.Duration, note *N) time.Duration {
+func (t *Table[K, N]) penalizeLocked(key K, began, now time.Time, d, longest time.Duration, note *N) time.Duration {
 	p := t.all[key]
-	if d > longest>>p.penalties { // doubled, it could overflow
+	if p.penalties == 0 || !began.Before(p.penalized) {
+		p.penalties++
+		p.penalized = now
+	}
+	if doublings := p.penalties - 1; d > longest>>doublings { // doubled, it could overflow
 		d = longest
 	} else {
-		d <<= p.penalties
+		d <<= doublings
 	}
-	p.penalties++
 	p.earned = later(p.earned, now.Add(d))
 	t.extendLocked(key, p, now, note)
 	return d

@@ -44,7 +44,7 @@ func TestPause_IsNeverShortened(t *testing.T) {
 				table.Ask(key, now, d, nil)
 				asked[key] = later(asked[key], now.Add(d))
 			case 1, 2:
-				d = table.Penalize(key, now, d, 8*time.Second, nil)
+				d = table.Penalize(key, now, now, d, 8*time.Second, nil)
 				happens("%s earns %v", key, d)
 				earned[key] = later(earned[key], now.Add(d))
 			case 3:
@@ -70,7 +70,7 @@ func TestPause_IsNeverShortened(t *testing.T) {
 func TestPause_PenaltiesDouble(t *testing.T) {
 	table, now := newTable(), start
 	penalize := func() time.Duration {
-		d := table.Penalize("a", now, time.Second, 10*time.Second, nil)
+		d := table.Penalize("a", now, now, time.Second, 10*time.Second, nil)
 		if p, ok := table.Get("a", now); !ok || p.Until.Sub(now) != d {
 			t.Errorf("a penalty of %v pauses for %v", d, p.Until.Sub(now))
 		}
@@ -107,7 +107,7 @@ func TestPause_LongestPenalties(t *testing.T) {
 		table := newTable()
 		want := time.Second
 		for n := range 100 {
-			if d := table.Penalize("a", start, time.Second, longest, nil); d != want && (d != longest || want < longest/4) {
+			if d := table.Penalize("a", start, start, time.Second, longest, nil); d != want && (d != longest || want < longest/4) {
 				t.Fatalf("longest %v: penalty %d is %v, want %v", longest, n+1, d, want)
 			}
 			if want <= longest/2 {
@@ -122,7 +122,7 @@ func TestPause_NoteOfTheLongest(t *testing.T) {
 	table := newTable()
 	short, long := note(1), note(2)
 	table.Ask("a", start, time.Minute, long)
-	table.Penalize("a", start, time.Second, time.Second, short)
+	table.Penalize("a", start, start, time.Second, time.Second, short)
 	table.Ask("a", start, 2*time.Second, nil)
 	if p, _ := table.Get("a", start); p.Note != long {
 		t.Error("a shorter pause replaced the note")
@@ -181,7 +181,7 @@ func TestPause_EarnedGoesFirst(t *testing.T) {
 	table := newTable()
 	table.Ask("asked", start, time.Second, nil)
 	for n := range 2 * maxPauses {
-		table.Penalize(fmt.Sprint(n), start, time.Hour, time.Hour, nil)
+		table.Penalize(fmt.Sprint(n), start, start, time.Hour, time.Hour, nil)
 	}
 	if _, ok := table.Get("asked", start); !ok {
 		t.Error("a pause that a server asked for was given up for those earned")
@@ -223,7 +223,7 @@ func TestPause_NotesAreBounded(t *testing.T) {
 		}
 	}
 	for n := range 2 * maxPauses {
-		table.Penalize(fmt.Sprint(-n), now, time.Minute, time.Hour, note(n%100))
+		table.Penalize(fmt.Sprint(-n), now, now, time.Minute, time.Hour, note(n%100))
 	}
 	if table.noteBytes != held() || table.noteBytes > maxNoteBytes || len(table.all) > maxPauses {
 		t.Errorf("%d bytes are counted, %d kept, by %d pauses", table.noteBytes, held(), len(table.all))
@@ -269,7 +269,7 @@ func TestPause_UnderLoad(t *testing.T) {
 	for range 8 {
 		callers.Go(func() {
 			for range 500 {
-				table.Penalize("a", now, time.Millisecond, time.Second, nil)
+				table.Penalize("a", now, now, time.Millisecond, time.Second, nil)
 				table.Recover("a", now)
 				table.List(now)
 				if p, ok := table.Get("a", now); !ok || p.Until.Sub(now) < time.Minute {
@@ -331,5 +331,31 @@ func TestTable_PenalizeOnce(t *testing.T) {
 		if got, ok := table.PenalizeOnce("a", now.Add(tt.at), time.Second, 3*time.Second, nil); got != tt.want || ok != (tt.want > 0) {
 			t.Errorf("after %v: %v, %v, want %v", tt.at, got, ok, tt.want)
 		}
+	}
+}
+
+// What had begun before the latest penalty is a part of the same trouble.
+func TestPause_BurstsCountOnce(t *testing.T) {
+	start := time.Now()
+	table := New[string](func(*int) int { return 0 })
+	for _, tt := range []struct{ began, now, want time.Duration }{
+		{0, time.Second, time.Second},
+		{0, time.Second, time.Second},
+		{time.Second - 1, 3 * time.Second, time.Second}, // late, and it extends the pause
+		{4 * time.Second, 5 * time.Second, 2 * time.Second},
+		{4 * time.Second, 6 * time.Second, 2 * time.Second},
+		{6 * time.Second, 7 * time.Second, 4 * time.Second},
+		{20 * time.Second, 21 * time.Second, 8 * time.Second},
+		{40 * time.Second, 41 * time.Second, 10 * time.Second},
+		{40 * time.Second, 42 * time.Second, 10 * time.Second},
+	} {
+		got := table.Penalize("a", start.Add(tt.began), start.Add(tt.now), time.Second, 10*time.Second, nil)
+		if p, _ := table.Get("a", start); got != tt.want || p.Until.Before(start.Add(tt.now+tt.want)) {
+			t.Errorf("began %v, refused %v: a pause of %v until %v, want %v", tt.began, tt.now, got, p.Until.Sub(start), tt.want)
+		}
+	}
+	table.Recover("a", start.Add(100*time.Second))
+	if got := table.Penalize("a", start, start.Add(101*time.Second), time.Second, 10*time.Second, nil); got != time.Second {
+		t.Errorf("after an answer, a pause of %v, want the shortest", got)
 	}
 }
