@@ -138,6 +138,7 @@ func (a *attempt) want() exchange.Want {
 	c := a.call
 	w := exchange.Want{
 		Wire: c.op.Wire(), Choices: c.choices(), Stream: c.params.Stream, Usage: c.params.IncludeUsage,
+		Review:    c.params.Needs&request.Review != 0,
 		AsItComes: c.encoded || c.upload != nil || c.format() == store.Unclear, Continues: c.resumption != nil,
 	}
 	if w.Wire == wire.Embeddings && c.buffer != nil && !c.encoded {

@@ -268,6 +268,28 @@ type StreamPolicy struct {
 	// endpoint could serve. Default 60s; Off: unlimited.
 	Stall time.Duration
 
+	// Review replaces Stall, if it is longer, for calls whose answer the host reviews:
+	// those with safety_check. The host keeps the connection open after the last text
+	// and may still end the answer as a refusal, so such a stream ends only with its
+	// terminator. Keep-alives do not prolong Review. Default 5min; Off: unlimited.
+	// Source: https://api-docs.deepseek.com/guides/safety.
+	Review time.Duration
+
+	// ToolWork is how long a host may report that it uses its own tools, such as a
+	// web search, without a text in between. Meanwhile Stall counts from the latest
+	// report. Default 15min; Off: unlimited.
+	ToolWork time.Duration
+
+	// MinRate is the least number of bytes per second at which an answer may come, over
+	// each MinRateWindow in which the caller waits for it, with the bytes of the JSON
+	// around the text (about 200 per event). A JSON answer that comes more slowly is given
+	// up if another endpoint could serve. A stream ends in [ErrStalled], and is
+	// rescued like one that stalls. Default 0: no least rate.
+	MinRate int
+
+	// MinRateWindow is over how long MinRate is measured. Default 30s.
+	MinRateWindow time.Duration
+
 	// Hedge is how long an attempt may bring no payload before the call makes a
 	// second attempt beside it, a hedge, at another account. The attempt with the
 	// first payload wins. The other one is cancelled, and may have been billed.
@@ -342,6 +364,9 @@ func (p StreamPolicy) exchanges() exchange.Policy {
 	return exchange.Policy{
 		Queued:       p.Queued,
 		Stall:        p.Stall,
+		Review:       p.Review,
+		ToolWork:     p.ToolWork,
+		MinRate:      exchange.Rate{Bytes: p.MinRate, Window: p.MinRateWindow},
 		MaxBuffer:    p.MaxBuffer,
 		ErrorFrames:  p.ErrorFrames,
 		KeepComments: p.KeepComments,
@@ -354,6 +379,11 @@ func (p StreamPolicy) resolve() (StreamPolicy, error) {
 	resolveField(&f, "Thinking", &p.Thinking, 5*time.Minute)
 	resolveField(&f, "Queued", &p.Queued, time.Minute)
 	resolveField(&f, "Stall", &p.Stall, time.Minute)
+	resolveField(&f, "Review", &p.Review, 5*time.Minute)
+	resolveField(&f, "ToolWork", &p.ToolWork, 15*time.Minute)
+	resolveField(&f, "MinRateWindow", &p.MinRateWindow, 30*time.Second)
+	f.check(p.MinRate >= 0, "MinRate is %d: want a number of bytes per second, or 0", p.MinRate)
+	f.check(p.MinRate == 0 || p.MinRateWindow >= time.Second, "MinRateWindow is %v: want 1s or more", p.MinRateWindow)
 	resolveField(&f, "MaxBuffer", &p.MaxBuffer, 8<<20)
 	resolveField(&f, "Hedge", &p.Hedge, 0)
 	resolveField(&f, "Repetition", &p.Repetition, 0)

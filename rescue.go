@@ -309,7 +309,7 @@ func (r *resumable) resume(err error) {
 	}
 	r.err = r.cause // in case a rescue panics
 	broken := r.inner.Load()
-	for !broken.IsRequestAtFault() && !r.given.Closed && r.rescues < maxRescues && !r.closed.Load() {
+	for !broken.IsRequestAtFault() && !broken.IsInReview() && !r.given.Closed && r.rescues < maxRescues && !r.closed.Load() {
 		how := r.way()
 		if how == notRescued {
 			break

@@ -69,9 +69,23 @@ type Owner interface {
 type Policy struct {
 	Queued       time.Duration // how long a JSON answer may consist of blank lines only; 0: no limit
 	Stall        time.Duration // how long payload may pause after its beginning; 0: no limit
+	Review       time.Duration // the same for an answer that is reviewed, if it is longer; 0: no limit
+	ToolWork     time.Duration // how long tools of the host may work without payload; 0: no limit
+	MinRate      Rate          // the least rate of an answer
 	MaxBuffer    int64         // bytes; a JSON answer that is longer is passed on unchecked
 	ErrorFrames  bool          // a stream that breaks off ends in an event that says so
 	KeepComments bool          // comments of a stream are passed on
+}
+
+// A Rate is a number of bytes per second over a window of time; 0: none.
+type Rate struct {
+	Bytes  int
+	Window time.Duration
+}
+
+// allows reports whether so many bytes in that time are no less.
+func (r Rate) allows(bytes int64, in time.Duration) bool {
+	return r.Bytes == 0 || in < r.Window || float64(bytes) >= float64(r.Bytes)*in.Seconds()
 }
 
 // A Want is what the request asked for, as far as Judge has to know it.
@@ -81,6 +95,7 @@ type Want struct {
 	Stream     bool        // the request asked for a stream
 	Usage      bool        // it asked for the usage in the stream, too
 	AsItComes  bool        // nobody knows whether it asked for a stream, so the answer is not converted
+	Review     bool        // the host reviews the answer, so that only the terminator ends a stream
 	Continues  bool        // the answer continues a stream that broke; its reader reports errors by itself
 	Transcript Limits      // how much of a stream is kept, so that another can continue it; nil: nothing
 	Flaws      *flaw.Rules // what the answer is checked for; nil: nothing

@@ -168,6 +168,9 @@ func (e *Exchange) judgeWhole(resp *http.Response, w Want, begun []byte) (*http.
 		return e.passOn(resp, body, true)
 	}
 	resp.Body.Close()
+	if err == outcome.ErrTooSlow {
+		return nil, &Failure{Class: outcome.Stalled, Err: err}
+	}
 	if err != nil {
 		f := e.failure(outcome.TruncatedBy(err))
 		if f.Class == outcome.BadResponse {
@@ -266,7 +269,7 @@ func (e *Exchange) readWhole(resp *http.Response, begun []byte) (body []byte, is
 		size = bytes.MinRead
 	}
 	body = append(make([]byte, 0, size), begun...)
-	in, queued := progress.Reader{Reader: resp.Body}, false
+	in, queued, first := progress.Reader{Reader: resp.Body}, false, time.Time{}
 	for known := len(begun) > 0; ; {
 		if int64(len(body)) > p.MaxBuffer {
 			return body, overlong, nil
@@ -293,11 +296,23 @@ func (e *Exchange) readWhole(resp *http.Response, begun []byte) (body []byte, is
 			return body, piece, err
 		case len(body) > 0:
 			e.FirstPayload.reset(p.Stall, true)
+			if p.MinRate.Bytes > 0 && e.isTooSlow(len(body), &first) {
+				return body, piece, outcome.ErrTooSlow
+			}
 		case n > 0 && !queued:
 			queued = true
 			e.FirstPayload.reset(p.Queued, false)
 		}
 	}
+}
+
+// isTooSlow reports whether a body comes too slowly while another endpoint could serve. first is
+// when its first byte came.
+func (e *Exchange) isTooSlow(bytes int, first *time.Time) bool {
+	if first.IsZero() {
+		*first = time.Now()
+	}
+	return !e.Policy.MinRate.allows(int64(bytes), time.Since(*first)) && e.Owner.MayTakeOver()
 }
 
 // dropBlanks moves the text of body to its front, without the blanks and the byte order mark
@@ -461,7 +476,7 @@ func (s *Stream) nextToJudge() (*sse.Event, wire.Signal, error) {
 // commits reports whether an event commits the exchange. If flaws matter, a finish_reason
 // without payload does not: what follows shows whether there is an answer.
 func (s *Stream) commits(signal wire.Signal) bool {
-	return signal == wire.Payload || signal == wire.Done || s.flaws == nil && s.x.Answer.Finished()
+	return signal == wire.Payload || signal == wire.Work || signal == wire.Done || s.flaws == nil && s.x.Answer.Finished()
 }
 
 // flawInside returns the failure of an answer in one piece that is flawed, nil if it is not, or is

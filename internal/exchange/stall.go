@@ -7,12 +7,17 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
-// A stallTimer ends a committed stream that brings no payload for too long. Only
-// the time counts that the reader waits for the host. It runs from begin to end.
+// A stallTimer ends a committed stream that brings no payload for too long, or brings it too
+// slowly. Only the time counts that the reader waits for the host. It runs from begin to end.
 type stallTimer struct {
-	x     *Exchange
-	limit time.Duration
-	reset bool // payload came since the last read began; only the reader uses it
+	x      *Exchange
+	limit  time.Duration
+	review bool // keep-alives do not prolong the limit
+	reset  bool // payload came since the last read began; only the reader uses it
+
+	// The following measure the rate. Only the reader uses them.
+	bytes int64         // of payload in this window
+	in    time.Duration // how long the reader has waited for them
 
 	mu      sync.Mutex // guards what follows
 	timer   *time.Timer
@@ -22,15 +27,21 @@ type stallTimer struct {
 	alive   bool          // keep-alives came since the last payload
 	overdue bool          // the timer fired between two reads; the next read sets it again
 	ended   bool
-	idle    bool // the timer ended the stream
+	cause   error         // of the end, if the timer ended the stream
+	working bool          // the host has reported work since the last payload
+	since   time.Duration // when it first did, since the exchange's start
 }
 
 // keepAliveStalls times the limit is how long a stream may bring only keep-alives
 // while no other endpoint is available.
 const keepAliveStalls = 5
 
-func (s *stallTimer) begin(x *Exchange) {
-	s.x, s.limit = x, x.Policy.Stall
+// begin starts the timer. review: the host reviews the answer.
+func (s *stallTimer) begin(x *Exchange, review bool) {
+	s.x, s.limit, s.review = x, x.Policy.Stall, review
+	if review && s.limit > 0 && (x.Policy.Review == 0 || x.Policy.Review > s.limit) {
+		s.limit = x.Policy.Review
+	}
 	if s.limit > 0 {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -68,7 +79,39 @@ func (s *stallTimer) payload() {
 	s.reset = true
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.reading, s.waited, s.alive, s.working = false, 0, false, false
+}
+
+// work notes that the host works on the answer with its own tools.
+func (s *stallTimer) work() {
+	s.reset = false
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.working && s.x != nil {
+		s.working, s.since = true, time.Since(s.x.Start)
+	}
 	s.reading, s.waited, s.alive = false, 0, false
+}
+
+// isTooSlow adds an event with payload to the rate, and reports whether the rate is too low. It
+// precedes payload, which forgets how long the reader has waited.
+func (s *stallTimer) isTooSlow(bytes int) bool {
+	s.bytes += int64(bytes)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.reading || s.reset {
+		return false
+	}
+	s.in += s.idleLocked()
+	rate := s.x.Policy.MinRate
+	slow := !rate.allows(s.bytes, s.in)
+	if s.in >= rate.Window {
+		s.bytes, s.in = 0, 0
+	}
+	if slow {
+		s.endLocked(outcome.ErrTooSlow)
+	}
+	return slow
 }
 
 // nothing notes that an event without payload came. keepAlive: it shows that the host is
@@ -92,17 +135,25 @@ func (s *stallTimer) end() {
 	}
 }
 
-// firedIdle reports whether the timer ended the stream.
-func (s *stallTimer) firedIdle() bool {
+// endedIn returns the error in which the timer ended the stream, nil if it did not.
+func (s *stallTimer) endedIn() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.idle
+	return s.cause
+}
+
+// endLocked ends the stream.
+func (s *stallTimer) endLocked(cause error) {
+	if s.cause == nil {
+		s.cause = cause
+		s.x.Cancel(cause)
+	}
 }
 
 // check runs when the limit may have been reached.
 func (s *stallTimer) check() {
 	s.mu.Lock()
-	asks := s.alive && s.reading
+	asks := s.alive && s.reading && !s.review
 	s.mu.Unlock()
 	elsewhere := asks && s.x.Owner.Elsewhere() // not under the lock: the owner takes locks of its own
 	s.mu.Lock()
@@ -115,13 +166,13 @@ func (s *stallTimer) check() {
 		return
 	}
 	limit := s.limit
-	if s.alive && !elsewhere {
+	if s.alive && !elsewhere && !s.review {
 		limit *= keepAliveStalls
 	}
-	if idle := s.idleLocked(); idle < limit {
+	worked := s.working && s.x.Policy.ToolWork > 0 && time.Since(s.x.Start)-s.since >= s.x.Policy.ToolWork
+	if idle := s.idleLocked(); idle < limit && !worked {
 		s.timer.Reset(limit - idle)
 		return
 	}
-	s.idle = true
-	s.x.Cancel(outcome.ErrStalled)
+	s.endLocked(outcome.ErrStalled)
 }

@@ -32,6 +32,7 @@ type Stream struct {
 	forgot     Forgotten       // what the transcript had when it was dropped
 	flaws      *flaw.Checker   // nil: nothing is looked for, or it was found
 	keepFlawed bool            // the stream goes on although it is flawed
+	review     bool            // the host reviews the answer: only the terminator ends it
 	stall      stallTimer
 	closing    atomic.Bool  // Close was called during a Read
 	read       atomic.Int64 // bytes the reader has got
@@ -80,7 +81,7 @@ type pendingEnd struct {
 func newStream(x *Exchange, src io.ReadCloser, w Want) *Stream {
 	s := &Stream{
 		x: x, src: src, in: progress.Reader{Reader: src}, scan: sse.New(MaxEvent, x.Policy.KeepComments),
-		limits: w.Transcript, resumed: w.Continues, keepFlawed: w.KeepFlawed,
+		limits: w.Transcript, resumed: w.Continues, keepFlawed: w.KeepFlawed, review: w.Review,
 	}
 	if w.Flaws != nil {
 		s.flaws = flaw.New(*w.Flaws)
@@ -203,6 +204,12 @@ func (s *Stream) TakeFrame() []byte {
 // so, or is flawed: another answer would be no better. Only the reader may call it.
 func (s *Stream) IsRequestAtFault() bool { return s.atFault }
 
+// IsInReview reports whether a stream that broke may have been complete, and under the host's
+// review. Only the reader may call it.
+func (s *Stream) IsInReview() bool {
+	return s.review && (s.x.Answer.Ended() || s.stall.endedIn() != nil)
+}
+
 // IsOpen reports whether what a stream that broke has delivered ends within an event. Only
 // the reader may call it.
 func (s *Stream) IsOpen() bool { return s.open }
@@ -279,7 +286,7 @@ func (s *Stream) commit(signal wire.Signal) {
 	s.open = !sse.EndsBlock(s.out)
 	s.forget()
 	s.resumed = s.resumed || s.IsResumable()
-	s.stall.begin(s.x)
+	s.stall.begin(s.x, s.review)
 	s.stop = s.x.endWithCaller(&s.read)
 }
 
@@ -290,7 +297,7 @@ func (s *Stream) follow(signal wire.Signal) {
 	case signal == wire.Done:
 		s.phase = terminated
 	case s.phase == terminated:
-	case s.x.Answer.Finished():
+	case s.x.Answer.Finished() && !s.review:
 		s.phase = complete
 	default:
 		s.phase = streaming
@@ -319,7 +326,7 @@ func (s *Stream) advance() {
 	}
 	s.forget()
 	switch {
-	case err != nil && before == terminated, err == io.EOF && s.x.Answer.Ended(),
+	case err != nil && before == terminated, err == io.EOF && s.x.Answer.Ended() && !s.review,
 		err != nil && before == complete && (s.x.Answer.Proven() || s.closing.Load()):
 		if s.closing.Load() || !s.isFlawed(true, nil) {
 			s.finish(outcome.OK, io.EOF)
@@ -415,7 +422,12 @@ func (s *Stream) pass(event []byte, kind sse.Kind, signal wire.Signal) {
 	payload := signal == wire.Payload || s.phase >= complete && before < complete
 	switch {
 	case payload:
+		if s.x.Policy.MinRate.Bytes > 0 {
+			s.stall.isTooSlow(len(event)) // then the next read fails
+		}
 		s.stall.payload()
+	case signal == wire.Work:
+		s.stall.work()
 	default: // keep-alives buy no time for a terminator
 		s.stall.nothing(before < complete && (kind == sse.Comment || signal == wire.KeepAlive))
 	}
@@ -430,11 +442,12 @@ func (s *Stream) pass(event []byte, kind sse.Kind, signal wire.Signal) {
 
 // breakOff ends a stream whose source ended in err before the answer was complete.
 func (s *Stream) breakOff(err error) {
+	stalled := s.stall.endedIn()
 	switch {
 	case s.closing.Load():
 		s.finish(outcome.OK, http.ErrBodyReadAfterClose)
-	case s.stall.firedIdle():
-		s.finish(outcome.Stalled, outcome.ErrStalled)
+	case stalled != nil:
+		s.finish(outcome.Stalled, stalled)
 	case s.x.Caller.Err() != nil:
 		s.finish(outcome.Canceled, context.Cause(s.x.Caller))
 	case errors.Is(err, outcome.ErrBadResponse):

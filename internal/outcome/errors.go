@@ -31,6 +31,9 @@ const (
 // ErrTruncated is also an io.ErrUnexpectedEOF.
 var ErrTruncated error = truncatedError{}
 
+// ErrTooSlow is also an ErrStalled.
+var ErrTooSlow error = tooSlowError{timeoutError("answer too slow")}
+
 // Errors of which users see only the text.
 const (
 	ErrOutrun = Error("another attempt was faster")
@@ -56,6 +59,10 @@ type flawError string
 
 func (e flawError) Error() string { return Error(e).Error() }
 func (e flawError) Unwrap() error { return ErrFlawed }
+
+type tooSlowError struct{ timeoutError }
+
+func (tooSlowError) Unwrap() error { return ErrStalled }
 
 type truncatedError struct{}
 

@@ -182,7 +182,7 @@ var shapes = map[string]string{
 	"prompt_tokens_details": "{ cached_tokens", "input_tokens_details": "{ cached_tokens",
 	"completion_tokens_details": "{ reasoning_tokens", "output_tokens_details": "{ reasoning_tokens",
 	"type": "message_start content_block_start content_block_delta message_delta message_stop ping error text thinking tool_use" +
-		" response.completed response.done response.incomplete response.failed response.cancelled keepalive response.queued response.in_progress response.output_item.done response.other",
+		" response.completed response.done response.incomplete response.failed response.cancelled keepalive response.queued response.in_progress response.output_item.done response.other response.output_item.added response.web_search_call.searching response.function_call_arguments.done",
 	"status":        "completed incomplete failed queued",
 	"reason":        "insufficient_system_resource max_output_tokens",
 	"finish_reason": "stop length error null insufficient_system_resource network_error abort other",
@@ -614,7 +614,18 @@ func plainResponseEvent(a *Answer, n node, kind string, failed bool) Signal {
 			return Payload
 		}
 	}
+	if kind == "response.output_item.added" && plainTool(str(first(n, "item", "type"))) {
+		return Work
+	}
+	if parts := strings.SplitN(strings.TrimPrefix(kind, "response."), ".", 2); len(parts) == 2 && plainTool(parts[0]) {
+		return Work
+	}
 	return Nothing
+}
+
+func plainTool(name string) bool {
+	own := []string{"function_call", "custom_tool_call", "local_shell_call", "computer_call", "apply_patch_call"}
+	return strings.HasSuffix(name, "_call") && !slices.Contains(own, name) || name == "mcp_list_tools" || name == "code_interpreter_call_code"
 }
 
 func plainResponse(a *Answer, n node) Signal {

@@ -48,7 +48,25 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 	if event.delta.isText() || event.text.isText() || event.arguments.isText() || event.refusal.isText() {
 		return Payload
 	}
+	if string(kind) == "response.output_item.added" && isOwnTool(event.item.get("type").text()) {
+		return Work
+	}
+	if tool, _, ok := bytes.Cut(bytes.TrimPrefix(kind, []byte("response.")), []byte(".")); ok && isOwnTool(tool) {
+		return Work
+	}
 	return Nothing
+}
+
+// isOwnTool reports whether an item or an event is of a tool that the host runs, such as
+// web_search_call. The caller runs the functions and the custom tools.
+func isOwnTool(name []byte) bool {
+	switch string(name) {
+	case "function_call", "custom_tool_call", "local_shell_call", "computer_call", "apply_patch_call":
+		return false
+	case "mcp_list_tools", "code_interpreter_call_code":
+		return true
+	}
+	return bytes.HasSuffix(name, []byte("_call"))
 }
 
 // response reads a complete response. One that is still processed in the background has no

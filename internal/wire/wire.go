@@ -37,6 +37,7 @@ type Signal int
 const (
 	Nothing        Signal = iota // valid, but carries no payload: role only, empty delta, usage
 	KeepAlive                    // a keep-alive in the form of an event
+	Work                         // the host works on the answer with its own tools
 	Payload                      // carries text, reasoning, a refusal or a tool call
 	Done                         // the terminator
 	Malformed                    // half an object, or no answer at all
