@@ -309,7 +309,11 @@ func (r *resumable) resume(err error) {
 	}
 	r.err = r.cause // in case a rescue panics
 	broken := r.inner.Load()
-	for !broken.IsRequestAtFault() && !broken.IsInReview() && !r.given.Closed && r.rescues < maxRescues && !r.closed.Load() {
+	final := finality(broken)
+	if final != "" {
+		r.why = final
+	}
+	for final == "" && !r.given.Closed && r.rescues < maxRescues && !r.closed.Load() {
 		how := r.way()
 		if how == notRescued {
 			break
@@ -330,6 +334,18 @@ func (r *resumable) resume(err error) {
 	r.release()
 	defer broke.reportBreak(r.cause, why)
 	r.endBroken(broken)
+}
+
+// finality returns why a stream that broke must not be continued, whatever was delivered; "": it
+// may be.
+func finality(broken *exchange.Stream) Reason {
+	switch {
+	case broken.IsRequestAtFault():
+		return ReasonRefused
+	case broken.IsInReview():
+		return ReasonReview
+	}
+	return ""
 }
 
 // unrescued returns why nothing continues the stream.

@@ -92,6 +92,9 @@ func TestReview(t *testing.T) {
 			if len(trail) != tt.requests || base.Count("") != tt.requests || trail[len(trail)-1].Class != tt.class {
 				t.Errorf("the trail is %+v, want %d requests and class %s", trail, tt.requests, tt.class)
 			}
+			if last := trail[len(trail)-1]; tt.class == ClassStalled && last.Unrescued != ReasonReview || tt.class == ClassFiltered && last.Unrescued != ReasonRefused {
+				t.Errorf("it was not continued because of %q", last.Unrescued)
+			}
 			if kept := rt.Status().Cache.Entries > 0; kept != (tt.class == ClassOK && !strings.Contains(all, "content_filter")) {
 				t.Errorf("kept: %v", kept)
 			}

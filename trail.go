@@ -82,6 +82,8 @@ const (
 	ReasonThought  Reason = "reasoning" // RescueContinue: reasoning had come without a text behind it, or no host continues such a text
 	ReasonLength   Reason = "length"    // more than 4 MiB of text had come
 	ReasonFlawed   Reason = "flawed"    // the answer is flawed, and more of it would be, too
+	ReasonRefused  Reason = "refused"   // the host's error says that the request or its content is at fault
+	ReasonReview   Reason = "review"    // the text may have been whole, and under the host's review
 	ReasonCaller   Reason = "caller"    // the caller left
 )
 

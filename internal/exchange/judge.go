@@ -283,9 +283,7 @@ func (e *Exchange) readWhole(resp *http.Response, begun []byte) (body []byte, is
 			body = dropBlanks(body)
 			known = len(body) >= len("retry:") || err != nil || bytes.IndexByte(body, '{') == 0
 			if known && looksLikeStream(body) {
-				if err != nil {
-					endBody(resp, err)
-				}
+				endBody(resp, err)
 				return body, events, nil
 			}
 		}
@@ -327,10 +325,13 @@ func dropBlanks(body []byte) []byte {
 	return body[:copy(body, text)]
 }
 
-// endBody makes a body that has ended in err do so again, whatever the base's own does.
+// endBody makes a body that has ended in err do so again, whatever the base's own does. nil: it
+// has not ended.
 func endBody(resp *http.Response, err error) {
-	resp.Body.Close()
-	resp.Body = InMemory(nil, err)
+	if err != nil {
+		resp.Body.Close()
+		resp.Body = InMemory(nil, err)
+	}
 }
 
 // judgeStream judges a stream: it reads events up to the first that has payload. begun is what
@@ -340,9 +341,7 @@ func (e *Exchange) judgeStream(resp *http.Response, w Want, begun []byte) (*http
 	if begun != nil {
 		s.in.Reader = io.MultiReader(bytes.NewReader(begun), resp.Body)
 	} else if body, ok := s.isWhole(); ok {
-		if s.eof != nil {
-			endBody(resp, s.eof)
-		}
+		endBody(resp, s.eof)
 		return e.judgeWhole(resp, w, dropBlanks(body))
 	}
 	for {

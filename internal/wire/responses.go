@@ -14,17 +14,7 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 	kind := event.kind.text()
 	switch string(kind) {
 	case "response.completed", "response.done", "response.incomplete", "response.failed", "response.cancelled":
-		signal := a.response(event.response.cursor())
-		switch {
-		case signal > Done:
-			return signal
-		case string(kind) == "response.failed", string(kind) == "response.cancelled":
-			return Failure
-		}
-		a.begun = true
-		a.Partial = a.Partial || string(kind) == "response.incomplete"
-		a.finish()
-		return Done
+		return a.responseEnds(event.response, string(kind))
 	case "error":
 		return Failure
 	case "keepalive", "ping", "response.queued", "response.in_progress":
@@ -48,13 +38,34 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 	if event.delta.isText() || event.text.isText() || event.arguments.isText() || event.refusal.isText() {
 		return Payload
 	}
-	if string(kind) == "response.output_item.added" && isOwnTool(event.item.get("type").text()) {
-		return Work
-	}
-	if tool, _, ok := bytes.Cut(bytes.TrimPrefix(kind, []byte("response.")), []byte(".")); ok && isOwnTool(tool) {
+	if tellsOfTool(kind, event.item) {
 		return Work
 	}
 	return Nothing
+}
+
+// responseEnds reads the event that ends a response.
+func (a *Answer) responseEnds(response value, kind string) Signal {
+	signal := a.response(response.cursor())
+	switch {
+	case signal > Done:
+		return signal
+	case kind == "response.failed", kind == "response.cancelled":
+		return Failure
+	}
+	a.begun = true
+	a.Partial = a.Partial || kind == "response.incomplete"
+	a.finish()
+	return Done
+}
+
+// tellsOfTool reports whether an event tells of a tool that the host runs.
+func tellsOfTool(kind []byte, item value) bool {
+	if string(kind) == "response.output_item.added" {
+		return isOwnTool(item.get("type").text())
+	}
+	tool, _, ok := bytes.Cut(bytes.TrimPrefix(kind, []byte("response.")), []byte("."))
+	return ok && isOwnTool(tool)
 }
 
 // isOwnTool reports whether an item or an event is of a tool that the host runs, such as
