@@ -111,7 +111,7 @@ func TestOptions_OddEndpoints(t *testing.T) {
 func TestOptions_OffMeansNone(t *testing.T) {
 	rt, err := New(
 		WithRetry(RetryPolicy{Attempts: Off, MinDelay: Off, MaxDelay: Off, Patience: Off, MaxRetryAfter: Off, Budget: Off, MaxReplay: Off}),
-		WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off, Stall: Off, Hedge: Off, Rescue: RescueOff, MaxBuffer: Off, Repetition: Off}),
+		WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off, Stall: Off, Review: Off, ToolWork: Off, MinRate: Off, Hedge: Off, Rescue: RescueOff, MaxBuffer: Off, Repetition: Off}),
 		WithCache(CachePolicy{TTL: Off, StaleWhileRevalidate: Off, MaxEntries: Off, MaxBytes: Off, MaxEntryBytes: Off}),
 		WithBreaker(BreakerPolicy{FailureRate: Off, MinRequests: Off, Consecutive: Off, Window: Off, OpenFor: Off, MaxOpenFor: Off}),
 		WithRateLimit(RatePolicy{PerSecond: Off, TokensPerMinute: Off, InFlight: Off, MaxWait: Off}),
@@ -123,7 +123,7 @@ func TestOptions_OffMeansNone(t *testing.T) {
 	c := rt.config
 	for _, tt := range []struct{ got, want any }{
 		{c.retry, RetryPolicy{Attempts: 1}},
-		{c.stream, StreamPolicy{Rescue: RescueOff}},
+		{c.stream, StreamPolicy{MinRateWindow: 30 * time.Second, Rescue: RescueOff}},
 		{*c.cache, CachePolicy{StaleIfError: time.Hour}}, // with that Off too, nothing would ever be served
 		{c.breaker, BreakerPolicy{Probes: 1}},
 		{c.rate, RatePolicy{Burst: 1}},

@@ -284,7 +284,7 @@ type StreamPolicy struct {
 	// each MinRateWindow in which the caller waits for it, with the bytes of the JSON
 	// around the text (about 200 per event). A JSON answer that comes more slowly is given
 	// up if another endpoint could serve. A stream ends in [ErrStalled], and is
-	// rescued like one that stalls. Default 0: no least rate.
+	// rescued like one that stalls. Default 0 or Off: no least rate.
 	MinRate int
 
 	// MinRateWindow is over how long MinRate is measured. Default 30s.
@@ -382,7 +382,7 @@ func (p StreamPolicy) resolve() (StreamPolicy, error) {
 	resolveField(&f, "Review", &p.Review, 5*time.Minute)
 	resolveField(&f, "ToolWork", &p.ToolWork, 15*time.Minute)
 	resolveField(&f, "MinRateWindow", &p.MinRateWindow, 30*time.Second)
-	f.check(p.MinRate >= 0, "MinRate is %d: want a number of bytes per second, or 0", p.MinRate)
+	resolveField(&f, "MinRate", &p.MinRate, 0)
 	f.check(p.MinRate == 0 || p.MinRateWindow >= time.Second, "MinRateWindow is %v: want 1s or more", p.MinRateWindow)
 	resolveField(&f, "MaxBuffer", &p.MaxBuffer, 8<<20)
 	resolveField(&f, "Hedge", &p.Hedge, 0)
