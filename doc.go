@@ -64,8 +64,8 @@
 //   - https://api.openai.com/v1/chat/completions is meant for neither. It is sent
 //     once and not changed.
 //
-// Any endpoint may answer a protected call, if its host has the operation and the
-// model. breakwater sets the URL, the key, the model's name, and the fields for
+// Any endpoint may answer a protected call, if its host has the operation, the model
+// and what the call needs: see [Feature]. breakwater sets the URL, the key, the model's name, and the fields for
 // thinking and the user's id. No other byte of the body changes.
 //
 // # Deadlines

@@ -399,9 +399,7 @@ func TencentTokenHub(apiKey string) Endpoint {
 	return preset("tokenhub", "https://tokenhub.tencentmaas.com/v1", apiKey, HostTokenHub)
 }
 
-// BaiduQianfan returns the endpoint of Baidu's Qianfan, named qianfan. Its Models have
-// DeepSeek's older names only. Add the current names with the models that you have
-// there.
+// BaiduQianfan returns the endpoint of Baidu's Qianfan, named qianfan.
 func BaiduQianfan(apiKey string) Endpoint {
 	return preset("qianfan", "https://qianfan.baidubce.com/v2", apiKey, HostQianfan)
 }
@@ -419,8 +417,7 @@ func OpenRouter(apiKey string) Endpoint {
 	return preset("openrouter", "https://openrouter.ai/api/v1", apiKey, HostOpenRouter)
 }
 
-// Together returns the endpoint of Together AI, named together. Its Models have only
-// deepseek-v4-pro. Add the other models that you use there.
+// Together returns the endpoint of Together AI, named together.
 func Together(apiKey string) Endpoint {
 	return preset("together", "https://api.together.ai/v1", apiKey, HostTogether)
 }

@@ -220,13 +220,14 @@ var table = []Profile{
 	},
 	{
 		// To turn thinking on, one asks for another model. Whether a field does it as
-		// well: [unknown]. Its names for V4: [unknown].
+		// well: [unknown]. Its names for V4 are from https://docs.openclaw.ai/providers;
+		// Baidu's own page with them we did not see.
 		Name:   "qianfan",
-		Source: "https://cloud.baidu.com/doc/qianfan-api/s/Mm8r1mejk", Checked: "2026-11-22",
+		Source: "https://cloud.baidu.com/doc/qianfan-api/s/Mm8r1mejk", Checked: "2026-11-28",
 		Domains:         []string{"qianfan.baidubce.com"},
 		Roots:           []string{"/v2"},
 		Operations:      map[request.Operation][]string{request.Chat: {"/v2"}, request.Embeddings: {"/v2"}},
-		Models:          withRetired("deepseek-v3.2", "deepseek-v3.2-think", nil),
+		Models:          withRetired("deepseek-v3.2", "deepseek-v3.2-think", map[string]string{flash: v4Flash, v4Flash: v4Flash, v4Pro: v4Pro}),
 		Known:           openWeights,
 		ReasoningModels: []string{"-r1", "-think"},
 		Errors: []ErrorRule{
@@ -282,13 +283,15 @@ var table = []Profile{
 	},
 	{
 		// It refuses a call without a key in plain text. Its other error codes:
-		// [unknown]. It serves V4.1-Flash; under which name: [unknown].
+		// [unknown]. Its names are those of Hugging Face.
 		Name:   "together",
-		Source: "https://docs.together.ai/docs/rate-limits", Checked: "2026-11-27",
-		Domains:         []string{"api.together.ai", "api.together.xyz"},
-		Roots:           []string{"/v1"},
-		Operations:      map[request.Operation][]string{request.Chat: {"/v1"}, request.Completions: {"/v1"}, request.Embeddings: {"/v1"}},
-		Models:          map[string]string{v4Pro: "deepseek-ai/DeepSeek-V4-Pro"},
+		Source: "https://docs.together.ai/docs/rate-limits", Checked: "2026-11-28",
+		Domains:    []string{"api.together.ai", "api.together.xyz"},
+		Roots:      []string{"/v1"},
+		Operations: map[request.Operation][]string{request.Chat: {"/v1"}, request.Completions: {"/v1"}, request.Embeddings: {"/v1"}},
+		Models: withRetired("deepseek-ai/DeepSeek-V4.1-Flash", "deepseek-ai/DeepSeek-V4.1-Flash", map[string]string{
+			flash: "deepseek-ai/DeepSeek-V4.1-Flash", v4Flash: "deepseek-ai/DeepSeek-V4.1-Flash", v4Pro: "deepseek-ai/DeepSeek-V4-Pro",
+		}),
 		Known:           openWeights,
 		ReasoningModels: []string{"-r1"},
 		Limits:          []LimitHeaders{{"X-Ratelimit-Remaining", "X-Ratelimit-Reset"}},
