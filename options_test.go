@@ -3,6 +3,7 @@ package breakwater
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
@@ -389,4 +390,52 @@ func TestOptions_WithCall(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whatever length a time of a policy has, New refuses it, or calls are answered as ever: no
+// sum and no product of it overflows.
+func TestOptions_LargestDurations(t *testing.T) {
+	const largest = time.Duration(math.MaxInt64)
+	option := func(policy any) Option {
+		switch p := policy.(type) {
+		case RetryPolicy:
+			return WithRetry(p)
+		case StreamPolicy:
+			return WithStream(p)
+		case BreakerPolicy:
+			return WithBreaker(p)
+		case RatePolicy:
+			return WithRateLimit(p)
+		case CachePolicy:
+			return WithCache(p)
+		}
+		return WithBalance(policy.(BalancePolicy))
+	}
+	for _, policy := range []any{RetryPolicy{}, StreamPolicy{}, BreakerPolicy{}, RatePolicy{InFlight: 1}, CachePolicy{TTL: time.Minute}, BalancePolicy{}} {
+		kind := reflect.TypeOf(policy)
+		for i := range kind.NumField() {
+			if kind.Field(i).Type != reflect.TypeFor[time.Duration]() {
+				continue
+			}
+			for _, d := range []time.Duration{largest, largest - 1, largest/2 + 1, largest / 2, 1, 12} {
+				bubble(t, fmt.Sprint(kind.Name(), ".", kind.Field(i).Name, " ", d), func(t *testing.T) {
+					changed := reflect.New(kind).Elem()
+					changed.Set(reflect.ValueOf(policy))
+					changed.Field(i).SetInt(int64(d))
+					base := newHosts(gives(200, asJSON, goodJSON))
+					rt, err := New(steady(), WithBase(base), WithEndpoints(at("a")...), WithBackup(at("b")...), option(changed.Interface()))
+					if err != nil {
+						return
+					}
+					defer rt.Close()
+					for n, do := range []handler{gives(200, asJSON, goodJSON), gives(429, asJSON, "{}"), failing503, refusing, refusing, refusing, refusing, refusing, refusing} {
+						base.Set("a", do)
+						if got := asks(t.Context(), rt, question(n)); got.body != goodJSON {
+							t.Errorf("call %d got %v", n, got)
+						}
+					}
+				})
+			}
+		}
+	}
 }

@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"math"
+	"net/http"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
@@ -87,7 +88,7 @@ func (r *failoverRun) recordFailure(a *attempt, failure *exchange.Failure, now t
 		v.delays = r.newBackOff()
 	}
 	v.due = now.Add(v.delays.NextBackOff())
-	if failure.Class == ClassUnsuited {
+	if failure.Class == ClassUnsuited && !ofSize(failure.Status) {
 		r.call.excluded.unsuited(a.endpoint, a.model)
 	}
 	r.last = v
@@ -103,6 +104,12 @@ func (r *failoverRun) recordFailure(a *attempt, failure *exchange.Failure, now t
 		r.show(failure, a.endpoint)
 	}
 	return masks
+}
+
+// ofSize reports whether a status says that a request is too large for an account or for
+// what stands in front of a host. Other accounts of the same host may take it.
+func ofSize(status int) bool {
+	return status == http.StatusRequestEntityTooLarge || status == http.StatusRequestURITooLong || status == http.StatusRequestHeaderFieldsTooLarge
 }
 
 // show makes failure, at e, the one whose response the caller gets if no endpoint answers.

@@ -235,12 +235,15 @@ func TestFailover_GoesOnlyWhereItDiffers(t *testing.T) {
 	same := Endpoint{Name: "b", URL: "https://b", APIKey: "sk-b", Host: HostDeepSeek}
 	larger := Endpoint{Name: "b", URL: "https://b", APIKey: "sk-b", Host: HostDeepSeek, Models: map[string]string{"m": "larger"}}
 	other := Endpoint{Name: "b", URL: "https://b", APIKey: "sk-b", Host: HostVLLM}
+	tooLarge := gives(413, asJSON, `{"error":{"message":"Request too large","type":"tokens","code":"rate_limit_exceeded"}}`)
 	for _, tt := range []struct {
 		name   string
 		says   handler
 		backup Endpoint
 		goes   bool
 	}{
+		{"too large, another account", tooLarge, same, true},
+		{"too large, another host", tooLarge, other, true},
 		{"too long, the same model of the same host", tooLong, same, false},
 		{"too long, another model", tooLong, larger, true},
 		{"too long, another host", tooLong, other, true},

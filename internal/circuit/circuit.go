@@ -22,6 +22,8 @@ const (
 	ForcedEvery = time.Second
 	// windowParts is the number of steps in which a window moves.
 	windowParts = 12
+	// maxWindow is the longest window that gobreaker is given: it adds a part to it.
+	maxWindow = math.MaxInt64 / 2
 )
 
 // A Circuit is the circuit breaker of one model. It uses gobreaker's state machine without
@@ -59,8 +61,8 @@ func newCircuit(s *Set, model string) *Circuit {
 	s.all.Touch(&c.used)
 	c.gb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		MaxRequests:   uint32(min(uint64(p.Probes), math.MaxUint32)),
-		Interval:      p.Window,
-		BucketPeriod:  p.Window / windowParts,
+		Interval:      min(p.Window, maxWindow),
+		BucketPeriod:  min(p.Window, maxWindow) / windowParts,
 		Timeout:       1, // ns: see Circuit
 		ReadyToTrip:   func(n gobreaker.Counts) bool { return c.relapse.Load() || c.shouldTrip(n) },
 		IsExcluded:    func(err error) bool { return err == errNeutral },
@@ -328,7 +330,7 @@ func (c *Circuit) pauseLocked(now time.Time, probeFailed bool) {
 		return
 	}
 	if probeFailed || relapse {
-		c.openFor *= 2
+		c.openFor = 2 * min(c.openFor, math.MaxInt64/2)
 		if longest := c.set.policy.MaxOpenFor; longest > 0 {
 			c.openFor = min(c.openFor, longest)
 		}

@@ -571,3 +571,17 @@ func TestCircuit_Standing(t *testing.T) {
 		t.Errorf("no circuit: %+v, want it ready", s)
 	}
 }
+
+// A pause that cannot be doubled is as long as any can be.
+func TestCircuit_LongestPauses(t *testing.T) {
+	inWorld(t, with(func(p *Policy) {
+		p.Consecutive, p.OpenFor, p.MaxOpenFor = 1, math.MaxInt64/2+1, math.MaxInt64
+	}), func(t *testing.T, w *world) {
+		w.play("F")
+		time.Sleep(math.MaxInt64/2 + 1)
+		w.play("F")
+		if s := w.c.Status(time.Now()); s.State != Open || time.Until(s.Until) < math.MaxInt64/2 {
+			t.Errorf("after the failed probe, the circuit is %s until %v", s.State, s.Until)
+		}
+	})
+}

@@ -26,6 +26,7 @@ type LimitHeaders struct{ Remaining, Reset string }
 // RetryAfter returns how long a host asks not to be called: by the headers that all hosts
 // have or, with a 429, by its own headers for limits. ok is false if it does not ask.
 func (p *Profile) RetryAfter(status int, h http.Header, now time.Time) (wait time.Duration, ok bool) {
+	now = clockOf(h, now)
 	if wait, ok := retryAfter(h, now); ok || status != http.StatusTooManyRequests {
 		return wait, ok
 	}
@@ -47,7 +48,7 @@ func (p *Profile) Spent(h http.Header, now time.Time) (wait time.Duration) {
 		if !l.spent(h) {
 			continue
 		}
-		if d, ok := resetAfter(header.First(h, l.Reset), now); ok {
+		if d, ok := resetAfter(header.First(h, l.Reset), clockOf(h, now)); ok {
 			wait = max(wait, min(d, maxSpent))
 		}
 	}
@@ -65,6 +66,15 @@ func (l LimitHeaders) spent(h http.Header) bool {
 	return ok && n < 1
 }
 
+// clockOf returns the time by the host's clock, or now if the host does not tell it. The
+// times that a host names are by its own clock, which may differ from ours.
+func clockOf(h http.Header, now time.Time) time.Time {
+	if said, err := http.ParseTime(strings.TrimSpace(h.Get("Date"))); err == nil {
+		return said
+	}
+	return now
+}
+
 // retryAfter reads Retry-After-Ms (Azure), or Retry-After in seconds or as a
 // date (RFC 9110, section 10.2.3).
 func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
@@ -78,9 +88,6 @@ func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 	at, err := http.ParseTime(value)
 	if err != nil {
 		return 0, false
-	}
-	if said, err := http.ParseTime(strings.TrimSpace(h.Get("Date"))); err == nil {
-		now = said // both times are by the host's clock, which may differ from ours
 	}
 	return min(max(at.Sub(now), 0), maxPause), true
 }

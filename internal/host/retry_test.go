@@ -63,6 +63,7 @@ func TestRetryAfter(t *testing.T) {
 		{"limits of a host that has none", "deepseek", 429, headers("X-Ratelimit-Reset", "90"), none},
 		{"limits of which much is left, with a comma", "openai", 429, headers("X-Ratelimit-Remaining-Requests", "4,999", "X-Ratelimit-Reset-Requests", "2m"), none},
 		{"limits as a Unix time", "together", 429, headers("X-Ratelimit-Reset", "946684890"), 90 * time.Second},
+		{"limits as a Unix time, the host's clock behind", "together", 429, headers("X-Ratelimit-Reset", "946684690", "Date", "Fri, 31 Dec 1999 23:58:00 GMT"), 10 * time.Second},
 		{"limits as a Unix time in milliseconds", "together", 429, headers("X-Ratelimit-Reset", "946684890000"), 90 * time.Second},
 		{"absurd limits", "together", 429, headers("X-Ratelimit-Reset", "10000h"), maxPause},
 		{"limits in the past", "together", 429, headers("X-Ratelimit-Reset", "-5s"), 0},
