@@ -84,8 +84,8 @@ func (p *Profile) FactsOf(model string) ModelFacts {
 
 // TooLong reports whether a prompt with at least so many tokens certainly does not fit.
 // There is some room, because tokens are counted by the words.
-func (m ModelFacts) TooLong(leastTokens int) bool {
-	return m.Context > 0 && leastTokens > m.Context+m.Context/8
+func (m ModelFacts) TooLong(leastTokens int32) bool {
+	return m.Context > 0 && int(leastTokens) > m.Context+m.Context/8
 }
 
 // IsSame reports whether two hosts are known to be of one kind, so that what one of them

@@ -2,6 +2,7 @@ package request
 
 import (
 	"bytes"
+	"math"
 	"strconv"
 )
 
@@ -10,14 +11,14 @@ import (
 //
 // It counts only texts that the model certainly reads. Their real number of tokens is about
 // a third higher for English.
-func MeasureTokens(body []byte) int {
+func MeasureTokens(body []byte) int32 {
 	p := newParser(body)
 	p.measures = true
 	p.read()
 	if p.shortens {
 		return 0
 	}
-	return p.tokens
+	return int32(min(p.tokens, math.MaxInt32))
 }
 
 // text reads a text that the model will read, if the value is one.
@@ -26,7 +27,7 @@ func (p *parser) text() {
 		return
 	}
 	quoted := p.walk.Value()
-	p.TextBytes += len(quoted)
+	p.textBytes += len(quoted)
 	p.needIf(Stored, bytes.HasPrefix(quoted, []byte(`"fileid://`))) // Bailian's
 	if p.measures {
 		p.tokens += leastTokens(quoted)

@@ -54,7 +54,7 @@ func asEscapes(text string) string {
 }
 
 func TestMeasureTokens(t *testing.T) {
-	for body, want := range map[string]int{
+	for body, want := range map[string]int32{
 		``:                             0,
 		`{"messages":"three words"}`:   0,
 		`{"input":"three more words"}`: 3,

@@ -2,6 +2,7 @@ package request
 
 import (
 	"bytes"
+	"math"
 	"unsafe"
 
 	"github.com/tidwall/gjson"
@@ -21,14 +22,14 @@ type Params struct {
 	MessagesEnd int    // the offset of the bracket that ends the list of messages; 0: there is none
 	Choices     int    // the number that the answer should have
 	Thinking    Thinking
+	TextBytes   int32 // bytes of the texts that the model will certainly read, as JSON
+	LeastTokens int32 // tokens that these have at least; 0: not known. Parse does not set it: see MeasureTokens
 
 	Stream           bool // the request asks for a stream
 	IncludeUsage     bool // the stream should have an event with the usage
 	Ambiguous        bool // hosts may understand Stream and IncludeUsage differently
 	Logprobs         bool
 	ZeroTemperature  bool // the temperature is given, as 0
-	TextBytes        int  // bytes of the texts that the model will certainly read, as JSON
-	LeastTokens      int  // tokens that these have at least; 0: not known. Parse does not set it: see MeasureTokens
 	PrefixCompletion bool // the last message begins the answer, which the host then continues: https://api-docs.deepseek.com/guides/chat_prefix_completion
 	Needs            Needs
 }
@@ -54,8 +55,8 @@ func (p *parser) finish() Params {
 	if p.modes > 1 {
 		p.Thinking.At = Span{}
 	}
-	if p.shortens {
-		p.TextBytes = 0
+	if !p.shortens {
+		p.TextBytes = int32(min(p.textBytes, math.MaxInt32))
 	}
 	p.Choices = int(min(p.choices*float64(p.prompts), maxChoices))
 	return p.Params
@@ -87,6 +88,7 @@ type parser struct {
 	partial       bool // the last message begins the answer, in the words of some hosts
 	shortens      bool // the host may shorten texts that are too long
 	measures      bool // to count tokens, too
+	textBytes     int
 	tokens        int
 	stream, usage flag
 	options       flag // stream_options: whether it is there, and whether it is odd

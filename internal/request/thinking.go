@@ -10,8 +10,8 @@ import (
 type Thinking struct {
 	On    bool          // one of the fields asks for thinking
 	Field ThinkingField // the last field that says whether to think
-	At    Span          // that field with its name; zero: there is none, or there are several
 	there uint8         // the fields that are present, even if null: one bit each
+	At    Span          // Field with its name; zero: there is none, or there are several
 }
 
 // Has reports whether the request has a field, whatever its value.
