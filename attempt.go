@@ -158,7 +158,7 @@ func (a *attempt) Elsewhere() bool { return a.fleet.hasAlternative(a.call, a.end
 // ServedBy records which model the answer says it is of. An observer hears of a drift later,
 // because an answer may be read under a lock.
 func (a *attempt) ServedBy(model, fingerprint []byte) {
-	id, drift := a.endpoint.served.Note(a.model, model, fingerprint, a.Start, a.quotesKey)
+	id, drift := a.endpoint.served.Note(a.model, model, fingerprint, a.Start, a.isSecret)
 	a.update(func(t *Attempt) {
 		if id.Model != "" {
 			t.Served = id.Model
@@ -172,11 +172,24 @@ func (a *attempt) ServedBy(model, fingerprint []byte) {
 	}
 }
 
-// quotesKey reports whether a text of the host's has the call's key or the endpoint's in it.
-// The caller may use the headers of its request again once it has the response.
+// isSecret reports whether a text of the host's has a key in it. Of the caller's key it can
+// tell only before the commit, because the caller may use the headers of its request again
+// once it has the response.
+func (a *attempt) isSecret(text string) bool {
+	if a.call.log.at(int(a.place)).Verdict == VerdictAccept {
+		return a.quotesOwnKey(text)
+	}
+	return a.quotesKey(text)
+}
+
+// quotesKey reports whether a text has the endpoint's key in it, or the caller's.
 func (a *attempt) quotesKey(text string) bool {
-	accepted := a.call.log.at(int(a.place)).Verdict == VerdictAccept
-	return !accepted && header.Quotes(text, a.call.req.Header) || header.Quotes(text, a.endpoint.Header) || header.QuotesKey(text, a.endpoint.APIKey)
+	return a.quotesOwnKey(text) || header.Quotes(text, a.call.req.Header)
+}
+
+// quotesOwnKey reports whether a text has the endpoint's key in it.
+func (a *attempt) quotesOwnKey(text string) bool {
+	return header.QuotesKey(text, a.endpoint.APIKey) || header.Quotes(text, a.endpoint.Header)
 }
 
 // Flawed notes that the caller gets the answer although it is flawed.

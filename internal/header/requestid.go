@@ -1,6 +1,7 @@
 package header
 
 import (
+	"math"
 	"net/http"
 	"net/textproto"
 	"strings"
@@ -34,18 +35,22 @@ var requestIDEnds = [...]string{"Request-Id", "Requestid", "Trace-Id", "Traceid"
 var networkIDs = [...]string{"Cf-Ray", "Eo-Log-Uuid"}
 
 // isRequestID reports whether a header, by its canonical name, tells a request's id.
-func isRequestID(name string) bool {
-	for _, known := range requestIDs {
+func isRequestID(name string) bool { return rankOf(name) >= 0 }
+
+// rankOf returns the place of a header, by its canonical name, among those that may tell a
+// request's id, the best first, or -1 if it does not. All unknown ones share a place.
+func rankOf(name string) int {
+	for i, known := range requestIDs {
 		if name == known {
-			return true
+			return i
 		}
 	}
 	for _, end := range requestIDEnds {
 		if strings.HasSuffix(name, end) {
-			return true
+			return len(requestIDs)
 		}
 	}
-	return false
+	return -1
 }
 
 // RequestID returns the host's id of the request that a response answers, or "" if it tells
@@ -53,26 +58,27 @@ func isRequestID(name string) bool {
 // anything. Of several unknown headers that could be it, the first by name counts. One that
 // repeats the client's own id, such as X-Client-Request-Id, does not.
 func RequestID(h http.Header) string {
-	for _, name := range requestIDs {
-		if id := Visible(First(h, name), MaxRequestID); id != "" {
-			return id
-		}
+	if id := Visible(First(h, requestIDs[0]), MaxRequestID); id != "" {
+		return id
 	}
-	found, of := "", ""
+	id, of, best := "", "", math.MaxInt
 	for name, values := range h {
-		if len(values) == 0 {
+		if len(name) == 0 || len(values) == 0 || name[len(name)-1]|0x20 != 'd' { // few headers end in a d
 			continue
 		}
-		if name = textproto.CanonicalMIMEHeaderKey(name); isRequestID(name) && !strings.Contains(name, "Client-") && (of == "" || name < of) {
-			if id := Visible(values[0], MaxRequestID); id != "" {
-				found, of = id, name
-			}
+		name = textproto.CanonicalMIMEHeaderKey(name)
+		rank := rankOf(name)
+		if rank < 0 || rank > best || rank == best && name >= of || strings.Contains(name, "Client-") {
+			continue
+		}
+		if v := Visible(values[0], MaxRequestID); v != "" {
+			id, of, best = v, name, rank
 		}
 	}
-	for i := 0; found == "" && i < len(networkIDs); i++ {
-		found = Visible(First(h, networkIDs[i]), MaxRequestID)
+	for i := 0; id == "" && i < len(networkIDs); i++ {
+		id = Visible(First(h, networkIDs[i]), MaxRequestID)
 	}
-	return found
+	return id
 }
 
 // Visible returns the first limit bytes of s without all that is not visible ASCII. It
