@@ -143,7 +143,13 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		if s.wait > 0 && r.elsewhere { // another account is only a preference, so do not wait for it
 			return r.giveUp(step{})
 		}
-		s.wait += r.turn(s)
+		turn := r.turn(s)
+		if s.wait+turn > r.patience && turn > 0 && r.patience > 0 && r.hasAlternative(r.call, s.endpoint) {
+			r.patience = 0
+			s = r.next(r.now())
+			continue
+		}
+		s.wait += turn
 		if err := r.wait(s); err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
@@ -471,4 +472,101 @@ func TestRefusal_BodyThatTrickles(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Whatever was asked for, and however: the backup answers where another host may, and alone
+// the refusal is handed over as it came.
+func TestRefusal_OnEveryWire(t *testing.T) {
+	refusals := map[string]struct {
+		do     handler
+		status int
+		alone  int // requests
+	}{
+		"a challenge":             {gives(403, "text/html", "<html>no", "Cf-Mitigated", "challenge"), 403, 1},
+		"a challenge by 503":      {gives(503, "text/html", "<html>no", "Cf-Mitigated", "challenge"), 503, 1},
+		"a firewall's page":       {gives(405, "text/html", "<!DOCTYPE html>no"), 405, 1},
+		"the end of life":         {gives(410, asJSON, `{"error":{"message":"m"}}`), 410, 1},
+		"too many tokens at once": {gives(413, asJSON, `{"error":{"message":"m","code":"rate_limit_exceeded"}}`), 413, 1},
+		"a proxy's limit":         {gives(413, "text/html", "<html>413"), 413, 1},
+		"a provider's 404":        {gives(404, asJSON, `{"error":{"message":"Provider returned error","code":404}}`), 404, 3},
+		"misdirected":             {gives(421, asJSON, ""), 421, 3},
+		"too early":               {gives(425, asJSON, ""), 425, 3},
+		"not again":               {gives(503, asJSON, "", "X-Should-Retry", "false"), 503, 1},
+		"again":                   {gives(409, asJSON, `{"error":{"message":"m"}}`, "X-Should-Retry", "true"), 409, 3},
+	}
+	for op, body := range map[request.Operation]string{
+		request.Chat: chatJSON, request.Completions: `{"model":"m","prompt":"q"}`, request.Responses: `{"model":"m","input":"q"}`,
+		request.Messages: chatJSON, request.Embeddings: `{"model":"m","input":"q"}`,
+	} {
+		for name, tt := range refusals {
+			for _, stream := range []bool{false, true} {
+				if stream && op == request.Embeddings {
+					continue
+				}
+				asked := body
+				answers := wellOn(op, stream)
+				switch {
+				case stream:
+					asked = strings.Replace(body, `"model"`, `"stream":true,"model"`, 1)
+				case op == request.Embeddings:
+					answers = func() (*http.Response, error) {
+						return answer(200, asJSON, `{"data":[{"index":0,"embedding":[1]}]}`), nil
+					}
+				case op == request.Completions:
+					answers = func() (*http.Response, error) {
+						return answer(200, asJSON, `{"choices":[{"index":0,"text":"hi","finish_reason":"stop"}]}`), nil
+					}
+				}
+				bubble(t, fmt.Sprint(op, name, stream), func(t *testing.T) {
+					base := newHosts(tt.do)
+					base.Set("b", func(*http.Request) (*http.Response, error) { return answers() })
+					endpoint, backup := at("a")[0], at("b")[0]
+					backup.Models = map[string]string{"m": "m"}
+					got := posts(t, over(t, base, WithEndpoints(endpoint), WithBackup(backup)), "https://a/v1"+string(op), asked)
+					if got.status() != 200 || got.err != nil || got.header(headerEndpoint) != "b" {
+						t.Errorf("backed, the caller got %v", got)
+					}
+					asks := base.Count("a")
+					got = posts(t, over(t, base, WithEndpoints(endpoint)), "https://a/v1"+string(op), asked)
+					if got.status() != tt.status || base.Count("a")-asks != tt.alone {
+						t.Errorf("alone, the caller got %v after %d requests, want %d", got, base.Count("a")-asks, tt.alone)
+					}
+				})
+			}
+		}
+	}
+}
+
+// Who would wait too long for a turn goes to a backup that could answer.
+func TestRefusal_LateTurnsGoElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		base.Set("a", gives(429, asJSON, "{}", "Retry-After", "1"))
+		rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Budget: 10}))
+		start := time.Now()
+		var slowest atomic.Int64
+		by := make(map[string]int)
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		for n := range 200 {
+			if n == 1 {
+				synctest.Wait()
+				base.Set("a", gives(200, asJSON, goodJSON))
+			}
+			all.Go(func() {
+				got := asks(t.Context(), rt, chatJSON)
+				if got.status() != 200 {
+					t.Errorf("a caller got %v", got)
+				}
+				mu.Lock()
+				by[got.header(headerEndpoint)]++
+				mu.Unlock()
+				slowest.Store(max(slowest.Load(), int64(time.Since(start))))
+			})
+		}
+		all.Wait()
+		if slowest := time.Duration(slowest.Load()); slowest > 2*time.Second || by["a"] < 3 || by["b"] < 100 {
+			t.Errorf("the slowest took %v; answers came by %v", slowest, by)
+		}
+	})
 }
