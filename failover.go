@@ -144,7 +144,7 @@ func (r *failoverRun) loop() (*http.Response, error) {
 			return r.giveUp(step{})
 		}
 		turn := r.turn(s)
-		if s.wait+turn > r.patience && turn > 0 && r.patience > 0 && r.hasAlternative(r.call, s.endpoint) {
+		if r.isTooLate(s, turn) {
 			r.patience = 0
 			s = r.next(r.now())
 			continue
@@ -229,6 +229,12 @@ func (r *failoverRun) turn(s step) time.Duration {
 		return 0
 	}
 	return r.shorten(r.pauses.Turn(last), s, now.Add(s.wait))
+}
+
+// isTooLate reports whether the call's turn comes after the time that it may wait for a
+// better endpoint, while another one could serve it.
+func (r *failoverRun) isTooLate(s step, turn time.Duration) bool {
+	return turn > 0 && r.patience > 0 && s.wait+turn > r.patience && r.hasAlternative(r.call, s.endpoint)
 }
 
 // afterWait looks at the step's endpoint again when the wait is over. It returns the pause
