@@ -1,15 +1,23 @@
 package breakwater
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 
 	"github.com/tidwall/gjson"
 
@@ -36,6 +44,117 @@ func TestCorpus(t *testing.T) {
 		t.Fatalf("%d cases, %v", count, err)
 	}
 }
+
+// What nobody knows is passed on byte for byte: members, events, fields of events and headers.
+func TestCorpus_TheUnknownPassesUnchanged(t *testing.T) {
+	paths, _ := filepath.Glob(filepath.Join("testdata", "answers", "*", "*.good"))
+	tried := 0
+	for _, path := range paths {
+		c := readCase(t, path)
+		if c.as != "" { // it is converted
+			continue
+		}
+		for _, body := range withUnknown(c.body) {
+			tried++
+			odd := c
+			odd.body = body
+			rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+				resp, err := odd.gives(false)(req)
+				resp.Header["X-New"] = []string{"a", "b"}
+				return resp, err
+			}), once)
+			if got := odd.asks(t, rt); got.body != body || got.err != nil || got.header("X-New") != "a, b" {
+				t.Errorf("%s: read %q, %v, want %q", path, got.body, got.err, body)
+			}
+		}
+	}
+	if tried < 500 {
+		t.Errorf("%d answers were tried", tried)
+	}
+}
+
+// withUnknown returns the answer with something new in each place.
+func withUnknown(body string) []string {
+	const object = `{"new_member":{"a":[1,"\u00e9",null],"b":"\\"},`
+	if strings.HasPrefix(body, "{") {
+		return []string{strings.Replace(body, "{", object, 1), strings.Replace(body, "{", "{ \n\"new_number\" : 1.50e+1 ,", 1)}
+	}
+	if strings.Count(body, "\n\n") < 2 { // events are parted in another way
+		return nil
+	}
+	var all []string
+	events := strings.SplitAfter(body, "\n\n")
+	for i := range events {
+		before, after := strings.Join(events[:i], ""), strings.Join(events[i:], "")
+		all = append(all, before+"event: new.event\nid: 7\ndata: {\"type\":\"new.event\",\"x\":1}\n\n"+after)
+		if i > 0 && strings.HasPrefix(after, "data: {\"") { // the first line tells what the body is
+			all = append(all, before+"new-field: 1\n"+strings.Replace(after, "{", object, 1))
+		}
+	}
+	return all
+}
+
+// One Transport meets all cases at once, again and again: never does a caller get a clean answer
+// that is not the host's good one or the backup's.
+func TestCorpus_Soak(t *testing.T) {
+	byQuestion := map[string][]corpusCase{}
+	paths, _ := filepath.Glob(filepath.Join("testdata", "answers", "*", "*.*"))
+	for _, path := range paths {
+		c := readCase(t, path)
+		byQuestion[c.path+c.ask] = append(byQuestion[c.path+c.ask], c)
+	}
+	questions := slices.Sorted(maps.Keys(byQuestion))
+	if len(questions) < 9 {
+		t.Fatalf("%d questions", len(questions))
+	}
+	const workers = 8
+	calls := ifFull(100_000, 4_000)
+	synctest.Test(t, func(t *testing.T) {
+		var good, clean, broken atomic.Int64
+		base := newHosts(nil)
+		base.Set("a", func(req *http.Request) (*http.Response, error) {
+			return req.Context().Value(caseKey{}).(*corpusCase).gives(false)(req)
+		})
+		base.Set("b", func(req *http.Request) (*http.Response, error) {
+			return req.Context().Value(caseKey{}).(*corpusCase).backup().gives(false)(req)
+		})
+		hosts := at("a", "b")
+		hosts[1].Models = map[string]string{"m": "m"}
+		rt := over(t, base, WithEndpoints(hosts[0]), WithBackup(hosts[1]), WithStream(StreamPolicy{Rescue: RescueOff}), noBreaker)
+		var all sync.WaitGroup
+		for w := range workers {
+			random := rand.New(rand.NewPCG(uint64(w), 1))
+			all.Go(func() {
+				for range calls / workers {
+					elapse(time.Second)
+					list := byQuestion[questions[random.IntN(len(questions))]]
+					c := list[random.IntN(len(list))]
+					ctx := context.WithValue(t.Context(), caseKey{}, &c)
+					got := c.asksIn(ctx, rt)
+					switch isClean := got.status() == 200 && got.err == nil; {
+					case !isClean && c.want == "good":
+						t.Errorf("%s of a good answer: %v, %+v", c.path, got, TrailOf(got.resp))
+					case !isClean:
+						broken.Add(1)
+					case got.body == c.backup().body:
+						clean.Add(1)
+					case c.want == "good" && (c.as == "" && got.body == c.body || c.as != "" && textOf(got.body) == c.text):
+						good.Add(1)
+					default:
+						t.Errorf("%s, want %s: %q came for %q", c.path, c.want, got.body, c.body)
+					}
+				}
+			})
+		}
+		all.Wait()
+		t.Logf("%d calls: %d of the host's good answers, %d of the backup's, %d ended in an error", calls, good.Load(), clean.Load(), broken.Load())
+		if held := stillHeld(rt); held != "" || good.Load() == 0 || clean.Load() == 0 || broken.Load() == 0 {
+			t.Errorf("%s are still held; %d, %d, %d", held, good.Load(), clean.Load(), broken.Load())
+		}
+	})
+}
+
+type caseKey struct{}
 
 // A corpusCase is one file of the corpus.
 type corpusCase struct {
@@ -119,9 +238,10 @@ func (c *corpusCase) gives(slowly bool) handler {
 }
 
 // asks makes the case's call.
-func (c *corpusCase) asks(t *testing.T, rt http.RoundTripper) seen {
-	t.Helper()
-	req, _ := post(t.Context(), "https://a", c.ask)
+func (c *corpusCase) asks(t *testing.T, rt http.RoundTripper) seen { return c.asksIn(t.Context(), rt) }
+
+func (c *corpusCase) asksIn(ctx context.Context, rt http.RoundTripper) seen {
+	req, _ := post(ctx, "https://a", c.ask)
 	req.URL.Path = c.path
 	resp, err := rt.RoundTrip(req)
 	if err != nil {
@@ -201,11 +321,7 @@ func (c *corpusCase) check(t *testing.T, got seen, rt *Transport) {
 // backed plays the case where a backup answers well.
 func (c *corpusCase) backed(t *testing.T) {
 	base := newHosts(c.gives(false))
-	good := corpusCase{body: goodAnswerTo(c.path, strings.Contains(c.ask, `"stream":true`))}
-	good.header = asJSON
-	if strings.HasPrefix(good.body, "data") || strings.HasPrefix(good.body, "event") {
-		good.header = asStream
-	}
+	good := c.backup()
 	base.Set("b", good.gives(false))
 	hosts := at("a", "b")
 	hosts[1].Models = map[string]string{"m": "m"} // else it gets no embeddings
@@ -231,6 +347,15 @@ func (c *corpusCase) backed(t *testing.T) {
 			t.Errorf("got %v with %d and %d requests, want a refusal or the backup's answer", got, a, b)
 		}
 	}
+}
+
+// backup is what a backup answers.
+func (c *corpusCase) backup() *corpusCase {
+	good := &corpusCase{body: goodAnswerTo(c.path, strings.Contains(c.ask, `"stream":true`)), header: asStream}
+	if strings.HasPrefix(good.body, "{") {
+		good.header = asJSON
+	}
+	return good
 }
 
 // goodAnswerTo is a good answer to the kind of request.

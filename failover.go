@@ -297,13 +297,17 @@ func (r *failoverRun) shorten(wait time.Duration, s step, then time.Time) time.D
 }
 
 // waitOn plans again, because another pause began while the call waited for an endpoint.
-// It does so at most as many times as the call may try one account.
+// When it has done so as many times as the call may try one account, the call waits for no
+// better endpoint any more.
 func (r *failoverRun) waitOn(rest pause.Pause[refusal]) step {
 	now := r.now()
-	if r.replans++; r.replans < r.attempts() {
-		return r.next(now)
+	if r.replans++; r.replans >= r.attempts() {
+		if r.patience == 0 {
+			return step{pause: rest, blocked: ClassPaused, retryAfter: rest.Until.Sub(now)}
+		}
+		r.patience = 0
 	}
-	return step{pause: rest, blocked: ClassPaused, retryAfter: rest.Until.Sub(now)}
+	return r.next(now)
 }
 
 // giveUp ends a call that no endpoint answered. If the endpoints failed, and the request

@@ -404,3 +404,30 @@ func TestPause_WordsOfAnotherCredential(t *testing.T) {
 		}
 	}
 }
+
+// A pause that others begin anew whenever it ends keeps no call from a backup that is ready.
+func TestPause_RenewedAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Patience: 5 * time.Second}))
+		limit := pauseKey{account: rt.tiers[0][0].Account, model: "m"}
+		stop := make(chan struct{})
+		go func() {
+			for tick := time.Tick(900 * time.Millisecond); ; {
+				rt.failover.pauses.Ask(limit, time.Now(), time.Second, nil)
+				select {
+				case <-tick:
+				case <-stop:
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		start := time.Now()
+		got := asks(t.Context(), rt, chatJSON)
+		close(stop)
+		if took := time.Since(start); got.body != goodJSON || base.Count("b") != 1 || took > 5*time.Second {
+			t.Errorf("got %v after %v, want the backup's answer within the patience", got, took)
+		}
+	})
+}
