@@ -570,3 +570,38 @@ func TestRefusal_LateTurnsGoElsewhere(t *testing.T) {
 		}
 	})
 }
+
+// The same over real connections: the host goes on for as long as the client listens.
+func TestRefusal_BodyThatNeverEnds(t *testing.T) {
+	for _, status := range []int{503, 429, 403, 404} {
+		for _, h2 := range []bool{false, true} {
+			t.Run(fmt.Sprint(status, h2), func(t *testing.T) {
+				endless := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Type", "text/html")
+					w.WriteHeader(status)
+					io.WriteString(w, "<html>")
+					w.(http.Flusher).Flush()
+					<-r.Context().Done()
+				}))
+				endless.EnableHTTP2 = h2
+				endless.StartTLS()
+				defer endless.Close()
+				base := endless.Client().Transport.(*http.Transport)
+				defer base.CloseIdleConnections()
+				well := RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+					if req.URL.Host != "b" {
+						return base.RoundTrip(req)
+					}
+					return gives(200, asJSON, goodJSON)(req)
+				})
+				rt := over(t, well, impatient, WithEndpoints(Endpoint{Name: "a", URL: endless.URL, APIKey: "sk-a"}), WithBackup(at("b")...))
+				req, _ := post(t.Context(), endless.URL, chatStream)
+				resp, err := rt.RoundTrip(req)
+				if err != nil || resp.Header.Get(headerEndpoint) != "b" {
+					t.Fatalf("the caller got %v, %v, want the backup's answer", resp, err)
+				}
+				resp.Body.Close()
+			})
+		}
+	}
+}
