@@ -112,7 +112,9 @@ func (r *Repeat) apply(a *Answer, text []byte) {
 		a.goOn()
 	case Chat:
 		a.begun = true
-		a.takeIndex(0, false, true)
+		if !a.goesOn() {
+			a.takeIndex(0, false, true)
+		}
 		a.Transcript.take(r.key, text)
 	case Responses:
 		a.begun = true

@@ -249,6 +249,16 @@ func (a *Answer) takeIndex(index int, ends, payload bool) {
 	a.alone = !payload && (ends || a.alone)
 }
 
+// goesOn is takeIndex for payload of the first choice, which is nearly all that a stream brings. It
+// reports false if it has done nothing, because something else came before.
+func (a *Answer) goesOn() bool {
+	if !a.indexed || !a.unmarked || a.stopped || a.last != 0 || a.reasoned != (set{}) {
+		return false
+	}
+	a.chunks++
+	return true
+}
+
 // one reports whether all that came is one choice, because an index is beyond the number of
 // choices requested: some hosts count chunks with it. Choices may be numbered from 1, too.
 func (a *Answer) one() bool {
