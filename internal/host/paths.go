@@ -76,7 +76,7 @@ func (p *Paths) RootOf(op request.Operation) (root string, ok bool) {
 // RootOf knows.
 func (p *Paths) RootAs(target *Paths, path string, op request.Operation) (root string, ok bool) {
 	written, ok := strings.CutSuffix(path, string(op))
-	if !ok || p.profile != target.profile || written == target.base {
+	if !ok || p.profile != target.profile || written == target.base || climbs(written) {
 		return "", false
 	}
 	below, underGateway := strings.CutPrefix(written, target.gateway)
@@ -87,6 +87,17 @@ func (p *Paths) RootAs(target *Paths, path string, op request.Operation) (root s
 		return appendPath(p.base, written[len(target.base):]), true
 	}
 	return p.gateway + below, underGateway
+}
+
+// climbs reports whether a path has a segment that could lead out of its base: the key of
+// another endpoint goes only below its own.
+func climbs(path string) bool {
+	for segment := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 // appendPath appends a path to a base, which may end in the path's beginning already.
