@@ -132,7 +132,7 @@ func (c *campaign) ask(sum *tally, fault kit.Fault, stream bool) {
 		if a.Endpoint == "two" && a.N > 0 {
 			sum.sick++
 		}
-		if a.Endpoint == "two" && (sum.class == "" || a.Class != ClassOK) { // a rescue may do better than what it rescues
+		if a.Endpoint == "two" && a.N > 0 && (sum.class == "" || a.Class != ClassOK) { // a rescue may do better than what it rescues
 			sum.class = a.Class
 		}
 	}
