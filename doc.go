@@ -32,7 +32,7 @@
 //   - Before the first payload, a failed attempt is replaced by another one: at the
 //     same endpoint after a wait, or at another endpoint. JSON is checked as a whole
 //     before it is returned.
-//   - After the first payload, nothing is repeated or left out. If a streamed chat
+//   - After the first payload, nothing is repeated or left out. If a stream
 //     breaks, another attempt continues it where that is possible: see [Rescue].
 //     Otherwise the stream ends in an error such as [ErrTruncated], never in a clean
 //     EOF.

@@ -275,7 +275,8 @@ const (
 // them. It has FeatureReview and DeepSeek's own tools if its host is DeepSeek, or if it is
 // the endpoint that the call's URL means and its host is not known. It has FeaturePrefix
 // if its host is DeepSeek, and that and the others if it is of the same host as that
-// endpoint. FeatureStored only that endpoint has. [Endpoint].Can adds to these.
+// endpoint. FeatureStored only that endpoint has. No endpoint is known to have FeaturePrefill,
+// which only rescues need: see [Rescue]. [Endpoint].Can adds to these.
 type Feature string
 
 const (
@@ -284,6 +285,7 @@ const (
 	FeatureJSON        Feature = "json"         // response_format json_object
 	FeatureJSONSchema  Feature = "json_schema"  // response_format json_schema
 	FeaturePrefix      Feature = "prefix"       // the last message begins the answer: prefix, partial, continue_final_message
+	FeaturePrefill     Feature = "prefill"      // the last one of Messages is the assistant's, and begins the answer
 	FeatureReview      Feature = "review"       // safety_check, unless its level is low
 	FeatureServerTools Feature = "server_tools" // tools that the host runs, such as deepseek_web_search or web_search
 	FeatureGrammar     Feature = "grammar"      // a format that only some hosts know, such as guided_regex
@@ -301,6 +303,7 @@ var features = [...]struct {
 	{FeatureReview, request.Review},
 	{FeatureServerTools, request.OwnTools | request.DeepSeekTools},
 	{FeaturePrefix, request.Prefix | request.OwnPrefix},
+	{FeaturePrefill, request.Prefill},
 	{FeatureFiles, request.Files},
 	{FeatureGrammar, request.Grammar},
 	{FeatureContext, request.Length},

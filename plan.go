@@ -487,8 +487,8 @@ func (c *call) considers(e *upstream) (model string, why Reason) {
 	switch {
 	case c.Endpoint != "" && c.Endpoint != e.Name:
 		return "", ReasonEndpoint
-	case c.continues() && !e.continues(c.resumption.reasoned):
-		return "", Reason(FeaturePrefix)
+	case c.continues() && !e.continues(c.op, c.resumption.reasoned):
+		return "", Reason(featureOf(beginningOf(c.op)))
 	}
 	if e != c.target {
 		if c.upload != nil || c.encoded {

@@ -297,7 +297,7 @@ type StreamPolicy struct {
 	// above the usual time to the first token. Default 0 or Off: no hedges.
 	Hedge time.Duration
 
-	// Rescue is how a streamed chat continues that breaks after the commit. Rescues
+	// Rescue is how a stream continues that breaks after the commit. Rescues
 	// draw on RetryPolicy.Budget. For them, the text of the answer is kept, up to 4
 	// MiB. DeepSeek's longest answers, of 384K tokens, are smaller. A longer answer
 	// is not rescued. A stream is rescued at most three times. Default
@@ -394,16 +394,17 @@ func (p StreamPolicy) resolve() (StreamPolicy, error) {
 	return p, f.err()
 }
 
-// Rescue says how a streamed chat continues that broke after its first payload. The
-// caller reads one stream. Only answers with one choice, of text and reasoning, are
-// rescued. An answer with a tool call is not, and none is with RetryPolicy.SendOnce.
+// Rescue says how a stream continues that broke after its first payload: of a chat, of
+// Messages or of Responses. The caller reads one stream. Only answers with one choice, of
+// text and reasoning, are rescued. An answer with a tool call is not, and none is with
+// RetryPolicy.SendOnce.
 type Rescue int
 
 const (
 	// RescueContinue, the default, asks a host to continue the text that the caller
-	// has. Of the known hosts, only HostDeepSeek can, by prefix completion. It gets the
-	// reasoning with the text. An answer that broke within its reasoning cannot be
-	// continued.
+	// has. Of the known hosts, only HostDeepSeek can, by prefix completion of a chat. It
+	// gets the reasoning with the text. An answer that broke within its reasoning cannot
+	// be continued. Messages are continued where an endpoint has FeaturePrefill.
 	RescueContinue Rescue = iota
 	// RescueRestart does the same where that is possible. Otherwise it asks a host
 	// for the whole answer again. If the new answer begins with the same bytes as

@@ -24,7 +24,7 @@ import (
 // maxRescues is how many times one stream is rescued.
 const maxRescues = 3
 
-// A rescuer is the layer that continues a chat stream that breaks after its first payload.
+// A rescuer is the layer that continues a stream that breaks after its first payload.
 // It asks the layer below for the rest of the answer.
 type rescuer struct {
 	next      http.RoundTripper
@@ -54,9 +54,7 @@ func newRescuer(c *config) Middleware {
 func (r *rescuer) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := callOf(req.Context())
 	if c.unrescued = r.obstacle(c); c.unrescued == "" {
-		if c.transcribe = r.limitsOf(c); c.transcribe == nil {
-			c.unrescued = unrescuable(c)
-		}
+		c.transcribe, c.unrescued = r.limitsOf(c)
 	}
 	resp, err := r.next.RoundTrip(req)
 	if err != nil || c.transcribe == nil {
@@ -81,20 +79,37 @@ func (r *rescuer) obstacle(c *call) Reason {
 	switch {
 	case r.off != "":
 		return r.off
-	case c.op != request.Chat:
+	case c.op != request.Chat && c.op != request.Messages && c.op != request.Responses:
 		return ReasonAPI
-	case c.encoded, c.buffer == nil, !p.Stream, p.Choices != 1, p.Logprobs:
+	case c.encoded, c.buffer == nil, !p.Stream, c.op == request.Chat && (p.Choices != 1 || p.Logprobs):
 		return ReasonRequest
 	}
 	return ""
 }
 
-// unrescuable returns why nobody could continue an answer to the call.
-func unrescuable(c *call) Reason {
-	if c.params.MessagesEnd == 0 || c.params.PrefixCompletion {
-		return ReasonRequest
+// leavesTraces reports whether a request for a response says that its host should store the
+// response, add it to a conversation or make it in the background. Then another request would
+// do so twice, and the caller would know the wrong one.
+func leavesTraces(body []byte) bool {
+	for _, v := range gjson.GetManyBytes(body, "store", "background", "conversation") {
+		if v.Type != gjson.False && v.Type != gjson.Null {
+			return true
+		}
 	}
-	return ReasonHost
+	return false
+}
+
+// hasOwnBeginning reports whether the call's messages do not end in a question: their last one
+// begins the answer, or there are none.
+func hasOwnBeginning(c *call, body []byte) bool {
+	role := ""
+	if c.op == request.Messages {
+		gjson.GetBytes(body, "messages").ForEach(func(_, m gjson.Result) bool {
+			role = m.Get("role").Str
+			return true
+		})
+	}
+	return c.params.MessagesEnd == 0 || c.params.PrefixCompletion || role == "assistant"
 }
 
 // forgotten returns why a stream of the call cannot be continued any more.
@@ -114,26 +129,36 @@ func reasonOf(o resume.Obstacle) Reason {
 	return ReasonContent
 }
 
-// limitsOf returns what is kept of an answer to the call, or nil if nobody could continue it.
-func (r *rescuer) limitsOf(c *call) *resume.Limits {
+// limitsOf returns what is kept of an answer to the call, or why nobody could continue it.
+func (r *rescuer) limitsOf(c *call) (*resume.Limits, Reason) {
+	restart := r.policy == RescueRestart
+	reasoned := canContinue(c, true)
 	switch {
-	case r.policy == RescueRestart, canContinue(c, true):
-		return &r.reasoned
-	case canContinue(c, false):
-		return &r.limits
+	case restart && c.op == request.Responses && leavesTraces(c.body()):
+		return nil, ReasonRequest
+	case restart:
+		return &r.reasoned, ""
+	case !reasoned && !canContinue(c, false):
+		if c.op == request.Chat && hasOwnBeginning(c, c.body()) {
+			return nil, ReasonRequest
+		}
+		return nil, ReasonHost
+	case hasOwnBeginning(c, c.body()):
+		return nil, ReasonRequest
+	case reasoned:
+		return &r.reasoned, ""
 	}
-	return nil
+	return &r.limits, ""
 }
 
 // canContinue reports whether some host can continue a text for this call, and one behind
 // reasoning if it is reasoned.
 func canContinue(c *call, reasoned bool) bool {
-	if c.params.MessagesEnd == 0 || c.params.PrefixCompletion {
-		return false
-	}
 	for _, e := range c.candidates {
-		if _, ok := c.eligible(e); ok && e.continues(reasoned) {
-			return true
+		if e.continues(c.op, reasoned) {
+			if _, ok := c.eligible(e); ok {
+				return true
+			}
 		}
 	}
 	return false
@@ -178,8 +203,10 @@ type rescue struct {
 func idOf(events []byte) []byte {
 	for line := range bytes.Lines(events) {
 		if data, ok := bytes.CutPrefix(line, []byte("data:")); ok {
-			if id := gjson.GetBytes(data, "id"); id.Type == gjson.String && id.Str != "" {
-				return []byte(id.Raw)
+			for _, id := range gjson.GetManyBytes(data, "id", "response.id") {
+				if id.Type == gjson.String && id.Str != "" {
+					return []byte(id.Raw)
+				}
 			}
 		}
 	}
@@ -373,7 +400,7 @@ func (r *resumable) way() rescueKind {
 	switch {
 	case restart && (r.mustRestart || len(r.given.Text) < resume.MinOverlap):
 		return rescueRestarts // little is lost, and with so short a text nobody can tell a continuation from a restart
-	case !r.mustRestart && r.given.CanBeContinued() && canContinue(r.call, r.given.IsReasoned()):
+	case !r.mustRestart && r.given.CanBeContinued() && canContinue(r.call, r.given.IsReasoned()) && !hasOwnBeginning(r.call, r.body.Bytes()):
 		return rescueContinues
 	case restart:
 		return rescueRestarts
@@ -462,7 +489,7 @@ func (c *call) resumed(ctx context.Context, why resumption, req *http.Request, i
 	resumed.req = req.WithContext(resumed)
 	resumed.params = request.Parse(in.Bytes())
 	resumed.params.Model = c.params.Model
-	resumed.params.PrefixCompletion = c.params.PrefixCompletion || why.how == rescueContinues
+	resumed.params.PrefixCompletion = c.params.PrefixCompletion || why.how == rescueContinues && c.op == request.Chat
 	return resumed
 }
 
@@ -472,12 +499,15 @@ func (c *call) resumed(ctx context.Context, why resumption, req *http.Request, i
 // an assistant message in https://api-docs.deepseek.com/api/create-chat-completion.
 func (c *call) continued(body []byte, given *resume.Transcript) *reqbody.Buffer {
 	message := append([]byte(`,{"role":"assistant","content":`), gjson.AppendJSONString(nil, string(given.Text))...)
-	if len(given.Reasoning) > 0 {
+	if given.IsReasoned() {
 		message = append(message, `,"reasoning_content":`...)
 		message = append(message, gjson.AppendJSONString(nil, string(given.Reasoning))...)
 	}
+	if c.op == request.Chat { // Messages understands an answer that is begun without a word
+		message = append(message, `,"prefix":true`...)
+	}
 	end := request.Span{From: c.params.MessagesEnd, To: c.params.MessagesEnd}
-	edits := []request.Edit{{At: end, Text: string(message) + `,"prefix":true}`}}
+	edits := []request.Edit{{At: end, Text: string(message) + "}"}}
 	if c.params.MaxTokens > 0 && c.params.MaxTokensAt.To > 0 {
 		edits = append(edits, request.Edit{At: c.params.MaxTokensAt, Text: strconv.Itoa(max(1, c.params.MaxTokens-given.Tokens()))})
 	}

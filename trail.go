@@ -75,8 +75,8 @@ const (
 const (
 	ReasonOff      Reason = "off"       // StreamPolicy.Rescue is RescueOff
 	ReasonSendOnce Reason = "send_once" // RetryPolicy.SendOnce is set
-	ReasonAPI      Reason = "api"       // only streams of chat completions are continued
-	ReasonRequest  Reason = "request"   // the request asks for several choices, for logprobs or for no stream, ends in a prefix of its own, or cannot be sent again: it is larger than MaxReplay or has a Content-Encoding
+	ReasonAPI      Reason = "api"       // streams of FIM are not continued
+	ReasonRequest  Reason = "request"   // the request asks for several choices, for logprobs, for no stream or for a response that the host stores, ends in a prefix of its own, or cannot be sent again: it is larger than MaxReplay or has a Content-Encoding
 	ReasonHost     Reason = "host"      // RescueContinue: no host that may serve the call continues a text
 	ReasonContent  Reason = "content"   // something besides text had come, such as a tool call, or the answer cannot be read
 	ReasonThought  Reason = "reasoning" // RescueContinue: reasoning had come without a text behind it, or no host continues such a text

@@ -99,8 +99,20 @@ func (u *upstream) serves(op request.Operation, model string, target *upstream) 
 
 // continues reports whether u continues a text that a message begins, and one behind the
 // message's reasoning if it is reasoned.
-func (u *upstream) continues(reasoned bool) bool {
-	return u.can&request.Prefix != 0 && (!reasoned || u.profile.PrefixReasoning)
+func (u *upstream) continues(op request.Operation, reasoned bool) bool {
+	return u.can&beginningOf(op) != 0 && (!reasoned || op == request.Chat && u.profile.PrefixReasoning)
+}
+
+// beginningOf returns what a host needs on an operation to continue a text that a message
+// begins; 0: there is no way.
+func beginningOf(op request.Operation) request.Needs {
+	switch op {
+	case request.Chat:
+		return request.Prefix
+	case request.Messages:
+		return request.Prefill
+	}
+	return 0
 }
 
 // authorize replaces the caller's credential by the endpoint's key, if it has one, and

@@ -234,7 +234,7 @@ func (s *Stream) next() (*sse.Event, wire.Signal, error) {
 		case ev != nil:
 			return ev, s.signal(ev), nil
 		case s.eof != nil:
-			if ev := s.scan.Rest(); ev != nil {
+			if ev := s.scan.Rest(); ev != nil && !s.isStub(ev) {
 				if signal := s.signal(ev); signal != wire.Malformed { // otherwise it is half an event
 					return ev, signal, nil
 				}
@@ -244,6 +244,13 @@ func (s *Stream) next() (*sse.Event, wire.Signal, error) {
 		s.stall.beginRead()
 		_, s.eof = s.scan.Fill(&s.in)
 	}
+}
+
+// isStub reports whether the last bytes of a stream are the beginning of an event that has no
+// data yet, and something may follow it: another attempt's events, or one that tells of the
+// error. A client would read an event without data then.
+func (s *Stream) isStub(ev *sse.Event) bool {
+	return ev.Kind == sse.Data && len(ev.Data) == 0 && s.phase < complete && (s.x.Answer.Transcript != nil || s.x.Policy.ErrorFrames)
 }
 
 // repeats reads the next event if it is there, repeats the one before but for its text, and
@@ -483,7 +490,7 @@ func (s *Stream) endExchange(class outcome.Class, err error) {
 		s.x.complete(s.completion)
 	}
 	s.completion = nil
-	if !outcome.Broke(err) || class == outcome.Flawed { // nobody will continue it
+	if !outcome.Broke(err) { // nobody will continue it
 		s.transcript, s.x.Answer.Transcript = wire.Transcript{}, nil
 	}
 	if !s.pending.due {

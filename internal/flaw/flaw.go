@@ -68,7 +68,7 @@ func New(rules Rules) *Checker {
 // IsDue reports whether Said has enough for Read.
 func (c *Checker) IsDue() bool {
 	s := &c.Said
-	return len(s.Text)+len(s.Reasoning)+len(s.Whole) >= batch || !c.spoke && len(s.Text)+len(s.Whole) > 0
+	return len(s.Text)+len(s.Reasoning) >= batch || !c.spoke && len(s.Text)+len(s.Whole) > 0
 }
 
 // End returns an error if an answer that is complete is flawed. partial: its text was cut, as
@@ -97,22 +97,11 @@ func (c *Checker) Read() error {
 	}
 	endless := c.repeats(s.Reasoning)
 	err := c.add(text)
-	s.Text, s.Reasoning, s.Whole, s.Other = emptied(s.Text), emptied(s.Reasoning), emptied(s.Whole), false
-	c.decoded = emptied(c.decoded)
+	s.Text, s.Reasoning, s.Whole, s.Other = s.Text[:0], s.Reasoning[:0], s.Whole[:0], false
 	if endless {
 		return outcome.ErrRepetition
 	}
 	return err
-}
-
-// emptied returns a buffer to be filled again. A large one, of an event that was unusually long,
-// is not kept.
-func emptied(buffer []byte) []byte {
-	const large = 64 << 10
-	if cap(buffer) > large {
-		return nil
-	}
-	return buffer[:0]
 }
 
 // repeats reads reasoning, in JSON's escapes.

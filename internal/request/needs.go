@@ -25,7 +25,8 @@ const (
 	Grammar   // the answer has a format that only hosts of its kind know
 	Files     // a message has something other than text and images: a file, sound, video
 
-	Length // more text than some models take: see Params.LeastTokens
+	Prefill // the last one of Messages is the assistant's, and begins the answer: only rescues need it
+	Length  // more text than some models take: see Params.LeastTokens
 
 	Stored // the request refers to what one host stores: a file, an earlier response, a conversation, a container
 )

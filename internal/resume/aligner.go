@@ -2,7 +2,6 @@ package resume
 
 import (
 	"bytes"
-	"strconv"
 
 	"github.com/tidwall/gjson"
 
@@ -51,6 +50,7 @@ type Aligner struct {
 	restarts        bool // the stream is a restart: it repeats the transcript from its beginning
 	text, reasoning int  // how many bytes of the transcript it has repeated
 
+	parts     *parts  // on Messages and Responses; else nil
 	continues bool    // the stream is known to be a continuation
 	held      []delta // events held until then
 	heldBytes int     // about how many bytes they take
@@ -60,7 +60,11 @@ type Aligner struct {
 // NewAligner returns an Aligner that passes events on to emit and adds their text to
 // given.
 func NewAligner(given *Transcript, o Options, emit func(event []byte)) *Aligner {
-	return &Aligner{Options: o, given: given, emit: emit, spent: given.Tokens(), mused: request.EstimateTokens(given.Reasoning), restarts: o.Restart}
+	a := &Aligner{Options: o, given: given, emit: emit, spent: given.Tokens(), mused: request.EstimateTokens(given.Reasoning), restarts: o.Restart}
+	if o.Wire != wire.Chat {
+		a.parts = newParts(o.Wire)
+	}
+	return a
 }
 
 // Restarts reports whether the stream repeats the transcript from its beginning.
@@ -102,6 +106,8 @@ func (a *Aligner) data(data []byte) Verdict {
 	switch {
 	case len(data) == 0:
 		return Fits
+	case a.parts != nil:
+		return a.partData(a.parts.read(data))
 	case string(data) == "[DONE]":
 		if !a.release() {
 			return Rejected
@@ -251,8 +257,12 @@ func afterPrefix(text string, given []byte, at *int) (rest string, same bool) {
 	return text[n:], true
 }
 
-// plain reports whether a chunk has all the event's text in the usual fields.
+// plain reports whether a chunk has all the event's text in the usual fields. On Messages and
+// Responses, nothing else is recorded as text.
 func (d *delta) plain() bool {
+	if d.step.Of != wire.NoPart {
+		return true
+	}
 	chunk := gjson.GetBytes(d.data, "choices.0.delta")
 	reasoning := chunk.Get("reasoning_content").Str
 	if reasoning == "" {
@@ -264,24 +274,27 @@ func (d *delta) plain() bool {
 // pass gives an event to the reader, with only the new part of its text, and adapted to
 // the first answer.
 func (a *Aligner) pass(d delta, newText, newReasoning string) {
-	fitted := request.Splice([]byte("data: "), d.data, a.edits(d, newText, newReasoning))
+	if a.parts != nil && !a.takePart(&d, newText+newReasoning != "") {
+		return
+	}
+	fitted := a.event(request.Splice(nil, d.data, a.edits(d, newText, newReasoning)))
 	a.given.add(newText, newReasoning, d.other || d.splitRune)
 	if a.Last && newText+newReasoning != "" {
 		a.given.Close()
 	}
 	a.text += len(newText)
 	a.reasoning += len(newReasoning)
-	a.emit(append(fitted, "\n\n"...))
+	a.emit(fitted)
 }
 
 // edits adapts an event: to the first answer's id, without a role, with only the new part
 // of its text, and with the usage of the whole answer.
-func (a *Aligner) edits(d delta, newText, newReasoning string) (edits []request.Edit) {
-	replace := func(path, with string) {
-		if v := gjson.GetBytes(d.data, path); v.Exists() && v.Index > 0 && v.Raw != with {
-			edits = append(edits, request.Edit{At: request.Span{From: v.Index, To: v.Index + len(v.Raw)}, Text: with})
-		}
+func (a *Aligner) edits(d delta, newText, newReasoning string) []request.Edit {
+	if a.parts != nil {
+		return a.partEdits(&d, newText, newReasoning)
 	}
+	e := editor{data: d.data}
+	replace := e.replace
 	if a.ID != nil {
 		replace("id", string(a.ID))
 	}
@@ -302,14 +315,9 @@ func (a *Aligner) edits(d delta, newText, newReasoning string) (edits []request.
 	if !a.restarts {
 		// The usage lacks what the first attempt took, because that broke before it could
 		// say so.
-		add := func(path string, spent int) {
-			if n := gjson.GetBytes(d.data, path); n.Type == gjson.Number && n.Num >= 0 && n.Num < 1<<31 {
-				replace(path, strconv.FormatInt(int64(n.Num)+int64(spent), 10))
-			}
-		}
-		add("usage.completion_tokens", a.spent)
-		add("usage.total_tokens", a.spent)
-		add("usage.completion_tokens_details.reasoning_tokens", a.mused)
+		e.add("usage.completion_tokens", a.spent)
+		e.add("usage.total_tokens", a.spent)
+		e.add("usage.completion_tokens_details.reasoning_tokens", a.mused)
 	}
-	return edits
+	return e.edits
 }

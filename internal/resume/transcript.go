@@ -1,4 +1,4 @@
-// Package resume continues the text of a chat stream that broke with the stream of another
+// Package resume continues the text of a stream that broke with the stream of another
 // attempt, so that its reader sees one answer.
 //
 // A [Transcript] is what the reader has been given. An [Aligner] processes the events of
@@ -68,12 +68,16 @@ type Transcript struct {
 	Closed          bool     // it cannot be continued, so nothing is kept
 	Obstacle        Obstacle // why not; NoObstacle: it was closed because it will not be
 	limits          Limits
+	frame           wire.Frame // of Messages and Responses
 }
 
 // NewTranscript returns the transcript of an answer's events.
 func NewTranscript(events *wire.Transcript, l Limits) Transcript {
 	d := deltaOf(events)
 	t := Transcript{limits: l, Late: events.Late}
+	if events.Frame != nil {
+		t.frame = *events.Frame
+	}
 	t.add(d.text, d.reasoning, d.other || d.splitRune)
 	return t
 }
@@ -102,9 +106,11 @@ func (t *Transcript) Tokens() int {
 // once text has come.
 func (t *Transcript) IsReasoned() bool { return len(t.Reasoning) > 0 }
 
-// CanBeContinued reports whether a host could go on with the text: there is one, and all
-// reasoning is before it.
-func (t *Transcript) CanBeContinued() bool { return len(t.Text) > 0 && !t.Late }
+// CanBeContinued reports whether a host could go on with the text: there is one that is not
+// whole, and all reasoning is before it.
+func (t *Transcript) CanBeContinued() bool {
+	return len(t.Text) > 0 && !t.Late && t.frame.Text.Done&wire.Settled == 0
+}
 
 // Close drops the transcript, because it will not be continued.
 func (t *Transcript) Close() { t.Text, t.Reasoning, t.Closed = nil, nil, true }
@@ -113,9 +119,11 @@ func (t *Transcript) Close() { t.Text, t.Reasoning, t.Closed = nil, nil, true }
 type delta struct {
 	data            []byte
 	text, reasoning string
-	other           bool // something that cannot be continued
-	splitRune       bool // its text may begin or end within a character
-	ends            bool // the answer ends with it
+	other           bool      // something that cannot be continued
+	splitRune       bool      // its text may begin or end within a character
+	ends            bool      // the answer ends with it
+	done            bool      // it is the terminator of Messages or Responses
+	step            wire.Step // what it does to the parts of Messages or Responses
 }
 
 func deltaOf(events *wire.Transcript) delta {

@@ -5,6 +5,7 @@ package wire
 func (a *Answer) messagesEvent(c *cursor) Signal {
 	var event members
 	event.read(c)
+	a.Transcript.takeMessages(c, &event)
 	switch string(event.kind.text()) {
 	case "message_start":
 		a.begun = true

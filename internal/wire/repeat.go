@@ -9,7 +9,6 @@ import "bytes"
 // parser skips and that are new in each event. The zero value is ready for use.
 type Repeat struct {
 	lines  []byte // of the event that was learned; empty: nothing was
-	key    []byte // the name of its text
 	thinks bool   // it is reasoning
 	gaps   [maxGaps]gap
 	n      int // number of gaps
@@ -19,8 +18,17 @@ type Repeat struct {
 // A gap is where events may differ that repeat each other: at a string or number in lines.
 type gap struct {
 	from, to uint16
-	isText   bool // it is the event's text
+	holds    held
 }
+
+// A held is what is in a gap.
+type held uint8
+
+const (
+	padding   held = iota
+	theNumber      // of the event
+	theText        // of the event
+)
 
 const (
 	maxGaps = 3 // a text, a number and padding
@@ -35,10 +43,13 @@ const (
 // Next reads the event that a stream goes on with, if all of it is there and it repeats the
 // one before. It returns the length of the event, and 0 if it has read nothing.
 func (r *Repeat) Next(a *Answer, stream []byte) int {
-	text, n := r.match(stream)
+	text, count, n := r.match(stream)
 	if n > 0 {
 		r.misses = 0
 		r.apply(a, text)
+		if a.Transcript != nil && count != nil && a.Transcript.Frame != nil {
+			a.Transcript.Frame.Sequence = count.index()
+		}
 	}
 	return n
 }
@@ -63,38 +74,42 @@ func (r *Repeat) Event(a *Answer, lines, data []byte) Signal {
 	return signal
 }
 
-// match returns the inside of the text of an event that repeats what was learned, and the
-// event's length. The length is 0 if stream does not begin with such an event.
-func (r *Repeat) match(stream []byte) (text []byte, n int) {
+// match returns the inside of the text of an event that repeats what was learned, its number
+// if it has one, and the event's length. The length is 0 if stream does not begin with such an
+// event.
+func (r *Repeat) match(stream []byte) (text []byte, count value, n int) {
 	at := 0 // in lines, as n in stream
 	for _, gap := range r.gaps[:r.n] {
 		same := r.lines[at:gap.from]
 		if len(stream)-n <= len(same) || string(stream[n:n+len(same)]) != string(same) {
-			return nil, 0
+			return nil, nil, 0
 		}
 		n += len(same)
 		c := cursor{text: stream[:min(len(stream), n+maxRepeat)], at: n}
 		switch {
 		case stream[n] == '"':
 			c.string()
-		case !gap.isText:
+		case gap.holds != theText:
 			c.number()
 		default:
-			return nil, 0
+			return nil, nil, 0
 		}
 		if c.bad {
-			return nil, 0
+			return nil, nil, 0
 		}
-		if gap.isText {
+		switch {
+		case gap.holds == theText:
 			text = stream[n+1 : c.at-1]
+		case gap.holds == theNumber && stream[n] != '"':
+			count = stream[n:c.at]
 		}
 		at, n = int(gap.to), c.at
 	}
 	same := r.lines[at:]
 	if len(text) == 0 || len(stream)-n < len(same) || string(stream[n:n+len(same)]) != string(same) {
-		return nil, 0
+		return nil, nil, 0
 	}
-	return text, n + len(same)
+	return text, count, n + len(same)
 }
 
 // apply does to a what the learned event did. text is the inside of a text.
@@ -107,6 +122,9 @@ func (r *Repeat) apply(a *Answer, text []byte) {
 			s.Text = append(s.Text, text...)
 		}
 	}
+	if a.Transcript != nil {
+		a.Transcript.add(r.thinks, text)
+	}
 	switch a.Wire {
 	case Messages:
 		a.goOn()
@@ -115,43 +133,44 @@ func (r *Repeat) apply(a *Answer, text []byte) {
 		if !a.goesOn() {
 			a.takeIndex(0, false, true)
 		}
-		a.Transcript.take(r.key, text)
 	case Responses:
 		a.begun = true
 	}
 }
 
 // learn keeps the lines of an event that a has just read, if apply would have done the same
-// to a. before, transcript and said are those from before the event.
-func (r *Repeat) learn(a *Answer, lines, data []byte, before Answer, transcript Transcript, said *Said) {
+// to a. before, transcript and saidBefore are from before the event.
+func (r *Repeat) learn(a *Answer, lines, data []byte, before Answer, transcript Transcript, saidBefore *Said) {
 	r.misses++
 	r.n = 0
-	key, text := textOf(a.Wire, data)
+	text := textOf(a.Wire, data)
 	if len(text) == 0 || len(lines) > maxRepeat || !endsBlank(lines) {
 		return
 	}
-	r.key = key
 	before.Transcript, before.Said = nil, nil
 	before.hasModel, before.hasFingerprint = a.hasModel, a.hasFingerprint // what repeats the event names no other
 	r.apply(&before, text)
 	before.Transcript, before.Said = a.Transcript, a.Said
-	if before != *a || !transcript.grewBy(key, text, a.Transcript) {
+	if before != *a {
 		return
 	}
-	if now := a.Said; now != nil {
-		r.thinks = len(now.Reasoning) > len(said.Reasoning)
-		if !said.grewBy(text, r.thinks, now) {
-			return
-		}
+	said, transcribed := a.Said, a.Transcript
+	r.thinks = said != nil && len(said.Reasoning) > len(saidBefore.Reasoning) || transcribed != nil && len(transcribed.Reasoning) > len(transcript.Reasoning)
+	if said != nil && !saidBefore.grewBy(text, r.thinks, said) || transcribed != nil && !transcript.grewBy(text, r.thinks, transcribed) {
+		return
 	}
 	r.lines = append(r.lines[:0], lines...)
-	r.addGap(lines, data[cap(data)-cap(text)-len(`"`):][:len(text)+len(`""`)], true)
+	r.addGap(lines, data[cap(data)-cap(text)-len(`"`):][:len(text)+len(`""`)], theText)
 	c := cursor{text: data}
 	for c.enter('{'); c.more('}') && r.n < maxGaps; {
+		holds := padding
 		switch string(c.key()) {
-		case "sequence_number", "obfuscation": // a number in Responses' events, padding in OpenAI's
+		case "sequence_number": // in Responses' events
+			holds = theNumber
+			fallthrough
+		case "obfuscation": // in OpenAI's
 			if v := c.value(); v.is('"') || len(v) > 0 && isDigit(v[0]) {
-				r.addGap(lines, v, false)
+				r.addGap(lines, v, holds)
 			}
 		default:
 			c.skip()
@@ -166,23 +185,20 @@ func endsBlank(lines []byte) bool {
 }
 
 // addGap adds a gap at v, which is a part of lines, so that the gaps stay in order.
-func (r *Repeat) addGap(lines, v []byte, isText bool) {
+func (r *Repeat) addGap(lines, v []byte, holds held) {
 	from := cap(lines) - cap(v)
 	i := r.n
 	for ; i > 0 && int(r.gaps[i-1].from) > from; i-- {
 		r.gaps[i] = r.gaps[i-1]
 	}
-	r.gaps[i] = gap{uint16(from), uint16(from + len(v)), isText}
+	r.gaps[i] = gap{uint16(from), uint16(from + len(v)), holds}
 	r.n++
 }
 
-// grewBy reports whether now is t with one more text. It is so if nothing is recorded.
-func (t Transcript) grewBy(key, text []byte, now *Transcript) bool {
-	if now == nil {
-		return true
-	}
+// grewBy reports whether now is t with one more text.
+func (t *Transcript) grewBy(text []byte, thinks bool, now *Transcript) bool {
 	content, reasoning := len(text), 0
-	if string(key) != "content" {
+	if thinks {
 		content, reasoning = reasoning, content
 	}
 	return len(now.Text) == len(t.Text)+content && len(now.Reasoning) == len(t.Reasoning)+reasoning && now.Other == t.Other && now.Late == t.Late
@@ -215,15 +231,15 @@ var texts = map[Wire][]struct {
 	},
 }
 
-// textOf returns the inside of an event's text, and the name of the text.
-func textOf(w Wire, data []byte) (name, text []byte) {
+// textOf returns the inside of an event's text.
+func textOf(w Wire, data []byte) []byte {
 	for _, t := range texts[w] {
 		object := value(data).get(t.path...)
 		for _, name := range t.names {
 			if v := object.get(string(name)); v.isText() {
-				return name, v[1 : len(v)-1]
+				return v[1 : len(v)-1]
 			}
 		}
 	}
-	return nil, nil
+	return nil
 }

@@ -60,7 +60,12 @@ func (r *repeatReader) next() (*sse.Event, Signal) {
 func (r *repeatReader) known() string {
 	a := r.answer
 	a.Transcript, a.Said = nil, nil
-	return fmt.Sprintf("%+v, %q, %q, %v, %q", a, r.transcript.Text, r.transcript.Reasoning, r.transcript.Other, fmt.Sprint(r.said))
+	frame := Frame{}
+	if f := r.transcript.Frame; f != nil {
+		frame = *f
+		frame.Latest = Step{} // of events that were parsed
+	}
+	return fmt.Sprintf("%+v, %q, %q, %v, %v, %+v, %q", a, r.transcript.Text, r.transcript.Reasoning, r.transcript.Other, r.transcript.Late, frame, fmt.Sprint(r.said))
 }
 
 // both reads a stream with and without a Repeat, and compares what is known after each event.
@@ -96,18 +101,22 @@ func TestRepeat(t *testing.T) {
 		wire   Wire
 		events []string
 	}{
-		"text":                          {Chat, []string{chunk(`{"role":"assistant","content":""}`), text("a"), text("b"), chunk(`{"content":5}`), text(`\"\\`), text("你好"), text(""), text("c")}},
-		"thinking, then text":           {Chat, []string{think("a"), think("b"), text("c"), text("d"), think("e")}},
-		"a text that is none":           {Chat, []string{text("a"), text("b\x01"), text("c"), text(`\x`), text("d"), text("e")[:90]}},
-		"a text that ends too early":    {Chat, []string{text("a"), text(`b","content":"c`), text("d")}},
-		"two texts in one event":        {Chat, []string{chunk(`{"content":"a","content":"b"}`), chunk(`{"content":"a","content":"c"}`), text("d")}},
-		"a text beside a tool call":     {Chat, []string{chunk(`{"content":"a","tool_calls":[{}]}`), chunk(`{"content":"b","tool_calls":[{}]}`)}},
-		"another choice":                {Chat, []string{strings.Replace(text("a"), `"index":0`, `"index":1`, 1), strings.Replace(text("b"), `"index":0`, `"index":1`, 1)}},
-		"usage in each event":           {Chat, []string{text("a")[:len(text("a"))-1] + `,"usage":{"total_tokens":1}}`, text("b")[:len(text("b"))-1] + `,"usage":{"total_tokens":1}}`}},
-		"an end in each event":          {Chat, []string{strings.Replace(text("a"), "null", `"length"`, 1), strings.Replace(text("b"), "null", `"length"`, 1)}},
-		"an error in each event":        {Chat, []string{text("a")[:len(text("a"))-1] + `,"error":{}}`, text("b")[:len(text("b"))-1] + `,"error":{}}`}},
-		"no JSON behind":                {Chat, []string{text("a"), text("b") + "x", text("c")}},
-		"a message":                     {Messages, []string{message("a"), message("b"), message(`\n`), message(""), message("c"), `{"type":"message_stop"}`}},
+		"text":                       {Chat, []string{chunk(`{"role":"assistant","content":""}`), text("a"), text("b"), chunk(`{"content":5}`), text(`\"\\`), text("你好"), text(""), text("c")}},
+		"thinking, then text":        {Chat, []string{think("a"), think("b"), text("c"), text("d"), think("e")}},
+		"a text that is none":        {Chat, []string{text("a"), text("b\x01"), text("c"), text(`\x`), text("d"), text("e")[:90]}},
+		"a text that ends too early": {Chat, []string{text("a"), text(`b","content":"c`), text("d")}},
+		"two texts in one event":     {Chat, []string{chunk(`{"content":"a","content":"b"}`), chunk(`{"content":"a","content":"c"}`), text("d")}},
+		"a text beside a tool call":  {Chat, []string{chunk(`{"content":"a","tool_calls":[{}]}`), chunk(`{"content":"b","tool_calls":[{}]}`)}},
+		"another choice":             {Chat, []string{strings.Replace(text("a"), `"index":0`, `"index":1`, 1), strings.Replace(text("b"), `"index":0`, `"index":1`, 1)}},
+		"usage in each event":        {Chat, []string{text("a")[:len(text("a"))-1] + `,"usage":{"total_tokens":1}}`, text("b")[:len(text("b"))-1] + `,"usage":{"total_tokens":1}}`}},
+		"an end in each event":       {Chat, []string{strings.Replace(text("a"), "null", `"length"`, 1), strings.Replace(text("b"), "null", `"length"`, 1)}},
+		"an error in each event":     {Chat, []string{text("a")[:len(text("a"))-1] + `,"error":{}}`, text("b")[:len(text("b"))-1] + `,"error":{}}`}},
+		"no JSON behind":             {Chat, []string{text("a"), text("b") + "x", text("c")}},
+		"a message":                  {Messages, []string{message("a"), message("b"), message(`\n`), message(""), message("c"), `{"type":"message_stop"}`}},
+		"a message with its start":   {Messages, []string{`{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`, message("a"), message("b"), strings.Replace(message("c"), `"index":0`, `"index":1`, 1), message("d")}},
+		"a message that thinks": {Messages, []string{`{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}`, strings.ReplaceAll(message("a"), "text", "thinking"), strings.ReplaceAll(message("b"), "text", "thinking"),
+			`{"type":"content_block_stop","index":0}`, `{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}`, strings.Replace(message("a"), `"index":0`, `"index":1`, 1), strings.Replace(message("b"), `"index":0`, `"index":1`, 1)}},
+		"Responses with its item":       {Responses, []string{`{"type":"response.output_item.added","sequence_number":1,"output_index":0,"item":{"type":"message","id":"1"}}`, response("2", "a", "x"), response("3", "b", "yz"), response("10", "", "x"), response("11", "c", ""), response(`"1"`, "d", ""), response("12", "e", "x")}},
 		"a message without its start":   {Messages, []string{message("a"), strings.Replace(message("b"), "text_delta", "thinking_delta", 1)}},
 		"Responses, with numbers":       {Responses, []string{response("1", "a", "x"), response("2", "b", "yz"), response("10", "", "x"), response("1e", "c", ""), response("-1", "d", `\"`), response(`"1"`, "e", ""), response("{}", "f", "x"), response("3", "g", "x")}},
 		"padding of a chat":             {Chat, []string{padded("a", "x"), padded("b", ""), padded("c", `y","error":"z`), padded("d", "x"), text("e")}},
@@ -123,9 +132,7 @@ func TestRepeat(t *testing.T) {
 				"event: error\ndata: " + strings.Join(tt.events, "\n\nevent: error\ndata: ") + "\n\n",
 			} {
 				both(t, tt.wire, false, stream)
-				if tt.wire == Chat {
-					both(t, tt.wire, true, stream)
-				}
+				both(t, tt.wire, true, stream)
 			}
 		})
 	}
@@ -160,7 +167,7 @@ func TestRepeat_Recognises(t *testing.T) {
 			r.Event(&a, lines, lines[len("data: "):len(lines)-len("\n\n")])
 		}
 	}
-	recognised := func(chunk string) bool { _, n := r.match([]byte("data: " + chunk + "\n\n")); return n > 0 }
+	recognised := func(chunk string) bool { _, _, n := r.match([]byte("data: " + chunk + "\n\n")); return n > 0 }
 	for i := range 3 {
 		if got := recognised(chunk(`{"content":"a"}`)); got != (i > 0) {
 			t.Errorf("chunk %d: recognised: %v", i, got)

@@ -11,6 +11,7 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 	if event.response != nil && !a.hasModel {
 		a.identify(c, event.response.get("model"), event.response.get("system_fingerprint"))
 	}
+	a.Transcript.takeResponses(c, &event)
 	kind := event.kind.text()
 	switch string(kind) {
 	case "response.completed", "response.done", "response.incomplete", "response.failed", "response.cancelled":

@@ -61,7 +61,7 @@ type Answer struct {
 	Wire       Wire
 	Choices    int // choices requested; 0 means 1; Unknown
 	Usage      Usage
-	Transcript *Transcript // of a streamed chat; nil: not recorded
+	Transcript *Transcript // of a stream; nil: not recorded
 	Said       *Said       // of a stream, on any wire; nil: not recorded
 	Partial    bool        // a choice ended before it was complete: at its token limit, or by a filter
 	HasContent bool        // there was payload
@@ -97,6 +97,7 @@ type Transcript struct {
 	Text, Reasoning []byte // with JSON's escapes, without the quotes
 	Other           bool   // something else came: a tool call, a refusal, another choice
 	Late            bool   // reasoning came behind text
+	Frame           *Frame // of Messages and Responses
 }
 
 // Said is what the latest events of a stream have said. Whoever reads it empties it.
@@ -621,10 +622,9 @@ func (t *Transcript) take(key, text []byte) {
 	}
 	switch string(key) {
 	case "content":
-		t.Text = append(t.Text, text...)
+		t.add(false, text)
 	case "reasoning_content", "reasoning":
-		t.Reasoning = append(t.Reasoning, text...)
-		t.Late = t.Late || len(t.Text) > 0
+		t.add(true, text)
 	default:
 		t.Other = true
 	}
