@@ -252,7 +252,7 @@ func TestBounds_LargestBuffers(t *testing.T) {
 		} {
 			opts = append(opts, WithStream(StreamPolicy{MaxBuffer: size}), WithRetry(RetryPolicy{MaxReplay: size}))
 			rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
-				if strings.HasPrefix(req.Header.Get("Accept"), "text/event-stream") {
+				if strings.HasPrefix(req.Header.Get("Accept"), "text/event-stream") || req.Header.Get("X-Streams") != "" {
 					return answer(200, asStream, wholeStream), nil
 				}
 				return answer(200, asJSON, goodJSON), nil
@@ -263,6 +263,9 @@ func TestBounds_LargestBuffers(t *testing.T) {
 				}
 				if got := asks(t.Context(), rt, chatStream, with("Accept", asStream)); got.body != wholeStream || got.err != nil {
 					t.Errorf("%s, sizes of %d: %v, want the stream", name, size, got)
+				}
+				if got := asks(t.Context(), rt, question(2), with("X-Streams", "1")); textOf(got.body) != "hi" || got.err != nil {
+					t.Errorf("%s, sizes of %d: %v, want the stream as JSON", name, size, got)
 				}
 			}
 		}

@@ -416,6 +416,36 @@ func TestFlaws_AreNotRescued(t *testing.T) {
 	}
 }
 
+// A host that reviews the answer has to end it, even if nothing but its end has come.
+func TestFlaws_Reviewed(t *testing.T) {
+	for _, p := range []StreamPolicy{{Repetition: 16 << 10}, {RequireAnswer: true}, checked} {
+		bubble(t, fmt.Sprintf("%+v", p), func(t *testing.T) {
+			base := newHosts(gives(200, asStream, endEvent))
+			base.Set("b", gives(200, asStream, wholeStream))
+			rt := over(t, base, once, WithStream(p), WithEndpoints(deepSeekAt("a")), WithBackup(deepSeekAt("b")))
+			if got := asks(t.Context(), rt, reviewed); got.body != wholeStream || got.err != nil {
+				t.Errorf("got %v, want the backup's answer: the first has no terminator", got)
+			}
+		})
+	}
+}
+
+// A stream that is too large to be converted goes on although it is flawed, as any other does.
+func TestFlaws_TooLargeToConvert(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		bad := strings.Join(flawWires[0].events(said{text: endless}), "\n\n") + "\n\n"
+		base := newHosts(gives(200, asStream, bad))
+		base.Set("b", gives(200, asJSON, goodJSON))
+		p := StreamPolicy{Repetition: 8 << 10, KeepFlawed: true, MaxBuffer: 2 << 10}
+		var trail Trail
+		rt := over(t, base, once, WithStream(p), WithEndpoints(at("a")...), WithBackup(at("b")...))
+		got := asks(WithCall(t.Context(), Call{Trail: &trail}), rt, chatJSON)
+		if got.body != bad || got.err != nil || !errors.Is(trail.Attempts()[0].Flaw, ErrRepetition) {
+			t.Errorf("got %d bytes of %d, %v, %+v: want all of it, and a mark", len(got.body), len(bad), got.err, trail.Attempts())
+		}
+	})
+}
+
 // What is not checked: several choices, what fills in nothing, embeddings.
 func TestFlaws_Unchecked(t *testing.T) {
 	const empty = `{"choices":[{"index":0,"message":{"content":"","reasoning_content":"Hm."},"finish_reason":"stop"}]}`

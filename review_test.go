@@ -192,6 +192,12 @@ func TestMinRate(t *testing.T) {
 			}
 		})
 	}
+	bubble(t, "slow, and no limit for stalls", func(t *testing.T) {
+		rt := over(t, newHosts(sendsOn(io.EOF, append(slow, part{0, endEvent + doneEvent})...)), WithStream(StreamPolicy{MinRate: 50, Stall: Off, Rescue: RescueOff}))
+		if got := asks(t.Context(), rt, chatStream); !errors.Is(got.err, ErrStalled) {
+			t.Errorf("it ended in %v, want it given up", got.err)
+		}
+	})
 	bubble(t, "rescued", func(t *testing.T) {
 		base := newHosts(sendsOn(io.EOF, append(slow, part{0, endEvent + doneEvent})...))
 		base.Set("b", gives(200, asStream, event("!")+endEvent+doneEvent))

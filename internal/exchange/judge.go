@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -405,9 +406,10 @@ func (s *Stream) become(resp *http.Response) {
 // that is too large, or would lose something, stays what it is.
 func (e *Exchange) gather(s *Stream, resp *http.Response) (*http.Response, *Failure) {
 	s.gathered = true
-	body, err := io.ReadAll(io.LimitReader(s, e.Policy.MaxBuffer+1))
+	body, err := io.ReadAll(io.LimitReader(s, min(e.Policy.MaxBuffer, math.MaxInt64-1)+1))
 	switch text, ok := []byte(nil), false; {
 	case err == nil && int64(len(body)) > e.Policy.MaxBuffer:
+		s.gathered = false
 		s.out = append(body, s.out...)
 		s.become(resp)
 	case err != nil:
@@ -466,7 +468,7 @@ func (s *Stream) nextToJudge() (*sse.Event, wire.Signal, error) {
 	switch {
 	case err == nil && int64(len(s.out)+len(ev.Raw)) > max(s.x.Policy.MaxBuffer, MaxEvent):
 		err = fmt.Errorf("%w: too much before the first payload", outcome.ErrBadResponse)
-	case err == io.EOF && s.flaws != nil && s.x.Answer.Ended(): // see commits
+	case err == io.EOF && s.flaws != nil && s.x.Answer.Ended() && !s.review: // see commits
 		return &sse.Event{Kind: sse.Blank}, wire.Done, nil
 	}
 	return ev, signal, err

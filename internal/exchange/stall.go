@@ -54,7 +54,7 @@ func (s *stallTimer) begin(x *Exchange, review bool) {
 // clock is read once for both.
 func (s *stallTimer) beginRead() {
 	s.reset = false
-	if s.limit == 0 {
+	if s.limit == 0 && (s.x == nil || s.x.Policy.MinRate.Bytes == 0) {
 		return
 	}
 	s.mu.Lock()

@@ -65,10 +65,11 @@ func New(rules Rules) *Checker {
 	return c
 }
 
-// IsDue reports whether Said has enough for Read.
+// IsDue reports whether Said has enough for Read. Whole counts even if Read passes it over: a
+// host may send any number of them.
 func (c *Checker) IsDue() bool {
 	s := &c.Said
-	return len(s.Text)+len(s.Reasoning) >= batch || !c.spoke && len(s.Text)+len(s.Whole) > 0
+	return len(s.Text)+len(s.Reasoning)+len(s.Whole) >= batch || !c.spoke && len(s.Text)+len(s.Whole) > 0
 }
 
 // End returns an error if an answer that is complete is flawed. partial: its text was cut, as

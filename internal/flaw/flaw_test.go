@@ -50,6 +50,25 @@ func TestChecker_Bound(t *testing.T) {
 	}
 }
 
+// A host may send whole texts without end. They are not kept.
+func TestChecker_WholeAgainAndAgain(t *testing.T) {
+	c := New(Rules{Repetition: 16 << 10})
+	if err := say(c, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		c.Said.Whole = append(c.Said.Whole, strings.Repeat("x", 10<<10)...)
+		if c.IsDue() {
+			if err := c.Read(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := cap(c.Said.Whole); n > 64<<10 {
+		t.Errorf("%d bytes are kept", n)
+	}
+}
+
 // A stream of Responses may bring a text again, or only, as a whole.
 func TestChecker_Whole(t *testing.T) {
 	for name, tt := range map[string]struct {
