@@ -29,6 +29,9 @@ func TestTimeline(t *testing.T) {
 		return func(w *world) { w.wire = wire; then(w) }
 	}
 	fast := WithStream(StreamPolicy{FirstToken: 10 * time.Second, Queued: 20 * time.Second, Stall: 10 * time.Second})
+	thought := kit.Status(200, asJSON, `{"choices":[{"index":0,"message":{"content":"","reasoning_content":"Hm."},"finish_reason":"stop"}]}`)
+	answered := []Option{WithStream(StreamPolicy{RequireAnswer: true})}
+	kept := []Option{WithStream(StreamPolicy{RequireAnswer: true, KeepFlawed: true})}
 	for _, tt := range []struct {
 		name  string
 		names string
@@ -40,6 +43,9 @@ func TestTimeline(t *testing.T) {
 		{"refused goes to backup", "primary backup", nil, breakPrimary(kit.Refused(), ask(false))},
 		{"refused alone is tried again", "primary", nil, breakPrimary(kit.Refused(), ask(false))},
 		{"reset goes to backup", "primary backup", nil, breakPrimary(kit.Reset(), ask(true))},
+		{"reasoning alone goes to backup", "primary backup", answered, breakPrimary(thought, ask(false))},
+		{"reasoning alone is tried again", "primary", answered, breakPrimary(thought, ask(false))},
+		{"reasoning alone is kept", "primary", kept, breakPrimary(thought, ask(false))},
 		{"500 once then again on the same", "primary backup", nil, func(w *world) {
 			w.fleet.Server("primary").BreakNext(1, kit.ServerError())
 			w.call("q", false)

@@ -113,6 +113,7 @@ func (w *world) observe(_ context.Context, e Event) {
 	add(e.To != "", "%s -> %s", e.From, e.To)
 	add(e.From != "" && e.To == "", "%s", e.From)
 	add(e.Reason != "", "because of %s", e.Reason)
+	add(e.Flaw != nil, "marked: %v", e.Flaw)
 	w.note("%s", b.String())
 }
 

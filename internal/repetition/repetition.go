@@ -180,7 +180,9 @@ func (d *Detector) keepAll(from, end uint32) {
 		places[i%8] = from
 		if i >= 7 {
 			d.keep(r.alike, places[(i+1)%8])
-			d.keep(r.exact, places[(i+1)%8])
+			if r.exact != r.alike {
+				d.keep(r.exact, places[(i+1)%8])
+			}
 		}
 		from += size
 	}
