@@ -58,7 +58,8 @@ func FuzzSSEGate(f *testing.F) {
 		if got.err != nil && !typed(got.err) {
 			t.Errorf("%q ended in %v, want a typed error", body, got.err)
 		}
-		if !fakehost.Begins(string(body), got.text) {
+		isJSON := strings.HasPrefix(strings.TrimLeft(string(body), "\ufeff \t\r\n"), "{")
+		if !isJSON && !fakehost.Begins(string(body), got.text) { // JSON is converted
 			t.Errorf("%q came as %q: not what was sent", body, got.text)
 		}
 	})

@@ -181,20 +181,16 @@ func (e *Exchange) judgeWhole(resp *http.Response, w Want, begun []byte) (*http.
 	}
 	signal := e.Answer.Text(body)
 	if signal == wire.Malformed {
+		if stream, ok := eventsOf(body, w); ok {
+			endBody(resp, io.EOF)
+			return e.judgeStream(resp, w, stream)
+		}
 		if text, ok := cutTerminator(body); ok {
 			body, signal = text, e.Answer.Text(text)
 		}
 	}
-	switch signal {
-	case wire.Malformed:
-		f := &Failure{Class: outcome.BadResponse, Err: outcome.ErrBadResponse}
-		return nil, f.show(resp, http.StatusBadGateway, body)
-	case wire.OutOfResources:
-		f := &Failure{Class: outcome.Unavailable, Err: outcome.ErrBadResponse}
-		return nil, f.show(resp, http.StatusServiceUnavailable, body)
-	case wire.Failure:
-		f := errorInside(body, 0)
-		return nil, f.show(resp, f.Status, body)
+	if f := e.failureInside(resp, body, signal, w); f != nil {
+		return nil, f
 	}
 	if f := e.flawInside(resp, body, w); f != nil {
 		return nil, f
@@ -212,6 +208,25 @@ func (e *Exchange) judgeWhole(resp *http.Response, w Want, begun []byte) (*http.
 		label = "application/json"
 	}
 	return e.inOnePiece(resp, body, label)
+}
+
+// failureInside returns the failure that an answer in one piece is, nil if it is none.
+func (e *Exchange) failureInside(resp *http.Response, body []byte, signal wire.Signal, w Want) *Failure {
+	if signal == wire.Nothing && w.Stream && !w.AsItComes && !e.Answer.Begun() {
+		signal = wire.Malformed // of a kind that nobody knows, in a form that nobody asked for
+	}
+	switch signal {
+	case wire.Malformed:
+		f := &Failure{Class: outcome.BadResponse, Err: outcome.ErrBadResponse}
+		return f.show(resp, http.StatusBadGateway, body)
+	case wire.OutOfResources:
+		f := &Failure{Class: outcome.Unavailable, Err: outcome.ErrBadResponse}
+		return f.show(resp, http.StatusServiceUnavailable, body)
+	case wire.Failure:
+		f := errorInside(body, 0)
+		return f.show(resp, f.Status, body)
+	}
+	return nil
 }
 
 // inOnePiece commits the exchange to an answer that was read to its end. label is its media type
@@ -232,6 +247,23 @@ func (e *Exchange) setWhole(resp *http.Response, body []byte, label string) {
 	}
 	e.whole = Whole{x: e, body: body}
 	setBody(resp, &e.whole, len(body))
+}
+
+// eventsOf returns the events of an answer that has a JSON object in each line in place of events.
+func eventsOf(body []byte, w Want) ([]byte, bool) {
+	answer := wire.Answer{Wire: w.Wire, Choices: w.Choices}
+	stream := make([]byte, 0, len(body)+len(body)/8)
+	for line := range bytes.Lines(body) {
+		line = bytes.Trim(line, blanks)
+		if len(line) == 0 {
+			continue
+		}
+		if line[0] != '{' || answer.Event(line) >= wire.Malformed {
+			return nil, false
+		}
+		stream = append(append(append(stream, "data: "...), line...), "\n\n"...)
+	}
+	return stream, answer.Ended()
 }
 
 // cutTerminator removes the terminator of a stream that some gateways send behind JSON.
@@ -397,7 +429,7 @@ func (s *Stream) become(resp *http.Response) {
 		clearLength(resp) // comments are dropped
 	}
 	switch header.MediaType(resp.Header) {
-	case "application/json", "text/html": // a client goes by the label
+	case "application/json", "application/x-ndjson", "application/jsonl", "text/html": // a client goes by the label
 		resp.Header["Content-Type"] = []string{"text/event-stream"}
 	}
 }
@@ -477,7 +509,7 @@ func (s *Stream) nextToJudge() (*sse.Event, wire.Signal, error) {
 // commits reports whether an event commits the exchange. If flaws matter, a finish_reason
 // without payload does not: what follows shows whether there is an answer.
 func (s *Stream) commits(signal wire.Signal) bool {
-	return signal == wire.Payload || signal == wire.Work || signal == wire.Done || s.flaws == nil && s.x.Answer.Finished()
+	return signal == wire.Payload || signal == wire.Work || signal == wire.Done || s.flaws == nil && s.x.Answer.Finished() && !s.x.Answer.Empty()
 }
 
 // flawInside returns the failure of an answer in one piece that is flawed, nil if it is not, or is

@@ -264,10 +264,10 @@ func (s *Stream) repeats(most int) int {
 }
 
 func (s *Stream) signal(ev *sse.Event) wire.Signal {
-	if ev.Kind != sse.Data || len(ev.Data) == 0 { // some hosts keep alive with empty events
+	switch {
+	case ev.Kind != sse.Data, len(ev.Data) == 0 && !ev.Error: // some hosts keep alive with empty events
 		return wire.Nothing
-	}
-	if ev.One && !ev.Error {
+	case ev.One && !ev.Error:
 		return s.repeat.Event(&s.x.Answer, ev.Raw, ev.Data)
 	}
 	signal := s.x.Answer.Event(ev.Data)

@@ -145,7 +145,7 @@ func (c composer) completion() string {
 		if isText {
 			said = []string{"!text", c.text()}
 		}
-		choices = append(choices, c.object(append(said, "!index", fmt.Sprint(i), "!finish_reason", c.one(`"stop"`, `"length"`, `"tool_calls"`),
+		choices = append(choices, c.object(append(said, "!index", fmt.Sprint(i), "!finish_reason", c.one(`"stop"`, `"length"`, `"content_filter"`),
 			"logprobs", c.one("null", `{"content":[{"token":"a","logprob":-1.0}],"refusal":null}`, `{"tokens":["a","b"],"token_logprobs":[-0.5,-1],"text_offset":[0,1]}`),
 			"stop_reason", c.any(1), "token_ids", "[1,2]")...))
 	}

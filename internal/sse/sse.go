@@ -2,13 +2,14 @@
 // without changing what it passes on, except for comment lines. A Scanner has the state of
 // one stream and is not safe for concurrent use. It knows no HTTP; any package may use it.
 //
-// Lines end in LF or CRLF. A CR alone, which the specification also allows
-// (https://html.spec.whatwg.org/multipage/server-sent-events.html), ends no line here,
-// because none of the SDKs' parsers accepts it.
+// Lines end in LF or CRLF. The specification also allows a CR alone
+// (https://html.spec.whatwg.org/multipage/server-sent-events.html), which none of the SDKs'
+// parsers accepts. If the first line ends so, each CR becomes an LF.
 //
 // Some hosts do not keep to the specification. A Scanner also understands events that a
 // single line end parts (llama.cpp's proxies), a field named error in place of data
-// (llama.cpp), and a comment with a status in an event that is an error (Bailian).
+// (llama.cpp), JSON without a field, and a comment with a status in an event that is an error
+// (Bailian).
 package sse
 
 import (
@@ -55,6 +56,7 @@ type Scanner struct {
 	comments   bool // pass comment lines on
 	swallow    bool // the last line was a comment on its own, so its blank line is dropped, too
 	begun      bool // the first bytes were searched for a byte order mark
+	ends       ends // of lines
 	event      Event
 }
 
@@ -86,10 +88,52 @@ func New(max int, keepComments bool) *Scanner {
 	return &Scanner{max: max, comments: keepComments}
 }
 
+// ends are the line ends of a stream.
+type ends uint8
+
+const (
+	unknown    ends = iota // no line has ended
+	oneReturn              // a CR came last
+	twoReturns             // two of them
+	returns                // a CR alone ends a line
+	lineFeeds              // LF or CRLF
+)
+
+// replaceReturns finds out how lines end in what a Fill has read, and makes each CR an LF if it
+// ends a line alone.
+func (s *Scanner) replaceReturns(text []byte) {
+	for i, b := range text {
+		switch {
+		case s.ends == returns:
+			if b == '\r' {
+				text[i] = '\n'
+			}
+		case b == '\n':
+			s.ends = lineFeeds
+			return
+		case b == '\r' && s.ends < twoReturns:
+			s.ends++
+		case s.ends != unknown:
+			at := s.end + i
+			from := at - int(s.ends)
+			for j := from; j < at; j++ {
+				s.buf[j] = '\n'
+			}
+			s.ends, s.seen = returns, min(s.seen, from)
+			if b == '\r' {
+				text[i] = '\n'
+			}
+		}
+	}
+}
+
 // Fill reads once from r into the buffer. It invalidates all events returned so far.
 func (s *Scanner) Fill(r io.Reader) (int, error) {
 	s.makeRoom()
 	n, err := r.Read(s.buf[s.end:])
+	if s.ends != lineFeeds {
+		s.replaceReturns(s.buf[s.end : s.end+n])
+	}
 	s.end += n
 	if s.end == len(s.buf) {
 		s.full++
@@ -230,8 +274,9 @@ func (s *Scanner) endsBefore(line []byte) bool {
 func (b *block) add(line []byte, from int) {
 	value, ok := dataOf(line)
 	if !ok {
-		value, ok = errorOf(line)
-		b.error = b.error || ok || isError(line)
+		named := false
+		value, named, ok = errorOf(line)
+		b.error = b.error || named || isError(line)
 	}
 	if !ok {
 		return
@@ -299,8 +344,9 @@ func (s *Scanner) rewrite() *Event {
 		line = trimCR(bytes.TrimSuffix(line, []byte("\n")))
 		value, ok := dataOf(line)
 		if !ok {
-			value, ok = errorOf(line)
-			ev.Error = ev.Error || ok
+			named := false
+			value, named, ok = errorOf(line)
+			ev.Error = ev.Error || named
 		}
 		if ok {
 			switch values++; values {
@@ -323,19 +369,31 @@ func (s *Scanner) rewrite() *Event {
 
 // isError reports whether a line names the event an error.
 func isError(line []byte) bool {
-	const name = "event:"
-	return len(line) > len(name) && string(line[:len(name)]) == name && string(bytes.TrimSpace(line[len(name):])) == "error"
+	name, ok := bytes.CutPrefix(line, []byte("event:"))
+	if !ok {
+		return false
+	}
+	name = bytes.TrimSpace(name)
+	for _, one := range [...]string{"error", "exception", "failed", "failure"} {
+		if len(name) == len(one) && bytes.EqualFold(name, []byte(one)) {
+			return true
+		}
+	}
+	return false
 }
 
-// errorOf returns the value of a line whose field is named error.
-func errorOf(line []byte) ([]byte, bool) {
-	value, ok := bytes.CutPrefix(line, []byte("error:"))
-	return bytes.TrimPrefix(value, []byte(" ")), ok
+// errorOf returns the value of a line whose field is named error, or of one that is JSON without
+// a field. isError: it is the former.
+func errorOf(line []byte) (value []byte, isError, ok bool) {
+	if value, ok = bytes.CutPrefix(line, []byte("error:")); ok {
+		return bytes.TrimPrefix(value, []byte(" ")), true, true
+	}
+	return line, false, len(line) > 1 && (line[0] == '{' || line[0] == '[')
 }
 
 // statusOf returns the status that a comment states, 0 if it states none.
 func statusOf(comment []byte) int {
-	digits, ok := bytes.CutPrefix(comment, []byte(":HTTP_STATUS/"))
+	digits, ok := bytes.CutPrefix(bytes.TrimLeft(comment, ": "), []byte("HTTP_STATUS/"))
 	if !ok || len(digits) != 3 {
 		return 0
 	}

@@ -58,6 +58,9 @@ func TestScanner(t *testing.T) {
 		{"the last line end is missing", "data: a", []string{"a"}, "data: a"},
 		{"one CR belongs to the line end, another does not", "data: a\r\r\n\ndata: b\r\n\n", []string{"a\r", "b"}, "data: a\r\r\n\ndata: b\r\n\n"},
 		{"a field of one line that is no data", "id: 7\n\ndata:\n\n: c\n\ndata\n\n\n", []string{"", ""}, "id: 7\n\ndata:\n\ndata\n\n\n"},
+		{"a CR alone", "data: a\r\rdata: b\r\r", []string{"a", "b"}, "data: a\n\ndata: b\n\n"},
+		{"a CR alone, and three of them", "\r\r\rdata: a\r: c\rdata: b\r\r", []string{"a\nb"}, "\n\n\ndata: a\ndata: b\n\n"},
+		{"JSON without a field", "data: {}\n\n{\"error\":1}\n\n", []string{"{}", `{"error":1}`}, "data: {}\n\n{\"error\":1}\n\n"},
 		{"names that only begin with data", "database: a\n\n", nil, "database: a\n\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -149,6 +152,8 @@ func (r repeat) Read(p []byte) (int, error) {
 func FuzzScanner(f *testing.F) {
 	f.Add([]byte("data: a\n\n: c\n\ndata: b\r\n\r\n"), uint8(3))
 	f.Add([]byte("data: a\r\r\n\nid: 7\n\n: c\ndata:\n\ndata\n\n\n"), uint8(60))
+	f.Add([]byte("\r\rdata: {}\rdata: {}\r\r"), uint8(1))
+	f.Add([]byte("\ufeffdata: {}\nerror: a\n{}\nevent: x\n[1]\n\n"), uint8(5))
 	f.Add([]byte("\n\n: x\ndata\n: y\n\nid: 1\ndata:  z"), uint8(1))
 	f.Fuzz(func(t *testing.T, in []byte, chunk uint8) {
 		data, raw, err := events(t, &chunks{in, int(chunk)%64 + 1}, 1<<30, false)
@@ -159,7 +164,7 @@ func FuzzScanner(f *testing.F) {
 		var wantRaw bytes.Buffer
 		var value []string
 		open, swallow := false, false
-		for line := range bytes.Lines(in) {
+		for line := range bytes.Lines(bytes.TrimPrefix(plainEnds(in), []byte(byteOrderMark))) {
 			text := bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
 			whole := bytes.HasSuffix(line, []byte("\n"))
 			if !whole { // an unfinished line keeps its CR out of the value all the same
@@ -179,9 +184,20 @@ func FuzzScanner(f *testing.F) {
 			default:
 				wantRaw.Write(line)
 				open, swallow = true, false
-				if rest, ok := bytes.CutPrefix(text, []byte("data")); ok && (len(rest) == 0 || rest[0] == ':') {
-					rest = bytes.TrimPrefix(bytes.TrimPrefix(rest, []byte(":")), []byte(" "))
+				rest, isData := bytes.CutPrefix(text, []byte("data"))
+				isData = isData && (len(rest) == 0 || rest[0] == ':')
+				rest = bytes.TrimPrefix(bytes.TrimPrefix(rest, []byte(":")), []byte(" "))
+				begins := isData && len(rest) > 0 && (rest[0] == '{' || rest[0] == '[') || !isData && bytes.HasPrefix(text, []byte("event:"))
+				if whole && begins && len(value) == 1 && len(value[0]) > 1 && value[0][0] == '{' && strings.HasSuffix(value[0], "}") {
+					want, value = append(want, value[0]), nil
+				}
+				switch {
+				case isData:
 					value = append(value, string(rest))
+				case bytes.HasPrefix(text, []byte("error:")):
+					value = append(value, string(bytes.TrimPrefix(text[len("error:"):], []byte(" "))))
+				case len(text) > 1 && (text[0] == '{' || text[0] == '['):
+					value = append(value, string(text))
 				}
 			}
 		}
@@ -192,6 +208,22 @@ func FuzzScanner(f *testing.F) {
 			t.Errorf("events(%q) = %q, %q, want %q, %q", in, data, raw, want, wantRaw.String())
 		}
 	})
+}
+
+// plainEnds is a text whose first line end shows that a CR alone ends lines, with LFs.
+func plainEnds(text []byte) []byte {
+	i := bytes.IndexAny(text, "\r\n")
+	if i < 0 || text[i] == '\n' {
+		return text
+	}
+	n := 1
+	if i+1 < len(text) && text[i+1] == '\r' {
+		n = 2
+	}
+	if i+n == len(text) || text[i+n] == '\n' {
+		return text
+	}
+	return bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
 }
 
 type chunks struct {

@@ -167,10 +167,13 @@ func sameReading(t *testing.T, data []byte) {
 // shapes are what members hold, by their names: an object or objects of such
 // members, or one of several words.
 var shapes = map[string]string{
-	"":                      "{ type type error code message errors error_message detail object success usage response item delta text arguments refusal status output content_block content stop_reason data choices incomplete_details",
+	"":                      "{ type type error code message errors error_message detail finish_reason statusCode base_resp Error ret event result object success usage response item delta text arguments refusal status output content_block content stop_reason data choices incomplete_details",
 	"choices":               "[ index delta message text finish_reason finish_reason error",
-	"delta":                 "{ role type content text stop_reason tool_calls",
-	"message":               "{ role type content usage",
+	"delta":                 "{ role type content text stop_reason tool_calls finish_reason error",
+	"message":               "{ role type content usage finishReason",
+	"error":                 "{ message code",
+	"base_resp":             "{ status_code",
+	"statusCode":            "400 503 200",
 	"content_block":         "{ type text input",
 	"content":               "[ type text 0",
 	"item":                  "{ type content arguments",
@@ -184,9 +187,9 @@ var shapes = map[string]string{
 	"type": "message_start content_block_start content_block_delta message_delta message_stop ping error text thinking tool_use" +
 		" response.completed response.done response.incomplete response.failed response.cancelled keepalive response.queued response.in_progress response.output_item.done response.other response.output_item.added response.web_search_call.searching response.function_call_arguments.done",
 	"status":        "completed incomplete failed queued",
-	"reason":        "insufficient_system_resource max_output_tokens",
-	"finish_reason": "stop length error null insufficient_system_resource network_error abort other",
-	"stop_reason":   "end_turn max_tokens model_context_window_exceeded insufficient_system_resource",
+	"reason":        "insufficient_system_resource max_output_tokens server_error",
+	"finish_reason": "stop length error null insufficient_system_resource network_error abort other tool_calls STOP",
+	"stop_reason":   "end_turn max_tokens model_context_window_exceeded insufficient_system_resource error tool_use",
 }
 
 // compose makes JSON of those shapes, as the bytes of plan decide, and breaks
@@ -321,7 +324,7 @@ func isSet(n node) bool  { return n != nil && n != node(absent{}) }
 func fine(n node) bool {
 	switch n := n.(type) {
 	case string:
-		return slices.Contains([]string{"", "null", "false", "none", "0", "200", "ok", "success"}, string(bytes.ToLower([]byte(n))))
+		return slices.Contains([]string{"", "null", "false", "none", "0", "200", "ok", "success", "succeeded", "successful", "成功", "操作成功", "请求成功"}, string(bytes.ToLower([]byte(n))))
 	case nil, absent:
 		return true
 	case bool:
@@ -337,9 +340,39 @@ func wrong(n node) bool {
 	case list:
 		return len(n) > 0
 	case object:
-		return len(n) > 0
+		return slices.ContainsFunc(n, func(m member) bool {
+			switch v := m.value.(type) {
+			case list:
+				return len(v) > 0
+			case object:
+				return len(v) > 0
+			}
+			return !fine(m.value)
+		})
 	}
 	return !fine(n)
+}
+
+func isFilledNode(n node) bool {
+	l, _ := n.(list)
+	o, _ := n.(object)
+	return len(l)+len(o) > 0
+}
+
+// statusNode is whether a value is the status of a failure.
+func statusNode(n node) bool {
+	text := str(n)
+	if v, ok := n.(verbatim); ok {
+		text = v.text
+	}
+	code, err := strconv.Atoi(text)
+	return err == nil && len(text) == 3 && code >= 400 && code < 600
+}
+
+// errorName is whether a name is that of an error.
+func errorName(name string) bool {
+	name = string(bytes.ToLower([]byte(name)))
+	return strings.HasSuffix(name, "error") || strings.HasSuffix(name, "exception")
 }
 
 // flatError is whether a code and a message stand in place of an answer.
@@ -356,19 +389,32 @@ func flatError(code, message node, event bool) bool {
 	return !fine(code)
 }
 
-// signOf is whether a member is one that only errors have.
-func signOf(name string, n node) bool {
-	switch name {
-	case "errors", "err", "error_type", "error_message", "error_msg", "error_code", "errorType", "errorMessage", "errorMsg", "errorCode", "errmsg", "err_msg", "errcode", "err_code":
+// plainSign is whether a member is one that only errors have.
+func plainSign(name string, n node) bool {
+	plain := strings.Map(func(r rune) rune {
+		switch {
+		case r == '_' || r == '-':
+			return -1
+		case 'A' <= r && r <= 'Z':
+			r += 'a' - 'A'
+		}
+		return r
+	}, name)
+	switch plain {
+	case "error", "errors", "err", "errno", "errortype", "errormessage", "errormsg", "errorcode", "errorinfo", "errmsg", "errcode", "exception", "fault":
 		return wrong(n)
 	case "detail":
-		return str(n) != "" || (isList(n) || isObj(n)) && wrong(n)
-	case "object", "type":
-		return str(n) == "error"
-	case "status":
-		return slices.Contains([]string{"error", "failed", "failure"}, string(bytes.ToLower([]byte(str(n)))))
+		return str(n) != "" || isFilledNode(n)
+	case "object", "type", "event":
+		return errorName(str(n))
+	case "status", "result":
+		return statusNode(n) || slices.Contains([]string{"error", "fail", "failed", "failure"}, string(bytes.ToLower([]byte(str(n)))))
+	case "statuscode", "httpstatus", "httpcode", "ret", "retcode":
+		return statusNode(n)
 	case "success", "ok":
 		return n == node(false)
+	case "baseresp", "response":
+		return wrong(first(n, "status_code")) || wrong(first(n, "Error")) || wrong(first(n, "error"))
 	}
 	return false
 }
@@ -382,9 +428,10 @@ func signsIn(n node, known ...string) bool {
 			seen[m.name] = true
 			return false
 		}
-		return signOf(m.name, m.value)
+		return plainSign(m.name, m.value)
 	})
 }
+
 func number(n node, limit float64) int {
 	v, ok := n.(float64)
 	if !ok {
@@ -399,13 +446,9 @@ func filled(n node) bool {
 	return slices.ContainsFunc(o, func(m member) bool {
 		switch v := m.value.(type) {
 		case string:
-			return v != "" && m.name != "role" && m.name != "type"
-		case list:
-			return len(v) > 0
-		case object:
-			return len(v) > 0
+			return v != "" && !slices.Contains([]string{"role", "type", "finish_reason", "finishReason", "error"}, m.name)
 		}
-		return false
+		return isFilledNode(m.value) && !slices.Contains([]string{"finish_reason", "finishReason", "error"}, m.name)
 	})
 }
 
@@ -422,7 +465,7 @@ func plainly(a *Answer, data []byte, event bool) Signal {
 	}
 	before := *a
 	signal := plainObject(a, n, event)
-	if !event && signal == Nothing && a.finished == (set{}) && !(a.Wire == Chat && plainForeign(n)) {
+	if !event && signal == Nothing && (a.finished == (set{}) || a.promised) && !(a.Wire == Chat && plainForeign(n)) {
 		*a = before
 		return Malformed
 	}
@@ -453,7 +496,7 @@ func plainForeign(n node) bool {
 
 // plainFlat is members.isFlatError.
 func plainFlat(n node, event bool) bool {
-	return isObj(n) && (signsIn(n, "type", "error", "code", "message", "usage", "response", "item", "delta", "text", "arguments", "refusal", "status", "output", "content_block", "content", "stop_reason", "data") ||
+	return isObj(n) && (statusNode(first(n, "status")) || signsIn(n, "type", "error", "code", "message", "usage", "response", "item", "delta", "text", "arguments", "refusal", "status", "output", "content_block", "content", "stop_reason", "data") ||
 		flatError(first(n, "code"), first(n, "message"), event))
 }
 
@@ -467,7 +510,7 @@ func plainObject(a *Answer, n node, event bool) Signal {
 		return plainResponse(a, n)
 	case a.Wire == Messages && event:
 		return plainMessageEvent(a, n, kind, failed || kind == "" && plainFlat(n, true))
-	case a.Wire == Messages && (kind == "error" || failed || plainFlat(n, false) && !isList(first(n, "content"))):
+	case a.Wire == Messages && (errorName(kind) || failed || plainFlat(n, false) && !isList(first(n, "content"))):
 		return Failure
 	case a.Wire == Messages && isList(first(n, "content")):
 		a.begun = true
@@ -508,7 +551,7 @@ func plainObject(a *Answer, n node, event bool) Signal {
 
 func plainChat(a *Answer, n node, event bool) Signal {
 	signal, failed, signed, choices := Nothing, false, false, 0
-	var code, message node = absent{}, absent{}
+	var code, message, finish node = absent{}, absent{}, absent{}
 	for _, m := range n.(object) {
 		switch m.name {
 		case "error":
@@ -517,6 +560,8 @@ func plainChat(a *Answer, n node, event bool) Signal {
 			code = m.value
 		case "message", "msg":
 			message = m.value
+		case "finish_reason", "finishReason":
+			finish = m.value
 		case "usage":
 			plainUsage(a, m.value)
 		case "choices":
@@ -529,52 +574,99 @@ func plainChat(a *Answer, n node, event bool) Signal {
 			a.together = a.together || ok && !event || len(l) > 1
 			a.indexed = a.indexed || a.together
 		default:
-			signed = signed || signOf(m.name, m.value)
+			signed = signed || plainSign(m.name, m.value)
 		}
+	}
+	if str(finish) != "" && choices <= 1 && a.begun {
+		signal = plainReason(a, signal, int(a.last), str(finish))
 	}
 	if failed || choices == 0 && (signed || flatError(code, message, event)) {
 		return Failure
+	}
+	if text := str(message); event && choices == 0 && text != "" && !fine(message) {
+		a.doubtful = a.doubtful || strings.ContainsFunc(text, func(r rune) bool { return r >= 0x80 || r == ' ' || r == '\t' || r == '\n' }) || plainBroken(text)
 	}
 	return signal
 }
 
 func plainChoice(a *Answer, n node) Signal {
-	signal, index, finish := Nothing, 0, ""
+	signal, index, finish, misplaced := Nothing, 0, "", ""
 	o, _ := n.(object)
+	failed := false
 	for _, m := range o {
-		switch {
-		case m.name == "index":
+		switch m.name {
+		case "index":
 			if text := str(m.value); text != "" && isDigit(text[0]) {
 				v, _ := strconv.ParseFloat(text, 64)
 				m.value = v
 			}
 			index = number(m.value, maxIndex)
-		case m.name == "finish_reason":
+		case "finish_reason", "finishReason":
 			finish = str(m.value)
-		case m.name == "error" && wrong(m.value):
-			signal = Failure
-		case (m.name == "delta" || m.name == "message") && filled(m.value), m.name == "text" && str(m.value) != "":
-			signal = max(signal, Payload)
+		case "error":
+			failed = failed || wrong(m.value)
+		case "text":
+			if str(m.value) != "" {
+				signal = Payload
+			}
+		case "delta", "message":
+			if filled(m.value) {
+				signal = Payload
+			}
+			of, _ := m.value.(object)
+			for _, m := range of {
+				switch m.name {
+				case "finish_reason", "finishReason":
+					if str(m.value) != "" || isFilledNode(m.value) {
+						misplaced = str(m.value)
+					}
+				case "error":
+					failed = failed || (str(m.value) != "" || isFilledNode(m.value)) && wrong(m.value)
+				}
+			}
 		}
 	}
-	payload := signal == Payload
-	broken := slices.ContainsFunc([]string{"error", "abort", "cancel", "timeout", "timed_out", "fail", "interrupt", "unavailable", "overload"}, func(word string) bool {
-		return strings.Contains(string(bytes.ToLower([]byte(finish))), word)
+	if failed {
+		signal = Failure
+	}
+	if finish == "" {
+		finish = misplaced
+	}
+	return plainReason(a, signal, index, finish)
+}
+
+func plainBroken(reason string) bool {
+	return slices.ContainsFunc([]string{"error", "abort", "cancel", "timeout", "timed_out", "fail", "interrupt", "unavailable", "overload"}, func(word string) bool {
+		return strings.Contains(string(bytes.ToLower([]byte(reason))), word)
 	})
-	ends := finish != "" && finish != "null"
+}
+
+var (
+	plainWhole = []string{"stop", "eos", "eos_token", "stop_sequence", "end_turn", "complete", "completed", "normal"}
+	plainCalls = []string{"tool_calls", "function_call", "tool_use"}
+	plainCut   = []string{"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded", "content_filter", "safety", "sensitive", "refusal"}
+)
+
+func plainReason(a *Answer, signal Signal, index int, finish string) Signal {
+	payload := signal == Payload
+	said := string(bytes.ToLower([]byte(finish)))
+	ends := said != "" && said != "null"
 	switch {
 	case !ends:
-	case slices.Contains([]string{"stop", "tool_calls", "function_call", "eos", "stop_sequence", "end_turn"}, finish):
-	case slices.Contains([]string{"length", "max_tokens", "content_filter"}, finish):
+	case slices.Contains(plainWhole, said), slices.Contains(plainCalls, said):
+	case slices.Contains(plainCut, said):
 		a.Partial = true
-	case finish == "insufficient_system_resource":
+	case said == "insufficient_system_resource":
 		signal, ends = OutOfResources, false
-	case broken:
+	case plainBroken(finish):
 		signal, ends = max(signal, Failure), false
 	case !payload && !a.HasContent:
 		ends = false
 	default:
 		a.Partial = true
+	}
+	if ends {
+		a.promised = slices.Contains(plainCalls, said) && !payload && !a.HasContent
 	}
 	a.takeIndex(index, ends, payload)
 	return signal
@@ -594,7 +686,7 @@ func plainResponseEvent(a *Answer, n node, kind string, failed bool) Signal {
 		a.Partial = a.Partial || kind == "response.incomplete"
 		a.finish()
 		return Done
-	case "error":
+	case "error", "response.error":
 		return Failure
 	case "keepalive", "ping", "response.queued", "response.in_progress":
 		return KeepAlive
@@ -605,7 +697,7 @@ func plainResponseEvent(a *Answer, n node, kind string, failed bool) Signal {
 		}
 		return Nothing
 	}
-	if failed || kind == "" && plainFlat(n, true) {
+	if failed || kind == "" && plainFlat(n, true) || errorName(kind) && !strings.HasPrefix(kind, "response.") {
 		return Failure
 	}
 	a.begun = a.begun || strings.HasPrefix(kind, "response.")
@@ -634,8 +726,10 @@ func plainResponse(a *Answer, n node) Signal {
 	switch {
 	case status == "failed" || status == "cancelled" || wrong(first(n, "error")):
 		return Failure
-	case status == "incomplete" && str(first(n, "incomplete_details", "reason")) == "insufficient_system_resource":
+	case status == "incomplete" && strings.EqualFold(str(first(n, "incomplete_details", "reason")), "insufficient_system_resource"):
 		return OutOfResources
+	case status == "incomplete" && plainBroken(str(first(n, "incomplete_details", "reason"))):
+		return Failure
 	case status == "completed" || status == "incomplete":
 		a.Partial = a.Partial || status == "incomplete"
 		a.finish()
@@ -681,20 +775,24 @@ func plainMessageEvent(a *Answer, n node, kind string, failed bool) Signal {
 	case "error":
 		return Failure
 	}
-	if failed {
+	if failed || errorName(kind) {
 		return Failure
 	}
 	return Nothing
 }
 
 func plainStop(a *Answer, reason string) Signal {
+	said := string(bytes.ToLower([]byte(reason)))
 	switch {
-	case reason == "insufficient_system_resource":
+	case said == "insufficient_system_resource":
 		return OutOfResources
-	case reason != "":
-		a.Partial = a.Partial || !slices.Contains([]string{"end_turn", "tool_use", "stop_sequence"}, reason)
-		a.finish()
+	case said == "" || said == "null":
+		return Nothing
+	case !slices.Contains(slices.Concat(plainWhole, plainCalls, plainCut), said) && plainBroken(reason):
+		return Failure
 	}
+	a.Partial = a.Partial || !slices.Contains(slices.Concat(plainWhole, plainCalls), said)
+	a.finish()
 	return Nothing
 }
 

@@ -15,7 +15,7 @@ func (a *Answer) messagesEvent(c *cursor) Signal {
 	case "content_block_start":
 		return a.block(event.block)
 	case "content_block_delta":
-		if carries(event.delta.cursor(), nil, a.Said) {
+		if carries(event.delta.cursor(), nil, a.Said, new(misplaced)) {
 			return Payload
 		}
 		return Nothing
@@ -29,7 +29,7 @@ func (a *Answer) messagesEvent(c *cursor) Signal {
 	case "error":
 		return Failure
 	}
-	if event.err.isError() || len(event.kind.text()) == 0 && event.isFlatError(true) {
+	if event.err.isError() || len(event.kind.text()) == 0 && event.isFlatError(true) || isErrorName(event.kind.text()) {
 		return Failure
 	}
 	return Nothing
@@ -41,7 +41,7 @@ func (a *Answer) message(c *cursor) Signal {
 	m.read(c)
 	a.identify(c, m.model, m.fingerprint)
 	switch {
-	case string(m.kind.text()) == "error", m.err.isError(), !m.content.is('[') && m.isFlatError(false):
+	case isErrorName(m.kind.text()), m.err.isError(), !m.content.is('[') && m.isFlatError(false):
 		return Failure
 	case !m.content.is('['):
 		return Nothing
@@ -60,7 +60,7 @@ func (a *Answer) message(c *cursor) Signal {
 func (a *Answer) block(b value) Signal {
 	switch string(b.get("type").text()) {
 	case "text", "thinking", "":
-		if !carries(b.cursor(), nil, a.Said) {
+		if !carries(b.cursor(), nil, a.Said, new(misplaced)) {
 			return Nothing
 		}
 	case "redacted_thinking":
@@ -70,12 +70,15 @@ func (a *Answer) block(b value) Signal {
 	return Payload
 }
 
+// stop reads why a message stopped.
 func (a *Answer) stop(reason value) Signal {
-	switch string(reason.text()) {
-	case "":
-	case "insufficient_system_resource":
+	switch kindOf(reason.text()) {
+	case noEnd:
+	case outOfResources:
 		return OutOfResources
-	case "end_turn", "tool_use", "stop_sequence":
+	case brokenEnd:
+		return Failure
+	case wholeEnd, callEnd:
 		a.finish()
 	default: // max_tokens, refusal, pause_turn
 		a.Partial = true

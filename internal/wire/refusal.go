@@ -28,22 +28,23 @@ func RefusalOf(body []byte) Refusal {
 		text = text.Get("0")
 	}
 	from := text
-	switch e := text.Get("error"); {
-	case e.IsObject():
-		from = e
-	case e.Type == gjson.String:
-		r := Refusal{Message: e.Str, Code: text.Get("code").String(), Type: text.Get("error_type").String()}
-		r.Status = r.status()
-		return r
-	case text.Get("response.error").IsObject(): // in the event response.failed
-		from = text.Get("response.error")
-	case text.Get("choices.0.error").IsObject(): // OpenRouter puts it into a choice
-		from = text.Get("choices.0.error")
+	for _, path := range [...]string{
+		"error", "Error", "response.error", "Response.Error", // response.failed, Tencent
+		"choices.0.error", "choices.0.delta.error", // OpenRouter puts it into a choice
+		"error.0", "errors.0", "ErrorMsg", "base_resp", "fault", // MiniMax, Apigee
+	} {
+		if e := text.Get(path); e.IsObject() {
+			from = e
+			break
+		}
 	}
 	r := Refusal{
-		Code:    firstOf(from, "code", "error_code", "errorCode", "errcode", "err_code", "status_code", "statusCode", "status"),
-		Type:    firstOf(from, "type", "error_type", "errorType"),
-		Message: firstOf(from, "message", "error_message", "errorMessage", "error_msg", "errmsg", "err_msg", "msg", "detail"),
+		Code:    firstOf(from, "code", "Code", "error_code", "errorCode", "errcode", "err_code", "status_code", "statusCode", "status", "__type"),
+		Type:    firstOf(from, "type", "Type", "error_type", "errorType"),
+		Message: firstOf(from, "message", "Message", "error_message", "errorMessage", "error_msg", "errmsg", "err_msg", "status_msg", "msg", "Msg", "detail"),
+	}
+	if e := text.Get("error"); e.Type == gjson.String {
+		r.Message = e.Str
 	}
 	r.Status = r.status()
 	return r
@@ -66,7 +67,7 @@ func (r Refusal) status() int {
 		return n
 	}
 	// DeepSeek sends the code invalid_request_error with any type, so the type is read
-	// first, unless it says no more than that.
+	// first, unless it says no more than that. Google's status names what its code may not.
 	code := statusNamed(r.Code)
 	if status := statusNamed(r.Type); status != 0 && (status != 400 || code == 0) {
 		return status
@@ -74,41 +75,51 @@ func (r Refusal) status() int {
 	return code
 }
 
-// statusNamed returns the status that the name of an error implies, 0 if none.
+// statusNamed returns the status that the name of an error implies, 0 if none. Spellings differ:
+// rate_limit_error, RateLimitError, Too Many Requests.
 func statusNamed(name string) int {
-	switch name {
-	case "rate_limit_error", "rate_limit_exceeded", "too_many_requests", "RateLimitError", "RESOURCE_EXHAUSTED", "requests_limit_exceeded", "tokens_limit_exceeded":
-		return 429
-	case "overloaded_error":
-		return 529
-	case "authentication_error", "invalid_api_key", "AuthenticationError", "UNAUTHENTICATED":
-		return 401
-	case "billing_error", "insufficient_balance":
-		return 402
-	case "insufficient_quota":
-		return 429
-	case "permission_error", "permission_denied", "PERMISSION_DENIED", "PermissionDeniedError":
-		return 403
-	case "not_found_error", "model_not_found", "NotFoundError", "NOT_FOUND":
-		return 404
-	case "request_too_large":
-		return 413
-	case "timeout_error":
-		return 504
-	case "api_error", "server_error", "internal_server_error", "internal_error", "InternalServerError", "InternalError", "INTERNAL":
-		return 500
-	case "service_unavailable", "service_unavailable_error", "ServiceUnavailable", "UNAVAILABLE":
-		return 503
-	case "invalid_request_error", "context_length_exceeded", "invalid_prompt", "content_filter", "content_policy_violation",
-		"string_above_max_length", "invalid_image", "image_too_large", "unsupported_parameter", "invalid_value",
-		"BadRequestError", "InvalidParameter", "INVALID_ARGUMENT", "DataInspectionFailed", "data_inspection_failed":
-		return 400
+	plain := strings.Map(func(r rune) rune {
+		switch r {
+		case '_', '-', ' ':
+			return -1
+		}
+		return r
+	}, strings.ToLower(name[:min(len(name), maxName)]))
+	plain = strings.TrimSuffix(strings.TrimSuffix(plain, "error"), "exception")
+	if status := statuses[plain]; status != 0 {
+		return status
 	}
 	switch {
-	case strings.HasPrefix(name, "Throttling"), strings.HasPrefix(name, "RateLimitExceeded"): // Bailian, Ark
+	case strings.HasPrefix(plain, "throttling"), strings.HasPrefix(plain, "ratelimitexceeded"): // Bailian, Ark
 		return 429
-	case strings.HasPrefix(name, "InvalidParameter"):
+	case strings.HasPrefix(plain, "invalidparameter"), strings.HasSuffix(plain, "sensitivecontentdetected"):
 		return 400
 	}
 	return 0
+}
+
+// maxName is how much of a name is read.
+const maxName = 128
+
+// statuses are what names of errors imply, without the endings error and exception.
+var statuses = map[string]int{
+	"ratelimit": 429, "ratelimitreached": 429, "ratelimited": 429, "toomanyrequests": 429, "resourceexhausted": 429,
+	"requestslimitexceeded": 429, "tokenslimitexceeded": 429, "insufficientquota": 429, "throttled": 429,
+	"limitrequests": 429, "limitburstrate": 429, // Bailian
+	"rpmratelimitexceeded": 429, "tpmratelimitexceeded": 429, // Qianfan
+	"serveroverloaded": 429, "requestbursttoofast": 429, // Ark
+	"overloaded":     529,
+	"authentication": 401, "invalidauthentication": 401, "invalidapikey": 401, "unauthenticated": 401, "unauthorized": 401,
+	"billing": 402, "insufficientbalance": 402, "paymentrequired": 402,
+	"permission": 403, "permissiondenied": 403, "accessdenied": 403,
+	"notfound": 404, "modelnotfound": 404, "resourcenotfound": 404,
+	"requesttoolarge": 413, "payloadtoolarge": 413,
+	"unprocessableentity": 422, "validation": 422, // TGI
+	"timeout": 504, "gatewaytimeout": 504, "deadlineexceeded": 504,
+	"api": 500, "server": 500, "internalserver": 500, "internal": 500,
+	"serviceunavailable": 503, "unavailable": 503, "engineoverloaded": 503, "modeloverloaded": 503,
+	"invalidrequest": 400, "badrequest": 400, "invalidargument": 400, "invalidvalue": 400, "unsupportedparameter": 400, "unsupportedvalue": 400,
+	"contextlengthexceeded": 400, "contextwindowexceeded": 400, "exceedcontextsize": 400, "prompttoolong": 400, "stringabovemaxlength": 400,
+	"invalidprompt": 400, "invalidimage": 400, "imagetoolarge": 400,
+	"contentfilter": 400, "contentpolicyviolation": 400, "responsibleaipolicyviolation": 400, "datainspectionfailed": 400,
 }

@@ -16,7 +16,7 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 	switch string(kind) {
 	case "response.completed", "response.done", "response.incomplete", "response.failed", "response.cancelled":
 		return a.responseEnds(event.response, string(kind))
-	case "error":
+	case "error", "response.error":
 		return Failure
 	case "keepalive", "ping", "response.queued", "response.in_progress":
 		return KeepAlive
@@ -24,13 +24,13 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 		// This is payload that came without deltas: a tool call, or a message in one
 		// piece.
 		a.Said.takeItem(event.item)
-		if carries(event.item.get("content", "0").cursor(), nil, nil) || event.item.get("arguments").isText() {
+		if carries(event.item.get("content", "0").cursor(), nil, nil, new(misplaced)) || event.item.get("arguments").isText() {
 			return Payload
 		}
 		return Nothing
 	}
 	switch {
-	case event.err.isError(), len(kind) == 0 && event.isFlatError(true):
+	case event.err.isError(), len(kind) == 0 && event.isFlatError(true), isErrorName(kind) && !bytes.HasPrefix(kind, []byte("response.")):
 		return Failure
 	case bytes.HasPrefix(kind, []byte("response.")):
 		a.begun = true
@@ -88,12 +88,17 @@ func (a *Answer) response(c *cursor) Signal {
 	m.read(c)
 	a.identify(c, m.model, m.fingerprint)
 	a.takeUsage(m.usage.cursor())
-	status := string(m.status.text())
+	status, incomplete := string(m.status.text()), noEnd
+	if status == "incomplete" {
+		incomplete = kindOf(m.all.get("incomplete_details", "reason").text())
+	}
 	switch {
 	case status == "failed", status == "cancelled", m.err.isError():
 		return Failure
-	case status == "incomplete" && string(m.all.get("incomplete_details", "reason").text()) == "insufficient_system_resource":
+	case status == "incomplete" && incomplete == outOfResources:
 		return OutOfResources
+	case status == "incomplete" && incomplete == brokenEnd:
+		return Failure
 	case status == "completed":
 		a.finish()
 	case status == "incomplete":

@@ -78,6 +78,7 @@ type Answer struct {
 	unmarked     bool  // payload came without a finish reason
 	refuted      bool  // payload came behind a finish reason
 	doubtful     bool  // words came that are no JSON
+	promised     bool  // the reason that came last speaks of tool calls, and none had come
 	chunks, last int32 // the number of choices with an index, and the latest index
 	top          int32 // the largest index
 
@@ -192,7 +193,7 @@ func (a *Answer) Ended() bool {
 func (a *Answer) Proven() bool { return !a.refuted && (a.alone || a.unmarked) }
 
 // Empty reports whether the answer says nothing at all.
-func (a *Answer) Empty() bool { return !a.HasContent && a.reasoned == (set{}) }
+func (a *Answer) Empty() bool { return !a.HasContent && (a.reasoned == (set{}) || a.promised) }
 
 // cut reports whether some choices have had a finish reason and some have not.
 func (a *Answer) cut() bool {
@@ -301,16 +302,19 @@ func (a *Answer) goOn() {
 // Event reads the data of one stream event.
 func (a *Answer) Event(data []byte) Signal {
 	if len(data) > 0 && data[0] == '{' {
-		return a.read(data, true)
+		return a.objects(data)
 	}
 	data = bytes.TrimSpace(data)
+	for bytes.HasPrefix(data, []byte("data:")) { // some hosts add the field's name twice
+		data = bytes.TrimSpace(data[len("data:"):])
+	}
 	switch {
 	case string(data) == "[DONE]", string(data) == `"[DONE]"`:
 		return a.terminator()
 	case len(data) == 0:
 		return Nothing
 	case data[0] == '{':
-		return a.read(data, true)
+		return a.objects(data)
 	case data[0] == '[' && value(data).get("0").is('{'):
 		return a.read(value(data).get("0"), true)
 	}
@@ -318,10 +322,31 @@ func (a *Answer) Event(data []byte) Signal {
 	return Nothing
 }
 
-// isProse reports whether data that is no object may be an error in plain words, and not a
-// number, a time, a literal or a single word such as ping.
-func isProse(data []byte) bool {
-	return !isDigit(data[0]) && bytes.ContainsAny(data, " \t\n")
+// objects reads an object. Others, or the terminator, may follow it in the same event, because
+// some gateways lose line ends.
+func (a *Answer) objects(data []byte) Signal {
+	signal := a.read(data, true)
+	if signal != Malformed {
+		return signal
+	}
+	signal = Nothing
+	for data[0] == '{' {
+		c := cursor{text: data}
+		c.skip()
+		if c.bad || c.ended() {
+			return max(signal, a.read(data, true))
+		}
+		signal = max(signal, a.read(data[:c.at], true))
+		data = bytes.TrimSpace(data[c.at:])
+		data = bytes.TrimSpace(bytes.TrimPrefix(data, []byte("data:")))
+		if len(data) == 0 {
+			return Malformed
+		}
+	}
+	if string(data) == "[DONE]" {
+		return max(signal, a.terminator())
+	}
+	return Malformed
 }
 
 // terminator returns what [DONE] means. It terminates no other wire than Chat, and no answer of
@@ -337,8 +362,16 @@ func (a *Answer) terminator() Signal {
 	return Done
 }
 
-// Text reads a complete answer.
-func (a *Answer) Text(data []byte) Signal { return a.read(data, false) }
+// Text reads a complete answer. An error may come in a list.
+func (a *Answer) Text(data []byte) Signal {
+	if len(data) > 0 && data[0] == '[' && Valid(data) {
+		var first Answer
+		if first.Wire = a.Wire; first.read(value(data).get("0"), false) == Failure {
+			return Failure
+		}
+	}
+	return a.read(data, false)
+}
 
 // read reads an object. If its end shows that it is not JSON, or an answer is none, what was
 // found before is undone.
@@ -355,7 +388,7 @@ func (a *Answer) read(data []byte, event bool) Signal {
 		said = *a.Said
 	}
 	signal := a.object(&c, event)
-	if !c.ended() || !event && signal == Nothing && a.finished == (set{}) && !a.foreign(data) {
+	if !c.ended() || !event && signal == Nothing && (a.finished == (set{}) || a.promised) && !a.foreign(data) {
 		*a = before
 		if a.Transcript != nil {
 			*a.Transcript = transcript
@@ -487,7 +520,7 @@ func (m *members) named(name []byte) *value {
 
 // isFlatError reports whether the members are those of an error in place of an answer.
 func (m *members) isFlatError(event bool) bool {
-	return m.signs.failed || isFlatError(m.code, m.message, event)
+	return m.signs.failed || isStatus(m.status) || isFlatError(m.code, m.message, event)
 }
 
 // embeddings reads embeddings, which are either complete or missing.
@@ -573,9 +606,15 @@ func sum(counts ...int) int {
 // tokens reads a count of tokens.
 func (v value) tokens() int { return v.count(MaxTokens) }
 
+// A misplaced is what some hosts put into a delta or a message although it belongs elsewhere.
+type misplaced struct {
+	finish value // the finish reason
+	failed bool  // there is an error
+}
+
 // carries reads a delta, message or block and reports whether it has anything but its role
-// and type: a text, list or object that is not empty.
-func carries(c *cursor, transcript *Transcript, said *Said) bool {
+// and type: a text, list or object that is not empty. What is misplaced is none of that.
+func carries(c *cursor, transcript *Transcript, said *Said, odd *misplaced) bool {
 	if !c.enter('{') {
 		return false
 	}
@@ -584,7 +623,7 @@ func carries(c *cursor, transcript *Transcript, said *Said) bool {
 		key := c.key()
 		switch v := c.value(); {
 		case v.isText():
-			if string(key) == "role" || string(key) == "type" {
+			if isOfFrame(key, v, odd) {
 				continue
 			}
 			found = true
@@ -607,12 +646,30 @@ func carries(c *cursor, transcript *Transcript, said *Said) bool {
 				said.take(key, v[1:len(v)-1])
 			}
 		case v.isFilled():
+			if isOfFrame(key, v, odd) {
+				continue
+			}
 			found = true
 			transcript.take(nil, nil)
 			said.takeFilled(key)
 		}
 	}
 	return found
+}
+
+// isOfFrame reports whether a member of a delta is no payload, and notes what is misplaced.
+func isOfFrame(key []byte, v value, odd *misplaced) bool {
+	switch string(key) {
+	case "role", "type":
+		return v.isText()
+	case "finish_reason", "finishReason":
+		odd.finish = v
+	case "error":
+		odd.failed = odd.failed || v.isError()
+	default:
+		return false
+	}
+	return true
 }
 
 // take records a member that is not empty; of a text, what is between its quotes.
