@@ -14,6 +14,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/request"
+	"github.com/breakwater-go/breakwater/internal/resume"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
@@ -577,6 +578,59 @@ func TestRescue_OfWires(t *testing.T) {
 			if why != tt.why {
 				t.Errorf("told of %q, want %q", why, tt.why)
 			}
+		})
+	}
+}
+
+// What is kept of an answer on these wires has the bound of a chat's, and so has what an
+// attempt tells that should go on.
+func TestRescue_WiresKeepWithinBounds(t *testing.T) {
+	large := ifFull(64, 12) << 20
+	xs := strings.Repeat("x", 4000)
+	message := named(`{"type":"message_start","message":{}}`) + named(`{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`)
+	response := named(`{"type":"response.output_item.added","sequence_number":1,"output_index":0,"item":{"id":"m","type":"message"}}`)
+	text := named(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%s"}}`, xs)
+	for _, tt := range []struct {
+		name        string
+		op          request.Operation
+		head, event string
+		size, most  int
+		rescued     bool
+	}{
+		{"a message", request.Messages, message, text, resume.MaxTranscript * 9 / 10, resume.MaxTranscript * 3 / 2, true},
+		{"a message without an end", request.Messages, message, text, large, resume.MaxTranscript * 3 / 2, false},
+		{"a tool call", request.Messages, message, named(`{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"%s"}}`, xs), 1 << 20, 0, false},
+		{"a response", request.Responses, response, named(`{"type":"response.output_text.delta","sequence_number":2,"output_index":0,"delta":"%s"}`, xs), resume.MaxTranscript * 9 / 10, resume.MaxTranscript * 3 / 2, true},
+		{"a response without an end", request.Responses, response, named(`{"type":"response.output_text.delta","sequence_number":2,"output_index":0,"delta":"%s"}`, xs), large, resume.MaxTranscript * 3 / 2, false},
+		{"items without an end", request.Responses, response, named(`{"type":"response.output_item.added","output_index":1,"item":{"id":"%s","type":"message"}}`, xs) + named(`{"type":"response.output_text.delta","output_index":1,"delta":"x"}`), 1 << 20, 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			asked := 0
+			var body io.ReadCloser
+			m := &meter{head: tt.head, event: tt.event, left: tt.size, body: &body}
+			rt := over(t, RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				io.Copy(io.Discard, req.Body)
+				req.Body.Close()
+				if asked++; asked > 1 {
+					return answer(400, asJSON, "{}"), nil
+				}
+				return answerFrom(200, asStream, m), nil
+			}), noBreaker, WithStream(StreamPolicy{Rescue: RescueRestart}), WithEndpoints(at("a")...), WithBackup(at("b")...))
+			req, _ := post(t.Context(), "https://a", `{"model":"m","stream":true,"max_tokens":9,"input":"q","messages":[{"role":"user","content":"q"}]}`)
+			req.URL.Path = map[request.Operation]string{request.Messages: "/v1/messages", request.Responses: "/v1/responses"}[tt.op]
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = resp.Body
+			n, err := io.Copy(io.Discard, body)
+			if n < int64(tt.size) || !errors.Is(err, ErrTruncated) || (asked > 1) != tt.rescued {
+				t.Errorf("the caller read %d bytes and %v after %d requests, want a rescue to be tried: %v", n, err, asked, tt.rescued)
+			}
+			if m.most > tt.most || kept(body) > 0 {
+				t.Errorf("%d bytes were held, %d behind the end, want at most %d and none", m.most, kept(body), tt.most)
+			}
+			resp.Body.Close()
 		})
 	}
 }

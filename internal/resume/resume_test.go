@@ -246,3 +246,77 @@ func FuzzAligner(f *testing.F) {
 		}
 	})
 }
+
+// transcriptOf reads a stream as the judge does. It is closed if the judge would end it.
+func transcriptOf(w wire.Wire, stream string) Transcript {
+	var t wire.Transcript
+	ends := false
+	a := wire.Answer{Wire: w, Transcript: &t}
+	read := func(ev *sse.Event) {
+		if ev == nil || ev.Kind != sse.Data {
+			return
+		}
+		if ev.One || json.Valid(ev.Data) {
+			ends = a.Event(ev.Data) >= wire.Malformed || ends
+			return
+		}
+		for line := range strings.SplitSeq(string(ev.Data), "\n") {
+			ends = a.Event([]byte(line)) >= wire.Malformed || ends
+		}
+	}
+	scan, src := sse.New(1<<20, true), strings.NewReader(stream)
+	for {
+		ev, err := scan.Next()
+		if err != nil {
+			break
+		}
+		if read(ev); ev != nil {
+			continue
+		}
+		if _, err := scan.Fill(src); err != nil {
+			read(scan.Rest())
+			break
+		}
+	}
+	t.Other = t.Other || ends
+	return NewTranscript(&t, Limits{Reasoning: true})
+}
+
+// Whatever two hosts say on Messages and Responses, what the reader of both is given is an
+// answer of at most the parts and texts that the second stream has: read as one stream, it can be
+// continued, or has something that cannot be.
+func FuzzAligner_Parts(f *testing.F) {
+	message := `data: {"type":"message_start"}` + "\n\n" + `data: {"type":"content_block_start","index":0,"content_block":{"type":"text"}}` + "\n\n" +
+		`data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"` + long + `"}}` + "\n\n"
+	response := `data: {"type":"response.output_item.added","sequence_number":3,"output_index":1,"item":{"id":"a","type":"message"}}` + "\n\n" +
+		`data: {"type":"response.output_text.delta","sequence_number":4,"output_index":1,"item_id":"a","delta":"` + long + `"}` + "\n\n"
+	f.Add(message, message+`data: {"type":"content_block_stop","index":0}`+"\n\n"+`data: {"type":"message_stop"}`+"\n\n", true, true)
+	f.Add(message, message+`data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"!"}}`+"\n\n", true, false)
+	f.Add(response, strings.ReplaceAll(response, `"a"`, `"b"`)+`data: {"type":"response.completed","response":{"output":[{"id":"b"}]}}`+"\n\n", false, true)
+	f.Add(message, `data:{"type":"content_block_delta","delta":{"type":"text_delta","text":"`+long+`","text":"0"}}`, true, true)
+	f.Add(response, "data: null\n\n"+response, false, true)
+	f.Fuzz(func(t *testing.T, first, second string, isMessage, restart bool) {
+		w := wire.Responses
+		if isMessage {
+			w = wire.Messages
+		}
+		before := transcriptOf(w, first)
+		if before.Closed || len(before.Text)+len(before.Reasoning) == 0 {
+			return
+		}
+		text, reasoning := string(before.Text), string(before.Reasoning)
+		theirs := transcriptOf(w, second)
+		given, v := play(&before, Options{Wire: w, Restart: restart, MayRestart: restart}, second)
+		if v != Complete || before.Closed || theirs.Closed {
+			return
+		}
+		switch both := transcriptOf(w, first+"\n\n"+given); {
+		case both.Closed:
+			t.Errorf("%q, then %q: what was given cannot be read as one: %q", first, second, given)
+		case string(both.Text) != string(before.Text) || string(both.Reasoning) != string(before.Reasoning):
+			t.Errorf("%q, then %q: the reader has %q and %q, noted is %q and %q", first, second, both.Text, both.Reasoning, before.Text, before.Reasoning)
+		case restart && (string(both.Text) != string(theirs.Text) || string(both.Reasoning) != string(theirs.Reasoning)):
+			t.Errorf("%q, then %q: the reader has %q behind %q, want that of the second alone, given %q", text, reasoning, both.Text, both.Reasoning, given)
+		}
+	})
+}

@@ -192,9 +192,13 @@ func (t *Transcript) takeDelta(delta value, index int) {
 	if !c.enter('{') {
 		return
 	}
+	said := false
 	for c.more('}') {
 		switch key, v := string(c.key()), c.value(); {
 		case key == "type", !v.isText() && !v.isFilled():
+			continue
+		case said: // a text that comes twice, or beside something else
+			t.Other = true
 		case key == "text" && kind == "text_delta":
 			t.grows(TextPart, index, v)
 		case key == "thinking" && kind == "thinking_delta":
@@ -204,6 +208,7 @@ func (t *Transcript) takeDelta(delta value, index int) {
 		default:
 			t.Other = true
 		}
+		said = true
 	}
 }
 
