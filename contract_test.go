@@ -33,6 +33,15 @@ func hostileBases() map[string]func(*http.Request) (*http.Response, error) {
 		"no header": func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 503, Body: http.NoBody}, nil
 		},
+		"no header, and a stream": func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(wholeStream))}, nil
+		},
+		"no header, and json": func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(goodJSON))}, nil
+		},
+		"stream with a refusal": func(*http.Request) (*http.Response, error) {
+			return answer(200, asStream, goodEvent+riskEvent), nil
+		},
 		"good json": func(*http.Request) (*http.Response, error) { return answer(200, asJSON, goodJSON), nil },
 		"good stream": func(*http.Request) (*http.Response, error) {
 			return answer(200, asStream, goodEvent+endEvent+doneEvent), nil

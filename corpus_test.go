@@ -309,6 +309,9 @@ func (c *corpusCase) check(t *testing.T, got seen, rt *Transport) {
 		if clean || fails || outcome.Of(class).Fault != outcome.FaultRequest && outcome.Of(class).Fault != outcome.FaultContent && class != ClassUnsuited {
 			t.Errorf("got %v, class %s, want a refusal", got, class)
 		}
+		if !strings.Contains(c.ask, `"stream":true`) && (got.err != nil || got.status() < 400 || formOf(got.resp.Header) != "json") {
+			t.Errorf("got %v as %s, want the host's words as JSON, because JSON was asked for", got, formOf(got.resp.Header))
+		}
 	case "throttled":
 		if clean || class != ClassRateLimited {
 			t.Errorf("got %v, class %s, want %s", got, class, ClassRateLimited)

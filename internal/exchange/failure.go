@@ -33,6 +33,16 @@ func (f *Failure) Error() string { return string(f.Class) }
 
 func (f *Failure) Unwrap() error { return f.Err }
 
+// showError is show for an error inside a stream where JSON was asked for.
+func (f *Failure) showError(resp *http.Response) *Failure {
+	label := "text/plain"
+	if looksLikeJSON(f.Body) {
+		label = "application/json"
+	}
+	setType(resp, label)
+	return f.show(resp, f.Status, f.Body)
+}
+
 // show makes a 200 that is no answer the response to show, with the status that it
 // stands for.
 func (f *Failure) show(resp *http.Response, status int, body []byte) *Failure {

@@ -243,7 +243,7 @@ func (e *Exchange) inOnePiece(resp *http.Response, body []byte, label string) (*
 // response has another one.
 func (e *Exchange) setWhole(resp *http.Response, body []byte, label string) {
 	if label != "" && label != header.MediaType(resp.Header) {
-		resp.Header["Content-Type"] = []string{label}
+		setType(resp, label)
 	}
 	e.whole = Whole{x: e, body: body}
 	setBody(resp, &e.whole, len(body))
@@ -391,6 +391,10 @@ func (e *Exchange) judgeStream(resp *http.Response, w Want, begun []byte) (*http
 			return nil, s.show(f, resp, nil)
 		}
 		if f := e.failureIn(ev, signal); f != nil {
+			if f.Body != nil && !w.Stream && !w.AsItComes {
+				s.discard()
+				return nil, f.showError(resp)
+			}
 			return nil, s.show(f, resp, ev.Raw)
 		}
 		if f := e.failureOf(s.checkFlaws(signal == wire.Done), w.KeepFlawed); f != nil {
@@ -430,7 +434,7 @@ func (s *Stream) become(resp *http.Response) {
 	}
 	switch header.MediaType(resp.Header) {
 	case "application/json", "application/x-ndjson", "application/jsonl", "text/html": // a client goes by the label
-		resp.Header["Content-Type"] = []string{"text/event-stream"}
+		setType(resp, "text/event-stream")
 	}
 }
 
@@ -446,6 +450,9 @@ func (e *Exchange) gather(s *Stream, resp *http.Response) (*http.Response, *Fail
 		s.become(resp)
 	case err != nil:
 		f := s.failed(err)
+		if f == s.inside {
+			return nil, f.showError(resp)
+		}
 		if s.flawed != nil {
 			text, f.Usable = recast.ToJSON(e.Answer.Wire, append(body, s.flawed...))
 		}
@@ -576,6 +583,14 @@ func (s *Stream) show(f *Failure, resp *http.Response, last []byte) *Failure {
 	resp.Body = InMemory(s.out, f.Err)
 	clearLength(resp)
 	return f
+}
+
+// setType sets the media type of a response.
+func setType(resp *http.Response, label string) {
+	if resp.Header == nil {
+		resp.Header = make(http.Header)
+	}
+	resp.Header["Content-Type"] = []string{label}
 }
 
 // setMemory gives resp a body in memory.

@@ -24,7 +24,7 @@ const (
 	ErrFlawed       = Error("flawed answer")
 	ErrRepetition   = flawError("the answer repeats itself without end")
 	ErrNoAnswer     = flawError("neither text nor a tool call in the answer")
-	ErrFormat       = flawError("the answer has not the format that was asked for")
+	ErrFormat       = flawError("the answer does not have the format that was asked for")
 	ErrNoKey        = Error("neither the call nor its endpoint has a key")
 )
 
@@ -212,6 +212,8 @@ func LogText(err error) string {
 		return string(own)
 	case timeoutError:
 		return string(own)
+	case tooSlowError:
+		return string(own.timeoutError)
 	case flawError:
 		return string(own)
 	case *brokenError:

@@ -126,6 +126,8 @@ func TestErrors_LogText(t *testing.T) {
 		{nil, ""},
 		{ErrCircuitOpen, "circuit open"},
 		{ErrStalled, "stream stalled"},
+		{ErrTooSlow, "answer too slow"},
+		{Broken(ErrFormat, errors.New("secret")), "the answer does not have the format that was asked for"},
 		{ErrTruncated, "connection closed"},
 		{Quiet(io.EOF), "connection closed"},
 		{errors.New("redis://user:secret@host"), ""},
