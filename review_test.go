@@ -150,7 +150,12 @@ func TestToolWork(t *testing.T) {
 		{"silent after a step", []part{{time.Second, created + added}, {20 * time.Second, searching}}, ErrStalled, 81 * time.Second},
 		{"endless", append([]part{{0, created + added}}, slicesOf(1000, part{10 * time.Second, searching})...), ErrStalled, 15 * time.Minute},
 	} {
-		for setup, opts := range map[string][]Option{"alone": nil, "backed": {WithEndpoints(at("a")...), WithBackup(at("b")...)}} {
+		for setup, opts := range map[string][]Option{
+			"alone": nil, "backed": {WithEndpoints(at("a")...), WithBackup(at("b")...)}, "no limit for stalls": {WithStream(StreamPolicy{Stall: Off})},
+		} {
+			if setup == "no limit for stalls" && tt.name == "silent after a step" {
+				continue
+			}
 			bubble(t, tt.name+"/"+setup, func(t *testing.T) {
 				base := newHosts(sendsOn(nil, tt.parts...))
 				rt := over(t, base, append(opts, once)...)
@@ -207,6 +212,19 @@ func TestMinRate(t *testing.T) {
 			t.Errorf("got %v, want the rest from the backup", got)
 		}
 	})
+	for name, backed := range map[string]bool{"a stream for JSON, backed": true, "a stream for JSON, alone": false} {
+		bubble(t, name, func(t *testing.T) {
+			base := newHosts(sendsOn(io.EOF, append(slow, part{0, endEvent + doneEvent})...))
+			base.Set("b", gives(200, asJSON, goodJSON))
+			opts := []Option{policy, once, WithEndpoints(at("a")...)}
+			if backed {
+				opts = append(opts, WithBackup(at("b")...))
+			}
+			if got := asks(t.Context(), over(t, base, opts...), chatJSON); got.err != nil || got.status() != 200 || (base.Count("b") == 1) != backed {
+				t.Errorf("got %v, %d from the backup", got, base.Count("b"))
+			}
+		})
+	}
 	for name, backed := range map[string]bool{"JSON, backed": true, "JSON, alone": false} {
 		bubble(t, name, func(t *testing.T) {
 			base := newHosts(func(req *http.Request) (*http.Response, error) {

@@ -87,10 +87,20 @@ func (s *stallTimer) work() {
 	s.reset = false
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.working && s.x != nil {
+	switch {
+	case s.x == nil: // nothing is committed yet
+	case !s.working:
 		s.working, s.since = true, time.Since(s.x.Start)
+	case s.workedLocked(): // the timer looks, too, if there is one
+		s.endLocked(outcome.ErrStalled)
 	}
 	s.reading, s.waited, s.alive = false, 0, false
+}
+
+// workedLocked reports whether the host has worked for as long as it may.
+func (s *stallTimer) workedLocked() bool {
+	most := s.x.Policy.ToolWork
+	return s.working && most > 0 && time.Since(s.x.Start)-s.since >= most
 }
 
 // isTooSlow adds an event with payload to the rate, and reports whether the rate is too low. It
@@ -169,8 +179,7 @@ func (s *stallTimer) check() {
 	if s.alive && !elsewhere && !s.review {
 		limit *= keepAliveStalls
 	}
-	worked := s.working && s.x.Policy.ToolWork > 0 && time.Since(s.x.Start)-s.since >= s.x.Policy.ToolWork
-	if idle := s.idleLocked(); idle < limit && !worked {
+	if idle := s.idleLocked(); idle < limit && !s.workedLocked() {
 		s.timer.Reset(limit - idle)
 		return
 	}

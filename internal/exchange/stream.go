@@ -429,7 +429,8 @@ func (s *Stream) pass(event []byte, kind sse.Kind, signal wire.Signal) {
 	payload := signal == wire.Payload || s.phase >= complete && before < complete
 	switch {
 	case payload:
-		if s.x.Policy.MinRate.Bytes > 0 {
+		// As JSON, what is gathered is given up only for another endpoint.
+		if s.x.Policy.MinRate.Bytes > 0 && (!s.gathered || s.x.Owner.MayTakeOver()) {
 			s.stall.isTooSlow(len(event)) // then the next read fails
 		}
 		s.stall.payload()
