@@ -13,7 +13,7 @@ func (a *Answer) chat(c *cursor, event bool) Signal {
 			said, here := a.choices(c, event)
 			signal, n = max(signal, said), n+here
 		case "error":
-			top.failed = c.value().isError() || top.failed
+			top.takeError(c.value())
 		case "code":
 			top.code = c.value()
 		case "message", "msg":
@@ -40,7 +40,7 @@ func (a *Answer) chat(c *cursor, event bool) Signal {
 	case top.failed, n == 0 && (top.signs.failed || isFlatError(top.code, top.message, event)):
 		return Failure
 	case event && n == 0:
-		a.doubt(top.message)
+		a.doubt(&top)
 	}
 	return signal
 }
@@ -48,16 +48,22 @@ func (a *Answer) chat(c *cursor, event bool) Signal {
 // A chatFrame is what stands around the choices.
 type chatFrame struct {
 	failed                     bool // there is an error
+	hollow                     bool // there is one whose members say nothing
 	signs                      signs
 	code, message              value
 	finish, model, fingerprint value
 }
 
-// doubt notes that an event has a message in words, which may be an error.
-func (a *Answer) doubt(message value) {
-	if message.isText() && !message.isFine() {
-		a.doubtful = a.doubtful || isProse(message)
-	}
+func (f *chatFrame) takeError(err value) {
+	isError := err.isError()
+	f.failed = f.failed || isError
+	f.hollow = f.hollow || !isError && err.isFilled()
+}
+
+// doubt notes that an event without choices may be an error: its message has words, or its error
+// has none.
+func (a *Answer) doubt(f *chatFrame) {
+	a.doubtful = a.doubtful || f.hollow || f.message.isText() && !f.message.isFine() && isProse(f.message)
 }
 
 // choices reads the list of choices, and returns how many there are.

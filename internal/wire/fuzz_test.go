@@ -38,7 +38,7 @@ func seed(f *testing.F) {
 		`{"type":"message_start","message":[],"message":{"usage":{"input_tokens":5,"cache_read_input_tokens":2,"cache_creation_input_tokens":1,"output_tokens":1}}}`,
 		`{"type":"content_block_start","content_block":{"type":"text","text":""}}`, `{"type":"content_block_start","content_block":{"type":"tool_use","input":{}}}`, `{"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}`,
 		`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}`, `{"type":"message_delta","delta":{},"delta":{"stop_reason":"max_tokens"}}`, `{"type":"message_delta","delta":{"stop_reason":"insufficient_system_resource"}}`,
-		`{"type":"message_stop"}`, `{"type":"ping","type":"error"}`, `{"type":"message","content":[{"type":"text","text":"a"}],"stop_reason":"model_context_window_exceeded","usage":{"output_tokens":3}}`, `{"content":"","error":{}}`,
+		`{"type":"message_stop"}`, `{"type":"ping","type":"error"}`, `{"type":"message","content":[{"type":"text","text":"a"}],"stop_reason":"model_context_window_exceeded","usage":{"output_tokens":3}}`, `{"content":"","error":{}}`, `{"error":{"code":0,"message":""}}`, `{"error":{"code":0},"choices":[{"delta":{"content":"a"}}]}`,
 		`{"object":"list","data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":2,"total_tokens":2}}`, `{"data":{}}`, `[DONE]`,
 	} {
 		f.Add([]byte(text))
@@ -551,11 +551,13 @@ func plainObject(a *Answer, n node, event bool) Signal {
 
 func plainChat(a *Answer, n node, event bool) Signal {
 	signal, failed, signed, choices := Nothing, false, false, 0
+	hollow := false
 	var code, message, finish node = absent{}, absent{}, absent{}
 	for _, m := range n.(object) {
 		switch m.name {
 		case "error":
 			failed = failed || wrong(m.value)
+			hollow = hollow || !wrong(m.value) && isFilledNode(m.value)
 		case "code":
 			code = m.value
 		case "message", "msg":
@@ -583,6 +585,7 @@ func plainChat(a *Answer, n node, event bool) Signal {
 	if failed || choices == 0 && (signed || flatError(code, message, event)) {
 		return Failure
 	}
+	a.doubtful = a.doubtful || hollow && event && choices == 0
 	if text := str(message); event && choices == 0 && text != "" && !fine(message) {
 		a.doubtful = a.doubtful || strings.ContainsFunc(text, func(r rune) bool { return r >= 0x80 || r == ' ' || r == '\t' || r == '\n' }) || plainBroken(text)
 	}

@@ -77,7 +77,7 @@ type Answer struct {
 	alone        bool  // that reason came without payload
 	unmarked     bool  // payload came without a finish reason
 	refuted      bool  // payload came behind a finish reason
-	doubtful     bool  // words came that are no JSON
+	doubtful     bool  // words came that are no JSON, or an error without words
 	promised     bool  // the reason that came last speaks of tool calls, and none had come
 	chunks, last int32 // the number of choices with an index, and the latest index
 	top          int32 // the largest index
