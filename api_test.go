@@ -39,6 +39,7 @@ var (
 		io.Closer
 	} = (*breakwater.Transport)(nil)
 	_ interface {
+		Named(string) breakwater.Endpoint
 		fmt.Stringer
 		fmt.GoStringer
 		fmt.Formatter
@@ -60,7 +61,7 @@ var (
 	}
 	_ = breakwater.Endpoint{
 		Name: "", URL: "", APIKey: "", Account: "", Host: breakwater.HostDeepSeek, Models: map[string]string{}, Limits: map[string]breakwater.RatePolicy{},
-		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil }, Keyless: false, Can: []breakwater.Feature{
+		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil }, Keyless: false, AllowPlainHTTP: false, Can: []breakwater.Feature{
 			breakwater.FeatureImages, breakwater.FeatureTools, breakwater.FeatureJSON, breakwater.FeatureJSONSchema, breakwater.FeaturePrefix, breakwater.FeaturePrefill,
 			breakwater.FeatureReview, breakwater.FeatureServerTools, breakwater.FeatureGrammar, breakwater.FeatureFiles, breakwater.FeatureContext, breakwater.FeatureStored,
 		},

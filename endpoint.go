@@ -11,29 +11,26 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/net/http/httpguts"
-
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
+	"github.com/breakwater-go/breakwater/internal/mistake"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // An Endpoint is one base URL with one key. There is a function for each known host, from
 // [DeepSeek] to [SGLang]. It sets Name, URL, Host, and Models for DeepSeek's model names.
-// You may change its result:
-//
-//	second := breakwater.DeepSeek(otherKey)
-//	second.Name = "deepseek-2"
+// You may change its result, and [Endpoint.Named] gives it another name.
 //
 // Any other OpenAI-compatible host needs only a URL and a key:
 //
 //	breakwater.Endpoint{URL: "https://llm.example.com/v1", APIKey: key}
 //
 // [New] returns an error if URL is not an absolute http or https URL, if it contains a
-// user, a fragment or a query other than api-version, if a key would go over plain http to
-// another machine, if Name is not printable ASCII, and if a key or header has characters
-// that cannot be sent.
+// user, a fragment or a query other than api-version, if it ends in an operation such as
+// /chat/completions, if a key would go over plain http to another machine, if Name is not
+// printable ASCII, and if a key or header has characters that cannot be sent or cannot be
+// meant, such as quotes.
 type Endpoint struct {
 	// Name identifies the endpoint in events, errors and headers, and in
 	// Call.Endpoint. It must be unique. Default: the host of URL, with its port.
@@ -56,6 +53,12 @@ type Endpoint struct {
 	// Keyless means that the host needs no key, like some servers of your own. It is
 	// an error to set it together with a key. Default: the host needs one.
 	Keyless bool
+
+	// AllowPlainHTTP lets the key go over plain http to a host that is not this machine,
+	// such as http://vllm.default.svc:8000/v1 within a cluster. Everybody on the way can
+	// read it, so set it only if the network is your own. Default: New returns an error
+	// for such an endpoint.
+	AllowPlainHTTP bool
 
 	// Account names the quota and balance that the endpoint uses. Set it to the same
 	// name for endpoints that share them, such as two keys of one account. Endpoints
@@ -121,6 +124,17 @@ type Endpoint struct {
 	Rewrite func(*http.Request) error
 }
 
+// Named returns a copy of the endpoint with another name, for a second key of one host:
+//
+//	breakwater.WithEndpoints(
+//		breakwater.DeepSeek(key),
+//		breakwater.DeepSeek(otherKey).Named("deepseek-2"),
+//	)
+func (e Endpoint) Named(name string) Endpoint {
+	e.Name = name
+	return e
+}
+
 // String returns the endpoint's name and origin. No printed form of an Endpoint
 // shows its key, its headers, or the user and query of its URL.
 func (e Endpoint) String() string {
@@ -149,39 +163,38 @@ func (e Endpoint) LogValue() slog.Value { return slog.StringValue(e.String()) }
 // MarshalJSON encodes String, so that dumps show no key.
 func (e Endpoint) MarshalJSON() ([]byte, error) { return json.Marshal(e.String()) }
 
+// resolveEndpoints returns the endpoints with their defaults, and what is wrong with them.
+// Those that are wrong are returned, too, because they may be wrong with others together.
 func resolveEndpoints(option string, endpoints []Endpoint) ([]Endpoint, error) {
 	var errs []error
 	resolved := make([]Endpoint, 0, len(endpoints))
 	for i, e := range endpoints {
-		e, err := e.resolve(fmt.Sprintf("%s: endpoint %d", option, i+1))
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
+		e, err := e.resolve(option, i+1)
+		errs = append(errs, err)
 		resolved = append(resolved, e)
 	}
 	return resolved, errors.Join(errs...)
 }
 
-// resolve returns a copy of e with its defaults. Its errors do not quote the URL,
-// which may hold a key.
-func (e Endpoint) resolve(where string) (Endpoint, error) {
-	f := fields{option: where}
-	u, err := url.Parse(e.URL)
-	switch {
-	case e.URL == "":
-		f.check(false, "URL is empty")
-		return e, f.err()
-	case err != nil:
-		f.check(false, "URL cannot be parsed")
-		return e, f.err()
+// place returns the words for the endpoint in errors: its name or, if it has none, its
+// place in the option.
+func (e Endpoint) place(option string, n int) string {
+	name := e.Name
+	if u, err := url.Parse(e.URL); name == "" && err == nil && u.User == nil && (u.Scheme == "http" || u.Scheme == "https") {
+		name = u.Host
 	}
-	f.check(u.Scheme == "http" || u.Scheme == "https", "URL has scheme %q: want an absolute http or https URL", u.Scheme)
-	name, ok := origin.ASCIIHost(u.Hostname())
-	f.check(ok, "URL has host %q, which has no ASCII form (RFC 5891)", u.Hostname())
-	f.check(name != "" || !ok, "URL has no host: want an absolute http or https URL")
-	u = origin.InASCII(u) // net/http dials this form, so origins are compared in it
-	f.check(u.User == nil && onlyVersion(u) && u.Fragment == "", "URL has a user, a fragment, or a query other than api-version: give keys as APIKey or Header")
+	if name == "" {
+		return fmt.Sprintf("%s: endpoint %d", option, n)
+	}
+	return fmt.Sprintf("%s: endpoint %q", option, name)
+}
+
+// resolve returns a copy of e with its defaults. Its errors quote only URLs that can be
+// parsed and have no user, because others may hold a key.
+func (e Endpoint) resolve(option string, n int) (Endpoint, error) {
+	where := e.place(option, n)
+	f := fields{option: where}
+	u := e.checkURL(&f)
 	e.Header = header.Canonical(e.Header)
 	e.checkKeys(&f, u)
 	if err := header.Check(e.Header); err != nil {
@@ -191,15 +204,22 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 		e.Name = u.Host
 	}
 	f.check(!strings.ContainsFunc(e.Name, func(r rune) bool { return r < ' ' || r > '~' }), "Name %q is not printable ASCII, which it must be as part of a header", e.Name)
+	f.check(strings.TrimSpace(e.Name) == e.Name, "Name %q has blanks around it: give it without them", e.Name)
 	if e.Account == "" {
 		e.Account = "endpoint " + e.Name // no other endpoint has this account
 	}
 	if e.Host == "" {
 		e.Host = hostOf(u.Hostname())
 	}
-	f.check(e.Host.profile().Name == string(e.Host), "Host %q is not known", e.Host)
+	f.check(e.Host.profile().Name == string(e.Host), "Host %q is not known: want a constant such as HostOpenAI", e.Host)
+	if domain, ok := strings.CutPrefix(u.Hostname(), "bedrock-runtime."); ok && e.Host == HostBedrock {
+		region, _, _ := strings.Cut(domain, ".")
+		wrong := mistake.Region(region)
+		f.check(region == "" || wrong == "", "URL %s", wrong)
+	}
 	for from, to := range e.Models {
 		f.check(from != "" && to != "", "Models maps %q to %q: want two names", from, to)
+		f.check(strings.TrimSpace(from) == from && strings.TrimSpace(to) == to, "Models maps %q to %q: a name has blanks around it", from, to)
 	}
 	query := u.RawQuery
 	u.RawQuery, u.ForceQuery = "", false
@@ -212,27 +232,83 @@ func (e Endpoint) resolve(where string) (Endpoint, error) {
 	for _, can := range e.Can {
 		f.check(needsOf(can) != 0, "Can has %q, which is no Feature", can)
 	}
+	e.Limits = e.resolveLimits(&f)
+	return e, f.err()
+}
+
+// checkURL returns the URL as it is dialed, or an empty one if there is none that could be.
+func (e Endpoint) checkURL(f *fields) *url.URL {
+	text := strings.TrimSpace(e.URL)
+	f.check(text == e.URL || text == "", "URL has blanks around it: give it without them, or use strings.TrimSpace")
+	wrong := mistake.Scheme(text)
+	u, err := url.Parse(text)
+	switch {
+	case text == "":
+		f.check(false, "URL is empty: is a variable not set?")
+		return &url.URL{}
+	case strings.Trim(text, "\"'`") != text:
+		f.check(false, "URL has quotes around it: give it without them")
+		return &url.URL{}
+	case err != nil && wrong == "":
+		f.check(false, "URL cannot be parsed: want one like https://api.example.com/v1")
+		return &url.URL{}
+	case wrong != "":
+		f.check(false, "URL %s", wrong)
+		return &url.URL{}
+	}
+	f.check(u.Scheme == "http" || u.Scheme == "https", "URL has scheme %q: want an absolute http or https URL", u.Scheme)
+	name, ok := origin.ASCIIHost(u.Hostname())
+	f.check(ok, "URL has host %q, which has no ASCII form (RFC 5891)", u.Hostname())
+	f.check(name != "" || !ok, "URL has no host: want an absolute http or https URL")
+	u = origin.InASCII(u) // net/http dials this form, so origins are compared in it
+	whole := u.User == nil && onlyVersion(u) && u.Fragment == ""
+	f.check(whole, "URL has a user, a fragment, or a query other than api-version: give keys as APIKey or Header")
+	if wrong := mistake.Base(u); whole {
+		f.check(wrong == "", "URL %s", wrong)
+	}
+	return u
+}
+
+// checkKeys checks that a key can be one, and that it is not sent over plain http.
+func (e Endpoint) checkKeys(f *fields, u *url.URL) {
+	safe := u.Scheme != "http" || origin.IsLoopback(u.Hostname()) || e.AllowPlainHTTP
+	f.check(safe || e.APIKey == "" && !header.HasIdentity(e.Header), "a key would go over plain http to %q, readable on the way: use https, or set AllowPlainHTTP if the network is your own", u.Hostname())
+	wrong := mistake.Key(e.APIKey)
+	f.check(wrong == "", "APIKey %s", wrong)
+	for _, name := range header.Credentials {
+		f.check(len(e.Header[name]) == 0 || header.HoldsKey(e.Header[name]), "Header has %s, and no key in it: is a variable not set?", name)
+		for _, value := range e.Header[name] {
+			key := value
+			if scheme, rest, ok := strings.Cut(value, " "); ok && name == "Authorization" {
+				if key = rest; !strings.EqualFold(scheme, "Bearer") {
+					continue // another scheme may have any parameters
+				}
+			}
+			if wrong := mistake.Key(key); header.HoldsKey(e.Header[name]) {
+				f.check(wrong == "", "the key in Header's %s %s", name, wrong)
+			}
+		}
+	}
+	f.check(!e.Keyless || e.APIKey == "" && !header.HasCredential(e.Header), "Keyless is set, and so is a key: want one of them")
+}
+
+// resolveLimits returns a copy of Limits with their defaults.
+func (e Endpoint) resolveLimits(f *fields) map[string]RatePolicy {
 	limits := make(map[string]RatePolicy, len(e.Limits))
+	used := make(map[string]bool) // the endpoint's own names
+	for _, own := range e.Models {
+		used[own] = true
+	}
 	for model, p := range e.Limits {
-		p, err := p.resolve(fmt.Sprintf("%s: Limits[%q]", where, model))
+		own, mapped := e.Models[model]
+		f.check(!mapped || used[model], "Limits has %q, which is the caller's name of the model: want the endpoint's, %q", model, own)
+		p, err := p.resolve(fmt.Sprintf("%s: Limits[%q]", f.option, model))
 		if err != nil {
 			f.errs = append(f.errs, err)
 		}
 		limits[model] = p
 	}
-	e.Limits = limits
-	return e, f.err()
-}
-
-// checkKeys checks that a key is valid, and that it is not sent over plain http.
-func (e Endpoint) checkKeys(f *fields, u *url.URL) {
-	f.check(e.APIKey == "" && !header.HasIdentity(e.Header) || u.Scheme != "http" || origin.IsLoopback(u.Hostname()), "a key would go over plain http to %q", u.Hostname())
-	f.check(httpguts.ValidHeaderFieldValue(e.APIKey), "APIKey has a line break or control character in it")
-	f.check(e.APIKey == "" || strings.TrimSpace(e.APIKey) != "", "APIKey is blank")
-	for _, name := range header.Credentials {
-		f.check(len(e.Header[name]) == 0 || header.HoldsKey(e.Header[name]), "Header has %s, and no key in it", name)
-	}
-	f.check(!e.Keyless || e.APIKey == "" && !header.HasCredential(e.Header), "Keyless is set, and so is a key: want one of them")
+	return limits
 }
 
 // onlyVersion reports whether u's query is empty or is only the version of the API.

@@ -495,7 +495,7 @@ func ExampleNew_nonsense() {
 	)
 	fmt.Println(err)
 	// Output:
-	// breakwater: WithEndpoints: endpoint 1: a key would go over plain http to "api.example.com"
+	// breakwater: WithEndpoints: endpoint "api.example.com": a key would go over plain http to "api.example.com", readable on the way: use https, or set AllowPlainHTTP if the network is your own
 	// breakwater: WithRetry: Attempts is -3: want zero for the default, a positive value, or Off
 }
 

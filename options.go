@@ -71,11 +71,22 @@ func newConfig(opts []Option) (*config, error) {
 	if c.random == nil {
 		c.random = rand.IntN
 	}
+	errs = append(errs, c.namesTwice()...)
+	return c, errors.Join(append(errs, c.keysMissing()...)...)
+}
+
+// namesTwice returns an error for each name that two endpoints have, and for each account
+// with two Limits.
+func (c *config) namesTwice() (errs []error) {
 	names, accounts := make(map[string]bool), make(map[string]Endpoint)
 	for _, tier := range c.tiers {
 		for _, e := range tier {
+			if e.Name == "" {
+				continue // its URL is wrong, which is said
+			}
 			if names[e.Name] {
-				errs = append(errs, fmt.Errorf("breakwater: endpoint %q: the name is given twice", e.Name))
+				errs = append(errs, fmt.Errorf("breakwater: endpoint %q: the name is given twice: give one of them another, such as .Named(%q), and the same Account if they share one", e.Name, e.Name+"-2"))
+				continue
 			}
 			names[e.Name] = true
 			if other, known := accounts[e.Account]; known && !maps.Equal(other.Limits, e.Limits) {
@@ -84,7 +95,15 @@ func newConfig(opts []Option) (*config, error) {
 			accounts[e.Account] = e
 		}
 	}
-	return c, errors.Join(append(errs, c.keysMissing()...)...)
+	return errs
+}
+
+// optionOf returns the option that gives the endpoints of a tier.
+func optionOf(tier int) string {
+	if tier == 0 {
+		return "WithEndpoints"
+	}
+	return "WithBackup"
 }
 
 // keysMissing returns an error for each endpoint that has no key and cannot get
@@ -96,16 +115,14 @@ func (c *config) keysMissing() (errs []error) {
 	}
 	asked := make(map[origin.Origin]bool) // callers may address these
 	for i, tier := range c.tiers {
-		option := "WithEndpoints"
-		if i > 0 {
-			option = "WithBackup"
-		}
 		for j, e := range tier {
-			u, _ := url.Parse(e.URL)
-			at, _ := origin.Of(u)
+			var at origin.Origin
+			if u, err := url.Parse(e.URL); err == nil {
+				at, _ = origin.Of(u)
+			}
 			first := i == 0 && j == 0
-			if !first && !asked[at] && !e.Keyless && e.Rewrite == nil && e.APIKey == "" && !header.HasIdentity(e.Header) {
-				errs = append(errs, fmt.Errorf("breakwater: %s: endpoint %q has no APIKey, and nobody else's key may go there: set APIKey or Header, or Keyless for a host that wants none", option, e.Name))
+			if e.Name != "" && !first && !asked[at] && !e.Keyless && e.Rewrite == nil && e.APIKey == "" && !header.HasIdentity(e.Header) {
+				errs = append(errs, fmt.Errorf("breakwater: %s: endpoint %q has no APIKey, and nobody else's key may go there: set APIKey or Header, or Keyless for a host that wants none", optionOf(i), e.Name))
 			}
 			if i == 0 {
 				asked[at] = true
