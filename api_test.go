@@ -20,6 +20,7 @@ var (
 	_ func(...breakwater.Option) (*http.Client, error)                    = breakwater.NewClient
 	_ func(http.RoundTripper, ...breakwater.Middleware) http.RoundTripper = breakwater.Chain
 	_ func(context.Context, breakwater.Call) context.Context              = breakwater.WithCall
+	_ func(context.Context) breakwater.Call                               = breakwater.CallOf
 	_ func(*http.Response) []breakwater.Attempt                           = breakwater.TrailOf
 	_ func(*http.Response) error                                          = breakwater.ErrorOf
 	_ func(*slog.Logger) breakwater.Observer                              = breakwater.Log
@@ -51,7 +52,7 @@ var (
 		breakwater.WithEndpoints(breakwater.Endpoint{}), breakwater.WithBackup(breakwater.Endpoint{}),
 		breakwater.WithCache(breakwater.CachePolicy{}), breakwater.WithRateLimit(breakwater.RatePolicy{}), breakwater.WithBreaker(breakwater.BreakerPolicy{}),
 		breakwater.WithRetry(breakwater.RetryPolicy{}), breakwater.WithStream(breakwater.StreamPolicy{}), breakwater.WithBalance(breakwater.BalancePolicy{}),
-		breakwater.WithObserver(nil), breakwater.WithErrors(), breakwater.WithMiddleware(), breakwater.WithAttemptMiddleware(), breakwater.WithBase(nil),
+		breakwater.WithObserver(nil), breakwater.WithErrors(), breakwater.WithStrict(), breakwater.WithMiddleware(), breakwater.WithAttemptMiddleware(), breakwater.WithBase(nil),
 	}
 	_ = []breakwater.Endpoint{
 		breakwater.DeepSeek(""), breakwater.SiliconFlow(""), breakwater.SiliconFlowCN(""), breakwater.VolcengineArk(""), breakwater.Bailian(""), breakwater.BailianIntl(""),
@@ -91,7 +92,7 @@ var (
 		breakwater.ReasonOff, breakwater.ReasonSendOnce, breakwater.ReasonAPI, breakwater.ReasonRequest, breakwater.ReasonHost, breakwater.ReasonContent, breakwater.ReasonThought, breakwater.ReasonRefused, breakwater.ReasonReview,
 		breakwater.ReasonLength, breakwater.ReasonFlawed, breakwater.ReasonCaller, breakwater.ReasonBudget, breakwater.ReasonUnavailable, breakwater.ReasonFailed, breakwater.ReasonMismatch, breakwater.ReasonTries,
 	}
-	_ = []breakwater.Kind{breakwater.KindDrift, breakwater.KindBreak, breakwater.KindPassedOver}
+	_ = []breakwater.Kind{breakwater.KindPassed, breakwater.KindDrift, breakwater.KindBreak, breakwater.KindPassedOver}
 	_ = breakwater.Event{
 		Kind: breakwater.KindAttempt, Time: time.Time{}, Endpoint: "", Model: "", Attempt: 1, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictStop,
 		Wait: 0, Elapsed: 0, Bytes: 0, Usage: breakwater.Usage{}, Reason: breakwater.ReasonHost, From: "", To: "", Err: nil,

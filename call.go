@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"net/http"
@@ -43,11 +44,24 @@ type Call struct {
 type callOptionsKey struct{}
 
 // WithCall returns a copy of ctx with the options c. They apply to all calls made with it.
-// They replace those of an earlier WithCall as a whole. It works through SDKs, because
-// these pass the context on.
+// Fields of c that are zero keep the values of an earlier WithCall, so that a Trail around
+// a function still records if the function sets something else. It works through SDKs,
+// because these pass the context on.
 func WithCall(ctx context.Context, c Call) context.Context {
+	outer := callOptions(ctx)
+	c.NoCache = c.NoCache || outer.NoCache
+	c.NoShare = c.NoShare || outer.NoShare
+	c.CacheControl = cmp.Or(c.CacheControl, outer.CacheControl)
+	c.Scope = cmp.Or(c.Scope, outer.Scope)
+	c.Endpoint = cmp.Or(c.Endpoint, outer.Endpoint)
+	c.Attempts = cmp.Or(c.Attempts, outer.Attempts)
+	c.Trail = cmp.Or(c.Trail, outer.Trail)
 	return context.WithValue(ctx, callOptionsKey{}, &c)
 }
+
+// CallOf returns the options that ctx carries, of every WithCall. It returns the zero Call
+// if there are none.
+func CallOf(ctx context.Context) Call { return *callOptions(ctx) }
 
 // callOptions returns the options that ctx carries. They must not be changed.
 func callOptions(ctx context.Context) *Call {

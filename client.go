@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
+	"sync"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/background"
@@ -15,6 +17,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/origin"
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/reqcancel"
 	"github.com/breakwater-go/breakwater/internal/request"
@@ -43,6 +46,7 @@ type Transport struct {
 	failover *failover
 	limits   *limit.Table
 	counts   counts
+	strays   strays
 
 	background background.Group
 }
@@ -308,6 +312,16 @@ func (t *Transport) finished(c *call, resp *http.Response, err error, exhausted 
 // passThrough sends a request that is not inference once. If it is meant for an
 // endpoint, it gets that endpoint's key, Header and Rewrite.
 func (t *Transport) passThrough(req *http.Request, target *upstream) (*http.Response, error) {
+	sends := false
+	defer func() {
+		if !sends && req.Body != nil { // it is refused, or an Observer panicked
+			reqbody.Close(req.Context(), req.Body)
+		}
+	}()
+	if err := t.notePassed(req, target); err != nil {
+		return nil, err
+	}
+	sends = true
 	if target == nil || !target.keyed && len(target.Header) == 0 && target.Rewrite == nil {
 		return t.below.RoundTrip(req)
 	}
@@ -325,6 +339,64 @@ func (t *Transport) passThrough(req *http.Request, target *upstream) (*http.Resp
 		}
 	}
 	return t.below.RoundTrip(req)
+}
+
+// notePassed counts a request that is sent without protection, and emits its event. It
+// returns an error if the request must not be sent.
+func (t *Transport) notePassed(req *http.Request, target *upstream) error {
+	var stray error
+	if target == nil && len(t.tiers) > 0 && req.URL != nil {
+		at, _ := origin.Of(req.URL)
+		switch {
+		case t.config.strict:
+			return outcome.Stray(t.upstreams.nearest(at))
+		case len(t.config.observers) > 0 && looksLikeInference(req) && t.strays.isNew(at):
+			stray = outcome.Stray(t.upstreams.nearest(at))
+		}
+	}
+	t.counts.passed.Add(1)
+	e := Event{Kind: KindPassed, Err: stray}
+	if target != nil {
+		e.Endpoint = target.Name
+	}
+	t.config.observers.emit(req.Context(), e)
+	return nil
+}
+
+// looksLikeInference reports whether a request is inference, or a misspelt one.
+func looksLikeInference(req *http.Request) bool {
+	if _, ok := request.OperationOf(req); ok {
+		return true
+	}
+	if req.Method != http.MethodPost {
+		return false
+	}
+	switch path.Base(req.URL.Path) {
+	case "chat", "completion", "completions", "response", "responses", "message", "messages", "embedding", "embeddings":
+		return true
+	}
+	return false
+}
+
+// strays are the origins of which was told that requests go there without protection.
+type strays struct {
+	mu   sync.Mutex // guards told
+	told map[origin.Origin]bool
+}
+
+// isNew reports whether an origin was not told yet. It remembers up to maxOrigins and tells
+// of no more, because callers choose them.
+func (s *strays) isNew(at origin.Origin) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.told[at] || len(s.told) >= maxOrigins {
+		return false
+	}
+	if s.told == nil {
+		s.told = make(map[origin.Origin]bool)
+	}
+	s.told[at] = true
+	return true
 }
 
 // CloseIdleConnections closes the idle connections of the base transport.
@@ -352,7 +424,7 @@ func (t *Transport) Close() error {
 // read every few seconds. If no endpoints were given, the snapshot has one for each host
 // that was called, up to 256.
 func (t *Transport) Status() Status {
-	s := Status{Calls: t.counts.calls.Load(), Failed: t.counts.failed.Load(), Attempts: t.counts.attempts.Load()}
+	s := Status{Calls: t.counts.calls.Load(), Failed: t.counts.failed.Load(), Passed: t.counts.passed.Load(), Attempts: t.counts.attempts.Load()}
 	now := time.Now()
 	pauses := t.failover.pauses.List(now)
 	for _, e := range t.upstreams.all() {

@@ -261,7 +261,7 @@ func TestDeadline_EndsEverything(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 15))
 			end := make(chan struct{})
 			host := &whimsical{random: rand.New(rand.NewPCG(seed, 16)), end: end}
-			opts := []Option{WithBase(fakehost.NewUnread(host.answers))}
+			opts := []Option{anything, WithBase(fakehost.NewUnread(host.answers))}
 			pick := func(o Option) {
 				if random.IntN(2) == 0 {
 					opts = append(opts, o)

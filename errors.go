@@ -59,6 +59,12 @@ var (
 	// endpoint that is not Keyless was asked without a key. There is one such event
 	// per endpoint.
 	ErrNoKey error = outcome.ErrNoKey
+
+	// ErrUnprotected means that a request is meant for none of the endpoints, so that
+	// breakwater neither protects it nor adds a key. With [WithStrict] it is the error of
+	// the request. Otherwise it is a warning in an Event of [KindPassed]. Its text says
+	// which endpoint the request came near to.
+	ErrUnprotected error = outcome.ErrUnprotected
 )
 
 // An Error is the error of a call that no endpoint answered. [ErrorOf] returns it for a

@@ -1,9 +1,17 @@
 package breakwater
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A mistake is a configuration that New refuses. Its error says where the mistake is, what
@@ -123,9 +131,115 @@ var endpointMistakes = []mistaken{
 		[]string{`WithEndpoints: endpoint "deepseek": APIKey has quotes`, `"b": URL is "b.example/v1"`, `"b": APIKey has a line break`, `"siliconflow" has no APIKey`}},
 }
 
+// two returns a configuration with two endpoints, and opts.
+func two(opts ...Option) []Option { return append(backup(SiliconFlow("sk-other")), opts...) }
+
+// alone returns a configuration with one endpoint, and opts.
+func aloneWith(opts ...Option) []Option {
+	return append([]Option{WithEndpoints(DeepSeek("sk-right"))}, opts...)
+}
+
+func stream(p StreamPolicy) []Option { return two(WithStream(p)) }
+func retry(p RetryPolicy) []Option   { return two(WithRetry(p)) }
+func cached(p CachePolicy) []Option  { return two(WithCache(p)) }
+func rated(p RatePolicy) []Option    { return two(WithRateLimit(p)) }
+func broken(p BreakerPolicy) []Option {
+	return two(WithBreaker(p))
+}
+
+var policyMistakes = []mistaken{
+	{"FirstToken without a unit", stream(StreamPolicy{FirstToken: 30}), []string{"WithStream: FirstToken is 30ns: did you mean 30s?"}},
+	{"FirstToken of 1", stream(StreamPolicy{FirstToken: 1}), []string{"FirstToken is 1ns: did you mean 1s?"}},
+	{"FirstToken in milliseconds", stream(StreamPolicy{FirstToken: 10_000}), []string{"FirstToken is 10µs: did you mean 10s?"}},
+	{"Thinking without a unit", stream(StreamPolicy{Thinking: 300}), []string{"WithStream: Thinking is 300ns: did you mean 5m0s?"}},
+	{"Queued without a unit", stream(StreamPolicy{Queued: 60}), []string{"WithStream: Queued is 60ns: did you mean 1m0s?"}},
+	{"Stall without a unit", stream(StreamPolicy{Stall: 60}), []string{"WithStream: Stall is 60ns: did you mean 1m0s?"}},
+	{"Review without a unit", stream(StreamPolicy{Review: 300}), []string{"WithStream: Review is 300ns: did you mean 5m0s?"}},
+	{"ToolWork without a unit", stream(StreamPolicy{ToolWork: 900}), []string{"WithStream: ToolWork is 900ns: did you mean 15m0s?"}},
+	{"Hedge without a unit", stream(StreamPolicy{Hedge: 2}), []string{"WithStream: Hedge is 2ns: did you mean 2s?"}},
+	{"MinRateWindow without a unit", stream(StreamPolicy{MinRate: 10, MinRateWindow: 30}), []string{"WithStream: MinRateWindow is 30ns: did you mean 30s?"}},
+	{"MaxBuffer in MiB", stream(StreamPolicy{MaxBuffer: 8}), []string{"WithStream: MaxBuffer is 8 bytes: did you mean 8 MiB (8 << 20)?"}},
+	{"a window of no rate", stream(StreamPolicy{MinRateWindow: time.Minute}), []string{"MinRateWindow is 1m0s, and MinRate is not set"}},
+	{"a short repetition", stream(StreamPolicy{Repetition: 16}), []string{"Repetition is 16: want at least"}},
+	{"a Schema alone", stream(StreamPolicy{Schema: func(_, _ []byte) error { return nil }}), []string{"Schema is set, but RequireFormat is not"}},
+	{"KeepFlawed alone", stream(StreamPolicy{KeepFlawed: true}), []string{"KeepFlawed is set, but nothing makes an answer flawed"}},
+	{"a Rescue that is none", stream(StreamPolicy{Rescue: 5}), []string{"Rescue is 5: want RescueContinue"}},
+	{"a negative time", stream(StreamPolicy{Stall: -time.Second}), []string{"Stall is -1s: want zero for the default", "Off"}},
+	{"hedges with one endpoint", aloneWith(WithStream(StreamPolicy{Hedge: time.Second})), []string{"WithStream: Hedge is 1s, and no hedge can begin: there are 1 accounts", "another endpoint"}},
+	{"hedges without endpoints", []Option{WithStream(StreamPolicy{Hedge: time.Second})}, []string{"Hedge is 1s", "there are 0 accounts"}},
+	{"hedges within one account", []Option{WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "k", Account: "x"}, Endpoint{Name: "b", URL: "https://b", APIKey: "k", Account: "x"}), WithStream(StreamPolicy{Hedge: time.Second})},
+		[]string{"Hedge is 1s", "there are 1 accounts", "Account"}},
+	{"hedges without a budget", two(WithStream(StreamPolicy{Hedge: time.Second}), WithRetry(RetryPolicy{Budget: Off})), []string{"Hedge is 1s", "Budget Off", "want one of them"}},
+	{"hedges, and one attempt", two(WithStream(StreamPolicy{Hedge: time.Second}), WithRetry(RetryPolicy{SendOnce: true})), []string{"Hedge is 1s", "SendOnce"}},
+	{"hedges behind all clocks", stream(StreamPolicy{Hedge: 10 * time.Minute}), []string{"Hedge is 10m0s", "at most after 5m0s", "shorter"}},
+	{"restarts without a budget", two(WithStream(StreamPolicy{Rescue: RescueRestart}), WithRetry(RetryPolicy{Budget: Off})), []string{"RescueRestart", "Budget Off"}},
+	{"restarts, and one attempt", two(WithStream(StreamPolicy{Rescue: RescueRestart}), WithRetry(RetryPolicy{SendOnce: true})), []string{"RescueRestart", "SendOnce"}},
+
+	{"MinDelay in milliseconds", retry(RetryPolicy{MinDelay: 500}), []string{"WithRetry: MinDelay is 500ns: did you mean"}},
+	{"MaxDelay without a unit", retry(RetryPolicy{MinDelay: 1, MaxDelay: 8}), []string{"WithRetry: MinDelay is 1ns", "WithRetry: MaxDelay is 8ns: did you mean 8s?"}},
+	{"Patience without a unit", retry(RetryPolicy{Patience: 2}), []string{"WithRetry: Patience is 2ns: did you mean 2s?"}},
+	{"MaxRetryAfter without a unit", retry(RetryPolicy{MaxRetryAfter: 60}), []string{"WithRetry: MaxRetryAfter is 60ns: did you mean 1m0s?"}},
+	{"a Budget in percent", retry(RetryPolicy{Budget: 20}), []string{"WithRetry: Budget is 20, which is 20 extra attempts for each call: did you mean 0.2?"}},
+	{"MaxReplay in MiB", retry(RetryPolicy{MaxReplay: 32}), []string{"WithRetry: MaxReplay is 32 bytes: did you mean 32 MiB (32 << 20)?"}},
+	{"MinDelay above MaxDelay", retry(RetryPolicy{MinDelay: time.Minute, MaxDelay: time.Second}), []string{"MinDelay 1m0s is above MaxDelay 1s"}},
+	{"a negative number", retry(RetryPolicy{Attempts: -2}), []string{"Attempts is -2: want zero for the default"}},
+	{"no number", retry(RetryPolicy{Budget: math.NaN()}), []string{"Budget is NaN"}},
+	{"an endless number", retry(RetryPolicy{Budget: math.Inf(1)}), []string{"Budget is +Inf"}},
+
+	{"TTL without a unit", cached(CachePolicy{TTL: 300}), []string{"WithCache: TTL is 300ns: did you mean 5m0s?"}},
+	{"StaleIfError without a unit", cached(CachePolicy{StaleIfError: 3600}), []string{"WithCache: StaleIfError is 3.6µs: did you mean 1h0m0s?"}},
+	{"StaleWhileRevalidate without a unit", cached(CachePolicy{StaleWhileRevalidate: 60}), []string{"StaleWhileRevalidate is 60ns: did you mean 1m0s?"}},
+	{"MaxBytes in MiB", cached(CachePolicy{MaxBytes: 256}), []string{"WithCache: MaxBytes is 256 bytes: did you mean 256 MiB (256 << 20)?"}},
+	{"MaxEntryBytes in MiB", cached(CachePolicy{MaxEntryBytes: 1}), []string{"WithCache: MaxEntryBytes is 1 bytes: did you mean 1 MiB (1 << 20)?"}},
+	{"a cache of nothing", cached(CachePolicy{TTL: Off, StaleIfError: Off}), []string{"nothing would ever be served"}},
+	{"a Store that is a nil pointer", cached(CachePolicy{Store: (*memoryStore)(nil)}), []string{"WithCache: Store is a nil pointer"}},
+
+	{"MaxWait without a unit", rated(RatePolicy{InFlight: 5, MaxWait: 5}), []string{"WithRateLimit: MaxWait is 5ns: did you mean 5s?"}},
+	{"a Burst of no rate", rated(RatePolicy{Burst: 5}), []string{"WithRateLimit: Burst is 5, and PerSecond is not set"}},
+	{"a wait for no limit", rated(RatePolicy{MaxWait: time.Second}), []string{"WithRateLimit: MaxWait is 1s, and there is no limit to wait for"}},
+	{"no Burst", rated(RatePolicy{PerSecond: 5, Burst: Off}), []string{"Burst is -1"}},
+	{"a MaxWait of an endpoint", backup(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Limits: map[string]RatePolicy{"m": {InFlight: 5, MaxWait: 5}}}),
+		[]string{`WithBackup: endpoint "b": Limits["m"]: MaxWait is 5ns: did you mean 5s?`}},
+	{"a Burst of an endpoint", backup(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Limits: map[string]RatePolicy{"": {Burst: 5}}}),
+		[]string{`WithBackup: endpoint "b": Limits[""]: Burst is 5`}},
+
+	{"OpenFor without a unit", broken(BreakerPolicy{OpenFor: 5}), []string{"WithBreaker: OpenFor is 5ns: did you mean 5s?"}},
+	{"MaxOpenFor without a unit", broken(BreakerPolicy{OpenFor: 5, MaxOpenFor: 300}), []string{"WithBreaker: MaxOpenFor is 300ns: did you mean 5m0s?"}},
+	{"Window without a unit", broken(BreakerPolicy{Window: 60}), []string{"WithBreaker: Window is 60ns: did you mean 1m0s?"}},
+	{"a FailureRate in percent", broken(BreakerPolicy{FailureRate: 50}), []string{"WithBreaker: FailureRate is 50: want a share up to 1: did you mean 0.5?"}},
+	{"no probes", broken(BreakerPolicy{Probes: Off}), []string{"Probes is -1: a circuit without probes never closes"}},
+	{"OpenFor above MaxOpenFor", broken(BreakerPolicy{OpenFor: time.Hour, MaxOpenFor: time.Minute}), []string{"OpenFor 1h0m0s is above MaxOpenFor 1m0s"}},
+	{"too long a row", broken(BreakerPolicy{Consecutive: 1000}), []string{"Consecutive is 1000: want at most 32"}},
+
+	{"Ramp without a unit", two(WithBalance(BalancePolicy{Ramp: 10})), []string{"WithBalance: Ramp is 10ns: did you mean 10s?"}},
+	{"Overload in percent", two(WithBalance(BalancePolicy{Overload: 125})), []string{"WithBalance: Overload is 125 times the even share: did you mean 1.25?"}},
+	{"Overload below one", two(WithBalance(BalancePolicy{Overload: 0.25})), []string{"Overload is 0.25: want a multiple of at least 1"}},
+
+	{"WithRetry twice", two(WithRetry(RetryPolicy{Attempts: 5}), WithRetry(RetryPolicy{SendOnce: true})), []string{"WithRetry: the option is given twice: put what you want into one"}},
+	{"WithStream twice", two(WithStream(StreamPolicy{}), WithStream(StreamPolicy{})), []string{"WithStream: the option is given twice"}},
+	{"WithCache twice", two(WithCache(CachePolicy{}), WithCache(CachePolicy{})), []string{"WithCache: the option is given twice"}},
+	{"WithBreaker twice", two(WithBreaker(BreakerPolicy{}), WithBreaker(BreakerPolicy{})), []string{"WithBreaker: the option is given twice"}},
+	{"WithRateLimit twice", two(WithRateLimit(RatePolicy{}), WithRateLimit(RatePolicy{})), []string{"WithRateLimit: the option is given twice"}},
+	{"WithBalance twice", two(WithBalance(BalancePolicy{}), WithBalance(BalancePolicy{})), []string{"WithBalance: the option is given twice"}},
+	{"WithBase twice", two(WithBase(http.DefaultTransport), WithBase(http.DefaultTransport)), []string{"WithBase: the option is given twice"}},
+	{"no base", two(WithBase(nil)), []string{"WithBase: nil RoundTripper"}},
+	{"a base that is a nil pointer", two(WithBase((*http.Transport)(nil))), []string{"WithBase: nil RoundTripper", "default"}},
+	{"a Transport in a Transport", two(WithBase(&Transport{})), []string{"WithBase: the base is a Transport of breakwater", "both would retry"}},
+	{"no Option", two(nil), []string{"nil Option"}},
+	{"no Observer", two(WithObserver(nil)), []string{"WithObserver: nil Observer"}},
+	{"no Middleware", two(WithMiddleware(nil)), []string{"WithMiddleware: nil Middleware"}},
+	{"no attempt middleware", two(WithAttemptMiddleware(nil)), []string{"WithAttemptMiddleware: nil Middleware"}},
+	{"strict without endpoints", []Option{WithStrict()}, []string{"WithStrict: there are no endpoints", "give WithEndpoints"}},
+	{"no endpoints", []Option{WithEndpoints()}, []string{"WithEndpoints: no endpoint given"}},
+	{"no backups", aloneWith(WithBackup()), []string{"WithBackup: no endpoint given"}},
+	{"a backup of nothing", []Option{WithBackup(DeepSeek("sk-right"))}, []string{"WithBackup: there is no tier above it"}},
+	{"many mistakes", two(WithStream(StreamPolicy{FirstToken: 30, MaxBuffer: 8}), WithRetry(RetryPolicy{Budget: 20, Attempts: -3}), WithCache(CachePolicy{TTL: 300})),
+		[]string{"FirstToken is 30ns", "MaxBuffer is 8 bytes", "Budget is 20", "Attempts is -3", "TTL is 300ns"}},
+}
+
 // New names every mistake of a configuration.
 func TestMistakes_Named(t *testing.T) {
-	for _, tt := range endpointMistakes {
+	for _, tt := range slices.Concat(endpointMistakes, policyMistakes) {
 		t.Run(tt.name, func(t *testing.T) {
 			rt, err := New(tt.opts...)
 			if err == nil || rt != nil {
@@ -203,6 +317,27 @@ func TestMistakes_GoodOnesAreTaken(t *testing.T) {
 		{"two keys of one host", []Option{WithEndpoints(DeepSeek("sk-one"), DeepSeek("sk-two").Named("deepseek-2"))}},
 		{"a host in both tiers", []Option{primary, WithBackup(DeepSeek("sk-two").Named("reserve"))}},
 		{"three tiers", []Option{primary, WithBackup(SiliconFlow("sk-b")), WithBackup(VLLM("http://10.0.0.7:8000/v1", ""))}},
+		{"all defaults", two(WithStream(StreamPolicy{}), WithRetry(RetryPolicy{}), WithCache(CachePolicy{}), WithRateLimit(RatePolicy{}), WithBreaker(BreakerPolicy{}), WithBalance(BalancePolicy{}), WithErrors())},
+		{"short clocks", stream(StreamPolicy{FirstToken: time.Millisecond, Thinking: 20 * time.Millisecond, Queued: time.Second, Stall: 5 * time.Millisecond})},
+		{"the longest clocks", stream(StreamPolicy{FirstToken: math.MaxInt64, Thinking: math.MaxInt64, Stall: math.MaxInt64})},
+		{"a batch", retry(RetryPolicy{Attempts: 60, MaxDelay: 10 * time.Minute, MaxRetryAfter: time.Hour, Budget: 10})},
+		{"a large budget of many attempts", retry(RetryPolicy{Attempts: 60, Budget: 20})},
+		{"small bodies", two(WithStream(StreamPolicy{MaxBuffer: 1 << 10}), WithRetry(RetryPolicy{MaxReplay: 1 << 10}), WithCache(CachePolicy{MaxBytes: 10_000, MaxEntryBytes: 2_000}))},
+		{"hedges", stream(StreamPolicy{Hedge: 2 * time.Second})},
+		{"hedges within a tier", []Option{WithEndpoints(DeepSeek("sk-one"), DeepSeek("sk-two").Named("two")), WithStream(StreamPolicy{Hedge: time.Second})}},
+		{"hedges behind FirstToken, for models that think", stream(StreamPolicy{Hedge: time.Minute})},
+		{"hedges without clocks", stream(StreamPolicy{Hedge: time.Hour, Thinking: Off})},
+		{"restarts", stream(StreamPolicy{Rescue: RescueRestart})},
+		{"no rescues", two(WithStream(StreamPolicy{Rescue: RescueOff}), WithRetry(RetryPolicy{Budget: Off}))},
+		{"sent once", retry(RetryPolicy{SendOnce: true})},
+		{"an unlimited rate with a Burst", rated(RatePolicy{PerSecond: Off, Burst: 5, MaxWait: time.Second})},
+		{"a slow rate", rated(RatePolicy{PerSecond: 0.01, Burst: 1})},
+		{"a small share", aloneWith(WithBalance(BalancePolicy{Affinity: 1, Overload: 2}))},
+		{"no bound of a share", two(WithBalance(BalancePolicy{Overload: 1e9}))},
+		{"strict", aloneWith(WithStrict())},
+		{"stale at once", cached(CachePolicy{TTL: Off, StaleWhileRevalidate: time.Hour})},
+		{"kept for a year", cached(CachePolicy{TTL: 365 * 24 * time.Hour})},
+		{"options that add", append(two(WithEndpoints(Together("sk-t")), WithBackup(OpenRouter("sk-o"))), WithObserver(func(context.Context, Event) {}), WithObserver(func(context.Context, Event) {}))},
 		{"a limit of the endpoint's name", backup(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Models: map[string]string{"deepseek-flash": "ep-1"},
 			Limits: map[string]RatePolicy{"ep-1": {InFlight: 5}, "": {InFlight: 1}}})},
 		{"a limit where names stay", backup(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Limits: map[string]RatePolicy{"deepseek-flash": {InFlight: 5}}})},
@@ -233,5 +368,169 @@ func TestMistakes_PlainHTTPAllowed(t *testing.T) {
 	asks(t.Context(), rt, chatJSON, func(req *http.Request) { req.URL = mustURL(t, e.URL+"/chat/completions") })
 	if got != "vllm.default.svc:8000 Bearer sk-own" {
 		t.Errorf("sent %q, want the endpoint's key", got)
+	}
+}
+
+// A request that is meant for no endpoint is told of once for each origin if it looks like
+// inference, with the endpoint that it came near to. With WithStrict it is an error.
+func TestStrict(t *testing.T) {
+	endpoints := []Option{
+		WithEndpoints(Endpoint{Name: "flow", URL: "https://api.siliconflow.com/v1", APIKey: secretKey}, Endpoint{Name: "own", URL: "http://127.0.0.1:8000/v1", Keyless: true}),
+		WithBackup(Endpoint{Name: "plain", URL: "https://llm.corp.example/v1", APIKey: secretKey}),
+	}
+	for _, tt := range []struct {
+		name, method, url string
+		warns             bool   // it looks like inference
+		want              string // part of the error; empty: it is meant for an endpoint
+	}{
+		{"without /v1", "POST", "https://api.siliconflow.com/chat/completions?key=" + secretKey, true, `near endpoint "flow" at https://api.siliconflow.com/v1, but its path`},
+		{"another version", "POST", "https://api.siliconflow.com/v2/" + secretKey + "/chat/completions", true, `near endpoint "flow"`},
+		{"another scheme", "POST", "http://api.siliconflow.com/v1/chat/completions", true, `near endpoint "flow" at https://api.siliconflow.com/v1, but its scheme is http`},
+		{"another port", "POST", "https://llm.corp.example:8443/v1/chat/completions", true, `near endpoint "plain" at https://llm.corp.example/v1, but its port is 8443`},
+		{"another name of this machine", "POST", "http://localhost:8000/v1/chat/completions", true, `near endpoint "own" at http://127.0.0.1:8000/v1, but its host has another name, localhost`},
+		{"another domain of the host", "POST", "https://api.siliconflow.cn/v1/chat/completions", true, `near endpoint "flow" at https://api.siliconflow.com/v1, but its host is api.siliconflow.cn`},
+		{"another host of the domain", "POST", "https://chat.corp.example/v1/chat/completions", true, `near endpoint "plain"`},
+		{"a misspelt path", "POST", "https://api.siliconflow.com/v3/chat/completion", true, `near endpoint "flow"`},
+		{"another server", "POST", "https://other.test/v1/chat/completions", true, `no endpoint is at https://other.test; endpoint "flow" is at https://api.siliconflow.com/v1`},
+		{"another API", "POST", "https://other.test/v1/jobs", false, `no endpoint is at https://other.test`},
+		{"a list", "GET", "https://api.siliconflow.com/models", false, `near endpoint "flow"`},
+		{"an endpoint's list", "GET", "https://api.siliconflow.com/v1/models", false, ""},
+		{"a call", "POST", "https://api.siliconflow.com/v1/chat/completions", false, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var warnings, passed int
+			var told error
+			var log strings.Builder
+			opts := append(endpoints, WithObserver(Log(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})))), WithObserver(func(_ context.Context, e Event) {
+				if e.Kind == KindPassed {
+					passed++
+					if e.Err != nil {
+						warnings++
+						told = e.Err
+					}
+				}
+			}))
+			to := func(req *http.Request) {
+				req.URL, req.Method = mustURL(t, tt.url), tt.method
+			}
+			base := newHosts(gives(200, asJSON, goodJSON))
+			rt := over(t, base, opts...)
+			for range 3 {
+				if got := asks(t.Context(), rt, chatJSON, to); got.status() != 200 {
+					t.Fatalf("the caller got %v, want the answer", got)
+				}
+			}
+			wantPassed, wantWarnings := 3, 0
+			if tt.want == "" && tt.method == "POST" {
+				wantPassed = 0
+			}
+			if tt.warns {
+				wantWarnings = 1
+			}
+			if passed != wantPassed || rt.Status().Passed != int64(wantPassed) || warnings != wantWarnings || strings.Count(log.String(), "level=WARN msg=\"breakwater: passed\"") != wantWarnings {
+				t.Errorf("%d events, %d in Status, %d warnings, log %q, want %d and %d", passed, rt.Status().Passed, warnings, log.String(), wantPassed, wantWarnings)
+			}
+			if tt.warns && (!errors.Is(told, ErrUnprotected) || !strings.Contains(told.Error(), tt.want) || !strings.Contains(log.String(), "near endpoint") && strings.Contains(tt.want, "near endpoint")) {
+				t.Errorf("told %v, log %q, want %q", told, log.String(), tt.want)
+			}
+			asked := base.Count("")
+			strict := over(t, base, append(opts, WithStrict())...)
+			got := asks(t.Context(), strict, chatJSON, to)
+			switch {
+			case tt.want == "":
+				if got.status() != 200 {
+					t.Errorf("WithStrict gave %v, want the answer", got)
+				}
+			case got.resp != nil || !errors.Is(got.err, ErrUnprotected) || !strings.Contains(got.err.Error(), tt.want) || base.Count("") != asked:
+				t.Errorf("WithStrict gave %v after %d requests, want an error with %q and none", got, base.Count("")-asked, tt.want)
+			}
+			if all := log.String() + errText(told) + errText(got.err); strings.Contains(all, "5ec4e7") {
+				t.Errorf("a key is shown: %s", all)
+			}
+		})
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// A refused request's body is closed, also if an Observer panics.
+func TestStrict_BodyIsClosed(t *testing.T) {
+	for name, opt := range map[string]Option{
+		"refused": WithStrict(),
+		"a panic": WithObserver(func(context.Context, Event) { panic("observer") }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithEndpoints(at("a")...), opt)
+			closed := 0
+			req := &http.Request{Method: "POST", URL: mustURL(t, "https://b/chat/completions"), Body: closeCounter{strings.NewReader(chatJSON), &closed}}
+			func() {
+				defer func() { _ = recover() }()
+				if resp, err := rt.RoundTrip(req); err == nil {
+					t.Errorf("the caller got %v", resp)
+				}
+			}()
+			if closed != 1 {
+				t.Errorf("the body was closed %d times", closed)
+			}
+		})
+	}
+}
+
+type closeCounter struct {
+	io.Reader
+	closed *int
+}
+
+func (c closeCounter) Close() error {
+	*c.closed++
+	return nil
+}
+
+// Of many strange origins, a bounded number is remembered.
+func TestStrict_OriginsAreBounded(t *testing.T) {
+	var warned int
+	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithEndpoints(at("a")...), WithObserver(func(_ context.Context, e Event) {
+		if e.Kind == KindPassed && e.Err != nil {
+			warned++
+		}
+	}))
+	for i := range 2 * maxOrigins {
+		asks(t.Context(), rt, chatJSON, func(req *http.Request) { req.URL.Host = fmt.Sprintf("h%d.example", i) })
+	}
+	if warned != maxOrigins || len(rt.strays.told) != maxOrigins {
+		t.Errorf("told %d times, remembers %d, want %d", warned, len(rt.strays.told), maxOrigins)
+	}
+}
+
+// Nested options are merged: what the inner ones leave out is that of the outer ones.
+func TestWithCall_Merges(t *testing.T) {
+	var outer, inner Trail
+	ctx := WithCall(t.Context(), Call{NoCache: true, CacheControl: "max-age=1", Scope: "s", Endpoint: "a", Attempts: 2, Trail: &outer})
+	for _, tt := range []struct {
+		add, want Call
+	}{
+		{Call{}, Call{NoCache: true, CacheControl: "max-age=1", Scope: "s", Endpoint: "a", Attempts: 2, Trail: &outer}},
+		{Call{NoShare: true, Endpoint: "b"}, Call{NoCache: true, NoShare: true, CacheControl: "max-age=1", Scope: "s", Endpoint: "b", Attempts: 2, Trail: &outer}},
+		{Call{CacheControl: "no-store", Scope: "t", Attempts: Off, Trail: &inner}, Call{NoCache: true, CacheControl: "no-store", Scope: "t", Endpoint: "a", Attempts: Off, Trail: &inner}},
+	} {
+		if got := CallOf(WithCall(ctx, tt.add)); got != tt.want {
+			t.Errorf("%+v in the outer options is %+v, want %+v", tt.add, got, tt.want)
+		}
+	}
+	if got := CallOf(t.Context()); got != (Call{}) {
+		t.Errorf("no options are %+v", got)
+	}
+	if got := CallOf(ctx); got.Endpoint != "a" || got.NoShare {
+		t.Errorf("the outer options became %+v", got)
+	}
+	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithEndpoints(at("a", "b")...))
+	asks(WithCall(ctx, Call{Endpoint: "b"}), rt, chatJSON)
+	if got := outer.Attempts(); len(got) != 1 || got[0].Endpoint != "b" {
+		t.Errorf("the outer Trail has %+v, want the attempt at b", got)
 	}
 }

@@ -26,6 +26,7 @@ const (
 	KindDrift       Kind = "drift"        // the endpoint's answers for Model are of another model than before, or have a new fingerprint: From was, To is. Once for each change
 	KindBreak       Kind = "break"        // a stream broke after its commit and nothing continues it, so its caller gets Err: Reason says why
 	KindHedge       Kind = "hedge"        // a second attempt begins beside a slow one
+	KindPassed      Kind = "passed"       // a request is sent once, without protection: it is not inference, or meant for no endpoint. With ErrUnprotected: it looks like inference; once for each origin
 	KindUnbuffered  Kind = "unbuffered"   // the request's body is larger than MaxReplay, so it is sent once
 	KindCacheHit    Kind = "cache_hit"    // the call got a fresh answer from the cache
 	KindCacheStale  Kind = "cache_stale"  // the call got a stale answer from the cache: From says why, error, revalidate or max-stale
@@ -105,7 +106,8 @@ func (os observers) emit(ctx context.Context, e Event) {
 //
 //   - Error: KindKey, unless Err is ErrNoKey.
 //   - Warn: failed attempts that count for the circuit, pauses, the budget,
-//     streams that nothing continues, a failing Store, stale answers in the place of a failure, and ErrNoKey.
+//     streams that nothing continues, a failing Store, stale answers in the place of a failure, ErrNoKey and
+//     ErrUnprotected.
 //   - Info: KindCircuit, KindDrift and KindUnbuffered.
 //   - Debug: all others, including KindCall of a call that no endpoint answered.
 func Log(l *slog.Logger) Observer {
@@ -149,7 +151,8 @@ func levelOf(e Event) slog.Level {
 	switch {
 	case e.Kind == KindKey && !errors.Is(e.Err, ErrNoKey):
 		return slog.LevelError
-	case e.Kind == KindKey, e.Kind == KindPause, e.Kind == KindBudget, e.Kind == KindBreak, e.Kind == KindCacheError,
+	case e.Kind == KindPassed && e.Err != nil,
+		e.Kind == KindKey, e.Kind == KindPause, e.Kind == KindBudget, e.Kind == KindBreak, e.Kind == KindCacheError,
 		e.Kind == KindAttempt && outcome.Of(e.Class).Outcome == outcome.Failure,
 		e.Kind == KindCacheStale && e.From == "error":
 		return slog.LevelWarn

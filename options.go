@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -17,9 +18,8 @@ import (
 
 // An Option configures a Transport: see [New].
 //
-// If an option that takes a policy is given twice, the second policy replaces the
-// first as a whole. Fields that the second leaves at zero get their defaults. WithBase
-// also replaces. WithEndpoints, WithBackup, WithObserver, WithMiddleware and
+// It is an error to give WithBase or an option that takes a policy twice: put the fields
+// into one policy. WithEndpoints, WithBackup, WithObserver, WithMiddleware and
 // WithAttemptMiddleware add to what was given before.
 type Option func(*config) error
 
@@ -35,15 +35,27 @@ type config struct {
 	balance    BalancePolicy
 	observers  observers
 	asErrors   bool
+	strict     bool
 	perCall    []Middleware
 	perAttempt []Middleware
 	base       http.RoundTripper
+	given      []given // the options of which there is one, as they were given
+	limits     []given // the Limits of endpoints
 
 	// Tests replace these by functions without randomness.
 	newBackOff func() backoff.BackOff
 	jitter     func(time.Duration) time.Duration
 	random     func(n int) int // returns a number below n
+	anything   bool            // what nobody means is taken, too
 }
+
+// A given is an option as the caller wrote it, before the defaults.
+type given struct {
+	option string
+	policy any // nil: it has none
+}
+
+func (c *config) give(option string, policy any) { c.given = append(c.given, given{option, policy}) }
 
 func newConfig(opts []Option) (*config, error) {
 	c := &config{}
@@ -72,7 +84,90 @@ func newConfig(opts []Option) (*config, error) {
 		c.random = rand.IntN
 	}
 	errs = append(errs, c.namesTwice()...)
+	if !c.anything {
+		errs = append(errs, c.unmeant()...)
+	}
 	return c, errors.Join(append(errs, c.keysMissing()...)...)
+}
+
+// giveLimits notes the Limits of endpoints.
+func (c *config) giveLimits(option string, endpoints []Endpoint) {
+	for i, e := range endpoints {
+		for _, model := range slices.Sorted(maps.Keys(e.Limits)) {
+			c.limits = append(c.limits, given{fmt.Sprintf("%s: Limits[%q]", e.place(option, i+1), model), e.Limits[model]})
+		}
+	}
+}
+
+// unmeant returns an error for each thing that would have an effect, and one that nobody
+// means: a number without its unit, an option that another replaces, a policy that cannot
+// apply.
+func (c *config) unmeant() (errs []error) {
+	seen := make(map[string]bool)
+	for _, g := range c.given {
+		if seen[g.option] {
+			errs = append(errs, fmt.Errorf("breakwater: %s: the option is given twice: put what you want into one", g.option))
+		}
+		seen[g.option] = true
+		errs = append(errs, unitless(g.option, g.policy)...)
+		switch p := g.policy.(type) {
+		case RetryPolicy:
+			errs = append(errs, p.unmeant(g.option)...)
+		case RatePolicy:
+			errs = append(errs, p.unmeant(g.option)...)
+		case BalancePolicy:
+			errs = append(errs, p.unmeant(g.option)...)
+		case StreamPolicy:
+			errs = append(errs, p.unmeant(g.option)...)
+			errs = append(errs, c.hedgeIdle(p)...)
+		}
+	}
+	for _, g := range c.limits {
+		errs = append(errs, unitless(g.option, g.policy)...)
+		if p, ok := g.policy.(RatePolicy); ok {
+			errs = append(errs, p.unmeant(g.option)...)
+		}
+	}
+	if c.strict && len(c.tiers) == 0 {
+		errs = append(errs, errors.New("breakwater: WithStrict: there are no endpoints that a request could be meant for: give WithEndpoints, or leave WithStrict out"))
+	}
+	if _, nested := c.base.(interface{ Status() Status }); nested { // only a Transport has it
+		errs = append(errs, errors.New("breakwater: WithBase: the base is a Transport of breakwater, so that both would retry: give that one's base, or use one Transport"))
+	}
+	return errs
+}
+
+// hedgeIdle returns an error if there are hedges that cannot begin.
+func (c *config) hedgeIdle(p StreamPolicy) (errs []error) {
+	if p.Hedge <= 0 && (p.Rescue != RescueRestart || p.Hedge < Off) {
+		return nil
+	}
+	accounts := make(map[string]bool)
+	for _, tier := range c.tiers {
+		for _, e := range tier {
+			accounts[e.Account] = true
+		}
+	}
+	say := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("breakwater: WithStream: "+format, args...))
+	}
+	what := fmt.Sprintf("Hedge is %v, and no hedge can begin", p.Hedge)
+	if p.Hedge <= 0 {
+		what = "Rescue is RescueRestart, and no rescue can begin"
+	}
+	clocks := c.stream
+	last := max(clocks.FirstToken, clocks.Thinking, clocks.Queued)
+	switch {
+	case p.Hedge > 0 && len(accounts) < 2:
+		say("%s: there are %d accounts: give another endpoint, with an Account of its own, or leave Hedge out", what, len(accounts))
+	case c.retry.SendOnce:
+		say("%s, because WithRetry has SendOnce: want one of them", what)
+	case c.retry.Budget == 0:
+		say("%s, because WithRetry has Budget Off: want one of them", what)
+	case p.Hedge > 0 && clocks.FirstToken > 0 && clocks.Thinking > 0 && clocks.Queued > 0 && p.Hedge >= last:
+		say("%s before FirstToken, Thinking and Queued end the attempt, at most after %v: want a shorter one", what, last)
+	}
+	return errs
 }
 
 // namesTwice returns an error for each name that two endpoints have, and for each account
@@ -156,6 +251,7 @@ func WithEndpoints(endpoints ...Endpoint) Option {
 		if len(c.tiers) == 0 {
 			c.tiers = make([][]Endpoint, 1)
 		}
+		c.giveLimits("WithEndpoints", endpoints)
 		resolved, err := resolveEndpoints("WithEndpoints", endpoints)
 		c.tiers[0] = append(c.tiers[0], resolved...)
 		return err
@@ -186,6 +282,7 @@ func WithBackup(endpoints ...Endpoint) Option {
 		if len(c.tiers) == 0 {
 			c.tiers = make([][]Endpoint, 1)
 		}
+		c.giveLimits("WithBackup", endpoints)
 		resolved, err := resolveEndpoints("WithBackup", endpoints)
 		c.tiers = append(c.tiers, resolved)
 		return err
@@ -198,12 +295,12 @@ func WithBackup(endpoints ...Endpoint) Option {
 //
 // By default nothing is cached, because a call with a temperature above 0 may expect
 // another answer each time. Set it if the same requests come again, or if an old
-// answer is better than none. The zero CachePolicy is a good start. If the option is
-// given twice, the second policy replaces the first as a whole.
+// answer is better than none. The zero CachePolicy is a good start.
 //
 //	breakwater.WithCache(breakwater.CachePolicy{TTL: time.Minute, StaleIfError: 24 * time.Hour})
 func WithCache(p CachePolicy) Option {
 	return func(c *config) error {
+		c.give("WithCache", p)
 		p, err := p.resolve()
 		c.cache = &p
 		return err
@@ -214,12 +311,12 @@ func WithCache(p CachePolicy) Option {
 // models for which [Endpoint].Limits has an entry. By default there is no limit.
 //
 // Set it if an account has a limit that several processes or users share, or if hosts
-// refuse calls with 429. If the option is given twice, the second policy replaces the
-// first as a whole.
+// refuse calls with 429.
 //
 //	breakwater.WithRateLimit(breakwater.RatePolicy{InFlight: 50, Adaptive: true})
 func WithRateLimit(p RatePolicy) Option {
 	return func(c *config) (err error) {
+		c.give("WithRateLimit", p)
 		c.rate, err = p.resolve("WithRateLimit")
 		return err
 	}
@@ -229,12 +326,12 @@ func WithRateLimit(p RatePolicy) Option {
 // [BreakerPolicy] says. With [Off] for both FailureRate and Consecutive there are no
 // circuits.
 //
-// The default suits most programs. If the option is given twice, the second policy
-// replaces the first as a whole.
+// The default suits most programs.
 //
 //	breakwater.WithBreaker(breakwater.BreakerPolicy{OpenFor: 10 * time.Second})
 func WithBreaker(p BreakerPolicy) Option {
 	return func(c *config) (err error) {
+		c.give("WithBreaker", p)
 		c.breaker, err = p.resolve()
 		return err
 	}
@@ -244,13 +341,11 @@ func WithBreaker(p BreakerPolicy) Option {
 // [RetryPolicy] apply.
 //
 // Set it for batches, which may wait long, and for calls that must not be billed twice.
-// If the option is given twice, the second policy replaces the first as a whole: after
-// WithRetry(RetryPolicy{Attempts: 5}) and WithRetry(RetryPolicy{SendOnce: true}),
-// Attempts is 3 again.
 //
 //	breakwater.WithRetry(breakwater.RetryPolicy{Attempts: 5, MaxRetryAfter: 10 * time.Minute})
 func WithRetry(p RetryPolicy) Option {
 	return func(c *config) (err error) {
+		c.give("WithRetry", p)
 		c.retry, err = p.resolve()
 		return err
 	}
@@ -260,11 +355,12 @@ func WithRetry(p RetryPolicy) Option {
 // defaults of [StreamPolicy] apply.
 //
 // Set it if latency matters more than tokens, or if you prefer a restarted answer to an
-// error. If the option is given twice, the second policy replaces the first as a whole.
+// error.
 //
 //	breakwater.WithStream(breakwater.StreamPolicy{FirstToken: 10 * time.Second, Rescue: breakwater.RescueRestart})
 func WithStream(p StreamPolicy) Option {
 	return func(c *config) (err error) {
+		c.give("WithStream", p)
 		c.stream, err = p.resolve()
 		return err
 	}
@@ -274,12 +370,12 @@ func WithStream(p StreamPolicy) Option {
 // of [BalancePolicy] apply. It matters only if a tier has several endpoints.
 //
 // Set it if your endpoints do not cache prompts, so that conversations need not stay at
-// one endpoint. If the option is given twice, the second policy replaces the first as a
-// whole.
+// one endpoint.
 //
 //	breakwater.WithBalance(breakwater.BalancePolicy{Affinity: breakwater.Off})
 func WithBalance(p BalancePolicy) Option {
 	return func(c *config) (err error) {
+		c.give("WithBalance", p)
 		c.balance, err = p.resolve()
 		return err
 	}
@@ -310,6 +406,19 @@ func WithObserver(o Observer) Option {
 func WithErrors() Option {
 	return func(c *config) error {
 		c.asErrors = true
+		return nil
+	}
+}
+
+// WithStrict refuses requests that are meant for none of the endpoints. RoundTrip returns an
+// error that is [ErrUnprotected] and says which endpoint the request came near to. By
+// default such a request is sent once, unchanged, with an event of [KindPassed].
+//
+// Set it where every request of the client should be protected, so that a base URL that
+// lacks its /v1 is found at once. It needs WithEndpoints.
+func WithStrict() Option {
+	return func(c *config) error {
+		c.strict = true
 		return nil
 	}
 }
@@ -352,8 +461,8 @@ func noNil(option string, mws []Middleware) error {
 	return nil
 }
 
-// WithBase sets the base transport, the RoundTripper that sends requests. If it is given
-// twice, the last one counts. A nil RoundTripper is an error.
+// WithBase sets the base transport, the RoundTripper that sends requests. A nil
+// RoundTripper is an error, and so is a [*Transport], because both would retry.
 //
 // The default is an http.Transport with limits of 5s to dial and 10s for TLS, HTTP/2 with
 // pings, 256 idle connections per host, and the proxy of the environment. Set another one
@@ -361,9 +470,10 @@ func noNil(option string, mws []Middleware) error {
 // ResponseHeaderTimeout, because hosts may be silent for minutes before they answer.
 func WithBase(base http.RoundTripper) Option {
 	return func(c *config) error {
-		if base == nil {
-			return errors.New("breakwater: WithBase: nil RoundTripper")
+		if isNil(base) {
+			return errors.New("breakwater: WithBase: nil RoundTripper: leave the option out for the default")
 		}
+		c.give("WithBase", nil)
 		c.base = base
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -13,6 +14,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/mistake"
 	"github.com/breakwater-go/breakwater/internal/repetition"
 	"github.com/breakwater-go/breakwater/internal/store"
 )
@@ -456,7 +458,7 @@ type BreakerPolicy struct {
 func (p BreakerPolicy) resolve() (BreakerPolicy, error) {
 	f := fields{option: "WithBreaker"}
 	resolveField(&f, "FailureRate", &p.FailureRate, 0.5)
-	f.check(p.FailureRate <= 1, "FailureRate is %v: want a share up to 1", p.FailureRate)
+	f.check(p.FailureRate <= 1, "FailureRate is %v: want a share up to 1: did you mean %v?", p.FailureRate, p.FailureRate/100)
 	resolveField(&f, "MinRequests", &p.MinRequests, 20)
 	resolveField(&f, "Window", &p.Window, time.Minute)
 	resolveField(&f, "Consecutive", &p.Consecutive, 5)
@@ -565,6 +567,7 @@ func (p CachePolicy) resolve() (CachePolicy, error) {
 	resolveField(&f, "TTL", &p.TTL, 5*time.Minute)
 	resolveField(&f, "StaleIfError", &p.StaleIfError, time.Hour)
 	resolveField(&f, "StaleWhileRevalidate", &p.StaleWhileRevalidate, 0)
+	f.check(p.Store == nil || !isNil(p.Store), "Store is a nil pointer: leave it out for none")
 	f.check(p.lifetime().Total() > 0, "TTL, StaleIfError and StaleWhileRevalidate are all Off: nothing would ever be served")
 	resolveField(&f, "MaxEntries", &p.MaxEntries, 1000)
 	resolveField(&f, "MaxBytes", &p.MaxBytes, 64<<20)
@@ -615,6 +618,71 @@ func (f *fields) check(ok bool, format string, args ...any) {
 	if !ok {
 		f.errs = append(f.errs, fmt.Errorf("breakwater: "+f.option+": "+format, args...))
 	}
+}
+
+// unitless returns an error for each field that is a number without the unit that was
+// meant: a Duration in nanoseconds, or a size in bytes, which are the fields of type int64.
+func unitless(where string, policy any) (errs []error) {
+	if policy == nil {
+		return nil
+	}
+	of := reflect.ValueOf(policy)
+	for i := range of.NumField() {
+		name, meant := of.Type().Field(i).Name, ""
+		switch n := of.Field(i).Interface().(type) {
+		case time.Duration:
+			if meant = mistake.Duration(n); meant != "" {
+				errs = append(errs, fmt.Errorf("breakwater: %s: %s is %v: %s A number without a unit is in nanoseconds", where, name, n, meant))
+			}
+		case int64:
+			if meant = mistake.Size(n); meant != "" {
+				errs = append(errs, fmt.Errorf("breakwater: %s: %s is %d bytes: %s", where, name, n, meant))
+			}
+		}
+	}
+	return errs
+}
+
+// maxBudget is the most extra attempts for each call that anybody means. A call with more
+// Attempts may have as many.
+const maxBudget = 10
+
+func (p RetryPolicy) unmeant(where string) []error {
+	f := fields{option: where}
+	f.check(!(p.Budget > float64(max(maxBudget, p.Attempts))), "Budget is %v, which is %v extra attempts for each call: did you mean %v?", p.Budget, p.Budget, p.Budget/100)
+	return f.errs
+}
+
+func (p RatePolicy) unmeant(where string) []error {
+	f := fields{option: where}
+	f.check(p.Burst <= 0 || p.PerSecond != 0, "Burst is %d, and PerSecond is not set, so that it has no effect: want both", p.Burst)
+	limits := p.PerSecond != 0 || p.TokensPerMinute != 0 || p.InFlight != 0 || p.Adaptive
+	f.check(p.MaxWait <= 0 || limits, "MaxWait is %v, and there is no limit to wait for: want PerSecond, TokensPerMinute, InFlight or Adaptive", p.MaxWait)
+	return f.errs
+}
+
+func (p BalancePolicy) unmeant(where string) []error {
+	f := fields{option: where}
+	f.check(p.Overload < 100 || p.Overload > 1000, "Overload is %v times the even share: did you mean %v?", p.Overload, p.Overload/100)
+	return f.errs
+}
+
+func (p StreamPolicy) unmeant(where string) []error {
+	f := fields{option: where}
+	f.check(p.MinRateWindow <= 0 || p.MinRate > 0, "MinRateWindow is %v, and MinRate is not set, so that it has no effect: want both", p.MinRateWindow)
+	return f.errs
+}
+
+// isNil reports whether v is nil, or an interface of a nil pointer, which would panic later.
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	switch of := reflect.ValueOf(v); of.Kind() {
+	case reflect.Pointer, reflect.Func, reflect.Map:
+		return of.IsNil()
+	}
+	return false
 }
 
 func (f *fields) err() error { return errors.Join(f.errs...) }

@@ -448,7 +448,7 @@ func TestLimit_OfTheEndpointGoFirst(t *testing.T) {
 		want   int // at once; 5: no limit
 	}{
 		{"mine", e.Limits, 1}, {"other", e.Limits, 2}, {"free", e.Limits, 5},
-		{"mine", map[string]RatePolicy{"mine": {InFlight: 1, MaxWait: Off}}, 3}, // not the endpoint's name for it
+		{"mine", map[string]RatePolicy{"no model of it": {InFlight: 1, MaxWait: Off}}, 3},
 		{"mine", nil, 3},
 	} {
 		t.Run(fmt.Sprintf("%s by %v", tt.model, tt.limits), func(t *testing.T) {

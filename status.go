@@ -10,6 +10,7 @@ import (
 type Status struct {
 	Calls     int64 // inference calls so far
 	Failed    int64 // calls that neither an endpoint nor the cache answered, without those that the caller ended
+	Passed    int64 // requests that were sent once, without protection: see KindPassed
 	Attempts  int64 // attempts sent, including those of rescues and of the cache's renewals
 	Endpoints []EndpointStatus
 	Cache     CacheStatus
@@ -56,4 +57,4 @@ type CacheStatus struct {
 	Evictions int64 // answers removed to make room
 }
 
-type counts struct{ calls, failed, attempts atomic.Int64 }
+type counts struct{ calls, failed, attempts, passed atomic.Int64 }

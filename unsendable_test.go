@@ -126,7 +126,7 @@ func TestUnsendable_BodyOfAnotherLength(t *testing.T) {
 		for _, more := range []int64{-10, 10} {
 			t.Run(fmt.Sprintf("%s, %+d bytes", name, more), func(t *testing.T) {
 				defer base.CloseIdleConnections()
-				rt, err := New(WithBase(base), WithRetry(RetryPolicy{MaxReplay: 10}))
+				rt, err := New(anything, WithBase(base), WithRetry(RetryPolicy{MaxReplay: 10}))
 				if err != nil {
 					t.Fatal(err)
 				}

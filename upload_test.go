@@ -78,7 +78,7 @@ func TestUpload_ThatFailsAsItsCallerLeaves(t *testing.T) {
 					io.Copy(io.Discard, req.Body)
 					return &http.Response{StatusCode: status, Body: http.NoBody, Request: req}, nil
 				})
-				rt, err := New(WithBase(base), WithRetry(RetryPolicy{MaxReplay: 10}))
+				rt, err := New(anything, WithBase(base), WithRetry(RetryPolicy{MaxReplay: 10}))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -113,7 +113,7 @@ func TestUpload_ThatBlocksEndsWithItsContext(t *testing.T) {
 			for _, heeds := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s, %d bytes, heeds Close %v", name, size, heeds), func(t *testing.T) {
 					defer base.CloseIdleConnections()
-					rt, err := New(WithBase(base), WithRetry(RetryPolicy{MaxReplay: 10}))
+					rt, err := New(anything, WithBase(base), WithRetry(RetryPolicy{MaxReplay: 10}))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -177,7 +177,7 @@ func TestUpload_EarlyRefusalIsHeard(t *testing.T) {
 			t.Run(fmt.Sprintf("%d %s", status, kind), func(t *testing.T) {
 				var rt http.RoundTripper = server.Client().Transport
 				if kind != "bare" {
-					own, err := New(WithBase(rt), WithRetry(RetryPolicy{MaxReplay: 10}))
+					own, err := New(anything, WithBase(rt), WithRetry(RetryPolicy{MaxReplay: 10}))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -251,7 +251,7 @@ func TestUpload_ResetIsTheHosts(t *testing.T) {
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	defer server.Close()
-	rt, err := New(WithBase(server.Client().Transport), WithRetry(RetryPolicy{MaxReplay: 10}))
+	rt, err := New(anything, WithBase(server.Client().Transport), WithRetry(RetryPolicy{MaxReplay: 10}))
 	if err != nil {
 		t.Fatal(err)
 	}

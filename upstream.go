@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -201,6 +202,54 @@ func (us *upstreams) targetOf(u *url.URL, inference bool) *upstream {
 		}
 	}
 	return best
+}
+
+// nearest returns words about the endpoint that a request to an origin came near to. They
+// hold neither the request's path nor a key.
+func (us *upstreams) nearest(asked origin.Origin) string {
+	var best *upstream
+	why, most := "", 0
+	for _, tier := range us.tiers {
+		for _, e := range tier {
+			if near, differs := e.nearTo(asked); near > most {
+				best, why, most = e, differs, near
+			}
+		}
+	}
+	at := asked.URL().String()
+	if asked == (origin.Origin{}) {
+		at = "no server"
+	}
+	if best == nil {
+		e := us.tiers[0][0]
+		return fmt.Sprintf("no endpoint is at %s; endpoint %q is at %s", at, e.Name, e.URL)
+	}
+	return fmt.Sprintf("it goes to %s, near endpoint %q at %s, but %s: use the endpoint's URL", at, best.Name, best.URL, why)
+}
+
+// nearTo returns how near a request to an origin, which is not meant for u, came to it, and
+// what differs. 0 is not near.
+func (u *upstream) nearTo(asked origin.Origin) (near int, differs string) {
+	own := u.origin
+	parent := func(host string) string {
+		_, domain, _ := strings.Cut(host, ".")
+		return domain
+	}
+	switch {
+	case own == asked:
+		return 6, "its path is not below that of the endpoint"
+	case own.Host == asked.Host && own.Scheme != asked.Scheme:
+		return 5, "its scheme is " + asked.Scheme
+	case own.Host == asked.Host:
+		return 4, "its port is " + asked.Port
+	case origin.IsLoopback(own.Host) && origin.IsLoopback(asked.Host):
+		return 3, "its host has another name, " + asked.Host
+	case !u.profile.Generic && host.OfDomain(asked.Host) == u.profile:
+		return 2, "its host is " + asked.Host
+	case strings.Contains(parent(own.Host), ".") && parent(own.Host) == parent(asked.Host):
+		return 1, "its host is " + asked.Host
+	}
+	return 0, ""
 }
 
 // candidatesFor returns the endpoints to consider for a call, best tier first. Each call

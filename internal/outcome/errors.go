@@ -26,6 +26,7 @@ const (
 	ErrNoAnswer     = flawError("neither text nor a tool call in the answer")
 	ErrFormat       = flawError("the answer does not have the format that was asked for")
 	ErrNoKey        = Error("neither the call nor its endpoint has a key")
+	ErrUnprotected  = Error("the request is meant for no endpoint")
 )
 
 // ErrTruncated is also an io.ErrUnexpectedEOF.
@@ -204,6 +205,16 @@ func describeSystem(err error) string {
 	return Describe(err)
 }
 
+// Stray returns ErrUnprotected with words about the endpoint that the request came near to.
+// They must hold neither a key nor the path of the request.
+func Stray(near string) error { return &strayError{near} }
+
+type strayError struct{ near string }
+
+func (e *strayError) Error() string { return ErrUnprotected.Error() + ": " + e.near }
+
+func (e *strayError) Unwrap() error { return ErrUnprotected }
+
 // LogText returns the text of err for a log: that of our own errors without its prefix,
 // otherwise Describe's.
 func LogText(err error) string {
@@ -216,6 +227,8 @@ func LogText(err error) string {
 		return string(own.timeoutError)
 	case flawError:
 		return string(own)
+	case *strayError:
+		return string(ErrUnprotected) + ": " + own.near
 	case *brokenError:
 		return LogText(own.error)
 	}
