@@ -183,11 +183,43 @@ func (e Endpoint) place(option string, n int) string {
 	if u, err := url.Parse(e.URL); name == "" && err == nil && u.User == nil && (u.Scheme == "http" || u.Scheme == "https") {
 		name = u.Host
 	}
+	if e.misplacedKey() != "" { // it may be part of the name
+		name = string(e.Host)
+	}
 	if name == "" {
 		return fmt.Sprintf("%s: endpoint %d", option, n)
 	}
 	return fmt.Sprintf("%s: endpoint %q", option, name)
 }
+
+// misplacedKey returns what is wrong with a URL that a function made of arguments in another
+// order. The URL may have the key in it.
+func (e Endpoint) misplacedKey() string {
+	u, err := url.Parse(e.URL)
+	if err != nil {
+		return ""
+	}
+	labels := strings.Split(u.Hostname(), ".")
+	for _, label := range labels {
+		if len(label) > 63 { // RFC 1035, section 2.3.4
+			return "has a host with a part of more than 63 characters, which no host has: are the arguments exchanged?"
+		}
+	}
+	switch {
+	case e.Host == HostBedrock && len(labels) > 2 && labels[0] == "bedrock-runtime" && labels[1] != "":
+		return mistake.Region(labels[1])
+	case e.Host == HostBailian && strings.HasSuffix(u.Hostname(), ".maas.aliyuncs.com") && len(labels) == 5 && labels[1] != "":
+		if strings.HasPrefix(labels[0], "sk-") {
+			return "has a key in the place of the workspace: are the arguments exchanged?"
+		}
+		return mistake.Region(labels[1])
+	}
+	return ""
+}
+
+// unsent are the headers that net/http takes from elsewhere in a request, or that are about
+// one connection.
+var unsent = [...]string{"Host", "Content-Length", "Transfer-Encoding", "Connection", "Trailer", "Upgrade", "Keep-Alive"}
 
 // resolve returns a copy of e with its defaults. Its errors quote only URLs that can be
 // parsed and have no user, because others may hold a key.
@@ -200,6 +232,8 @@ func (e Endpoint) resolve(option string, n int) (Endpoint, error) {
 	if err := header.Check(e.Header); err != nil {
 		f.errs = append(f.errs, fmt.Errorf("%w, at %s", err, where))
 	}
+	misplaced := e.misplacedKey()
+	f.check(misplaced == "", "URL %s", misplaced)
 	if e.Name == "" {
 		e.Name = u.Host
 	}
@@ -212,10 +246,8 @@ func (e Endpoint) resolve(option string, n int) (Endpoint, error) {
 		e.Host = hostOf(u.Hostname())
 	}
 	f.check(e.Host.profile().Name == string(e.Host), "Host %q is not known: want a constant such as HostOpenAI", e.Host)
-	if domain, ok := strings.CutPrefix(u.Hostname(), "bedrock-runtime."); ok && e.Host == HostBedrock {
-		region, _, _ := strings.Cut(domain, ".")
-		wrong := mistake.Region(region)
-		f.check(region == "" || wrong == "", "URL %s", wrong)
+	for _, name := range unsent {
+		f.check(len(e.Header[name]) == 0, "Header has %s, which net/http does not take from there: use Rewrite to change the request", name)
 	}
 	for from, to := range e.Models {
 		f.check(from != "" && to != "", "Models maps %q to %q: want two names", from, to)
@@ -263,7 +295,7 @@ func (e Endpoint) checkURL(f *fields) *url.URL {
 	u = origin.InASCII(u) // net/http dials this form, so origins are compared in it
 	whole := u.User == nil && onlyVersion(u) && u.Fragment == ""
 	f.check(whole, "URL has a user, a fragment, or a query other than api-version: give keys as APIKey or Header")
-	if wrong := mistake.Base(u); whole {
+	if wrong := mistake.Base(u); whole && e.misplacedKey() == "" {
 		f.check(wrong == "", "URL %s", wrong)
 	}
 	return u

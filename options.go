@@ -176,7 +176,7 @@ func (c *config) namesTwice() (errs []error) {
 	names, accounts := make(map[string]bool), make(map[string]Endpoint)
 	for _, tier := range c.tiers {
 		for _, e := range tier {
-			if e.Name == "" {
+			if e.Name == "" || e.misplacedKey() != "" {
 				continue // its URL is wrong, which is said
 			}
 			if names[e.Name] {
@@ -216,7 +216,7 @@ func (c *config) keysMissing() (errs []error) {
 				at, _ = origin.Of(u)
 			}
 			first := i == 0 && j == 0
-			if e.Name != "" && !first && !asked[at] && !e.Keyless && e.Rewrite == nil && e.APIKey == "" && !header.HasIdentity(e.Header) {
+			if e.Name != "" && e.misplacedKey() == "" && !first && !asked[at] && !e.Keyless && e.Rewrite == nil && e.APIKey == "" && !header.HasIdentity(e.Header) {
 				errs = append(errs, fmt.Errorf("breakwater: %s: endpoint %q has no APIKey, and nobody else's key may go there: set APIKey or Header, or Keyless for a host that wants none", optionOf(i), e.Name))
 			}
 			if i == 0 {
