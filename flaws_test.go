@@ -416,6 +416,21 @@ func TestFlaws_AreNotRescued(t *testing.T) {
 	}
 }
 
+// If the stream of a rescue is flawed, the trail says so.
+func TestFlaws_OfARescue(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		base := newHosts(sendsOn(errors.New("reset"), part{0, event("A text that is long enough to be told apart.")}))
+		base.Set("b", gives(200, asStream, strings.Join(flawWires[0].events(said{text: endless}), "\n\n")+"\n\n"))
+		rt := over(t, base, WithStream(checked), WithEndpoints(deepSeekAt("a")), WithBackup(deepSeekAt("b")))
+		var trail Trail
+		got := asks(WithCall(t.Context(), Call{Trail: &trail}), rt, `{"model":"deepseek-flash","thinking":{"type":"disabled"},"stream":true,"messages":[{"role":"user","content":"q"}]}`)
+		last := trail.Attempts()[len(trail.Attempts())-1]
+		if !errors.Is(got.err, ErrTruncated) || last.Class != ClassFlawed || last.Unrescued != ReasonFlawed {
+			t.Errorf("it ended in %v, %+v: want the first error, and a flaw as the reason", got.err, last)
+		}
+	})
+}
+
 // A host that reviews the answer has to end it, even if nothing but its end has come.
 func TestFlaws_Reviewed(t *testing.T) {
 	for _, p := range []StreamPolicy{{Repetition: 16 << 10}, {RequireAnswer: true}, checked} {

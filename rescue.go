@@ -336,7 +336,7 @@ func (r *resumable) resume(err error) {
 	}
 	r.err = r.cause // in case a rescue panics
 	broken := r.inner.Load()
-	final := finality(broken)
+	final := finality(broken, err)
 	if final != "" {
 		r.why = final
 	}
@@ -363,10 +363,12 @@ func (r *resumable) resume(err error) {
 	r.endBroken(broken)
 }
 
-// finality returns why a stream that broke must not be continued, whatever was delivered; "": it
-// may be.
-func finality(broken *exchange.Stream) Reason {
+// finality returns why a stream that broke in err must not be continued, whatever was delivered;
+// "": it may be.
+func finality(broken *exchange.Stream, err error) Reason {
 	switch {
+	case errors.Is(err, ErrFlawed):
+		return ReasonFlawed
 	case broken.IsRequestAtFault():
 		return ReasonRefused
 	case broken.IsInReview():
@@ -380,8 +382,6 @@ func (r *resumable) unrescued() Reason {
 	switch {
 	case r.closed.Load(), r.call.Err() != nil:
 		return ReasonCaller
-	case errors.Is(r.cause, ErrFlawed):
-		return ReasonFlawed
 	case r.why != "":
 		return r.why
 	case r.given.Obstacle != resume.NoObstacle:
