@@ -185,9 +185,7 @@ func (e *Exchange) judgeWhole(resp *http.Response, w Want, begun []byte) (*http.
 			endBody(resp, io.EOF)
 			return e.judgeStream(resp, w, stream)
 		}
-		if text, ok := cutTerminator(body); ok {
-			body, signal = text, e.Answer.Text(text)
-		}
+		body, signal = e.cutBehind(body)
 	}
 	if f := e.failureInside(resp, body, signal, w); f != nil {
 		return nil, f
@@ -258,12 +256,26 @@ func eventsOf(body []byte, w Want) ([]byte, bool) {
 		if len(line) == 0 {
 			continue
 		}
-		if line[0] != '{' || answer.Event(line) >= wire.Malformed {
+		if line[0] != '{' || !wire.Valid(line) || answer.Event(line) >= wire.Malformed {
 			return nil, false
 		}
 		stream = append(append(append(stream, "data: "...), line...), "\n\n"...)
 	}
 	return stream, answer.Ended()
+}
+
+// cutBehind reads an answer that something follows: the terminator of a stream, or, if the answer
+// is whole, anything.
+func (e *Exchange) cutBehind(body []byte) ([]byte, wire.Signal) {
+	if text, ok := cutTerminator(body); ok {
+		return text, e.Answer.Text(text)
+	}
+	before, text := e.Answer, wire.First(body)
+	if signal := e.Answer.Text(text); signal < wire.Malformed && e.Answer.Ended() {
+		return text, signal
+	}
+	e.Answer = before
+	return body, wire.Malformed
 }
 
 // cutTerminator removes the terminator of a stream that some gateways send behind JSON.
@@ -483,21 +495,35 @@ func (s *Stream) failed(err error) *Failure {
 	return &Failure{Class: outcome.BreakOf(err), Err: err}
 }
 
-// maxHead is how much of a stream may be blank until it counts as one.
+// maxHead is how much of a stream may be blank or comments until it counts as one.
 const maxHead = 4 << 10
 
 // isWhole reports whether what claims to be a stream is JSON, and returns what was read of it. It
-// reads up to the first byte that is not blank.
+// reads up to the first byte that is neither blank nor in a comment.
 func (s *Stream) isWhole() ([]byte, bool) {
 	for {
 		_, s.eof = s.scan.Fill(&s.in)
-		head := s.scan.Unread()
+		head := behindComments(s.scan.Unread())
 		if looksLikeJSON(head) {
 			return bytes.Clone(head), true
 		}
-		if s.eof != nil || len(head) > maxHead || len(dropBlanks(bytes.Clone(head[:min(len(head), maxHead)]))) > 0 {
+		isComment := len(head) > 0 && head[0] == ':' // the rest of its line is missing
+		if s.eof != nil || len(s.scan.Unread()) > maxHead || !isComment && len(dropBlanks(bytes.Clone(head))) > 0 {
 			return nil, false
 		}
+	}
+}
+
+// behindComments returns what follows the comments that a stream begins with: some hosts keep the
+// connection alive with them, and then send JSON.
+func behindComments(head []byte) []byte {
+	for rest := head; ; {
+		line, behind, ok := bytes.Cut(rest, []byte("\n"))
+		line = bytes.TrimRight(line, "\r")
+		if !ok || len(line) > 0 && line[0] != ':' {
+			return rest
+		}
+		rest = behind
 	}
 }
 

@@ -57,8 +57,8 @@ var messagesToJSON = []recasting{
 	},
 	{
 		"what stands beside the end",
-		namedOf(messageStart, `{"type":"message_delta","delta":{"stop_reason":"tool_use","container":{"id":"x"}},"context_management":{"a":1.0}}`, messageStop),
-		messageHead + `[],"stop_reason":"tool_use","stop_sequence":null,"usage":{"input_tokens":5,"cache_read_input_tokens":2,"output_tokens":1},"container":{"id":"x"},"context_management":{"a":1.0}}`,
+		namedOf(messageStart, `{"type":"message_delta","delta":{"stop_reason":"end_turn","container":{"id":"x"}},"context_management":{"a":1.0}}`, messageStop),
+		messageHead + `[],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":5,"cache_read_input_tokens":2,"output_tokens":1},"container":{"id":"x"},"context_management":{"a":1.0}}`,
 	},
 	{"a delta nobody here knows", messageOf(`{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"odd_delta","text":"a"}}`), ""},
 	{"an event nobody here knows", messageOf(`{"type":"odd"}`), ""},

@@ -515,11 +515,11 @@ func plainObject(a *Answer, n node, event bool) Signal {
 	case a.Wire == Messages && isList(first(n, "content")):
 		a.begun = true
 		plainUsage(a, first(n, "usage"))
-		signal := plainStop(a, str(first(n, "stop_reason")))
-		if wrong(first(n, "content")) {
-			signal = max(signal, Payload)
+		said := Nothing
+		for _, block := range first(n, "content").(list) {
+			said = max(said, plainBlock(block))
 		}
-		return signal
+		return max(plainStop(a, str(first(n, "stop_reason")), said == Payload), said)
 	case a.Wire == Embeddings && (failed || plainFlat(n, false) && !isList(first(n, "data"))):
 		return Failure
 	case a.Wire == Embeddings:
@@ -532,7 +532,13 @@ func plainObject(a *Answer, n node, event bool) Signal {
 		for _, v := range vectors {
 			embedding := first(v, "embedding")
 			if isList(embedding) || isObj(embedding) || str(embedding) != "" {
-				if !isList(embedding) && !isObj(embedding) || wrong(embedding) {
+				l, _ := embedding.(list)
+				o, _ := embedding.(object)
+				none := len(l) > 0 && l[0] == nil
+				if zeros := all(o, "0"); len(zeros) > 0 && zeros[0] == nil {
+					none = true
+				}
+				if (len(l)+len(o) > 0 || !isList(embedding) && !isObj(embedding)) && !none {
 					continue
 				}
 			}
@@ -755,14 +761,7 @@ func plainMessageEvent(a *Answer, n node, kind string, failed bool) Signal {
 		plainUsage(a, first(n, "message", "usage"))
 		return Nothing
 	case "content_block_start":
-		block := first(n, "content_block")
-		switch str(first(block, "type")) {
-		case "text", "thinking", "":
-			if !filled(block) {
-				return Nothing
-			}
-		}
-		return Payload
+		return plainBlock(first(n, "content_block"))
 	case "content_block_delta":
 		if filled(first(n, "delta")) {
 			return Payload
@@ -770,7 +769,7 @@ func plainMessageEvent(a *Answer, n node, kind string, failed bool) Signal {
 		return Nothing
 	case "message_delta":
 		plainUsage(a, first(n, "usage"))
-		return plainStop(a, str(first(n, "delta", "stop_reason")))
+		return plainStop(a, str(first(n, "delta", "stop_reason")), a.HasContent)
 	case "message_stop":
 		return Done
 	case "ping":
@@ -784,8 +783,21 @@ func plainMessageEvent(a *Answer, n node, kind string, failed bool) Signal {
 	return Nothing
 }
 
-func plainStop(a *Answer, reason string) Signal {
+func plainBlock(block node) Signal {
+	switch str(first(block, "type")) {
+	case "text", "thinking", "":
+		if !filled(block) {
+			return Nothing
+		}
+	}
+	return Payload
+}
+
+func plainStop(a *Answer, reason string, has bool) Signal {
 	said := string(bytes.ToLower([]byte(reason)))
+	if said != "" && said != "null" || slices.Contains(plainCalls, said) {
+		a.promised = slices.Contains(plainCalls, said) && !has
+	}
 	switch {
 	case said == "insufficient_system_resource":
 		return OutOfResources

@@ -21,7 +21,7 @@ func (a *Answer) messagesEvent(c *cursor) Signal {
 		return Nothing
 	case "message_delta":
 		a.takeUsage(event.usage.cursor())
-		return a.stop(event.all.get("delta", "stop_reason"))
+		return a.stop(event.all.get("delta", "stop_reason"), a.HasContent)
 	case "message_stop":
 		return Done
 	case "ping":
@@ -48,11 +48,11 @@ func (a *Answer) message(c *cursor) Signal {
 	}
 	a.begun = true
 	a.takeUsage(m.usage.cursor())
-	signal := a.stop(m.stop)
-	if m.content.isFilled() {
-		signal = max(signal, Payload)
+	said, blocks := Nothing, m.content.cursor()
+	for blocks.open(); blocks.more(']'); {
+		said = max(said, a.block(blocks.value()))
 	}
-	return signal
+	return max(a.stop(m.stop, said == Payload), said)
 }
 
 // block returns the signal of the start of a content block: blocks of text or thinking
@@ -70,9 +70,12 @@ func (a *Answer) block(b value) Signal {
 	return Payload
 }
 
-// stop reads why a message stopped.
-func (a *Answer) stop(reason value) Signal {
-	switch kindOf(reason.text()) {
+// stop reads why a message stopped. said: it has content, so that no tool call was lost that the
+// reason speaks of.
+func (a *Answer) stop(reason value, said bool) Signal {
+	end := kindOf(reason.text())
+	a.promised = end == callEnd && !said || end == noEnd && a.promised
+	switch end {
 	case noEnd:
 	case outOfResources:
 		return OutOfResources

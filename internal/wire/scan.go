@@ -39,6 +39,12 @@ func Valid(text []byte) bool {
 	return c.ended()
 }
 
+// First returns the JSON value that a text begins with, nil if it begins with none.
+func First(text []byte) []byte {
+	c := cursor{text: text}
+	return c.value()
+}
+
 // ended reports whether the text was JSON and has been read to its end.
 func (c *cursor) ended() bool {
 	c.peek()

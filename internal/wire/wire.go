@@ -548,7 +548,8 @@ func (a *Answer) embeddings(c *cursor) Signal {
 func vectors(c *cursor) int {
 	n := 0
 	for c.open(); c.more(']'); n++ {
-		if v := c.value().get("embedding"); !v.isText() && !v.isFilled() {
+		v := c.value().get("embedding")
+		if !v.isText() && !v.isFilled() || string(v.get("0")) == "null" { // numbers that are none
 			return 0
 		}
 	}

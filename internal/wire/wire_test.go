@@ -396,3 +396,30 @@ func FuzzEvent(f *testing.F) {
 		RefusalOf(data)
 	})
 }
+
+// A throttle inside a 200 is known by its number, or its name, in whatever spelling.
+func TestRefusalOf_Throttles(t *testing.T) {
+	for name, body := range map[string]string{
+		"ark-overloaded":      `{"error":{"code":"ServerOverloaded","message":"busy","type":"TooManyRequests"}}`,
+		"ark":                 `{"error":{"code":"RateLimitExceeded.EndpointTPMExceeded","message":"slow down","type":"TooManyRequests"}}`,
+		"aws":                 `{"__type":"ThrottlingException","message":"Too many requests"}`,
+		"bailian-burst":       `{"error":{"code":"limit_burst_rate","type":"limit_burst_rate","message":"slow down"}}`,
+		"bailian-limit":       `{"error":{"code":"limit_requests","type":"limit_requests","message":"You exceeded your current requests list"}}`,
+		"google-status-only":  `{"error":{"message":"exhausted","status":"RESOURCE_EXHAUSTED"}}`,
+		"google":              `{"error":{"code":429,"message":"exhausted","status":"RESOURCE_EXHAUSTED"}}`,
+		"list":                `[{"error":{"code":429,"message":"Resource exhausted","status":"RESOURCE_EXHAUSTED"}}]`,
+		"litellm":             `{"error":{"message":"litellm.RateLimitError: x","type":"throttling_error","param":null,"code":"429"}}`,
+		"moonshot":            `{"error":{"message":"Your account reached max concurrency","type":"rate_limit_reached_error"}}`,
+		"qianfan":             `{"error":{"code":"rpm_rate_limit_exceeded","message":"Rate limit reached for RPM","type":"rate_limit_exceeded"},"id":"as-1"}`,
+		"siliconflow":         `{"code":429,"message":"Request was rejected due to rate limiting","data":null}`,
+		"status-code":         `{"statusCode":429,"message":"Rate limit is exceeded. Try again in 5 seconds."}`,
+		"status-number":       `{"status":429,"title":"Too Many Requests","detail":"slow down"}`,
+		"string-error-status": `{"error":"Too Many Requests","status":429}`,
+		"string-error":        `{"error":"slow down","code":429}`,
+		"words":               `{"error":{"message":"slow down","type":"Too Many Requests"}}`,
+	} {
+		if got := RefusalOf([]byte(body)); got.Status != 429 {
+			t.Errorf("%s: RefusalOf(%s) = %+v, want the status 429", name, body, got)
+		}
+	}
+}
