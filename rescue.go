@@ -199,12 +199,15 @@ type rescue struct {
 	eof  error // the error that the stream ended in
 }
 
+// maxID bounds the id of an answer, in bytes: each event of a rescue gets it.
+const maxID = 512
+
 // idOf finds the answer's id in its first events.
 func idOf(events []byte) []byte {
 	for line := range bytes.Lines(events) {
 		if data, ok := bytes.CutPrefix(line, []byte("data:")); ok {
 			for _, id := range gjson.GetManyBytes(data, "id", "response.id") {
-				if id.Type == gjson.String && id.Str != "" {
+				if id.Type == gjson.String && id.Str != "" && len(id.Raw) <= maxID {
 					return []byte(id.Raw)
 				}
 			}

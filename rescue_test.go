@@ -341,6 +341,20 @@ func TestRescue_None(t *testing.T) {
 	}
 }
 
+// An id that a hostile host made gigantic is not repeated in each event of the rescue.
+func TestRescue_GiganticIDs(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		gigantic := strings.Replace(event("A text that is long enough to be told apart."), "{", `{"id":"`+strings.Repeat("i", 1<<20)+`",`, 1)
+		base := newHosts(gives(200, asStream, gigantic))
+		base.Set("b", gives(200, asStream, strings.Repeat(strings.Replace(event("more "), "{", `{"id":"2",`, 1), 50)+endEvent+doneEvent))
+		rt := over(t, base, WithEndpoints(deepSeekAt("a")), WithBackup(deepSeekAt("b")))
+		got := asks(t.Context(), rt, strings.Replace(chatStream, "{", `{"thinking":{"type":"disabled"},`, 1))
+		if got.err != nil || base.Count("b") != 1 || len(got.body) > 2<<20 {
+			t.Errorf("read %d bytes, which ended in %v, after %d requests to b: want the id once", len(got.body), got.err, base.Count("b"))
+		}
+	})
+}
+
 // An answer that its own request broke off would break off again, or get round the filter. It
 // ends with the host's words, and says nothing of the host's health.
 func TestRescue_NoneOfWhatTheRequestCaused(t *testing.T) {
