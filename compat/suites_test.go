@@ -24,6 +24,7 @@ type suite struct {
 	passes      int      // tests, at the least: fewer would mean that the suite did not run
 	skips       int      // tests, at the most
 	skipped     string   // what they are
+	differs     []string // tests that fail with breakwater beneath
 
 	// Some take minutes, and modules that only the suite needs: they run with
 	// SUITES=all in the environment.
@@ -31,7 +32,9 @@ type suite struct {
 }
 
 var suites = []suite{
-	{module: "github.com/sashabaranov/go-openai", testPackage: "openai_test", passes: 163},
+	// The server of these two answers with neither a text nor a finish_reason. That is no answer:
+	// breakwater tries again, and ends in an error.
+	{module: "github.com/sashabaranov/go-openai", testPackage: "openai_test", passes: 163, differs: []string{"TestO1ModelChatCompletions", "TestO3ModelChatCompletions"}},
 	{module: "github.com/openai/openai-go/v3", testPackage: "openai_test", passes: 376, onlyWithAll: true,
 		env: []string{"SKIP_MOCK_TESTS=true"}, skips: 328, skipped: "326 against a mock server of OpenAI's specification, 1 of Windows, 1 of permissions that do not bind root"},
 	{module: "github.com/cohesion-org/deepseek-go", testPackage: "deepseek_test", passes: 40, onlyWithAll: true,
@@ -64,7 +67,7 @@ func TestMain(m *testing.M) {
 }
 `
 
-// The SDKs' own tests cannot tell breakwater from the plain transport.
+// The SDKs' own tests cannot tell breakwater from the plain transport, but for those that differs names.
 func TestSuites(t *testing.T) {
 	for _, s := range suites {
 		t.Run(s.module, func(t *testing.T) {
@@ -91,7 +94,11 @@ func (s suite) runs(t *testing.T) {
 	count := make(map[string]int)
 	for name, result := range plain {
 		count[result]++
-		if result == "fail" || guarded[name] != result {
+		want := result
+		if slices.Contains(s.differs, name) {
+			want = "fail"
+		}
+		if result == "fail" || guarded[name] != want {
 			t.Errorf("%s: %q with the plain transport, %q with breakwater beneath", name, result, guarded[name])
 		}
 	}

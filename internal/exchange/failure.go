@@ -52,3 +52,12 @@ func (f *Failure) show(resp *http.Response, status int, body []byte) *Failure {
 	f.Status, f.Resp, f.Empty = status, resp, len(body) == 0
 	return f
 }
+
+// showAsItCame makes a response that claims to be a stream the response to show. Its body ends in
+// f's error.
+func (f *Failure) showAsItCame(resp *http.Response, body []byte) *Failure {
+	f.Resp = resp
+	resp.Body = InMemory(body, f.Err)
+	clearLength(resp)
+	return f
+}

@@ -222,6 +222,9 @@ func (e *Exchange) failureInside(resp *http.Response, body []byte, signal wire.S
 		return f.show(resp, http.StatusServiceUnavailable, body)
 	case wire.Failure:
 		f := errorInside(body, 0)
+		if header.MediaType(resp.Header) == "text/event-stream" { // readers of streams look for the error in the text
+			return f.showAsItCame(resp, body)
+		}
 		return f.show(resp, f.Status, body)
 	}
 	return nil
@@ -604,11 +607,7 @@ func (s *Stream) show(f *Failure, resp *http.Response, last []byte) *Failure {
 	if s.x.Policy.ErrorFrames && f.Body == nil {
 		last = errorEvent(s.x.Answer.Wire, f.Err, len(s.out) > 0 && !sse.EndsBlock(s.out))
 	}
-	s.out = append(s.out, last...)
-	f.Resp = resp
-	resp.Body = InMemory(s.out, f.Err)
-	clearLength(resp)
-	return f
+	return f.showAsItCame(resp, append(s.out, last...))
 }
 
 // setType sets the media type of a response.

@@ -82,7 +82,7 @@ var behaviours = []behaviour{
 	{name: "a tool's arguments are cut", primary: kit.EndStream(3), tool: "get_weather", want: fromPrimary, stream: &truncated},
 	{name: "out of resources midway", primary: kit.OutOfResources(), want: after("2 primary unavailable"), stream: &truncated},
 	{name: "an error frame midway", primary: kit.ErrorFrame(3), want: after("2 primary unavailable"),
-		stream: &outcome{broken: failed, trail: "1 primary bad_response"}},
+		stream: &outcome{broken: failed, trail: "1 primary unavailable"}},
 
 	{name: "a wrong request", primary: invalid, want: refusal(400, unknown, "1 primary refused")},
 	{name: "nobody takes our keys", primary: kit.Unauthorized(), backup: kit.Unauthorized(),
