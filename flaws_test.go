@@ -7,7 +7,11 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // Answers that are complete in form but of no use: see StreamPolicy.Repetition, RequireAnswer
@@ -541,5 +545,62 @@ func TestFlaws_Converted(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Callers who share a flawed answer all hear of it, and each gets its own error.
+func TestFlaws_Shared(t *testing.T) {
+	for _, streamed := range []bool{false, true} {
+		bubble(t, fmt.Sprint(streamed), func(t *testing.T) {
+			kind, body, bad := asJSON, chatJSON, flawWires[0].json(said{text: endless})
+			if streamed {
+				kind, body, bad = asStream, chatStream, strings.Join(flawWires[0].events(said{text: endless}), "\n\n")+"\n\n"
+			}
+			base := newHosts(fakehost.After(time.Second, gives(200, kind, bad)))
+			p := checked
+			p.ErrorFrames = true
+			rt := over(t, base, once, WithStream(p), WithCache(CachePolicy{}))
+			var wg sync.WaitGroup
+			for range 5 {
+				wg.Go(func() {
+					got := asks(t.Context(), rt, body)
+					if streamed && (!errors.Is(got.err, ErrRepetition) || strings.Count(got.body, `"code":"flawed"`) != 1) || !streamed && got.header("Breakwater-Error") != "flawed" {
+						t.Errorf("got %.200v … %v", got, got.err)
+					}
+				})
+			}
+			wg.Wait()
+			if n := base.Count("a"); streamed && n != 1 {
+				t.Errorf("%d requests for five calls that share", n)
+			}
+		})
+	}
+}
+
+// A Schema that panics leaves nothing behind.
+func TestFlaws_SchemaPanics(t *testing.T) {
+	w := flawWires[0]
+	for _, streamed := range []bool{false, true} {
+		bubble(t, fmt.Sprint(streamed), func(t *testing.T) {
+			kind, bad, body := asJSON, w.json(said{text: "{}"}), `{"model":"m","messages":[],`+w.format+`}`
+			if streamed {
+				kind, bad, body = asStream, strings.Join(w.events(said{text: "{}"}), "\n\n")+"\n\n", strings.Replace(body, `"m",`, `"m","stream":true,`, 1)
+			}
+			p := StreamPolicy{RequireFormat: true, Schema: func([]byte, []byte) error { panic("of the user's") }}
+			rt := over(t, newHosts(gives(200, kind, bad)), WithStream(p), WithRateLimit(RatePolicy{InFlight: 1}))
+			for range 3 {
+				func() {
+					defer func() {
+						if r := recover(); fmt.Sprint(r) != "of the user's" {
+							t.Errorf("recovered %v", r)
+						}
+					}()
+					asks(t.Context(), rt, body)
+				}()
+			}
+			if held := stillHeld(rt); held != "" {
+				t.Error(held)
+			}
+		})
 	}
 }

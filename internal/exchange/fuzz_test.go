@@ -2,13 +2,26 @@ package exchange_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
 	"testing/iotest"
 
+	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/flaw"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
+
+// lines returns a text without its line ends: before the first payload, blank lines are dropped.
+func lines(text string) string { return strings.NewReplacer("\r", "", "\n", "").Replace(text) }
+
+// wantKept is wantStream with all checks, whose result changes nothing.
+var wantKept = exchange.Want{
+	Wire: wire.Chat, Choices: 1, Stream: true, KeepFlawed: true,
+	Flaws: &flaw.Rules{Repetition: 1 << 10, Answer: true, Format: flaw.Object},
+}
 
 // bytewise is a text that comes byte by byte, if it is to.
 func bytewise(text []byte, so bool) io.Reader {
@@ -59,6 +72,11 @@ func FuzzSSEGate(f *testing.F) {
 			t.Errorf("%q ended in %v, want a typed error", body, got.err)
 		}
 		isJSON := strings.HasPrefix(strings.TrimLeft(string(body), "\ufeff \t\r\n"), "{")
+		// A flawed answer that is kept stays as it came. Only one without payload is judged later.
+		kept := judge(t, policy, wantKept, fakehost.AnswerFrom(200, fakehost.Stream, bytewise(body, slow)))
+		if !isJSON && kept.failure == nil && (got.failure != nil || lines(kept.text) != lines(got.text) || fmt.Sprint(kept.err) != fmt.Sprint(got.err)) {
+			t.Errorf("%q came as %v, and with checks as %v", body, got, kept)
+		}
 		if !isJSON && !fakehost.Begins(string(body), got.text) { // JSON is converted
 			t.Errorf("%q came as %q: not what was sent", body, got.text)
 		}

@@ -532,11 +532,12 @@ func behindComments(head []byte) []byte {
 
 // nextToJudge is next before the commit.
 func (s *Stream) nextToJudge() (*sse.Event, wire.Signal, error) {
+	ended := s.flaws != nil && s.x.Answer.Ended() // by an event that the reader gets
 	ev, signal, err := s.next()
 	switch {
 	case err == nil && int64(len(s.out)+len(ev.Raw)) > max(s.x.Policy.MaxBuffer, MaxEvent):
 		err = fmt.Errorf("%w: too much before the first payload", outcome.ErrBadResponse)
-	case err == io.EOF && s.flaws != nil && s.x.Answer.Ended() && !s.review: // see commits
+	case err == io.EOF && ended && !s.review: // see commits
 		return &sse.Event{Kind: sse.Blank}, wire.Done, nil
 	}
 	return ev, signal, err

@@ -491,7 +491,7 @@ func (s *Stream) endExchange(class outcome.Class, err error) {
 		s.x.complete(s.completion)
 	}
 	s.completion = nil
-	if !outcome.Broke(err) { // nobody will continue it
+	if !outcome.Broke(err) || class == outcome.Flawed { // nobody will continue it
 		s.transcript, s.x.Answer.Transcript = wire.Transcript{}, nil
 	}
 	if !s.pending.due {

@@ -98,11 +98,22 @@ func (c *Checker) Read() error {
 	}
 	endless := c.repeats(s.Reasoning)
 	err := c.add(text)
-	s.Text, s.Reasoning, s.Whole, s.Other = s.Text[:0], s.Reasoning[:0], s.Whole[:0], false
+	s.Text, s.Reasoning, s.Whole, s.Other = emptied(s.Text), emptied(s.Reasoning), emptied(s.Whole), false
+	c.decoded = emptied(c.decoded)
 	if endless {
 		return outcome.ErrRepetition
 	}
 	return err
+}
+
+// emptied returns a buffer to be filled again. A large one, of an event that was unusually long,
+// is not kept.
+func emptied(buffer []byte) []byte {
+	const large = 64 << 10
+	if cap(buffer) > large {
+		return nil
+	}
+	return buffer[:0]
 }
 
 // repeats reads reasoning, in JSON's escapes.

@@ -1,6 +1,7 @@
 package flaw
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"runtime"
@@ -89,6 +90,28 @@ func TestChecker_Whole(t *testing.T) {
 		if !errors.Is(err, tt.want) || err != nil && tt.want == nil {
 			t.Errorf("%s: got %v, want %v", name, err, tt.want)
 		}
+	}
+}
+
+// A host may send any number of texts as a whole, behind their parts.
+func TestChecker_LargeEvents(t *testing.T) {
+	c := New(Rules{Answer: true})
+	if err := say(c, "It begins."); err != nil {
+		t.Fatal(err)
+	}
+	large := bytes.Repeat([]byte("a"), 1<<20)
+	for range 20 {
+		c.Said.Whole = append(c.Said.Whole, large...)
+		c.Said.Reasoning = append(c.Said.Reasoning, large...)
+		if !c.IsDue() {
+			t.Fatal("it does not read a text that is large")
+		}
+		if err := c.Read(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := cap(c.Said.Whole) + cap(c.Said.Reasoning) + cap(c.Said.Text) + cap(c.decoded); n > 1<<18 {
+		t.Errorf("%d bytes are kept", n)
 	}
 }
 
