@@ -298,13 +298,14 @@ func (r *failoverRun) shorten(wait time.Duration, s step, then time.Time) time.D
 
 // waitOn plans again, because another pause began while the call waited for an endpoint.
 // When it has done so as many times as the call may try one account, the call waits for no
-// better endpoint any more.
+// better endpoint any more, and if there are others, it plans once or twice again.
 func (r *failoverRun) waitOn(rest pause.Pause[refusal]) step {
 	now := r.now()
-	if r.replans++; r.replans >= r.attempts() {
-		if r.patience == 0 {
-			return step{pause: rest, blocked: ClassPaused, retryAfter: rest.Until.Sub(now)}
-		}
+	r.replans++
+	switch most := r.attempts(); {
+	case r.replans >= most+min(len(r.call.candidates)-1, 2):
+		return step{pause: rest, blocked: ClassPaused, retryAfter: rest.Until.Sub(now)}
+	case r.replans >= most:
 		r.patience = 0
 	}
 	return r.next(now)

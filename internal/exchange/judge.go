@@ -222,7 +222,7 @@ func (e *Exchange) failureInside(resp *http.Response, body []byte, signal wire.S
 		return f.show(resp, http.StatusServiceUnavailable, body)
 	case wire.Failure:
 		f := errorInside(body, 0)
-		if header.MediaType(resp.Header) == "text/event-stream" { // readers of streams look for the error in the text
+		if w.Stream && header.MediaType(resp.Header) == "text/event-stream" { // readers of streams look for the error in the text
 			return f.showAsItCame(resp, body)
 		}
 		return f.show(resp, f.Status, body)
