@@ -2,17 +2,12 @@ package exchange
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"slices"
-	"strconv"
-	"sync/atomic"
 	"time"
 
-	"github.com/breakwater-go/breakwater/internal/background"
 	"github.com/breakwater-go/breakwater/internal/flaw"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
@@ -42,107 +37,6 @@ func (e *Exchange) Judge(resp *http.Response, w Want) (*http.Response, *Failure)
 		return e.judgeStream(resp, w, nil)
 	}
 	return e.judgeWhole(resp, w, nil)
-}
-
-// looksLikeStream reports whether a body that begins so is a stream of events: a field, or a
-// comment.
-func looksLikeStream(head []byte) bool {
-	name, _, ok := bytes.Cut(head[:min(len(head), len("retry:"))], []byte(":"))
-	if !ok {
-		return false
-	}
-	switch string(name) {
-	case "", "data", "event", "id", "retry", "error":
-		return true
-	}
-	return false
-}
-
-// looksLikeJSON reports whether a body that begins so is no stream of events but a JSON text.
-func looksLikeJSON(head []byte) bool {
-	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte(byteOrderMark)), blanks)
-	return len(head) > 0 && (head[0] == '{' || head[0] == '[')
-}
-
-const (
-	blanks        = " \t\r\n"
-	byteOrderMark = "\ufeff"
-)
-
-const (
-	maxRefusal = 1 << 20
-	// refusalWait is how long the body of a refusal may take, and refusalPause how long it
-	// may bring nothing. Its words may decide what the call does next.
-	refusalWait  = 10 * time.Second
-	refusalPause = 500 * time.Millisecond
-)
-
-var errSlowRefusal = errors.New("breakwater: the body of a refusal took too long")
-
-// refusal reads a response that is no 2xx to its end and closes it. Several SDKs
-// never close the bodies of errors.
-func (e *Exchange) refusal(resp *http.Response) *Failure {
-	e.FirstPayload.Stop()
-	source := resp.Body
-	var slow atomic.Bool
-	timer := time.AfterFunc(bodyWait(resp.StatusCode), background.Recovered(func() {
-		slow.Store(true)
-		e.Cancel(errSlowRefusal)
-		source.Close() // some bodies do not end with the context
-	}))
-	in := io.Reader(&progress.Reader{Reader: source})
-	if !statusSaysAll(resp.StatusCode) {
-		in = &steadyReader{in, timer, time.Now().Add(refusalWait)}
-	}
-	body, err := io.ReadAll(io.LimitReader(in, maxRefusal+1))
-	timer.Stop()
-	source.Close()
-	if e.Caller.Err() != nil {
-		return e.Interrupted()
-	}
-	f := &Failure{Status: resp.StatusCode, Resp: resp, Refused: true, Body: body}
-	if len(body) <= maxRefusal && err == nil {
-		setMemory(resp, body)
-		return f
-	}
-	if slow.Load() {
-		err = errSlowRefusal
-	}
-	resp.Body = InMemory(body[:min(len(body), maxRefusal)], outcome.TruncatedBy(err))
-	return f
-}
-
-// statusSaysAll reports whether the words of a refusal would change little: the call goes
-// on anyway, so a body that trickles would only delay that.
-func statusSaysAll(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return true
-	}
-	return status >= 500
-}
-
-// bodyWait returns how long the body of a refusal may bring nothing at first.
-func bodyWait(status int) time.Duration {
-	if statusSaysAll(status) {
-		return drainWait
-	}
-	return refusalPause
-}
-
-// A steadyReader gives its timer refusalPause more with each read, until the time end.
-type steadyReader struct {
-	io.Reader
-	timer *time.Timer
-	end   time.Time
-}
-
-func (r *steadyReader) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	if left := time.Until(r.end); n > 0 && left > 0 {
-		r.timer.Reset(min(refusalPause, left))
-	}
-	return n, err
 }
 
 // errorInside returns the failure of a 200 that has an error inside. stated is the status that
@@ -230,79 +124,8 @@ func (e *Exchange) failureInside(resp *http.Response, body []byte, signal wire.S
 	return nil
 }
 
-// inOnePiece commits the exchange to an answer that was read to its end. label is its media type
-// if the response has another one.
-func (e *Exchange) inOnePiece(resp *http.Response, body []byte, label string) (*http.Response, *Failure) {
-	if !e.FirstPayload.Stop() {
-		return nil, e.Interrupted()
-	}
-	e.setWhole(resp, body, label)
-	return resp, nil
-}
-
-// setWhole makes an answer in one piece the body of a response. label is its media type if the
-// response has another one.
-func (e *Exchange) setWhole(resp *http.Response, body []byte, label string) {
-	if label != "" && label != header.MediaType(resp.Header) {
-		setType(resp, label)
-	}
-	e.whole = Whole{x: e, body: body}
-	setBody(resp, &e.whole, len(body))
-}
-
-// eventsOf returns the events of an answer that has a JSON object in each line in place of events.
-func eventsOf(body []byte, w Want) ([]byte, bool) {
-	answer := wire.Answer{Wire: w.Wire, Choices: w.Choices}
-	stream := make([]byte, 0, len(body)+len(body)/8)
-	for line := range bytes.Lines(body) {
-		line = bytes.Trim(line, blanks)
-		if len(line) == 0 {
-			continue
-		}
-		if line[0] != '{' || !wire.Valid(line) || answer.Event(line) >= wire.Malformed {
-			return nil, false
-		}
-		stream = append(append(append(stream, "data: "...), line...), "\n\n"...)
-	}
-	return stream, answer.Ended()
-}
-
-// cutBehind reads an answer that something follows: the terminator of a stream, or, if the answer
-// is whole, anything.
-func (e *Exchange) cutBehind(body []byte) ([]byte, wire.Signal) {
-	if text, ok := cutTerminator(body); ok {
-		return text, e.Answer.Text(text)
-	}
-	before, text := e.Answer, wire.First(body)
-	if signal := e.Answer.Text(text); signal < wire.Malformed && e.Answer.Ended() {
-		return text, signal
-	}
-	e.Answer = before
-	return body, wire.Malformed
-}
-
-// cutTerminator removes the terminator of a stream that some gateways send behind JSON.
-func cutTerminator(body []byte) ([]byte, bool) {
-	text, ok := bytes.CutSuffix(bytes.TrimRight(body, blanks), []byte("[DONE]"))
-	if !ok {
-		return nil, false
-	}
-	text = bytes.TrimRight(text, blanks)
-	text = bytes.TrimSuffix(text, []byte("data:"))
-	return bytes.TrimRight(text, blanks), true
-}
-
 // maxBelieved is the longest Content-Length for which a buffer is allocated at once.
 const maxBelieved = 256 << 10
-
-// A form is what readWhole finds a body to be.
-type form uint8
-
-const (
-	piece    form = iota // in one piece, and read to its end
-	overlong             // larger than MaxBuffer
-	events               // a stream of events
-)
 
 // readWhole reads a body to its end and drops what is blank before it. It stops early if the body
 // is larger than MaxBuffer or turns out to be a stream.
@@ -359,27 +182,6 @@ func (e *Exchange) isTooSlow(bytes int, first *time.Time) bool {
 		*first = time.Now()
 	}
 	return !e.Policy.MinRate.allows(int64(bytes), time.Since(*first)) && e.Owner.MayTakeOver()
-}
-
-// dropBlanks moves the text of body to its front, without the blanks and the byte order mark
-// before it.
-func dropBlanks(body []byte) []byte {
-	text := bytes.TrimLeft(body, blanks)
-	text = bytes.TrimPrefix(text, []byte(byteOrderMark))
-	if len(text) == len(body) {
-		return body
-	}
-	text = bytes.TrimLeft(text, blanks)
-	return body[:copy(body, text)]
-}
-
-// endBody makes a body that has ended in err do so again, whatever the base's own does. nil: it
-// has not ended.
-func endBody(resp *http.Response, err error) {
-	if err != nil {
-		resp.Body.Close()
-		resp.Body = InMemory(nil, err)
-	}
 }
 
 // judgeStream judges a stream: it reads events up to the first that has payload. begun is what
@@ -439,95 +241,6 @@ func (e *Exchange) judgeStream(resp *http.Response, w Want, begun []byte) (*http
 // served their purpose, but those of Responses are events that clients count.
 func (s *Stream) isPassedOn(ev *sse.Event, signal wire.Signal) bool {
 	return ev.Kind != sse.Blank && (signal != wire.KeepAlive || s.x.Answer.Wire == wire.Responses || s.x.Policy.KeepComments)
-}
-
-// become makes a stream the body of its response.
-func (s *Stream) become(resp *http.Response) {
-	resp.Body = s
-	if len(resp.Header["Content-Length"]) > 0 || resp.ContentLength > 0 {
-		clearLength(resp) // comments are dropped
-	}
-	switch header.MediaType(resp.Header) {
-	case "application/json", "application/x-ndjson", "application/jsonl", "text/html": // a client goes by the label
-		setType(resp, "text/event-stream")
-	}
-}
-
-// gather reads a stream to its end, because the request asked for JSON, and converts it. A stream
-// that is too large, or would lose something, stays what it is.
-func (e *Exchange) gather(s *Stream, resp *http.Response) (*http.Response, *Failure) {
-	s.gathered = true
-	body, err := io.ReadAll(io.LimitReader(s, min(e.Policy.MaxBuffer, math.MaxInt64-1)+1))
-	switch text, ok := []byte(nil), false; {
-	case err == nil && int64(len(body)) > e.Policy.MaxBuffer:
-		s.gathered = false
-		s.out = append(body, s.out...)
-		s.become(resp)
-	case err != nil:
-		f := s.failed(err)
-		if f == s.inside {
-			return nil, f.showError(resp)
-		}
-		if s.flawed != nil {
-			text, f.Usable = recast.ToJSON(e.Answer.Wire, append(body, s.flawed...))
-		}
-		if f.Usable {
-			e.setWhole(resp, text, "application/json")
-			setMemory(resp, text)
-			f.Status, f.Resp = resp.StatusCode, resp
-		}
-		return nil, f
-	default:
-		if text, ok = recast.ToJSON(e.Answer.Wire, body); ok {
-			e.setWhole(resp, text, "application/json")
-		} else {
-			e.setWhole(resp, body, "text/event-stream")
-		}
-	}
-	return resp, nil
-}
-
-// failed returns the failure of a stream that ended in err and that no reader has seen.
-func (s *Stream) failed(err error) *Failure {
-	switch f := s.x.LeftByCaller(); {
-	case f != nil:
-		return f
-	case s.inside != nil:
-		return s.inside
-	}
-	return &Failure{Class: outcome.BreakOf(err), Err: err}
-}
-
-// maxHead is how much of a stream may be blank or comments until it counts as one.
-const maxHead = 4 << 10
-
-// isWhole reports whether what claims to be a stream is JSON, and returns what was read of it. It
-// reads up to the first byte that is neither blank nor in a comment.
-func (s *Stream) isWhole() ([]byte, bool) {
-	for {
-		_, s.eof = s.scan.Fill(&s.in)
-		head := behindComments(s.scan.Unread())
-		if looksLikeJSON(head) {
-			return bytes.Clone(head), true
-		}
-		isComment := len(head) > 0 && head[0] == ':' // the rest of its line is missing
-		if s.eof != nil || len(s.scan.Unread()) > maxHead || !isComment && len(dropBlanks(bytes.Clone(head))) > 0 {
-			return nil, false
-		}
-	}
-}
-
-// behindComments returns what follows the comments that a stream begins with: some hosts keep the
-// connection alive with them, and then send JSON.
-func behindComments(head []byte) []byte {
-	for rest := head; ; {
-		line, behind, ok := bytes.Cut(rest, []byte("\n"))
-		line = bytes.TrimRight(line, "\r")
-		if !ok || len(line) > 0 && line[0] != ':' {
-			return rest
-		}
-		rest = behind
-	}
 }
 
 // nextToJudge is next before the commit.
@@ -609,32 +322,4 @@ func (s *Stream) show(f *Failure, resp *http.Response, last []byte) *Failure {
 		last = errorEvent(s.x.Answer.Wire, f.Err, len(s.out) > 0 && !sse.EndsBlock(s.out))
 	}
 	return f.showAsItCame(resp, append(s.out, last...))
-}
-
-// setType sets the media type of a response.
-func setType(resp *http.Response, label string) {
-	if resp.Header == nil {
-		resp.Header = make(http.Header)
-	}
-	resp.Header["Content-Type"] = []string{label}
-}
-
-// setMemory gives resp a body in memory.
-func setMemory(resp *http.Response, body []byte) {
-	setBody(resp, InMemory(body, io.EOF), len(body))
-}
-
-func setBody(resp *http.Response, body io.ReadCloser, length int) {
-	resp.Body = body
-	resp.ContentLength = int64(length)
-	resp.TransferEncoding = nil
-	if header.First(resp.Header, "Content-Length") != "" {
-		resp.Header.Set("Content-Length", strconv.Itoa(length))
-	}
-}
-
-// clearLength removes the length of a response.
-func clearLength(resp *http.Response) {
-	resp.ContentLength = -1
-	delete(resp.Header, "Content-Length")
 }
