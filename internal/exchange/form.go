@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -76,6 +77,14 @@ func dropBlanks(body []byte) []byte {
 	}
 	text = bytes.TrimLeft(text, blanks)
 	return body[:copy(body, text)]
+}
+
+// readFirst returns a body with what was read of it already.
+func readFirst(begun []byte, body io.ReadCloser) io.ReadCloser {
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(begun), body), body}
 }
 
 // endBody makes a body that has ended in err do so again, whatever the base's own does. nil: it

@@ -187,12 +187,15 @@ func (e *Exchange) isTooSlow(bytes int, first *time.Time) bool {
 // judgeStream judges a stream: it reads events up to the first that has payload. begun is what
 // was read of the stream already.
 func (e *Exchange) judgeStream(resp *http.Response, w Want, begun []byte) (*http.Response, *Failure) {
-	s := newStream(e, resp.Body, w)
 	if begun != nil {
-		s.in.Reader = io.MultiReader(bytes.NewReader(begun), resp.Body)
-	} else if body, ok := s.isWhole(); ok {
-		endBody(resp, s.eof)
-		return e.judgeWhole(resp, w, dropBlanks(body))
+		resp.Body = readFirst(begun, resp.Body)
+	}
+	s := newStream(e, resp.Body, w)
+	if begun == nil || begun[0] == ':' { // comments may also come before JSON
+		if body, ok := s.isWhole(); ok {
+			endBody(resp, s.eof)
+			return e.judgeWhole(resp, w, dropBlanks(body))
+		}
 	}
 	for {
 		ev, signal, err := s.nextToJudge()
