@@ -31,6 +31,9 @@ func (e *Exchange) setWhole(resp *http.Response, body []byte, label string) {
 // become makes a stream the body of its response.
 func (s *Stream) become(resp *http.Response) {
 	resp.Body = s
+	if s.err == nil { // until then, the goroutine that judges ends the exchange
+		s.stop = s.x.endWithCaller(&s.read)
+	}
 	if len(resp.Header["Content-Length"]) > 0 || resp.ContentLength > 0 {
 		clearLength(resp) // comments are dropped
 	}

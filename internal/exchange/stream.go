@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/breakwater-go/breakwater/internal/background"
 	"github.com/breakwater-go/breakwater/internal/flaw"
 	"github.com/breakwater-go/breakwater/internal/outcome"
@@ -268,7 +270,11 @@ func (s *Stream) signal(ev *sse.Event) wire.Signal {
 	case ev.Kind != sse.Data, len(ev.Data) == 0 && !ev.Error: // some hosts keep alive with empty events
 		return wire.Nothing
 	case ev.One && !ev.Error:
-		return s.repeat.Event(&s.x.Answer, ev.Raw, ev.Data)
+		signal := s.repeat.Event(&s.x.Answer, ev.Raw, ev.Data)
+		if signal == wire.Nothing && s.x.Answer.Wire != wire.Chat {
+			signal = s.signalByName(ev)
+		}
+		return signal
 	}
 	signal := s.x.Answer.Event(ev.Data)
 	if ev.Error {
@@ -286,6 +292,33 @@ func (s *Stream) signal(ev *sse.Event) wire.Signal {
 	return signal
 }
 
+// signalByName returns what an event says whose type only its name tells, as some gateways send
+// those of Responses and Messages.
+func (s *Stream) signalByName(ev *sse.Event) wire.Signal {
+	line, _, _ := bytes.Cut(ev.Raw, []byte("\n"))
+	name, ok := bytes.CutPrefix(line, []byte("event:"))
+	name = bytes.TrimSpace(name)
+	if !ok || len(ev.Data) == 0 || ev.Data[0] != '{' || !isWord(name) || gjson.GetBytes(ev.Data, "type").Exists() {
+		return wire.Nothing
+	}
+	members := bytes.TrimLeft(ev.Data[1:], blanks)
+	typed := append(append([]byte(`{"type":"`), name...), '"')
+	if len(members) > 0 && members[0] != '}' {
+		typed = append(typed, ',')
+	}
+	return s.x.Answer.Event(append(typed, members...))
+}
+
+// isWord reports whether a name has only what the names of events have.
+func isWord(name []byte) bool {
+	for _, b := range name {
+		if (b|0x20 < 'a' || b|0x20 > 'z') && b != '_' && b != '.' {
+			return false
+		}
+	}
+	return len(name) > 0
+}
+
 // commit prepares the stream for its reader. out has the events up to the first
 // payload.
 func (s *Stream) commit(signal wire.Signal) {
@@ -294,7 +327,6 @@ func (s *Stream) commit(signal wire.Signal) {
 	s.forget()
 	s.resumed = s.resumed || s.IsResumable()
 	s.stall.begin(s.x, s.review)
-	s.stop = s.x.endWithCaller(&s.read)
 }
 
 // follow sets the phase after an event that is passed on. A host whose index counts
