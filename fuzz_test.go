@@ -251,7 +251,7 @@ func judge(t *testing.T, op request.Operation, resp *http.Response, got string, 
 func fromOne(got string, sent []string) bool {
 	return slices.ContainsFunc(sent, func(s string) bool {
 		for w := wire.Chat; w < wire.Embeddings; w++ { // in the form that was asked for
-			asJSON, _ := recast.ToJSON(w, []byte(s))
+			asJSON, _ := recast.ToJSON(w, []byte(strings.TrimLeft(s, " \t\r\n")))
 			asStream, _ := recast.ToStream(w, []byte(s))
 			if got != "" && (got == string(asJSON) || got == string(asStream)) {
 				return true

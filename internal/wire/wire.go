@@ -316,6 +316,9 @@ func (a *Answer) Event(data []byte) Signal {
 	case data[0] == '{':
 		return a.objects(data)
 	case data[0] == '[' && value(data).get("0").is('{'):
+		if !Valid(data) {
+			return Malformed
+		}
 		return a.read(value(data).get("0"), true)
 	}
 	a.doubtful = a.doubtful || isProse(data)
@@ -329,7 +332,17 @@ func (a *Answer) objects(data []byte) Signal {
 	if signal != Malformed {
 		return signal
 	}
-	signal = Nothing
+	before := a.remember()
+	if signal = a.glued(data); signal == Malformed {
+		a.undo(before)
+	}
+	return signal
+}
+
+// glued reads objects that follow each other without anything between them, or with the name of
+// a field.
+func (a *Answer) glued(data []byte) Signal {
+	signal := Nothing
 	for data[0] == '{' {
 		c := cursor{text: data}
 		c.skip()
@@ -347,6 +360,34 @@ func (a *Answer) objects(data []byte) Signal {
 		return max(signal, a.terminator())
 	}
 	return Malformed
+}
+
+// A memory is what an answer was before a text was read that may turn out to be none.
+type memory struct {
+	answer     Answer
+	transcript Transcript
+	said       Said
+}
+
+func (a *Answer) remember() memory {
+	m := memory{answer: *a}
+	if a.Transcript != nil {
+		m.transcript = *a.Transcript
+	}
+	if a.Said != nil {
+		m.said = *a.Said
+	}
+	return m
+}
+
+func (a *Answer) undo(m memory) {
+	*a = m.answer
+	if a.Transcript != nil {
+		*a.Transcript = m.transcript
+	}
+	if a.Said != nil {
+		*a.Said = m.said
+	}
 }
 
 // terminator returns what [DONE] means. It terminates no other wire than Chat, and no answer of
@@ -380,22 +421,10 @@ func (a *Answer) read(data []byte, event bool) Signal {
 	if c.peek() != '{' {
 		return Malformed
 	}
-	before, transcript, said := *a, Transcript{}, Said{}
-	if a.Transcript != nil {
-		transcript = *a.Transcript
-	}
-	if a.Said != nil {
-		said = *a.Said
-	}
+	before := a.remember()
 	signal := a.object(&c, event)
 	if !c.ended() || !event && signal == Nothing && (a.finished == (set{}) || a.promised) && !a.foreign(data) {
-		*a = before
-		if a.Transcript != nil {
-			*a.Transcript = transcript
-		}
-		if a.Said != nil {
-			*a.Said = said
-		}
+		a.undo(before)
 		return Malformed
 	}
 	if signal == Payload {
