@@ -251,8 +251,9 @@ func judge(t *testing.T, op request.Operation, resp *http.Response, got string, 
 func fromOne(got string, sent []string) bool {
 	return slices.ContainsFunc(sent, func(s string) bool {
 		for w := wire.Chat; w < wire.Embeddings; w++ { // in the form that was asked for
-			asJSON, _ := recast.ToJSON(w, []byte(strings.TrimLeft(s, " \t\r\n")))
-			asStream, _ := recast.ToStream(w, []byte(s))
+			whole := s[:strings.LastIndex(s, "\n\n")+1] // without half an event behind it
+			asJSON, _ := recast.ToJSON(w, []byte(strings.TrimLeft(whole, " \t\r\n")))
+			asStream, _ := recast.ToStream(w, wire.First([]byte(strings.TrimLeft(s, " \t\r\n")))) // without what follows it
 			if got != "" && (got == string(asJSON) || got == string(asStream)) {
 				return true
 			}

@@ -167,7 +167,7 @@ func (s *Scanner) makeRoom() {
 
 // Next returns the next complete event, or nil if more bytes are needed.
 func (s *Scanner) Next() (*Event, error) {
-	if !s.begun && s.end-s.start >= len(byteOrderMark) {
+	if !s.begun && (s.end-s.start >= len(byteOrderMark) || bytes.IndexByte(s.Unread(), '\n') >= 0) {
 		s.dropMark()
 	}
 	for {
@@ -245,14 +245,14 @@ func (s *Scanner) skip(kind Kind, pass bool) *Event {
 
 const byteOrderMark = "\ufeff"
 
-// dropMark drops the byte order mark before the first line, which the SDKs' parsers take for a
-// part of it.
+// dropMark drops the byte order mark and the blanks before the first line, which parsers take for
+// a part of it.
 func (s *Scanner) dropMark() {
-	s.begun = true
-	if bytes.HasPrefix(s.Unread(), []byte(byteOrderMark)) {
-		s.start += len(byteOrderMark)
-		s.line, s.seen = s.start, max(s.seen, s.start)
-	}
+	head := bytes.TrimPrefix(s.Unread(), []byte(byteOrderMark))
+	head = bytes.TrimLeft(head, " \t")
+	s.begun = len(head) > 0
+	s.start = s.end - len(head)
+	s.line, s.seen = s.start, max(s.seen, s.start)
 }
 
 // endsBefore reports whether a line begins another event although no blank line ended the one

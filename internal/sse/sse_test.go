@@ -164,7 +164,7 @@ func FuzzScanner(f *testing.F) {
 		var wantRaw bytes.Buffer
 		var value []string
 		open, swallow := false, false
-		for line := range bytes.Lines(bytes.TrimPrefix(plainEnds(in), []byte(byteOrderMark))) {
+		for line := range bytes.Lines(bytes.TrimLeft(bytes.TrimPrefix(plainEnds(in), []byte(byteOrderMark)), " \t")) {
 			text := bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
 			whole := bytes.HasSuffix(line, []byte("\n"))
 			if !whole { // an unfinished line keeps its CR out of the value all the same
