@@ -159,6 +159,18 @@ func heard(t *testing.T, body string) (reasoning, text string, ids, roles, ends 
 	return reasoning, text, len(seen), roles, ends
 }
 
+// sayer returns a maker of random texts of less than n letters, many of which need escapes.
+func sayer(random *rand.Rand) func(n int) string {
+	letters := []rune("aaab \"\\\n\té漢🚢/<&\u2028")
+	return func(n int) string {
+		var b strings.Builder
+		for range random.IntN(n) {
+			b.WriteRune(letters[random.IntN(len(letters))])
+		}
+		return b.String()
+	}
+}
+
 // Random answers, events, chunks and escapes, broken off at any byte, by hosts
 // that go on, reject, begin anew or tell something else, under every policy:
 // what the caller reads is the whole answer once, with one id, one role and one
@@ -168,14 +180,7 @@ func TestRescue_RescuedOrTyped(t *testing.T) {
 	seeds := ifFull(4000, 1000)
 	for seed := range seeds {
 		random := rand.New(rand.NewPCG(7, uint64(seed)))
-		letters := []rune("aaab \"\\\n\té漢🚢/<&\u2028")
-		say := func(n int) string {
-			var b strings.Builder
-			for range random.IntN(n) {
-				b.WriteRune(letters[random.IntN(len(letters))])
-			}
-			return b.String()
-		}
+		say := sayer(random)
 		h := &teller{
 			random: random, answer: say(80) + "end", continues: random.IntN(2) == 0, rejects: random.IntN(4) == 0, varies: random.IntN(6) == 0,
 			breaks: random.IntN(4),

@@ -373,14 +373,7 @@ func TestRescue_WiresRescuedOrTyped(t *testing.T) {
 	seeds := ifFull(4000, 1000)
 	for seed := range seeds {
 		random := rand.New(rand.NewPCG(11, uint64(seed)))
-		letters := []rune("aaab \"\\\n\té漢🚢/<&\u2028")
-		say := func(n int) string {
-			var b strings.Builder
-			for range random.IntN(n) {
-				b.WriteRune(letters[random.IntN(len(letters))])
-			}
-			return b.String()
-		}
+		say := sayer(random)
 		op := []request.Operation{request.Messages, request.Responses}[random.IntN(2)]
 		words, thought := say(80)+"end", ""
 		if random.IntN(3) == 0 {

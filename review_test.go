@@ -129,6 +129,44 @@ func TestReview_RescuedWithinTheText(t *testing.T) {
 	})
 }
 
+// On the other wires, too, a review is no stall, and its verdict reaches the caller.
+func TestReview_OnOtherWires(t *testing.T) {
+	const (
+		text     = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}}\n\n"
+		reason   = "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n"
+		stop     = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+		refused  = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"Content Exists Risk\"}}\n\n"
+		delta    = "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"hi\"}\n\n"
+		complete = "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\",\"output\":[{}]}}\n\n"
+		failed   = "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"status\":\"failed\",\"error\":{\"code\":\"invalid_request_error\",\"message\":\"Content Exists Risk\"}}}\n\n"
+		check    = `,"stream":true,"safety_check":{"level":"high"}`
+		messages = `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"q"}]` + check + `}`
+		response = `{"model":"m","input":"q"` + check + `}`
+	)
+	for _, tt := range []struct {
+		name, path, ask string
+		first, last     string
+		ends            error
+	}{
+		{"messages, passed", "/anthropic/v1/messages", messages, text + reason, stop, nil},
+		{"messages, refused behind the reason", "/anthropic/v1/messages", messages, text + reason, refused, ErrBadResponse},
+		{"messages, no terminator", "/anthropic/v1/messages", messages, text + reason, "", ErrTruncated},
+		{"responses, passed", "/responses", response, delta, complete, nil},
+		{"responses, refused", "/responses", response, delta, failed, ErrBadResponse},
+		{"responses, no terminator", "/responses", response, delta, "", ErrTruncated},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			base := newHosts(sendsOn(io.EOF, part{0, tt.first}, part{4 * time.Minute, tt.last}))
+			rt := over(t, base, WithEndpoints(deepSeekAt("a")), WithBackup(deepSeekAt("b")), WithBreaker(BreakerPolicy{Consecutive: 2}))
+			start := time.Now()
+			got := asks(t.Context(), rt, tt.ask, func(req *http.Request) { req.URL.Path = tt.path })
+			if took := time.Since(start); took != 4*time.Minute || got.body != tt.first+tt.last || !errors.Is(got.err, tt.ends) || (tt.ends == nil) != (got.err == nil) || base.Count("") != 1 {
+				t.Errorf("got %v after %v and %d requests, want it to end in %v after the review", got, took, base.Count(""), tt.ends)
+			}
+		})
+	}
+}
+
 // The host's own tools are a sign of life, up to a bound.
 func TestToolWork(t *testing.T) {
 	const (
