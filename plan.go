@@ -621,6 +621,33 @@ func (c *call) pauseKeys(e *upstream, model string) pauseKeys {
 	}
 }
 
+// applyRetryAfter pauses what the failure concerns, if the host asked for a pause or the
+// failure earns one. sent is when the request was.
+func (f *fleet) applyRetryAfter(c *call, e *upstream, model string, failure *exchange.Failure, sent, now time.Time) {
+	traits, wait := outcome.Of(failure.Class), failure.RetryAfter
+	if traits.Pause == outcome.ScopeNone || !failure.Asked && !traits.EarnsPause {
+		return
+	}
+	keys := c.pauseKeys(e, model)
+	key := keys.of(traits.Pause)
+	if traits.EarnsPause {
+		// A host that asks for one second each time would be asked each second, so pauses
+		// double. One try speaks for all callers, so a pause may grow beyond the backoff
+		// of one call. A limiter whose number of permits adapts slows down by itself and
+		// needs no pause.
+		if !failure.Asked && e.limits.Get(model).Adapts() {
+			return
+		}
+		if !failure.Asked || wait > 0 {
+			wait = max(wait, f.pauses.Penalize(key, sent, now, f.retry.MinDelay, 2*min(f.retry.MaxDelay, math.MaxInt64/2), c.refusalOf(failure)))
+		}
+	}
+	if failure.Asked {
+		f.pauses.Ask(key, now, failure.RetryAfter, c.refusalOf(failure))
+	}
+	f.observers.emit(c, Event{Kind: KindPause, Endpoint: e.Name, Model: model, Class: failure.Class, Wait: wait})
+}
+
 // A refusal is the host's answer that caused a pause. Calls that the pause keeps away from
 // the host get the same answer if their caller has the same credential: the words may name
 // its organisation or quote its prompt.

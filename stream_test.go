@@ -253,3 +253,19 @@ func TestStream_ClockRunsOutAsTheAttemptEnds(t *testing.T) {
 		}
 	})
 }
+
+// A throttle behind a part of an answer pauses the model as one before it does.
+func TestStream_ThrottledBehindText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		throttled := goodEvent + "data: {\"error\":{\"message\":\"slow down\",\"code\":429}}\n\n"
+		base := newHosts(gives(200, asStream, throttled))
+		base.Set("b", gives(200, asStream, wholeStream))
+		rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...), WithStream(StreamPolicy{Rescue: RescueOff}), WithRetry(RetryPolicy{Patience: Off}))
+		if got := asks(t.Context(), rt, chatStream); !errors.Is(got.err, ErrBadResponse) {
+			t.Errorf("got %v, want the host's error", got)
+		}
+		if got := asks(t.Context(), rt, chatStream); got.body != wholeStream || base.Count("a") != 1 {
+			t.Errorf("then got %v after %d requests, want the backup's answer while the first rests", got, base.Count("a"))
+		}
+	})
+}

@@ -1,7 +1,6 @@
 package breakwater
 
 import (
-	"math"
 	"net/http"
 	"time"
 
@@ -66,7 +65,7 @@ func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Ti
 			return step{action: showRefusal}, true
 		}
 	}
-	r.applyRetryAfter(a, failure, now)
+	r.applyRetryAfter(r.call, a.endpoint, a.model, failure, a.sentAt(), now)
 	return step{}, false
 }
 
@@ -115,34 +114,6 @@ func ofSize(status int) bool {
 // show makes failure, at e, the one whose response the caller gets if no endpoint answers.
 func (r *failoverRun) show(failure *exchange.Failure, e *upstream) {
 	r.shownFailure, r.shownBy = failure, e
-}
-
-// applyRetryAfter pauses what the failure concerns, if the host asked for a pause or the
-// failure earns one.
-func (r *failoverRun) applyRetryAfter(a *attempt, failure *exchange.Failure, now time.Time) {
-	c := r.call
-	traits, wait := outcome.Of(failure.Class), failure.RetryAfter
-	if traits.Pause == outcome.ScopeNone || !failure.Asked && !traits.EarnsPause {
-		return
-	}
-	keys := r.call.pauseKeys(a.endpoint, a.model)
-	key := keys.of(traits.Pause)
-	if traits.EarnsPause {
-		// A host that asks for one second each time would be asked each second, so pauses
-		// double. One try speaks for all callers, so a pause may grow beyond the backoff
-		// of one call. A limiter whose number of permits adapts slows down by itself and
-		// needs no pause.
-		if !failure.Asked && a.endpoint.limits.Get(a.model).Adapts() {
-			return
-		}
-		if !failure.Asked || wait > 0 {
-			wait = max(wait, r.pauses.Penalize(key, a.sentAt(), now, r.retry.MinDelay, 2*min(r.retry.MaxDelay, math.MaxInt64/2), c.refusalOf(failure)))
-		}
-	}
-	if failure.Asked {
-		r.pauses.Ask(key, now, failure.RetryAfter, c.refusalOf(failure))
-	}
-	r.observers.emit(r.call, Event{Kind: KindPause, Endpoint: a.endpoint.Name, Model: a.model, Class: failure.Class, Wait: wait})
 }
 
 // quarantine pauses what a person has to mend: an endpoint whose key was rejected, an
