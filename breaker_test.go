@@ -144,6 +144,8 @@ func TestCircuit_Opens(t *testing.T) {
 		{"four in a row", inARow, "FFFF", false},
 		{"a success between", inARow, "FFFFSFFFF", false},
 		{"three where three are asked for", BreakerPolicy{FailureRate: Off, Consecutive: 3}, "FFF", true},
+		{"one less than 100 where 100 are asked for", BreakerPolicy{FailureRate: Off, Consecutive: 100}, repeat("F", 99), false},
+		{"100 where 100 are asked for", BreakerPolicy{FailureRate: Off, Consecutive: 100}, repeat("F", 100), true},
 		{"every kind of failure", inARow, "FEJID", true},
 		{"the callers' deadlines", inARow, "DDDDD", true},
 		{"no first tokens", inARow, "NNNNN", true},

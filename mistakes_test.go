@@ -215,7 +215,6 @@ var policyMistakes = []mistaken{
 	{"a FailureRate in percent", broken(BreakerPolicy{FailureRate: 50}), []string{"WithBreaker: FailureRate is 50: want a share up to 1: did you mean 0.5?"}},
 	{"no probes", broken(BreakerPolicy{Probes: Off}), []string{"Probes is -1: a circuit without probes never closes"}},
 	{"OpenFor above MaxOpenFor", broken(BreakerPolicy{OpenFor: time.Hour, MaxOpenFor: time.Minute}), []string{"OpenFor 1h0m0s is above MaxOpenFor 1m0s"}},
-	{"too long a row", broken(BreakerPolicy{Consecutive: 1000}), []string{"Consecutive is 1000: want at most 32"}},
 
 	{"Ramp without a unit", two(WithBalance(BalancePolicy{Ramp: 10})), []string{"WithBalance: Ramp is 10ns: did you mean 10s?"}},
 	{"Overload in percent", two(WithBalance(BalancePolicy{Overload: 125})), []string{"WithBalance: Overload is 125 times the even share: did you mean 1.25?"}},

@@ -12,7 +12,6 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/breakwater-go/breakwater/internal/budget"
-	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/mistake"
 	"github.com/breakwater-go/breakwater/internal/repetition"
@@ -438,10 +437,10 @@ type BreakerPolicy struct {
 	MinRequests int
 	Window      time.Duration
 
-	// Consecutive is how many consecutive failures open the circuit. Default 5; at most
-	// 32; Off: any number leaves it closed. If failures are common among the attempts
-	// of Window, more are needed: so many that chance would bring them about once in a
-	// million attempts.
+	// Consecutive is how many consecutive failures open the circuit. Default 5; Off: any
+	// number leaves it closed. If failures are common among the attempts of Window, more
+	// are needed: so many that chance would bring them about once in a million attempts,
+	// but for that reason no more than 32.
 	Consecutive int
 
 	// OpenFor is how long the circuit stays open before a probe. Each failed probe
@@ -462,7 +461,6 @@ func (p BreakerPolicy) resolve() (BreakerPolicy, error) {
 	resolveField(&f, "MinRequests", &p.MinRequests, 20)
 	resolveField(&f, "Window", &p.Window, time.Minute)
 	resolveField(&f, "Consecutive", &p.Consecutive, 5)
-	f.check(p.Consecutive <= circuit.MaxConsecutive, "Consecutive is %d: want at most %d", p.Consecutive, circuit.MaxConsecutive)
 	resolveField(&f, "OpenFor", &p.OpenFor, 5*time.Second)
 	resolveField(&f, "MaxOpenFor", &p.MaxOpenFor, max(5*time.Minute, p.OpenFor))
 	f.check(p.OpenFor <= p.MaxOpenFor, "OpenFor %v is above MaxOpenFor %v", p.OpenFor, p.MaxOpenFor)

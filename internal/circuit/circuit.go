@@ -20,6 +20,9 @@ const (
 	// ForcedEvery is how often callers that have no other endpoint may probe a circuit
 	// before its pause is over. More probes could keep a host down.
 	ForcedEvery = time.Second
+	// maxSignificant bounds the failures in a row that are needed because many attempts
+	// fail by chance.
+	maxSignificant = 32
 	// windowParts is the number of steps in which a window moves.
 	windowParts = 12
 	// maxWindow is the longest window that gobreaker is given: it adds a part to it.
@@ -273,14 +276,15 @@ func (c *Circuit) shouldTrip(n gobreaker.Counts) bool {
 
 // significant returns how many failures in a row are not chance, given the number of
 // results and failures before. A host that fails three of ten calls at random fails five
-// in a row every few seconds under load, and its circuit would never stay closed.
+// in a row every few seconds under load, and its circuit would never stay closed. Above
+// maxSignificant it needs no more for that reason: a host that fails nearly always is down.
 func (p Policy) significant(results, failures int) int {
-	if results < p.MinRequests || failures <= 0 {
+	if results < p.MinRequests || failures <= 0 || failures >= results {
 		return p.Consecutive
 	}
 	const chance = 1e-6
 	share := float64(failures) / float64(results)
-	return max(p.Consecutive, min(MaxConsecutive, int(math.Ceil(math.Log(chance)/math.Log(share)))))
+	return max(p.Consecutive, int(min(math.Ceil(math.Log(chance)/math.Log(share)), maxSignificant)))
 }
 
 // isSuccessful runs under gobreaker's lock, and only for results that gobreaker counts: not

@@ -137,6 +137,7 @@ func TestCircuit_Trips(t *testing.T) {
 	rate := func(share float64, of int) Policy {
 		return with(func(p *Policy) { p.Consecutive, p.FailureRate, p.MinRequests = 0, share, of })
 	}
+	row := func(n int) Policy { return with(func(p *Policy) { p.FailureRate, p.Consecutive = 0, n }) }
 	for _, tt := range []struct {
 		name   string
 		policy Policy
@@ -148,8 +149,13 @@ func TestCircuit_Trips(t *testing.T) {
 		{"twelve in a row where three of ten fail anyway", inARow, repeat("FSSFSSFSSS", 5) + "FFFFFFFFFFFF", true},
 		{"five in a row after nothing but successes", inARow, repeat("S", 50) + "FFFFF", true},
 		{"five in a row where one of twenty fails anyway", inARow, repeat("FSSSSSSSSSSSSSSSSSSS", 5) + "FFFFF", true},
-		{"as many as are remembered, where four of five fail anyway", inARow, repeat("FFFFS", 20) + repeat("F", MaxConsecutive), true},
-		{"one less than are remembered, where four of five fail anyway", inARow, repeat("FFFFS", 20) + repeat("F", MaxConsecutive-1), false},
+		{"as many as chance may ever ask for, where four of five fail anyway", inARow, repeat("FFFFS", 20) + repeat("F", maxSignificant), true},
+		{"one less, where four of five fail anyway", inARow, repeat("FFFFS", 20) + repeat("F", maxSignificant-1), false},
+		{"99 where 100 are asked for", row(100), repeat("F", 99), false},
+		{"100 where 100 are asked for", row(100), repeat("F", 100), true},
+		{"100 where 100 are asked for, and four of five fail anyway", row(100), repeat("FFFFS", 20) + repeat("F", 100), true},
+		{"a success before the last of 100", row(100), repeat("F", 99) + "S" + repeat("F", 99), false},
+		{"5000 where 5000 are asked for", row(5000), repeat("FN", 4999) + "F", true},
 		{"four in a row", inARow, "FFFF", false},
 		{"a success between", inARow, "FFFFSFFFF", false},
 		{"five after a success", inARow, "FFFFSFFFFF", true},
@@ -584,4 +590,40 @@ func TestCircuit_LongestPauses(t *testing.T) {
 			t.Errorf("after the failed probe, the circuit is %s until %v", s.State, s.Until)
 		}
 	})
+}
+
+// Numbers of any size mean what they say.
+func TestCircuit_LargeNumbers(t *testing.T) {
+	const longest = time.Duration(math.MaxInt64)
+	for _, tt := range []struct {
+		name   string
+		policy Policy
+		plays  string
+		state  string
+	}{
+		{"99 of 100 probes succeed", with(func(p *Policy) { p.Probes = 100 }), "FFFFF_" + strings.Repeat("S", 99), HalfOpen},
+		{"100 of 100 probes succeed", with(func(p *Policy) { p.Probes = 100 }), "FFFFF_" + strings.Repeat("S", 100), Closed},
+		{"one of more probes than gobreaker counts", with(func(p *Policy) { p.Probes = math.MaxInt }), "FFFFF_S", HalfOpen},
+		{"fewer results than any number", with(func(p *Policy) { p.Consecutive, p.MinRequests = 0, math.MaxInt }), strings.Repeat("F", 1000), Closed},
+		{"half of 1000 results", with(func(p *Policy) { p.Consecutive, p.MinRequests = 0, 1000 }), strings.Repeat("SF", 500), Open},
+		{"the longest window", with(func(p *Policy) { p.Consecutive, p.Window = 0, longest }), strings.Repeat("____SF", 10), Open},
+		{"the shortest window", with(func(p *Policy) { p.Consecutive, p.Window = 0, 1 }), strings.Repeat("SF_", 10), Closed},
+		{"the longest row", with(func(p *Policy) { p.FailureRate, p.Consecutive = 0, math.MaxInt }), strings.Repeat("F", 1000), Closed},
+		{"the longest pause", with(func(p *Policy) { p.OpenFor, p.MaxOpenFor = longest, longest }), "FFFFF____", Open},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorld(t, tt.policy, func(t *testing.T, w *world) {
+				for _, letter := range tt.plays {
+					if letter == '_' {
+						time.Sleep(5 * time.Second)
+						continue
+					}
+					w.play(string(letter))
+				}
+				if s := w.c.Status(time.Now()); s.State != tt.state {
+					t.Errorf("the circuit is %s, want %s", s.State, tt.state)
+				}
+			})
+		})
+	}
 }

@@ -1,8 +1,5 @@
 package circuit
 
-// MaxConsecutive bounds the failures in a row that are counted.
-const MaxConsecutive = 32
-
 // consecutive counts failures in a row, in the order in which the attempts began.
 //
 // Attempts end in another order: an overloaded host refuses at once and answers late, so
@@ -10,22 +7,24 @@ const MaxConsecutive = 32
 // began earlier and has not failed yet has lasted longer than one that has, and ends the
 // row as a success does.
 //
+// It keeps no failure, only their number between one open attempt and the next, because a
+// row may have any length.
+//
 // The circuit's mu guards it.
 type consecutive struct {
-	seq         uint64                 // number of the latest attempt
-	first, last *Permit                // attempts without an outcome, oldest first
-	open        int                    // number of these
-	succeeded   uint64                 // the latest attempt that succeeded
-	failed      [MaxConsecutive]uint64 // the latest attempts that failed, as a ring
-	at          int                    // the next index of the ring
-	length      int                    // failures in a row, as of the latest failure
-	outstanding int                    // attempts that began before it and have not failed
+	seq         uint64  // number of the latest attempt
+	first, last *Permit // attempts without an outcome, oldest first
+	open        int     // number of these
+	succeeded   uint64  // the latest attempt that succeeded
+	failed      uint32  // failures of attempts that began between that one and first: see failedAfter
+	length      int     // failures in a row, as of the latest failure
+	outstanding int     // attempts that began before it and have not failed
 }
 
 // begin adds an attempt that was let through.
 func (c *consecutive) begin(p *Permit) {
 	c.seq++
-	p.seq = c.seq
+	p.seq, p.failed = c.seq, 0
 	p.older, p.newer = c.last, nil
 	if c.last == nil {
 		c.first = p
@@ -38,6 +37,14 @@ func (c *consecutive) begin(p *Permit) {
 
 // end removes an attempt that has its first outcome.
 func (c *consecutive) end(p *Permit, o Outcome) {
+	if o == Success {
+		c.succeeded = max(c.succeeded, p.seq)
+	}
+	before := c.failedAfter(p.older)
+	if p.seq <= c.succeeded { // all of these began before the success
+		*before = 0
+	}
+	*before += p.failed
 	if p.older == nil {
 		c.first = p.newer
 	} else {
@@ -50,10 +57,7 @@ func (c *consecutive) end(p *Permit, o Outcome) {
 	}
 	p.older, p.newer = nil, nil
 	c.open--
-	switch o {
-	case Success:
-		c.succeeded = max(c.succeeded, p.seq)
-	case Failure:
+	if o == Failure {
 		c.fail(p)
 	}
 }
@@ -61,21 +65,29 @@ func (c *consecutive) end(p *Permit, o Outcome) {
 // fail counts a failure: of an attempt that ends with it, or later, if the attempt's
 // stream breaks after its commit.
 func (c *consecutive) fail(p *Permit) {
-	c.failed[c.at%len(c.failed)] = p.seq
-	c.at++
+	c.length = 0
 	younger, earlier := 0, c.last
 	for earlier != nil && earlier.seq > p.seq {
+		c.length += int(*c.failedAfter(earlier))
 		younger, earlier = younger+1, earlier.older
 	}
 	c.outstanding = c.open - younger
-	better := c.succeeded // the latest attempt that shows that p's failure is not part of a row
-	if earlier != nil {
-		better = max(better, earlier.seq)
+	before := c.failedAfter(earlier)
+	if p.seq > c.succeeded {
+		*before++
 	}
-	c.length = 0
-	for _, seq := range c.failed {
-		if seq > better {
-			c.length++
-		}
+	c.length += int(*before)
+}
+
+// failedAfter returns the number of failures of attempts that began between an open one,
+// or the latest success if p is nil, and the open one that began next.
+func (c *consecutive) failedAfter(p *Permit) *uint32 {
+	failed, next := &c.failed, c.first
+	if p != nil {
+		failed, next = &p.failed, p.newer
 	}
+	if next != nil && next.seq <= c.succeeded { // a success began after all of these
+		*failed = 0
+	}
+	return failed
 }

@@ -17,8 +17,8 @@ func TestConsecutive_AgainstAModel(t *testing.T) {
 		random := rand.New(rand.NewPCG(2, seed))
 		var c consecutive
 		var all, open []*attempt
-		var latest []*attempt // the latest failures; an attempt may be in it twice
-		for range 200 {
+		var failures []*attempt // an attempt may be in it twice
+		for range 400 {
 			if len(open) == 0 || random.IntN(5) < 2 {
 				a := &attempt{}
 				c.begin(&a.p)
@@ -42,8 +42,7 @@ func TestConsecutive_AgainstAModel(t *testing.T) {
 			if failing == nil {
 				continue
 			}
-			latest = append(latest, failing)
-			latest = latest[max(0, len(latest)-MaxConsecutive):]
+			failures = append(failures, failing)
 			better, outstanding := uint64(0), 0
 			for _, a := range all {
 				if a.ended && a.outcome == Success {
@@ -55,7 +54,7 @@ func TestConsecutive_AgainstAModel(t *testing.T) {
 				}
 			}
 			length := 0
-			for _, a := range latest {
+			for _, a := range failures {
 				if a.p.seq > better {
 					length++
 				}

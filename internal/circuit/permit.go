@@ -47,6 +47,7 @@ type Permit struct {
 
 	// Guarded by the circuit's mu.
 	state  permitState
+	failed uint32      // see consecutive.failedAfter
 	finish func(error) // reports a passing attempt's outcome to gobreaker
 	probe  *Probe      // of a probing attempt: its own probe, or the slow one that it follows
 

@@ -37,7 +37,7 @@ type Policy struct {
 	FailureRate float64
 	MinRequests int
 	Window      time.Duration
-	// Consecutive is how many failures in a row open it, at most MaxConsecutive; 0: never.
+	// Consecutive is how many failures in a row open it; 0: never.
 	Consecutive int
 	// OpenFor is the first pause and MaxOpenFor the longest; 0: there is no longest.
 	OpenFor, MaxOpenFor time.Duration
