@@ -540,7 +540,7 @@ func (a *attempt) mayReplay(b *trackedBody) bool {
 	}
 	switch {
 	case !last.read.Load(): // it was not read, so not sent: after GOAWAY, net/http asks for two bodies and sends one
-	case a.replayed, now.Sub(a.Start)-b.of.start > replayWithin, !a.fleet.budget.Take(now):
+	case a.replayed, now.Sub(a.Start)-b.of.start > replayWithin, !a.endpoint.budget.Take(now):
 		return false
 	default:
 		a.replayed = true
@@ -597,7 +597,7 @@ func (a *attempt) maySend(s *resend) bool {
 	case !again:
 	case a.fleet.retry.SendOnce && billed:
 		return false
-	case !a.fleet.budget.Take(a.Start.Add(s.start)):
+	case !a.endpoint.budget.Take(a.Start.Add(s.start)):
 		a.update(func(t *Attempt) { t.Denied = true })
 		return false
 	case billed:

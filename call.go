@@ -365,9 +365,10 @@ func (c *call) response(status int, body []byte) *http.Response {
 // A resumption says which broken stream a call continues, and how.
 type resumption struct {
 	how      rescueKind
-	reasoned bool   // it is behind reasoning
-	account  string // of the endpoint whose stream broke
-	place    int    // index in the trail of the attempt that broke
+	reasoned bool      // it is behind reasoning
+	endpoint *upstream // whose stream broke
+	model    string    // its name for the model
+	place    int       // index in the trail of the attempt that broke
 }
 
 // A rescueKind is the way in which a stream is rescued.

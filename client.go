@@ -34,7 +34,8 @@ import (
 // the contract, too. It may get headers and URLs that are shared with other requests, so
 // it must not change them.
 type Transport struct {
-	config *config
+	config  *config
+	ownBase bool // the base is none of the user's
 	upstreams
 
 	outer http.RoundTripper // the user's middleware, then serve
@@ -67,10 +68,12 @@ func New(opts ...Option) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.base == nil {
+	own := c.base == nil
+	if own {
 		c.base = newBase()
 	}
 	t := &Transport{
+		ownBase:  own,
 		config:   c,
 		names:    request.NewNames(),
 		limits:   limit.NewTable(),
@@ -154,6 +157,7 @@ func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 		keyed:    e.APIKey != "" || header.HasCredential(e.Header),
 		circuits: circuits,
 		limits:   limits,
+		budget:   t.failover.budgetOf(e.Account),
 		served:   served.NewTable(),
 		pipeline: Chain(t.below, newRateLimiter(limits), newBreaker(circuits), newGate(&t.counts.attempts, t.failover.pauses, t.config.observers)),
 	}
@@ -399,8 +403,8 @@ func (s *strays) isNew(at origin.Origin) bool {
 	return true
 }
 
-// CloseIdleConnections closes the idle connections of the base transport.
-// http.Client.CloseIdleConnections calls it.
+// CloseIdleConnections closes the idle connections of the base transport, also of one that
+// was given by [WithBase]. http.Client.CloseIdleConnections calls it.
 func (t *Transport) CloseIdleConnections() {
 	if base, ok := t.config.base.(interface{ CloseIdleConnections() }); ok {
 		base.CloseIdleConnections()
@@ -408,14 +412,17 @@ func (t *Transport) CloseIdleConnections() {
 }
 
 // Close stops background work: it cancels the cache's renewals, waits up to a second for
-// writes to a Store, and closes the idle connections of the base. It always returns nil.
-// Call it at the end of the program or of a test.
+// writes to a Store, and closes the idle connections of the base, unless the base was given
+// by [WithBase]: others may use that. It always returns nil. Call it at the end of the
+// program or of a test.
 //
 // Close does not end calls. Calls that are under way and new calls still work, but they
 // start no renewals and write nothing to a Store.
 func (t *Transport) Close() error {
 	t.background.Close()
-	t.CloseIdleConnections()
+	if t.ownBase {
+		t.CloseIdleConnections()
+	}
 	return nil
 }
 

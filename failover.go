@@ -14,7 +14,7 @@ import (
 )
 
 // A failover is the innermost layer of a call. It makes the call's attempts in one loop,
-// with one budget for retries and failover alike.
+// within the budgets of their accounts.
 type failover struct{ *fleet }
 
 // RoundTrip makes attempts at endpoints until one answers.
@@ -28,7 +28,6 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 		r.closeUnsent()
 		return nil, context.Cause(c) // a call that is over is not a failure of the endpoints
 	}
-	f.budget.Call(c.start)
 	c.conversation = f.conversationOf(c)
 	if c.upload != nil {
 		defer r.closeUnsent()
@@ -76,7 +75,7 @@ func (f *failover) resume(c *call) (*http.Response, error) {
 	var tried []*triedAccount
 	why, denied := ReasonUnavailable, false
 	defer c.excluded.forgetTried()
-	for _, account := range [...]string{c.resumption.account, ""} {
+	for _, account := range [...]string{c.resumption.endpoint.Account, ""} {
 		if c.Err() != nil {
 			break
 		}
@@ -175,8 +174,11 @@ func (r *failoverRun) loop() (*http.Response, error) {
 				continue
 			}
 		}
-		if r.call.resumption != nil && !r.takeExtra(time.Now(), s.endpoint, s.model) {
+		switch of := r.call.resumption; {
+		case of != nil && !r.takeExtra(time.Now(), of.endpoint, of.model):
 			return r.giveUp(step{})
+		case of == nil && r.tried(s.endpoint.Account) == nil:
+			s.endpoint.budget.Call(r.startOf(s))
 		}
 		a, resp, failure := r.race(s)
 		if failure == nil {

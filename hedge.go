@@ -189,12 +189,8 @@ func (a *attempt) sendApart() (got sendResult) {
 func (r *failoverRun) begin(s step) *attempt {
 	c := r.call
 	r.begun++
-	start := r.at
-	if s.wait > 0 {
-		start = time.Now()
-	}
 	a := &attempt{
-		Exchange: exchange.Exchange{Caller: c, Policy: &r.exchanges, Start: start},
+		Exchange: exchange.Exchange{Caller: c, Policy: &r.exchanges, Start: r.startOf(s)},
 		fleet:    r.fleet, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
 		n: int32(r.begun), buffer: c.buffer.Retain(),
 	}
@@ -211,6 +207,15 @@ func (r *failoverRun) begin(s step) *attempt {
 		r.probes++
 	}
 	return a
+}
+
+// startOf returns when the step's attempt begins. If the call did not wait, that is when it
+// decided on the step.
+func (r *failoverRun) startOf(s step) time.Time {
+	if s.wait > 0 {
+		return time.Now()
+	}
+	return r.at
 }
 
 // settle hands over the answer of an attempt, or returns its failure.

@@ -34,7 +34,7 @@ type fleet struct {
 	lends       bool            // requests' bodies are lent to the base: see tracedLoan
 	observers   observers
 
-	budget    *budget.Budget
+	budgets   map[string]*budget.Budget // of the accounts of the user's endpoints
 	pauses    *pause.Table[pauseKey, refusal]
 	balance   balance.Strategy
 	affinity  *balance.Affinity // nil: conversations are not kept at one endpoint
@@ -45,7 +45,7 @@ func newFleet(c *config) *fleet {
 	f := &fleet{
 		retry: c.retry, stream: c.stream, newBackOff: c.newBackOff, exchanges: c.stream.exchanges(), asErrors: c.asErrors, observers: c.observers,
 		configured: len(c.tiers) > 0, middleware: len(c.perAttempt) > 0, limitedBase: limitsConnections(c.base),
-		budget: c.retry.newBudget(), pauses: pause.New[pauseKey]((*refusal).size),
+		budgets: make(map[string]*budget.Budget), pauses: pause.New[pauseKey]((*refusal).size),
 		lends:   len(c.perAttempt) == 0 && !c.retry.SendOnce && isNetHTTP(c.base),
 		balance: balance.TwoChoices{Random: c.random}, minPrompt: c.balance.Affinity,
 	}
@@ -54,6 +54,21 @@ func newFleet(c *config) *fleet {
 		f.balance = f.affinity
 	}
 	return f
+}
+
+// budgetOf returns the budget of extra attempts of an account. Without endpoints of the
+// user's, each origin is an account, and its endpoint keeps the budget: callers choose the
+// names. It must not be called any more once the Transport is in use, but for such an origin.
+func (f *fleet) budgetOf(account string) *budget.Budget {
+	if !f.configured {
+		return f.retry.newBudget()
+	}
+	b := f.budgets[account]
+	if b == nil {
+		b = f.retry.newBudget()
+		f.budgets[account] = b
+	}
+	return b
 }
 
 // limitsConnections reports whether base may make a request wait for a connection. Any
@@ -108,11 +123,12 @@ func (r *failoverRun) next(now time.Time) step {
 	found := r.survey(shortlist{candidates: candidates[:0], states: states[:0]}, now)
 	history, bounds := r.history(now), r.bounds(now)
 	p := plan.Next(found.states, history, bounds)
-	if p.Extra {
-		if last := r.triedAccounts[p.Index]; !r.takeExtra(now, last.endpoint, last.model) {
-			history.BudgetSpent = true
-			p = plan.Next(found.states, history, bounds)
+	for p.Extra {
+		if again := r.triedAccounts[p.Index]; r.takeExtra(now, again.endpoint, again.model) {
+			break
 		}
+		history.Tried[p.Index].BudgetSpent = true
+		p = plan.Next(found.states, history, bounds)
 	}
 	if found.blocked {
 		r.noteBlocked(p, found, now)
@@ -376,17 +392,17 @@ func (c *Call) attempts(def int) int {
 	return def
 }
 
-// takeExtra takes an extra attempt out of the budget. If the budget is spent, it records
-// that and returns false.
+// takeExtra takes an extra attempt, which an attempt at e made necessary, out of the budget
+// of e's account. If the budget is spent, it records that and returns false.
 func (r *failoverRun) takeExtra(now time.Time, e *upstream, model string) bool {
-	if r.budget.Take(now) {
+	if e.budget.Take(now) {
 		return true
 	}
 	r.denied = true
 	denied := func(t *Attempt) { t.Denied = true }
-	switch {
-	case r.last != nil:
-		r.call.log.update(r.last.place, denied)
+	switch v := r.tried(e.Account); {
+	case v != nil:
+		r.call.log.update(v.place, denied)
 	case r.call.resumption != nil:
 		r.call.log.update(r.call.resumption.place, denied)
 	}

@@ -72,8 +72,10 @@ type RetryPolicy struct {
 	// Budget limits extra attempts, so that retries do not multiply the load on a host
 	// that is overloaded. All attempts but the first one at each account of a call are
 	// extra, and so are hedges, rescues, and what the base or middleware sends again.
-	// In any minute there are at most Budget × calls + 10. Default 0.2; Off: no extra
-	// attempts.
+	// Each account has a budget of its own: in any minute at most Budget × the calls that
+	// went there, and 10 more. A hedge is counted at the account that is slow, a rescue
+	// at the one whose stream broke. Without endpoints, each origin is an account.
+	// Default 0.2; Off: no extra attempts.
 	Budget float64
 
 	// SendOnce ends the call after an attempt that may have been billed: one that

@@ -456,7 +456,7 @@ func (r *resumable) request(how rescueKind, broken *attempt) (*exchange.Stream, 
 	if how == rescueContinues {
 		in = r.call.continued(in.Bytes(), &r.given)
 	}
-	c := r.call.resumed(ctx, resumption{how, r.given.IsReasoned(), broken.endpoint.Account, int(broken.place)}, r.req, in)
+	c := r.call.resumed(ctx, resumption{how, r.given.IsReasoned(), broken.endpoint, broken.model, int(broken.place)}, r.req, in)
 	resp, err := r.layer.next.RoundTrip(c.req)
 	c.forgetBuffer()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/balance"
 	"github.com/breakwater-go/breakwater/internal/bounded"
+	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
@@ -36,6 +37,7 @@ type upstream struct {
 	keyed           bool          // it has a credential of its own
 	circuits        *circuit.Set
 	limits          *limit.Limits
+	budget          *budget.Budget // of extra attempts, of its account
 	served          *served.Table
 	answered        atomic.Bool       // it has answered a call before
 	worked          atomic.Int64      // when it last answered, in Unix nanoseconds, to the second; 0: never

@@ -1,6 +1,6 @@
-// Package budget limits extra attempts to a share of the calls made over a sliding minute,
-// so that retries cannot multiply an overload. A Budget is safe for concurrent use; the
-// failover layer and middleware transmissions take from it.
+// Package budget limits the extra attempts at an account to a share of the calls that go
+// there over a sliding minute, so that retries cannot multiply an overload. A Budget is safe
+// for concurrent use; the failover layer and middleware transmissions take from it.
 package budget
 
 import (
@@ -21,8 +21,8 @@ type Budget struct {
 	mu     sync.Mutex // guards what follows
 	epoch  time.Time  // when slot 0 began; times are measured from here, monotonically
 	newest int64      // the latest slot in use
-	calls  [slots]int
-	extras [slots]int
+	calls  [slots]int32
+	extras [slots]int32
 }
 
 // New returns a Budget of floor extras a minute and share more for each call.
@@ -42,10 +42,10 @@ func (b *Budget) Take(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	slot := b.slotLocked(now)
-	calls, extras := -b.calls[(slot+1)%slots], 0
+	calls, extras := -int(b.calls[(slot+1)%slots]), 0
 	for i := range slots {
-		calls += b.calls[i]
-		extras += b.extras[i]
+		calls += int(b.calls[i])
+		extras += int(b.extras[i])
 	}
 	if float64(extras)+1 > float64(calls)*b.share+float64(b.floor) {
 		return false

@@ -67,6 +67,7 @@ type Account struct {
 	Tries        int           // 0: the attempts ended before they were sent
 	Passing      bool          // the cause of its failure may pass by itself
 	Insist       int           // up to so many tries, it is retried before the call turns to a worse tier or a stale answer
+	BudgetSpent  bool          // its budget allows no extra attempt
 }
 
 // A History is what a call has done so far.
@@ -77,7 +78,6 @@ type History struct {
 	Probes      int           // attempts at open circuits
 	ProbeWaits  int           // waits for others' probes
 	ProbeWaited time.Duration // since the first of these waits began
-	BudgetSpent bool          // the budget allows no extra attempt
 }
 
 // Bounds limit what a call may do.
@@ -107,7 +107,7 @@ type Step struct {
 	Index  int // of the candidate or, to Retry, of the account
 	Wait   time.Duration
 	Fresh  bool // Try: any ready candidate of this tier will do
-	Extra  bool // an attempt beyond the first at an account, which the budget has to allow
+	Extra  bool // an attempt beyond the first at an account, which its budget has to allow
 
 	// The following belong to GiveUp: what keeps the call from its endpoints (CircuitOpen,
 	// Paused, or Unserved for nothing), the paused candidate that is free first, and when
@@ -118,8 +118,8 @@ type Step struct {
 }
 
 // Next returns the next step of a call. Candidates come best tier first. If the step is
-// Extra and the budget does not allow it, the caller calls Next again with BudgetSpent
-// set.
+// Extra and the account's budget does not allow it, the caller calls Next again with
+// BudgetSpent of that account set.
 func Next(candidates []Candidate, h History, b Bounds) Step {
 	p := planner{candidates: candidates, History: h, Bounds: b}
 	at := p.survey()
@@ -255,7 +255,7 @@ func (p *planner) withFallback(at survey) Step {
 // retryLast returns one more try at the account that failed last, within the call's
 // patience.
 func (p *planner) retryLast() (Step, bool) {
-	if last := p.Tried[p.Last]; last.Tries > last.Insist || p.BudgetSpent {
+	if last := p.Tried[p.Last]; last.Tries > last.Insist {
 		return Step{}, false
 	}
 	wait, ok := p.waitToRetry(p.Last)
@@ -278,17 +278,17 @@ func (p *planner) retry(at survey) Step {
 			best = Step{Action: Retry, Index: i, Wait: wait, Extra: true}
 		}
 	}
-	if best.Action == GiveUp || best.Extra && p.BudgetSpent {
+	if best.Action == GiveUp {
 		return p.giveUp(at)
 	}
 	return best
 }
 
 // waitToRetry returns how long the call would wait to try an account again. It reports
-// whether the call may, by its number of attempts and its time.
+// whether the call may, by its number of attempts, its budget and its time.
 func (p *planner) waitToRetry(i int) (time.Duration, bool) {
 	a := p.Tried[i]
-	if a.Tries == 0 || a.Tries >= p.Attempts || p.Once || a.Availability == Unserved || a.Availability == CircuitOpen {
+	if a.Tries == 0 || a.Tries >= p.Attempts || p.Once || a.BudgetSpent || a.Availability == Unserved || a.Availability == CircuitOpen {
 		return 0, false
 	}
 	wait := max(a.Backoff, a.Pause, 0)

@@ -93,7 +93,7 @@ func TestNext(t *testing.T) {
 		{"not where its circuit is open", nil, tried(with(failedOnce, func(a *Account) { a.Availability = CircuitOpen })), bounds, Step{Action: GiveUp, Soonest: none}},
 		{"not where it no longer serves the call", nil, tried(with(failedOnce, func(a *Account) { a.Availability = Unserved })), bounds, Step{Action: GiveUp, Soonest: none}},
 		{"not what can be sent once only", nil, tried(failedOnce), with(bounds, func(b *Bounds) { b.Once = true }), Step{Action: GiveUp, Soonest: none}},
-		{"not without a budget", nil, with(tried(failedOnce), func(h *History) { h.BudgetSpent = true }), bounds, Step{Action: GiveUp, Soonest: none}},
+		{"not without a budget", nil, with(tried(failedOnce), func(h *History) { h.Tried[0].BudgetSpent = true }), bounds, Step{Action: GiveUp, Soonest: none}},
 		{"somebody untried first", []Candidate{ready(0)}, tried(failedOnce), bounds, Step{Action: Try, Index: 0, Fresh: true}},
 		{"the shorter of a backoff and a pause", []Candidate{paused(0, 3*s)}, tried(failedOnce), bounds, Step{Action: Retry, Wait: s, Extra: true}},
 		{"the shorter of a pause and a backoff", []Candidate{paused(0, s/2)}, tried(failedOnce), bounds, Step{Action: Try, Index: 0, Wait: s / 2}},
@@ -107,7 +107,7 @@ func TestNext(t *testing.T) {
 		{"once only", []Candidate{ready(1)}, tried(with(failedOnce, func(a *Account) { a.Tries = 2 })), bounds, Step{Action: Try, Index: 0, Fresh: true}},
 		{"as long as a rate limit lasts", []Candidate{ready(1)}, tried(with(failedOnce, func(a *Account) { a.Tries, a.Insist = 2, math.MaxInt })), bounds, Step{Action: Retry, Wait: s, Extra: true}},
 		{"not beyond patience", []Candidate{ready(1)}, tried(with(failedOnce, func(a *Account) { a.Backoff = 3 * s })), bounds, Step{Action: Try, Index: 0, Fresh: true}},
-		{"not without a budget, before a lower tier", []Candidate{ready(1)}, with(tried(failedOnce), func(h *History) { h.BudgetSpent = true }), bounds, Step{Action: Try, Index: 0, Fresh: true}},
+		{"not without a budget, before a lower tier", []Candidate{ready(1)}, with(tried(failedOnce), func(h *History) { h.Tried[0].BudgetSpent = true }), bounds, Step{Action: Try, Index: 0, Fresh: true}},
 
 		{"once more before a kept answer", nil, tried(failedOnce), with(bounds, func(b *Bounds) { b.Fallback = true }), Step{Action: Retry, Wait: s, Extra: true}},
 		{"a kept answer instead of a pause", []Candidate{paused(0, s)}, untried, with(bounds, func(b *Bounds) { b.Fallback = true }), Step{Action: GiveUp, Blocked: Paused, RetryAfter: s}},
