@@ -28,23 +28,29 @@ func eventsOf(body []byte, w Want) ([]byte, bool) {
 	return stream, answer.Ended()
 }
 
+// A gathering is what gather needs to know of a stream that failed.
+type gathering struct {
+	flawed []byte   // the last event of a flawed answer that may be kept; nil: it may not
+	inside *Failure // what the host's error event stands for; nil: there was none
+}
+
 // gather reads a stream to its end, because the request asked for JSON, and converts it. A stream
 // that is too large, or would lose something, stays what it is.
 func (e *Exchange) gather(s *Stream, resp *http.Response) (*http.Response, *Failure) {
-	s.gathered = true
+	s.gathered = &gathering{}
 	body, err := io.ReadAll(io.LimitReader(s, min(e.Policy.MaxBuffer, math.MaxInt64-1)+1))
 	switch text, ok := []byte(nil), false; {
 	case err == nil && int64(len(body)) > e.Policy.MaxBuffer:
-		s.gathered = false
+		s.gathered = nil
 		s.out = append(body, s.out...)
 		s.become(resp)
 	case err != nil:
 		f := s.failed(err)
-		if f == s.inside {
+		if f == s.gathered.inside {
 			return nil, f.showError(resp)
 		}
-		if s.flawed != nil {
-			text, f.Usable = recast.ToJSON(e.Answer.Wire, append(body, s.flawed...))
+		if last := s.gathered.flawed; last != nil {
+			text, f.Usable = recast.ToJSON(e.Answer.Wire, append(body, last...))
 		}
 		if f.Usable {
 			e.setWhole(resp, text, "application/json")
@@ -67,8 +73,8 @@ func (s *Stream) failed(err error) *Failure {
 	switch f := s.x.LeftByCaller(); {
 	case f != nil:
 		return f
-	case s.inside != nil:
-		return s.inside
+	case s.gathered.inside != nil:
+		return s.gathered.inside
 	}
 	return &Failure{Class: outcome.BreakOf(err), Err: err}
 }

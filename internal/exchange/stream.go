@@ -47,9 +47,7 @@ type Stream struct {
 	open       bool        // what the reader has got ends within an event
 	frame      []byte      // the host's error event, if the stream ended in one
 	atFault    bool        // that event says that the request is at fault
-	gathered   bool        // nobody reads it but gather
-	flawed     []byte      // the last event of an answer that gather may keep; nil: it may not
-	inside     *Failure    // what the host's error event stands for, if gather reads
+	gathered   *gathering  // nil: the reader gets the events, not gather
 	resumed    bool        // the reader continues the stream elsewhere if it breaks, and reports errors by itself
 	completion Completion  // nil: nobody observes
 	stop       func() bool // stops endWithCaller
@@ -401,8 +399,8 @@ func (s *Stream) fails(ev *sse.Event, signal wire.Signal) bool {
 		// SDKs that know error events show its message; others see the error after it.
 		s.frame = bytes.Clone(ev.Raw)
 		f := errorInside(bytes.Clone(ev.Data), ev.Status)
-		if s.gathered {
-			s.inside = f
+		if s.gathered != nil {
+			s.gathered.inside = f
 		}
 		class := s.x.Owner.ClassOf(f)
 		fault := outcome.Of(class).Fault
@@ -424,11 +422,11 @@ func (s *Stream) isFlawed(ends bool, event []byte) bool {
 	switch {
 	case err == nil:
 		return false
-	case s.keepFlawed && !(s.gathered && s.x.Owner.MayTakeOver()):
+	case s.keepFlawed && (s.gathered == nil || !s.x.Owner.MayTakeOver()):
 		s.x.keepFlawed(err)
 		return false
 	case s.keepFlawed && ends:
-		s.flawed = append([]byte{}, event...)
+		s.gathered.flawed = append([]byte{}, event...)
 	}
 	s.atFault = true
 	s.finish(outcome.Flawed, err)
@@ -462,7 +460,7 @@ func (s *Stream) pass(event []byte, kind sse.Kind, signal wire.Signal) {
 	switch {
 	case payload:
 		// As JSON, what is gathered is given up only for another endpoint.
-		if s.x.Policy.MinRate.Bytes > 0 && (!s.gathered || s.x.Owner.MayTakeOver()) {
+		if s.x.Policy.MinRate.Bytes > 0 && (s.gathered == nil || s.x.Owner.MayTakeOver()) {
 			s.stall.isTooSlow(len(event)) // then the next read fails
 		}
 		s.stall.payload()
