@@ -1467,6 +1467,69 @@ func TestCache_StoreFails(t *testing.T) {
 	}
 }
 
+// A Store that answers in 5 ms bears a burst of 300: it is asked once for each question, no
+// question goes to the host that it can answer, and it gets every new answer.
+func TestCache_StoreUnderABurst(t *testing.T) {
+	for name, ask := range map[string]string{"JSON": chatJSON, "stream": chatStream} {
+		for _, questions := range []int{300, 1} {
+			bubble(t, fmt.Sprint(name, "/", questions), func(t *testing.T) {
+				body := func(n int) string { return strings.Replace(ask, `"m"`, fmt.Sprintf(`"m%d"`, n%questions), 1) }
+				kept := &memoryStore{}
+				host := func(req *http.Request) (*http.Response, error) {
+					if callOf(req.Context()).params.Stream {
+						return answer(200, asStream, wholeStream), nil
+					}
+					return answer(200, asJSON, goodJSON), nil
+				}
+				burst := func(base *fakehost.Base) *Transport {
+					rt := over(t, base, WithCache(CachePolicy{Store: kept}))
+					var callers sync.WaitGroup
+					for n := range 300 {
+						callers.Go(func() {
+							start := time.Now()
+							if got := asks(t.Context(), rt, body(n)); !strings.Contains(got.body, "hi") || time.Since(start) > 250*time.Millisecond {
+								t.Errorf("got %v after %v", got, time.Since(start))
+							}
+						})
+					}
+					callers.Wait()
+					elapse(time.Second)
+					synctest.Wait()
+					return rt
+				}
+				var mu sync.Mutex
+				held := map[string][]byte{}
+				kept.get = func(_ context.Context, key string) ([]byte, error) {
+					elapse(5 * time.Millisecond)
+					mu.Lock()
+					defer mu.Unlock()
+					return held[key], nil
+				}
+				kept.set = func(_ context.Context, key string, entry []byte) error {
+					elapse(5 * time.Millisecond)
+					mu.Lock()
+					defer mu.Unlock()
+					held[key] = bytes.Clone(entry)
+					return nil
+				}
+				base := newHosts(host)
+				burst(base)
+				if base.Count("") != questions || kept.gets != questions || len(held) != questions {
+					t.Errorf("%d questions: %d to the host, %d to the Store, %d are kept there", questions, base.Count(""), kept.gets, len(held))
+				}
+				other := newHosts(host)
+				rt := burst(other)
+				if other.Count("") != 0 || kept.gets != 2*questions {
+					t.Errorf("%d questions that are kept: %d to the host, %d to the Store", questions, other.Count(""), kept.gets-questions)
+				}
+				if s := rt.Status().Cache; s.Hits != 300 {
+					t.Errorf("%d hits, want 300", s.Hits)
+				}
+			})
+		}
+	}
+}
+
 // Who leaves with its answer does not take it from the others.
 func TestCache_StoreOutlivesTheCaller(t *testing.T) {
 	store := &memoryStore{}

@@ -102,9 +102,10 @@ type call struct {
 	lookup       *lookup                           // nil: the cache does not cover the call
 	conversation uint64                            // its key; 0: Affinity does not apply
 
-	encoded  bool // the body has a Content-Encoding, so it cannot be parsed
-	nested   bool // made with the context of another call, as by an Observer
-	fallback bool // a kept answer could replace a failure
+	encoded   bool // the body has a Content-Encoding, so it cannot be parsed
+	nested    bool // made with the context of another call, as by an Observer
+	fallback  bool // a kept answer could replace a failure
+	makeshift bool // its answer is a flawed one: no attempt brought a better one
 
 	resumption *resumption    // set if the call is a rescue
 	unrescued  Reason         // why a stream that breaks is not continued; empty: the rescue layer tries to

@@ -328,6 +328,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	}
 	r.noteUnconsidered()
 	if s.action == showRefusal || r.shownFailure != nil && (r.shownFailure.Usable || !outcome.Of(r.shownFailure.Class).OfFleet) {
+		c.makeshift = r.shownFailure != nil && r.shownFailure.Usable
 		return r.lastAnswer(s, &Error{Attempts: c.log.list()}), nil
 	}
 	x := &exhausted{failure: &Error{Attempts: c.log.list()}}

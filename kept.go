@@ -153,17 +153,30 @@ func (k *keeper) find(c *call) *store.Entry {
 	if k.store == nil || e != nil && e.Age(time.Now()) < k.policy.TTL {
 		return e
 	}
-	// Another process may have stored an entry that is missing here, or a newer one. It
-	// may run an older version that ignored some of the headers that forbid caching, so
-	// check these again.
-	other, shared := k.store.Get(c, c.lookup.key.String()), c.lookup.scope.Shared()
-	if other != nil && reachOf(other.Header, shared) == coalesce.Everyone && (e == nil || other.Stored.After(e.Stored)) {
-		other.Header = store.KeptHeader(other.Header, shared)
-		e = other
-		k.kept.Put(c.lookup.key, e, e.Size())
-		k.addAlias(c)
+	other := k.store.Get(c, c.lookup.key.String())
+	if other == nil {
+		return e
 	}
-	return e
+	// Another process may have stored an entry that is missing here, or a newer one. Another
+	// call may have found it, too.
+	if now, ok := k.kept.Get(c.lookup.key); ok && now != e {
+		k.addAlias(c)
+		e = now
+	}
+	if e != nil && !other.Stored.After(e.Stored) {
+		return e
+	}
+	// The other process may run an older version that ignored some of the headers that
+	// forbid caching, so check these again.
+	shared := c.lookup.scope.Shared()
+	if reachOf(other.Header, shared) != coalesce.Everyone {
+		return e
+	}
+	found := *other
+	found.Header = store.KeptHeader(other.Header, shared)
+	k.kept.Put(c.lookup.key, &found, found.Size())
+	k.addAlias(c)
+	return &found
 }
 
 // put stores e in memory and in the Store.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -649,6 +650,96 @@ func TestSharing_AttemptsAreEachCallersOwn(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// The same on every wire, as JSON and as a stream, for what a host refuses, breaks off or
+// gives flawed: the leader's last try is not his followers'.
+func TestSharing_AttemptsAreEachCallersOwnOnAllWires(t *testing.T) {
+	for _, w := range flawWires {
+		good := said{text: "hi"}
+		for name, form := range map[string]struct{ kind, body, good string }{
+			"JSON":   {asJSON, `{"model":"m"}`, w.json(good)},
+			"stream": {asStream, `{"model":"m","stream":true}`, strings.Join(w.events(good), "\n\n") + "\n\n"},
+		} {
+			for first, fails := range map[string]func(*http.Request) (*http.Response, error){
+				"503":                   failing503,
+				"429":                   gives(429, asJSON, `{"error":{}}`, "Retry-After", "2"),
+				"cut":                   gives(200, asJSON, `{"choices":[`),
+				"nothing":               gives(200, form.kind, ""),
+				"connection":            refusing,
+				"an event of its error": gives(200, asStream, "data: {\"error\":{\"code\":500}}\n\n"),
+			} {
+				bubble(t, strings.Join([]string{w.path[1:], name, first}, "/"), func(t *testing.T) {
+					var sent atomic.Int32
+					rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+						if sent.Add(1) == 1 {
+							elapse(time.Second)
+							return fails(req)
+						}
+						return answer(200, form.kind, form.good), nil
+					}), WithCache(CachePolicy{}))
+					leader := calls(t, rt, form.body, toPath(w.path), func(req *http.Request) {
+						*req = *req.WithContext(WithCall(req.Context(), Call{Attempts: Off}))
+					})
+					follower := calls(t, rt, form.body, toPath(w.path))
+					elapse(time.Minute)
+					synctest.Wait()
+					if leader.err == nil && leader.ended == io.EOF && leader.read.String() == form.good {
+						t.Errorf("the leader got %v, %q, want a failure", leader.resp, leader.read.String())
+					}
+					if got := follower.read.String(); follower.err != nil || got != form.good || follower.ended != io.EOF || sent.Load() != 2 {
+						t.Errorf("the follower got %v, %q, %v after %d requests, want the answer after 2", follower.resp, got, follower.err, sent.Load())
+					}
+				})
+			}
+		}
+	}
+}
+
+// A flawed answer that is handed over because no attempt brought a better one is not for
+// those who may try more often.
+func TestSharing_MakeshiftsAreForThoseWhoMayTryNoMore(t *testing.T) {
+	for _, w := range flawWires {
+		for follows, want := range map[int]string{0: w.json(said{text: "hi"}), 1: w.json(said{reasoning: "Hm."})} {
+			bubble(t, fmt.Sprint(w.path[1:], "/", follows), func(t *testing.T) {
+				base := newHosts(nil)
+				base.Set("a", func(*http.Request) (*http.Response, error) {
+					if elapse(time.Second); base.Count("a") == 1 {
+						return answer(200, asJSON, w.json(said{reasoning: "Hm."})), nil
+					}
+					return answer(200, asJSON, w.json(said{text: "hi"})), nil
+				})
+				base.Set("b", failing503)
+				rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...), WithCache(CachePolicy{}), WithStream(StreamPolicy{RequireAnswer: true, KeepFlawed: true}))
+				may := func(n int) func(*http.Request) {
+					return func(req *http.Request) { *req = *req.WithContext(WithCall(req.Context(), Call{Attempts: n})) }
+				}
+				leader := calls(t, rt, `{"model":"m"}`, toPath(w.path), may(1))
+				follower := calls(t, rt, `{"model":"m"}`, toPath(w.path), may(follows))
+				elapse(time.Minute)
+				synctest.Wait()
+				if got := leader.read.String(); got != w.json(said{reasoning: "Hm."}) {
+					t.Errorf("the leader got %v, %q, want the flawed answer", leader.err, got)
+				}
+				if got := follower.read.String(); got != want {
+					t.Errorf("the follower got %v, %q, want %q", follower.err, got, want)
+				}
+			})
+		}
+	}
+}
+
+// Each field of Call is each caller's own: see askFor, appendVary and Terms.
+func TestSharing_FieldsOfCall(t *testing.T) {
+	own := map[string]string{
+		"NoCache": "the call is not covered", "NoShare": "the call is private", "CacheControl": "the caller looks at the cache by it; no-cache is private, and Terms have Fallback",
+		"Scope": "in the key", "Endpoint": "in the key", "Attempts": "in Terms", "Trail": "of the leader's call alone",
+	}
+	for field := range reflect.TypeFor[Call]().Fields() {
+		if own[field.Name] == "" {
+			t.Errorf("Call.%s: it is not known whether a leader's binds the callers that share the answer", field.Name)
+		}
 	}
 }
 
