@@ -59,8 +59,8 @@ type Guard struct {
 	mu      sync.Mutex // guards what follows
 	lookups map[string]*lookup
 	queue   []write
-	bytes   int64 // size of the entries in queue
-	writers int   // goroutines that write what is in queue
+	bytes   int64     // size of the entries in queue
+	writers int       // goroutines that write what is in queue
 	stopAt  time.Time // when writing ends; zero: there may be further tasks
 }
 
