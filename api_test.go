@@ -92,10 +92,18 @@ var (
 		breakwater.ReasonOff, breakwater.ReasonSendOnce, breakwater.ReasonAPI, breakwater.ReasonRequest, breakwater.ReasonHost, breakwater.ReasonContent, breakwater.ReasonThought, breakwater.ReasonRefused, breakwater.ReasonReview,
 		breakwater.ReasonLength, breakwater.ReasonFlawed, breakwater.ReasonCaller, breakwater.ReasonBudget, breakwater.ReasonUnavailable, breakwater.ReasonFailed, breakwater.ReasonMismatch, breakwater.ReasonTries,
 	}
-	_ = []breakwater.Kind{breakwater.KindPassed, breakwater.KindDrift, breakwater.KindBreak, breakwater.KindPassedOver}
+	_ = []breakwater.Outcome{
+		breakwater.OutcomeOK, breakwater.OutcomeRetry, breakwater.OutcomeFailover, breakwater.OutcomeHedge, breakwater.OutcomeRescued,
+		breakwater.OutcomeHit, breakwater.OutcomeStale, breakwater.OutcomeCollapsed, breakwater.Outcome(breakwater.ClassUnavailable),
+	}
+	_ = []breakwater.Fault{breakwater.FaultCaller, breakwater.FaultHost, breakwater.FaultLocal}
+	_ = breakwater.Error{Attempts: nil, Class: breakwater.ClassUnavailable, Call: ""}
+	_ = breakwater.Status{Outcomes: map[breakwater.Outcome]int64{}}
+	_ = []breakwater.Kind{breakwater.KindEnd, breakwater.KindPassed, breakwater.KindDrift, breakwater.KindBreak, breakwater.KindPassedOver}
 	_ = breakwater.Event{
 		Kind: breakwater.KindAttempt, Time: time.Time{}, Endpoint: "", Model: "", Attempt: 1, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictStop,
 		Wait: 0, Elapsed: 0, Bytes: 0, Usage: breakwater.Usage{}, Reason: breakwater.ReasonHost, From: "", To: "", Err: nil,
+		Call: "", Outcome: breakwater.OutcomeOK, Fault: breakwater.FaultHost, FirstToken: 0,
 		Served: "", Fingerprint: "", RequestID: "", Flaw: nil,
 	}
 )

@@ -138,6 +138,9 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 		accepted = t.Verdict == VerdictAccept
 	})
 	if accepted {
+		if !outcome.Broke(err) || a.call.unrescued != "" { // nothing continues it
+			defer a.call.end(class, err, fromLog) // also if an Observer panics
+		}
 		if outcome.Of(class).EarnsPause { // the host's error came behind a part of the answer
 			a.fleet.applyRetryAfter(a.call, a.endpoint, a.model, &exchange.Failure{Class: class}, a.sentAt(), now)
 		}

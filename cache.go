@@ -7,12 +7,14 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/coalesce"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/store"
 	"github.com/breakwater-go/breakwater/internal/wire"
@@ -70,7 +72,7 @@ func (l *cacheLayer) refuse(c *call) *http.Response {
 	if c.upload != nil {
 		c.upload.Close()
 	}
-	c.setFailure(&Error{})
+	c.setFailure(c.newError(ClassNotCached))
 	return noteCache(c.ownAnswer(ClassNotCached, "nothing is kept that would answer this call", 0), "detail=only-if-cached")
 }
 
@@ -127,7 +129,7 @@ func (l *cacheLayer) forward(c *call, e *store.Entry, control store.Control) (*h
 	if w.Shares() {
 		if !w.HasLed() {
 			l.counts.shared.Add(1)
-			l.observers.emit(c, Event{Kind: KindCacheShared, Model: c.params.Model})
+			l.observers.emit(c, Event{Kind: KindCacheShared, Model: c.params.Model, From: got.by})
 		}
 		how += "; collapsed"
 	}
@@ -152,6 +154,7 @@ func (l *cacheLayer) forward(c *call, e *store.Entry, control store.Control) (*h
 type callResult struct {
 	resp *http.Response
 	err  error
+	by   string // the id of the call that made the attempt, if it is known
 }
 
 // askToShare returns what the call wants of the calls under way. The answer that it gets
@@ -176,7 +179,11 @@ func (l *cacheLayer) askToShare(c *call, e *store.Entry, control store.Control, 
 		return ok
 	}
 	ask.Take = func(f *coalesce.Follower) (taken bool) {
-		got.resp, got.err, taken = f.Call().(*sharedCall).answer(c, f)
+		s := f.Call().(*sharedCall)
+		if s.call.info != nil {
+			got.by = s.call.info.id
+		}
+		got.resp, got.err, taken = s.answer(c, f)
 		return taken
 	}
 	return ask
@@ -273,7 +280,7 @@ func (c *call) sharedFormats() []store.Format {
 func (c *call) detach(ctx context.Context) *call {
 	other := &call{
 		Context: ctx, Call: c.withoutTrail(), op: c.op, target: c.target, candidates: c.candidates, params: c.params, buffer: c.buffer.Retain(),
-		start: c.start, fallback: c.fallback, log: c.log,
+		start: c.start, fallback: c.fallback, log: c.log, info: c.info,
 	}
 	lookup, caller := *c.lookup, c.credential()
 	other.lookup = &lookup
@@ -392,7 +399,7 @@ func (s *sharedCall) Release() { s.call.forgetBuffer() }
 // answer returns what one of the callers gets of the flight's answer. It reports false if
 // that cannot be put into the caller's format.
 func (s *sharedCall) answer(c *call, f *coalesce.Follower) (resp *http.Response, err error, ok bool) {
-	c.setFailure(s.call.ownFailure())
+	s.tell(c, f)
 	switch {
 	case f.Err() != nil:
 		return nil, f.Err(), true
@@ -405,13 +412,64 @@ func (s *sharedCall) answer(c *call, f *coalesce.Follower) (resp *http.Response,
 	if data, end, whole := f.Whole(); whole {
 		resp.Body = exchange.InMemory(data, end)
 	} else {
-		resp.Body = f
-		f.Watch(c)
+		body := &sharedBody{Follower: f, call: c}
+		resp.Body, c.open = body, true
+		f.Watch(c, body.left)
 	}
 	if x := s.exhausted; x != nil {
 		return nil, &exhausted{resp, x.failure, x.unprobed}, true
 	}
 	return resp, nil, true
+}
+
+// tell tells a caller's call how the flight's has ended so far.
+func (s *sharedCall) tell(c *call, f *coalesce.Follower) {
+	c.how = s.call.how
+	c.setFailure(s.call.ownFailure())
+	c.hadTime, c.byOwn = s.call.hadTime, s.call.byOwn
+	switch {
+	case c.how != 0:
+	case f.Err() != nil:
+		_, class := s.call.log.sum()
+		c.how = endingOf(Outcome(class))
+	case !f.Leads():
+		c.how = endingOf(OutcomeCollapsed)
+	}
+}
+
+// A sharedBody is a caller's part of a shared answer. Its end ends the caller's call.
+type sharedBody struct {
+	*coalesce.Follower
+	call *call
+	read atomic.Int64 // bytes
+}
+
+func (b *sharedBody) Read(p []byte) (int, error) {
+	n, err := b.Follower.Read(p)
+	b.read.Add(int64(n))
+	switch {
+	case err == io.EOF:
+		b.call.end(ClassOK, nil, b.read.Load())
+	case outcome.Broke(err):
+		b.call.end(outcome.BreakOf(err), err, b.read.Load())
+	case err != nil:
+		b.left()
+	}
+	return n, err
+}
+
+func (b *sharedBody) Close() error {
+	defer b.left()
+	return b.Follower.Close()
+}
+
+// left notes that the caller reads no further.
+func (b *sharedBody) left() {
+	if b.call.Err() != nil {
+		b.call.end(ClassCanceled, context.Cause(b.call), b.read.Load())
+	} else {
+		b.call.end(ClassOK, nil, b.read.Load())
+	}
 }
 
 // response returns the flight's response for one of the callers, without a body. Callers
@@ -516,7 +574,7 @@ func (l *cacheLayer) renewLocked(c *call, join bool) *coalesce.Renewal {
 	ask.Terms.Fallback = false
 	ask.Make = func(f *coalesce.Flight) coalesce.Call {
 		own = c.detach(f.Context())
-		own.log, own.start, own.fallback = &own.ownLog, time.Now(), false
+		own.log, own.start, own.fallback, own.info = &own.ownLog, time.Now(), false, l.observers.newInfo()
 		return &sharedCall{layer: l, call: own, completion: completion{&f.Completion, c.lookup.scope.Shared()}}
 	}
 	ask.OnLead = func() { l.observers.emit(own, Event{Kind: KindCacheRenew, Model: own.params.Model}) }

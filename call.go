@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -18,6 +19,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/key"
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/resume"
@@ -107,11 +109,19 @@ type call struct {
 	fallback  bool // a kept answer could replace a failure
 	makeshift bool // its answer is a flawed one: no attempt brought a better one
 
+	open     bool          // the answer's body is still to be read: its end ends the call
+	hadTime  bool          // the caller's deadline ended an attempt whose host had had enough time
+	byOwn    bool          // the caller's own key was rejected, or the host sends it elsewhere
+	how      ending        // how the call was answered, or how it failed, if its attempts do not tell; 0: they do, or it is not known yet
+	state    atomic.Uint32 // hasReturned, isOver
+	counters *counters     // counts the call; nil: it is made on behalf of others, which are counted
+	info     *callInfo     // nil: there are no observers
+
 	resumption *resumption    // set if the call is a rescue
 	unrescued  Reason         // why a stream that breaks is not continued; empty: the rescue layer tries to
 	transcribe *resume.Limits // set by the rescue layer: a stream keeps its transcript within them
 
-	failure atomic.Pointer[Error] // of a response that breakwater made itself
+	failure atomic.Pointer[Error] // if no endpoint answered
 
 	log *attemptLog // ownLog, or that of the call or Trail for which it is made
 
@@ -119,18 +129,31 @@ type call struct {
 	ownReq    http.Request
 	ownLog    attemptLog
 	excluded  exclusions
-	signature [2]string          // the values of the answer's headers: which endpoint gave it, after how many attempts
+	signature [3]string          // the values of the answer's headers: which endpoint gave it, after how many attempts, and how
 	targets   [4]*balance.Target // space for the choice of an endpoint
 }
 
 // The exclusions of a call are what it must not use, or not use again. The clocks of its
 // attempts look at them, too.
 type exclusions struct {
-	mu       sync.Mutex // guards what follows
-	accounts []string   // those that were tried
-	misfits  []misfit
-	racing   *[2]*upstream // the endpoints of two hedged attempts, if there are two: see StreamPolicy.Hedge
-	broken   string        // a rescue must not use this account, whose stream broke; empty: it may use all
+	mu       sync.Mutex      // guards what follows
+	accounts []string        // those that were tried
+	rare     *rarelyExcluded // nil: nothing
+}
+
+// rarelyExcluded are exclusions that few calls have.
+type rarelyExcluded struct {
+	misfits []misfit
+	racing  [2]*upstream // the endpoints of two hedged attempts, if there are two: see StreamPolicy.Hedge
+	broken  string       // a rescue must not use this account, whose stream broke; empty: it may use all
+}
+
+// rareLocked returns what few calls have, to change it.
+func (x *exclusions) rareLocked() *rarelyExcluded {
+	if x.rare == nil {
+		x.rare = &rarelyExcluded{}
+	}
+	return x.rare
 }
 
 // A misfit is an endpoint that refused the call because the call exceeds the limits of the
@@ -149,19 +172,20 @@ func (x *exclusions) tried(account string) {
 func (x *exclusions) unsuited(e *upstream, model string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.misfits = append(x.misfits, misfit{e, model})
+	rare := x.rareLocked()
+	rare.misfits = append(rare.misfits, misfit{e, model})
 }
 
 func (x *exclusions) race(first, second *upstream) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.racing = &[2]*upstream{first, second}
+	x.rareLocked().racing = [2]*upstream{first, second}
 }
 
 func (x *exclusions) broke(account string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.broken = account
+	x.rareLocked().broken = account
 }
 
 // forgetTried ends the exclusions that hold only while the call makes attempts. A stream
@@ -169,7 +193,10 @@ func (x *exclusions) broke(account string) {
 func (x *exclusions) forgetTried() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.accounts, x.misfits = nil, nil
+	x.accounts = nil
+	if x.rare != nil {
+		x.rare.misfits = nil
+	}
 }
 
 // forbids returns why the call must not use e for a model, or "" if it may. An endpoint of the
@@ -177,10 +204,13 @@ func (x *exclusions) forgetTried() {
 func (x *exclusions) forbids(e *upstream, model string) Reason {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.broken != "" && x.broken == e.Account {
+	if x.rare == nil {
+		return ""
+	}
+	if x.rare.broken != "" && x.rare.broken == e.Account {
 		return ReasonAccount
 	}
-	for _, m := range x.misfits {
+	for _, m := range x.rare.misfits {
 		if m.endpoint != e && m.model == model && m.endpoint.profile == e.profile && (!e.profile.Generic || m.endpoint.origin == e.origin) {
 			return ReasonUnsuited
 		}
@@ -192,18 +222,157 @@ func (x *exclusions) forbids(e *upstream, model string) Reason {
 func (x *exclusions) inUse(account string) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return slices.Contains(x.accounts, account) ||
-		x.racing != nil && (x.racing[0].Account == account || x.racing[1].Account == account)
+	return slices.Contains(x.accounts, account) || x.rare != nil && x.rare.races(account)
+}
+
+// races reports whether one of two hedged attempts is at the account.
+func (r *rarelyExcluded) races(account string) bool {
+	return r.racing[0] != nil && (r.racing[0].Account == account || r.racing[1].Account == account)
 }
 
 type callKey struct{}
 
-// Value returns the call itself for its key.
+// Value returns the call itself for its key, and what its events have in common.
 func (c *call) Value(key any) any {
-	if key == (callKey{}) {
+	switch key.(type) {
+	case callKey:
 		return c
+	case callInfoKey:
+		return c.info
 	}
 	return c.Context.Value(key)
+}
+
+// The states of a call that is counted. With both, its end is reported.
+const (
+	hasReturned = 1 << iota // RoundTrip has returned, or is about to
+	isOver                  // nothing more comes
+)
+
+// conclude notes with what RoundTrip returns: it signs the response, counts the call and
+// emits its event. exhausted: no endpoint answered.
+func (c *call) conclude(resp *http.Response, err error, exhausted bool) {
+	o := c.outcome(resp, err)
+	if c.how = endingOf(o); resp != nil {
+		if resp.Header == nil {
+			resp.Header = make(http.Header, 1)
+		}
+		c.signature[2] = string(o)
+		resp.Header[header.Outcome] = c.signature[2:]
+	}
+	if exhausted || err != nil && exchange.EndOf(c) == nil {
+		c.counters.failed.Add(1)
+	}
+	defer c.handOver(resp, err) // also if an Observer panics
+	if c.info != nil {
+		e := Event{Kind: KindCall, Outcome: o, Err: err, Elapsed: time.Since(c.start), Model: c.log.total().model}
+		e.Attempt, e.Class = c.log.sum()
+		if resp != nil {
+			e.Status, e.Endpoint = resp.StatusCode, header.First(resp.Header, header.Endpoint)
+		}
+		if !o.isAnswer() {
+			e.Fault = c.faultOf(o)
+			if failure := c.ownFailure(); failure != nil && err == nil {
+				e.Err = failure
+			}
+		}
+		c.info.returned = e
+		c.counters.observers.emit(c, e)
+	}
+}
+
+// handOver notes that RoundTrip returns. If nothing is left to read, that ends the call.
+func (c *call) handOver(resp *http.Response, err error) {
+	old := c.state.Or(hasReturned)
+	switch _, class := c.log.sum(); {
+	case !c.open && resp != nil:
+		c.report(ClassOK, err, max(resp.ContentLength, 0))
+	case !c.open:
+		c.report(ClassOK, err, 0)
+	case old&isOver != 0: // the body has ended already
+		c.report(class, err, fromLog)
+	}
+}
+
+// outcome returns how the call was answered, or how it failed.
+func (c *call) outcome(resp *http.Response, err error) Outcome {
+	_, class := c.log.sum()
+	failure := c.ownFailure()
+	switch {
+	case resp != nil && c.how != 0:
+		return endings[c.how]
+	case resp != nil:
+		return c.log.answered()
+	case failure != nil && err == error(failure):
+		return Outcome(failure.Class)
+	case outcome.Of(class).Fault == outcome.FaultCaller:
+		return Outcome(class)
+	case errors.Is(c.Err(), context.Canceled):
+		return Outcome(ClassCanceled)
+	case exchange.EndOf(c) != nil:
+		return Outcome(ClassDeadline)
+	case c.how != 0:
+		return endings[c.how]
+	}
+	return Outcome(class)
+}
+
+// faultOf returns who is at fault for the call's failure.
+func (c *call) faultOf(o Outcome) Fault {
+	switch fault := o.fault(); {
+	case o == Outcome(ClassDeadline) && c.hadTime:
+		return FaultHost
+	case fault != "" && c.byOwn:
+		return FaultCaller
+	default:
+		return fault
+	}
+}
+
+// fromLog stands for the bytes that the attempts of the call brought.
+const fromLog = -1
+
+// end notes that the call's answer has ended, in class. bytes is how many its caller got, or
+// fromLog. The first end counts. No lock may be held, because observers hear of it.
+func (c *call) end(class Class, err error, bytes int64) {
+	if c.counters != nil && c.state.Or(isOver) == hasReturned {
+		c.report(class, err, bytes)
+	}
+}
+
+// report counts how the call ended, and emits its last event.
+func (c *call) report(class Class, err error, bytes int64) {
+	o := endings[c.how]
+	if o.isAnswer() {
+		switch {
+		case class != ClassOK:
+			o = Outcome(class)
+		case c.open && c.log.isRescued():
+			o = OutcomeRescued
+		}
+	}
+	c.counters.ends[endingOf(o)].Add(1)
+	if c.info == nil {
+		return
+	}
+	e, all := c.info.returned, c.log.total()
+	if e.Kind = KindEnd; e.Outcome.isAnswer() {
+		e.FirstToken, e.Class, e.Outcome, e.Fault, e.Err = e.Elapsed, class, o, c.faultOf(o), err
+	} else {
+		e.Class = Class(o)
+	}
+	if c.open {
+		e.Elapsed, e.Reason = time.Since(c.start), all.unrescued
+		e.Attempt, _ = c.log.sum()
+		if all.endpoint != "" {
+			e.Endpoint, e.Model = all.endpoint, all.model
+		}
+	}
+	e.Usage = all.usage
+	if e.Bytes = bytes; bytes == fromLog {
+		e.Bytes = all.bytes
+	}
+	c.counters.observers.emit(c, e)
 }
 
 func callOf(ctx context.Context) *call {
@@ -296,12 +465,12 @@ func TrailOf(resp *http.Response) []Attempt {
 	return c.log.list()
 }
 
-// ErrorOf returns the [*Error] of a response that breakwater made because no endpoint
-// answered. It returns nil for any other response, also for an answer. A host's own error
-// response, such as a 503 after several attempts, has no [*Error], either; [TrailOf]
-// returns its attempts.
+// ErrorOf returns the [*Error] of a response to a call that no endpoint answered: one that
+// breakwater made, or a host's own, such as a 503 after several attempts. With [WithErrors],
+// the latter calls return the same [*Error] instead. It returns nil for an answer, and for a
+// host's refusal that concerns the request, the content or the caller's own key.
 func ErrorOf(resp *http.Response) error {
-	if resp == nil || resp.Request == nil || resp.Header.Get(header.Error) == "" {
+	if resp == nil || resp.Request == nil {
 		return nil
 	}
 	c := callOf(resp.Request.Context())
@@ -314,10 +483,24 @@ func ErrorOf(resp *http.Response) error {
 	return nil // a nil *Error in an error would not be nil
 }
 
-// setFailure sets the error of a response that breakwater made, for [ErrorOf].
-func (c *call) setFailure(failure *Error) { c.failure.Store(failure) }
+// newError returns the error of the call, which failed in a class.
+func (c *call) newError(class Class) *Error {
+	e := &Error{Attempts: c.log.list(), Class: class}
+	if c.info != nil {
+		e.Call = c.info.id
+	}
+	return e
+}
 
-// ownFailure returns the error of a response that breakwater made, or nil.
+// setFailure sets the error of a call that no endpoint answered, for [ErrorOf]; nil: it has
+// got an answer after all.
+func (c *call) setFailure(failure *Error) {
+	if c.failure.Store(failure); failure != nil {
+		c.how = endingOf(Outcome(failure.Class))
+	}
+}
+
+// ownFailure returns the error of a call that no endpoint answered, or nil.
 func (c *call) ownFailure() *Error { return c.failure.Load() }
 
 // ownAnswer returns the response that breakwater makes when no host sent one.

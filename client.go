@@ -46,7 +46,7 @@ type Transport struct {
 	names    *request.Names
 	failover *failover
 	limits   *limit.Table
-	counts   counts
+	counters counters
 	strays   strays
 
 	background background.Group
@@ -79,6 +79,7 @@ func New(opts ...Option) (*Transport, error) {
 		limits:   limit.NewTable(),
 		failover: &failover{newFleet(c)},
 	}
+	t.counters.observers = c.observers
 	t.below = c.base
 	if len(c.perAttempt) > 0 {
 		t.below = Chain(RoundTripperFunc(t.markBase), c.perAttempt...)
@@ -159,7 +160,7 @@ func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 		limits:   limits,
 		budget:   t.failover.budgetOf(e.Account),
 		served:   served.NewTable(),
-		pipeline: Chain(t.below, newRateLimiter(limits), newBreaker(circuits), newGate(&t.counts.attempts, t.failover.pauses, t.config.observers)),
+		pipeline: Chain(t.below, newRateLimiter(limits), newBreaker(circuits), newGate(&t.counters.attempts, t.failover.pauses, t.config.observers)),
 	}
 	for _, f := range e.Can {
 		u.can |= needsOf(f)
@@ -220,7 +221,15 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	if !t.isInference(c) {
 		return t.passThrough(c.restored(req), target)
 	}
-	t.counts.calls.Add(1)
+	t.counters.calls.Add(1)
+	c.counters, c.info = &t.counters, t.counters.observers.newInfo()
+	concluded := false
+	defer func() {
+		if !concluded { // user code panicked
+			c.how = endingOf(Outcome(ClassRewrite))
+			t.counters.ends[c.how].Add(1)
+		}
+	}()
 	if c.upload != nil {
 		sends := false
 		defer func() {
@@ -236,7 +245,7 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	if x != nil {
 		resp, err = x.result()
 	}
-	if x != nil && resp == nil || ErrorOf(resp) != nil {
+	if x != nil && resp == nil || resp != nil && resp.Header[header.Error] != nil {
 		if ended := exchange.EndOf(c); ended != nil { // the caller's own end goes before a response of ours
 			resp, err, x = nil, ended, nil
 		}
@@ -247,7 +256,8 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 			resp.Body.Close()
 		}
 	}()
-	t.finished(c, resp, err, x != nil)
+	concluded = true
+	c.conclude(resp, err, x != nil)
 	reported = true
 	if resp != nil {
 		c.releaseRequest(resp.Body, t.cache != nil)
@@ -297,22 +307,6 @@ func (t *Transport) isInference(c *call) bool {
 	return c.op == request.Chat || len(t.tiers) > 0 || !c.target.profile.Generic || c.params.Model != ""
 }
 
-// finished counts a call that returns to its caller, and emits its event.
-func (t *Transport) finished(c *call, resp *http.Response, err error, exhausted bool) {
-	if exhausted || err != nil && exchange.EndOf(c) == nil {
-		t.counts.failed.Add(1)
-	}
-	if len(t.config.observers) == 0 {
-		return
-	}
-	sent, class := c.log.sum()
-	e := Event{Kind: KindCall, Attempt: sent, Class: class, Elapsed: time.Since(c.start), Err: err}
-	if resp != nil {
-		e.Status, e.Endpoint = resp.StatusCode, header.First(resp.Header, header.Endpoint)
-	}
-	t.config.observers.emit(c, e)
-}
-
 // passThrough sends a request that is not inference once. If it is meant for an
 // endpoint, it gets that endpoint's key, Header and Rewrite.
 func (t *Transport) passThrough(req *http.Request, target *upstream) (*http.Response, error) {
@@ -358,7 +352,7 @@ func (t *Transport) notePassed(req *http.Request, target *upstream) error {
 			stray = outcome.Stray(t.upstreams.nearest(at))
 		}
 	}
-	t.counts.passed.Add(1)
+	t.counters.passed.Add(1)
 	e := Event{Kind: KindPassed, Err: stray}
 	if target != nil {
 		e.Endpoint = target.Name
@@ -431,7 +425,8 @@ func (t *Transport) Close() error {
 // read every few seconds. If no endpoints were given, the snapshot has one for each host
 // that was called, up to 256.
 func (t *Transport) Status() Status {
-	s := Status{Calls: t.counts.calls.Load(), Failed: t.counts.failed.Load(), Passed: t.counts.passed.Load(), Attempts: t.counts.attempts.Load()}
+	n := &t.counters
+	s := Status{Outcomes: n.outcomes(), Calls: n.calls.Load(), Failed: n.failed.Load(), Passed: n.passed.Load(), Attempts: n.attempts.Load()}
 	now := time.Now()
 	pauses := t.failover.pauses.List(now)
 	for _, e := range t.upstreams.all() {

@@ -93,8 +93,8 @@
 //
 // # What happened
 //
-// The response header Breakwater-Endpoint names the endpoint that answered. With a
-// cache, Cache-Status tells whether the answer came from it. [TrailOf] returns the
+// The response header Breakwater-Endpoint names the endpoint that answered, and
+// Breakwater-Outcome says in one word how: see [Outcome]. With a cache, Cache-Status tells whether the answer came from it. [TrailOf] returns the
 // attempts of a response, and [Call].Trail those of a call through an SDK: who was asked,
 // who was passed over and why, which model answered, and the host's id of the request.
 // [WithObserver] with [Log] writes a log. [Transport.Status] returns a snapshot. None
@@ -104,8 +104,8 @@
 //
 // The caller gets the host's response that best describes the first failure. If
 // there was none, breakwater makes a response that SDKs understand, usually a 503,
-// with the header Breakwater-Error. [ErrorOf] returns its [*Error], which lists the
-// attempts. With [WithErrors], the call returns the [*Error] instead. The caller's
+// with the header Breakwater-Error. For both, [ErrorOf] returns the [*Error], which
+// lists the attempts. With [WithErrors], the call returns the [*Error] instead. The caller's
 // cancel and deadline are always Go errors.
 //
 // # Tests

@@ -80,6 +80,13 @@ type Error struct {
 	// over: see Attempt.PassedOver. It is empty if the endpoint that Call.Endpoint names
 	// does not exist, and if the call wanted a kept answer only.
 	Attempts []Attempt
+
+	// Class says how the call failed. It is the class of the first failure, or of the one
+	// whose response the caller gets.
+	Class Class
+
+	// Call is the id of the call, as in Event.Call. It is empty without an Observer.
+	Call string
 }
 
 // Error lists the attempts by endpoint and class. It quotes no URL, key or body.

@@ -132,22 +132,34 @@ func TestError_OwnAnswers(t *testing.T) {
 	}
 }
 
-// ErrorOf is nil for all that breakwater did not write itself.
+// ErrorOf is not nil where no endpoint answered, also if a host has sent the response. It is
+// nil for answers, and for what the host says of the request.
 func TestError_OfOthers(t *testing.T) {
-	for name, base := range map[string]handler{
-		"answer":             gives(200, asJSON, goodJSON),
-		"host's 503":         failing503,
-		"host's 400":         gives(400, asJSON, "{}"),
-		"host in our name":   gives(503, asJSON, "{}", headerError, "circuit_open"),
-		"cut json, shown":    gives(200, asJSON, goodJSON[:30]),
-		"stream, well begun": gives(200, asStream, wholeStream),
+	for name, tt := range map[string]struct {
+		base  handler
+		class Class // empty: no error
+	}{
+		"answer":             {gives(200, asJSON, goodJSON), ""},
+		"host's 503":         {failing503, ClassUnavailable},
+		"host's 429":         {gives(429, asJSON, "{}"), ClassRateLimited},
+		"host's 400":         {gives(400, asJSON, "{}"), ""},
+		"caller's key":       {gives(401, asJSON, "{}"), ""},
+		"redirect":           {gives(307, asJSON, "{}", "Location", "/elsewhere"), ""},
+		"host in our name":   {gives(503, asJSON, "{}", headerError, "circuit_open"), ClassUnavailable},
+		"answer in our name": {gives(200, asJSON, goodJSON, headerError, "circuit_open"), ""},
+		"cut json, shown":    {gives(200, asJSON, goodJSON[:30]), ClassBadResponse},
+		"stream, well begun": {gives(200, asStream, wholeStream), ""},
 	} {
-		got := asks(t.Context(), over(t, newHosts(base), once), chatJSON)
+		got := asks(t.Context(), over(t, newHosts(tt.base), once), chatJSON)
 		if got.resp == nil {
 			t.Fatalf("%s: the call gave %v, want a response", name, got)
 		}
-		if err := ErrorOf(got.resp); err != nil {
-			t.Errorf("%s: ErrorOf = %v, want nil", name, err)
+		var failure *Error
+		if err := ErrorOf(got.resp); errors.As(err, &failure) != (tt.class != "") || failure != nil && (failure.Class != tt.class || len(failure.Attempts) != 1) {
+			t.Errorf("%s: ErrorOf = %+v, want %q", name, err, tt.class)
+		}
+		if got.header(headerError) != "" {
+			t.Errorf("%s: a host's %s reached the caller", name, headerError)
 		}
 	}
 	for name, resp := range map[string]*http.Response{

@@ -466,9 +466,10 @@ func ExampleLog() {
 	defer fleet.Close()
 	fleet.Server("host").BreakNext(1, kit.ErrorInside())
 	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
-		Level: slog.LevelWarn,
+		Level: slog.LevelInfo,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey || a.Key == "elapsed" {
+			switch a.Key {
+			case slog.TimeKey, "elapsed", "first_token", "call", "bytes", "tokens": // these vary
 				return slog.Attr{}
 			}
 			return a
@@ -483,7 +484,8 @@ func ExampleLog() {
 	defer client.CloseIdleConnections()
 	fmt.Println(right(client.Do(question(context.Background(), fleet, ""))))
 	// Output:
-	// level=WARN msg="breakwater: attempt" endpoint=host model=deepseek-flash attempt=1 status=200 class=unavailable verdict=again request_id=host-00000001 err="bad response"
+	// level=INFO msg="breakwater: attempt" endpoint=host model=deepseek-flash attempt=1 status=200 class=unavailable verdict=again request_id=host-00000001 err="bad response"
+	// level=INFO msg="breakwater: end" endpoint=host model=deepseek-flash attempt=2 status=200 class=ok outcome=retry
 	// the right answer
 }
 

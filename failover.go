@@ -327,26 +327,45 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 		r.blocked(s)
 	}
 	r.noteUnconsidered()
-	if s.action == showRefusal || r.shownFailure != nil && (r.shownFailure.Usable || !outcome.Of(r.shownFailure.Class).OfFleet) {
-		c.makeshift = r.shownFailure != nil && r.shownFailure.Usable
-		return r.lastAnswer(s, &Error{Attempts: c.log.list()}), nil
+	failure := c.newError(r.failedIn(s))
+	shown := r.shownFailure
+	switch refused := s.action == showRefusal || shown != nil && (shown.Usable || !outcome.Of(shown.Class).OfFleet); {
+	case refused && shown != nil && shown.Usable: // an answer, although a flawed one
+		c.makeshift = true
+		return r.lastAnswer(s, failure), nil
+	case refused && shown != nil && !shown.Empty:
+		c.how, c.byOwn = endingOf(Outcome(shown.Class)), shown.PassThrough || outcome.Of(shown.Class).Fault == outcome.FaultKey && !r.shownBy.keyed
+		return r.lastAnswer(s, failure), nil
+	case refused:
+		c.setFailure(failure)
+		return r.lastAnswer(s, failure), nil
 	}
-	x := &exhausted{failure: &Error{Attempts: c.log.list()}}
+	c.setFailure(failure)
+	x := &exhausted{failure: failure}
 	x.unprobed = r.firstFailure == nil || r.skippedOpen || r.last != nil && r.last.failure.Class == ClassNoFirstToken
 	if !r.asErrors {
-		x.resp = r.lastAnswer(s, x.failure)
+		x.resp = r.lastAnswer(s, failure)
 	}
 	return nil, x
 }
 
+// failedIn returns the class of the failure that the caller is told of.
+func (r *failoverRun) failedIn(s step) Class {
+	switch {
+	case r.shownFailure != nil:
+		return r.shownFailure.Class
+	case s.pause.Note != nil && len(r.triedAccounts) == 0:
+		return ClassPaused
+	case r.firstFailure != nil:
+		return r.firstFailure.Class
+	}
+	return s.blocked
+}
+
 // lastAnswer returns the response to a call that no endpoint answered: the host's, or one
-// of our own, for which ErrorOf returns failure.
+// of our own with the text of failure.
 func (r *failoverRun) lastAnswer(s step, failure *Error) *http.Response {
 	c, shown := r.call, r.shownFailure
-	if shown == nil || shown.Empty {
-		c.setFailure(failure)
-	}
-	class := s.blocked
 	switch {
 	case shown != nil:
 		resp := shown.Resp
@@ -361,12 +380,10 @@ func (r *failoverRun) lastAnswer(s step, failure *Error) *http.Response {
 		}
 		r.sign(r.shownBy, resp)
 		return resp
-	case s.pause.Note != nil && len(r.triedAccounts) == 0:
+	case failure.Class == ClassPaused && s.pause.Note != nil:
 		return c.pausedAnswer(s.pause, s.retryAfter)
-	case r.firstFailure != nil:
-		class = r.firstFailure.Class
 	}
-	return c.ownAnswer(class, failure.summary(), s.retryAfter)
+	return c.ownAnswer(failure.Class, failure.summary(), s.retryAfter)
 }
 
 // blocked records for each endpoint why it was not tried.

@@ -93,6 +93,7 @@ func (a *attempt) noteRequestID(h http.Header) {
 // class of the host's error, and removes what the caller must not see.
 func (g *gate) judge(a *attempt, resp *http.Response) (*http.Response, *exchange.Failure) {
 	resp.Request = a.call.req
+	header.RemoveOwn(resp.Header)
 	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
 		g.heedLimits(a, resp.Header)
 	}

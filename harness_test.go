@@ -28,6 +28,7 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 const (
 	headerEndpoint = header.Endpoint
 	headerAttempts = header.Attempts
+	headerOutcome  = header.Outcome
 	headerError    = header.Error
 	headerRetry    = header.ShouldRetry
 )

@@ -275,21 +275,23 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	if exchange.KindOf(resp.Body) == exchange.KindWhole {
 		a.End(ClassOK, nil, a.Answer.Usage, resp.ContentLength)
 		a.Cancel(outcome.ErrClosed)
+		return
 	}
+	r.call.open = true
 }
 
 // sign sets the headers that name the endpoint and the number of attempts.
 func (r *failoverRun) sign(e *upstream, resp *http.Response) {
 	values := &r.call.signature
-	*values = [2]string{e.Name, "1"}
+	values[0], values[1] = e.Name, "1"
 	if r.n != 1 {
 		values[1] = strconv.Itoa(r.n)
 	}
 	if resp.Header == nil {
-		resp.Header = make(http.Header, 2)
+		resp.Header = make(http.Header, 3)
 	}
 	resp.Header[header.Endpoint] = values[:1:1]
-	resp.Header[header.Attempts] = values[1:]
+	resp.Header[header.Attempts] = values[1:2:2]
 }
 
 // report emits the event of a failed attempt, now that the next step is known.

@@ -84,6 +84,7 @@ func (k *keeper) covers(c *call) bool {
 func (k *keeper) answer(c *call, e *store.Entry, age time.Duration, fresh store.Freshness) *http.Response {
 	ttl := int64((k.policy.TTL - age) / time.Second)
 	how, kind, from, count := "breakwater; hit; ttl="+strconv.FormatInt(ttl, 10), KindCacheHit, "", &k.counts.hits
+	served := OutcomeStale
 	switch {
 	case fresh == store.Fresh && age >= k.policy.TTL:
 		kind, from, count = KindCacheStale, "max-stale", &k.counts.stale
@@ -93,9 +94,13 @@ func (k *keeper) answer(c *call, e *store.Entry, age time.Duration, fresh store.
 	case fresh == store.StaleIfError:
 		kind, from, count = KindCacheStale, "error", &k.counts.stale
 		how += "; detail=stale-if-error"
+	default:
+		served = OutcomeHit
 	}
 	resp := c.replay(e, age, how, fresh < store.Fresh)
 	if resp != nil {
+		c.setFailure(nil)
+		c.how = endingOf(served)
 		count.Add(1)
 		k.observers.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body)), From: from})
 	}
@@ -118,7 +123,7 @@ func (c *call) replay(e *store.Entry, age time.Duration, how string, standsIn bo
 		return nil
 	}
 	r := &replayed{}
-	h, values := make(http.Header, len(e.Header)+2), r.values[:0]
+	h, values := make(http.Header, len(e.Header)+3), r.values[:0] // and Breakwater-Outcome
 	set := func(name string, list ...string) {
 		at := len(values)
 		values = append(values, list...)

@@ -1,9 +1,13 @@
 package breakwater
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
@@ -18,6 +22,7 @@ const (
 	KindCommit      Kind = "commit"       // the first payload has come: the caller gets the response
 	KindWait        Kind = "wait"         // the call waits before its next attempt
 	KindCall        Kind = "call"         // RoundTrip returns, with a response or an error
+	KindEnd         Kind = "end"          // a call is over: its body has ended, too, or was closed or left. Once for each KindCall
 	KindCircuit     Kind = "circuit"      // a circuit changed its state from From to To
 	KindPause       Kind = "pause"        // an endpoint, an account or a model is paused for Wait
 	KindKey         Kind = "key"          // the key of an endpoint was rejected, or its account has no funds: a person has to act. With ErrNoKey: an attempt had no key
@@ -43,23 +48,28 @@ const (
 type Event struct {
 	Kind     Kind
 	Time     time.Time
+	Call     string // an id of the call, the same in all of its events; empty for what concerns no one call, such as KindCircuit
 	Endpoint string // its name
 	Model    string // the endpoint's name for it; in events of the cache, the caller's
-	Attempt  int    // number of the attempt; KindWait: of the next one; KindCall: how many were sent
+	Attempt  int    // number of the attempt; KindWait: of the next one; KindCall, KindEnd: how many were sent
 	Status   int    // HTTP status
 	Class    Class
 	Verdict  Verdict
+	Outcome  Outcome       // KindCall, KindEnd: how the call was answered, or how it failed
+	Fault    Fault         // KindCall, KindEnd: who is at fault for a call that failed
 	Wait     time.Duration // before an attempt; KindPause, KindKey: length of the pause; KindCircuit: how long it is open
-	Elapsed  time.Duration // from the start of the attempt; KindCall: of the call
+	Elapsed  time.Duration // from the start of the attempt; KindCall, KindEnd: of the call
 	Bytes    int64         // given to the caller, or kept; KindUnbuffered: size of the request
-	Usage    Usage
+	Usage    Usage         // KindEnd: of all attempts of the call
+
+	FirstToken time.Duration // from the start of the attempt to its first payload; KindEnd: from the start of the call until RoundTrip returned the answer; 0: there was none
 
 	Served      string // the model that the answer says it is of
 	Fingerprint string // its system_fingerprint
 	RequestID   string // the host's id of the request: see Attempt.RequestID
 	Flaw        error  // the caller got the answer although it is flawed: see Attempt.Flaw
-	Reason      Reason // KindBreak: why the stream was not continued; KindPassedOver: why the call did not go there
-	From, To    string // KindCircuit: closed, half-open or open; From also of KindRescue and KindCacheStale
+	Reason      Reason // KindBreak, KindEnd: why the stream was not continued; KindPassedOver: why the call did not go there
+	From, To    string // KindCircuit: closed, half-open or open; From also of KindRescue and KindCacheStale, and of KindCacheShared: the Call that made the attempt
 	Err         error
 }
 
@@ -82,13 +92,63 @@ type Observer func(context.Context, Event)
 func (t Attempt) event(kind Kind) Event {
 	return Event{
 		Kind: kind, Reason: t.PassedOver, Endpoint: t.Endpoint, Model: t.Model, Attempt: t.N, Status: t.Status, Class: t.Class,
-		Verdict: t.Verdict, Wait: t.Wait, Elapsed: t.Elapsed, Bytes: t.Bytes, Usage: t.Usage,
+		Verdict: t.Verdict, Wait: t.Wait, FirstToken: t.FirstToken, Elapsed: t.Elapsed, Bytes: t.Bytes, Usage: t.Usage,
 		Served: t.Served, Fingerprint: t.Fingerprint, RequestID: t.RequestID, Flaw: t.Flaw, Err: t.Err,
 	}
 }
 
+// counters count what a Transport does, and have its observers.
+type counters struct {
+	calls, failed, attempts, passed atomic.Int64
+	ends                            [len(endings)]atomic.Int64 // calls, by their ending
+	observers                       observers
+}
+
+// outcomes returns how the calls ended that are over.
+func (t *counters) outcomes() map[Outcome]int64 {
+	counts := make(map[Outcome]int64)
+	for i := range t.ends {
+		if n := t.ends[i].Load(); n > 0 {
+			counts[endings[i]] = n
+		}
+	}
+	return counts
+}
+
 // observers are the Observers of a Transport.
 type observers []Observer
+
+// A callInfo is what events of a call have in common. There is one if there are observers.
+type callInfo struct {
+	id       string
+	returned Event // KindCall, once RoundTrip has returned
+}
+
+// newInfo returns the callInfo of a new call, or nil if there are no observers.
+func (os observers) newInfo() *callInfo {
+	if len(os) == 0 {
+		return nil
+	}
+	return &callInfo{id: newCallID()}
+}
+
+type callInfoKey struct{}
+
+// callIDs numbers the calls of this process. It begins at random, so that the ids of
+// several processes differ.
+var callIDs = func() *atomic.Uint64 {
+	n := new(atomic.Uint64)
+	n.Store(rand.Uint64())
+	return n
+}()
+
+// newCallID returns an id of at most 13 letters and digits. It is a mixed number, because
+// people tell ids apart by their first letters.
+func newCallID() string {
+	x := callIDs.Add(1) * 0x9e3779b97f4a7c15 // odd, so that no two numbers become one
+	x ^= x >> 32
+	return strconv.FormatUint(x, 36)
+}
 
 // emit passes e to each Observer. The caller must hold no lock.
 func (os observers) emit(ctx context.Context, e Event) {
@@ -96,20 +156,26 @@ func (os observers) emit(ctx context.Context, e Event) {
 		return
 	}
 	e.Time = time.Now()
+	if info, ok := ctx.Value(callInfoKey{}).(*callInfo); ok && info != nil {
+		e.Call = info.id
+	}
 	for _, o := range os {
 		o(ctx, e)
 	}
 }
 
 // Log returns an [Observer] that writes events to l. To see every call and attempt, give it
-// a Logger of level Debug. Its levels are:
+// a Logger of level Debug. Each line of a call ends in the call's id. Its levels are:
 //
 //   - Error: KindKey, unless Err is ErrNoKey.
-//   - Warn: failed attempts that count for the circuit, pauses, the budget,
-//     streams that nothing continues, a failing Store, stale answers in the place of a failure, ErrNoKey and
-//     ErrUnprotected.
-//   - Info: KindCircuit, KindDrift and KindUnbuffered.
-//   - Debug: all others, including KindCall of a call that no endpoint answered.
+//   - Warn: what the caller notices. That is KindCall of a call that failed, unless the
+//     caller left it or wanted a kept answer only, KindBreak, and KindEnd of a stream that
+//     broke. Also ErrNoKey, ErrUnprotected and a failing Store.
+//   - Info: what was healed, and why it had to be. That is KindEnd of a call that was
+//     answered by another attempt than its first or from a stale answer, KindRescue, stale
+//     answers in the place of a failure, attempts that count for the circuit as failed,
+//     circuits, pauses and the budget. Also KindDrift and KindUnbuffered.
+//   - Debug: all others.
 func Log(l *slog.Logger) Observer {
 	return func(ctx context.Context, e Event) {
 		level := levelOf(e)
@@ -128,8 +194,11 @@ func Log(l *slog.Logger) Observer {
 		add(e.Status != 0, slog.Int("status", e.Status))
 		add(e.Class != "", slog.String("class", string(e.Class)))
 		add(e.Verdict != "", slog.String("verdict", string(e.Verdict)))
+		add(e.Outcome != "", slog.String("outcome", string(e.Outcome)))
+		add(e.Fault != "", slog.String("fault", string(e.Fault)))
 		add(e.Wait != 0, slog.Duration("wait", e.Wait))
 		add(e.Elapsed != 0, slog.Duration("elapsed", e.Elapsed))
+		add(e.FirstToken != 0, slog.Duration("first_token", e.FirstToken))
 		add(e.Bytes != 0, slog.Int64("bytes", e.Bytes))
 		add(e.Usage.TotalTokens != 0, slog.Int("tokens", e.Usage.TotalTokens))
 		add(e.Served != "", slog.String("served", e.Served))
@@ -140,24 +209,64 @@ func Log(l *slog.Logger) Observer {
 		add(e.To != "", slog.String("to", e.To))
 		flaw := outcome.LogText(e.Flaw)
 		add(flaw != "", slog.String("flaw", flaw))
-		why := outcome.LogText(e.Err)
+		why := logText(e.Err)
 		add(why != "", slog.String("err", why))
+		add(e.Call != "", slog.String("call", e.Call))
 		l.LogAttrs(ctx, level, "breakwater: "+string(e.Kind), attrs...)
 	}
 }
 
 // levelOf returns the level at which Log writes an event.
 func levelOf(e Event) slog.Level {
-	switch {
-	case e.Kind == KindKey && !errors.Is(e.Err, ErrNoKey):
-		return slog.LevelError
-	case e.Kind == KindPassed && e.Err != nil,
-		e.Kind == KindKey, e.Kind == KindPause, e.Kind == KindBudget, e.Kind == KindBreak, e.Kind == KindCacheError,
-		e.Kind == KindAttempt && outcome.Of(e.Class).Outcome == outcome.Failure,
-		e.Kind == KindCacheStale && e.From == "error":
+	switch e.Kind {
+	case KindKey:
+		if !errors.Is(e.Err, ErrNoKey) {
+			return slog.LevelError
+		}
 		return slog.LevelWarn
-	case e.Kind == KindCircuit, e.Kind == KindDrift, e.Kind == KindUnbuffered:
+	case KindBreak, KindCacheError:
+		return slog.LevelWarn
+	case KindPassed:
+		return levelIf(e.Err != nil, slog.LevelWarn)
+	case KindCall:
+		return levelIf(isNoticed(cmp.Or(e.Outcome, Outcome(e.Class))), slog.LevelWarn)
+	case KindEnd:
+		if outcome.Broke(e.Err) && !errors.As(e.Err, new(*Error)) { // KindCall told of an *Error
+			return slog.LevelWarn
+		}
+		return levelIf(e.Outcome.isHealed(), slog.LevelInfo)
+	case KindAttempt:
+		return levelIf(outcome.Of(e.Class).Outcome == outcome.Failure, slog.LevelInfo)
+	case KindCacheStale:
+		return levelIf(e.From == "error", slog.LevelInfo)
+	case KindCircuit, KindPause, KindBudget, KindRescue, KindDrift, KindUnbuffered:
 		return slog.LevelInfo
 	}
 	return slog.LevelDebug
+}
+
+// levelIf returns the level if the condition holds, else Debug.
+func levelIf(holds bool, level slog.Level) slog.Level {
+	if holds {
+		return level
+	}
+	return slog.LevelDebug
+}
+
+// isNoticed reports whether a call that ends so is a failure that its caller did not ask
+// for.
+func isNoticed(o Outcome) bool {
+	switch Class(o) {
+	case "", ClassCanceled, ClassNotCached, ClassRedirected:
+		return false
+	}
+	return !o.isAnswer()
+}
+
+// logText returns the text of err for a log.
+func logText(err error) string {
+	if failure, ok := err.(*Error); ok {
+		return failure.summary()
+	}
+	return outcome.LogText(err)
 }

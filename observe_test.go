@@ -183,13 +183,19 @@ func TestObserve_EventsOfACall(t *testing.T) {
 			{Kind: KindCommit, Endpoint: "b", Model: "theirs", Attempt: 2, Status: 200, Class: ClassOK, Verdict: VerdictAccept},
 			{Kind: KindAttempt, Endpoint: "b", Model: "theirs", Attempt: 2, Status: 200, Class: ClassOK, Verdict: VerdictAccept,
 				Bytes: int64(len(goodJSON) + len(`"prompt_tokens":1,"completion_tokens":2,`)), Usage: Usage{PromptTokens: 1, CompletionTokens: 2, TotalTokens: 3}},
-			{Kind: KindCall, Endpoint: "b", Attempt: 2, Status: 200, Class: ClassOK, Elapsed: time.Second},
+			{Kind: KindCall, Endpoint: "b", Model: "theirs", Attempt: 2, Status: 200, Class: ClassOK, Outcome: OutcomeFailover, Elapsed: time.Second},
+			{Kind: KindEnd, Endpoint: "b", Model: "theirs", Attempt: 2, Status: 200, Class: ClassOK, Outcome: OutcomeFailover, Elapsed: time.Second, FirstToken: time.Second,
+				Bytes: int64(len(goodJSON) + len(`"prompt_tokens":1,"completion_tokens":2,`)), Usage: Usage{PromptTokens: 1, CompletionTokens: 2, TotalTokens: 3}},
 		}
+		id := told[0].Call
 		for i := range told {
 			if told[i].Time.Sub(begin) != time.Second {
 				t.Errorf("event %d was told of %v, want 1s", i+1, told[i].Time.Sub(begin))
 			}
-			told[i].Time = time.Time{}
+			if told[i].Call == "" || told[i].Call != id {
+				t.Errorf("event %d is of the call %q, the first of %q", i+1, told[i].Call, id)
+			}
+			told[i].Time, told[i].Call = time.Time{}, ""
 		}
 		if !slices.Equal(told, want) {
 			t.Errorf("told\n%+v\nwant\n%+v", told, want)
@@ -213,6 +219,10 @@ func TestObserve_EventsOfAStream(t *testing.T) {
 			var told []Event
 			rt := over(t, newHosts(gives(200, asStream, tt.text)), WithObserver(func(_ context.Context, e Event) { told = append(told, e) }))
 			got := asks(t.Context(), rt, chatStream)
+			if last := told[len(told)-1]; last.Kind != KindEnd || last.Class != tt.class || last.Bytes != int64(len(got.body)) {
+				t.Errorf("told of the end %+v, want %s and %d bytes", last, tt.class, len(got.body))
+			}
+			told = told[:len(told)-1]
 			if tt.err != nil && len(told) == 4 {
 				last := told[3]
 				told = told[:3]
@@ -261,8 +271,8 @@ func TestObserve_EventsOfAStreamThatIsLeft(t *testing.T) {
 					h := base.holdIn(ctx, t, rt)
 					tt.leave(h, cancel)
 					synctest.Wait()
-					if len(told) != 3 || told[2].Kind != KindAttempt {
-						t.Fatalf("told %+v, want commit, call, attempt", told)
+					if len(told) != 4 || told[2].Kind != KindAttempt || told[3].Kind != KindEnd || told[3].Outcome != Outcome(tt.class) {
+						t.Fatalf("told %+v, want commit, call, attempt, end", told)
 					}
 					if end := told[2]; end.Class != tt.class || !errors.Is(end.Err, tt.err) || end.Verdict != VerdictAccept || end.Bytes != int64(len(goodEvent)) {
 						t.Errorf("the end: %+v, want %s, %v and %d bytes", end, tt.class, tt.err, len(goodEvent))
@@ -328,7 +338,7 @@ func TestObserve_SeveralObservers(t *testing.T) {
 		return WithObserver(func(_ context.Context, e Event) { told = append(told, name+" "+string(e.Kind)) })
 	}
 	asks(t.Context(), over(t, newHosts(gives(200, asJSON, goodJSON)), add("1"), add("2")), chatJSON)
-	if got, want := strings.Join(told, ", "), "1 commit, 2 commit, 1 attempt, 2 attempt, 1 call, 2 call"; got != want {
+	if got, want := strings.Join(told, ", "), "1 commit, 2 commit, 1 attempt, 2 attempt, 1 call, 2 call, 1 end, 2 end"; got != want {
 		t.Errorf("told %s, want %s", got, want)
 	}
 }
@@ -343,8 +353,8 @@ func TestObserve_CallersContext(t *testing.T) {
 		}
 	}))
 	asks(context.WithValue(t.Context(), key{}, "mine"), rt, chatJSON)
-	if seen != 3 {
-		t.Errorf("%d of 3 events came with the caller's context", seen)
+	if seen != 4 {
+		t.Errorf("%d of 4 events came with the caller's context", seen)
 	}
 }
 
@@ -413,12 +423,12 @@ func TestObserve_Log(t *testing.T) {
 	}{
 		{Event{Kind: KindKey, Endpoint: "a", Class: ClassKeyRejected, Status: 401}, "ERROR key endpoint=a status=401 class=key_rejected"},
 		{Event{Kind: KindKey, Endpoint: "a", Err: ErrNoKey}, "WARN key endpoint=a err=\"neither the call nor its endpoint has a key\""},
-		{Event{Kind: KindAttempt, Endpoint: "a", Class: ClassUnavailable, Attempt: 2, Verdict: VerdictAgain}, "WARN attempt endpoint=a attempt=2 class=unavailable verdict=again"},
+		{Event{Kind: KindAttempt, Endpoint: "a", Class: ClassUnavailable, Attempt: 2, Verdict: VerdictAgain}, "INFO attempt endpoint=a attempt=2 class=unavailable verdict=again"},
 		{Event{Kind: KindAttempt, Class: ClassOK, Bytes: 7, Usage: Usage{TotalTokens: 3}}, "DEBUG attempt class=ok bytes=7 tokens=3"},
 		{Event{Kind: KindAttempt, Class: ClassCanceled}, "DEBUG attempt class=canceled"},
-		{Event{Kind: KindPause, Wait: time.Second}, "WARN pause wait=1s"},
-		{Event{Kind: KindBudget}, "WARN budget"},
-		{Event{Kind: KindCacheStale, From: "error"}, "WARN cache_stale from=error"},
+		{Event{Kind: KindPause, Wait: time.Second}, "INFO pause wait=1s"},
+		{Event{Kind: KindBudget}, "INFO budget"},
+		{Event{Kind: KindCacheStale, From: "error"}, "INFO cache_stale from=error"},
 		{Event{Kind: KindCacheStale, From: "revalidate"}, "DEBUG cache_stale from=revalidate"},
 		{Event{Kind: KindCacheError, Err: io.ErrUnexpectedEOF}, "WARN cache_error err=\"connection closed\""},
 		{Event{Kind: KindCacheError, Err: errors.New("redis://user:secret@host")}, "WARN cache_error"},

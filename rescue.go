@@ -182,6 +182,8 @@ type resumable struct {
 	out         []byte     // what the caller reads next, from the latest rescue
 	err         error      // what the caller gets after out
 	open        bool       // the caller has read a part of an event
+	first       int        // index in the trail of the first attempt
+	more        int64      // bytes of out that the caller has read
 	given       resume.Transcript
 	rescue      *rescue  // the one being read; nil: nothing broke yet, or nothing continues the stream
 	cause       error    // the error of the first attempt's stream
@@ -254,6 +256,7 @@ func (r *resumable) Read(p []byte) (int, error) {
 			return 0, http.ErrBodyReadAfterClose
 		case len(r.out) > 0:
 			n := copy(p, r.out)
+			r.more += int64(n)
 			r.out = behind(r.out, n)
 			return n, nil
 		case r.err != nil:
@@ -267,6 +270,7 @@ func (r *resumable) Read(p []byte) (int, error) {
 // end begins a rescue if the first stream has broken in err. Otherwise the caller gets err.
 func (r *resumable) end(err error) {
 	r.ended.Store(true)
+	r.first = int(attemptBehind(r.inner.Load()).place)
 	if !outcome.Broke(err) {
 		r.err = err
 		r.release()
@@ -305,6 +309,7 @@ func (r *resumable) Close() error {
 func (r *resumable) closeLocked() {
 	r.inner.Load().Close() // a rescue may just have replaced the stream
 	r.out = nil
+	defer r.endCall()
 	if r.err == nil {
 		r.err = http.ErrBodyReadAfterClose
 	}
@@ -362,6 +367,11 @@ func (r *resumable) resume(err error) {
 	why, broke := r.unrescued(), r.broke
 	r.stopRescue()
 	r.release()
+	class := outcome.BreakOf(r.cause)
+	if r.call.Err() != nil {
+		class = ClassCanceled
+	}
+	defer r.call.end(class, r.cause, r.bytes())
 	defer broke.reportBreak(r.cause, why)
 	r.endBroken(broken)
 }
@@ -487,7 +497,7 @@ func (r *resumable) takeRequest() bool {
 func (c *call) resumed(ctx context.Context, why resumption, req *http.Request, in *reqbody.Buffer) *call {
 	resumed := &call{
 		Context: ctx, Call: c.withoutTrail(), op: c.op, target: c.target, candidates: c.candidates, buffer: in,
-		start: time.Now(), conversation: c.conversation, log: c.log, resumption: &why,
+		start: time.Now(), conversation: c.conversation, log: c.log, info: c.info, resumption: &why,
 	}
 	resumed.req = req.WithContext(resumed)
 	resumed.params = request.Parse(in.Bytes())
@@ -554,6 +564,7 @@ func (r *resumable) event(ev sse.Event) {
 		r.keep()
 		r.body = nil
 		r.given.Close()
+		r.call.end(ClassOK, nil, r.bytes()) // many callers read no further
 	}
 }
 
@@ -576,6 +587,21 @@ func (r *resumable) finish(err error) {
 	r.err = err
 	r.release()
 	r.stopRescue()
+	r.endCall()
+}
+
+// endCall notes that the caller reads no further.
+func (r *resumable) endCall() {
+	if r.call.Err() != nil {
+		r.call.end(ClassCanceled, context.Cause(r.call), r.bytes())
+	} else {
+		r.call.end(ClassOK, nil, r.bytes())
+	}
+}
+
+// bytes returns how many bytes the caller gets, of all attempts.
+func (r *resumable) bytes() int64 {
+	return r.call.log.at(r.first).Bytes + r.more + int64(len(r.out))
 }
 
 // keep reports to the completion that the answer is complete, so that it can be cached.

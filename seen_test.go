@@ -15,10 +15,15 @@ import (
 	"github.com/breakwater-go/breakwater/internal/resume"
 )
 
-// watch returns an Option and the events that it collects, from one call at a time.
+// watch returns an Option and the events that it collects, from one call at a time, without
+// KindEnd: see TestEnd.
 func watch() (*[]Event, Option) {
 	var told []Event
-	return &told, WithObserver(func(_ context.Context, e Event) { told = append(told, e) })
+	return &told, WithObserver(func(_ context.Context, e Event) {
+		if e.Kind != KindEnd {
+			told = append(told, e)
+		}
+	})
 }
 
 // The host's id of each request is in the trail and in the events, whatever came of the

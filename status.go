@@ -1,17 +1,20 @@
 package breakwater
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 // A Status is a snapshot of a Transport: see [Transport.Status]. It can be encoded as
 // JSON, for a health page.
 type Status struct {
-	Calls     int64 // inference calls so far
-	Failed    int64 // calls that neither an endpoint nor the cache answered, without those that the caller ended
-	Passed    int64 // requests that were sent once, without protection: see KindPassed
-	Attempts  int64 // attempts sent, including those of rescues and of the cache's renewals
+	Calls    int64 // inference calls so far
+	Failed   int64 // calls that neither an endpoint nor the cache answered, without those that the caller ended
+	Passed   int64 // requests that were sent once, without protection: see KindPassed
+	Attempts int64 // attempts sent, including those of rescues and of the cache's renewals
+
+	// Outcomes are the calls that are over, by how they ended; Calls less their sum is how
+	// many are under way. A call is over when its body has ended, been closed or left: so a
+	// stream that breaks counts as truncated, for example, although it is not in Failed.
+	Outcomes map[Outcome]int64
+
 	Endpoints []EndpointStatus
 	Cache     CacheStatus
 }
@@ -56,5 +59,3 @@ type CacheStatus struct {
 	Stores    int64 // answers kept
 	Evictions int64 // answers removed to make room
 }
-
-type counts struct{ calls, failed, attempts, passed atomic.Int64 }

@@ -41,6 +41,77 @@ const (
 	ClassUnserved     Class = "unserved"       // not sent: the endpoint that Call names does not exist or does not have the model, or see Attempt.PassedOver
 )
 
+// An Outcome is one word that says how a call was answered, or how it failed: one of those
+// below or, for a call that failed, a [Class]. It is in the response header
+// Breakwater-Outcome, in [Event] and in [Status].
+type Outcome string
+
+// How a call was answered. Words for the cache are those of RFC 9211.
+const (
+	OutcomeOK        Outcome = "ok"        // the first attempt answered
+	OutcomeRetry     Outcome = "retry"     // another attempt at the same endpoint answered
+	OutcomeFailover  Outcome = "failover"  // another endpoint answered than the one that the call would have preferred, which failed or could not be asked
+	OutcomeHedge     Outcome = "hedge"     // a second attempt beside a slow one answered: see StreamPolicy.Hedge
+	OutcomeRescued   Outcome = "rescued"   // the stream broke, and another attempt continued it to its end; never in the header
+	OutcomeHit       Outcome = "hit"       // a fresh answer from the cache
+	OutcomeStale     Outcome = "stale"     // a stale answer from the cache
+	OutcomeCollapsed Outcome = "collapsed" // the answer to another call with the same content, which was under way
+)
+
+// endings are all Outcomes, so that they can be counted by their index. The first stands
+// for one that is not known yet.
+var endings = [...]Outcome{
+	"", OutcomeOK, OutcomeRetry, OutcomeFailover, OutcomeHedge, OutcomeRescued, OutcomeHit, OutcomeStale, OutcomeCollapsed,
+	Outcome(ClassCanceled), Outcome(ClassDeadline), Outcome(ClassUnreachable), Outcome(ClassUnavailable), Outcome(ClassRateLimited),
+	Outcome(ClassKeyRejected), Outcome(ClassNoFunds), Outcome(ClassBlocked), Outcome(ClassUnsuited), Outcome(ClassNoModel),
+	Outcome(ClassFiltered), Outcome(ClassRefused), Outcome(ClassRedirected), Outcome(ClassBadResponse), Outcome(ClassNoFirstToken),
+	Outcome(ClassStalled), Outcome(ClassTruncated), Outcome(ClassFlawed), Outcome(ClassOutrun), Outcome(ClassRewrite),
+	Outcome(ClassCircuitOpen), Outcome(ClassLimited), Outcome(ClassPaused), Outcome(ClassNotCached), Outcome(ClassUnserved),
+}
+
+// An ending is the index of an Outcome in endings.
+type ending uint8
+
+// endingOf returns the index of an Outcome, 0 for one that is not in the list.
+func endingOf(o Outcome) ending { return ending(max(slices.Index(endings[:], o), 0)) }
+
+// isAnswer reports whether the call got an answer.
+func (o Outcome) isAnswer() bool {
+	return o == OutcomeOK || o.isHealed() || o == OutcomeHit || o == OutcomeCollapsed
+}
+
+// isHealed reports whether the call got an answer although something had failed.
+func (o Outcome) isHealed() bool {
+	switch o {
+	case OutcomeRetry, OutcomeFailover, OutcomeHedge, OutcomeRescued, OutcomeStale:
+		return true
+	}
+	return false
+}
+
+// fault returns who is at fault for such an Outcome, as far as it tells; empty for an
+// answer.
+func (o Outcome) fault() Fault {
+	switch outcome.Of(Class(o)).Blame {
+	case outcome.BlameCaller:
+		return FaultCaller
+	case outcome.BlameHost:
+		return FaultHost
+	case outcome.BlameLocal:
+		return FaultLocal
+	}
+	return ""
+}
+
+// A Fault says who is at fault for a call that failed.
+type Fault string
+
+const (
+	FaultCaller Fault = "caller" // the one who made the call: a wrong request, its own key, its cancel, a deadline that was too short
+	FaultHost   Fault = "host"   // the endpoints' hosts, or the network: they failed, or circuits and pauses keep calls away from them
+	FaultLocal  Fault = "local"  // this program's configuration: a limit of RatePolicy, an endpoint's key, Rewrite or middleware
+)
+
 // A Verdict says what the call did after an attempt.
 type Verdict string
 
@@ -229,6 +300,77 @@ func (l *attemptLog) list() []Attempt {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]Attempt(nil), l.attempts...)
+}
+
+// A summary is what the attempts of one call come to.
+type summary struct {
+	endpoint, model string // of the attempt that answered last
+	bytes           int64  // that the caller got
+	usage           Usage
+	unrescued       Reason
+}
+
+// total returns what the attempts come to, also those that failed.
+func (l *attemptLog) total() (s summary) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.attempts {
+		a := &l.attempts[i]
+		if a.Verdict == VerdictAccept {
+			s.endpoint, s.model = a.Endpoint, a.Model
+		}
+		s.bytes += a.Bytes
+		s.usage.add(a.Usage)
+		if a.Unrescued != "" {
+			s.unrescued = a.Unrescued
+		}
+	}
+	return s
+}
+
+// isRescued reports whether another attempt has continued the call's stream.
+func (l *attemptLog) isRescued() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	accepted := 0
+	for i := range l.attempts {
+		if l.attempts[i].Verdict == VerdictAccept {
+			accepted++
+		}
+	}
+	return accepted > 1
+}
+
+// add adds the tokens of another attempt.
+func (u *Usage) add(v Usage) {
+	u.PromptTokens += v.PromptTokens
+	u.CompletionTokens += v.CompletionTokens
+	u.TotalTokens += v.TotalTokens
+	u.CachedTokens += v.CachedTokens
+	u.ReasoningTokens += v.ReasoningTokens
+}
+
+// answered returns how the call was answered, by its attempts so far.
+func (l *attemptLog) answered() Outcome {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	by := slices.IndexFunc(l.attempts, func(a Attempt) bool { return a.Verdict == VerdictAccept })
+	if by <= 0 {
+		return OutcomeOK
+	}
+	how := OutcomeOK
+	for i := range l.attempts[:by] {
+		switch a := &l.attempts[i]; {
+		case a.Class == ClassOutrun:
+			return OutcomeHedge
+		case a.PassedOver != "" && a.Class == ClassUnserved:
+		case a.Endpoint != l.attempts[by].Endpoint:
+			how = OutcomeFailover
+		case how == OutcomeOK:
+			how = OutcomeRetry
+		}
+	}
+	return how
 }
 
 // sum returns how many attempts were sent, and how the call ended: ClassOK if an

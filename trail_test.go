@@ -62,6 +62,9 @@ func TestClass_ConstantsAreThoseOfTheTable(t *testing.T) {
 		if public[name] != value {
 			t.Errorf("Class%s is %s in trail.go, want %s", name, public[name], value)
 		}
+		if endingOf(Outcome(strings.Trim(value, `"`))) == 0 {
+			t.Errorf("Class%s is not among the endings", name)
+		}
 	}
 	for name := range public {
 		if internal[name] == "" {

@@ -183,7 +183,7 @@ func TestTransparent_InferenceWhileAllIsWell(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, other := range []string{headerEndpoint, headerAttempts, "Date", "X-Ds-Trace-Id"} { // ours, and what is another each time
+			for _, other := range []string{headerEndpoint, headerAttempts, headerOutcome, "Date", "X-Ds-Trace-Id"} { // ours, and what is another each time
 				resp.Header.Del(other)
 			}
 			text, err := io.ReadAll(resp.Body)

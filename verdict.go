@@ -40,6 +40,7 @@ func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Ti
 		}
 	})
 	a.blameless = failure.Blameless
+	r.call.hadTime = failure.Class == ClassDeadline && !failure.Blameless
 	a.endNow(failure.Class, failure.Err, a.Answer.Usage, outcome.ErrClosed)
 	if failure.Class == ClassCircuitOpen && !r.lostProbe {
 		return step{}, false // lostProbe: another call took the probe permit between planning and Allow

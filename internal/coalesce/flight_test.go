@@ -520,7 +520,7 @@ func TestFlight_CloseReachesTheBody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f.Watch(ctx)
+			f.Watch(ctx, nil)
 			go io.ReadAll(f)
 			synctest.Wait()
 			if cancels {

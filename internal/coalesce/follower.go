@@ -60,9 +60,14 @@ func (f *Follower) All() ([]byte, bool) {
 	return flight.data[:flight.size:flight.size], true
 }
 
-// Watch removes the follower when ctx ends.
-func (f *Follower) Watch(ctx context.Context) {
-	f.stop = context.AfterFunc(ctx, func() { f.leave(ctx.Err(), context.Cause(ctx)) })
+// Watch removes the follower when ctx ends, and then calls left, unless that is nil.
+func (f *Follower) Watch(ctx context.Context, left func()) {
+	f.stop = context.AfterFunc(ctx, func() {
+		f.leave(ctx.Err(), context.Cause(ctx))
+		if left != nil {
+			left()
+		}
+	})
 }
 
 // waitForAll makes the follower wait for the complete answer, which is read as fast as the

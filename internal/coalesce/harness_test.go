@@ -334,7 +334,7 @@ func (h *host) follow(ctx context.Context, c *caller, edits []func(*Ask)) {
 		c.text, c.ended = string(all), io.EOF
 		return
 	}
-	f.Watch(ctx)
+	f.Watch(ctx, nil)
 	room := make([]byte, 4096)
 	for c.ended == nil {
 		var n int

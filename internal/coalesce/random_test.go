@@ -189,7 +189,7 @@ func (r *round) readRandomly(ctx context.Context, f *Follower) (text string, end
 	if all, ok := f.All(); f.WaitsForAll() && ok {
 		return string(all), io.EOF
 	}
-	f.Watch(ctx)
+	f.Watch(ctx, nil)
 	room := make([]byte, 1+r.dice(40))
 	for stops := r.dice(3) == 0; ended == nil; {
 		if stops && r.dice(8) == 0 {

@@ -469,7 +469,7 @@ func (r *Renewal) Run() {
 	w.ask.OnLead()
 	go f.run()
 	if result, _ := w.Await(); result == Taken && f.err == nil && !f.source.Whole {
-		f.leader.Watch(w.ctx)
+		f.leader.Watch(w.ctx, nil)
 		io.Copy(io.Discard, f.leader)
 	}
 }

@@ -18,12 +18,23 @@ import (
 const (
 	Endpoint = "Breakwater-Endpoint" // the endpoint that answered
 	Attempts = "Breakwater-Attempts" // after how many attempts
+	Outcome  = "Breakwater-Outcome"  // how the call was answered, or how it failed: one word
 	// Error is the class of a response that breakwater made. A local limit is rate_limited
 	// there, to match its status 429.
 	Error = "Breakwater-Error"
 	// ShouldRetry tells the SDKs of OpenAI and Anthropic whether to retry.
 	ShouldRetry = "X-Should-Retry"
 )
+
+// RemoveOwn removes from the header of a host's response what only breakwater may say.
+func RemoveOwn(h http.Header) {
+	const own = "Breakwater-"
+	for name := range h {
+		if len(name) > len(own) && name[0]|0x20 == 'b' && strings.EqualFold(name[:len(own)], own) {
+			delete(h, name)
+		}
+	}
+}
 
 // First returns the first value of a header by its canonical name. It is Header.Get
 // without the conversion of the name.

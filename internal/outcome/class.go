@@ -41,31 +41,31 @@ const (
 // table has what each class implies. Omitted columns are zero.
 var table = map[Class]Traits{
 	OK:           {Outcome: Success, Answered: true},
-	Canceled:     {Fault: FaultCaller},
-	Deadline:     {Outcome: Failure, Fault: FaultCaller, TimedOut: true},
-	Unreachable:  {Outcome: Failure, Passing: true, OfFleet: true},
-	Unavailable:  {Outcome: Failure, Passing: true, OfFleet: true, RetryLast: RetryOnce, Pause: ScopeModel, overload: ifStatusSays},
-	RateLimited:  {Passing: true, OfFleet: true, RetryLast: RetryAlways, Pause: ScopeLimit, EarnsPause: true, overload: always},
-	KeyRejected:  {OfFleet: true, Fault: FaultKey, Quarantine: ScopeEndpoint},
-	NoFunds:      {OfFleet: true, Fault: FaultKey, Quarantine: ScopeAccount},
-	Blocked:      {OfFleet: true, Pause: ScopeModel},
-	Unsuited:     {},
-	NoModel:      {Quarantine: ScopeModel},
-	Filtered:     {Outcome: Success, Fault: FaultContent},
-	Refused:      {Outcome: Success, Fault: FaultRequest},
-	Redirected:   {Outcome: Failure},
-	BadResponse:  {Outcome: Failure, Passing: true, OfFleet: true, RetryLast: RetryOnce},
-	NoFirstToken: {Outcome: Failure, Passing: true, OfFleet: true, TimedOut: true},
-	Stalled:      {Outcome: Failure, Passing: true, OfFleet: true, TimedOut: true, Answered: true},
-	Truncated:    {Outcome: Failure, Passing: true, OfFleet: true, Answered: true},
-	Flawed:       {Passing: true, OfFleet: true, RetryLast: RetryOnce, Answered: true},
-	Outrun:       {},
-	Rewrite:      {OfFleet: true},
-	CircuitOpen:  {OfFleet: true, Local: true},
-	Limited:      {OfFleet: true, Local: true},
-	Paused:       {OfFleet: true, Local: true},
-	NotCached:    {},
-	Unserved:     {},
+	Canceled:     {Fault: FaultCaller, Blame: BlameCaller},
+	Deadline:     {Outcome: Failure, Fault: FaultCaller, TimedOut: true, Blame: BlameCaller},
+	Unreachable:  {Outcome: Failure, Passing: true, OfFleet: true, Blame: BlameHost},
+	Unavailable:  {Outcome: Failure, Passing: true, OfFleet: true, RetryLast: RetryOnce, Pause: ScopeModel, overload: ifStatusSays, Blame: BlameHost},
+	RateLimited:  {Passing: true, OfFleet: true, RetryLast: RetryAlways, Pause: ScopeLimit, EarnsPause: true, overload: always, Blame: BlameHost},
+	KeyRejected:  {OfFleet: true, Fault: FaultKey, Quarantine: ScopeEndpoint, Blame: BlameLocal},
+	NoFunds:      {OfFleet: true, Fault: FaultKey, Quarantine: ScopeAccount, Blame: BlameLocal},
+	Blocked:      {OfFleet: true, Pause: ScopeModel, Blame: BlameHost},
+	Unsuited:     {Blame: BlameCaller},
+	NoModel:      {Quarantine: ScopeModel, Blame: BlameCaller},
+	Filtered:     {Outcome: Success, Fault: FaultContent, Blame: BlameCaller},
+	Refused:      {Outcome: Success, Fault: FaultRequest, Blame: BlameCaller},
+	Redirected:   {Outcome: Failure, Blame: BlameHost},
+	BadResponse:  {Outcome: Failure, Passing: true, OfFleet: true, RetryLast: RetryOnce, Blame: BlameHost},
+	NoFirstToken: {Outcome: Failure, Passing: true, OfFleet: true, TimedOut: true, Blame: BlameHost},
+	Stalled:      {Outcome: Failure, Passing: true, OfFleet: true, TimedOut: true, Answered: true, Blame: BlameHost},
+	Truncated:    {Outcome: Failure, Passing: true, OfFleet: true, Answered: true, Blame: BlameHost},
+	Flawed:       {Passing: true, OfFleet: true, RetryLast: RetryOnce, Answered: true, Blame: BlameHost},
+	Outrun:       {Blame: BlameHost},
+	Rewrite:      {OfFleet: true, Blame: BlameLocal},
+	CircuitOpen:  {OfFleet: true, Local: true, Blame: BlameHost},
+	Limited:      {OfFleet: true, Local: true, Blame: BlameLocal},
+	Paused:       {OfFleet: true, Local: true, Blame: BlameHost},
+	NotCached:    {Blame: BlameCaller},
+	Unserved:     {Blame: BlameCaller},
 }
 
 // Traits are the columns of the table of classes.
@@ -77,6 +77,7 @@ type Traits struct {
 	TimedOut  bool    // a time limit ended it
 	Answered  bool    // there was an answer, complete or not, so that tokens were used
 	Fault     Fault
+	Blame     Blame // if a call ends so
 	RetryLast RetryLast
 
 	Pause      Scope // pauses for as long as the host asks
@@ -123,6 +124,18 @@ const (
 	FaultContent              // the content: the caller gets the host's answer
 	FaultRequest              // the request: the caller gets the answer of the endpoint it addressed, or of the first
 	FaultKey                  // the key or its account: the caller gets the answer if the key is its own
+)
+
+// Blame says who is at fault for a call that ends in a class. Unlike Fault, it decides
+// nothing. A caller's own key, and a host that let a deadline pass, are told apart by the
+// root.
+type Blame uint8
+
+const (
+	BlameNone   Blame = iota
+	BlameCaller       // the one who made the call
+	BlameHost         // the hosts, or the network
+	BlameLocal        // the program's configuration
 )
 
 // RetryLast says how often the endpoint that failed last is retried before the call turns
