@@ -83,7 +83,7 @@ func (l *cacheLayer) answerAtOnce(c *call, e *store.Entry, control store.Control
 		return nil
 	}
 	age := e.Age(time.Now())
-	fresh := l.lifetime.Freshness(age, control)
+	fresh := l.lifetime.Of(e).Freshness(age, control)
 	if fresh < store.StaleWhileRevalidate {
 		return nil
 	}
@@ -167,15 +167,15 @@ func (l *cacheLayer) askToShare(c *call, e *store.Entry, control store.Control, 
 		l.observers.emit(c, Event{Kind: KindCacheMiss, Model: c.params.Model})
 	}
 	ask.Changed = func() bool {
-		now, ok := l.kept.Get(c.lookup.key)
-		return ok && now != e
+		now := l.inMemory(c)
+		return now != nil && now != e
 	}
 	ask.Stored = func() bool {
-		now, ok := l.kept.Get(c.lookup.key)
-		if !ok || now == e || l.lifetime.Freshness(now.Age(time.Now()), control) != store.Fresh {
+		now := l.inMemory(c)
+		if now == nil || now == e || l.lifetime.Of(now).Freshness(now.Age(time.Now()), control) != store.Fresh {
 			return false
 		}
-		_, ok = now.As(c.format(), c.op.Wire(), false)
+		_, ok := now.As(c.format(), c.op.Wire(), false)
 		return ok
 	}
 	ask.Take = func(f *coalesce.Follower) (taken bool) {
@@ -191,7 +191,7 @@ func (l *cacheLayer) askToShare(c *call, e *store.Entry, control store.Control, 
 
 // isFallback reports whether e may be used if the call fails (stale-if-error).
 func (l *cacheLayer) isFallback(e *store.Entry, control store.Control) bool {
-	return e != nil && l.lifetime.Freshness(e.Age(time.Now()), control) >= store.StaleIfError
+	return e != nil && l.lifetime.Of(e).Freshness(e.Age(time.Now()), control) >= store.StaleIfError
 }
 
 // fallBack answers with e in place of a failure, or returns nil if e may not be used.
@@ -207,7 +207,7 @@ func (l *cacheLayer) whyForwarded(e *store.Entry, control store.Control) string 
 	switch {
 	case e == nil:
 		return "fwd=uri-miss"
-	case control.NoCache, e.Age(time.Now()) < l.policy.TTL:
+	case control.NoCache, e.Age(time.Now()) < l.lifetime.Of(e).TTL:
 		return "fwd=request"
 	}
 	return "fwd=stale"
@@ -370,7 +370,9 @@ func (s *sharedCall) Keep(answer []byte) bool {
 		return false
 	}
 	e := s.entry(bytes.Clone(answer))
-	e.Stored, e.Header, e.Endpoint = time.Now(), s.header, s.completion.Endpoint()
+	e.Stored, e.Header, e.Endpoint = time.Now().Add(-store.AgeOf(s.resp.Header)), s.header, s.completion.Endpoint()
+	host := store.RestrictionOf(s.resp.Header, s.completion.shared)
+	e.Selection, e.TTL, e.NoStale = store.SelectionOf(s.resp.Header, s.call.req.Header), host.TTL, host.NoStale
 	s.layer.put(s.call, e)
 	return true
 }
@@ -399,6 +401,9 @@ func (s *sharedCall) Release() { s.call.forgetBuffer() }
 // answer returns what one of the callers gets of the flight's answer. It reports false if
 // that cannot be put into the caller's format.
 func (s *sharedCall) answer(c *call, f *coalesce.Follower) (resp *http.Response, err error, ok bool) {
+	if s.resp != nil && !f.Leads() && !store.SelectionOf(s.resp.Header, s.call.req.Header).Has(c.req.Header) {
+		return nil, nil, false
+	}
 	s.tell(c, f)
 	switch {
 	case f.Err() != nil:

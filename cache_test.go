@@ -498,10 +498,179 @@ func TestCache_StatusOfTheHostStays(t *testing.T) {
 			t.Errorf("Cache-Status = %q", got)
 		}
 		got := asks(t.Context(), rt, chatJSON)
-		if got.header("Cache-Status") != "breakwater; hit; ttl=300" || got.header("Age") != "0" {
+		if got.header("Cache-Status") != "breakwater; hit; ttl=293" || got.header("Age") != "7" {
 			t.Errorf("replay: Cache-Status %q, Age %q", got.header("Cache-Status"), got.header("Age"))
 		}
 	})
+}
+
+// A gateway may have kept an answer, or say for how long it is fresh: that counts from when
+// it was made, and only ever shortens the policy's times.
+func TestCache_TimesOfTheHost(t *testing.T) {
+	scope := func(*http.Request) string { return "team" }
+	for _, tt := range []struct {
+		name    string
+		headers []string
+		scope   func(*http.Request) string
+		after   time.Duration
+		want    string // Cache-Status
+		age     string
+	}{
+		{"aged", []string{"Age", "250"}, nil, 49 * time.Second, "breakwater; hit; ttl=1", "299"},
+		{"aged, no more fresh", []string{"Age", "250"}, nil, 50 * time.Second, "breakwater; fwd=stale", "250"},
+		{"too old from the start", []string{"Age", "300"}, nil, 0, "breakwater; fwd=stale", "300"},
+		{"an Age that is none", []string{"Age", "-5"}, nil, 0, "breakwater; hit; ttl=300", "0"},
+		{"max-age", []string{"Cache-Control", "max-age=60"}, nil, 59 * time.Second, "breakwater; hit; ttl=1", "59"},
+		{"max-age and Age", []string{"Cache-Control", "max-age=60", "Age", "50"}, nil, 10 * time.Second, "breakwater; fwd=stale", "50"},
+		{"max-age beyond the policy's", []string{"Cache-Control", "max-age=3600"}, nil, 300 * time.Second, "breakwater; fwd=stale", ""},
+		{"s-maxage, one credential", []string{"Cache-Control", "s-maxage=60"}, nil, 61 * time.Second, "breakwater; hit; ttl=239", "61"},
+		{"s-maxage, a scope by name", []string{"Cache-Control", "s-maxage=60"}, scope, 61 * time.Second, "breakwater; fwd=stale", ""},
+		{"a habit", []string{"Cache-Control", "no-cache, max-age=0, must-revalidate", "Pragma", "no-cache", "Expires", "0"}, scope, time.Minute, "breakwater; hit; ttl=240", "60"},
+	} {
+		for name, form := range map[string][3]string{"JSON": {chatJSON, asJSON, goodJSON}, "stream": {chatStream, asStream, wholeStream}} {
+			bubble(t, tt.name+"/"+name, func(t *testing.T) {
+				rt := over(t, newHosts(gives(200, form[1], form[2], tt.headers...)), WithCache(CachePolicy{Scope: tt.scope}))
+				asks(t.Context(), rt, form[0])
+				elapse(tt.after)
+				if got := asks(t.Context(), rt, form[0]); got.header("Cache-Status") != tt.want || got.header("Age") != tt.age || got.body != form[2] {
+					t.Errorf("got %v, Age %q, want %q, %q", got, got.header("Age"), tt.want, tt.age)
+				}
+			})
+		}
+	}
+	bubble(t, "must-revalidate with a time", func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON, "Cache-Control", "max-age=60, must-revalidate"))
+		rt := over(t, base, WithCache(CachePolicy{StaleWhileRevalidate: time.Hour}), once)
+		asks(t.Context(), rt, chatJSON)
+		elapse(time.Minute)
+		base.Set("", failing503)
+		if got := asks(t.Context(), rt, chatJSON); got.status() != 503 {
+			t.Errorf("got %v, want no stale answer", got)
+		}
+	})
+}
+
+// An answer that varies with a header that is in no key is for requests with the same value
+// only: kept, under way, and in a Store.
+func TestCache_Vary(t *testing.T) {
+	for _, tt := range []struct {
+		vary         string
+		first, other func(*http.Request)
+		sent         int // by two callers with each header
+	}{
+		{"Accept-Encoding", with("Accept-Encoding", "br"), with("Accept-Encoding", "gzip"), 1},
+		{"Origin", with("Origin", "https://a"), with("Origin", "https://b"), 2},
+		{"Origin", with("Origin", "https://a"), with("Origin", "https://a"), 1},
+		{"Accept-Language, X-Nobody-Sends", with("Accept-Language", "de"), with("X-Request-Id", "2"), 2},
+		{"X-Nobody-Sends, Referer", with("X-Request-Id", "1"), with("X-Request-Id", "2"), 1},
+		{"*", with("X-Request-Id", "1"), with("X-Request-Id", "1"), 4},
+		{"Authorization", with("Authorization", "Bearer a"), with("Authorization", "Bearer b"), 4},
+		{"X-Tenant", with("X-Tenant", "1"), with("X-Tenant", "2"), 2},
+	} {
+		for name, form := range map[string][3]string{"JSON": {chatJSON, asJSON, goodJSON}, "stream": {chatStream, asStream, wholeStream}} {
+			host := func(*http.Request) (*http.Response, error) {
+				elapse(time.Second)
+				return gives(200, form[1], form[2], "Vary", tt.vary)(nil)
+			}
+			bubble(t, strings.Join([]string{tt.vary, name}, "/"), func(t *testing.T) {
+				kept := &memoryStore{}
+				policy := CachePolicy{Scope: func(*http.Request) string { return "team" }, Store: kept}
+				ask := func(edits ...func(*http.Request)) int {
+					base := newHosts(host)
+					rt := over(t, base, WithCache(policy))
+					for _, edit := range edits {
+						if got := asks(t.Context(), rt, form[0], edit); got.body != form[2] {
+							t.Errorf("got %v", got)
+						}
+					}
+					synctest.Wait()
+					return base.Count("")
+				}
+				if n := ask(tt.first, tt.first, tt.other, tt.other); n != tt.sent {
+					t.Errorf("%d requests, one after the other, want %d", n, tt.sent)
+				}
+				if n := ask(tt.other); n != tt.sent/4 {
+					t.Errorf("%d requests although the Store has the answer", n)
+				}
+				base := newHosts(host)
+				rt := over(t, base, WithCache(CachePolicy{Scope: policy.Scope}))
+				var all []*caller
+				for _, edit := range []func(*http.Request){tt.first, tt.first, tt.other, tt.other} {
+					all = append(all, calls(t, rt, form[0], edit))
+				}
+				elapse(time.Minute)
+				synctest.Wait()
+				for _, c := range all {
+					if c.err != nil || c.read.String() != form[2] || c.ended != io.EOF {
+						t.Errorf("a caller got %v, %q", c.err, c.read.String())
+					}
+				}
+				want := tt.sent
+				if tt.vary == "Authorization" {
+					want = 2 // callers of one credential may share
+				}
+				if n := base.Count(""); n != want {
+					t.Errorf("%d requests at once, want %d", n, want)
+				}
+			})
+		}
+	}
+}
+
+// Under a tracing agent, each request has headers of its own. They tell no questions apart.
+func TestCache_UnderTracingAgents(t *testing.T) {
+	agents := []string{"traceparent", "Elastic-Apm-Traceparent", "newrelic", "X-INSTANA-T", "sw8", "X-dynaTrace", "singularityheader", "x-datadog-trace-id", "X-Amzn-Trace-Id", "Request-Id", "x-ms-client-request-id", "ot-tracer-spanid", "uberctx-x", "Idempotency-Key", "X-Stainless-Retry-Count"}
+	for _, policy := range []CachePolicy{{}, {Scope: func(*http.Request) string { return "team" }}} {
+		for _, ask := range []string{chatJSON, chatStream} {
+			bubble(t, fmt.Sprint(policy.Scope != nil, len(ask)), func(t *testing.T) {
+				base := newHosts(func(req *http.Request) (*http.Response, error) {
+					elapse(time.Second)
+					if callOf(req.Context()).params.Stream {
+						return answer(200, asStream, wholeStream), nil
+					}
+					return answer(200, asJSON, goodJSON), nil
+				})
+				rt := over(t, base, WithCache(policy))
+				for range 2 { // under way, then kept
+					for n := range 3 {
+						calls(t, rt, ask, func(req *http.Request) {
+							for _, name := range agents {
+								req.Header[name] = []string{fmt.Sprint(n)}
+							}
+						})
+					}
+					elapse(time.Minute)
+				}
+				synctest.Wait()
+				if n := base.Count(""); n != 1 {
+					t.Errorf("%d requests, want 1", n)
+				}
+			})
+		}
+	}
+}
+
+// A format that no call for inference has may change the answer, or have it refused.
+func TestCache_FormatsThatAreNotOrdinary(t *testing.T) {
+	for name, values := range map[string][]string{
+		"Accept":       {"application/json", "*/*", "application/json, text/plain, */*", "Application/JSON;q=0.9", "text/event-stream;q=0, application/json", "text/csv", "application/vnd.a+json"},
+		"Content-Type": {"application/json", "application/json; charset=utf-8", "text/plain", "application/vnd.a+json"},
+	} {
+		for n, value := range values {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			rt := over(t, base, WithCache(CachePolicy{}))
+			for _, v := range []string{"application/json", value} {
+				asks(t.Context(), rt, chatJSON, with(name, v))
+			}
+			ordinary := !strings.Contains(value, "vnd") && !strings.Contains(value, "csv") && (name != "Content-Type" || n < 2)
+			if strings.Contains(value, "event-stream") {
+				continue // see TestCache_FormsThatAreUnclear
+			}
+			if sent := base.Count(""); sent == 1 != ordinary {
+				t.Errorf("%s %q: %d requests", name, value, sent)
+			}
+		}
+	}
 }
 
 // The caller's cancel is its own: no stale answer hides it. Of a deadline, the

@@ -82,11 +82,12 @@ func (k *keeper) covers(c *call) bool {
 // answer answers with an entry, or returns nil if the entry cannot be put into the
 // caller's format.
 func (k *keeper) answer(c *call, e *store.Entry, age time.Duration, fresh store.Freshness) *http.Response {
-	ttl := int64((k.policy.TTL - age) / time.Second)
+	lifetime := k.lifetime.Of(e).TTL
+	ttl := int64((lifetime - age) / time.Second)
 	how, kind, from, count := "breakwater; hit; ttl="+strconv.FormatInt(ttl, 10), KindCacheHit, "", &k.counts.hits
 	served := OutcomeStale
 	switch {
-	case fresh == store.Fresh && age >= k.policy.TTL:
+	case fresh == store.Fresh && age >= lifetime:
 		kind, from, count = KindCacheStale, "max-stale", &k.counts.stale
 	case fresh == store.StaleWhileRevalidate:
 		kind, from, count = KindCacheStale, "revalidate", &k.counts.stale
@@ -145,26 +146,37 @@ func (c *call) replay(e *store.Entry, age time.Duration, how string, standsIn bo
 	return &r.resp
 }
 
+// inMemory returns the entry in memory that is for the call, or nil.
+func (k *keeper) inMemory(c *call) *store.Entry {
+	e, ok := k.kept.Get(c.lookup.key)
+	if !ok || !e.Has(c.req.Header) {
+		return nil
+	}
+	return e
+}
+
 // find looks for the call's entry in memory, then in the Store.
 func (k *keeper) find(c *call) *store.Entry {
 	e := c.lookup.entry
 	c.lookup.entry = nil
-	if e == nil {
-		e, _ = k.kept.Get(c.lookup.key)
-		if e != nil {
+	switch {
+	case e == nil:
+		if e = k.inMemory(c); e != nil {
 			k.addAlias(c)
 		}
+	case !e.Has(c.req.Header):
+		e = nil
 	}
-	if k.store == nil || e != nil && e.Age(time.Now()) < k.policy.TTL {
+	if k.store == nil || e != nil && e.Age(time.Now()) < k.lifetime.Of(e).TTL {
 		return e
 	}
 	other := k.store.Get(c, c.lookup.key.String())
-	if other == nil {
+	if other == nil || !other.Has(c.req.Header) {
 		return e
 	}
 	// Another process may have stored an entry that is missing here, or a newer one. Another
 	// call may have found it, too.
-	if now, ok := k.kept.Get(c.lookup.key); ok && now != e {
+	if now := k.inMemory(c); now != nil && now != e {
 		k.addAlias(c)
 		e = now
 	}
@@ -190,7 +202,7 @@ func (k *keeper) put(c *call, e *store.Entry) {
 	k.addAlias(c)
 	k.counts.stores.Add(1)
 	k.observers.emit(c, Event{Kind: KindCacheStore, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body))})
-	k.store.Set(c, c.lookup.key.String(), e, k.lifetime.Total())
+	k.store.Set(c, c.lookup.key.String(), e, k.lifetime.Of(e).Total())
 }
 
 func (k *keeper) status() CacheStatus {
@@ -313,7 +325,8 @@ func (k *keeper) addAlias(c *call) {
 
 // appendVary appends what distinguishes calls besides scope and body: the operation, the
 // URL, the endpoint that the caller chose, and the headers, because a gateway may depend
-// on any of them. Credentials are left out, because they are part of the scope.
+// on any of them that is not known to be indifferent. Credentials are left out, because they
+// are part of the scope.
 func (c *call) appendVary(text []byte) []byte {
 	u := c.req.URL
 	text = key.Append(text, u.Opaque)
@@ -332,8 +345,8 @@ func (c *call) appendVary(text []byte) []byte {
 	}
 	var buf [16]string
 	names := buf[:0]
-	for name := range c.req.Header {
-		if !isIndifferent(name) && !header.IsCredential(name) {
+	for name, values := range c.req.Header {
+		if !header.IsCredential(name) && !(header.IsIndifferent(name) && isOrdinary(name, values)) {
 			names = append(names, name)
 		}
 	}
@@ -346,17 +359,27 @@ func (c *call) appendVary(text []byte) []byte {
 	return text
 }
 
-// isIndifferent reports whether a request header neither identifies the caller nor changes
-// the answer: headers of the client, the connection, the cache and tracing.
-func isIndifferent(name string) bool {
-	switch name {
-	case "Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Expect",
-		"Http-Referer", "Idempotency-Key", "Keep-Alive", "Origin", "Pragma", "Priority", "Referer", "Te", "Transfer-Encoding", "User-Agent", "Via", "X-Title",
-		"Traceparent", "Tracestate", "Baggage", "B3", "Sentry-Trace", "Uber-Trace-Id", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context",
-		"X-Request-Id", "X-Client-Request-Id", "X-Correlation-Id":
+// isOrdinary reports whether all calls for inference may have these values of a header that
+// says which formats the client speaks. Others may change the answer, or have it refused.
+func isOrdinary(name string, values []string) bool {
+	if name != "Accept" && name != "Content-Type" {
 		return true
 	}
-	return strings.HasPrefix(name, "X-Stainless-") || strings.HasPrefix(name, "X-B3-") || strings.HasPrefix(name, "X-Datadog-")
+	for _, value := range values {
+		if value == "application/json" { // nearly always
+			continue
+		}
+		for format := range strings.SplitSeq(value, ",") {
+			format, _, _ = strings.Cut(format, ";")
+			switch format = strings.ToLower(strings.TrimSpace(format)); {
+			case format == "application/json":
+			case name == "Accept" && (format == "*/*" || format == "application/*" || format == "text/event-stream" || format == "text/plain" || format == "text/*"):
+			default:
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // format returns the format that the call wants its answer in, by its body and its Accept

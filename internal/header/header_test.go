@@ -289,3 +289,53 @@ func TestHeader_Check(t *testing.T) {
 		}
 	}
 }
+
+// Headers that every request of an agent, a client or a proxy has do not tell questions
+// apart. What nobody knows may.
+func TestHeader_IsIndifferent(t *testing.T) {
+	for agent, names := range map[string]string{
+		"W3C":                  "traceparent tracestate baggage Correlation-Context",
+		"Zipkin":               "B3 X-B3-TraceId X-B3-SpanId X-B3-ParentSpanId X-B3-Sampled X-B3-Flags",
+		"Jaeger":               "uber-trace-id uberctx-user jaeger-debug-id jaeger-baggage",
+		"Datadog":              "x-datadog-trace-id x-datadog-parent-id x-datadog-sampling-priority x-datadog-origin x-datadog-tags",
+		"Elastic":              "Elastic-Apm-Traceparent",
+		"New Relic":            "newrelic X-NewRelic-ID X-NewRelic-Transaction X-NewRelic-Synthetics",
+		"Instana":              "X-INSTANA-T X-INSTANA-S X-INSTANA-L X-Instana-Synthetic",
+		"SkyWalking":           "sw8 sw8-correlation sw8-x",
+		"Amazon":               "X-Amzn-Trace-Id X-Amzn-RequestId amz-sdk-invocation-id amz-sdk-request",
+		"Google":               "X-Cloud-Trace-Context grpc-trace-bin x-goog-api-client",
+		"Dynatrace":            "X-dynaTrace x-dtpc",
+		"AppDynamics":          "singularityheader ADRUM ADRUM_1",
+		"Sentry":               "sentry-trace",
+		"Honeycomb":            "X-Honeycomb-Trace",
+		"Lightstep":            "ot-tracer-traceid ot-tracer-spanid ot-tracer-sampled ot-baggage-x x-ot-span-context",
+		"Wavefront":            "wf-ot-traceid wf-ot-spanid",
+		"Azure":                "Request-Id Request-Context x-ms-client-request-id x-ms-correlation-request-id",
+		"Pinpoint":             "Pinpoint-TraceID Pinpoint-SpanID pinpoint-papptype",
+		"EagleEye":             "EagleEye-TraceId eagleeye-rpcid",
+		"ByteDance":            "X-Tt-Logid X-Tt-Trace-Id X-Tt-Trace-Tag",
+		"SolarWinds":           "X-Trace-Options",
+		"LLM gateways":         "x-portkey-trace-id x-litellm-trace-id Helicone-Request-Id",
+		"ids of one request":   "X-Request-Id x-request-id X-Correlation-Id X-CorrelationID request_id X-Client-Request-Id Trace-Id Idempotency-Key",
+		"SDKs":                 "X-Stainless-Retry-Count X-Stainless-Timeout x-stainless-lang User-Agent",
+		"clients, connections": "Accept Accept-Encoding Content-Length Cache-Control Pragma Origin Referer Sec-Fetch-Mode sec-ch-ua Via Te Priority X-Title HTTP-Referer Date",
+	} {
+		for name := range strings.FieldsSeq(names) {
+			for _, spelling := range []string{name, strings.ToLower(name), http.CanonicalHeaderKey(name)} {
+				if !IsIndifferent(spelling) {
+					t.Errorf("%s: IsIndifferent(%q) = false", agent, spelling)
+				}
+			}
+		}
+	}
+	for name := range strings.FieldsSeq("OpenAI-Organization OpenAI-Project OpenAI-Beta Anthropic-Version Anthropic-Beta Cookie X-Tenant X-Tenant-Id X-User-Id Session-Id session_id X-Session-Id " +
+		"Helicone-User-Id Helicone-Cache-Enabled X-Portkey-Config x-portkey-virtual-key X-DashScope-WorkSpace X-Amzn-Bedrock-Trace X-Amzn-Bedrock-GuardrailIdentifier cf-aig-metadata " +
+		"X-Goog-User-Project X-Forwarded-For Forwarded X-Real-Ip Range If-None-Match Trace Span Id Request X-Model-Id Foo Surrogate-Capability B33 Sw X-Previous-Response-Id") {
+		if IsIndifferent(name) || IsIndifferent(http.CanonicalHeaderKey(name)) {
+			t.Errorf("IsIndifferent(%q) = true: it may tell callers or answers apart", name)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { IsIndifferent("Content-Type"); IsIndifferent("X-Tenant"); IsIndifferent("X-Stainless-Os") }); n > 0 {
+		t.Errorf("IsIndifferent allocates %v times", n)
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/header"
 )
 
 // Control is what a request's Cache-Control asks of the cache: RFC 9111, section 5.2.1;
@@ -115,19 +117,45 @@ func saturatingAdd(a, b time.Duration) time.Duration {
 	return a + b
 }
 
-// A Restriction is what an answer's own Cache-Control forbids: RFC 9111, sections 3 and
-// 5.2.2. The zero Restriction forbids nothing.
-type Restriction struct {
-	NoStore bool     // only its own caller may have it
-	Private bool     // only callers of the same credential may have it
-	Fields  []string // headers that only its own caller may have, in lower case
+// Of returns how long e may be used: its host may have said a shorter time.
+func (l Lifetime) Of(e *Entry) Lifetime {
+	if e.TTL > 0 {
+		l.TTL = min(l.TTL, e.TTL)
+	}
+	if e.NoStale {
+		l.StaleIfError, l.StaleWhileRevalidate = 0, 0
+	}
+	return l
 }
 
-// RestrictionOf reads the Cache-Control of an answer's header, in any spelling of the
-// name. shared says that several credentials share the answer's scope. Only then does the
-// directive private count: a scope of one credential is a private cache.
+// A Restriction is what an answer's own header forbids: RFC 9111, sections 3, 4.1 and 5.2.2.
+// The zero Restriction forbids nothing.
+type Restriction struct {
+	NoStore bool          // only its own caller may have it
+	Private bool          // only callers of the same credential may have it
+	Fields  []string      // headers that only its own caller may have, in lower case
+	TTL     time.Duration // how long it is fresh; 0: it does not say
+	NoStale bool          // it may not be used later
+}
+
+// RestrictionOf reads an answer's header, in any spelling of the names. shared says that
+// several credentials share the answer's scope. Only then do the directives for shared caches
+// count: a scope of one credential is a private cache.
+//
+// Hosts send no-cache, max-age=0 and must-revalidate with every stream, so these do not count
+// alone. A host that says for how long its answer is fresh means it.
 func RestrictionOf(h http.Header, shared bool) Restriction {
 	var r Restriction
+	r.readCacheControl(h, shared)
+	for name := range varying(h) {
+		r.NoStore = r.NoStore || name == "*"
+		r.Private = r.Private || shared && header.IsCredential(name)
+	}
+	return r
+}
+
+func (r *Restriction) readCacheControl(h http.Header, shared bool) {
+	maxAge, sMaxAge, revalidate := time.Duration(-1), time.Duration(-1), false
 	for name, lines := range h {
 		if !strings.EqualFold(name, "Cache-Control") {
 			continue
@@ -142,11 +170,45 @@ func RestrictionOf(h http.Header, shared bool) Restriction {
 					r.Private = true
 				case private, d.name == "no-cache":
 					r.Fields = append(r.Fields, list(d.arg)...)
+				case d.name == "max-age":
+					maxAge = deltaSeconds(d.arg, maxAge)
+				case d.name == "s-maxage" && shared:
+					sMaxAge = deltaSeconds(d.arg, sMaxAge)
+				case d.name == "must-revalidate", d.name == "proxy-revalidate" && shared:
+					revalidate = true
 				}
 			}
 		}
 	}
-	return r
+	switch {
+	case sMaxAge >= 0:
+		r.TTL, revalidate = sMaxAge, true
+	case maxAge >= 0:
+		r.TTL = maxAge
+	default:
+		r.TTL = untilExpires(h)
+	}
+	r.NoStale = r.TTL > 0 && revalidate
+}
+
+// untilExpires returns how long an answer is fresh by its Expires; 0: it does not say.
+func untilExpires(h http.Header) time.Duration {
+	expires, err := http.ParseTime(header.First(h, "Expires"))
+	if err != nil {
+		return 0
+	}
+	from, err := http.ParseTime(header.First(h, "Date"))
+	if err != nil {
+		from = time.Now()
+	}
+	return max(expires.Sub(from), 0)
+}
+
+// AgeOf returns how old an answer was when it came, by its Age: RFC 9111, section 5.1. A
+// gateway may have kept it.
+func AgeOf(h http.Header) time.Duration {
+	age, _, _ := strings.Cut(header.First(h, "Age"), ",") // a list has the first one's
+	return deltaSeconds(strings.TrimSpace(age), 0)
 }
 
 // list returns the members of a comma-separated list, in lower case.

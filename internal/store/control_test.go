@@ -95,6 +95,30 @@ func TestFreshness(t *testing.T) {
 	}
 }
 
+// A host's word about its answer shortens the policy's times, and lengthens none.
+func TestLifetime_Of(t *testing.T) {
+	const s = time.Second
+	policy := Lifetime{TTL: 100 * s, StaleIfError: 50 * s, StaleWhileRevalidate: 20 * s}
+	for _, tt := range []struct {
+		e    Entry
+		want Lifetime
+	}{
+		{Entry{}, policy},
+		{Entry{TTL: 7 * s}, Lifetime{TTL: 7 * s, StaleIfError: 50 * s, StaleWhileRevalidate: 20 * s}},
+		{Entry{TTL: 700 * s}, policy},
+		{Entry{TTL: 700 * s, NoStale: true}, Lifetime{TTL: 100 * s}},
+	} {
+		if got := policy.Of(&tt.e); got != tt.want {
+			t.Errorf("Of(%+v) = %+v, want %+v", tt.e, got, tt.want)
+		}
+	}
+	for age, want := range map[string]time.Duration{"": 0, "7": 7 * s, "7, 9": 7 * s, "-7": 0, "7.5": 0, "x": 0, "99999999999": (1<<31 - 1) * s} {
+		if got := AgeOf(http.Header{"Age": {age}}); got != want {
+			t.Errorf("AgeOf(%q) = %v, want %v", age, got, want)
+		}
+	}
+}
+
 func TestRestriction(t *testing.T) {
 	for _, tt := range []struct {
 		header http.Header
@@ -104,7 +128,22 @@ func TestRestriction(t *testing.T) {
 		{nil, true, Restriction{}},
 		{http.Header{"Cache-Control": {"no-cache, max-age=0, must-revalidate"}}, true, Restriction{}},
 		{http.Header{"Cache-Control": {"no-store"}}, false, Restriction{NoStore: true}},
-		{http.Header{"Cache-Control": {"max-age=1", "No-Store"}}, false, Restriction{NoStore: true}},
+		{http.Header{"Cache-Control": {"max-age=1", "No-Store"}}, false, Restriction{NoStore: true, TTL: time.Second}},
+		{http.Header{"Cache-Control": {"max-age=60, s-maxage=30"}}, false, Restriction{TTL: time.Minute}},
+		{http.Header{"Cache-Control": {"max-age=60, s-maxage=30"}}, true, Restriction{TTL: 30 * time.Second, NoStale: true}},
+		{http.Header{"Cache-Control": {"max-age=60, must-revalidate"}}, false, Restriction{TTL: time.Minute, NoStale: true}},
+		{http.Header{"Cache-Control": {"max-age=60, proxy-revalidate"}}, false, Restriction{TTL: time.Minute}},
+		{http.Header{"Cache-Control": {"max-age=60, proxy-revalidate"}}, true, Restriction{TTL: time.Minute, NoStale: true}},
+		{http.Header{"Cache-Control": {"no-cache, must-revalidate"}}, true, Restriction{}},
+		{http.Header{"Cache-Control": {"max-age=-5"}}, false, Restriction{}},
+		{http.Header{"Expires": {"Thu, 01 Jan 2026 00:01:00 GMT"}, "Date": {"Thu, 01 Jan 2026 00:00:00 GMT"}}, false, Restriction{TTL: time.Minute}},
+		{http.Header{"Expires": {"Thu, 01 Jan 2026 00:01:00 GMT"}, "Date": {"Thu, 01 Jan 2026 00:00:00 GMT"}, "Cache-Control": {"max-age=5"}}, false, Restriction{TTL: 5 * time.Second}},
+		{http.Header{"Expires": {"-1"}}, false, Restriction{}},
+		{http.Header{"Expires": {"Thu, 01 Jan 1970 00:00:00 GMT"}}, false, Restriction{}},
+		{http.Header{"Vary": {"Accept-Encoding, Origin"}}, true, Restriction{}},
+		{http.Header{"Vary": {"Origin", " *"}}, false, Restriction{NoStore: true}},
+		{http.Header{"vary": {"x-api-key"}}, true, Restriction{Private: true}},
+		{http.Header{"Vary": {"Authorization"}}, false, Restriction{}},
 		{http.Header{"cache-control": {"no-store"}}, false, Restriction{NoStore: true}},
 		{http.Header{"Cache-Control": {"private"}}, true, Restriction{Private: true}},
 		{http.Header{"Cache-Control": {"private"}}, false, Restriction{}},

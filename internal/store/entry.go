@@ -35,13 +35,19 @@ func (f Format) IsStream(streamed bool) bool {
 
 // An Entry is a stored answer. It must not be changed.
 type Entry struct {
-	Stored   time.Time
-	Header   http.Header
-	Endpoint string // that gave the answer
-	Asked    Format // the format that it was requested in
-	Streamed bool   // it came as events, else as JSON
-	Usage    bool   // it contains its usage
-	Body     []byte `json:"-"`
+	Stored    time.Time
+	Header    http.Header
+	Endpoint  string // that gave the answer
+	Asked     Format // the format that it was requested in
+	Streamed  bool   // it came as events, else as JSON
+	Usage     bool   // it contains its usage
+	Selection        // for which requests of its key it is
+
+	// What the host said about it.
+	TTL     time.Duration `json:",omitempty"` // how long it is fresh; 0: it did not say
+	NoStale bool          `json:",omitempty"` // it may not be used later
+
+	Body []byte `json:"-"`
 }
 
 // Age returns the age of the answer. An answer from the future has age 0.
@@ -50,6 +56,9 @@ func (e *Entry) Age(now time.Time) time.Duration { return max(now.Sub(e.Stored),
 // Size returns about how many bytes of memory the entry takes.
 func (e *Entry) Size() int64 {
 	n := len(e.Body) + len(e.Endpoint) + 512
+	for _, name := range e.Names {
+		n += len(name) + 16
+	}
 	for name, values := range e.Header {
 		n += len(name) + 64
 		for _, v := range values {
