@@ -69,14 +69,14 @@ var (
 	}
 	_ = breakwater.RetryPolicy{Attempts: breakwater.Off, MinDelay: time.Second, MaxDelay: time.Second, Patience: 0, MaxRetryAfter: 0, Budget: 0.2, SendOnce: true, MaxReplay: 1}
 	_ = breakwater.BreakerPolicy{FailureRate: 0.5, MinRequests: 20, Window: time.Minute, Consecutive: 5, OpenFor: 0, MaxOpenFor: 0, Probes: 1}
-	_ = breakwater.RatePolicy{PerSecond: 0.5, Burst: 1, TokensPerMinute: 1, InFlight: 1, Adaptive: true, MaxWait: time.Second}
+	_ = breakwater.RatePolicy{PerSecond: 0.5, Burst: 1, TokensPerMinute: 1, InFlight: 1, Adaptive: true, MaxWait: time.Second, Spill: true}
 	_ = breakwater.BalancePolicy{Affinity: 1, Overload: 1.5, Ramp: time.Second}
 	_ = breakwater.CachePolicy{
 		TTL: 0, StaleIfError: 0, StaleWhileRevalidate: 0, MaxEntries: 1, MaxBytes: 1, MaxEntryBytes: 1, Deterministic: true,
 		Scope: func(*http.Request) string { return "" }, Store: breakwater.Store(nil),
 	}
 	_ = breakwater.StreamPolicy{
-		FirstToken: 0, Thinking: 0, Queued: 0, Stall: 0, Hedge: 0, Rescue: breakwater.RescueContinue, ErrorFrames: true, KeepComments: true, MaxBuffer: 1,
+		FirstToken: 0, Thinking: 0, Queued: 0, Stall: 0, Hedge: 0, HedgeBackup: true, Rescue: breakwater.RescueContinue, ErrorFrames: true, KeepComments: true, MaxBuffer: 1,
 		Repetition: 0, RequireAnswer: true, RequireFormat: true, Schema: func(schema, text []byte) error { return nil }, KeepFlawed: true,
 	}
 	_ = []breakwater.Rescue{breakwater.RescueContinue, breakwater.RescueRestart, breakwater.RescueOff}
@@ -87,7 +87,7 @@ var (
 		Served: "", Fingerprint: "", RequestID: "", PassedOver: breakwater.ReasonEndpoint, Unrescued: breakwater.ReasonHost, Flaw: nil, Err: nil,
 	}
 	_ = []breakwater.Reason{breakwater.ReasonEndpoint, breakwater.ReasonBody, breakwater.ReasonOperation, breakwater.ReasonModel, breakwater.ReasonCircuit, breakwater.ReasonPaused,
-		breakwater.ReasonQuarantine, breakwater.ReasonLimit, breakwater.ReasonAccount, breakwater.ReasonUnsuited, breakwater.Reason(breakwater.FeatureReview)}
+		breakwater.ReasonQuarantine, breakwater.ReasonLimit, breakwater.ReasonAccount, breakwater.ReasonSpill, breakwater.ReasonUnsuited, breakwater.Reason(breakwater.FeatureReview)}
 	_ = []breakwater.Reason{
 		breakwater.ReasonOff, breakwater.ReasonSendOnce, breakwater.ReasonAPI, breakwater.ReasonRequest, breakwater.ReasonHost, breakwater.ReasonContent, breakwater.ReasonThought, breakwater.ReasonRefused, breakwater.ReasonReview,
 		breakwater.ReasonLength, breakwater.ReasonFlawed, breakwater.ReasonCaller, breakwater.ReasonBudget, breakwater.ReasonUnavailable, breakwater.ReasonFailed, breakwater.ReasonMismatch, breakwater.ReasonTries,

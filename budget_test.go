@@ -91,7 +91,7 @@ func TestBudget_TheCauseIsCharged(t *testing.T) {
 		opts  []Option
 		spent int // extra attempts of the sick one until its budget is spent
 	}{
-		{"hedges", fakehost.After(time.Minute, gives(200, asStream, wholeStream)), []Option{WithStream(StreamPolicy{Hedge: time.Second})}, 60},
+		{"hedges", fakehost.After(time.Minute, gives(200, asStream, wholeStream)), []Option{WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: true})}, 60},
 		{"rescues", broken, []Option{WithStream(StreamPolicy{Rescue: RescueRestart})}, 60},
 	} {
 		bubble(t, tt.name, func(t *testing.T) {

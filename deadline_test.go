@@ -269,7 +269,7 @@ func TestDeadline_EndsEverything(t *testing.T) {
 			}
 			opts = append(opts, layerings()[[]string{"default", "gate alone", "breaker", "limit", "all", "as Go errors", "no clocks"}[random.IntN(7)]]...)
 			pick(WithCache(CachePolicy{StaleWhileRevalidate: time.Hour}))
-			pick(WithStream(StreamPolicy{Hedge: time.Second, Rescue: RescueRestart, ErrorFrames: true}))
+			pick(WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: true, Rescue: RescueRestart, ErrorFrames: true}))
 			switch random.IntN(3) {
 			case 0:
 				opts = append(opts, WithEndpoints(deepSeekAt("a")))

@@ -86,8 +86,8 @@ func TestEnd_Outcomes(t *testing.T) {
 		{name: "elsewhere", a: failing503, b: good, opts: []Option{one}, word: OutcomeFailover, healed: true},
 		{name: "elsewhere, for an open circuit", a: refusing, b: good, opts: []Option{one, WithBreaker(BreakerPolicy{Consecutive: 1})}, before: asked, word: OutcomeFailover, healed: true},
 		{name: "elsewhere, for a model that only one has", a: good, b: good, opts: nil, call: Call{Endpoint: "b"}, word: OutcomeOK},
-		{name: "a hedge", a: fakehost.After(time.Minute, good), b: good, opts: []Option{WithStream(StreamPolicy{Hedge: time.Second})}, word: OutcomeHedge, healed: true},
-		{name: "a hedge that loses", a: fakehost.After(2*time.Second, good), b: fakehost.After(time.Minute, good), opts: []Option{WithStream(StreamPolicy{Hedge: time.Second})}, word: OutcomeOK},
+		{name: "a hedge", a: fakehost.After(time.Minute, good), b: good, opts: []Option{WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: true})}, word: OutcomeHedge, healed: true},
+		{name: "a hedge that loses", a: fakehost.After(2*time.Second, good), b: fakehost.After(time.Minute, good), opts: []Option{WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: true})}, word: OutcomeOK},
 		{name: "rescued", ask: chatStream, a: fakehost.Script(stream, cut), opts: []Option{restart}, word: OutcomeOK, end: OutcomeRescued, healed: true},
 		{name: "elsewhere, and rescued", ask: chatStream, a: failing503, b: fakehost.Script(stream, cut), opts: []Option{one, restart}, word: OutcomeFailover, end: OutcomeRescued, healed: true},
 		{name: "cut", ask: chatStream, a: cut, word: OutcomeOK, end: Outcome(ClassTruncated), fault: FaultHost, warnings: 2},
@@ -356,7 +356,7 @@ func campaignOfEnds(t *testing.T, random *rand.Rand) {
 	stream := quick
 	stream.Rescue = []Rescue{RescueOff, RescueContinue, RescueRestart}[pick(3)]
 	if pick(2) == 0 {
-		stream.Hedge = time.Second
+		stream.Hedge, stream.HedgeBackup = time.Second, pick(2) == 0
 	}
 	if pick(2) == 0 {
 		opts = append(opts, WithCache(CachePolicy{TTL: 2 * time.Second}))

@@ -61,6 +61,18 @@ func (r *failoverRun) noteUnconsidered() {
 	}
 }
 
+// noteUnspilled adds to the trail of a call that failed the endpoints to which a limit of the
+// user's own did not let it go.
+func (r *failoverRun) noteUnspilled() {
+	for _, v := range r.triedAccounts {
+		for _, e := range r.call.candidates {
+			if v.failure.KeepsTier && e.tier > v.endpoint.tier && !r.call.log.asked(e.Name) {
+				r.notePassedOver(Attempt{Endpoint: e.Name, Start: r.now(), Class: ClassUnserved, Verdict: VerdictElsewhere, PassedOver: ReasonSpill})
+			}
+		}
+	}
+}
+
 // noteUnserved adds an endpoint to the trail if it cannot serve the call.
 func (r *failoverRun) noteUnserved(e *upstream) {
 	if _, why := r.call.assess(e); why != "" {
@@ -327,6 +339,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 		r.blocked(s)
 	}
 	r.noteUnconsidered()
+	r.noteUnspilled()
 	failure := c.newError(r.failedIn(s))
 	shown := r.shownFailure
 	switch refused := s.action == showRefusal || shown != nil && (shown.Usable || !outcome.Of(shown.Class).OfFleet); {

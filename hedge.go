@@ -153,13 +153,14 @@ func (r *failoverRun) recordLoser(late sendResult, by *upstream) bool {
 }
 
 // hedgeTarget returns a step that tries another account beside the slow attempt first, if
-// one could serve the call at once and the budget allows it.
+// one could serve the call at once and the budget allows it. Only with HedgeBackup, it may be
+// of a worse tier.
 func (r *failoverRun) hedgeTarget(first *attempt) (step, bool) {
 	now := r.now()
 	var space [4]candidate // enough for most calls
 	options := space[:0]
 	for _, e := range r.call.candidates {
-		if e.Account == first.endpoint.Account || r.tried(e.Account) != nil {
+		if e.tier > first.endpoint.tier && !r.stream.HedgeBackup || e.Account == first.endpoint.Account || r.tried(e.Account) != nil {
 			continue
 		}
 		if at := r.availability(r.call, e, now); at.state == plan.Ready && (len(options) == 0 || e.tier == options[0].endpoint.tier) {

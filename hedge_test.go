@@ -19,7 +19,7 @@ import (
 func TestHedge(t *testing.T) {
 	json, stream := gives(200, asJSON, goodJSON), gives(200, asStream, wholeStream)
 	refused := gives(400, asJSON, `{"error":{"message":"your fault"}}`)
-	hedged := WithStream(StreamPolicy{Hedge: 2 * time.Second, FirstToken: 30 * time.Second, Thinking: time.Minute})
+	hedged := WithStream(StreamPolicy{Hedge: 2 * time.Second, HedgeBackup: true, FirstToken: 30 * time.Second, Thinking: time.Minute})
 	for _, tt := range []struct {
 		name  string
 		ask   string
@@ -73,13 +73,48 @@ func TestHedge(t *testing.T) {
 	}
 }
 
+// A hedge stays within its tier, unless told. It may leave for a better one.
+func TestHedge_StaysInItsTier(t *testing.T) {
+	slow, good := fakehost.After(time.Minute, gives(200, asJSON, goodJSON)), gives(200, asJSON, goodJSON)
+	ends := at("a", "b", "c")
+	for _, tt := range []struct {
+		name  string
+		tiers []Option
+		told  bool
+		want  string
+	}{
+		{"a backup", []Option{WithEndpoints(ends[0]), WithBackup(ends[1])}, false, "a 1m0s"},
+		{"a backup, told", []Option{WithEndpoints(ends[0]), WithBackup(ends[1])}, true, "b 1s"},
+		{"the same tier", []Option{WithEndpoints(ends[0], ends[1]), WithBackup(ends[2])}, false, "b 1s"},
+		{"the same tier, told", []Option{WithEndpoints(ends[0], ends[1]), WithBackup(ends[2])}, true, "b 1s"},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			base := newHosts(good)
+			base.Set("a", slow)
+			rt := over(t, base, append(tt.tiers, WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: tt.told, FirstToken: Off, Thinking: Off, Queued: Off}))...)
+			for range 2 { // of two in a tier, each has its turn
+				start, asked := time.Now(), base.Count("a")
+				got := asks(t.Context(), rt, chatJSON)
+				if base.Count("a") == asked {
+					continue
+				}
+				if said := fmt.Sprint(got.header(headerEndpoint), " ", time.Since(start)); said != tt.want {
+					t.Errorf("%s, want %s", said, tt.want)
+				}
+				return
+			}
+			t.Error("a was never asked")
+		})
+	}
+}
+
 // Two endpoints of one account are one account.
 func TestHedge_AsksAnotherAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(fakehost.After(5*time.Second, gives(200, asJSON, goodJSON)))
 		list := at("a", "b")
 		list[0].Account, list[1].Account = "one", "one"
-		rt := over(t, base, WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(list...))
+		rt := over(t, base, WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: true}), WithEndpoints(list...))
 		if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON || base.Count("") != 1 {
 			t.Errorf("%v after %d requests, want one", got, base.Count(""))
 		}
@@ -89,7 +124,7 @@ func TestHedge_AsksAnotherAccount(t *testing.T) {
 // The caller's cancel ends both attempts; a panic below one reaches the caller.
 func TestHedge_EndsWithItsCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rt := over(t, newHosts(hanging), WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a", "b")...))
+		rt := over(t, newHosts(hanging), WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: true}), WithEndpoints(at("a", "b")...))
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		start := time.Now()
@@ -100,7 +135,7 @@ func TestHedge_EndsWithItsCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(fakehost.After(5*time.Second, gives(200, asJSON, goodJSON)))
 		base.Set("b", func(*http.Request) (*http.Response, error) { panic("below") })
-		rt := over(t, base, WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a")...), WithBackup(at("b")...))
+		rt := over(t, base, WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: true}), WithEndpoints(at("a")...), WithBackup(at("b")...))
 		defer func() {
 			if recover() != "below" {
 				t.Error("the panic did not reach the caller")
@@ -127,7 +162,7 @@ func TestHedge_BodiesApart(t *testing.T) {
 			defer mu.Unlock()
 			bodies = append(bodies, string(half)+string(rest))
 			return answer(200, asJSON, goodJSON), nil
-		}), WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a")...), WithBackup(at("b")...))
+		}), WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: true}), WithEndpoints(at("a")...), WithBackup(at("b")...))
 		asks(t.Context(), rt, chatJSON)
 		elapse(time.Minute)
 		mu.Lock()
@@ -157,7 +192,7 @@ func TestHedge_OutrunHoldsNothing(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rt := over(t, newHosts(fakehost.After(time.Second, gives(200, asJSON, goodJSON))), append(tt.opts, WithEndpoints(at("a", "b")...),
-					WithRetry(RetryPolicy{Budget: 1000}), WithStream(StreamPolicy{Hedge: tt.hedge}), WithObserver(func(_ context.Context, e Event) {
+					WithRetry(RetryPolicy{Budget: 1000}), WithStream(StreamPolicy{Hedge: tt.hedge, HedgeBackup: true}), WithObserver(func(_ context.Context, e Event) {
 						if e.Kind == KindHedge && tt.slow > 0 {
 							elapse(tt.slow)
 						}
@@ -185,7 +220,7 @@ func TestHedge_LoserIsRefusedMeanwhile(t *testing.T) {
 		base := newHosts(fakehost.After(2*time.Second, failing503))
 		base.Set("b", fakehost.After(time.Second, gives(200, asJSON, goodJSON)))
 		rt := over(t, base, noBreaker, WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Budget: 1000}),
-			WithStream(StreamPolicy{Hedge: time.Second}), WithRateLimit(RatePolicy{InFlight: 10}))
+			WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: true}), WithRateLimit(RatePolicy{InFlight: 10}))
 		for n := range 50 {
 			if got := asks(t.Context(), rt, question(n)); got.body != goodJSON {
 				t.Errorf("the caller got %v, want an answer", got)
@@ -230,7 +265,7 @@ func TestHedge_WhatALoserShowed(t *testing.T) {
 					var told []string
 					base := newHosts(tt.a)
 					base.Set("b", tt.b)
-					rt := over(t, base, WithStream(StreamPolicy{Hedge: 2 * time.Second}), WithEndpoints(at("a")...), WithBackup(at("b")...), WithObserver(func(_ context.Context, e Event) {
+					rt := over(t, base, WithStream(StreamPolicy{Hedge: 2 * time.Second, HedgeBackup: true}), WithEndpoints(at("a")...), WithBackup(at("b")...), WithObserver(func(_ context.Context, e Event) {
 						if e.Kind == KindKey || e.Kind == KindPause {
 							mu.Lock()
 							defer mu.Unlock()
@@ -264,7 +299,7 @@ func TestHedge_WhatALoserShowed(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			base := newHosts(do)
 			base.Set("b", json)
-			rt := over(t, base, WithBreaker(BreakerPolicy{Consecutive: 1}), WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Budget: 1000}))
+			rt := over(t, base, WithBreaker(BreakerPolicy{Consecutive: 1}), WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: true}), WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Budget: 1000}))
 			for range 5 {
 				asks(t.Context(), rt, chatJSON)
 			}
@@ -296,7 +331,7 @@ func TestHedge_LosersAreOfTheRequestAsItWas(t *testing.T) {
 				<-over1
 				return lose(req)
 			})
-			rt := over(t, base, WithEndpoints(Endpoint{Name: "a", URL: "https://a", Host: HostTogether}), WithBackup(at("b")...), WithStream(StreamPolicy{Hedge: time.Millisecond}))
+			rt := over(t, base, WithEndpoints(Endpoint{Name: "a", URL: "https://a", Host: HostTogether}), WithBackup(at("b")...), WithStream(StreamPolicy{Hedge: time.Millisecond, HedgeBackup: true}))
 			req, _ := post(t.Context(), "https://a", chatJSON)
 			resp, err := rt.RoundTrip(req)
 			if err != nil {

@@ -611,7 +611,7 @@ func TestHost_CallsGoWhereTheyCanBeHonoured(t *testing.T) {
 // hedge and no rescue goes elsewhere.
 func TestHost_BoundCallsStayWithTheirHost(t *testing.T) {
 	const bound = `"safety_check":{"level":"high"},"messages":[{"role":"user","content":"q"}],"model":"deepseek-flash"`
-	policy := StreamPolicy{FirstToken: 5 * time.Second, Thinking: 5 * time.Second, Queued: 5 * time.Second, Hedge: 2 * time.Second, Rescue: RescueRestart}
+	policy := StreamPolicy{FirstToken: 5 * time.Second, Thinking: 5 * time.Second, Queued: 5 * time.Second, Hedge: 2 * time.Second, HedgeBackup: true, Rescue: RescueRestart}
 	for name, tt := range map[string]struct {
 		body string
 		a    handler

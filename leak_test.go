@@ -64,7 +64,7 @@ func TestLeak_AMillionExchanges(t *testing.T) {
 		ends[2].Account = "b"
 		rt := over(t, base, WithEndpoints(ends...), WithBackup(at("c")...),
 			WithRateLimit(RatePolicy{InFlight: 12, PerSecond: 40, Burst: 20, TokensPerMinute: 100_000, Adaptive: true}),
-			WithRetry(RetryPolicy{Budget: 1000}), WithStream(StreamPolicy{Hedge: time.Second, Rescue: RescueRestart}),
+			WithRetry(RetryPolicy{Budget: 1000}), WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: true, Rescue: RescueRestart}),
 			WithCache(CachePolicy{TTL: 20 * time.Second, StaleWhileRevalidate: time.Minute, MaxEntries: 100}),
 			WithObserver(func(context.Context, Event) { maybe(3000, "observer") }), WithAttemptMiddleware(throws))
 		one := func() {

@@ -466,7 +466,7 @@ func TestLoan_BodiesAreNeverMixedUp(t *testing.T) {
 		rt := over(t, base, WithEndpoints(
 			Endpoint{Name: "a", URL: "http://127.0.0.1", APIKey: "sk-a", Account: "a"}, Endpoint{Name: "b", URL: "http://127.0.0.2", APIKey: "sk-b", Account: "b"}),
 			WithRetry(RetryPolicy{MinDelay: Off, Budget: 100}), WithBreaker(BreakerPolicy{FailureRate: Off, Consecutive: Off}),
-			WithStream(StreamPolicy{Hedge: 5 * time.Millisecond, FirstToken: 20 * time.Millisecond, Thinking: 20 * time.Millisecond}))
+			WithStream(StreamPolicy{Hedge: 5 * time.Millisecond, HedgeBackup: true, FirstToken: 20 * time.Millisecond, Thinking: 20 * time.Millisecond}))
 		var callers sync.WaitGroup
 		for worker := range 8 {
 			callers.Go(func() {

@@ -115,6 +115,9 @@ func (c *config) unmeant() (errs []error) {
 			errs = append(errs, p.unmeant(g.option)...)
 		case RatePolicy:
 			errs = append(errs, p.unmeant(g.option)...)
+			if p.Spill && len(c.tiers) < 2 {
+				errs = append(errs, fmt.Errorf("breakwater: %s: Spill is set, and there is no backup to spill to: give WithBackup, or leave Spill out", g.option))
+			}
 		case BalancePolicy:
 			errs = append(errs, p.unmeant(g.option)...)
 		case StreamPolicy:
@@ -137,17 +140,25 @@ func (c *config) unmeant() (errs []error) {
 	return errs
 }
 
+// countAccounts returns how many accounts there are, and how many the tier with most has.
+func (c *config) countAccounts() (all, most int) {
+	accounts := make(map[string]bool)
+	for _, tier := range c.tiers {
+		beside := make(map[string]bool)
+		for _, e := range tier {
+			accounts[e.Account], beside[e.Account] = true, true
+		}
+		most = max(most, len(beside))
+	}
+	return len(accounts), most
+}
+
 // hedgeIdle returns an error if there are hedges that cannot begin.
 func (c *config) hedgeIdle(p StreamPolicy) (errs []error) {
 	if p.Hedge <= 0 && (p.Rescue != RescueRestart || p.Hedge < Off) {
 		return nil
 	}
-	accounts := make(map[string]bool)
-	for _, tier := range c.tiers {
-		for _, e := range tier {
-			accounts[e.Account] = true
-		}
-	}
+	accounts, most := c.countAccounts()
 	say := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("breakwater: WithStream: "+format, args...))
 	}
@@ -158,14 +169,18 @@ func (c *config) hedgeIdle(p StreamPolicy) (errs []error) {
 	clocks := c.stream
 	last := max(clocks.FirstToken, clocks.Thinking, clocks.Queued)
 	switch {
-	case p.Hedge > 0 && len(accounts) < 2:
-		say("%s: there are %d accounts: give another endpoint, with an Account of its own, or leave Hedge out", what, len(accounts))
+	case p.Hedge > 0 && accounts < 2:
+		say("%s: there are %d accounts: give another endpoint, with an Account of its own, or leave Hedge out", what, accounts)
 	case c.retry.SendOnce:
 		say("%s, because WithRetry has SendOnce: want one of them", what)
 	case c.retry.Budget == 0:
 		say("%s, because WithRetry has Budget Off: want one of them", what)
 	case p.Hedge > 0 && clocks.FirstToken > 0 && clocks.Thinking > 0 && clocks.Queued > 0 && p.Hedge >= last:
 		say("%s before FirstToken, Thinking and Queued end the attempt, at most after %v: want a shorter one", what, last)
+	case p.Hedge > 0 && !p.HedgeBackup && most < 2:
+		say("%s: a hedge stays within its tier, and no tier has two accounts: set HedgeBackup, so that it may go to a backup, or give a tier another endpoint", what)
+	case p.HedgeBackup && len(c.tiers) < 2:
+		say("HedgeBackup is set, and there is no backup: give WithBackup, or leave HedgeBackup out")
 	}
 	return errs
 }
@@ -264,9 +279,9 @@ func WithEndpoints(endpoints ...Endpoint) Option {
 //
 // A call goes to a backup if no endpoint of a higher tier can take it at once, or
 // within [RetryPolicy].Patience. An endpoint cannot take a call while its circuit is
-// open, while it is paused, or while it is at its limit of [RatePolicy], and not after
-// the call has failed there. A hedge may go to a backup although the higher tier is
-// healthy: see [StreamPolicy].Hedge.
+// open or while it is paused, and not after the call has failed there. A limit of your own
+// sends a call to a backup only with [RatePolicy].Spill, and a hedge goes there only with
+// [StreamPolicy].HedgeBackup.
 //
 // WithBackup without WithEndpoints is an error. So is a backup without a key: see
 // [Endpoint].APIKey.

@@ -122,7 +122,7 @@ func recovers(ctx context.Context, rt http.RoundTripper, bodies *fakehost.Bodies
 // Whatever an Observer panics at, nothing is held for good: permits, places in
 // circuits, bodies, contexts, those who wait; and what comes next is answered.
 func TestPanics_OfObserversHoldNothing(t *testing.T) {
-	hedged := StreamPolicy{Hedge: time.Second, Rescue: RescueRestart}
+	hedged := StreamPolicy{Hedge: time.Second, HedgeBackup: true, Rescue: RescueRestart}
 	cached := WithCache(CachePolicy{TTL: 30 * time.Second, StaleWhileRevalidate: time.Minute})
 	kinds := make(map[Kind]bool)
 	for name, opts := range map[string][]Option{

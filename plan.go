@@ -228,7 +228,8 @@ func (r *failoverRun) survey(found shortlist, now time.Time) shortlist {
 		c, seen := plan.Candidate{Tier: e.tier, Availability: at.state}, candidate{endpoint: e, model: at.model}
 		switch at.state {
 		case plan.AtLimit:
-			c.Wait = e.limits.Get(at.model).Expected(now)
+			limiter := e.limits.Get(at.model)
+			c.Wait, c.KeepsTier = limiter.Expected(now), !limiter.Spills()
 		case plan.CircuitOpen:
 			r.skippedOpen = true
 			c.ProbeFailed = slices.Contains(r.probed, e)
@@ -264,7 +265,7 @@ func (r *failoverRun) history(now time.Time) plan.History {
 		traits := outcome.Of(v.failure.Class)
 		h.Tried = append(h.Tried, plan.Account{
 			Tier: v.endpoint.tier, Availability: at.state, Pause: at.pause.Until.Sub(now), Backoff: v.due.Sub(now),
-			Tries: v.tries, Passing: traits.Passing && !v.failure.NoRetry,
+			Tries: v.tries, Passing: traits.Passing && !v.failure.NoRetry, KeepsTier: v.failure.KeepsTier,
 		})
 		if !v.failure.NoRetry {
 			h.Tried[i].Insist = insistence(traits.RetryLast)
@@ -590,16 +591,21 @@ func (r *failoverRun) tried(account string) *triedAccount {
 // at an account that it has not tried.
 func (f *fleet) hasAlternative(c *call, than *upstream) bool {
 	now := time.Now()
+	worst := math.MaxInt // a limit keeps the call in this tier
 	for _, e := range c.candidates {
-		if e.Account == than.Account || c.excluded.inUse(e.Account) {
+		if e.tier > worst || e.Account == than.Account || c.excluded.inUse(e.Account) {
 			continue
 		}
 		switch at := f.availability(c, e, now); at.state {
 		case plan.Ready, plan.SlowStart:
 			return true
 		case plan.AtLimit:
-			if e.limits.Get(at.model).Admits(now) {
+			limiter := e.limits.Get(at.model)
+			if limiter.Admits(now) {
 				return true
+			}
+			if !limiter.Spills() {
+				worst = e.tier
 			}
 		}
 	}

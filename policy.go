@@ -206,9 +206,16 @@ type RatePolicy struct {
 
 	// MaxWait is how long an attempt may wait for these limits, within the caller's
 	// deadline. If the expected wait is longer, the attempt fails at once with
-	// ErrRateLimited, and the call goes to another endpoint if there is one. Default
-	// 5s; Off: it does not wait.
+	// ErrRateLimited, and the call goes to another endpoint of its tier if there is one.
+	// Default 5s; Off: it does not wait.
 	MaxWait time.Duration
+
+	// Spill lets a call that is over these limits go to a lower tier at once, and not only
+	// to another endpoint of the same tier. A lower tier often costs more, or is outside
+	// the premises. Default: the call waits for MaxWait and then fails with ErrRateLimited,
+	// while the lower tiers serve only if the endpoint itself cannot. A limit that Adaptive
+	// has learned from refusals is the host's, and always spills.
+	Spill bool
 }
 
 func (p RatePolicy) resolve(option string) (RatePolicy, error) {
@@ -235,7 +242,7 @@ func (p RatePolicy) resolve(option string) (RatePolicy, error) {
 //
 // For an application in which latency matters more than tokens:
 //
-//	breakwater.StreamPolicy{FirstToken: 10 * time.Second, Hedge: 3 * time.Second}
+//	breakwater.StreamPolicy{FirstToken: 10 * time.Second, Hedge: 3 * time.Second, HedgeBackup: true}
 //
 // For one that accepts a restarted answer in place of an error:
 //
@@ -296,9 +303,14 @@ type StreamPolicy struct {
 	// Hedge is how long an attempt may bring no payload before the call makes a
 	// second attempt beside it, a hedge, at another account. The attempt with the
 	// first payload wins. The other one is cancelled, and may have been billed.
-	// Hedges draw on RetryPolicy.Budget, and may go to a lower tier. Set it a little
-	// above the usual time to the first token. Default 0 or Off: no hedges.
+	// Hedges draw on RetryPolicy.Budget. Set it a little above the usual time to the first
+	// token. Default 0 or Off: no hedges.
 	Hedge time.Duration
+
+	// HedgeBackup lets a hedge go to a lower tier. By default it stays within the tier of
+	// the slow attempt, or goes to a better one: a prompt should not leave the premises, or
+	// go to a dearer host, because an answer is late.
+	HedgeBackup bool
 
 	// Rescue is how a stream continues that breaks after the commit. Rescues
 	// draw on RetryPolicy.Budget. For them, the text of the answer is kept, up to 4
@@ -659,6 +671,7 @@ func (p RatePolicy) unmeant(where string) []error {
 	f := fields{option: where}
 	f.check(p.Burst <= 0 || p.PerSecond != 0, "Burst is %d, and PerSecond is not set, so that it has no effect: want both", p.Burst)
 	limits := p.PerSecond != 0 || p.TokensPerMinute != 0 || p.InFlight != 0 || p.Adaptive
+	f.check(!p.Spill || limits, "Spill is set, and there is no limit: want PerSecond, TokensPerMinute, InFlight or Adaptive")
 	f.check(p.MaxWait <= 0 || limits, "MaxWait is %v, and there is no limit to wait for: want PerSecond, TokensPerMinute, InFlight or Adaptive", p.MaxWait)
 	return f.errs
 }
@@ -671,6 +684,7 @@ func (p BalancePolicy) unmeant(where string) []error {
 
 func (p StreamPolicy) unmeant(where string) []error {
 	f := fields{option: where}
+	f.check(!p.HedgeBackup || p.Hedge > 0, "HedgeBackup is set, and Hedge is not, so that it has no effect: want both")
 	f.check(p.MinRateWindow <= 0 || p.MinRate > 0, "MinRateWindow is %v, and MinRate is not set, so that it has no effect: want both", p.MinRateWindow)
 	return f.errs
 }

@@ -42,7 +42,7 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	lease := new(attemptLease)
 	switch err := limiter.Acquire(req.Context(), &lease.Lease, tokens); {
 	case errors.Is(err, limit.ErrLimited):
-		return nil, &exchange.Failure{Class: ClassLimited, Err: ErrRateLimited}
+		return nil, &exchange.Failure{Class: ClassLimited, Err: ErrRateLimited, KeepsTier: !limiter.Spills()}
 	case err != nil:
 		return nil, err
 	}

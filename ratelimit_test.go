@@ -163,8 +163,9 @@ func TestLimit_PermitComesBackFromFailedAttempts(t *testing.T) {
 // there is nobody is refused with 429.
 func TestLimit_WaitsThenGoesElsewhere(t *testing.T) {
 	limits := func(p RatePolicy) map[string]RatePolicy { return map[string]RatePolicy{"": p} }
-	ends := at("a", "b")
+	ends, spills := at("a", "b"), at("a", "b")
 	ends[0].Limits = limits(RatePolicy{InFlight: 1})
+	spills[0].Limits = limits(RatePolicy{InFlight: 1, Spill: true})
 	for _, tt := range []struct {
 		name  string
 		opts  []Option
@@ -172,7 +173,8 @@ func TestLimit_WaitsThenGoesElsewhere(t *testing.T) {
 		by    string // who answers; "": nobody
 	}{
 		{"same tier: at once", []Option{WithEndpoints(ends...)}, 0, "b"},
-		{"lower tier: after MaxWait", []Option{WithEndpoints(ends[0]), WithBackup(ends[1])}, 5 * time.Second, "b"},
+		{"lower tier, if told: after MaxWait", []Option{WithEndpoints(spills[0]), WithBackup(spills[1])}, 5 * time.Second, "b"},
+		{"lower tier: refused after MaxWait", []Option{WithEndpoints(ends[0]), WithBackup(ends[1])}, 5 * time.Second, ""},
 		{"nobody else: refused after MaxWait", []Option{WithEndpoints(ends[0])}, 5 * time.Second, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -205,6 +207,9 @@ func TestLimit_WaitsThenGoesElsewhere(t *testing.T) {
 						!strings.Contains(string(body), `"code":"rate_limited"`) || !errors.Is(ErrorOf(resp), ErrRateLimited) {
 						t.Errorf("refused as %d %v %s, %v", resp.StatusCode, resp.Header, body, ErrorOf(resp))
 					}
+					if len(trail) == 2 && trail[1].Endpoint == "b" && trail[1].PassedOver == ReasonSpill {
+						trail = trail[:1]
+					}
 					if len(trail) != 1 || trail[0].N != 0 || trail[0].Class != ClassLimited || resp.Header.Get(headerAttempts) != "" {
 						t.Errorf("the trail of a refusal: %+v", trail)
 					}
@@ -219,20 +224,91 @@ func TestLimit_WaitsThenGoesElsewhere(t *testing.T) {
 	}
 }
 
+// A limit of the user's own keeps a call in its tier, also if another endpoint of the tier
+// fails. What the host has taught does not, nor does what is wrong with the endpoint.
+func TestLimit_KeepsItsTier(t *testing.T) {
+	good := gives(200, asJSON, goodJSON)
+	full := func(spill bool) map[string]RatePolicy {
+		return map[string]RatePolicy{"": {PerSecond: 0.01, Burst: 1, MaxWait: Off, Spill: spill}}
+	}
+	limited := func(e Endpoint, limits map[string]RatePolicy) Endpoint {
+		e.Limits = limits
+		return e
+	}
+	ends := at("a", "b", "c")
+	for _, tt := range []struct {
+		name   string
+		tiers  []Option
+		a, b   handler
+		before int // calls
+		want   string
+	}{
+		{"alone in its tier", []Option{WithEndpoints(limited(ends[0], full(false))), WithBackup(ends[2])}, good, good, 1, "429 limited"},
+		{"told to spill", []Option{WithEndpoints(limited(ends[0], full(true))), WithBackup(ends[2])}, good, good, 1, "200 c"},
+		{"another of the tier can", []Option{WithEndpoints(limited(ends[0], full(false)), ends[1]), WithBackup(ends[2])}, good, good, 2, "200 b"},
+		{"another of the tier is down", []Option{WithEndpoints(limited(ends[0], full(false)), ends[1]), WithBackup(ends[2])}, good, failing503, 2, "503 b"},
+		{"all of the tier are down", []Option{WithEndpoints(limited(ends[0], map[string]RatePolicy{"": {InFlight: 1, MaxWait: Off}})), WithBackup(ends[2])}, failing503, good, 0, "200 c"},
+		{"a limit that the host has taught", []Option{WithEndpoints(limited(ends[0], map[string]RatePolicy{"": {Adaptive: true, MaxWait: Off}})), WithBackup(ends[2])}, gives(429, asJSON, "{}"), good, 3, "200 c"},
+		{"of the second tier", []Option{WithEndpoints(ends[1]), WithBackup(limited(ends[0], full(false))), WithBackup(ends[2])}, good, failing503, 1, "503 b"},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			base := newHosts(good)
+			base.Set("a", tt.a)
+			base.Set("b", tt.b)
+			rt := over(t, base, append([]Option{once, noBreaker}, tt.tiers...)...)
+			for range tt.before {
+				asks(t.Context(), rt, chatJSON)
+			}
+			asked := base.Count("c")
+			got := asks(t.Context(), rt, chatJSON)
+			by := got.header(headerEndpoint)
+			if by == "" {
+				by = got.header(headerOutcome)
+			}
+			if said := fmt.Sprintf("%d %s", got.status(), by); said != tt.want {
+				t.Errorf("%s, want %s: %v", said, tt.want, got)
+			}
+			if spilt := base.Count("c") > asked; spilt != strings.HasSuffix(tt.want, "c") {
+				t.Errorf("the worst tier was asked: %v", spilt)
+			}
+			if why := TrailOf(got.resp); !strings.HasSuffix(tt.want, "c") && tt.want != "200 b" && why[len(why)-1].PassedOver != ReasonSpill {
+				t.Errorf("the trail does not say why c was not asked: %+v", why)
+			}
+		})
+	}
+}
+
+// A silent endpoint is not left for a worse tier while a limit keeps the call in its own.
+func TestLimit_KeepsItsTierInSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		base.Set("b", fakehost.After(time.Hour, gives(200, asJSON, goodJSON)))
+		ends := at("a", "b", "c")
+		ends[0].Limits = map[string]RatePolicy{"": {PerSecond: 0.0001, Burst: 1, MaxWait: Off}}
+		rt := over(t, base, once, WithStream(quick), WithEndpoints(ends[0], ends[1]), WithBackup(ends[2]))
+		asks(WithCall(t.Context(), Call{Endpoint: "a"}), rt, chatJSON)
+		start := time.Now()
+		if got := asks(t.Context(), rt, chatJSON); got.header(headerEndpoint) != "b" || time.Since(start) != time.Hour || base.Count("c") != 0 {
+			t.Errorf("%v after %v, %d requests to the backup", got, time.Since(start), base.Count("c"))
+		}
+	})
+}
+
 // A wait that cannot end before the caller's deadline is not begun: another
 // endpoint is tried at once, or the call refused.
 func TestLimit_DoesNotWaitInVain(t *testing.T) {
 	for _, tt := range []struct {
-		name   string
-		backup bool
-		want   string
+		name          string
+		backup, spill bool
+		want          string
 	}{
-		{"alone", false, "429 after 0s"},
-		{"with a backup", true, "200 after 0s"},
+		{"alone", false, false, "429 after 0s"},
+		{"with a backup", true, false, "429 after 0s"},
+		{"with a backup that may take it", true, true, "200 after 0s"},
 	} {
 		bubble(t, tt.name, func(t *testing.T) {
 			ends := at("a", "b")
-			ends[0].Limits = map[string]RatePolicy{"": {PerSecond: 1}}
+			ends[0].Limits = map[string]RatePolicy{"": {PerSecond: 1, Spill: tt.spill}}
 			opts := []Option{WithEndpoints(ends[0])}
 			if tt.backup {
 				opts = append(opts, WithBackup(ends[1]))

@@ -1164,7 +1164,7 @@ func TestRescue_WaitsForNoBetterTier(t *testing.T) {
 		limits map[string]RatePolicy
 	}{
 		{"it rests", 429, nil},
-		{"it is at its limit", 200, map[string]RatePolicy{"": {PerSecond: 1, Burst: 1}}},
+		{"it is at its limit", 200, map[string]RatePolicy{"": {PerSecond: 1, Burst: 1, Spill: true}}},
 	} {
 		bubble(t, tt.name, func(t *testing.T) {
 			var asked string

@@ -354,7 +354,7 @@ func neverMixedUp(t *testing.T) {
 	}}
 	rt := over(t, fakehost.NewUnread(host.answers), WithEndpoints(append(at("a", "b"), Endpoint{Name: "c", URL: "https://c", APIKey: "sk-c", Models: map[string]string{"m": "another"}})...),
 		WithRetry(RetryPolicy{MinDelay: Off, Budget: 100}), WithBreaker(BreakerPolicy{FailureRate: Off, Consecutive: Off}),
-		WithStream(StreamPolicy{Hedge: time.Millisecond, FirstToken: 5 * time.Millisecond, Thinking: 5 * time.Millisecond}),
+		WithStream(StreamPolicy{Hedge: time.Millisecond, HedgeBackup: true, FirstToken: 5 * time.Millisecond, Thinking: 5 * time.Millisecond}),
 		WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper { return next }))
 	var callers sync.WaitGroup
 	whole := 0

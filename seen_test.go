@@ -388,7 +388,7 @@ func TestSeen_UnrescuedNow(t *testing.T) {
 func TestSeen_PassedOver(t *testing.T) {
 	same := func(e Endpoint, account string) Endpoint { e.Account = account; return e }
 	limited := func(e Endpoint) Endpoint {
-		e.Limits = map[string]RatePolicy{"": {PerSecond: 0.001, Burst: 1, MaxWait: Off}}
+		e.Limits = map[string]RatePolicy{"": {PerSecond: 0.001, Burst: 1, MaxWait: Off, Spill: true}}
 		return e
 	}
 	a, b := at("a")[0], at("b")[0]

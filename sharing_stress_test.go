@@ -38,7 +38,7 @@ func TestSharing_AtRandom(t *testing.T) {
 	}{
 		{"hedges", []Option{
 			WithCache(CachePolicy{TTL: time.Second, StaleWhileRevalidate: time.Second, StaleIfError: 3 * time.Second}),
-			WithStream(StreamPolicy{Hedge: hedge}),
+			WithStream(StreamPolicy{Hedge: hedge, HedgeBackup: true}),
 		}},
 		{"rescues", []Option{WithCache(CachePolicy{TTL: time.Second}), WithStream(StreamPolicy{Rescue: RescueRestart})}},
 		{"no bounds", []Option{
@@ -46,7 +46,7 @@ func TestSharing_AtRandom(t *testing.T) {
 		}},
 		{"a Store, hedges, errors", []Option{
 			WithCache(CachePolicy{TTL: time.Second, StaleWhileRevalidate: 5 * time.Second, Store: &memoryStore{}}),
-			WithStream(StreamPolicy{Hedge: hedge}), WithErrors(),
+			WithStream(StreamPolicy{Hedge: hedge, HedgeBackup: true}), WithErrors(),
 		}},
 		{"little patience", []Option{
 			WithCache(CachePolicy{TTL: time.Second / 2, StaleWhileRevalidate: time.Second}),
@@ -54,7 +54,7 @@ func TestSharing_AtRandom(t *testing.T) {
 		}},
 		{"little patience, hedges", []Option{
 			WithCache(CachePolicy{TTL: time.Second / 2, StaleWhileRevalidate: time.Second}),
-			WithStream(StreamPolicy{FirstToken: time.Second, Thinking: time.Second, Queued: time.Second, Stall: 200 * time.Millisecond, Hedge: hedge}),
+			WithStream(StreamPolicy{FirstToken: time.Second, Thinking: time.Second, Queued: time.Second, Stall: 200 * time.Millisecond, Hedge: hedge, HedgeBackup: true}),
 		}},
 		{"sent once", []Option{WithCache(CachePolicy{TTL: time.Second / 2}), WithRetry(RetryPolicy{SendOnce: true})}},
 	}

@@ -138,6 +138,7 @@ const (
 	ReasonPaused     Reason = "paused"     // its host asked for a pause
 	ReasonQuarantine Reason = "quarantine" // its key was rejected, its account has no funds, or it lacks the model
 	ReasonLimit      Reason = "limit"      // a limit of RatePolicy is reached
+	ReasonSpill      Reason = "spill"      // a limit of RatePolicy without Spill keeps the call in a better tier
 	ReasonAccount    Reason = "account"    // the call has tried its account at another endpoint
 	ReasonUnsuited   Reason = "unsuited"   // the call was too long for the same model at another endpoint of its host
 )

@@ -162,7 +162,7 @@ func TestTrail_OfTheLatestCall(t *testing.T) {
 func TestTrail_KeepsTheBookOnly(t *testing.T) {
 	whole, stream := gives(200, asJSON, goodJSON), gives(200, asStream, wholeStream)
 	cached := WithCache(CachePolicy{TTL: time.Minute, StaleWhileRevalidate: time.Minute})
-	hedged := WithStream(StreamPolicy{Hedge: time.Second})
+	hedged := WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: true})
 	first := func(first, then handler) handler {
 		var n atomic.Int64
 		return func(req *http.Request) (*http.Response, error) {
@@ -301,7 +301,7 @@ func TestTrail_OfAStreamThatIsOverHoldsNothing(t *testing.T) {
 	more := gives(200, asStream, event("more")+finishEvent+doneEvent)
 	breaks, refuses := breaks(asStream, said), gives(503, asJSON, `{"error":"`+text+`"}`)
 	fails := gives(200, asStream, said+`data: {"error":{"message":"`+text+`"}}`+"\n\n")
-	restart, hedged := WithStream(StreamPolicy{Rescue: RescueRestart}), WithStream(StreamPolicy{Hedge: 2 * time.Second})
+	restart, hedged := WithStream(StreamPolicy{Rescue: RescueRestart}), WithStream(StreamPolicy{Hedge: 2 * time.Second, HedgeBackup: true})
 	for _, tt := range []struct {
 		name string
 		a, b handler // at the endpoint and its backup

@@ -23,7 +23,7 @@ func newTransport(key string, logger *slog.Logger, more ...breakwater.Option) (*
 		"deepseek-flash": "deepseek-ai/DeepSeek-V4-Flash",
 	}
 	local.Limits = map[string]breakwater.RatePolicy{
-		"": {InFlight: 16, MaxWait: time.Second},
+		"": {InFlight: 16, MaxWait: time.Second, Spill: true},
 	}
 	options := []breakwater.Option{
 		breakwater.WithEndpoints(local),

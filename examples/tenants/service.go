@@ -38,6 +38,7 @@ func newTransport(key, otherKey string, logger *slog.Logger, more ...breakwater.
 		breakwater.WithRateLimit(breakwater.RatePolicy{
 			InFlight: 200,
 			MaxWait:  2 * time.Second,
+			Spill:    true,
 		}),
 		breakwater.WithObserver(breakwater.Log(logger)),
 	}

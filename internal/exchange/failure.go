@@ -27,6 +27,7 @@ type Failure struct {
 	NoRetry     bool          // the call must not ask the same account again
 	PassThrough bool          // the caller has to act on Resp by itself, even if others could serve
 	Blameless   bool          // the host is not to blame
+	KeepsTier   bool          // a limit of the user's own ended it, so the call must not go to a worse tier instead
 }
 
 func (f *Failure) Error() string { return string(f.Class) }

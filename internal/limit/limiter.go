@@ -86,6 +86,13 @@ func (l *Limiter) Admits(now time.Time) bool {
 	return l == nil || l.policy.MaxWait > 0 && l.Expected(now) <= l.policy.MaxWait
 }
 
+// Spills reports whether what has to wait may go to another host instead: the policy allows
+// it, or the host has taught the limit by its refusals, so that this is no limit of the
+// user's.
+func (l *Limiter) Spills() bool {
+	return l == nil || l.policy.Spill || l.adaptive != nil && l.adaptive.Size() != l.policy.InFlight && !l.permits.Free()
+}
+
 // CountsTokens reports whether the limiter bounds tokens, so that Acquire needs their number.
 func (l *Limiter) CountsTokens() bool { return l.tokens != nil }
 

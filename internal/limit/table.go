@@ -33,6 +33,7 @@ type Policy struct {
 	InFlight        int           // attempts under way; 0: unlimited
 	Adaptive        bool          // InFlight follows what the host refuses and serves
 	MaxWait         time.Duration // how long an attempt may be queued; 0: not at all
+	Spill           bool          // what has to wait may go to another host instead
 }
 
 // Off reports whether the policy limits nothing.

@@ -53,6 +53,7 @@ type Candidate struct {
 	// another probe (CircuitOpen; if it is not positive, the call may probe now).
 	Wait time.Duration
 
+	KeepsTier   bool // AtLimit: the call must not go to a worse tier instead
 	Quarantined bool // Paused without a host's request, until a person has mended it
 	MayTry      bool // Quarantined, and the latest try in spite of that was long enough ago
 	ProbeFailed bool // CircuitOpen, and a probe that this call waited for has failed
@@ -66,6 +67,7 @@ type Account struct {
 	Backoff      time.Duration // until this call's backoff there ends
 	Tries        int           // 0: the attempts ended before they were sent
 	Passing      bool          // the cause of its failure may pass by itself
+	KeepsTier    bool          // the call must not go to a worse tier because of its failure
 	Insist       int           // up to so many tries, it is retried before the call turns to a worse tier or a stale answer
 	BudgetSpent  bool          // its budget allows no extra attempt
 }
@@ -122,6 +124,7 @@ type Step struct {
 // BudgetSpent of that account set.
 func Next(candidates []Candidate, h History, b Bounds) Step {
 	p := planner{candidates: candidates, History: h, Bounds: b}
+	p.worst = p.worstTier()
 	at := p.survey()
 	if fresh := at.best(candidates, h.Patience); fresh != none {
 		return p.waitOrDescend(at, fresh)
@@ -148,6 +151,24 @@ type planner struct {
 	candidates []Candidate
 	History
 	Bounds
+	worst int // the worst tier that the call may go to
+}
+
+// worstTier returns the worst tier that the call may go to: the best one in which a limit
+// keeps it.
+func (p *planner) worstTier() int {
+	worst := math.MaxInt
+	for _, c := range p.candidates {
+		if c.KeepsTier && c.Availability == AtLimit {
+			worst = min(worst, c.Tier)
+		}
+	}
+	for _, a := range p.Tried {
+		if a.KeepsTier {
+			worst = min(worst, a.Tier)
+		}
+	}
+	return worst
 }
 
 // none is the index of no candidate.
@@ -167,6 +188,9 @@ type survey struct {
 func (p *planner) survey() survey {
 	s := survey{none, none, none, none, none, none, none, Unserved}
 	for i, c := range p.candidates {
+		if c.Tier > p.worst {
+			continue
+		}
 		switch c.Availability {
 		case Ready:
 			s.ready = p.better(i, s.ready)

@@ -38,6 +38,8 @@ func tried(a Account) History {
 // failedOnce is an account that answered with a server error once.
 var failedOnce = Account{Availability: Ready, Backoff: s, Tries: 1, Passing: true, Insist: 1}
 
+func keepsTier(c *Candidate) { c.KeepsTier = true }
+
 func with[T any](v T, change func(*T)) T {
 	change(&v)
 	return v
@@ -57,6 +59,10 @@ func TestNext(t *testing.T) {
 		{"ready before slow start, though that is a better tier", []Candidate{slowStart(0), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
 		{"slow start where nobody is ready", []Candidate{slowStart(0), open(1, 0)}, untried, bounds, Step{Action: Try, Index: 0}},
 
+		{"a limit that keeps the call in its tier", []Candidate{with(atLimit(0, time.Hour), keepsTier), ready(1), open(1, 0)}, untried, bounds, Step{Action: Try, Index: 0}},
+		{"the same, and another of the tier", []Candidate{with(atLimit(0, time.Hour), keepsTier), ready(0), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
+		{"the same, and it was tried", []Candidate{ready(1), paused(2, s)}, tried(Account{Availability: AtLimit, KeepsTier: true}), bounds, Step{Action: GiveUp, Soonest: none}},
+		{"the same, in a worse tier", []Candidate{ready(0), with(atLimit(1, s), keepsTier), ready(2)}, untried, bounds, Step{Action: Try, Index: 0, Fresh: true}},
 		{"a queue of a better tier within patience", []Candidate{atLimit(0, s), ready(1)}, untried, bounds, Step{Action: Try, Index: 0}},
 		{"a queue of a better tier beyond patience", []Candidate{atLimit(0, 3*s), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
 		{"a queue of the same tier", []Candidate{atLimit(0, 0), ready(0)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
