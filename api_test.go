@@ -96,7 +96,7 @@ var (
 		breakwater.OutcomeOK, breakwater.OutcomeRetry, breakwater.OutcomeFailover, breakwater.OutcomeHedge, breakwater.OutcomeRescued,
 		breakwater.OutcomeHit, breakwater.OutcomeStale, breakwater.OutcomeCollapsed, breakwater.Outcome(breakwater.ClassUnavailable),
 	}
-	_ = []breakwater.Fault{breakwater.FaultCaller, breakwater.FaultHost, breakwater.FaultLocal}
+	_ = []breakwater.Fault{breakwater.FaultCaller, breakwater.FaultHost, breakwater.FaultNetwork, breakwater.FaultLocal}
 	_ = breakwater.Error{Attempts: nil, Class: breakwater.ClassUnavailable, Call: ""}
 	_ = breakwater.Status{Outcomes: map[breakwater.Outcome]int64{}}
 	_ = []breakwater.Kind{breakwater.KindEnd, breakwater.KindPassed, breakwater.KindDrift, breakwater.KindBreak, breakwater.KindPassedOver}

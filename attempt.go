@@ -300,7 +300,22 @@ func (a *attempt) emit(kind Kind) {
 			Served: record.Served, Fingerprint: record.Fingerprint, RequestID: record.RequestID, From: d.From, To: d.To,
 		})
 	}
-	os.emit(a.call, record.event(kind))
+	e := record.event(kind)
+	if kind == KindAttempt {
+		e.Fault = a.fault(e.Class)
+	}
+	os.emit(a.call, e)
+}
+
+// fault returns who is at fault for an attempt that ended in class.
+func (a *attempt) fault(class Class) Fault {
+	switch {
+	case class == ClassDeadline && !a.blameless: // the host had had enough time
+		return FaultHost
+	case outcome.Of(class).Fault == outcome.FaultKey && !a.endpoint.keyed:
+		return FaultCaller
+	}
+	return Outcome(class).fault()
 }
 
 // A sendResult is what sending an attempt returned.

@@ -99,7 +99,7 @@ func TestEnd_Outcomes(t *testing.T) {
 			elapse(time.Minute)
 		}, word: OutcomeStale, healed: true},
 		{name: "nothing kept", a: good, opts: []Option{cached}, edit: with("Cache-Control", "only-if-cached"), word: Outcome(ClassNotCached), fault: FaultCaller},
-		{name: "down", a: refusing, opts: []Option{one}, word: Outcome(ClassUnreachable), fault: FaultHost, warnings: 1},
+		{name: "down", a: refusing, opts: []Option{one}, word: Outcome(ClassUnreachable), fault: FaultNetwork, warnings: 1},
 		{name: "down, by the host's own word", a: failing503, opts: []Option{one}, word: Outcome(ClassUnavailable), fault: FaultHost, warnings: 1},
 		{name: "both down", a: failing503, b: refusing, opts: []Option{one}, word: Outcome(ClassUnavailable), fault: FaultHost, warnings: 1},
 		{name: "cached, and down", a: failing503, opts: []Option{cached, one}, word: Outcome(ClassUnavailable), fault: FaultHost, warnings: 1},
@@ -167,10 +167,56 @@ func TestEnd_Outcomes(t *testing.T) {
 				if tt.fault == FaultLocal && end == Outcome(ClassKeyRejected) {
 					warnings-- // the key's own
 				}
-				if warnings != tt.warnings || (lines.lines[slog.LevelInfo] > 0) != (tt.healed || end == Outcome(ClassRedirected) || tt.fault == FaultHost && end != Outcome(ClassPaused)) {
+				if warnings != tt.warnings || (lines.lines[slog.LevelInfo] > 0) != (tt.healed || end == Outcome(ClassRedirected) || (tt.fault == FaultHost || tt.fault == FaultNetwork) && end != Outcome(ClassPaused)) {
 					t.Errorf("logged %v, want %d warnings", lines.lines, tt.warnings)
 				}
 			})
+		})
+	}
+}
+
+// The event of each attempt that failed says who is at fault for it.
+func TestEnd_AttemptsTellWhoIsAtFault(t *testing.T) {
+	late := func(ctx context.Context) (context.Context, context.CancelFunc) {
+		return context.WithTimeout(ctx, time.Minute)
+	}
+	for name, tt := range map[string]struct {
+		a     handler
+		keyed bool
+		in    func(context.Context) (context.Context, context.CancelFunc)
+		want  Fault
+	}{
+		"ok":                  {a: well, want: ""},
+		"its own failure":     {a: failing503, want: FaultHost},
+		"no connection":       {a: refusing, want: FaultNetwork},
+		"refused":             {a: gives(400, asJSON, "{}"), want: FaultCaller},
+		"the endpoint's key":  {a: gives(401, asJSON, "{}"), keyed: true, want: FaultLocal},
+		"the caller's key":    {a: gives(401, asJSON, "{}"), want: FaultCaller},
+		"late":                {a: hanging, in: late, want: FaultHost},
+		"left before it came": {a: hanging, in: func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, 1) }, want: FaultCaller},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			var told []Event
+			endpoint := at("a")[0]
+			if !tt.keyed {
+				endpoint.APIKey = ""
+			}
+			rt := over(t, newHosts(tt.a), WithEndpoints(endpoint), once, WithObserver(func(_ context.Context, e Event) {
+				if e.Kind == KindAttempt {
+					told = append(told, e)
+				}
+			}))
+			ctx := t.Context()
+			if tt.in != nil {
+				c, cancel := tt.in(ctx)
+				defer cancel()
+				ctx = c
+			}
+			asks(ctx, rt, chatStream, with("Authorization", "Bearer sk-caller")) // a stream shows early whether it comes
+			synctest.Wait()
+			if len(told) != 1 || told[0].Fault != tt.want {
+				t.Errorf("told of %+v, want one attempt by the fault of %q", told, tt.want)
+			}
 		})
 	}
 }

@@ -56,7 +56,7 @@ type Event struct {
 	Class    Class
 	Verdict  Verdict
 	Outcome  Outcome       // KindCall, KindEnd: how the call was answered, or how it failed
-	Fault    Fault         // KindCall, KindEnd: who is at fault for a call that failed
+	Fault    Fault         // KindCall, KindEnd, KindAttempt: who is at fault for a call or an attempt that failed
 	Wait     time.Duration // before an attempt; KindPause, KindKey: length of the pause; KindCircuit: how long it is open
 	Elapsed  time.Duration // from the start of the attempt; KindCall, KindEnd: of the call
 	Bytes    int64         // given to the caller, or kept; KindUnbuffered: size of the request

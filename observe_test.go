@@ -179,7 +179,7 @@ func TestObserve_EventsOfACall(t *testing.T) {
 		begin := time.Now()
 		asks(t.Context(), rt, chatJSON)
 		want := []Event{
-			{Kind: KindAttempt, Endpoint: "a", Model: "m", Attempt: 1, Status: 503, Class: ClassUnavailable, Verdict: VerdictElsewhere, Elapsed: time.Second},
+			{Kind: KindAttempt, Endpoint: "a", Model: "m", Attempt: 1, Status: 503, Class: ClassUnavailable, Verdict: VerdictElsewhere, Fault: FaultHost, Elapsed: time.Second},
 			{Kind: KindCommit, Endpoint: "b", Model: "theirs", Attempt: 2, Status: 200, Class: ClassOK, Verdict: VerdictAccept},
 			{Kind: KindAttempt, Endpoint: "b", Model: "theirs", Attempt: 2, Status: 200, Class: ClassOK, Verdict: VerdictAccept,
 				Bytes: int64(len(goodJSON) + len(`"prompt_tokens":1,"completion_tokens":2,`)), Usage: Usage{PromptTokens: 1, CompletionTokens: 2, TotalTokens: 3}},

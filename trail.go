@@ -97,19 +97,22 @@ func (o Outcome) fault() Fault {
 		return FaultCaller
 	case outcome.BlameHost:
 		return FaultHost
+	case outcome.BlameNetwork:
+		return FaultNetwork
 	case outcome.BlameLocal:
 		return FaultLocal
 	}
 	return ""
 }
 
-// A Fault says who is at fault for a call that failed.
+// A Fault says who is at fault for a call or an attempt that failed.
 type Fault string
 
 const (
-	FaultCaller Fault = "caller" // the one who made the call: a wrong request, its own key, its cancel, a deadline that was too short
-	FaultHost   Fault = "host"   // the endpoints' hosts, or the network: they failed, or circuits and pauses keep calls away from them
-	FaultLocal  Fault = "local"  // this program's configuration: a limit of RatePolicy, an endpoint's key, Rewrite or middleware
+	FaultCaller  Fault = "caller"  // the one who made the call: a wrong request, its own key, its cancel, a deadline that was too short
+	FaultHost    Fault = "host"    // the endpoints' hosts: they failed, or circuits and pauses keep calls away from them
+	FaultNetwork Fault = "network" // the network, or a host that is not there: no connection, or one that broke before an answer
+	FaultLocal   Fault = "local"   // this program's configuration: a limit of RatePolicy, an endpoint's key, Rewrite or middleware
 )
 
 // A Verdict says what the call did after an attempt.

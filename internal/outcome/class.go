@@ -43,7 +43,7 @@ var table = map[Class]Traits{
 	OK:           {Outcome: Success, Answered: true},
 	Canceled:     {Fault: FaultCaller, Blame: BlameCaller},
 	Deadline:     {Outcome: Failure, Fault: FaultCaller, TimedOut: true, Blame: BlameCaller},
-	Unreachable:  {Outcome: Failure, Passing: true, OfFleet: true, Blame: BlameHost},
+	Unreachable:  {Outcome: Failure, Passing: true, OfFleet: true, Blame: BlameNetwork},
 	Unavailable:  {Outcome: Failure, Passing: true, OfFleet: true, RetryLast: RetryOnce, Pause: ScopeModel, overload: ifStatusSays, Blame: BlameHost},
 	RateLimited:  {Passing: true, OfFleet: true, RetryLast: RetryAlways, Pause: ScopeLimit, EarnsPause: true, overload: always, Blame: BlameHost},
 	KeyRejected:  {OfFleet: true, Fault: FaultKey, Quarantine: ScopeEndpoint, Blame: BlameLocal},
@@ -134,7 +134,8 @@ type Blame uint8
 const (
 	BlameNone   Blame = iota
 	BlameCaller       // the one who made the call
-	BlameHost         // the hosts, or the network
+	BlameHost         // the hosts
+	BlameNetwork      // the network: no host answered
 	BlameLocal        // the program's configuration
 )
 
