@@ -484,7 +484,7 @@ func ExampleLog() {
 	defer client.CloseIdleConnections()
 	fmt.Println(right(client.Do(question(context.Background(), fleet, ""))))
 	// Output:
-	// level=INFO msg="breakwater: attempt" endpoint=host model=deepseek-flash attempt=1 status=200 class=unavailable verdict=again request_id=host-00000001 err="bad response"
+	// level=INFO msg="breakwater: attempt" endpoint=host model=deepseek-flash attempt=1 status=200 class=unavailable verdict=again fault=host request_id=host-00000001 err="bad response"
 	// level=INFO msg="breakwater: end" endpoint=host model=deepseek-flash attempt=2 status=200 class=ok outcome=retry
 	// the right answer
 }

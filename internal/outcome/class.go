@@ -132,11 +132,11 @@ const (
 type Blame uint8
 
 const (
-	BlameNone   Blame = iota
-	BlameCaller       // the one who made the call
-	BlameHost         // the hosts
-	BlameNetwork      // the network: no host answered
-	BlameLocal        // the program's configuration
+	BlameNone    Blame = iota
+	BlameCaller        // the one who made the call
+	BlameHost          // the hosts
+	BlameNetwork       // the network: no host answered
+	BlameLocal         // the program's configuration
 )
 
 // RetryLast says how often the endpoint that failed last is retried before the call turns
