@@ -155,40 +155,65 @@ func RestrictionOf(h http.Header, shared bool) Restriction {
 }
 
 func (r *Restriction) readCacheControl(h http.Header, shared bool) {
-	maxAge, sMaxAge, revalidate := time.Duration(-1), time.Duration(-1), false
+	f := freshness{unsaid, unsaid, false, false}
 	for name, lines := range h {
 		if !strings.EqualFold(name, "Cache-Control") {
 			continue
 		}
 		for _, line := range lines {
 			for d := range directives(line) {
-				private := d.name == "private" && shared
-				switch {
-				case d.name == "no-store":
-					r.NoStore = true
-				case private && d.arg == "":
-					r.Private = true
-				case private, d.name == "no-cache":
-					r.Fields = append(r.Fields, list(d.arg)...)
-				case d.name == "max-age":
-					maxAge = deltaSeconds(d.arg, maxAge)
-				case d.name == "s-maxage" && shared:
-					sMaxAge = deltaSeconds(d.arg, sMaxAge)
-				case d.name == "must-revalidate", d.name == "proxy-revalidate" && shared:
-					revalidate = true
-				}
+				r.read(d, shared)
+				f.read(d, shared)
 			}
 		}
 	}
 	switch {
-	case sMaxAge >= 0:
-		r.TTL, revalidate = sMaxAge, true
-	case maxAge >= 0:
-		r.TTL = maxAge
+	case f.sMaxAge != unsaid:
+		r.TTL, f.revalidate = f.sMaxAge, true
+	case f.maxAge != unsaid:
+		r.TTL = f.maxAge
 	default:
 		r.TTL = untilExpires(h)
 	}
-	r.NoStale = r.TTL > 0 && revalidate
+	if r.TTL > 0 {
+		r.NoStale = f.revalidate
+		r.NoStore = r.NoStore || f.noCache // nobody can validate an answer to a POST
+	}
+}
+
+func (r *Restriction) read(d directive, shared bool) {
+	private := d.name == "private" && shared
+	switch {
+	case d.name == "no-store":
+		r.NoStore = true
+	case private && d.arg == "":
+		r.Private = true
+	case private, d.name == "no-cache":
+		r.Fields = append(r.Fields, list(d.arg)...)
+	}
+}
+
+// A freshness is what an answer's directives say about how long it may be used.
+type freshness struct {
+	maxAge, sMaxAge     time.Duration // or unsaid
+	noCache, revalidate bool
+}
+
+const unsaid = time.Duration(-1)
+
+// read reads a directive. Of several of one name, the first one counts: RFC 9111, section
+// 4.2.1.
+func (f *freshness) read(d directive, shared bool) {
+	switch {
+	case d.name == "no-cache" && d.arg == "":
+		f.noCache = true
+	case d.name == "max-age" && f.maxAge == unsaid:
+		f.maxAge = deltaSeconds(d.arg, unsaid)
+	case d.name == "s-maxage" && shared && f.sMaxAge == unsaid:
+		f.sMaxAge = deltaSeconds(d.arg, unsaid)
+	case d.name == "must-revalidate", d.name == "proxy-revalidate" && shared:
+		f.revalidate = true
+	}
 }
 
 // untilExpires returns how long an answer is fresh by its Expires; 0: it does not say.

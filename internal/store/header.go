@@ -12,7 +12,7 @@ import (
 // notKept are the headers of an answer that describe how it was transferred, in
 // lower case.
 var notKept = []string{
-	"date", "content-length", "connection", "keep-alive", "proxy-connection", "transfer-encoding", "trailer", "age", "cache-status", "openai-processing-ms",
+	"content-length", "connection", "keep-alive", "proxy-connection", "transfer-encoding", "trailer", "te", "upgrade", "proxy-authorization", "age", "cache-status", "openai-processing-ms",
 	strings.ToLower(header.Attempts),
 }
 

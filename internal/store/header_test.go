@@ -17,7 +17,7 @@ func TestKeptHeader(t *testing.T) {
 	all := map[string][2]bool{ // kept in a scope of one credential, and in a shared one
 		"X-Request-Id": {true, true}, "x-trace-id": {true, true}, "Content-Language": {true, true}, header.Endpoint: {true, true}, "Cache-Control": {true, true},
 		"X-Mine": {true, false}, "X-Unknown": {true, false}, "Etag": {true, false},
-		"X-Yours": {}, "X-Hop": {}, "Connection": {}, "Date": {}, "content-length": {}, "Age": {}, header.Attempts: {}, "breakwater-attempts": {},
+		"X-Yours": {}, "X-Hop": {}, "Connection": {}, "Date": {true, true}, "content-length": {}, "Te": {}, "Upgrade": {}, "Proxy-Authorization": {}, "Proxy-Authenticate": {}, "Age": {}, header.Attempts: {}, "breakwater-attempts": {},
 		"Set-Cookie": {}, "X-Ratelimit-Remaining-Requests": {}, "Retry-After": {}, "Www-Authenticate": {}, "Openai-Organization": {}, "X-Litellm-Key-Spend": {},
 	}
 	for name := range all {
