@@ -374,6 +374,9 @@ func (a *attempt) useBuffer(other *reqbody.Buffer) {
 
 // finish tells the endpoint's load, and the conversation's endpoint, how an attempt ended.
 func (u *upstream) finish(a *attempt, class Class, used Usage, now time.Time) {
+	if a.call.isSafe() {
+		return
+	}
 	u.Load.End(a.counted)
 	switch {
 	case class == ClassOK:

@@ -31,7 +31,7 @@ func newBreaker(circuits *circuit.Set) Middleware {
 // RoundTrip sends the attempt if its circuit allows it.
 func (b *breaker) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
-	c := b.circuits.Get(a.model)
+	c := b.circuits.Get(a.call.circuitOf(a.model))
 	allowed := c.Allow(&a.permit, a.Start.Add(a.queued), a.forced)
 	kept := allowed && a.keepPermit()
 	c.Flush() // after keepPermit: if an Observer panics here, the attempt's end returns the permit

@@ -230,6 +230,22 @@ func (r *rarelyExcluded) races(account string) bool {
 	return r.racing[0] != nil && (r.racing[0].Account == account || r.racing[1].Account == account)
 }
 
+// otherRequests is the name under which an endpoint's requests that are no inference have
+// their circuit and their pauses, where a call has the name of its model.
+const otherRequests = "GET"
+
+// isSafe reports whether the call is no inference, but a GET or HEAD. Such a call goes to its
+// target only, its answers are judged by their status, and they are passed on as they come.
+func (c *call) isSafe() bool { return c.op == request.None }
+
+// circuitOf returns the name of the circuit of the call's attempts for a model.
+func (c *call) circuitOf(model string) string {
+	if c.isSafe() {
+		return otherRequests
+	}
+	return model
+}
+
 type callKey struct{}
 
 // Value returns the call itself for its key, and what its events have in common.
@@ -583,6 +599,8 @@ type lookup struct {
 // first payload.
 func (c *call) firstClock(e *upstream, p StreamPolicy) time.Duration {
 	switch {
+	case c.isSafe():
+		return p.FirstToken
 	case !c.params.Stream && e.profile.QueuesAfterHeaders:
 		return p.Queued
 	case !c.params.Stream, c.thinking(e):

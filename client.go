@@ -172,11 +172,11 @@ func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 	return u
 }
 
-// RoundTrip implements [http.RoundTripper]. It protects inference calls and sends every
-// other request once, such as a GET of /models. Such a request gets the key, Header and
-// Rewrite of the endpoint that it is meant for; if there is none, it is not changed. The
-// package comment says which calls are protected, and what the caller gets if no endpoint
-// answers.
+// RoundTrip implements [http.RoundTripper]. It protects inference calls. A GET or HEAD that is
+// meant for an endpoint, such as one of /models, is tried again there, and never elsewhere.
+// Every other request is sent once. Both get the key, Header and Rewrite of the endpoint that
+// they are meant for; a request that is meant for none is not changed. The package comment
+// says which calls are protected, and what the caller gets if no endpoint answers.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	//lint:ignore SA1019 see reqcancel
 	if req.Cancel == nil {
@@ -205,22 +205,22 @@ func isInMemory(body io.Reader) bool {
 	return kind == exchange.KindWhole || kind == exchange.KindMemory || reqbody.InMemory(body)
 }
 
-// serve sends inference calls through the cache and the failover, and every other
-// request once to the base.
+// serve sends inference calls through the cache and the failover, safe requests to an
+// endpoint through the failover, and every other request once to the base.
 func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	req = withASCIIHost(req)
-	op, inference := request.OperationOf(req)
-	target := t.targetOf(req.URL, inference)
-	if !inference || target == nil {
+	op, target, protected := t.meantFor(req)
+	if !protected {
 		return t.passThrough(req, target)
 	}
 	c, err := t.newCall(req, op, target)
 	if err != nil {
 		return nil, err
 	}
-	if !t.isInference(c) {
+	if !t.isCertain(c) {
 		return t.passThrough(c.restored(req), target)
 	}
+	target.noteRoot(op, req.URL.Path)
 	t.counters.calls.Add(1)
 	c.counters, c.info = &t.counters, t.counters.observers.newInfo()
 	concluded := false
@@ -240,7 +240,7 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 		t.config.observers.emit(c, Event{Kind: KindUnbuffered, Endpoint: target.Name, Bytes: max(req.ContentLength, 0)})
 		sends = true
 	}
-	resp, err := t.calls.RoundTrip(c.req)
+	resp, err := t.layersOf(c).RoundTrip(c.req)
 	x := asExhausted(err)
 	if x != nil {
 		resp, err = x.result()
@@ -300,14 +300,36 @@ func (t *Transport) markBase(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// isInference reports whether the call is certainly inference. If the endpoint was
-// given or its host is known, the path is enough. Elsewhere other APIs may have
-// the same paths, so the body must name a model, too, except for chats.
-func (t *Transport) isInference(c *call) bool {
-	return c.op == request.Chat || len(t.tiers) > 0 || !c.target.profile.Generic || c.params.Model != ""
+// meantFor returns the endpoint that a request is meant for, nil if it is meant for none, and
+// whether the request is protected: it is inference, perhaps, or a safe request to an
+// endpoint.
+func (t *Transport) meantFor(req *http.Request) (op request.Operation, target *upstream, protected bool) {
+	op, inference := request.OperationOf(req)
+	target = t.targetOf(req.URL, inference)
+	safe := !inference && request.IsSafe(req)
+	if safe && target == nil {
+		target = t.askedBefore(req.URL)
+	}
+	return op, target, target != nil && (inference || safe)
 }
 
-// passThrough sends a request that is not inference once. If it is meant for an
+// layersOf returns the layers that the call goes through. Answers to safe requests are
+// neither kept nor shared, and nothing continues them.
+func (t *Transport) layersOf(c *call) http.RoundTripper {
+	if c.isSafe() {
+		return t.failover
+	}
+	return t.calls
+}
+
+// isCertain reports whether the call is certainly inference, or a safe request to an
+// endpoint. If the endpoint was given or its host is known, the path is enough. Elsewhere
+// other APIs may have the same paths, so the body must name a model, too, except for chats.
+func (t *Transport) isCertain(c *call) bool {
+	return c.isSafe() || c.op == request.Chat || len(t.tiers) > 0 || !c.target.profile.Generic || c.params.Model != ""
+}
+
+// passThrough sends a request that is neither inference nor safe once. If it is meant for an
 // endpoint, it gets that endpoint's key, Header and Rewrite.
 func (t *Transport) passThrough(req *http.Request, target *upstream) (*http.Response, error) {
 	sends := false
@@ -451,7 +473,7 @@ func (t *Transport) Status() Status {
 }
 
 // newCall reads the request's body, unless it is larger than MaxReplay, and parses
-// what breakwater needs of it.
+// what breakwater needs of it. A safe request, whose operation is None, has none.
 func (t *Transport) newCall(req *http.Request, op request.Operation, target *upstream) (*call, error) {
 	if ctx := req.Context(); ctx.Err() != nil {
 		if req.Body != nil {
@@ -464,13 +486,17 @@ func (t *Transport) newCall(req *http.Request, op request.Operation, target *ups
 	if c.Trail != nil { // the Trail outlives the call, so its log is no part of it
 		c.log = c.Trail.begin()
 	}
-	c.candidates = t.candidatesFor(target)
 	c.nested = callOf(req.Context()) != nil
 	c.ownReq = *req.WithContext(c)
 	c.req = &c.ownReq
 	if t.keyless { // pauses are per caller then, and clocks on other goroutines look at them
 		c.credential()
 	}
+	if op == request.None {
+		c.candidates = target.alone[:]
+		return c, nil
+	}
+	c.candidates = t.candidatesFor(target)
 	var err error
 	if c.buffer, c.upload, err = reqbody.Take(c, req, t.config.retry.MaxReplay); err != nil {
 		return nil, err

@@ -64,6 +64,11 @@
 //   - https://api.openai.com/v1/chat/completions is meant for neither. It is sent
 //     once and not changed.
 //
+// A GET or HEAD that is meant for an endpoint, such as one of /models, is tried again there,
+// and its answer is not looked into. If it fails, the caller gets the host's last answer or,
+// if there was none, an error. Without endpoints, that holds for known hosts, and for what
+// lies below the paths of an origin that were asked for inference.
+//
 // Any endpoint may answer a protected call, if its host has the operation, the model
 // and what the call needs: see [Feature]. breakwater sets the URL, the key, the model's name, and the fields for
 // thinking and the user's id. No other byte of the body changes.

@@ -33,7 +33,22 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 		defer r.closeUnsent()
 	}
 	defer c.excluded.forgetTried()
+	if c.isSafe() {
+		return r.loopOfSafe()
+	}
 	r.noteUnmet()
+	return r.loop()
+}
+
+// loopOfSafe is loop for a call that is no inference. The answers of its attempts are open
+// until the caller has them, so if the caller does not get the last one, it is closed here.
+func (r *failoverRun) loopOfSafe() (resp *http.Response, err error) {
+	defer func() {
+		last := r.shownFailure
+		if x := asExhausted(err); last != nil && last.Open && resp == nil && (x == nil || x.resp == nil) {
+			last.Resp.Body.Close()
+		}
+	}()
 	return r.loop()
 }
 
@@ -231,18 +246,27 @@ func (r *failoverRun) turn(s step) time.Duration {
 		return 0
 	}
 	now := time.Now()
-	var last pauseKey
-	var until time.Time
-	keys := r.call.pauseKeys(s.endpoint, s.model)
-	for _, key := range keys {
-		if p, ok := r.pauses.Get(key, now); ok && p.Until.After(until) {
-			last, until = key, p.Until
-		}
-	}
-	if until.IsZero() {
+	last, ok := r.lastingPause(s, now)
+	if !ok {
 		return 0
 	}
 	return r.shorten(r.pauses.Turn(last), s, now.Add(s.wait))
+}
+
+// lastingPause returns the key of the pause that ends last for the step's endpoint.
+func (r *failoverRun) lastingPause(s step, now time.Time) (last pauseKey, ok bool) {
+	if r.call.isSafe() {
+		last, _, ok = r.pauseOfSafe(r.call, s.endpoint, now)
+		return last, ok
+	}
+	var until time.Time
+	keys := r.call.pauseKeys(s.endpoint, s.model)
+	for _, key := range keys {
+		if p, lasts := r.pauses.Get(key, now); lasts && p.Until.After(until) {
+			last, until, ok = key, p.Until, true
+		}
+	}
+	return last, ok
 }
 
 // isTooLate reports whether the call's turn comes after the time that it may wait for a
@@ -304,7 +328,7 @@ func (r *failoverRun) shorten(wait time.Duration, s step, then time.Time) time.D
 	}
 	left := deadline.Sub(then)
 	spare := left / 4
-	if usual := s.endpoint.circuits.Get(s.model).Latency(latencyKind(&r.call.params)).Usual(); usual > 0 {
+	if usual := s.endpoint.circuits.Get(r.call.circuitOf(s.model)).Latency(latencyKind(&r.call.params)).Usual(); usual > 0 {
 		spare = left - 2*usual
 	}
 	return max(min(wait, spare), 0)
@@ -326,7 +350,8 @@ func (r *failoverRun) waitOn(rest pause.Pause[refusal]) step {
 }
 
 // giveUp ends a call that no endpoint answered. If the endpoints failed, and the request
-// is not at fault, the error is an *exhausted.
+// is not at fault, the error is an *exhausted. A call that is no inference gets a host's
+// answer or an error, and none of our own: nobody knows what form it expects.
 func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	c := r.call
 	if c.resumption != nil { // the caller gets the error that broke its stream
@@ -356,10 +381,18 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	c.setFailure(failure)
 	x := &exhausted{failure: failure}
 	x.unprobed = r.firstFailure == nil || r.skippedOpen || r.last != nil && r.last.failure.Class == ClassNoFirstToken
-	if !r.asErrors {
+	if r.answers(s) {
 		x.resp = r.lastAnswer(s, failure)
 	}
 	return nil, x
+}
+
+// answers reports whether the caller of a call that ends with s gets a response, and not an
+// error. If the call is no inference, that is only what a host has answered, to it or to
+// others.
+func (r *failoverRun) answers(s step) bool {
+	hosts := r.shownFailure != nil || s.pause.Note != nil && len(r.triedAccounts) == 0
+	return !r.asErrors && (hosts || !r.call.isSafe())
 }
 
 // failedIn returns the class of the failure that the caller is told of.
@@ -439,10 +472,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // pausedAnswer returns a copy of the refusal that caused an endpoint's pause. Another
-// credential's is told with its status alone.
+// credential's is told with its status alone, and so is one whose body was not read.
 func (c *call) pausedAnswer(p pause.Pause[refusal], wait time.Duration) *http.Response {
 	body, contentType := p.Note.body, p.Note.contentType
-	if p.Note.asker != c.credential() {
+	if p.Note.unread || p.Note.asker != c.credential() {
 		body, contentType = c.op.Wire().ErrorBody(p.Note.status, string(ClassPaused), "breakwater: "+string(outcome.ErrPaused)), "application/json"
 	}
 	resp := c.response(p.Note.status, body)

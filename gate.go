@@ -94,6 +94,9 @@ func (a *attempt) noteRequestID(h http.Header) {
 func (g *gate) judge(a *attempt, resp *http.Response) (*http.Response, *exchange.Failure) {
 	resp.Request = a.call.req
 	header.RemoveOwn(resp.Header)
+	if a.call.isSafe() {
+		return a.judgeStatus(resp)
+	}
 	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
 		g.heedLimits(a, resp.Header)
 	}
@@ -108,6 +111,39 @@ func (g *gate) judge(a *attempt, resp *http.Response) (*http.Response, *exchange
 		return nil, f
 	}
 	return a.dropForeign(resp, exchange.KindOf(resp.Body) == exchange.KindWhole), nil
+}
+
+// judgeStatus judges the answer to a request that is no inference, by its status and headers
+// alone: its body may be anything.
+func (a *attempt) judgeStatus(resp *http.Response) (*http.Response, *exchange.Failure) {
+	class := classOfStatus(resp.StatusCode)
+	should, said := host.ShouldRetry(resp.Header)
+	if said && should && class == ClassOK && resp.StatusCode >= 400 {
+		class = ClassUnavailable
+	}
+	if class == ClassOK {
+		a.endpoint.reached.Store(time.Now().UnixNano())
+		return a.PassOn(resp)
+	}
+	f := a.Decline(resp)
+	if f.Open {
+		f.Class, f.NoRetry = class, said && !should
+		f.RetryAfter, f.Asked = a.endpoint.profile.RetryAfter(f.Status, resp.Header, time.Now())
+	}
+	return nil, f
+}
+
+// classOfStatus returns the class of an answer to a request that is no inference: ClassOK,
+// unless it is worth another try.
+func classOfStatus(status int) Class {
+	switch status {
+	case http.StatusTooManyRequests:
+		return ClassRateLimited
+	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable,
+		http.StatusGatewayTimeout, 529: // 529: overloaded, as Anthropic's API says it
+		return ClassUnavailable
+	}
+	return ClassOK
 }
 
 // heedLimits pauses the account's rate limit if the headers of a good answer say that the
@@ -325,10 +361,14 @@ func (a *attempt) shape(req *http.Request) error {
 	// Only without this header does the base ask for gzip by itself and unpack the answer.
 	// It would pass on an answer to the caller's own header packed, and nobody could judge
 	// it.
-	delete(req.Header, "Accept-Encoding")
+	if !c.isSafe() {
+		delete(req.Header, "Accept-Encoding")
+	}
 	e.authorize(req, c.op)
-	a.warnOfNoKey(req)
-	a.setBody(req)
+	if !c.isSafe() {
+		a.warnOfNoKey(req)
+		a.setBody(req)
+	}
 	buffered := req.Body == &a.body
 	middleware := a.fleet.middleware
 	if e.Rewrite == nil && !middleware { // a base must not change its request, so URL and headers can be shared

@@ -201,7 +201,9 @@ func (r *failoverRun) begin(s step) *attempt {
 		parent = a.lend(parent)
 	}
 	a.Context, a.Cancel = context.WithCancelCause(parent)
-	s.endpoint.Load.Begin()
+	if !c.isSafe() {
+		s.endpoint.Load.Begin()
+	}
 	s.endpoint.touch()
 	a.place = int32(c.log.add(Attempt{N: int(a.n), Endpoint: s.endpoint.Name, Model: s.model, Start: a.Start, Wait: s.wait}))
 	if a.forced {
@@ -262,11 +264,19 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	if len(r.call.candidates) > 1 {
 		a.endpoint.Load.Sample(took, now)
 	}
-	a.permit.Latency(latencyKind(&r.call.params)).Add(took - a.queued)
+	if !r.call.isSafe() {
+		a.permit.Latency(latencyKind(&r.call.params)).Add(took - a.queued)
+	}
 	if r.pauses.Any() {
-		for _, key := range r.call.pauseKeys(a.endpoint, a.model) {
+		keys := r.call.pauseKeys(a.endpoint, a.model)
+		ended := keys[:]
+		if r.call.isSafe() { // hosts list models to anybody: that shows neither a key nor money
+			ended = keys[outcome.ScopeLimit-1:]
+		}
+		for _, key := range ended {
 			r.pauses.Recover(key, now)
 		}
+		a.endpoint.noteAsker(r.call.askerAt(a.endpoint), a.sentAt())
 	}
 	r.sign(a.endpoint, resp)
 	a.emit(KindCommit)

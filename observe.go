@@ -31,7 +31,7 @@ const (
 	KindDrift       Kind = "drift"        // the endpoint's answers for Model are of another model than before, or have a new fingerprint: From was, To is. Once for each change
 	KindBreak       Kind = "break"        // a stream broke after its commit and nothing continues it, so its caller gets Err: Reason says why
 	KindHedge       Kind = "hedge"        // a second attempt begins beside a slow one
-	KindPassed      Kind = "passed"       // a request is sent once, without protection: it is not inference, or meant for no endpoint. With ErrUnprotected: it looks like inference; once for each origin
+	KindPassed      Kind = "passed"       // a request is sent once, without protection: it is neither inference nor a GET or HEAD, or meant for no endpoint. With ErrUnprotected: it looks like inference; once for each origin
 	KindUnbuffered  Kind = "unbuffered"   // the request's body is larger than MaxReplay, so it is sent once
 	KindCacheHit    Kind = "cache_hit"    // the call got a fresh answer from the cache
 	KindCacheStale  Kind = "cache_stale"  // the call got a stale answer from the cache: From says why, error, revalidate or max-stale
@@ -50,7 +50,7 @@ type Event struct {
 	Time     time.Time
 	Call     string // an id of the call, the same in all of its events; empty for what concerns no one call, such as KindCircuit
 	Endpoint string // its name
-	Model    string // the endpoint's name for it; in events of the cache, the caller's
+	Model    string // the endpoint's name for it; in events of the cache, the caller's; KindCircuit: GET for the circuit of GETs and HEADs
 	Attempt  int    // number of the attempt; KindWait: of the next one; KindCall, KindEnd: how many were sent
 	Status   int    // HTTP status
 	Class    Class

@@ -247,7 +247,7 @@ func (r *failoverRun) survey(found shortlist, now time.Time) shortlist {
 // nextProbe returns how long the call would wait until it may probe an open circuit
 // itself, or until the outcome of another call's probe may be known, and that probe.
 func (r *failoverRun) nextProbe(e *upstream, model string, now time.Time) (*circuit.Probe, time.Duration) {
-	probe, wait := e.circuits.Get(model).NextProbe(now)
+	probe, wait := e.circuits.Get(r.call.circuitOf(model)).NextProbe(now)
 	if deadline, ok := r.call.Deadline(); ok && probe != nil {
 		wait = min(wait, deadline.Sub(now)/2)
 	}
@@ -438,6 +438,9 @@ func (at *availability) reason() Reason {
 
 // availability reports how e could serve the call now.
 func (f *fleet) availability(c *call, e *upstream, now time.Time) availability {
+	if c.isSafe() {
+		return f.availabilityToSafe(c, e, now)
+	}
 	model, why := c.assess(e)
 	if why == "" {
 		why = c.excluded.forbids(e, model)
@@ -476,6 +479,42 @@ func (f *fleet) availability(c *call, e *upstream, now time.Time) availability {
 	return at
 }
 
+// availabilityToSafe is availability for a call that is no inference. It heeds what the host
+// said to such calls, and to those of any model if it has answered nothing since: then the
+// host is meant, or is down, and not one model.
+func (f *fleet) availabilityToSafe(c *call, e *upstream, now time.Time) (at availability) {
+	if _, p, ok := f.pauseOfSafe(c, e, now); ok {
+		at.state, at.pause = plan.Paused, p
+		return at
+	}
+	at.state = plan.Ready
+	own := e.circuits.Get(otherRequests)
+	if own == nil {
+		return at
+	}
+	if other := e.circuits.OpenedSince(e.lastAnswer(), now, otherRequests); other != nil {
+		own.OpenWith(other, now)
+	}
+	if !own.Standing(now, 0).Ready {
+		at.state = plan.CircuitOpen
+	}
+	return at
+}
+
+// pauseOfSafe returns the pause of e that a call which is no inference heeds, if there is one.
+func (f *fleet) pauseOfSafe(c *call, e *upstream, now time.Time) (key pauseKey, p pause.Pause[refusal], ok bool) {
+	if !f.pauses.Any() {
+		return key, p, false
+	}
+	asker := c.askerAt(e)
+	return f.pauses.Longest(now, func(k pauseKey, p *pause.Pause[refusal]) bool {
+		if k.endpoint != e.Name && k.account != e.Account || k.credential != (header.Credential{}) && k.credential != asker {
+			return false
+		}
+		return k.model == otherRequests || p.Asked.After(now) && !e.hasAnsweredSince(p.Since, asker)
+	})
+}
+
 // eligible returns the name under which e serves the call's model, or false if e must not
 // or cannot serve the call.
 func (c *call) eligible(e *upstream) (string, bool) {
@@ -502,6 +541,8 @@ func (c *call) assess(e *upstream) (model string, why Reason) {
 // question whatever else the call needs.
 func (c *call) considers(e *upstream) (model string, why Reason) {
 	switch {
+	case c.isSafe():
+		return "", ""
 	case c.Endpoint != "" && c.Endpoint != e.Name:
 		return "", ReasonEndpoint
 	case c.continues() && !e.continues(c.op, c.resumption.reasoned):
@@ -631,16 +672,22 @@ type pauseKeys [4]pauseKey
 func (k *pauseKeys) of(s outcome.Scope) pauseKey { return k[s-1] }
 
 func (c *call) pauseKeys(e *upstream, model string) pauseKeys {
-	var asker header.Credential // what a host says to one credential concerns no other
-	if !e.keyed {
-		asker = c.credential()
-	}
+	asker, model := c.askerAt(e), c.circuitOf(model)
 	return pauseKeys{ // a rate limit and a missing model depend on the credential
 		outcome.ScopeEndpoint - 1: {endpoint: e.Name},
 		outcome.ScopeAccount - 1:  {account: e.Account},
 		outcome.ScopeLimit - 1:    {account: e.Account, model: model, credential: asker},
 		outcome.ScopeModel - 1:    {endpoint: e.Name, model: model, op: c.op, credential: asker},
 	}
+}
+
+// askerAt returns the credential that an endpoint hears from, if that is the caller's: what a
+// host says to one credential concerns no other.
+func (c *call) askerAt(e *upstream) (asker header.Credential) {
+	if !e.keyed {
+		asker = c.credential()
+	}
+	return asker
 }
 
 // applyRetryAfter pauses what the failure concerns, if the host asked for a pause or the
@@ -657,7 +704,7 @@ func (f *fleet) applyRetryAfter(c *call, e *upstream, model string, failure *exc
 		// double. One try speaks for all callers, so a pause may grow beyond the backoff
 		// of one call. A limiter whose number of permits adapts slows down by itself and
 		// needs no pause.
-		if !failure.Asked && e.limits.Get(model).Adapts() {
+		if !failure.Asked && !c.isSafe() && e.limits.Get(model).Adapts() {
 			return
 		}
 		if !failure.Asked || wait > 0 {
@@ -675,6 +722,7 @@ func (f *fleet) applyRetryAfter(c *call, e *upstream, model string, failure *exc
 // its organisation or quote its prompt.
 type refusal struct {
 	asker       header.Credential
+	unread      bool // the body belongs to the caller who got it
 	status      int
 	contentType string
 	body        []byte
@@ -693,7 +741,7 @@ func (c *call) refusalOf(f *exchange.Failure) *refusal {
 	if len(f.Body)+len(contentType) > maxKeptRefusal {
 		return nil
 	}
-	return &refusal{asker: c.credential(), status: f.Status, contentType: contentType, body: f.Body}
+	return &refusal{asker: c.credential(), unread: f.Open, status: f.Status, contentType: contentType, body: f.Body}
 }
 
 // size returns about how many bytes the refusal takes.

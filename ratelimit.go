@@ -31,6 +31,9 @@ func newRateLimiter(limits *limit.Limits) Middleware {
 // RoundTrip sends the attempt when its limiter allows it.
 func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
+	if a.call.isSafe() { // hosts limit what models do
+		return r.next.RoundTrip(req)
+	}
 	limiter := r.limits.Get(a.model)
 	if limiter == nil {
 		return r.next.RoundTrip(req)

@@ -5,7 +5,7 @@ import "time"
 // A Status is a snapshot of a Transport: see [Transport.Status]. It can be encoded as
 // JSON, for a health page.
 type Status struct {
-	Calls    int64 // inference calls so far
+	Calls    int64 // inference calls so far, and GETs and HEADs of endpoints
 	Failed   int64 // calls that neither an endpoint nor the cache answered, without those that the caller ended
 	Passed   int64 // requests that were sent once, without protection: see KindPassed
 	Attempts int64 // attempts sent, including those of rescues and of the cache's renewals
@@ -31,7 +31,7 @@ type EndpointStatus struct {
 
 // A CircuitStatus is the state of the circuit of one model at the endpoint.
 type CircuitStatus struct {
-	Model string    // the endpoint's name for it
+	Model string    // the endpoint's name for it; GET: the circuit of GETs and HEADs
 	State string    // closed, half-open or open
 	Until time.Time // when an open circuit may be probed
 }
@@ -44,7 +44,7 @@ type LimitStatus struct {
 
 // A PauseStatus is a pause of the endpoint or its account.
 type PauseStatus struct {
-	Model string    // the endpoint's name for the paused model; empty: all models
+	Model string    // the endpoint's name for the paused model; empty: all models; GET: GETs and HEADs
 	Until time.Time // when the pause ends
 }
 

@@ -184,7 +184,7 @@ type Usage struct {
 type Attempt struct {
 	N           int           // number within the call, from 1; 0: it was not sent
 	Endpoint    string        // name of the endpoint
-	Model       string        // the endpoint's name for the model, which it was asked for
+	Model       string        // the endpoint's name for the model, which it was asked for; empty for a GET or HEAD
 	Start       time.Time     // when it began
 	Wait        time.Duration // the wait before it, for backoff or a pause
 	FirstToken  time.Duration // from Start to the first payload; 0: none came

@@ -39,14 +39,17 @@ type upstream struct {
 	limits          *limit.Limits
 	budget          *budget.Budget // of extra attempts, of its account
 	served          *served.Table
-	answered        atomic.Bool       // it has answered a call before
-	worked          atomic.Int64      // when it last answered, in Unix nanoseconds, to the second; 0: never
-	blocked         atomic.Bool       // it was blocked (ClassBlocked) after its last answer
-	used            atomic.Int64      // when it was used last, for bounded.Map; only if the user gave no endpoints
-	quarantineTried atomic.Int64      // when a call last tried it in spite of its quarantine
-	warnedNoKey     atomic.Bool       // it was reported that neither it nor a call had a key
-	pipeline        http.RoundTripper // rate limit, breaker, gate, user middleware, base
-	alone           [1]*upstream      // the endpoint itself, as the only candidate of a call
+	answered        atomic.Bool                // it has answered a call before
+	worked          atomic.Int64               // when it last answered, in Unix nanoseconds, to the second; 0: never
+	reached         atomic.Int64               // likewise, a request that is no inference, in Unix nanoseconds
+	roots           atomic.Pointer[[]string]   // the paths to which callers appended operations, if it was made for a call's URL
+	latest          atomic.Pointer[answeredTo] // the latest answer that was given while there were pauses
+	blocked         atomic.Bool                // it was blocked (ClassBlocked) after its last answer
+	used            atomic.Int64               // when it was used last, for bounded.Map; only if the user gave no endpoints
+	quarantineTried atomic.Int64               // when a call last tried it in spite of its quarantine
+	warnedNoKey     atomic.Bool                // it was reported that neither it nor a call had a key
+	pipeline        http.RoundTripper          // rate limit, breaker, gate, user middleware, base
+	alone           [1]*upstream               // the endpoint itself, as the only candidate of a call
 }
 
 // justNow is how old an answer may be that shows that a key is right.
@@ -79,6 +82,34 @@ func (u *upstream) noteAnswer(now time.Time) {
 	if u.blocked.Load() {
 		u.blocked.Store(false)
 	}
+}
+
+// An answeredTo says which credential an endpoint has answered, and when that one's attempt
+// was sent. The credential is zero if the endpoint has a key of its own.
+type answeredTo struct {
+	asker header.Credential
+	sent  time.Time
+}
+
+// noteAsker notes that the endpoint has answered an attempt, while somebody may have to
+// know: there are pauses. It writes no more often than it must, as noteAnswer.
+func (u *upstream) noteAsker(asker header.Credential, sent time.Time) {
+	last := u.latest.Load()
+	if last == nil || last.asker != asker || sent.Sub(last.sent) > 100*time.Millisecond {
+		u.latest.Store(&answeredTo{asker, sent})
+	}
+}
+
+// hasAnsweredSince reports whether the endpoint has answered a credential's attempt that was
+// sent after then, as far as it knows.
+func (u *upstream) hasAnsweredSince(then time.Time, asker header.Credential) bool {
+	last := u.latest.Load()
+	return last != nil && last.asker == asker && last.sent.After(then)
+}
+
+// lastAnswer returns when the endpoint last answered anything.
+func (u *upstream) lastAnswer() time.Time {
+	return time.Unix(0, max(u.worked.Load(), u.reached.Load()))
 }
 
 // hasJustWorked reports whether the endpoint has answered lately, so that its key is right.
@@ -281,6 +312,54 @@ func (us *upstreams) ofOrigin(at origin.Origin) *upstream {
 		e.among = &us.origins
 		e.touch()
 		return e
+	})
+}
+
+// askedBefore returns the endpoint of an origin that callers address, if the user gave no
+// endpoints, and u belongs to its API: its host is known, or it was asked for inference below
+// the same path. It returns nil for any other origin, because others have no API.
+func (us *upstreams) askedBefore(u *url.URL) *upstream {
+	if u == nil || len(us.tiers) > 0 {
+		return nil
+	}
+	at, ok := origin.Of(u)
+	if !ok {
+		return nil
+	}
+	if e, known := us.origins.Get(at); known && (!e.profile.Generic || e.hasRoot(u.Path)) {
+		return e
+	}
+	if host.OfDomain(at.Host).Generic {
+		return nil
+	}
+	return us.ofOrigin(at)
+}
+
+// maxRoots bounds the roots of an upstream, because callers choose them.
+const maxRoots = 8
+
+// noteRoot notes the path to which the caller has appended an operation, if u was made for
+// the call's URL.
+func (u *upstream) noteRoot(op request.Operation, path string) {
+	if u.among == nil || op == request.None {
+		return
+	}
+	known, root := u.roots.Load(), strings.TrimSuffix(path, string(op))
+	switch {
+	case known == nil:
+		u.roots.CompareAndSwap(nil, &[]string{strings.Clone(root)})
+	case len(*known) < maxRoots && !slices.Contains(*known, root):
+		more := append(slices.Clone(*known), strings.Clone(root))
+		u.roots.CompareAndSwap(known, &more)
+	}
+}
+
+// hasRoot reports whether a path is below one that a caller has appended an operation to.
+func (u *upstream) hasRoot(path string) bool {
+	known := u.roots.Load()
+	return known != nil && slices.ContainsFunc(*known, func(root string) bool {
+		below, ok := strings.CutPrefix(path, root)
+		return ok && strings.HasPrefix(below, "/")
 	})
 }
 

@@ -25,6 +25,9 @@ func (r *failoverRun) decide(a *attempt, failure *exchange.Failure) step {
 	if r.call.upload == nil && !(r.retry.SendOnce && mayBeBilled(failure, a.sent.Load())) {
 		s = r.next(now)
 	}
+	if failure.Open && s.endpoint != nil { // the caller gets it only if nothing better comes
+		failure.Hold()
+	}
 	r.quarantine(a, failure, s, now)
 	return s
 }
@@ -41,7 +44,11 @@ func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Ti
 	})
 	a.blameless = failure.Blameless
 	r.call.hadTime = failure.Class == ClassDeadline && !failure.Blameless
-	a.endNow(failure.Class, failure.Err, a.Answer.Usage, outcome.ErrClosed)
+	if failure.Open { // its body cancels the attempt
+		orClose(failure.Resp, func() { a.End(failure.Class, failure.Err, a.Answer.Usage, 0) })
+	} else {
+		a.endNow(failure.Class, failure.Err, a.Answer.Usage, outcome.ErrClosed)
+	}
 	if failure.Class == ClassCircuitOpen && !r.lostProbe {
 		return step{}, false // lostProbe: another call took the probe permit between planning and Allow
 	}
@@ -100,7 +107,7 @@ func (r *failoverRun) recordFailure(a *attempt, failure *exchange.Failure, now t
 	// first had none, and only if endpoints are at fault for it.
 	traits := outcome.Of(failure.Class)
 	distrusted := traits.Fault == outcome.FaultKey // the failure concerns a key that is not the caller's
-	if failure.Usable || failure.Resp != nil && r.shownFailure == nil && (!masks || traits.OfFleet && !distrusted) {
+	if failure.Usable || failure.Resp != nil && r.call.isSafe() || failure.Resp != nil && r.shownFailure == nil && (!masks || traits.OfFleet && !distrusted) {
 		r.show(failure, a.endpoint)
 	}
 	return masks

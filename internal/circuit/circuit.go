@@ -39,6 +39,7 @@ type Circuit struct {
 
 	opened    atomic.Bool  // it has opened at some time
 	relapse   atomic.Bool  // the next failure opens it, whatever the counts are
+	follows   atomic.Bool  // the same, because another circuit is open: see OpenWith
 	changed   atomic.Bool  // changes is not empty
 	answered  atomic.Int64 // attempts that showed payload since it closed
 	used      atomic.Int64 // bounded.Worth.Used
@@ -46,6 +47,7 @@ type Circuit struct {
 
 	mu          sync.Mutex // guards what follows; locked inside gobreaker's own lock, never the other way round
 	state       gobreaker.State
+	openedAt    time.Time     // when it opened that was closed; zero: it has never opened
 	openUntil   time.Time     // when the pause ends; zero: it has closed since then, or has never opened
 	openFor     time.Duration // the length of the next pause
 	lastOpenFor time.Duration // openFor at the time when it closed
@@ -67,7 +69,7 @@ func newCircuit(s *Set, model string) *Circuit {
 		Interval:      min(p.Window, maxWindow),
 		BucketPeriod:  min(p.Window, maxWindow) / windowParts,
 		Timeout:       1, // ns: see Circuit
-		ReadyToTrip:   func(n gobreaker.Counts) bool { return c.relapse.Load() || c.shouldTrip(n) },
+		ReadyToTrip:   func(n gobreaker.Counts) bool { return c.relapse.Load() || c.follows.Load() || c.shouldTrip(n) },
 		IsExcluded:    func(err error) bool { return err == errNeutral },
 		IsSuccessful:  c.isSuccessful,
 		OnStateChange: c.onStateChange,
@@ -238,6 +240,29 @@ func (c *Circuit) Status(now time.Time) Status {
 	return s
 }
 
+// OpenWith opens a closed circuit until the pause of another one ends, which tells of the
+// same host.
+func (c *Circuit) OpenWith(other *Circuit, now time.Time) {
+	other.mu.Lock()
+	until, probedAt := other.openUntil, other.probedAt
+	other.mu.Unlock()
+	c.mu.Lock()
+	follows := c.state == gobreaker.StateClosed && now.Before(until) && !now.Before(c.openUntil)
+	if follows {
+		c.openUntil, c.probedAt = until, probedAt
+	}
+	c.mu.Unlock()
+	if !follows {
+		return
+	}
+	if finish, err := c.gb.Allow(); err == nil {
+		c.follows.Store(true)
+		finish(errFailure)
+		c.follows.Store(false)
+	}
+	c.Flush()
+}
+
 // Latency returns the latency of one kind of call; see Kinds. That of a nil Circuit is nil,
 // which knows nothing.
 func (c *Circuit) Latency(kind int) *Latency {
@@ -309,6 +334,9 @@ func (c *Circuit) onStateChange(_ string, from, to gobreaker.State) {
 	c.state, c.succeeded = to, 0
 	switch to {
 	case gobreaker.StateOpen:
+		if from == gobreaker.StateClosed {
+			c.openedAt = now
+		}
 		c.pauseLocked(now, from == gobreaker.StateHalfOpen)
 	case gobreaker.StateClosed:
 		c.lastOpenFor, c.closedAt = c.openFor, now

@@ -137,6 +137,23 @@ func (s *Set) AnyOpen(now time.Time) bool {
 	return false
 }
 
+// OpenedSince returns a circuit whose pause is still running and that has opened after then,
+// other than that of a model; nil: there is none.
+func (s *Set) OpenedSince(then, now time.Time, but string) *Circuit {
+	for model, c := range s.all.All() {
+		if model != but && c.opened.Load() && c.openedSince(then, now) {
+			return c
+		}
+	}
+	return nil
+}
+
+func (c *Circuit) openedSince(then, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return now.Before(c.openUntil) && c.openedAt.After(then)
+}
+
 // InUse returns how many permits and how many probes have no outcome yet.
 // Attempts that follow a slow probe have a permit each and one probe.
 func (s *Set) InUse() (permits, probes int) {

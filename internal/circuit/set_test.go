@@ -251,3 +251,82 @@ func TestSet_AttemptsLeakNothing(t *testing.T) {
 		t.Errorf("%d passed, %d of them probes, %d were refused: nothing was tested", passed.Load(), followed.Load(), refused.Load())
 	}
 }
+
+// A circuit opens with another one, for the rest of its pause, and closes by its own probe.
+func TestCircuit_OpenWith(t *testing.T) {
+	inWorld(t, byDefault, func(t *testing.T, w *world) {
+		began := time.Now()
+		time.Sleep(time.Second)
+		w.play("FFFFF")
+		other := w.set.Get("other")
+		if w.set.OpenedSince(began, time.Now(), "m") != nil || w.set.OpenedSince(time.Now(), time.Now(), "other") != nil {
+			t.Error("a circuit is found that is left out, or that opened before")
+		}
+		time.Sleep(time.Second)
+		for range 2 { // once is enough
+			open := w.set.OpenedSince(began, time.Now(), "other")
+			if open != w.c {
+				t.Fatal("the open circuit is not found")
+			}
+			other.OpenWith(open, time.Now())
+		}
+		want := []Status{{"m", Open, time.Now().Add(4 * time.Second)}, {"other", Open, time.Now().Add(4 * time.Second)}}
+		if got := w.set.Status(time.Now()); !slices.Equal(got, want) {
+			t.Errorf("status %+v, want %+v", got, want)
+		}
+		if other.Standing(time.Now(), 0).Ready {
+			t.Error("it lets attempts pass")
+		}
+		time.Sleep(time.Microsecond) // gobreaker is open for a nanosecond
+		var forced Permit
+		if !other.Allow(&forced, time.Now(), true) {
+			t.Fatal("it lets nobody probe")
+		}
+		forced.Commit()
+		if s := other.Status(time.Now()); s.State != Closed || w.c.Status(time.Now()).State != Open {
+			t.Errorf("its probe succeeded, and it is %s, want closed, the other one open", s.State)
+		}
+		time.Sleep(4 * time.Second)
+		other.OpenWith(w.c, time.Now())
+		if s := other.Status(time.Now()); s.State != Closed {
+			t.Errorf("the pause of the other one is over, and it is %s, want closed", s.State)
+		}
+	})
+}
+
+// However many circuits open with one another, no permit or probe is left.
+func TestCircuit_OpenWithLeaksNothing(t *testing.T) {
+	set := NewSet(Settings{Policy: with(func(p *Policy) { p.Consecutive, p.OpenFor = 1, time.Microsecond })})
+	var all sync.WaitGroup
+	for worker := range 8 {
+		all.Go(func() {
+			for n := range 2000 {
+				c := set.Get([]string{"m", "other"}[(worker+n)%2])
+				if open := set.OpenedSince(time.Time{}, time.Now(), "other"); open != nil {
+					set.Get("other").OpenWith(open, time.Now())
+				}
+				var p Permit
+				if c.Allow(&p, time.Now(), n%7 == 0) {
+					if n%3 == 0 {
+						p.Commit()
+					}
+					p.Report([]Outcome{Success, Failure, Neutral}[n%3])
+				}
+			}
+		})
+	}
+	all.Wait()
+	if permits, probes := set.InUse(); permits != 0 || probes != 0 {
+		t.Errorf("%d permits and %d probes are left", permits, probes)
+	}
+	time.Sleep(time.Millisecond)
+	for _, model := range []string{"m", "other"} {
+		var p Permit
+		if !set.Get(model).Allow(&p, time.Now().Add(time.Hour), true) {
+			t.Errorf("%s lets nobody pass", model)
+			continue
+		}
+		p.Commit()
+		p.Report(Success)
+	}
+}

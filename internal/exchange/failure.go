@@ -17,6 +17,7 @@ type Failure struct {
 	Usable  bool           // Resp is an answer, although a flawed one: better than none
 	Empty   bool           // a 200 brought nothing, so that Resp is breakwater's own
 	Refused bool           // the status is a refusal; not an error inside a 200
+	Open    bool           // the body of Resp was not read: see Decline
 	Body    []byte         // the body of a refusal, or the error inside a 200
 	Early   bool           // the caller's deadline ended it; the host may not have had enough time
 	Err     error

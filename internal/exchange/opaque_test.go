@@ -14,6 +14,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // How bodies end that nobody can look into. JSON must end in a brace.
@@ -191,3 +192,72 @@ func TestWhole_Read(t *testing.T) {
 type short struct{}
 
 func (short) Write(p []byte) (int, error) { return 1, nil }
+
+// A declined response goes to its reader as it came, until it is held: then what is there is
+// kept, and the source is closed. Either way the exchange ends as its owner says.
+func TestDecline(t *testing.T) {
+	large := strings.Repeat("x", 100<<10)
+	for _, tt := range []struct {
+		name, text string
+		end        error // of the source; nil: io.EOF
+		held, want string
+		err        error
+	}{
+		{"small", "busy", nil, "busy", "busy", nil},
+		{"nothing", "", nil, "", "", nil},
+		{"large", large, nil, large[:64<<10], large, outcome.ErrTruncated},
+		{"cut", "half", errReset, "half", "half", errReset},
+	} {
+		for _, hold := range []bool{false, true} {
+			var body io.Reader = strings.NewReader(tt.text)
+			if tt.end != nil {
+				body = io.MultiReader(body, iotest.ErrReader(tt.end))
+			}
+			resp := fakehost.AnswerFrom(503, "text/plain", body)
+			came := resp.Body.(*fakehost.Body)
+			s := send(t.Context(), policy)
+			f := s.Decline(resp)
+			if f.Status != 503 || !f.Open || came.Closed() != 0 || s.Context.Err() != nil {
+				t.Errorf("%s: declined: %+v, closed %d times", tt.name, f, came.Closed())
+			}
+			s.End(outcome.Unavailable, nil, wire.Usage{}, 0)
+			want, wantErr := tt.want, tt.end
+			if hold {
+				f.Hold()
+				f.Hold()
+				if came.Closed() == 0 || f.Open {
+					t.Errorf("%s: held, and the source is closed %d times", tt.name, came.Closed())
+				}
+				want, wantErr = tt.held, tt.err
+			}
+			if text, err := read(f.Resp.Body); text != want || !errors.Is(err, wantErr) {
+				t.Errorf("%s, hold %v: read %d bytes, %v, want %d, %v", tt.name, hold, len(text), err, len(want), wantErr)
+			}
+			if came.Closed() == 0 || s.Context.Err() == nil || s.ended().class != outcome.Unavailable {
+				t.Errorf("%s, hold %v: closed %d times, context %v, ended %v", tt.name, hold, came.Closed(), s.Context.Err(), s.ended())
+			}
+		}
+	}
+	synctest.Test(t, func(t *testing.T) { // what trickles delays nobody
+		s := send(t.Context(), policy)
+		f := s.Decline(s.faucet("begun").Answer())
+		begun := time.Now()
+		f.Hold()
+		if took := time.Since(begun); took != 50*time.Millisecond {
+			t.Errorf("to hold a body that trickles took %v", took)
+		}
+		if text, err := read(f.Resp.Body); text != "begun" || !errors.Is(err, outcome.ErrTruncated) {
+			t.Errorf("read %q, %v", text, err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // of a caller who left, nothing comes
+		s := send(t.Context(), policy)
+		f := s.Decline(s.faucet("begun").Answer())
+		s.leave()
+		synctest.Wait()
+		f.Resp.Body.Close()
+		if s.ended().class != outcome.Canceled {
+			t.Errorf("ended %v", s.ended())
+		}
+	})
+}

@@ -87,3 +87,35 @@ func (r *steadyReader) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Decline returns the failure of a response whose status says all. Its body is left to the
+// caller of the exchange as it comes, or to Failure.Hold if the request is sent again.
+func (e *Exchange) Decline(resp *http.Response) *Failure {
+	status := resp.StatusCode
+	resp, f := e.PassOn(resp)
+	if f != nil {
+		return f
+	}
+	return &Failure{Status: status, Resp: resp, Refused: true, Open: true}
+}
+
+// maxHeld is how much of a declined response is kept in memory.
+const maxHeld = 64 << 10
+
+// Hold takes what is there of an open body into memory and closes it.
+func (f *Failure) Hold() {
+	if !f.Open {
+		return
+	}
+	f.Open = false
+	source := f.Resp.Body
+	timer := time.AfterFunc(drainWait, background.Recovered(func() { source.Close() }))
+	body, err := io.ReadAll(io.LimitReader(source, maxHeld+1))
+	timer.Stop()
+	source.Close()
+	end := io.EOF
+	if err != nil || len(body) > maxHeld {
+		body, end = body[:min(len(body), maxHeld)], outcome.TruncatedBy(err)
+	}
+	f.Resp.Body = InMemory(body, end)
+}

@@ -42,6 +42,7 @@ type Table[K comparable, N any] struct {
 // A Pause says how long a key is paused, and why.
 type Pause[N any] struct {
 	Until time.Time // the end: the later of those asked for and earned
+	Since time.Time // when Until was set
 	Asked time.Time // the end that a server asked for; zero: none
 	Note  *N        // of the event that set Until; nil: none was given, or there was no space
 
@@ -65,6 +66,19 @@ func (t *Table[K, N]) Get(key K, now time.Time) (Pause[N], bool) {
 	defer t.mu.Unlock()
 	p, ok := t.all[key]
 	return p, ok && p.Until.After(now)
+}
+
+// Longest returns the pause that ends last, beyond now, of the keys for which match reports
+// true. match is called with the table locked.
+func (t *Table[K, N]) Longest(now time.Time, match func(K, *Pause[N]) bool) (key K, last Pause[N], ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for k, p := range t.all {
+		if p.Until.After(now) && p.Until.After(last.Until) && match(k, &p) {
+			key, last, ok = k, p, true
+		}
+	}
+	return key, last, ok
 }
 
 // Ask pauses key for d, because its server asked for it. The note may be nil.
@@ -170,7 +184,7 @@ func (t *Table[K, N]) List(now time.Time) map[K]Pause[N] {
 // extendLocked stores p with its new end and note, within the bounds.
 func (t *Table[K, N]) extendLocked(key K, p Pause[N], now time.Time, note *N) {
 	if until := later(p.Asked, p.earned); until.After(p.Until) {
-		p.Until, p.Note, p.turns = until, note, 0
+		p.Until, p.Since, p.Note, p.turns = until, now, note, 0
 	}
 	if _, known := t.all[key]; !known && len(t.all) >= maxPauses {
 		t.makeRoomLocked(now)

@@ -359,3 +359,18 @@ func TestPause_BurstsCountOnce(t *testing.T) {
 		t.Errorf("after an answer, a pause of %v, want the shortest", got)
 	}
 }
+
+// Longest finds the pause that ends last among those that are asked for, and none that is over.
+func TestTable_Longest(t *testing.T) {
+	table, now := newTable(), start
+	for key, d := range map[string]time.Duration{"a1": time.Second, "a2": 3 * time.Second, "a3": 2 * time.Second, "b": time.Minute} {
+		table.Ask(key, now, d, nil)
+	}
+	ofA := func(key string, _ *Pause[[]byte]) bool { return strings.HasPrefix(key, "a") }
+	if key, p, ok := table.Longest(now, ofA); !ok || key != "a2" || !p.Until.Equal(now.Add(3*time.Second)) || !p.Since.Equal(now) {
+		t.Errorf("Longest = %s, %+v, %v, want a2 for three seconds", key, p, ok)
+	}
+	if key, _, ok := table.Longest(now.Add(3*time.Second), ofA); ok {
+		t.Errorf("Longest = %s when all are over", key)
+	}
+}

@@ -18,6 +18,7 @@ import (
 type Operation string
 
 const (
+	None        Operation = "" // no inference
 	Chat        Operation = "/chat/completions"
 	Completions Operation = "/completions" // fill in the middle
 	Responses   Operation = "/responses"
@@ -49,6 +50,16 @@ func OperationOf(req *http.Request) (op Operation, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// IsSafe reports whether a request is safe (RFC 9110, 9.2.1) and in a form that can be sent
+// again: a GET or HEAD without a body that asks for no other protocol.
+func IsSafe(req *http.Request) bool {
+	switch req.Method {
+	case "", http.MethodGet, http.MethodHead:
+		return (req.Body == nil || req.Body == http.NoBody) && len(req.Header["Upgrade"]) == 0
+	}
+	return false
 }
 
 // Wire returns the format of the operation's answers.

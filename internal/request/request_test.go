@@ -292,3 +292,27 @@ func BenchmarkParse(b *testing.B) {
 		}
 	})
 }
+
+// Only what has no effect, no body and no other protocol is sent again.
+func TestIsSafe(t *testing.T) {
+	for _, tt := range []struct {
+		method, body, upgrade string
+		want                  bool
+	}{
+		{"GET", "", "", true}, {"HEAD", "", "", true}, {"", "", "", true},
+		{"GET", "{}", "", false}, {"GET", "", "websocket", false},
+		{"get", "", "", false}, {"POST", "", "", false}, {"PUT", "", "", false}, {"DELETE", "", "", false}, {"OPTIONS", "", "", false}, {"TRACE", "", "", false},
+	} {
+		req, err := http.NewRequest(tt.method, "https://a/models", strings.NewReader(tt.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Method = tt.method
+		if tt.upgrade != "" {
+			req.Header.Set("Upgrade", tt.upgrade)
+		}
+		if got := IsSafe(req); got != tt.want {
+			t.Errorf("IsSafe(%q with body %q, upgrade %q) = %v", tt.method, tt.body, tt.upgrade, got)
+		}
+	}
+}
