@@ -263,13 +263,21 @@ func (l *attemptLease) finish(a *attempt, class Class, used Usage) {
 	status, said := int(a.status), int(a.statedLimit)
 	a.mu.Unlock()
 	l.End(limit.Result{
-		Served:   class == ClassOK,
-		Refused:  outcome.Overloaded(class, status),
-		Begun:    a.Start,
-		Stated:   said,
-		Answered: outcome.Of(class).Answered,
-		Tokens:   used.TotalTokens,
+		Served:    class == ClassOK,
+		Late:      class != ClassOK && isOverdue(a.call),
+		Refused:   outcome.Overloaded(class, status),
+		Throttled: class == ClassRateLimited,
+		Begun:     a.Start,
+		Stated:    said,
+		Answered:  outcome.Of(class).Answered,
+		Tokens:    used.TotalTokens,
 	})
+}
+
+// isOverdue reports whether the deadline of a context has passed.
+func isOverdue(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && !time.Now().Before(deadline)
 }
 
 // reportBreak tells observers, and the trail, that nothing continues the attempt's stream,

@@ -189,9 +189,11 @@ type RatePolicy struct {
 	Burst     int
 
 	// TokensPerMinute limits the tokens of prompts and answers. An attempt reserves
-	// an estimate, by the length of the prompt and max_tokens. When the answer has
-	// ended, the usage that the host reports replaces the estimate. 0 or Off:
-	// unlimited.
+	// an estimate, by the length of the prompt and max_tokens, which counts for no
+	// more than half of the limit. When the answer has ended, the usage that the
+	// host reports replaces the estimate. In no sliding minute is more reserved than
+	// the limit. Half of it may be reserved at once, the rest at an even pace. 0 or
+	// Off: unlimited.
 	TokensPerMinute int
 
 	// InFlight is how many attempts may be open at once. An attempt is open until its
@@ -205,9 +207,11 @@ type RatePolicy struct {
 	Adaptive bool
 
 	// MaxWait is how long an attempt may wait for these limits, within the caller's
-	// deadline. If the expected wait is longer, the attempt fails at once with
-	// ErrRateLimited, and the call goes to another endpoint of its tier if there is one.
-	// Default 5s; Off: it does not wait.
+	// deadline. It waits in order of arrival, and longer than MaxWait only if its own
+	// tokens take longer to come back. An attempt that has waited in vain, or whose
+	// turn certainly cannot come in time, fails with ErrRateLimited, and the call goes
+	// to another endpoint of its tier if there is one. Default 5s; Off: it does not
+	// wait.
 	MaxWait time.Duration
 
 	// Spill lets a call that is over these limits go to a lower tier at once, and not only

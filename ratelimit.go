@@ -8,6 +8,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/request"
 )
 
 // A rateLimiter is the rate-limit layer of an endpoint. It sends an attempt when the
@@ -38,12 +39,12 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	if limiter == nil {
 		return r.next.RoundTrip(req)
 	}
-	tokens := 0
+	var use limit.Use
 	if limiter.CountsTokens() {
-		tokens = a.call.params.EstimateUse(a.buffer.Bytes())
+		use = limit.Use{Prompt: request.EstimateTokens(a.buffer.Bytes()), Answer: a.call.params.MaxTokens}
 	}
 	lease := new(attemptLease)
-	switch err := limiter.Acquire(req.Context(), &lease.Lease, tokens); {
+	switch err := limiter.Acquire(req.Context(), &lease.Lease, use); {
 	case errors.Is(err, limit.ErrLimited):
 		return nil, &exchange.Failure{Class: ClassLimited, Err: ErrRateLimited, KeepsTier: !limiter.Spills()}
 	case err != nil:

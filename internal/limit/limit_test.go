@@ -29,7 +29,7 @@ func of(p Policy) *Limiter { return NewTable().Limits("a", nil, p).Get("m") }
 func acquire(t *testing.T, l *Limiter) *Lease {
 	t.Helper()
 	lease := new(Lease)
-	if err := l.Acquire(t.Context(), lease, 1); err != nil {
+	if err := l.Acquire(t.Context(), lease, Use{Prompt: 1}); err != nil {
 		t.Fatalf("Acquire = %v", err)
 	}
 	return lease
@@ -81,7 +81,7 @@ func TestLimit_DoesNotWaitInVain(t *testing.T) {
 			start := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
 			defer cancel()
-			if err := l.Acquire(ctx, new(Lease), 1); !errors.Is(err, tt.want) || time.Since(start) != tt.waits {
+			if err := l.Acquire(ctx, new(Lease), Use{Prompt: 1}); !errors.Is(err, tt.want) || time.Since(start) != tt.waits {
 				t.Errorf("Acquire = %v after %v, want %v after %v", err, time.Since(start), tt.want, tt.waits)
 			}
 		})
@@ -94,17 +94,17 @@ func TestLimit_CallersEndEndsTheWait(t *testing.T) {
 	for name, p := range map[string]Policy{
 		"permit":  {InFlight: 1, MaxWait: 5 * time.Second},
 		"attempt": {PerSecond: 0.25, Burst: 1, MaxWait: 5 * time.Second},
-		"tokens":  {TokensPerMinute: 15, MaxWait: 5 * time.Second},
+		"tokens":  {TokensPerMinute: 29, MaxWait: 5 * time.Second}, // 15 at once
 	} {
 		bubble(t, name, func(t *testing.T) {
 			l, held := of(p), new(Lease)
-			if err := l.Acquire(t.Context(), held, 15); err != nil {
+			if err := l.Acquire(t.Context(), held, Use{Prompt: 15}); err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithCancelCause(t.Context())
 			time.AfterFunc(2*time.Second, func() { cancel(why) })
 			start := time.Now()
-			if err := l.Acquire(ctx, new(Lease), 1); !errors.Is(err, why) || time.Since(start) != 2*time.Second {
+			if err := l.Acquire(ctx, new(Lease), Use{Prompt: 1}); !errors.Is(err, why) || time.Since(start) != 2*time.Second {
 				t.Errorf("Acquire = %v after %v, want %v after 2s", err, time.Since(start), why)
 			}
 			held.End(Result{})
@@ -121,7 +121,7 @@ func TestLimit_CallersEndEndsTheWait(t *testing.T) {
 		for range 20 { // timers that end at one moment come in any order
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			start := time.Now()
-			if err := l.Acquire(ctx, new(Lease), 1); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 2*time.Second {
+			if err := l.Acquire(ctx, new(Lease), Use{Prompt: 1}); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 2*time.Second {
 				t.Fatalf("Acquire = %v after %v, want the deadline after 2s", err, time.Since(start))
 			}
 			cancel()
@@ -137,7 +137,7 @@ func begins(t *testing.T, l *Limiter, callers int) string {
 	var all sync.WaitGroup
 	for range callers {
 		all.Go(func() {
-			if err := l.Acquire(t.Context(), new(Lease), 1); err != nil {
+			if err := l.Acquire(t.Context(), new(Lease), Use{Prompt: 1}); err != nil {
 				if !errors.Is(err, ErrLimited) || time.Since(start) != 0 {
 					t.Errorf("Acquire = %v after %v, want ErrLimited at once", err, time.Since(start))
 				}
@@ -166,7 +166,7 @@ func TestLimit_PerSecondAndBurst(t *testing.T) {
 		{"nobody waits beyond MaxWait", Policy{PerSecond: 0.5, Burst: 1, MaxWait: 3 * time.Second}, 5, "[0s 2s]"},
 		{"a turn at MaxWait is in time", Policy{PerSecond: 1, Burst: 1, MaxWait: 5 * time.Second}, 10, "[0s 1s 2s 3s 4s 5s]"},
 		{"nobody waits", Policy{PerSecond: 1, Burst: 1}, 5, "[0s]"},
-		{"tokens", Policy{TokensPerMinute: 60, MaxWait: 2 * time.Second}, 63, "[" + strings.Repeat("0s ", 60) + "1s 2s]"},
+		{"tokens: half of the minute's, then the pace", Policy{TokensPerMinute: 120, MaxWait: 2 * time.Second}, 70, "[" + strings.Repeat("0s ", 60) + "500ms 1s 1.5s 2s]"},
 	} {
 		bubble(t, tt.name, func(t *testing.T) {
 			if got := begins(t, of(tt.policy), tt.callers); got != tt.want {
@@ -195,7 +195,7 @@ func TestLimit_LeavingGivesBackNoMore(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
 				defer cancel()
 				time.AfterFunc(tt.leaves, cancel)
-				if l.Acquire(ctx, new(Lease), 1) == nil {
+				if l.Acquire(ctx, new(Lease), Use{Prompt: 1}) == nil {
 					mu.Lock()
 					defer mu.Unlock()
 					got = append(got, time.Since(start).Round(time.Microsecond)) // nanoseconds are lost where a wait is computed
@@ -231,7 +231,7 @@ func TestLimit_RateHoldsUnderRandomLeavers(t *testing.T) {
 						time.AfterFunc(stays, cancel)
 					}
 					defer cancel()
-					if l.Acquire(ctx, new(Lease), 1) == nil {
+					if l.Acquire(ctx, new(Lease), Use{Prompt: 1}) == nil {
 						mu.Lock()
 						defer mu.Unlock()
 						times = append(times, time.Since(start))
@@ -260,7 +260,7 @@ func TestLimit_LeavingGivesBackAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := of(Policy{PerSecond: 0.01, Burst: 2, TokensPerMinute: 600, InFlight: 1, MaxWait: time.Minute})
 		first := new(Lease)
-		l.Acquire(t.Context(), first, 600)
+		l.Acquire(t.Context(), first, Use{Prompt: 600})
 		first.End(Result{Answered: true})
 		for _, tt := range []struct {
 			name             string
@@ -271,19 +271,19 @@ func TestLimit_LeavingGivesBackAll(t *testing.T) {
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
 			time.AfterFunc(tt.leaves, cancel)
-			before := l.tokens.TokensAt(time.Now())
+			before := l.tokens.limiter.TokensAt(time.Now())
 			start := time.Now()
-			if err := l.Acquire(ctx, new(Lease), 200); err == nil {
+			if err := l.Acquire(ctx, new(Lease), Use{Prompt: 200}); err == nil {
 				t.Fatalf("%s: it has %v tokens", tt.name, before)
 			}
 			cancel()
-			if n := l.attempts.TokensAt(time.Now()); n < 1 || n > 1.2 {
+			if n := l.attempts.limiter.TokensAt(time.Now()); n < 1 || n > 1.2 {
 				t.Errorf("%s: %.2f attempts are free, want the one that was not made", tt.name, n)
 			}
-			if got, want := l.tokens.TokensAt(time.Now()), before+10*time.Since(start).Seconds(); got != want {
+			if got, want := l.tokens.limiter.TokensAt(time.Now()), before+10*time.Since(start).Seconds(); got != want {
 				t.Errorf("%s: %v tokens are free, want %v", tt.name, got, want)
 			}
-			if used, waiting := l.permits.InUse(); used+waiting != 0 {
+			if used, waiting := l.InUse(); used+waiting != 0 {
 				t.Errorf("%s: %d permits are out, %d wait", tt.name, used, waiting)
 			}
 		}
@@ -311,14 +311,14 @@ func TestLimit_TokensAreSettled(t *testing.T) {
 	} {
 		bubble(t, tt.name, func(t *testing.T) {
 			l, lease := of(Policy{TokensPerMinute: perMinute}), new(Lease)
-			if err := l.Acquire(t.Context(), lease, estimate); err != nil {
+			if err := l.Acquire(t.Context(), lease, Use{Prompt: estimate}); err != nil {
 				t.Fatal(err)
 			}
-			if reserved := perMinute - l.tokens.TokensAt(time.Now()); reserved != estimate {
+			if reserved := perMinute/2 - l.tokens.limiter.TokensAt(time.Now()); reserved != estimate {
 				t.Errorf("%v tokens were reserved, want the estimate %d", reserved, estimate)
 			}
 			lease.End(tt.result)
-			if used := perMinute - l.tokens.TokensAt(time.Now()); used != float64(tt.used) {
+			if used := perMinute/2 - l.tokens.limiter.TokensAt(time.Now()); used != float64(tt.used) {
 				t.Errorf("%v tokens are taken out of the minute's, want %d", used, tt.used)
 			}
 		})
@@ -331,13 +331,13 @@ func TestLimit_LargestLimits(t *testing.T) {
 		for _, used := range []int{9999, math.MaxInt32, math.MaxInt} {
 			synctest.Test(t, func(t *testing.T) {
 				l, lease := of(Policy{TokensPerMinute: perMinute, PerSecond: 1e300, Burst: math.MaxInt, InFlight: math.MaxInt, MaxWait: math.MaxInt64}), new(Lease)
-				if err := l.Acquire(t.Context(), lease, 9); err != nil {
+				if err := l.Acquire(t.Context(), lease, Use{Prompt: 9}); err != nil {
 					t.Fatalf("%d tokens a minute: %v", perMinute, err)
 				}
 				lease.End(Result{Served: true, Answered: true, Tokens: used})
 				reserved := float64(min(9, perMinute))
 				want := reserved + min(float64(used)-reserved, 10*float64(perMinute))
-				if got := float64(perMinute) - l.tokens.TokensAt(time.Now()); math.Abs(got-want) > float64(perMinute)*1e-15 {
+				if got := float64(l.tokens.burst) - l.tokens.limiter.TokensAt(time.Now()); math.Abs(got-want) > float64(perMinute)*1e-15 {
 					t.Errorf("of %d tokens a minute %v are used, want %v", perMinute, got, want)
 				}
 			})
@@ -352,14 +352,14 @@ func TestLimit_LargestLimits(t *testing.T) {
 	})
 }
 
-// An attempt larger than a minute's tokens waits for a full bucket, and does not
+// An attempt larger than a minute's tokens waits for an empty minute, and does not
 // wait for ever.
 func TestLimit_TokensLargerThanAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := of(Policy{TokensPerMinute: 60, MaxWait: time.Minute})
-		for i, want := range []time.Duration{0, 3 * time.Second} { // the first one used 3 of 60
+		for i, want := range []time.Duration{0, time.Minute + slot} { // the first one used 3 of 60
 			lease, start := new(Lease), time.Now()
-			if err := l.Acquire(t.Context(), lease, 100_000); err != nil || time.Since(start) != want {
+			if err := l.Acquire(t.Context(), lease, Use{Prompt: 100_000}); err != nil || time.Since(start) != want {
 				t.Errorf("attempt %d: %v after %v, want a lease after %v", i+1, err, time.Since(start), want)
 			}
 			lease.End(Result{Served: true, Answered: true, Tokens: 3})
@@ -378,10 +378,10 @@ func TestLimit_Questions(t *testing.T) {
 	}{
 		{"permit", Policy{InFlight: 1, MaxWait: 5 * time.Second}, false, 0, true}, // how long is not known yet
 		{"attempt", Policy{PerSecond: 0.25, Burst: 1, MaxWait: 5 * time.Second}, false, 4 * time.Second, true},
-		{"tokens", Policy{TokensPerMinute: 1, MaxWait: 5 * time.Second}, false, time.Minute, false},
+		{"tokens", Policy{TokensPerMinute: 1, MaxWait: 5 * time.Second}, false, time.Minute + slot, false},
 		{"both buckets", Policy{PerSecond: 0.25, Burst: 1, TokensPerMinute: 30, MaxWait: 5 * time.Second}, false, 4 * time.Second, true},
 		{"no wait", Policy{PerSecond: 0.25, Burst: 1}, false, 4 * time.Second, false},
-		{"enough", Policy{InFlight: 2, PerSecond: 2, Burst: 2, TokensPerMinute: 2, MaxWait: 5 * time.Second}, true, 0, true},
+		{"enough", Policy{InFlight: 2, PerSecond: 2, Burst: 2, TokensPerMinute: 4, MaxWait: 5 * time.Second}, true, 0, true},
 	} {
 		bubble(t, tt.name, func(t *testing.T) {
 			l, now := of(tt.policy), time.Now()
@@ -398,13 +398,10 @@ func TestLimit_Questions(t *testing.T) {
 		l := of(Policy{InFlight: 1, MaxWait: 5 * time.Second})
 		lease := acquire(t, l)
 		time.Sleep(20 * time.Second)
-		lease.End(Result{})
+		lease.End(Result{Served: true})
 		acquire(t, l)
 		if wait := l.Expected(time.Now()); wait != 10*time.Second || l.Admits(time.Now()) {
-			t.Errorf("a permit that is held for 20s is expected in %v, want 10s, and not waited for", wait)
-		}
-		if err := l.Acquire(t.Context(), new(Lease), 1); !errors.Is(err, ErrLimited) {
-			t.Errorf("Acquire = %v, want ErrLimited", err)
+			t.Errorf("a permit that is held for 20s is expected in %v, want 10s, which is longer than MaxWait", wait)
 		}
 	})
 	var none *Limiter
@@ -450,7 +447,7 @@ func permitsOf(l *Limiter) int {
 	var leases []*Lease
 	for l.Free(time.Now()) {
 		lease := new(Lease)
-		if l.Acquire(context.Background(), lease, 1) != nil {
+		if l.Acquire(context.Background(), lease, Use{Prompt: 1}) != nil {
 			break
 		}
 		leases = append(leases, lease)
@@ -485,7 +482,7 @@ func TestLimit_NamesMadeUp(t *testing.T) {
 				acquire(t, limits.Get(fmt.Sprint("garbage-", n))).End(Result{})
 				time.Sleep(time.Millisecond)
 			}
-			if err := limits.Get("m").Acquire(t.Context(), new(Lease), 1); !errors.Is(err, ErrLimited) {
+			if err := limits.Get("m").Acquire(t.Context(), new(Lease), Use{Prompt: 1}); !errors.Is(err, ErrLimited) {
 				t.Errorf("a second attempt got %v, want the limit's refusal", err)
 			}
 			if n := len(table.limiters.All()); n > maxLimiters {
@@ -571,25 +568,32 @@ func TestLimit_Adaptive(t *testing.T) {
 	})
 }
 
-// A million leases with random ends: of permits and tokens exactly what they
-// hold is missing while they last, and nothing at the end. In a bubble no time
-// passes while they run, so that the buckets can be compared to the token.
+// A million leases with random ends, of callers some of whom leave while they wait: of
+// permits and tokens exactly what they hold is missing while they last, and nothing at the
+// end. In a bubble no time passes while they run, so that the buckets can be compared to
+// the token.
 func TestLimit_AMillionLeasesLeakNothing(t *testing.T) {
-	const workers, each, most = 8, 125_000, 12
+	const workers, each, most = 16, 62_500, 12
 	synctest.Test(t, func(t *testing.T) {
-		l := of(Policy{InFlight: most, TokensPerMinute: 1 << 30, PerSecond: 1 << 30, Burst: 1 << 30, Adaptive: true})
-		var open, spent, got, refused atomic.Int64
+		l := of(Policy{InFlight: most, TokensPerMinute: 1 << 40, PerSecond: 1 << 30, Burst: 1 << 30, Adaptive: true, MaxWait: time.Minute})
+		var open, spent, got, left atomic.Int64
 		var callers sync.WaitGroup
 		for worker := range workers {
 			callers.Go(func() {
 				random := rand.New(rand.NewPCG(1, uint64(worker)))
 				for range each {
 					estimate, lease := 1+random.IntN(1000), new(Lease)
-					if err := l.Acquire(context.Background(), lease, estimate); err != nil {
-						if !errors.Is(err, ErrLimited) {
+					ctx, cancel := context.WithCancel(context.Background())
+					if random.IntN(4) == 0 {
+						go cancel()
+					}
+					err := l.Acquire(ctx, lease, Use{Prompt: estimate})
+					cancel()
+					if err != nil {
+						if !errors.Is(err, context.Canceled) {
 							t.Errorf("Acquire = %v", err)
 						}
-						refused.Add(1)
+						left.Add(1)
 						continue
 					}
 					got.Add(1)
@@ -619,7 +623,7 @@ func TestLimit_AMillionLeasesLeakNothing(t *testing.T) {
 					}
 					open.Add(-1)
 					if random.IntN(50) == 0 {
-						lease.cancel() // it was never sent
+						lease.End(Result{}) // it was never sent
 						continue
 					}
 					lease.End(r)
@@ -628,15 +632,22 @@ func TestLimit_AMillionLeasesLeakNothing(t *testing.T) {
 			})
 		}
 		callers.Wait()
-		if used, waiting := l.permits.InUse(); used != 0 || waiting != 0 {
+		if used, waiting := l.InUse(); used != 0 || waiting != 0 {
 			t.Errorf("%d permits are left, %d wait", used, waiting)
 		}
-		if left, want := l.tokens.Tokens(), float64(1<<30-spent.Load()); left != want {
-			t.Errorf("%v tokens are left, want %v", left, want)
+		if used, want := l.tokens.minute.sum, float64(spent.Load()); used != want {
+			t.Errorf("%v tokens of the minute are used, want %v", used, want)
 		}
-		if got.Load() < workers*each/100 || refused.Load() == 0 {
-			t.Errorf("%d leases, %d refused: nothing was tested", got.Load(), refused.Load())
+		if has, want := l.tokens.limiter.Tokens(), float64(1<<39-spent.Load()); has != want {
+			t.Errorf("the bucket has %v tokens, want %v", has, want)
 		}
+		if has := l.attempts.limiter.Tokens(); has != float64(1<<30-got.Load()) {
+			t.Errorf("the bucket has %v attempts, want %v", has, 1<<30-got.Load())
+		}
+		if got.Load() < workers*each/100 || left.Load() == 0 {
+			t.Errorf("%d leases, %d left: nothing was tested", got.Load(), left.Load())
+		}
+		t.Logf("%d leases, %d left", got.Load(), left.Load())
 	})
 }
 
@@ -648,5 +659,18 @@ func TestLimit_ANewLimiterIsInUse(t *testing.T) {
 	old, _ := table.limiters.Get(key{"a", "old"})
 	if l := table.newLimiter(Policy{InFlight: 1}); l.worth().Used <= old.worth().Used {
 		t.Errorf("a new limiter was last used at %d, an old one at %d", l.worth().Used, old.worth().Used)
+	}
+}
+
+// BenchmarkAcquire measures a lease that is to be had at once.
+func BenchmarkAcquire(b *testing.B) {
+	l := of(Policy{InFlight: 100, PerSecond: 1e9, Burst: 1 << 30, TokensPerMinute: 1 << 30, MaxWait: time.Second})
+	b.ReportAllocs()
+	for b.Loop() {
+		var lease Lease
+		if l.Acquire(b.Context(), &lease, Use{Prompt: 10}) != nil {
+			b.Fatal("refused")
+		}
+		lease.End(Result{Served: true, Answered: true, Tokens: 9})
 	}
 }

@@ -2,86 +2,112 @@ package limit
 
 import (
 	"context"
-	"errors"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/breakwater-go/breakwater/internal/aimd"
 	"github.com/breakwater-go/breakwater/internal/bounded"
-	"github.com/breakwater-go/breakwater/internal/permits"
 )
 
-// ErrLimited reports that a limit would not admit an attempt in time.
-var ErrLimited = errors.New("limit: not in time")
-
 // A Limiter bounds the attempts on one model of one account. A nil Limiter limits nothing;
-// all of its methods but Acquire and CountsTokens may be called.
+// all of its methods but Acquire, SetRate and CountsTokens may be called.
+//
+// Attempts that cannot begin at once wait in one queue. Its head begins as soon as there is
+// all that it needs: a permit, an attempt and its tokens. Nobody holds anything while it
+// waits, and nobody passes the head, so large attempts get their turn among small ones.
 type Limiter struct {
 	policy   Policy
-	permits  *permits.Pool // nil: unlimited
-	adaptive *aimd.Limit   // the number of permits; nil: it does not change
-	attempts *rate.Limiter // nil: unlimited
-	tokens   *rate.Limiter // nil: unlimited
-	used     atomic.Int64  // see bounded.Map
+	adaptive *aimd.Limit  // the number of permits; nil: it does not change
+	used     atomic.Int64 // see bounded.Map
+
+	mu        sync.Mutex // guards what follows
+	permits   int        // 0: unlimited
+	open      int        // attempts under way
+	attempts  bucket
+	tokens    quota
+	waiting   queue
+	turn      *time.Timer // when the buckets may have what the head needs
+	turnIsSet bool
+	holds     holds
 }
 
 func newLimiter(p Policy) *Limiter {
-	l := &Limiter{policy: p}
-	if p.InFlight > 0 || p.Adaptive {
-		l.permits = permits.New(p.InFlight)
-	}
+	l := &Limiter{policy: p, permits: p.InFlight}
 	if p.Adaptive {
 		l.adaptive = aimd.New(p.InFlight)
 	}
 	if p.PerSecond > 0 {
-		l.attempts = rate.NewLimiter(rate.Limit(p.PerSecond), p.Burst)
+		l.attempts = newBucket(p.PerSecond, p.Burst)
 	}
 	if p.TokensPerMinute > 0 {
-		l.tokens = rate.NewLimiter(rate.Limit(float64(p.TokensPerMinute)/60), p.TokensPerMinute)
+		l.tokens = newQuota(p.TokensPerMinute)
 	}
 	return l
 }
 
-// Free reports whether an attempt would not have to wait now.
-func (l *Limiter) Free(now time.Time) bool {
-	return l == nil ||
-		(l.permits == nil || l.permits.Free()) &&
-			(l.attempts == nil || l.attempts.TokensAt(now) >= 1) &&
-			(l.tokens == nil || l.tokens.TokensAt(now) >= 1)
+// SetRate changes how many attempts may begin in a second, and how many of them at once. If
+// perSecond is 0, their rate is not limited. The new rate applies to those that wait, too.
+// A rate where there was none begins with an empty bucket, because it is learned from a
+// host that refuses; Policy's own begins with a full one.
+func (l *Limiter) SetRate(perSecond float64, burst int) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.attempts.set(now, perSecond, max(burst, 1))
+	l.admitLocked(now)
 }
 
-// Expected returns about how long an attempt that came now would wait.
+// Free reports whether an attempt would not have to wait now.
+func (l *Limiter) Free(now time.Time) bool {
+	if l == nil {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting.len() == 0 && !l.isFullLocked() && l.attempts.wait(now, 1) == 0 && l.tokens.wait(now, 1, 0) == 0
+}
+
+// isFullLocked reports whether as many attempts are under way as may be.
+func (l *Limiter) isFullLocked() bool { return l.permits != 0 && l.open >= l.permits }
+
+// Expected returns about how long an attempt that came now would wait. It is an estimate
+// for those who can choose between hosts, and no reason to refuse.
 func (l *Limiter) Expected(now time.Time) time.Duration {
 	if l == nil {
 		return 0
 	}
-	var wait time.Duration
-	if l.permits != nil {
-		wait = l.permits.Expected()
-	}
-	for _, bucket := range [...]*rate.Limiter{l.attempts, l.tokens} {
-		if bucket != nil {
-			if missing := 1 - bucket.TokensAt(now); missing > 0 {
-				wait = max(wait, seconds(missing/float64(bucket.Limit())))
-			}
-		}
-	}
-	return wait
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	wait, _ := l.leastWaitLocked(now, 1)
+	return max(wait, l.permitWaitLocked())
 }
 
-// seconds returns n seconds, at most the longest duration.
-func seconds(n float64) time.Duration {
-	const longest = time.Duration(math.MaxInt64)
-	if n >= longest.Seconds() {
-		return longest
+// permitWaitLocked returns about how long it takes until a permit is free for one that
+// comes now; 0: not known.
+func (l *Limiter) permitWaitLocked() time.Duration {
+	if l.permits == 0 || l.waiting.len() == 0 && !l.isFullLocked() {
+		return 0
 	}
-	return time.Duration(n * float64(time.Second))
+	// With so many permits, one comes back in each permits-th part of the time that it is
+	// held, and the first after about half of that.
+	turn := l.holds.usual().Seconds() / float64(l.permits)
+	return seconds((float64(l.waiting.len()) + 0.5) * turn)
 }
 
-// Admits reports whether an attempt that has to wait would be queued.
+// leastWaitLocked returns how long an attempt that comes now has to wait at least for the
+// buckets, because of those in front of it, and for which.
+func (l *Limiter) leastWaitLocked(now time.Time, tokens int) (time.Duration, string) {
+	ahead := l.waiting.inTime.Len()
+	attempts, forTokens := l.attempts.wait(now, float64(ahead+1)), l.tokens.wait(now, tokens, l.waiting.tokens)
+	if forTokens > attempts {
+		return forTokens, TokensPerMinute
+	}
+	return attempts, PerSecond
+}
+
+// Admits reports whether an attempt that has to wait would probably get its turn.
 func (l *Limiter) Admits(now time.Time) bool {
 	return l == nil || l.policy.MaxWait > 0 && l.Expected(now) <= l.policy.MaxWait
 }
@@ -90,87 +116,228 @@ func (l *Limiter) Admits(now time.Time) bool {
 // it, or the host has taught the limit by its refusals, so that this is no limit of the
 // user's.
 func (l *Limiter) Spills() bool {
-	return l == nil || l.policy.Spill || l.adaptive != nil && l.adaptive.Size() != l.policy.InFlight && !l.permits.Free()
+	if l == nil || l.policy.Spill {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.permits != l.policy.InFlight && l.isFullLocked()
 }
 
 // CountsTokens reports whether the limiter bounds tokens, so that Acquire needs their number.
-func (l *Limiter) CountsTokens() bool { return l.tokens != nil }
+func (l *Limiter) CountsTokens() bool { return l.policy.TokensPerMinute > 0 }
 
 // Adapts reports whether a refusal can still lower the number of permits.
 func (l *Limiter) Adapts() bool { return l != nil && l.adaptive != nil && l.adaptive.Size() != 1 }
 
-// Acquire waits for what an attempt with so many tokens needs, at most for MaxWait, and
-// fills lease, which must be empty. It returns ErrLimited, at once if it can tell that the
-// wait would exceed MaxWait or ctx's deadline, or the cause of ctx's end.
-func (l *Limiter) Acquire(ctx context.Context, lease *Lease, tokens int) error {
-	until := time.Now().Add(l.policy.MaxWait)
-	if deadline, ok := ctx.Deadline(); ok && !until.Before(deadline) {
-		until = deadline.Add(-1) // a turn at the deadline itself is too late
+// A Use is an estimate of the tokens that an attempt uses.
+type Use struct {
+	Prompt int
+	Answer int // at most
+}
+
+// Acquire waits for what an attempt with these tokens needs, at most for MaxWait, and fills
+// lease, which must be empty. It returns an *Error, at once if MaxWait or ctx's deadline
+// would end before its turn in any case, or the cause of ctx's end.
+//
+// An attempt for whose tokens alone MaxWait is too short may wait for so much longer.
+func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
+	now, tokens := time.Now(), l.tokens.of(use)
+	l.mu.Lock()
+	ok := l.waiting.len() == 0 && l.takeLocked(now, tokens)
+	l.mu.Unlock()
+	if ok {
+		*lease = Lease{l, now, tokens}
+		return nil
 	}
-	lease.limiter = l
-	if l.permits != nil {
-		switch err := l.permits.Acquire(ctx, l.policy.MaxWait); {
-		case errors.Is(err, permits.ErrFull):
-			return ErrLimited
-		case err != nil:
-			return err
-		}
-		lease.permit, lease.since = true, time.Now()
-	}
-	lease.estimate = min(tokens, l.policy.TokensPerMinute) // the bucket could never hold more
-	if !lease.attempt.take(l.attempts, 1, until) || !lease.tokens.take(l.tokens, lease.estimate, until) {
-		lease.cancel()
-		return ErrLimited
-	}
-	if err := sleep(ctx, max(lease.attempt.wait, lease.tokens.wait)); err != nil {
-		lease.cancel()
+	w := waiter{tokens: tokens}
+	done := ctx.Done() // before it has a place: a context may panic
+	w.deadline, _ = ctx.Deadline()
+	patience, err := l.enqueue(&w)
+	if err != nil {
 		return err
 	}
+	if err := l.await(ctx, done, &w, patience); err != nil {
+		return err
+	}
+	*lease = Lease{l, w.at, tokens}
 	return nil
 }
 
-// sleep waits for d, or returns the cause of ctx's end.
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
+// takeLocked takes what an attempt needs, if there is all of it.
+func (l *Limiter) takeLocked(now time.Time, tokens int) bool {
+	if l.isFullLocked() || !l.attempts.take(now, 1) {
+		return false
 	}
-	timer := time.NewTimer(d)
+	if !l.tokens.take(now, tokens) {
+		l.attempts.spend(now, -1)
+		return false
+	}
+	l.open++
+	return true
+}
+
+// enqueue adds w to the queue, and returns how long it may stay there.
+func (l *Limiter) enqueue(w *waiter) (time.Duration, error) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	patience := l.patienceLocked(now, w.tokens)
+	wait, of := l.leastWaitLocked(now, w.tokens)
+	if patience <= 0 || wait > patience || !w.deadline.IsZero() && wait >= w.deadline.Sub(now) {
+		return 0, l.refusalLocked(now, wait, of)
+	}
+	w.granted = make(chan struct{})
+	l.waiting.add(w)
+	l.admitLocked(now)
+	return patience, nil
+}
+
+// patienceLocked returns how long an attempt may wait: MaxWait, and longer if its tokens
+// alone take longer to come back. Otherwise it could never begin while others use the
+// limit.
+func (l *Limiter) patienceLocked(now time.Time, tokens int) time.Duration {
+	patience := l.policy.MaxWait
+	if tokens > 0 && patience > 0 && seconds(float64(tokens)/l.tokens.perSecond) >= patience {
+		patience += min(l.tokens.wait(now, tokens, 0), math.MaxInt64-patience)
+	}
+	return patience
+}
+
+// await waits until w has got what it needs, ctx ends, or its patience does.
+func (l *Limiter) await(ctx context.Context, done <-chan struct{}, w *waiter, patience time.Duration) error {
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-w.granted:
 		return nil
-	case <-ctx.Done():
+	case <-timer.C:
+		return l.giveUp(w)
+	case <-done:
+		l.leave(w)
 		return context.Cause(ctx)
 	}
 }
 
-// settle takes the tokens that an attempt used beyond its reservation, or puts tokens back
-// if more is negative. A host's count takes no more than ten minutes of tokens.
-func (l *Limiter) settle(more int) {
-	now, burst := time.Now(), l.tokens.Burst()
-	for minutes := 1; minutes < 10 && more > burst; minutes++ {
-		l.tokens.ReserveN(now, burst) // a reservation cannot be larger
-		more -= burst
+// giveUp takes w out of the queue at the end of its patience, unless its turn is now.
+func (l *Limiter) giveUp(w *waiter) error {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.admitLocked(now)
+	if !w.at.IsZero() {
+		return nil
 	}
-	more = min(more, burst)
-	// A reservation can only be canceled before its time. But the bucket accepts a
-	// negative number, and limits its content to its burst.
-	if !l.tokens.AllowN(now, more) {
-		l.tokens.ReserveN(now, more) // on credit
+	l.waiting.remove(w)
+	l.admitLocked(now)
+	wait, of := l.leastWaitLocked(now, w.tokens)
+	return l.refusalLocked(now, wait, of)
+}
+
+// leave takes w out of the queue, or returns what it has got at this moment.
+func (l *Limiter) leave(w *waiter) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.at.IsZero() {
+		l.waiting.remove(w)
+	} else {
+		l.attempts.spend(now, -1)
+		if w.tokens > 0 {
+			l.tokens.settle(now, w.at, w.tokens, 0)
+		}
+		l.open--
 	}
+	l.admitLocked(now)
+}
+
+// admitLocked lets those begin whose turn it is, and sets the timer for the next one.
+func (l *Limiter) admitLocked(now time.Time) {
+	for {
+		w := l.waiting.next(now, l.holds.needed())
+		if w == nil || l.isFullLocked() {
+			l.setTurn(0)
+			return
+		}
+		if !l.takeLocked(now, w.tokens) {
+			l.setTurn(max(l.attempts.wait(now, 1), l.tokens.wait(now, w.tokens, 0)))
+			return
+		}
+		l.waiting.remove(w)
+		w.at = now
+		close(w.granted)
+	}
+}
+
+// setTurn sets the timer for the next turn; 0: another event brings it.
+func (l *Limiter) setTurn(wait time.Duration) {
+	switch {
+	case wait <= 0:
+		if l.turnIsSet {
+			l.turn.Stop()
+		}
+		l.turnIsSet = false
+		return
+	case l.turn == nil:
+		l.turn = time.AfterFunc(wait, l.turnCame)
+	default:
+		l.turn.Reset(wait)
+	}
+	l.turnIsSet = true
+}
+
+func (l *Limiter) turnCame() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.admitLocked(time.Now())
+}
+
+// release takes a lease back, and learns from how its attempt ended.
+func (l *Limiter) release(lease *Lease, r Result, used int) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case r.Served:
+		l.holds.add(now.Sub(lease.since))
+	case r.Late:
+		l.holds.add(unended)
+	}
+	switch {
+	case l.adaptive == nil:
+	case r.Served:
+		l.permits = l.adaptive.Served(now, l.open)
+	case r.Refused:
+		l.permits = l.adaptive.Refused(now, r.Begun, l.open, r.Stated)
+	}
+	if r.Throttled {
+		l.attempts.slip(now)
+	}
+	l.open--
+	if lease.tokens > 0 {
+		l.tokens.settle(now, lease.since, lease.tokens, used)
+	}
+	if l.waiting.len() > 0 {
+		l.admitLocked(now)
+	}
+}
+
+// InUse returns how many attempts are under way, and how many wait.
+func (l *Limiter) InUse() (open, waiting int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open, l.waiting.len()
 }
 
 // worth returns what would be lost with the limiter. A limiter that is not used, has full
 // buckets and has learned nothing is worth no more than a new one.
 func (l *Limiter) worth() bounded.Worth {
-	w := bounded.Worth{Used: l.used.Load()}
-	if l.permits != nil {
-		out, waiting := l.permits.InUse()
-		w.Busy = out > 0 || waiting > 0
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bounded.Worth{
+		Used:  l.used.Load(),
+		Busy:  l.open > 0 || l.waiting.len() > 0,
+		Known: !l.attempts.isFull(now) || !l.tokens.isNew(now) || l.permits != l.policy.InFlight,
 	}
-	for _, bucket := range [...]*rate.Limiter{l.attempts, l.tokens} {
-		w.Known = w.Known || bucket != nil && bucket.Tokens() < float64(bucket.Burst())
-	}
-	w.Known = w.Known || l.adaptive != nil && l.adaptive.Size() != l.policy.InFlight
-	return w
 }

@@ -4,8 +4,7 @@
 // A Table holds the limiters of all accounts. Limits finds those of one account
 // by model, and a Limiter hands out leases:
 //
-//	queued   Acquire waits for a permit first, then for the buckets, so that
-//	         an attempt that waits for a permit holds no tokens
+//	queued   Acquire waits for its turn, and holds nothing
 //	held     Acquire has returned nil: the lease holds a permit, one attempt and
 //	         the estimated tokens
 //	ended    End has given the permit back and settled the tokens; its Result
@@ -112,7 +111,7 @@ func (t *Table) newLimiter(p Policy) *Limiter {
 // A Status tells the state of one model's limits.
 type Status struct {
 	Model             string
-	InFlight, Waiting int // attempts, if the policy limits those under way
+	InFlight, Waiting int // attempts
 }
 
 // Status returns the status of the account's limiters, by model.
@@ -123,9 +122,7 @@ func (ls *Limits) Status() []Status {
 			continue
 		}
 		s := Status{Model: key.model}
-		if l.permits != nil {
-			s.InFlight, s.Waiting = l.permits.InUse()
-		}
+		s.InFlight, s.Waiting = l.InUse()
 		list = append(list, s)
 	}
 	slices.SortFunc(list, func(a, b Status) int { return strings.Compare(a.Model, b.Model) })

@@ -3,8 +3,6 @@ package request
 import (
 	"encoding/binary"
 	"math/bits"
-
-	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // EstimateTokens estimates the number of tokens of a text: 0.3 for each English
@@ -39,10 +37,4 @@ const top = 0x8080808080808080
 func (n *notASCII) add(word uint64) {
 	n.characters += bits.OnesCount64(word & (word << 1) & top)
 	n.bytes += bits.OnesCount64(word & top)
-}
-
-// EstimateUse estimates how many tokens a request with these parameters will use,
-// including its answer. It returns at least 1. body is the request's body.
-func (p *Params) EstimateUse(body []byte) int {
-	return max(1, int(min(int64(EstimateTokens(body))+int64(p.MaxTokens), wire.MaxTokens)))
 }

@@ -1,0 +1,50 @@
+package limit
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrLimited reports that a limit would not admit an attempt in time. Every *Error is one.
+var ErrLimited = errors.New("limit: not in time")
+
+// The limits that an Error names.
+const (
+	InFlight        = "in flight"
+	PerSecond       = "per second"
+	TokensPerMinute = "tokens per minute"
+)
+
+// An Error says which limit did not admit an attempt in time.
+type Error struct {
+	Limit string // InFlight, PerSecond or TokensPerMinute
+
+	// InUse of Max are used: attempts under way, attempts of Policy.Burst, or tokens of the
+	// last minute.
+	InUse, Max int
+
+	// RetryAfter is when an attempt may begin, if nobody comes meanwhile. It is an estimate
+	// for InFlight; 0: not known.
+	RetryAfter time.Duration
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("limit: %d of %d %s in use", e.InUse, e.Max, e.Limit)
+}
+
+// Is reports whether target is ErrLimited.
+func (e *Error) Is(target error) bool { return target == ErrLimited }
+
+// refusalLocked returns the error for an attempt that would have to wait so long for one
+// of the buckets, and otherwise for a permit.
+func (l *Limiter) refusalLocked(now time.Time, wait time.Duration, of string) *Error {
+	switch permit := l.permitWaitLocked(); {
+	case l.isFullLocked() && permit >= wait, wait == 0:
+		return &Error{Limit: InFlight, InUse: l.open, Max: l.permits, RetryAfter: permit}
+	case of == PerSecond:
+		return &Error{Limit: of, InUse: l.attempts.inUse(now), Max: l.attempts.burst, RetryAfter: wait}
+	default:
+		return &Error{Limit: of, InUse: l.tokens.inUse(now), Max: l.tokens.limit, RetryAfter: wait}
+	}
+}
