@@ -1,0 +1,94 @@
+package prombreakwater
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/breakwater-go/breakwater"
+)
+
+// What is read from Status at each scrape.
+var (
+	circuitState = gauge("circuit_state", "1 for the state that a circuit is in: closed, half-open or open. Models with one state are counted together.", "endpoint", "model", "state")
+	pausedUntil  = gauge("paused_seconds", "How long a pause still lasts. Model is empty for a pause of all models.", "endpoint", "model")
+	inFlight     = gauge("attempts_in_flight", "Attempts that are open, where their number is limited.", "endpoint", "model")
+	waiting      = gauge("attempts_waiting", "Attempts that wait for a limit.", "endpoint", "model")
+	passed       = gauge("passed_requests_total", "Requests that were sent once, without protection: see KindPassed.")
+	cacheEntries = gauge("cache_entries", "Answers in memory.")
+	cacheBytes   = gauge("cache_bytes", "Size of the answers in memory.")
+	cacheResults = gauge("cache_requests_total", "Calls by what the cache had for them: hit, stale, collapsed or miss.", "result")
+	cacheStores  = gauge("cache_stores_total", "Answers that were kept.")
+	cacheEvicted = gauge("cache_evictions_total", "Answers that were removed to make room.")
+
+	gauges = []*prometheus.Desc{
+		circuitState, pausedUntil, inFlight, waiting, passed, cacheEntries, cacheBytes, cacheResults, cacheStores, cacheEvicted,
+	}
+)
+
+func gauge(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("breakwater_"+name, help, labels, nil)
+}
+
+// A sample has the labels of one sample of a metric.
+type sample struct {
+	metric *prometheus.Desc
+	labels [3]string
+}
+
+// collectStatus adds up the Status of Transports. Models beyond the bound are added up,
+// too, so that no scrape has one sample twice.
+func (c *Collector) collectStatus(watched []*breakwater.Transport, ch chan<- prometheus.Metric) {
+	if len(watched) == 0 {
+		return
+	}
+	now := time.Now()
+	sums := make(map[sample]float64)
+	for _, t := range watched {
+		s := t.Status()
+		for _, e := range s.Endpoints {
+			for _, x := range e.Circuits {
+				endpoint, model := c.names.pair(e.Name, x.Model, false)
+				sums[sample{circuitState, [3]string{endpoint, model, x.State}}]++
+			}
+			for _, x := range e.Pauses {
+				endpoint, model := c.names.pair(e.Name, x.Model, x.Model == "")
+				at := sample{pausedUntil, [3]string{endpoint, model}}
+				sums[at] = max(sums[at], x.Until.Sub(now).Seconds())
+			}
+			for _, x := range e.Limits {
+				endpoint, model := c.names.pair(e.Name, x.Model, false)
+				sums[sample{inFlight, [3]string{endpoint, model}}] += float64(x.InFlight)
+				sums[sample{waiting, [3]string{endpoint, model}}] += float64(x.Waiting)
+			}
+		}
+		for _, x := range []struct {
+			metric *prometheus.Desc
+			result string
+			value  int64
+		}{
+			{passed, "", s.Passed},
+			{cacheEntries, "", int64(s.Cache.Entries)}, {cacheBytes, "", s.Cache.Bytes},
+			{cacheResults, "hit", s.Cache.Hits}, {cacheResults, "stale", s.Cache.Stale},
+			{cacheResults, "collapsed", s.Cache.Shared}, {cacheResults, "miss", s.Cache.Misses},
+			{cacheStores, "", s.Cache.Stores}, {cacheEvicted, "", s.Cache.Evictions},
+		} {
+			sums[sample{x.metric, [3]string{x.result}}] += float64(x.value)
+		}
+	}
+	for at, value := range sums {
+		kind, labels := prometheus.GaugeValue, at.labels[:]
+		switch at.metric {
+		case circuitState:
+		case pausedUntil, inFlight, waiting:
+			labels = labels[:2]
+		case cacheResults:
+			kind, labels = prometheus.CounterValue, labels[:1]
+		case passed, cacheStores, cacheEvicted:
+			kind, labels = prometheus.CounterValue, nil
+		default:
+			labels = nil
+		}
+		ch <- prometheus.MustNewConstMetric(at.metric, kind, value, labels...)
+	}
+}
