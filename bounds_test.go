@@ -302,18 +302,23 @@ func TestBounds_GarbageModels(t *testing.T) {
 		"not found": gives(404, asJSON, `{"error":{"code":"model_not_found"}}`),
 		"refused":   gives(400, asJSON, `{"error":{"message":"?"}}`),
 		"failing":   failing503,
+		"open":      failing503, // each opens its circuit
 		"broken":    gives(200, asJSON, "<html>"),
 		"served":    gives(200, asJSON, goodJSON),
 	} {
 		for _, first := range []bool{true, false} { // the well model is known before
 			t.Run(fmt.Sprintf("%s/known=%v", name, first), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
+					policy := BreakerPolicy{}
+					if name == "open" {
+						policy.Consecutive = 1
+					}
 					rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
 						if modelOf(req) == "well" {
 							return answer(200, asJSON, goodJSON), nil
 						}
 						return garbage(req)
-					}), once, WithEndpoints(at("a")...))
+					}), once, WithEndpoints(at("a")...), WithBreaker(policy))
 					circuits := rt.tiers[0][0].circuits
 					if first {
 						asks(t.Context(), rt, naming("well"))
@@ -458,6 +463,37 @@ func TestBounds_Origins(t *testing.T) {
 			t.Errorf("kept: the busy origin %v, the well one %v, want both", of("a") == busy, of("well") == well)
 		}
 		h.leave()
+	})
+}
+
+// However many origins callers name, and whatever these answer, what is kept of them is
+// bounded: circuits, limits, budgets, pauses and memory.
+func TestBounds_FloodOfOrigins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		answers := []handler{gives(429, asJSON, "{}"), gives(503, asJSON, "{}", "Retry-After", "600"), refusing, gives(200, asJSON, goodJSON), gives(404, asJSON, "{}")}
+		rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) { n++; return answers[n%len(answers)](req) }),
+			once, WithRateLimit(RatePolicy{InFlight: 10, PerSecond: 1000}), WithBreaker(BreakerPolicy{Consecutive: 1}), WithStream(StreamPolicy{Rescue: RescueOff}))
+		before := heap()
+		for i := range ifFull(15000, 5000) { // more change nothing: by then, all bounds are reached
+			host := fmt.Sprintf("%d.example", i)
+			asks(t.Context(), rt, chatJSON, func(req *http.Request) { req.URL.Host = host })
+			if i%100 == 0 {
+				gets(t.Context(), rt, "https://"+host+"/models")
+			}
+		}
+		if grown := int64(heap()) - int64(before); grown > 16<<20 {
+			t.Errorf("the heap has grown by %d bytes", grown)
+		} else {
+			t.Logf("the heap has grown by %d bytes", grown)
+		}
+		circuits := 0
+		for _, e := range rt.upstreams.all() {
+			circuits += len(e.circuits.Status(time.Now()))
+		}
+		if n, pauses := len(rt.origins.All()), len(rt.failover.pauses.List(time.Now())); n > maxOrigins || circuits > 2*maxOrigins || pauses > 4096 {
+			t.Errorf("%d origins, %d circuits, %d pauses", n, circuits, pauses)
+		}
 	})
 }
 

@@ -115,9 +115,10 @@ func (m *Map[K, V]) renewLocked() {
 	m.misses = 0
 }
 
-// A Worth says what would be lost with a value. Values are removed in this order: those
-// that are not open before those that are, then those that are not known, then the one
-// used longest ago.
+// A Worth says what would be lost with a value. Values that are neither open nor known are
+// removed first, and those that are both last. Of those that are either open or known, the
+// kind goes first that is more numerous: a flood of names displaces its own kind, whatever a
+// host makes of them. Among equals, the one used longest ago goes first.
 type Worth struct {
 	Busy  bool  // in use: it must stay
 	Open  bool  // a circuit is open: removing it would let calls through
@@ -147,8 +148,12 @@ func MakeRoom[K comparable, V any](all map[K]V, limit int, worthOf func(V) Worth
 			idle = append(idle, c)
 		}
 	}
+	more := 0 // how many more are known than open
+	for _, c := range idle {
+		more += compare(c.Known, c.Open)
+	}
 	slices.SortFunc(idle, func(a, b candidate) int {
-		return cmp.Or(compare(a.Open, b.Open), compare(a.Known, b.Known), cmp.Compare(a.Used, b.Used))
+		return cmp.Or(cmp.Compare(a.rank(more), b.rank(more)), cmp.Compare(a.Used, b.Used))
 	})
 	for i, c := range idle {
 		if len(all) < limit && (i >= limit/8 || c.Open) {
@@ -156,6 +161,20 @@ func MakeRoom[K comparable, V any](all map[K]V, limit int, worthOf func(V) Worth
 		}
 		delete(all, c.key)
 	}
+}
+
+// rank returns which values are removed before others, the lowest first, if so many more are
+// known than open.
+func (w Worth) rank(moreKnown int) int {
+	switch {
+	case w.Open && w.Known:
+		return 3
+	case !w.Open && !w.Known:
+		return 0
+	case w.Known == (moreKnown >= 0):
+		return 1
+	}
+	return 2
 }
 
 // compare orders false before true.
