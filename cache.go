@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -318,6 +319,7 @@ func (s *sharedCall) Start() (source coalesce.Source, err error) {
 	resp, err := s.layer.next.RoundTrip(s.call.req)
 	if x := asExhausted(err); x != nil {
 		source.Failed, s.exhausted = true, x
+		source.Limited = slices.ContainsFunc(x.failure.Attempts, func(a Attempt) bool { return a.Class == ClassLimited })
 		if resp = x.resp; resp != nil {
 			err = nil
 		}
@@ -580,6 +582,7 @@ func (l *cacheLayer) renewLocked(c *call, join bool) *coalesce.Renewal {
 	ask.Make = func(f *coalesce.Flight) coalesce.Call {
 		own = c.detach(f.Context())
 		own.log, own.start, own.fallback, own.info = &own.ownLog, time.Now(), false, l.observers.newInfo()
+		own.renewal = &renewal{f, cancel}
 		return &sharedCall{layer: l, call: own, completion: completion{&f.Completion, c.lookup.scope.Shared()}}
 	}
 	ask.OnLead = func() { l.observers.emit(own, Event{Kind: KindCacheRenew, Model: own.params.Model}) }

@@ -932,6 +932,134 @@ func TestCache_Renewals(t *testing.T) {
 	})
 }
 
+// Renewals take what callers leave of a limit: new questions are asked at once, whatever is
+// being renewed, and go first where they would have to wait.
+func TestCache_RenewalsGiveWay(t *testing.T) {
+	const stale = 8
+	for name, tt := range map[string]struct {
+		limit  RatePolicy
+		asked  int // new questions at once
+		within time.Duration
+		renews int // at least, at once
+	}{
+		"InFlight 4":       {RatePolicy{InFlight: 4}, 1, 0, 2},
+		"InFlight 4, full": {RatePolicy{InFlight: 4}, 4, 0, 2},
+		"InFlight 1":       {RatePolicy{InFlight: 1}, 1, 0, 1},
+		"InFlight 2":       {RatePolicy{InFlight: 2}, 2, 0, 1},
+		"InFlight 40":      {RatePolicy{InFlight: 40}, 32, 0, stale},
+		"Adaptive":         {RatePolicy{InFlight: 4, Adaptive: true}, 1, 0, 2},
+		"PerSecond":        {RatePolicy{PerSecond: 4, Burst: 8}, 4, 0, 1},
+		"PerSecond, one":   {RatePolicy{PerSecond: 1, Burst: 1}, 1, time.Second, 1},
+		"tokens":           {RatePolicy{TokensPerMinute: 100_000}, 10, 0, stale},
+		"no limit":         {RatePolicy{}, 32, 0, stale},
+	} {
+		for _, stream := range []bool{false, true} {
+			bubble(t, fmt.Sprint(name, "/", stream), func(t *testing.T) {
+				body := func(n int) string { return strings.Replace(question(n), "{", fmt.Sprintf(`{"stream":%t,`, stream), 1) }
+				var takes time.Duration
+				var open, most, canceled int
+				var mu sync.Mutex
+				rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+					mu.Lock()
+					open++
+					most = max(most, open)
+					mu.Unlock()
+					err := sleep(req.Context(), takes)
+					mu.Lock()
+					defer mu.Unlock()
+					open--
+					switch {
+					case err != nil:
+						canceled++
+						return nil, err
+					case stream:
+						return answer(200, asStream, wholeStream), nil
+					}
+					return answer(200, asJSON, goodJSON), nil
+				}), WithCache(CachePolicy{TTL: time.Minute, StaleWhileRevalidate: time.Hour}), WithRateLimit(tt.limit))
+				for n := range stale {
+					if got := asks(t.Context(), rt, body(n)); got.status() != 200 {
+						t.Fatalf("got %v", got)
+					}
+				}
+				elapse(2 * time.Minute)
+				takes, most = 20*time.Second, 0
+				for n := range stale {
+					if got := asks(t.Context(), rt, body(n)); !strings.Contains(got.header("Cache-Status"), "stale-while-revalidate") {
+						t.Fatalf("got %v", got)
+					}
+				}
+				synctest.Wait()
+				if most < tt.renews {
+					t.Errorf("%d renewals began, want %d", most, tt.renews)
+				}
+				start := time.Now()
+				var callers sync.WaitGroup
+				for n := range tt.asked {
+					callers.Go(func() {
+						if got := asks(t.Context(), rt, body(100+n)); got.status() != 200 || time.Since(start) > takes+tt.within {
+							t.Errorf("a new question got %v after %v", got, time.Since(start))
+						}
+					})
+				}
+				callers.Wait()
+				elapse(time.Minute)
+				synctest.Wait()
+				if left := stillHeld(rt); left != "" {
+					t.Errorf("%s left", left)
+				}
+				takes = 0
+				for range 3 { // nobody else asks, so all can be renewed
+					for n := range stale {
+						asks(t.Context(), rt, body(n))
+						elapse(2 * time.Second)
+					}
+				}
+				for n := range stale {
+					if got := asks(t.Context(), rt, body(n)); !strings.HasPrefix(got.header("Cache-Status"), "breakwater; hit; ttl=") || strings.Contains(got.header("Cache-Status"), "stale") {
+						t.Errorf("question %d was never renewed: %v", n, got)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Who waits for a renewal is a caller: it does not give way. If it could not begin, he asks
+// by himself.
+func TestCache_RenewalsThatCallersJoin(t *testing.T) {
+	for _, limit := range []RatePolicy{{InFlight: 1}, {InFlight: 2}, {PerSecond: 0.1, Burst: 1, MaxWait: time.Minute}} {
+		bubble(t, fmt.Sprint(limit), func(t *testing.T) {
+			var takes time.Duration
+			base := newHosts(func(req *http.Request) (*http.Response, error) {
+				if err := sleep(req.Context(), takes); err != nil {
+					return nil, err
+				}
+				return answer(200, asJSON, goodJSON), nil
+			})
+			limit.MaxWait = time.Minute
+			rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute, StaleIfError: Off, StaleWhileRevalidate: time.Hour}), WithRateLimit(limit))
+			asks(t.Context(), rt, question(1))
+			elapse(2 * time.Minute)
+			takes = 10 * time.Second
+			if limit.PerSecond > 0 { // the bucket is empty: the renewal cannot begin
+				calls(t, rt, question(2))
+			}
+			asks(t.Context(), rt, question(1)) // begins the renewal
+			joins := calls(t, rt, question(1), with("Cache-Control", "max-age=1"))
+			other := calls(t, rt, question(3))
+			third := calls(t, rt, question(4))
+			elapse(5 * time.Minute)
+			synctest.Wait()
+			for _, c := range []*caller{joins, other, third} {
+				if c.err != nil || c.resp.StatusCode != 200 || c.read.String() != goodJSON {
+					t.Errorf("a caller got %v, %v", c.resp, c.err)
+				}
+			}
+		})
+	}
+}
+
 // A stream is read to its end in the background, and kept.
 func TestCache_AStreamIsRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

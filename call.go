@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/balance"
+	"github.com/breakwater-go/breakwater/internal/coalesce"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/key"
@@ -104,10 +105,11 @@ type call struct {
 	lookup       *lookup                           // nil: the cache does not cover the call
 	conversation uint64                            // its key; 0: Affinity does not apply
 
-	encoded   bool // the body has a Content-Encoding, so it cannot be parsed
-	nested    bool // made with the context of another call, as by an Observer
-	fallback  bool // a kept answer could replace a failure
-	makeshift bool // its answer is a flawed one: no attempt brought a better one
+	encoded   bool     // the body has a Content-Encoding, so it cannot be parsed
+	nested    bool     // made with the context of another call, as by an Observer
+	fallback  bool     // a kept answer could replace a failure
+	renewal   *renewal // nil: a caller waits for the call
+	makeshift bool     // its answer is a flawed one: no attempt brought a better one
 
 	open     bool          // the answer's body is still to be read: its end ends the call
 	hadTime  bool          // the caller's deadline ended an attempt whose host had had enough time
@@ -560,6 +562,24 @@ func (c *call) response(status int, body []byte) *http.Response {
 		ContentLength: int64(len(body)),
 		Request:       c.req,
 	}
+}
+
+// A renewal is what the limits see of a call that is made in the background.
+type renewal struct {
+	flight *coalesce.Flight
+	cancel func()
+}
+
+// isSpare reports whether no caller waits for the call.
+func (r *renewal) isSpare() bool { return r != nil && !r.flight.IsJoined() }
+
+// giveWay ends the call, unless callers wait for it meanwhile.
+func (r *renewal) giveWay() bool {
+	if !r.isSpare() {
+		return false
+	}
+	r.cancel()
+	return true
 }
 
 // A resumption says which broken stream a call continues, and how.

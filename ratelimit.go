@@ -44,9 +44,17 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 		use = limit.Use{Prompt: request.EstimateTokens(a.buffer.Bytes()), Answer: a.call.params.MaxTokens}
 	}
 	lease := new(attemptLease)
-	switch err := limiter.Acquire(req.Context(), &lease.Lease, use); {
+	renewal := a.call.renewal
+	isSpare := renewal.isSpare()
+	var err error
+	if isSpare {
+		err = limiter.AcquireSpare(&lease.Lease, use, renewal.giveWay)
+	} else {
+		err = limiter.Acquire(req.Context(), &lease.Lease, use)
+	}
+	switch {
 	case errors.Is(err, limit.ErrLimited):
-		return nil, &exchange.Failure{Class: ClassLimited, Err: ErrRateLimited, KeepsTier: !limiter.Spills()}
+		return nil, &exchange.Failure{Class: ClassLimited, Err: ErrRateLimited, KeepsTier: isSpare || !limiter.Spills()}
 	case err != nil:
 		return nil, err
 	}

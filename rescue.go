@@ -497,7 +497,7 @@ func (r *resumable) takeRequest() bool {
 func (c *call) resumed(ctx context.Context, why resumption, req *http.Request, in *reqbody.Buffer) *call {
 	resumed := &call{
 		Context: ctx, Call: c.withoutTrail(), op: c.op, target: c.target, candidates: c.candidates, buffer: in,
-		start: time.Now(), conversation: c.conversation, log: c.log, info: c.info, resumption: &why,
+		start: time.Now(), conversation: c.conversation, log: c.log, info: c.info, resumption: &why, renewal: c.renewal,
 	}
 	resumed.req = req.WithContext(resumed)
 	resumed.params = request.Parse(in.Bytes())

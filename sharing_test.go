@@ -213,6 +213,51 @@ func TestSharing_DeadlinesOfOthers(t *testing.T) {
 	})
 }
 
+// A leader with little time does not bind who has more, where a limit lets the call wait.
+func TestSharing_DeadlinesAtLimits(t *testing.T) {
+	within := func(d time.Duration) func(*http.Request) {
+		return func(req *http.Request) {
+			ctx, cancel := context.WithTimeout(req.Context(), d)
+			context.AfterFunc(ctx, cancel)
+			*req = *req.WithContext(ctx)
+		}
+	}
+	for name, limit := range map[string]RatePolicy{
+		"permits":        {InFlight: 1, MaxWait: 2 * time.Minute},
+		"bucket":         {PerSecond: 0.1, Burst: 1, MaxWait: 2 * time.Minute},
+		"both":           {PerSecond: 0.05, Burst: 1, InFlight: 1, MaxWait: 2 * time.Minute},
+		"a short queue":  {InFlight: 1, MaxWait: 25 * time.Second},
+		"adaptive":       {InFlight: 1, Adaptive: true, MaxWait: 2 * time.Minute},
+		"tokens, a wait": {TokensPerMinute: 60, MaxWait: 2 * time.Minute},
+	} {
+		for form, ask := range map[string]string{"JSON": chatJSON, "stream": chatStream} {
+			bubble(t, name+"/"+form, func(t *testing.T) {
+				rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+					elapse(10 * time.Second)
+					if callOf(req.Context()).params.Stream {
+						return answer(200, asStream, wholeStream), nil
+					}
+					return answer(200, asJSON, goodJSON), nil
+				}), WithCache(CachePolicy{}), WithRateLimit(limit))
+				calls(t, rt, question(1)) // takes what there is
+				leader := calls(t, rt, ask, within(3*time.Second))
+				elapse(500 * time.Millisecond)
+				synctest.Wait()
+				follower := calls(t, rt, ask, within(90*time.Second))
+				calls(t, rt, question(2))
+				elapse(3 * time.Minute)
+				synctest.Wait()
+				if leader.err == nil && leader.resp.StatusCode == 200 {
+					t.Errorf("the leader got %v", leader.resp)
+				}
+				if follower.err != nil || follower.resp.StatusCode != 200 {
+					t.Errorf("the follower got %v, %v", follower.resp, follower.err)
+				}
+			})
+		}
+	}
+}
+
 // Who wants to is alone.
 func TestSharing_Declined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

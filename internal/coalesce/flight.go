@@ -61,6 +61,7 @@ type Source struct {
 	AsAsked   bool // it has the format that the flight asked for
 	Failed    bool // no endpoint could answer
 	Makeshift bool // it is a flawed answer, because no attempt brought a better one
+	Limited   bool // Failed, because a limit of the application's own left no time for it
 }
 
 // A state is the state of a flight.
@@ -137,7 +138,8 @@ func (g *Group) newFlight(parent context.Context, ask *Ask, until time.Time, ren
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
 	f.ctx, f.cancel = &flightContext{ctx, f}, cancel
 	f.call = ask.Make(f)
-	f.leader = f.admitLocked(ask.Terms, until)
+	f.terms.until = orNever(until)
+	f.leader = f.admitLocked(f.terms, until)
 	return f
 }
 
@@ -400,6 +402,14 @@ func isClosed(c <-chan struct{}) bool {
 // isAnswered reports whether the result of the call is known.
 func (f *Flight) isAnswered() bool { return isClosed(f.answered) }
 
+// IsJoined reports whether callers besides the leader wait for the flight.
+func (f *Flight) IsJoined() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, leads := f.followers[f.leader]
+	return len(f.followers) > 1 || len(f.followers) == 1 && !leads
+}
+
 // isDeserted reports whether all followers have left.
 func (f *Flight) isDeserted() bool {
 	f.mu.Lock()
@@ -438,6 +448,8 @@ func (f *Flight) suits(t Terms) bool {
 	case f.err != nil && !f.source.Failed, reach == LeaderOnly:
 		return false
 	case (f.source.Failed || f.source.Makeshift) && f.terms.Attempts < t.Attempts: // more attempts might have helped
+		return false
+	case f.source.Limited && (f.renewal || f.terms.until.Before(t.until)): // a caller may wait, or for longer
 		return false
 	case !f.source.Judged, f.source.Failed, reach == SameCredential:
 		return t.Credential == f.terms.Credential

@@ -693,3 +693,31 @@ func TestFlight_ReadAfterClose(t *testing.T) {
 		h.isEmpty(t)
 	})
 }
+
+// A limit of the application's own stops a flight that may not wait for it, or not for as
+// long as a caller may: that is no failure of the caller's.
+func TestFlight_LimitsAreTheLeadersOwn(t *testing.T) {
+	now := time.Now()
+	at := func(d time.Duration) Terms { return Terms{until: now.Add(d)} }
+	never := Terms{until: orNever(time.Time{})}
+	for _, tt := range []struct {
+		name             string
+		renewal, limited bool
+		leads, follows   Terms
+		want             bool
+	}{
+		{"as long", false, true, at(time.Second), at(time.Second), true},
+		{"less long", false, true, at(time.Second), at(time.Second - 1), true},
+		{"longer", false, true, at(time.Second), at(time.Second + 1), false},
+		{"for ever", false, true, at(time.Second), never, false},
+		{"both for ever", false, true, never, never, true},
+		{"a renewal", true, true, never, at(time.Second), false},
+		{"another failure", false, false, at(time.Second), never, true},
+		{"another failure of a renewal", true, false, at(time.Second), never, true},
+	} {
+		f := &Flight{renewal: tt.renewal, terms: tt.leads, source: Source{Failed: true, Limited: tt.limited}}
+		if got := f.suits(tt.follows); got != tt.want {
+			t.Errorf("%s: suits() = %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}

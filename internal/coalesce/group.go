@@ -17,6 +17,7 @@ type Terms struct {
 	Credential [sha256.Size]byte // a digest of the caller's
 	Attempts   int               // the most that the call may make
 	Fallback   bool              // the call has a stale answer to use, so it may give up early
+	until      time.Time         // the caller's deadline; the end of time if it has none
 }
 
 // Limits bound a flight.

@@ -71,11 +71,20 @@ func deadlineOf(ctx context.Context) time.Time {
 	return deadline
 }
 
+// orNever returns a deadline, or the end of time if there is none.
+func orNever(deadline time.Time) time.Time {
+	if deadline.IsZero() {
+		return time.Unix(1<<40, 0)
+	}
+	return deadline
+}
+
 // Join enters a flight under way, or a new one that the caller leads; a private one is
 // never shared. It reports false if an answer was cached since the caller looked.
 func (w *Wait) Join() bool {
 	g := w.group
 	w.began, w.until = time.Now(), deadlineOf(w.ctx)
+	w.ask.Terms.until = orNever(w.until)
 	w.stopTimer()
 	w.retries = len(w.rejected) > 0
 	g.mu.Lock()

@@ -1,12 +1,16 @@
 package limit
 
-import "time"
+import (
+	"container/list"
+	"time"
+)
 
 // A Lease is what one attempt holds of a limiter. Acquire fills the zero Lease.
 type Lease struct {
 	limiter *Limiter
 	since   time.Time
-	tokens  int // that are reserved; 0: tokens are not limited
+	tokens  int           // that are reserved; 0: tokens are not limited
+	spare   *list.Element // of limiter.spare; nil: a caller waits for the attempt
 }
 
 // A Result says how an attempt with a lease ended.

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"container/list"
 	"context"
 	"math"
 	"sync"
@@ -31,6 +32,7 @@ type Limiter struct {
 	turn      *time.Timer // when the buckets may have what the head needs
 	turnIsSet bool
 	holds     holds
+	spare     list.List // of func() bool: see AcquireSpare
 }
 
 func newLimiter(p Policy) *Limiter {
@@ -147,7 +149,7 @@ func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
 	ok := l.waiting.len() == 0 && l.takeLocked(now, tokens)
 	l.mu.Unlock()
 	if ok {
-		*lease = Lease{l, now, tokens}
+		*lease = Lease{limiter: l, since: now, tokens: tokens}
 		return nil
 	}
 	w := waiter{tokens: tokens}
@@ -157,10 +159,11 @@ func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
 	if err != nil {
 		return err
 	}
+	l.makeRoom()
 	if err := l.await(ctx, done, &w, patience); err != nil {
 		return err
 	}
-	*lease = Lease{l, w.at, tokens}
+	*lease = Lease{limiter: l, since: w.at, tokens: tokens}
 	return nil
 }
 
@@ -314,6 +317,9 @@ func (l *Limiter) release(lease *Lease, r Result, used int) {
 		l.attempts.slip(now)
 	}
 	l.open--
+	if lease.spare != nil {
+		l.spare.Remove(lease.spare)
+	}
 	if lease.tokens > 0 {
 		l.tokens.settle(now, lease.since, lease.tokens, used)
 	}
