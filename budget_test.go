@@ -179,3 +179,76 @@ func TestClose_ClosesItsOwnBase(t *testing.T) {
 	case <-t.Context().Done():
 	}
 }
+
+// What was taken for an attempt that is not made comes back: if the caller leaves while it
+// waits, if the plan changes meanwhile, or if an Observer panics.
+func TestBudget_ComesBack(t *testing.T) {
+	left := func(rt *Transport, account int) (n int) {
+		for rt.upstreams.all()[account].budget.Take(time.Now()) {
+			n++
+		}
+		return n
+	}
+	bubble(t, "callers who leave", func(t *testing.T) {
+		rt := over(t, newHosts(failing503), noBreaker, WithEndpoints(at("a")...))
+		for range 50 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			time.AfterFunc(100*time.Millisecond, cancel) // within the first backoff
+			asks(ctx, rt, chatJSON)
+		}
+		if n := left(rt, 0); n != 10+budgetFloor {
+			t.Errorf("%d extra attempts are left of 50 calls, want all %d", n, 10+budgetFloor)
+		}
+	})
+	bubble(t, "plans that change", func(t *testing.T) {
+		var rt *Transport
+		asked := 0
+		rt = over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+			if asked++; asked%2 == 0 {
+				return answer(200, asJSON, goodJSON), nil
+			}
+			time.AfterFunc(100*time.Millisecond, func() { // a pause of another call's begins while this one waits
+				rt.failover.pauses.Ask(pauseKey{endpoint: "a"}, time.Now(), 2*time.Second, nil)
+			})
+			return failing503(req)
+		}), noBreaker, WithEndpoints(at("a")...))
+		for range 5 {
+			if got := asks(t.Context(), rt, chatJSON); got.body != goodJSON || got.header(headerAttempts) != "2" {
+				t.Fatalf("got %v", got)
+			}
+		}
+		if n := left(rt, 0); n != budgetFloor+1-5 {
+			t.Errorf("%d extra attempts are left of 5 calls that made 5, want %d", n, budgetFloor+1-5)
+		}
+	})
+	bubble(t, "an Observer that panics at a hedge", func(t *testing.T) {
+		o := &outcry{kind: KindHedge}
+		rt := over(t, newHosts(fakehost.After(3*time.Second, gives(200, asJSON, goodJSON))), WithStream(StreamPolicy{Hedge: time.Second}), WithEndpoints(at("a", "b")...), WithObserver(o.observe))
+		for range 10 {
+			func() {
+				defer func() { _ = recover() }()
+				asks(t.Context(), rt, chatJSON)
+			}()
+			elapse(time.Second)
+		}
+		if n := left(rt, 0) + left(rt, 1); o.cries != 10 || n != 2*(budgetFloor+1) {
+			t.Errorf("%d extra attempts are left after %d panics, want all %d", n, o.cries, 2*(budgetFloor+1))
+		}
+		if held := stillHeld(rt); held != "" {
+			t.Errorf("%s is held", held)
+		}
+	})
+	bubble(t, "an Observer that panics at a wait", func(t *testing.T) {
+		o := &outcry{kind: KindWait}
+		rt := over(t, newHosts(failing503), noBreaker, WithEndpoints(at("a")...), WithObserver(o.observe))
+		for range 10 {
+			func() {
+				defer func() { _ = recover() }()
+				asks(t.Context(), rt, chatJSON)
+			}()
+		}
+		if n := left(rt, 0); o.cries != 10 || n != budgetFloor+2 {
+			t.Errorf("%d extra attempts are left after %d panics, want all %d", n, o.cries, budgetFloor+2)
+		}
+	})
+}

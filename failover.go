@@ -158,6 +158,7 @@ func (f *fleet) conversationOf(c *call) uint64 {
 
 // loop makes attempts until one answers or none is left to make.
 func (r *failoverRun) loop() (*http.Response, error) {
+	defer r.returnExtra()
 	s := r.next(r.now())
 	for {
 		switch s.action {
@@ -207,6 +208,7 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		case of == nil && r.tried(s.endpoint.Account) == nil:
 			s.endpoint.budget.Call(r.startOf(s))
 		}
+		r.owed = nil
 		a, resp, failure := r.race(s)
 		if failure == nil {
 			return resp, nil

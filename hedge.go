@@ -45,6 +45,7 @@ func (r *failoverRun) race(s step) (*attempt, *http.Response, *exchange.Failure)
 	second.begin(r, other)
 	r.observers.emit(r.call, Event{Kind: KindHedge, Endpoint: second.attempt.endpoint.Name, Model: second.attempt.model, Attempt: int(second.attempt.n), Wait: hedge})
 	second.start()
+	r.owed = nil
 	select {
 	case got := <-first.result:
 		return r.settleRace(first.done(got), &second)

@@ -306,3 +306,65 @@ func TestPanics_ApartEndNothing(t *testing.T) {
 type panickyBody struct{ io.Reader }
 
 func (panickyBody) Close() error { panic("the body's Close") }
+
+// An Observer that panics while two attempts race leaves nothing of either: at the hedge, at
+// the loser's end, and when a circuit becomes half-open for the first or for the second.
+func TestPanics_WhileAttemptsRace(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		cries func(Event) bool
+		sick  string // its circuit was open, and may be probed
+	}{
+		{"the hedge", func(e Event) bool { return e.Kind == KindHedge }, ""},
+		{"the loser's attempt", func(e Event) bool { return e.Kind == KindAttempt && e.Class == ClassOutrun }, ""},
+		{"the winner's commit", func(e Event) bool { return e.Kind == KindCommit }, ""},
+		{"the first one's half-open circuit", func(e Event) bool { return e.To == "half-open" }, "a"},
+		{"the second one's half-open circuit", func(e Event) bool { return e.To == "half-open" }, "b"},
+		{"a circuit that closes", func(e Event) bool { return e.To == "closed" }, "b"},
+	} {
+		for _, ask := range []string{chatJSON, chatStream} {
+			bubble(t, tt.name, func(t *testing.T) {
+				var on, cried atomic.Bool
+				var bodies fakehost.Bodies
+				good := bodies.Of(well)
+				base := newHosts(good)
+				rt := over(t, base, WithEndpoints(at("a", "b")...), WithStream(StreamPolicy{Hedge: time.Second}), WithRateLimit(RatePolicy{InFlight: 2}),
+					WithBreaker(BreakerPolicy{Consecutive: 1}), WithBalance(BalancePolicy{Ramp: Off}), WithObserver(func(_ context.Context, e Event) {
+						if on.Load() && tt.cries(e) {
+							cried.Store(true)
+							panic("observer")
+						}
+					}))
+				if tt.sick != "" {
+					base.Set(tt.sick, failing503)
+					asks(WithCall(t.Context(), Call{Endpoint: tt.sick, Attempts: 1}), rt, ask)
+					elapse(time.Minute)
+				}
+				slow := fakehost.After(20*time.Second, good)
+				base.Set("a", slow)
+				base.Set("b", good)
+				on.Store(true)
+				for range 6 { // the endpoints take turns
+					ctx := endlessContext{context.Background(), make(chan struct{})}
+					recovers(ctx, rt, &bodies, ask)
+					elapse(time.Second)
+				}
+				on.Store(false)
+				elapse(time.Hour)
+				synctest.Wait()
+				if !cried.Load() {
+					t.Fatal("the Observer did not panic: nothing was tested")
+				}
+				if left := stillHeld(rt); left != "" || bodies.Open() > 0 {
+					t.Errorf("%s is held, %d bodies are open", left, bodies.Open())
+				}
+				base.Set("a", good)
+				for range 4 {
+					if got := asks(t.Context(), rt, ask); got.status() != 200 || got.err != nil {
+						t.Errorf("later, got %v", got)
+					}
+				}
+			})
+		}
+	}
+}

@@ -115,6 +115,7 @@ const (
 // next plans the next step from what the call has tried and from the endpoints that could
 // serve it now.
 func (r *failoverRun) next(now time.Time) step {
+	r.returnExtra()
 	if s, ok := r.onlyChoice(now); ok {
 		return s
 	}
@@ -397,6 +398,7 @@ func (c *Call) attempts(def int) int {
 // of e's account. If the budget is spent, it records that and returns false.
 func (r *failoverRun) takeExtra(now time.Time, e *upstream, model string) bool {
 	if e.budget.Take(now) {
+		r.owed, r.owedSince = e.budget, now
 		return true
 	}
 	r.denied = true
@@ -409,6 +411,15 @@ func (r *failoverRun) takeExtra(now time.Time, e *upstream, model string) bool {
 	}
 	r.observers.emit(r.call, Event{Kind: KindBudget, Endpoint: e.Name, Model: model})
 	return false
+}
+
+// returnExtra gives back an extra attempt that was taken and not made: the caller has left,
+// the plan has changed, or an Observer has panicked.
+func (r *failoverRun) returnExtra() {
+	if r.owed != nil {
+		r.owed.Return(r.owedSince)
+		r.owed = nil
+	}
 }
 
 // An availability says how an endpoint could serve a call at one moment.
@@ -766,6 +777,9 @@ type failoverRun struct {
 	lostProbe      bool          // another call took the probe permit between planning and Allow
 	denied         bool          // the budget allowed no further attempt
 	elsewhere      bool          // a rescue that must not use the account whose stream broke
+
+	owed      *budget.Budget // an extra attempt was taken out of it that is not made yet; nil: none was
+	owedSince time.Time
 
 	triedAccounts []*triedAccount
 	last          *triedAccount

@@ -54,6 +54,18 @@ func (b *Budget) Take(now time.Time) bool {
 	return true
 }
 
+// Return gives back an extra attempt that was taken then and not made.
+func (b *Budget) Return(taken time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.slotLocked(taken)
+	if age := b.newest - int64(taken.Sub(b.epoch)/slotSize); age < slots {
+		if of := &b.extras[(b.newest-age)%slots]; *of > 0 {
+			*of--
+		}
+	}
+}
+
 // slotLocked moves the window to now and returns the slot of now.
 func (b *Budget) slotLocked(now time.Time) int64 {
 	at := max(int64(now.Sub(b.epoch)/slotSize), b.newest)

@@ -37,4 +37,14 @@ func TestTake(t *testing.T) {
 	if got := take(at(600), 50); got != 10 {
 		t.Errorf("after a long rest: took %d, want 10", got)
 	}
+	b.Return(at(600))
+	b.Return(at(600))
+	if got := take(at(601), 50); got != 2 {
+		t.Errorf("after 2 were given back: took %d, want 2", got)
+	}
+	take(at(700), 1)
+	b.Return(at(601)) // it no longer counts
+	if got := take(at(700), 50); got != 9 {
+		t.Errorf("after one was given back that no longer counts: took %d, want 9", got)
+	}
 }
