@@ -38,6 +38,7 @@ type attempt struct {
 
 	forced    bool                  // it may pass an open circuit, because no other endpoint could serve
 	blameless bool                  // its end does not count as a failure of the host, whatever its class
+	signed    atomic.Bool           // the host has refused a key that is not the caller's: see noteSigned
 	sent      atomic.Bool           // the base began to read the request's body
 	failed    atomic.Pointer[error] // the error of the caller's body
 
@@ -315,12 +316,28 @@ func (a *attempt) emit(kind Kind) {
 	os.emit(a.call, e)
 }
 
+// sendsCallersKey reports whether the key that the host gets is the caller's own. If it is
+// refused, that is between the two of them: a key of ours must not open what the caller's
+// does not.
+func (a *attempt) sendsCallersKey() bool {
+	e := a.endpoint
+	return !e.keyed && !e.Keyless && a.call.goesTo(e) && !a.signed.Load()
+}
+
+// noteSigned notes whether a request that the host refused had another credential than the
+// caller's: user code, or a header of the endpoint, has set it.
+func (a *attempt) noteSigned(req *http.Request) {
+	if sent := (&http.Request{Header: req.Header, URL: a.call.req.URL}); header.CredentialOf(sent) != a.call.credential() {
+		a.signed.Store(true)
+	}
+}
+
 // fault returns who is at fault for an attempt that ended in class.
 func (a *attempt) fault(class Class) Fault {
 	switch {
 	case class == ClassDeadline && !a.blameless: // the host had had enough time
 		return FaultHost
-	case outcome.Of(class).Fault == outcome.FaultKey && !a.endpoint.keyed:
+	case outcome.Of(class).Fault == outcome.FaultKey && a.sendsCallersKey():
 		return FaultCaller
 	}
 	return Outcome(class).fault()

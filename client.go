@@ -294,6 +294,9 @@ func (t *Transport) markBase(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := t.config.base.RoundTrip(req)
 	sent.finish(resp)
+	if resp != nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusPaymentRequired || resp.StatusCode == http.StatusForbidden) {
+		a.noteSigned(req)
+	}
 	if err != nil {
 		err = &baseError{err}
 	}

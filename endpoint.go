@@ -50,8 +50,10 @@ type Endpoint struct {
 	// key may also come from Header, Rewrite or attempt middleware.
 	APIKey string
 
-	// Keyless means that the host needs no key, like some servers of your own. It is
-	// an error to set it together with a key. Default: the host needs one.
+	// Keyless means that the host needs no key, like some servers of your own. If it
+	// asks for one all the same, by a 401 or 403, the call goes to another endpoint and
+	// this one is paused, as with a key that is rejected. It is an error to set it
+	// together with a key. Default: the host needs one.
 	Keyless bool
 
 	// AllowPlainHTTP lets the key go over plain http to a host that is not this machine,

@@ -374,7 +374,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 		c.makeshift = true
 		return r.lastAnswer(s, failure), nil
 	case refused && shown != nil && !shown.Empty:
-		c.how, c.byOwn = endingOf(Outcome(shown.Class)), shown.PassThrough || outcome.Of(shown.Class).Fault == outcome.FaultKey && !r.shownBy.keyed
+		c.how, c.byOwn = endingOf(Outcome(shown.Class)), shown.PassThrough || shown.CallersKey
 		return r.lastAnswer(s, failure), nil
 	case refused:
 		c.setFailure(failure)

@@ -72,6 +72,10 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	if f == nil {
 		return resp, nil
 	}
+	if outcome.Of(f.Class).Fault == outcome.FaultKey {
+		a.noteSigned(req)
+		f.CallersKey = a.sendsCallersKey()
+	}
 	if own := a.failed.Load(); own != nil { // the host got only a part of the request
 		f = a.bodyFailed(*own)
 	}
@@ -288,7 +292,7 @@ func (a *attempt) classify(f *exchange.Failure) Class {
 		return ClassNoModel
 	case f.Refused && host.Intercepted(f.Status, f.Resp.Header, f.Body):
 		return ClassBlocked
-	case class == ClassKeyRejected && f.Status == http.StatusForbidden && e.keyed && e.hasJustWorked(time.Now()) && !host.NamesKey(f.Body):
+	case class == ClassKeyRejected && f.Status == http.StatusForbidden && (e.keyed || e.Keyless) && e.hasJustWorked(time.Now()) && !host.NamesKey(f.Body):
 		return ClassBlocked
 	}
 	return class

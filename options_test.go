@@ -15,6 +15,8 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/limit"
+
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 func TestOptions_NewRefusesNonsense(t *testing.T) {
@@ -296,6 +298,112 @@ func TestKeyless_RefusedIsLoud(t *testing.T) {
 		}
 		if told != 1 || base.Count("b") != 1 {
 			t.Errorf("told %d times after %d requests, want once", told, base.Count("b"))
+		}
+	})
+}
+
+// Where the refused key is not the caller's, the call goes on to another endpoint and the
+// first one rests, as with a key of its own; where it is the caller's, it gets the refusal.
+func TestKeyless_RefusedAtItsOrigin(t *testing.T) {
+	signs := func(req *http.Request) error {
+		req.Header.Set("Authorization", "Signature of "+req.URL.Path)
+		return nil
+	}
+	nothing := func(*http.Request) error { return nil }
+	signing := WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper {
+		return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			req = req.Clone(req.Context())
+			req.Header.Set("X-Api-Key", "sk-of-the-middleware")
+			return next.RoundTrip(req)
+		})
+	})
+	idle := WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper { return next })
+	for _, tt := range []struct {
+		name    string
+		e       Endpoint
+		opts    []Option
+		callers bool // the key is the caller's
+	}{
+		{"a key of its own", Endpoint{APIKey: "sk-a"}, nil, false},
+		{"keyless", Endpoint{Keyless: true}, nil, false},
+		{"another header", Endpoint{Header: http.Header{"X-Goog-Api-Key": {"sk-a"}}}, nil, false},
+		{"a Rewrite that signs", Endpoint{Rewrite: signs}, nil, false},
+		{"a Rewrite that does not", Endpoint{Rewrite: nothing}, nil, true},
+		{"middleware that signs", Endpoint{}, []Option{signing}, false},
+		{"middleware that does not", Endpoint{}, []Option{idle}, true},
+		{"the caller's", Endpoint{}, nil, true},
+	} {
+		for _, refusal := range []struct {
+			name string
+			do   handler
+		}{
+			{"401", gives(401, asJSON, `{"error":{"message":"who are you"}}`)}, {"402", gives(402, asJSON, "{}")}, {"403", gives(403, asJSON, "{}")},
+			{"hedged late", fakehost.After(3*time.Second, gives(401, asJSON, "{}"))},
+		} {
+			for _, ask := range []string{chatJSON, chatStream} {
+				bubble(t, tt.name+"/"+refusal.name, func(t *testing.T) {
+					e := tt.e
+					e.Name, e.URL = "a", "https://a"
+					told := 0
+					base := newHosts(refusal.do)
+					base.Set("b", fakehost.After(2*time.Second, well))
+					opts := append(tt.opts, once, WithEndpoints(e), WithBackup(at("b")...), WithObserver(func(_ context.Context, e Event) {
+						if e.Kind == KindKey && e.Err == nil {
+							told++
+						}
+					}))
+					if refusal.name == "hedged late" {
+						opts = append(opts, WithStream(StreamPolicy{Hedge: 2 * time.Second, HedgeBackup: true}))
+					}
+					rt := over(t, base, opts...)
+					first := asks(t.Context(), rt, ask)
+					again := asks(t.Context(), rt, ask)
+					if tt.callers {
+						if refusal.name != "hedged late" && (first.status()/100 != 4 || base.Count("b") != 0 || base.Count("a") != 2) || told != 0 {
+							t.Errorf("got %v and %v, told %d times, want the refusals, and no other key tried", first, again, told)
+						}
+						return
+					}
+					if first.status() != 200 || first.header(headerEndpoint) != "b" || again.header(headerEndpoint) != "b" || base.Count("a") != 1 || told != 1 {
+						t.Errorf("got %v and %v after %d requests to a, told %d times, want b's answers, and a at rest", first, again, base.Count("a"), told)
+					}
+					base.Set("a", well)
+					elapse(11 * time.Minute)
+					if got := asks(t.Context(), rt, ask); got.header(headerEndpoint) != "a" {
+						t.Errorf("later, got %v, want a's answer", got)
+					}
+				})
+			}
+		}
+	}
+}
+
+// A host without keys that refuses one caller's key, and has just worked for another one,
+// does not rest; alone, its refusal comes as it came.
+func TestKeyless_OneCallersKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(func(req *http.Request) (*http.Response, error) {
+			if strings.Contains(req.Header.Get("Authorization"), "wrong") {
+				return answer(401, asJSON, "wrong"), nil
+			}
+			return answer(200, asJSON, goodJSON), nil
+		})
+		keyless := Endpoint{Name: "a", URL: "https://a", Keyless: true}
+		rt := over(t, base, WithEndpoints(keyless), WithBackup(at("b")...))
+		wrong := with("Authorization", "Bearer wrong")
+		for range 3 {
+			if got := asks(t.Context(), rt, chatJSON); got.header(headerEndpoint) != "a" {
+				t.Errorf("got %v, want a's answer", got)
+			}
+			if got := asks(t.Context(), rt, chatJSON, wrong); got.header(headerEndpoint) != "b" || got.body != goodJSON {
+				t.Errorf("got %v, want b's answer", got)
+			}
+		}
+		rt = over(t, base, WithEndpoints(keyless))
+		for range 3 {
+			if got := asks(t.Context(), rt, chatJSON, wrong); got.status() != 401 || got.body != "wrong" {
+				t.Errorf("alone, got %v, want the refusal", got)
+			}
 		}
 	})
 }

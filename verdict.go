@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
+	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
@@ -69,7 +70,7 @@ func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Ti
 			return step{action: showRefusal}, true
 		}
 	case outcome.FaultKey:
-		if !a.endpoint.keyed && r.call.goesTo(a.endpoint) && !masks {
+		if failure.CallersKey && !masks {
 			return step{action: showRefusal}, true
 		}
 	}
@@ -144,8 +145,8 @@ func (f *fleet) quarantine(a *attempt, failure *exchange.Failure, s step, now ti
 	case outcome.ScopeModel:
 		wait, e.Kind = modelPause, KindPause
 	}
-	if !a.endpoint.keyed && c.goesTo(a.endpoint) {
-		return
+	if a.sendsCallersKey() || a.endpoint.Keyless && header.HasIdentity(c.req.Header) && a.endpoint.hasJustWorked(now) {
+		return // another caller's key, or none, may be right
 	}
 	if s.endpoint != nil {
 		e.Wait = wait

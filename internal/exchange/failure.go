@@ -28,6 +28,7 @@ type Failure struct {
 	NoRetry     bool          // the call must not ask the same account again
 	PassThrough bool          // the caller has to act on Resp by itself, even if others could serve
 	Blameless   bool          // the host is not to blame
+	CallersKey  bool          // the key that was refused is the caller's own
 	KeepsTier   bool          // a limit of the user's own ended it, so the call must not go to a worse tier instead
 }
 
