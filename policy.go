@@ -601,7 +601,7 @@ func (p CachePolicy) lifetime() store.Lifetime {
 //
 // Entries are checked when they are read. A damaged entry, an error, and a Get of more
 // than 250ms count as a miss, with an event of [KindCacheError]; they never fail the call.
-// A Store that needs more than 250ms is not asked again for 5s. At most 64 Gets and 16 Sets
+// A Store that needs more than 250ms is not asked again for 5s. At most 128 Gets and 16 Sets
 // are under way at once, and one Get for each key. Further Gets wait within their 250ms.
 // Further Sets are queued, up to 1024 and 64 MiB. Entries contain answers, and keys are
 // hashes of prompts and credentials, so protect the Store accordingly.

@@ -194,3 +194,19 @@ func TestSound(t *testing.T) {
 		}
 	}
 }
+
+// Parts that stand deep are not looked into, because each level would be read once for each
+// level above it.
+func TestSound_Depth(t *testing.T) {
+	for depth, want := range map[int]bool{1: false, maxDepth - 1: false, maxDepth: true, 990: true} {
+		for name, deep := range map[string]string{
+			"objects": strings.Repeat(`{"type":"x","a":`, depth) + `" "` + strings.Repeat("}", depth),
+			"arrays":  strings.Repeat("[", depth) + `" "` + strings.Repeat("]", depth),
+		} {
+			body := `{"choices":[{"message":` + deep + `}]}`
+			if got := Sound(wire.Chat, 0, []byte(body), false); got != want {
+				t.Errorf("%d %s deep: Sound() = %v, want %v", depth, name, got, want)
+			}
+		}
+	}
+}

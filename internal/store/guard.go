@@ -19,7 +19,7 @@ type Store interface {
 const (
 	maxWait   = 250 * time.Millisecond // how long to wait for the Store
 	restFor   = 5 * time.Second        // how long not to ask it after it was too slow
-	maxReads  = 64                     // Gets at once
+	maxReads  = 128                    // Gets at once
 	maxWrites = 16                     // Sets at once
 
 	// Sets that wait for others, and the size of their entries in memory.

@@ -226,7 +226,7 @@ func TestGuard_Burst(t *testing.T) {
 	}{
 		{"300 keys", 300, keyOf, 300, 300, 25 * time.Millisecond, nil},
 		{"one key", 300, func(int) string { return keyOf(7) }, 1, 300, takes, nil},
-		{"more than it can answer", 5000, keyOf, 51 * maxReads, 49 * maxReads, maxWait, ErrBusy},
+		{"more than it can answer", 10_000, keyOf, 51 * maxReads, 49 * maxReads, maxWait, ErrBusy},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -84,15 +84,24 @@ func speaks(from gjson.Result) bool {
 	return some(from.Get("content"), isSolid)
 }
 
+// maxDepth is how many levels of a part are looked into. Each level is read once for each
+// level above it, and no answer has its text deeper.
+const maxDepth = 12
+
 // isSolid reports whether a part of an answer has more than blanks and reasoning. What only
 // describes it does not count.
-func isSolid(part gjson.Result) bool {
+func isSolid(part gjson.Result) bool { return isSolidWithin(part, maxDepth) }
+
+func isSolidWithin(part gjson.Result, depth int) bool {
+	if depth == 0 {
+		return true
+	}
 	kind := part.Get("type").Str
 	switch {
 	case part.Type == gjson.String:
 		return strings.TrimSpace(part.Str) != ""
 	case part.IsArray():
-		return some(part, isSolid)
+		return some(part, func(element gjson.Result) bool { return isSolidWithin(element, depth-1) })
 	case !part.IsObject(), kind == "reasoning", kind == "thinking", kind == "redacted_thinking", kind == "thinking_delta", kind == "signature_delta":
 		return false
 	case strings.HasSuffix(kind, "_call"), strings.HasSuffix(kind, "tool_use"), kind == "input_json_delta":
@@ -107,7 +116,7 @@ func isSolid(part gjson.Result) bool {
 			solid = value.IsObject() || value.Get("0").Exists()
 			return !solid
 		}
-		solid = isSolid(value)
+		solid = isSolidWithin(value, depth-1)
 		return !solid
 	})
 	return solid
