@@ -454,7 +454,7 @@ func TestCircuit_CallersWaitForTheProbe(t *testing.T) {
 		{"the probe succeeds", true, time.Second, map[int]int{200: 10}, 2292481250, 10, time.Hour}, // the last of nine follows when twice four have
 		{"the probe succeeds, and nobody has the time that it may take", true, time.Second, map[int]int{200: 10}, 2 * time.Second, 10, circuit.ProbeGrace - time.Millisecond},
 		{"the probe fails", false, time.Second, map[int]int{500: 1, 503: 9}, time.Second, 1, time.Hour},
-		{"the probe is slow but well, so others follow", true, 20 * time.Second, map[int]int{200: 5, 503: 5}, 32 * time.Second, 5, time.Hour},
+		{"the probe is slow but well, so another one follows", true, 20 * time.Second, map[int]int{200: 2, 503: 8}, 23 * time.Second, 2, time.Hour},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -511,6 +511,150 @@ func TestCircuit_CallersWaitForTheProbe(t *testing.T) {
 					t.Errorf("answers by status %v after %v and %d requests, want %v, %v, %d", counts, took, asked, tt.want, tt.took, tt.asked)
 				}
 			})
+		})
+	}
+}
+
+// How long a call waits while its only endpoint's circuit is open, and what it is told.
+func TestCircuit_MaxWait(t *testing.T) {
+	const ms = time.Millisecond
+	own := func(seconds string) []string { return []string{"503", "circuit_open", seconds} }
+	hosts, unreachable, answered := []string{"503", "", ""}, []string{"503", "unreachable", "1"}, []string{"200", "", ""}
+	for _, tt := range []struct {
+		name     string
+		maxWait  time.Duration
+		probe    handler       // of another call, which begins 1ms before this one; nil: one has just failed
+		then     handler       // what the host does after that
+		recovers time.Duration // when the host is well again; 0: never
+		deadline time.Duration
+		tries    int // Attempts
+		took     time.Duration
+		want     []string // status, Breakwater-Error, Retry-After
+		requests int      // of this call
+	}{
+		{"default: it is its turn in a second", 0, nil, failing503, 0, time.Hour, 1, 999 * ms, hosts, 1},
+		{"the same, unreachable", 0, nil, refusing, 0, time.Hour, 1, 999 * ms, unreachable, 1},
+		{"the same, with retries", 0, nil, failing503, 0, time.Hour, 3, 999 * ms, hosts, 1},
+		{"the same, and the host is well by then", 0, nil, failing503, 900 * ms, time.Hour, 1, 999 * ms, answered, 1},
+		{"no wait that the caller's deadline would end", 0, nil, failing503, 0, 500 * ms, 1, 0, own("1"), 0},
+		{"Off: at once", Off, nil, failing503, 0, time.Hour, 1, 0, own("1"), 0},
+		{"Off: with retries, too", Off, nil, failing503, 0, time.Hour, 5, 0, own("1"), 0},
+		{"no wait that is too short for its turn", 300 * ms, nil, failing503, 0, time.Hour, 1, 0, own("1"), 0},
+		{"longer, and it tries no more", 5 * time.Second, nil, failing503, 0, time.Hour, 1, 999 * ms, hosts, 1},
+		{"longer, and it may try again, at last when the pause is over", 5 * time.Second, nil, failing503, 0, time.Hour, 3, 3999499999, hosts, 3},
+		{"longer, and the host is well by then", 5 * time.Second, nil, failing503, 2500 * ms, time.Hour, 3, 2999499999, answered, 2},
+		{"longer than the deadline", 5 * time.Second, nil, failing503, 0, 2 * time.Second, 3, 999 * ms, hosts, 1},
+
+		{"default: a probe that is slow but well", 0, slow(2*time.Second, gives(200, asJSON, goodJSON)), gives(200, asJSON, goodJSON), 0, time.Hour, 1, 1999 * ms, answered, 1},
+		{"default: a slow probe that fails", 0, slow(2*time.Second, failing503), failing503, 0, time.Hour, 1, 1999 * ms, own("1"), 0},
+		{"Off: no wait for a probe under way", Off, slow(2*time.Second, gives(200, asJSON, goodJSON)), gives(200, asJSON, goodJSON), 0, time.Hour, 1, 0, own("3"), 0},
+		{"three times as long for a probe under way", 300 * ms, slow(2*time.Second, gives(200, asJSON, goodJSON)), gives(200, asJSON, goodJSON), 0, time.Hour, 1, 900 * ms, own("3"), 0},
+		{"a slow probe that fails, and time for its own", 5 * time.Second, slow(2*time.Second, failing503), gives(200, asJSON, goodJSON), 0, time.Hour, 1, 1999*ms + 2, answered, 1},
+		{"half of the deadline for a probe under way", 0, slow(2*time.Second, gives(200, asJSON, goodJSON)), failing503, 0, time.Second, 1, 500 * ms, own("3"), 0},
+	} {
+		for _, ask := range []string{chatJSON, chatStream} {
+			bubble(t, tt.name+fmt.Sprint(ask == chatStream), func(t *testing.T) {
+				base := newHosts(failing503)
+				rt := over(t, base, WithEndpoints(at("a")...), WithBreaker(BreakerPolicy{MaxWait: tt.maxWait}), WithRetry(RetryPolicy{Attempts: tt.tries}))
+				for range 5 {
+					asks(WithCall(t.Context(), Call{Attempts: 1}), rt, ask)
+				}
+				elapse(time.Second)
+				if tt.probe != nil {
+					base.Set("a", tt.probe)
+				}
+				var other sync.WaitGroup
+				defer other.Wait()
+				other.Go(func() { asks(WithCall(context.Background(), Call{Attempts: 1}), rt, chatJSON) })
+				elapse(time.Millisecond)
+				base.Set("a", tt.then)
+				if tt.recovers > 0 {
+					time.AfterFunc(tt.recovers, func() { base.Set("a", gives(200, asJSON, goodJSON)) })
+				}
+				before, start := base.Count("a"), time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
+				defer cancel()
+				got := asks(ctx, rt, ask)
+				if took, n := time.Since(start), base.Count("a")-before; took != tt.took || n != tt.requests {
+					t.Errorf("%v after %d requests, want %v after %d", took, n, tt.took, tt.requests)
+				}
+				if told := []string{fmt.Sprint(got.status()), got.header(headerError), got.header("Retry-After")}; !slices.Equal(told, tt.want) {
+					t.Errorf("the caller was told %q, want %q", told, tt.want)
+				}
+				if own := tt.want[1] == "circuit_open"; own != errors.Is(ErrorOf(got.resp), ErrCircuitOpen) || own && !strings.Contains(got.body, `"code":"circuit_open"`) {
+					t.Errorf("the caller was told %v, %v", got.body, ErrorOf(got.resp))
+				}
+			})
+		}
+	}
+}
+
+// slow is do after a while.
+func slow(d time.Duration, do handler) handler {
+	return func(req *http.Request) (*http.Response, error) {
+		elapse(d)
+		return do(req)
+	}
+}
+
+// With MaxWait Off, calls fail at once in an outage, and yet somebody probes: the call that
+// comes when a probe is due. A call that comes after the end of the outage is answered
+// within a second. This holds on each wire, and whether or not a stale answer might do.
+func TestCircuit_FailsFast(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		ask  string
+		opts []Option
+	}{
+		{"JSON", chatJSON, nil},
+		{"stream", chatStream, nil},
+		{"two endpoints", chatJSON, []Option{WithEndpoints(at("b")...)}},
+		{"a backup", chatJSON, []Option{WithBackup(at("b")...)}},
+		{"a cache", chatJSON, []Option{WithCache(CachePolicy{})}},
+		{"a hedge", chatStream, []Option{WithEndpoints(at("b")...), WithStream(StreamPolicy{Hedge: time.Second})}},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			base := newHosts(slow(time.Millisecond, refusing))
+			rt := over(t, base, append([]Option{WithEndpoints(at("a")...), WithBreaker(BreakerPolicy{MaxWait: Off})}, tt.opts...)...)
+			var mu sync.Mutex
+			var times []time.Duration // of failures, from 10s on
+			var all sync.WaitGroup
+			answered := time.Duration(-1)
+			start := time.Now()
+			const every, down = 10 * time.Millisecond, time.Minute
+			for n := range 6200 {
+				elapse(every)
+				if time.Since(start) == down {
+					base.Set("a", gives(200, asJSON, goodJSON))
+				}
+				all.Go(func() {
+					began := time.Since(start)
+					got := asks(t.Context(), rt, strings.Replace(tt.ask, "{", fmt.Sprintf(`{"n":1,"seed":%d,`, n), 1))
+					mu.Lock()
+					defer mu.Unlock()
+					switch {
+					case began < 10*time.Second:
+					case got.status() != 200:
+						times = append(times, time.Since(start)-began)
+					case answered < 0:
+						answered = began
+					}
+				})
+				if n%1000 == 0 {
+					synctest.Wait()
+				}
+			}
+			all.Wait()
+			slices.Sort(times)
+			if median, p99 := times[len(times)/2], times[len(times)*99/100]; median > 0 || p99 > 2*time.Millisecond {
+				t.Errorf("failures take %v in the median, %v at the 99th percentile", median, p99)
+			}
+			if n := base.Count("a"); n < 55+200 || n > 80+200 {
+				t.Errorf("the host was asked %d times, want about one probe a second and the calls of two seconds", n)
+			}
+			if answered < down-every || answered > down+time.Second {
+				t.Errorf("first answered after %v, want within a second of %v", answered, down)
+			}
 		})
 	}
 }

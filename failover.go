@@ -181,13 +181,8 @@ func (r *failoverRun) loop() (*http.Response, error) {
 			return nil, err
 		}
 		if s.action == awaitProbe {
-			// If the probe is still under way, others may follow; if it failed, the call
-			// need not try that endpoint.
-			if s.probe != nil && s.probe.Done() {
-				r.probed = append(r.probed, s.endpoint)
-				if err := r.followProbe(s); err != nil {
-					return nil, err
-				}
+			if err := r.afterAwait(s); err != nil {
+				return nil, err
 			}
 			s = r.next(r.now())
 			continue
@@ -233,6 +228,7 @@ func (r *failoverRun) wait(s step) error {
 	}
 	r.observers.emit(r.call, Event{Kind: KindWait, Endpoint: s.endpoint.Name, Model: s.model, Attempt: r.n + 1, Wait: s.wait})
 	if s.probe != nil {
+		r.probeTurn = s.probe.Join(r.probeSince)
 		return s.probe.Await(r.call, s.wait)
 	}
 	if r.last == nil || s.endpoint.tier < r.last.endpoint.tier || s.endpoint == r.last.endpoint {
@@ -277,6 +273,22 @@ func (r *failoverRun) isTooLate(s step, turn time.Duration) bool {
 	return turn > 0 && r.patience > 0 && s.wait+turn > r.patience && r.hasAlternative(r.call, s.endpoint)
 }
 
+// afterAwait notes that the call has waited for a probe or for its turn to probe, and waits
+// for its turn to follow a probe that succeeded meanwhile. If the probe failed, the call
+// need not try that endpoint; if it is still under way, others may follow.
+func (r *failoverRun) afterAwait(s step) error {
+	if s.probe == nil { // it waited for its turn to probe, and another call may have been faster
+		if s.probe = s.endpoint.circuits.Get(r.call.circuitOf(s.model)).ClosedBy(r.now()); s.probe != nil {
+			r.probeTurn = s.probe.Join(r.probeSince)
+		}
+	}
+	if s.probe == nil || !s.probe.Done() {
+		return nil
+	}
+	r.probed = append(r.probed, s.endpoint)
+	return r.followProbe(s)
+}
+
 // afterWait looks at the step's endpoint again when the wait is over. It returns the pause
 // that began meanwhile, if one did. If the circuit is open meanwhile and another call
 // probes it, afterWait waits for that.
@@ -285,10 +297,14 @@ func (r *failoverRun) afterWait(s step) (pause.Pause[refusal], error) {
 	if at.state != plan.CircuitOpen || s.action != try || r.call.fallback || r.elsewhere {
 		return at.pause, nil
 	}
-	probe, wait := r.nextProbe(s.endpoint, s.model, time.Now())
-	if probe == nil {
+	now := time.Now()
+	probe, wait := s.endpoint.circuits.Get(r.call.circuitOf(s.model)).NextProbe(now)
+	_, left := r.probeWaits(now)
+	if wait = min(wait, left); probe == nil || wait <= 0 {
 		return at.pause, nil
 	}
+	r.findOpen(now)
+	r.probeTurn = probe.Join(r.probeSince)
 	if err := probe.Await(r.call, wait); err != nil {
 		return at.pause, err
 	}
@@ -301,16 +317,19 @@ func (r *failoverRun) afterWait(s step) (pause.Pause[refusal], error) {
 }
 
 // followProbe waits for the call's turn to follow the probe that it waited for, if that has
-// closed the circuit. A host that comes back gets twice as many of those who wait in each
-// step.
+// closed the circuit.
 func (r *failoverRun) followProbe(s step) error {
 	now := time.Now()
 	if at := r.availability(r.call, s.endpoint, now); at.state != plan.Ready && at.state != plan.SlowStart {
 		return nil
 	}
-	turn, took := s.probe.Turn(now)
+	took, behind := s.probe.Waited(r.probeSince, now)
 	step := min(max(took/4, minRampStep), maxRampStep)
-	return sleep(r.call, r.shorten(pause.Ramp(turn, afterProbe, step), s, now))
+	wait := pause.Ramp(r.probeTurn, afterProbe, step)
+	if r.probeTurn >= afterProbe {
+		wait += spread * behind
+	}
+	return sleep(r.call, r.shorten(wait, s, now))
 }
 
 const (
@@ -319,6 +338,9 @@ const (
 	// longer one would cost more answers, of a host that is up for some seconds only, than
 	// the load costs.
 	minRampStep, maxRampStep = 25 * time.Millisecond, 250 * time.Millisecond
+	// Those who waited go at a third of the rate at which they came, so that the host gets a
+	// third more than usual, together with those who come now.
+	spread = 3
 )
 
 // shorten shortens a wait that begins then, and only spreads callers, so that the caller's

@@ -216,6 +216,8 @@ var policyMistakes = []mistaken{
 
 	{"OpenFor without a unit", broken(BreakerPolicy{OpenFor: 5}), []string{"WithBreaker: OpenFor is 5ns: did you mean 5s?"}},
 	{"MaxOpenFor without a unit", broken(BreakerPolicy{OpenFor: 5, MaxOpenFor: 300}), []string{"WithBreaker: MaxOpenFor is 300ns: did you mean 5m0s?"}},
+	{"the breaker's MaxWait without a unit", broken(BreakerPolicy{MaxWait: 5}), []string{"WithBreaker: MaxWait is 5ns: did you mean 5s?"}},
+	{"a negative MaxWait of the breaker", broken(BreakerPolicy{MaxWait: -2}), []string{"WithBreaker: MaxWait is -2ns: want zero for the default"}},
 	{"Window without a unit", broken(BreakerPolicy{Window: 60}), []string{"WithBreaker: Window is 60ns: did you mean 1m0s?"}},
 	{"a FailureRate in percent", broken(BreakerPolicy{FailureRate: 50}), []string{"WithBreaker: FailureRate is 50: want a share up to 1: did you mean 0.5?"}},
 	{"no probes", broken(BreakerPolicy{Probes: Off}), []string{"Probes is -1: a circuit without probes never closes"}},

@@ -113,7 +113,7 @@ func TestOptions_OffMeansNone(t *testing.T) {
 		WithRetry(RetryPolicy{Attempts: Off, MinDelay: Off, MaxDelay: Off, Patience: Off, MaxRetryAfter: Off, Budget: Off, MaxReplay: Off}),
 		WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off, Stall: Off, Review: Off, ToolWork: Off, MinRate: Off, Hedge: Off, Rescue: RescueOff, MaxBuffer: Off, Repetition: Off}),
 		WithCache(CachePolicy{TTL: Off, StaleWhileRevalidate: Off, MaxEntries: Off, MaxBytes: Off, MaxEntryBytes: Off}),
-		WithBreaker(BreakerPolicy{FailureRate: Off, MinRequests: Off, Consecutive: Off, Window: Off, OpenFor: Off, MaxOpenFor: Off}),
+		WithBreaker(BreakerPolicy{FailureRate: Off, MinRequests: Off, Consecutive: Off, Window: Off, OpenFor: Off, MaxOpenFor: Off, MaxWait: Off}),
 		WithRateLimit(RatePolicy{PerSecond: Off, TokensPerMinute: Off, InFlight: Off, MaxWait: Off}),
 		WithBalance(BalancePolicy{Affinity: Off, Ramp: Off}),
 	)

@@ -23,16 +23,17 @@ import (
 // A fleet is what the failover layer and the attempts of a Transport share: the policies,
 // and what is known of endpoints beside their own circuits and limits.
 type fleet struct {
-	retry       RetryPolicy
-	stream      StreamPolicy
-	newBackOff  func() backoff.BackOff
-	exchanges   exchange.Policy // how answers are judged
-	asErrors    bool            // a call that no endpoint answered ends in an *Error, not in a response
-	configured  bool            // the user gave endpoints
-	middleware  bool            // user middleware stands between attempts and the base
-	limitedBase bool            // the base may keep an attempt waiting for a connection
-	lends       bool            // requests' bodies are lent to the base: see tracedLoan
-	observers   observers
+	retry        RetryPolicy
+	stream       StreamPolicy
+	newBackOff   func() backoff.BackOff
+	exchanges    exchange.Policy // how answers are judged
+	asErrors     bool            // a call that no endpoint answered ends in an *Error, not in a response
+	configured   bool            // the user gave endpoints
+	middleware   bool            // user middleware stands between attempts and the base
+	limitedBase  bool            // the base may keep an attempt waiting for a connection
+	lends        bool            // requests' bodies are lent to the base: see tracedLoan
+	maxProbeWait time.Duration   // BreakerPolicy.MaxWait
+	observers    observers
 
 	budgets   map[string]*budget.Budget // of the accounts of the user's endpoints
 	pauses    *pause.Table[pauseKey, refusal]
@@ -44,7 +45,7 @@ type fleet struct {
 func newFleet(c *config) *fleet {
 	f := &fleet{
 		retry: c.retry, stream: c.stream, newBackOff: c.newBackOff, exchanges: c.stream.exchanges(), asErrors: c.asErrors, observers: c.observers,
-		configured: len(c.tiers) > 0, middleware: len(c.perAttempt) > 0, limitedBase: limitsConnections(c.base),
+		configured: len(c.tiers) > 0, middleware: len(c.perAttempt) > 0, maxProbeWait: c.breaker.MaxWait, limitedBase: limitsConnections(c.base),
 		budgets: make(map[string]*budget.Budget), pauses: pause.New[pauseKey]((*refusal).size),
 		lends:   len(c.perAttempt) == 0 && !c.retry.SendOnce && isNetHTTP(c.base),
 		balance: balance.TwoChoices{Random: c.random}, minPrompt: c.balance.Affinity,
@@ -234,7 +235,8 @@ func (r *failoverRun) survey(found shortlist, now time.Time) shortlist {
 		case plan.CircuitOpen:
 			r.skippedOpen = true
 			c.ProbeFailed = slices.Contains(r.probed, e)
-			seen.probe, c.Wait = r.nextProbe(e, at.model, now)
+			seen.probe, c.Wait = e.circuits.Get(r.call.circuitOf(at.model)).NextProbe(now)
+			c.Probed = seen.probe != nil
 		case plan.Paused:
 			c.Wait = at.pause.Until.Sub(now)
 			c.Quarantined, c.MayTry = at.quarantined, at.quarantined && e.mayTryQuarantined(now)
@@ -245,22 +247,10 @@ func (r *failoverRun) survey(found shortlist, now time.Time) shortlist {
 	return found
 }
 
-// nextProbe returns how long the call would wait until it may probe an open circuit
-// itself, or until the outcome of another call's probe may be known, and that probe.
-func (r *failoverRun) nextProbe(e *upstream, model string, now time.Time) (*circuit.Probe, time.Duration) {
-	probe, wait := e.circuits.Get(r.call.circuitOf(model)).NextProbe(now)
-	if deadline, ok := r.call.Deadline(); ok && probe != nil {
-		wait = min(wait, deadline.Sub(now)/2)
-	}
-	return probe, wait
-}
-
 // history returns what the call has done so far.
 func (r *failoverRun) history(now time.Time) plan.History {
-	h := plan.History{Last: -1, Patience: r.patience, Probes: r.probes, ProbeWaits: r.probeWaits}
-	if r.probeWaits > 0 {
-		h.ProbeWaited = now.Sub(r.firstProbeWait)
-	}
+	h := plan.History{Last: -1, Patience: r.patience, Probes: r.probes}
+	h.ProbeWait, h.OutcomeWait = r.probeWaits(now)
 	for i, v := range r.triedAccounts {
 		at := r.availability(r.call, v.endpoint, now)
 		traits := outcome.Of(v.failure.Class)
@@ -271,12 +261,52 @@ func (r *failoverRun) history(now time.Time) plan.History {
 		if !v.failure.NoRetry {
 			h.Tried[i].Insist = insistence(traits.RetryLast)
 		}
+		if at.state == plan.CircuitOpen {
+			probe, wait := v.endpoint.circuits.Get(r.call.circuitOf(v.model)).NextProbe(now)
+			if probe == nil {
+				wait = max(wait, v.probeDue.Sub(now))
+			}
+			if v.openSince.IsZero() {
+				v.openSince = now
+			}
+			h.Tried[i].Probe, h.Tried[i].ProbeWait = wait, r.maxProbeWait-now.Sub(v.openSince)
+		}
 		if v == r.last {
 			h.Last = i
 		}
 	}
 	return h
 }
+
+// probeWaits returns how much longer the call may wait for its turn to probe an open
+// circuit, and for the outcome of another call's probe. An outcome may take longer than a
+// turn, because a host that is well may be slow, but it must leave half of the time until
+// the caller's deadline.
+func (r *failoverRun) probeWaits(now time.Time) (turn, outcome time.Duration) {
+	since := r.probeSince
+	if since.IsZero() {
+		since = now
+	}
+	outcome = min(r.maxProbeWait, math.MaxInt64/outcomeWaits) * outcomeWaits
+	if deadline, ok := r.call.Deadline(); ok {
+		outcome = min(outcome, deadline.Sub(since)/2)
+	}
+	waited := now.Sub(since)
+	return r.maxProbeWait - waited, outcome - waited
+}
+
+// probeAgainAfter returns how long the call waits before it probes an account again that
+// has just failed. It divides the time that it may wait among the tries that are left.
+func (r *failoverRun) probeAgainAfter(v *triedAccount, now time.Time) time.Duration {
+	left := r.maxProbeWait
+	if !v.openSince.IsZero() {
+		left -= now.Sub(v.openSince)
+	}
+	return max(circuit.ForcedEvery, (left-1)/time.Duration(max(r.attempts()-v.tries, 1)))
+}
+
+// outcomeWaits is how many times as long as for its turn a call waits for an outcome.
+const outcomeWaits = 3
 
 // insistence returns up to how many tries the plan retries an endpoint after such a
 // failure before it turns to a worse tier or to a stale answer.
@@ -310,10 +340,18 @@ func (r *failoverRun) stepOf(p plan.Step, found shortlist, now time.Time) step {
 	case plan.GiveUp:
 		s.retryAfter = p.RetryAfter
 	case plan.Retry:
-		tried := r.triedAccounts[p.Index]
-		s.action, at = try, candidate{endpoint: tried.endpoint, model: tried.model}
+		at = r.triedAgain(p.Index, now)
+		s.action = try
+		if p.Probe {
+			s.action = tryProbe
+		}
 	default:
-		s.action, at = try, found.candidates[p.Index]
+		s.action = try
+		if p.Again {
+			at = r.triedAgain(p.Index, now)
+		} else {
+			at = found.candidates[p.Index]
+		}
 	}
 	switch p.Action {
 	case plan.Try:
@@ -322,16 +360,17 @@ func (r *failoverRun) stepOf(p plan.Step, found shortlist, now time.Time) step {
 		}
 	case plan.TryProbe:
 		s.action = tryProbe
+		r.findOpen(now)
 	case plan.TryQuarantined:
 		if !at.endpoint.claimQuarantinedTry(now) { // another call has just tried it
 			return r.next(now)
 		}
 	case plan.AwaitProbe:
 		s.action, s.probe = awaitProbe, at.probe
-		if r.probeWaits == 0 {
-			r.firstProbeWait = now
+		r.findOpen(now)
+		if p.Again && s.probe == nil { // another call may close the circuit meanwhile
+			p.Wait = min(p.Wait, circuit.ForcedEvery)
 		}
-		r.probeWaits++
 	}
 	s.endpoint, s.model, s.wait = at.endpoint, at.model, p.Wait
 	switch p.Blocked {
@@ -342,6 +381,23 @@ func (r *failoverRun) stepOf(p plan.Step, found shortlist, now time.Time) step {
 		s.pause = r.availability(r.call, found.candidates[p.Soonest].endpoint, now).pause
 	}
 	return s
+}
+
+// triedAgain returns an account that the call has tried as a candidate.
+func (r *failoverRun) triedAgain(index int, now time.Time) candidate {
+	v := r.triedAccounts[index]
+	c := candidate{endpoint: v.endpoint, model: v.model}
+	if of := v.endpoint.circuits.Lookup(r.call.circuitOf(v.model)); of != nil {
+		c.probe, _ = of.NextProbe(now)
+	}
+	return c
+}
+
+// findOpen notes when the call first found nothing but an open circuit.
+func (r *failoverRun) findOpen(now time.Time) {
+	if r.probeSince.IsZero() {
+		r.probeSince = now
+	}
 }
 
 // chooseReady picks the endpoint for the call among the ready candidates of one tier.
@@ -762,21 +818,21 @@ func (r *refusal) size() int { return len(r.contentType) + cap(r.body) }
 // loop. What attempts need later is in the call.
 type failoverRun struct {
 	*fleet
-	call           *call
-	at             time.Time     // the time of the latest decision
-	n              int           // attempts that have ended
-	begun          int           // attempts, including those under way
-	patience       time.Duration // how much longer the call may wait for a better endpoint
-	probes         int           // attempts made at open circuits
-	probed         []*upstream   // endpoints whose probe by another call was waited for
-	probeWaits     int           // how many times the call waited for a probe, or until it could probe
-	firstProbeWait time.Time     // when it first did
-	replans        int           // how many pauses began while the call waited for another one to end
-	final          *step         // how the call ends, if a race decided that before the loop does
-	skippedOpen    bool          // an endpoint was left out because its circuit was open
-	lostProbe      bool          // another call took the probe permit between planning and Allow
-	denied         bool          // the budget allowed no further attempt
-	elsewhere      bool          // a rescue that must not use the account whose stream broke
+	call        *call
+	at          time.Time     // the time of the latest decision
+	n           int           // attempts that have ended
+	begun       int           // attempts, including those under way
+	patience    time.Duration // how much longer the call may wait for a better endpoint
+	probes      int           // attempts made at open circuits
+	probed      []*upstream   // endpoints whose probe by another call was waited for
+	probeSince  time.Time     // when the call first found nothing but an open circuit; zero: it did not
+	probeTurn   int           // its turn among those who wait for a probe
+	replans     int           // how many pauses began while the call waited for another one to end
+	final       *step         // how the call ends, if a race decided that before the loop does
+	skippedOpen bool          // an endpoint was left out because its circuit was open
+	lostProbeAt time.Time     // when the call last lost its turn to probe to another one: see lostProbe
+	denied      bool          // the budget allowed no further attempt
+	elsewhere   bool          // a rescue that must not use the account whose stream broke
 
 	owed      *budget.Budget // an extra attempt was taken out of it that is not made yet; nil: none was
 	owedSince time.Time
@@ -794,14 +850,16 @@ func (f *fleet) newRun(c *call) failoverRun {
 
 // A triedAccount is what the call knows of an account that it has tried.
 type triedAccount struct {
-	account  string
-	endpoint *upstream // the account's endpoint that was tried last
-	model    string
-	tries    int // 0: the attempts ended before they were sent
-	failure  *exchange.Failure
-	place    int             // of the latest attempt, in the trail
-	delays   backoff.BackOff // of this account in this call
-	due      time.Time       // when its backoff ends
+	account   string
+	endpoint  *upstream // the account's endpoint that was tried last
+	model     string
+	tries     int // 0: the attempts ended before they were sent
+	failure   *exchange.Failure
+	place     int             // of the latest attempt, in the trail
+	delays    backoff.BackOff // of this account in this call
+	due       time.Time       // when its backoff ends
+	probeDue  time.Time       // when the call may probe it again
+	openSince time.Time       // when the call first found its circuit open
 }
 
 // now reads the clock for a decision, and keeps the time in r.at.

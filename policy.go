@@ -439,7 +439,11 @@ const (
 // see [WithBreaker]. While a circuit is open, calls go to other endpoints. When it has been
 // open for OpenFor, an attempt probes it. If the probe succeeds, the circuit closes. If
 // there is no other endpoint, a call may probe the circuit earlier, at most one each second,
-// and other calls wait for the outcome.
+// and other calls wait for that: see MaxWait.
+//
+// For an application that has something better to do than to wait:
+//
+//	breakwater.BreakerPolicy{MaxWait: breakwater.Off}
 //
 // An attempt that the caller cancels, a 429 and a rejected key do not count. An attempt
 // that the caller's deadline ends counts as a failure only if the host had as much time as
@@ -470,6 +474,16 @@ type BreakerPolicy struct {
 	// Probes is how many attempts may probe the circuit at a time. As many must
 	// succeed to close it. Default 1; Off is an error.
 	Probes int
+
+	// MaxWait is how long a call waits for an open circuit to be probed, while no other
+	// endpoint can serve it: until it is its turn to make the probe, within the caller's
+	// deadline. For the outcome of another call's probe it waits up to three times as
+	// long, because a host that is well may be slow. If that is too short, the call fails
+	// at once with [ErrCircuitOpen], and the Retry-After of the response says when the
+	// next probe is due. The call that makes the probe does not wait. A pause that a host
+	// asked for is none of this: see RetryPolicy.MaxRetryAfter. Default 1s; Off: calls do
+	// not wait.
+	MaxWait time.Duration
 }
 
 func (p BreakerPolicy) resolve() (BreakerPolicy, error) {
@@ -484,6 +498,7 @@ func (p BreakerPolicy) resolve() (BreakerPolicy, error) {
 	f.check(p.OpenFor <= p.MaxOpenFor, "OpenFor %v is above MaxOpenFor %v", p.OpenFor, p.MaxOpenFor)
 	f.check(p.Probes >= 0, "Probes is %d: a circuit without probes never closes", p.Probes)
 	resolveField(&f, "Probes", &p.Probes, 1)
+	resolveField(&f, "MaxWait", &p.MaxWait, time.Second)
 	return p, f.err()
 }
 

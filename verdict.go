@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
@@ -15,12 +16,13 @@ func (r *failoverRun) decide(a *attempt, failure *exchange.Failure) step {
 		return *r.final
 	}
 	now := r.now()
+	lost := r.lostProbe(failure, now)
 	s, ends := r.observe(a, failure, now)
 	if ends {
 		return s
 	}
-	if failure.Class == ClassCircuitOpen && !r.lostProbe {
-		r.lostProbe = true
+	if lost {
+		r.lostProbeAt = now
 		return r.next(now)
 	}
 	if r.call.upload == nil && !(r.retry.SendOnce && mayBeBilled(failure, a.sent.Load())) {
@@ -50,8 +52,8 @@ func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Ti
 	} else {
 		a.endNow(failure.Class, failure.Err, a.Answer.Usage, outcome.ErrClosed)
 	}
-	if failure.Class == ClassCircuitOpen && !r.lostProbe {
-		return step{}, false // lostProbe: another call took the probe permit between planning and Allow
+	if r.lostProbe(failure, now) {
+		return step{}, false
 	}
 	masks := r.recordFailure(a, failure, now)
 	if failure.PassThrough {
@@ -78,6 +80,13 @@ func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Ti
 	return step{}, false
 }
 
+// lostProbe reports whether another call took the permit to probe between planning and
+// Allow, so that the call plans again. It does so once, and again for each turn to probe
+// that it may wait for.
+func (r *failoverRun) lostProbe(failure *exchange.Failure, now time.Time) bool {
+	return failure.Class == ClassCircuitOpen && (r.lostProbeAt.IsZero() || now.Sub(r.lostProbeAt) >= circuit.ForcedEvery/2)
+}
+
 // recordFailure notes the failure for its account, and chooses the response that the
 // caller gets if no endpoint answers. It reports whether there was an earlier failure,
 // which this one must not mask.
@@ -96,6 +105,10 @@ func (r *failoverRun) recordFailure(a *attempt, failure *exchange.Failure, now t
 		v.delays = r.newBackOff()
 	}
 	v.due = now.Add(v.delays.NextBackOff())
+	if a.forced && v.openSince.IsZero() {
+		v.openSince = r.probeSince
+	}
+	v.probeDue = now.Add(r.probeAgainAfter(v, now))
 	if failure.Class == ClassUnsuited && !ofSize(failure.Status) {
 		r.call.excluded.unsuited(a.endpoint, a.model)
 	}

@@ -20,6 +20,9 @@ const (
 	// ForcedEvery is how often callers that have no other endpoint may probe a circuit
 	// before its pause is over. More probes could keep a host down.
 	ForcedEvery = time.Second
+	// afterOpening is how long after a circuit has opened gobreaker allows a probe: it must
+	// be longer than gobreaker's own pause, the shortest one that it takes.
+	afterOpening = 2 * time.Nanosecond
 	// maxSignificant bounds the failures in a row that are needed because many attempts
 	// fail by chance.
 	maxSignificant = 32
@@ -48,10 +51,12 @@ type Circuit struct {
 	mu          sync.Mutex // guards what follows; locked inside gobreaker's own lock, never the other way round
 	state       gobreaker.State
 	openedAt    time.Time     // when it opened that was closed; zero: it has never opened
+	reopenedAt  time.Time     // when a probe failed last
 	openUntil   time.Time     // when the pause ends; zero: it has closed since then, or has never opened
 	openFor     time.Duration // the length of the next pause
 	lastOpenFor time.Duration // openFor at the time when it closed
 	closedAt    time.Time     // zero: it has never opened
+	closedBy    *Probe        // the latest of the probes that closed it
 	consecutive consecutive
 	served      bool      // an attempt has shown payload at some time
 	probes      []*Probe  // those that gobreaker may count and that have no outcome, the latest last
@@ -68,7 +73,7 @@ func newCircuit(s *Set, model string) *Circuit {
 		MaxRequests:   uint32(min(uint64(p.Probes), math.MaxUint32)),
 		Interval:      min(p.Window, maxWindow),
 		BucketPeriod:  min(p.Window, maxWindow) / windowParts,
-		Timeout:       1, // ns: see Circuit
+		Timeout:       afterOpening - 1, // see Circuit
 		ReadyToTrip:   func(n gobreaker.Counts) bool { return c.relapse.Load() || c.follows.Load() || c.shouldTrip(n) },
 		IsExcluded:    func(err error) bool { return err == errNeutral },
 		IsSuccessful:  c.isSuccessful,
@@ -219,11 +224,28 @@ func (c *Circuit) NextProbe(now time.Time) (*Probe, time.Duration) {
 	defer c.mu.Unlock()
 	switch latest := c.latestProbeLocked(); {
 	case latest == nil:
-		return nil, max(c.probedAt.Add(ForcedEvery).Sub(now), 0)
+		due := c.probedAt.Add(ForcedEvery)
+		if c.openUntil.Before(due) { // anybody may probe then
+			due = c.openUntil
+		}
+		return nil, max(due.Sub(now), c.reopenedAt.Add(afterOpening).Sub(now), 0)
 	case !c.mayProbeLocked(now):
 		return latest, latest.since.Add(ProbeGrace).Sub(now)
 	}
 	return nil, 0
+}
+
+// ClosedBy returns the probe that has closed the circuit within the last second, or nil.
+func (c *Circuit) ClosedBy(now time.Time) *Probe {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != gobreaker.StateClosed || now.Sub(c.closedAt) >= ForcedEvery {
+		return nil
+	}
+	return c.closedBy
 }
 
 // Status returns the circuit's status. An open circuit whose pause is over becomes
@@ -336,10 +358,12 @@ func (c *Circuit) onStateChange(_ string, from, to gobreaker.State) {
 	case gobreaker.StateOpen:
 		if from == gobreaker.StateClosed {
 			c.openedAt = now
+		} else {
+			c.reopenedAt = now
 		}
 		c.pauseLocked(now, from == gobreaker.StateHalfOpen)
 	case gobreaker.StateClosed:
-		c.lastOpenFor, c.closedAt = c.openFor, now
+		c.lastOpenFor, c.closedAt, c.closedBy = c.openFor, now, c.latestProbeLocked()
 		c.answered.Store(0)
 		c.openFor, c.openUntil = c.set.policy.OpenFor, time.Time{}
 	}

@@ -2,7 +2,7 @@ package circuit
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
@@ -12,7 +12,10 @@ import (
 type Probe struct {
 	done  chan struct{} // closed when the outcome is known
 	began time.Time
-	turns atomic.Int64 // that those who waited for it have drawn
+
+	waiting sync.Mutex // guards what follows
+	turns   int        // that those who wait for it have drawn
+	first   time.Time  // since when the first of them has waited for a probe
 
 	// Guarded by the circuit's mu.
 	finish  func(error) // reports the outcome to gobreaker; nil: gobreaker was not asked yet, or the outcome is known
@@ -51,10 +54,24 @@ func (p *Probe) Await(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// Turn draws a turn for somebody who waited for the probe and goes now. It returns the
-// turn's number from 0, and how long the probe took.
-func (p *Probe) Turn(now time.Time) (turn int, took time.Duration) {
-	return int(p.turns.Add(1) - 1), now.Sub(p.began)
+// Join notes that somebody waits for the probe's outcome, who has waited for a probe since
+// then. It returns how many have joined before.
+func (p *Probe) Join(since time.Time) (turn int) {
+	p.waiting.Lock()
+	defer p.waiting.Unlock()
+	if p.turns == 0 || since.Before(p.first) {
+		p.first = since
+	}
+	p.turns++
+	return p.turns - 1
+}
+
+// Waited returns how long the probe took if its outcome came now, and how much later than the first
+// of those who wait for it somebody came who has waited since then.
+func (p *Probe) Waited(since, now time.Time) (took, behind time.Duration) {
+	p.waiting.Lock()
+	defer p.waiting.Unlock()
+	return now.Sub(p.began), since.Sub(p.first)
 }
 
 // Done reports whether the probe's outcome is known.

@@ -145,8 +145,9 @@ func TestProbe_Forced(t *testing.T) {
 			t.Error("the outcome of a probe that failed is not known")
 		}
 		w.stands("after the forced probe", Open, 2*time.Second-time.Millisecond)
-		next("probed long ago", false, 0)
-		time.Sleep(2 * time.Nanosecond) // until gobreaker's own pause is over
+		next("probed long ago", false, afterOpening)
+		time.Sleep(afterOpening)
+		next("a moment later", false, 0)
 		w.force().Report(Failure)
 		next("after the second probe", false, ForcedEvery)
 		time.Sleep(300 * time.Millisecond)
@@ -158,6 +159,52 @@ func TestProbe_Forced(t *testing.T) {
 		time.Sleep(time.Second)
 		end(w.force(), 'S')
 		w.stands("recovered", Closed, 0)
+	})
+}
+
+// When the pause is over, anybody may probe, however short a time ago a probe was forced.
+func TestProbe_ForcedBeforeThePauseEnds(t *testing.T) {
+	inWorld(t, byDefault, func(t *testing.T, w *world) {
+		w.play("FFFFF")
+		time.Sleep(4900 * time.Millisecond)
+		w.force().Report(Failure)
+		if _, wait := w.c.NextProbe(time.Now()); wait != 100*time.Millisecond {
+			t.Errorf("the next probe is due in %v, want 100ms", wait)
+		}
+	})
+}
+
+// Those who wait for a probe have turns in the order in which they came to it. It knows how
+// much later than the first of them each began to wait.
+func TestProbe_Turns(t *testing.T) {
+	inWorld(t, byDefault, func(t *testing.T, w *world) {
+		w.halfOpen()
+		p, start := w.allowed(), time.Now()
+		probe, _ := w.c.NextProbe(start)
+		for n, since := range []time.Duration{0, time.Second, -time.Second} {
+			if turn := probe.Join(start.Add(since)); turn != n {
+				t.Errorf("turn %d, want %d", turn, n)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		if took, behind := probe.Waited(start.Add(time.Second), time.Now()); took != 2*time.Second || behind != 2*time.Second {
+			t.Errorf("it took %v, and the second began %v after the first, want 2s, 2s", took, behind)
+		}
+		if w.c.ClosedBy(time.Now()) != nil {
+			t.Error("a circuit that is half-open has been closed")
+		}
+		p.Report(Success)
+		if w.c.ClosedBy(time.Now()) != probe {
+			t.Error("the probe did not close the circuit")
+		}
+		time.Sleep(ForcedEvery)
+		if w.c.ClosedBy(time.Now()) != nil {
+			t.Error("a circuit that has closed a second ago has just closed")
+		}
+		var none *Circuit
+		if none.ClosedBy(time.Now()) != nil {
+			t.Error("a circuit that does not exist has been closed")
+		}
 	})
 }
 

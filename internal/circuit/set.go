@@ -43,6 +43,9 @@ type Policy struct {
 	OpenFor, MaxOpenFor time.Duration
 	// Probes is how many attempts may probe it at a time, and must succeed to close it.
 	Probes int
+	// MaxWait is how long a call waits for a probe if it has no other endpoint; 0: not at
+	// all. The circuits do not use it: who asks them does.
+	MaxWait time.Duration
 }
 
 // Off reports whether the policy never opens a circuit.

@@ -49,11 +49,12 @@ type Candidate struct {
 	Availability Availability
 
 	// Wait is how long it takes until the endpoint is expected to be free (AtLimit), until
-	// its pause ends (Paused), or until the call may probe it or may learn the outcome of
-	// another probe (CircuitOpen; if it is not positive, the call may probe now).
+	// its pause ends (Paused), or until the call may probe it (CircuitOpen; if it is not
+	// positive, the call may probe now).
 	Wait time.Duration
 
 	KeepsTier   bool // AtLimit: the call must not go to a worse tier instead
+	Probed      bool // CircuitOpen, and another call's probe is under way, whose outcome may be known before Wait is over
 	Quarantined bool // Paused without a host's request, until a person has mended it
 	MayTry      bool // Quarantined, and the latest try in spite of that was long enough ago
 	ProbeFailed bool // CircuitOpen, and a probe that this call waited for has failed
@@ -68,6 +69,8 @@ type Account struct {
 	Tries        int           // 0: the attempts ended before they were sent
 	Passing      bool          // the cause of its failure may pass by itself
 	KeepsTier    bool          // the call must not go to a worse tier because of its failure
+	Probe        time.Duration // CircuitOpen: as Candidate.Wait
+	ProbeWait    time.Duration // CircuitOpen: how much longer the call may wait for that
 	Insist       int           // up to so many tries, it is retried before the call turns to a worse tier or a stale answer
 	BudgetSpent  bool          // its budget allows no extra attempt
 }
@@ -78,8 +81,8 @@ type History struct {
 	Last        int           // index in Tried of the latest; -1: there is none
 	Patience    time.Duration // how much longer the call may wait for a better tier
 	Probes      int           // attempts at open circuits
-	ProbeWaits  int           // waits for others' probes
-	ProbeWaited time.Duration // since the first of these waits began
+	ProbeWait   time.Duration // how much longer the call may wait for its turn to probe an open circuit
+	OutcomeWait time.Duration // how much longer it may wait for the outcome of another call's probe
 }
 
 // Bounds limit what a call may do.
@@ -94,14 +97,8 @@ type Bounds struct {
 // NoDeadline is the time left to a call without a deadline.
 const NoDeadline = time.Duration(math.MaxInt64)
 
-const (
-	maxProbes = 2 // at most so many open circuits does one call probe
-	// A call waits maxProbeWaits times for probes of others or for its own turn to probe,
-	// and more often within minProbeWait of the first wait: if many calls wait, others may
-	// get the turn first.
-	maxProbeWaits = 4
-	minProbeWait  = 2 * time.Second
-)
+// maxProbes is how many open circuits one call probes at most.
+const maxProbes = 2
 
 // A Step is what a call does next.
 type Step struct {
@@ -110,10 +107,12 @@ type Step struct {
 	Wait   time.Duration
 	Fresh  bool // Try: any ready candidate of this tier will do
 	Extra  bool // an attempt beyond the first at an account, which its budget has to allow
+	Probe  bool // Retry: as a probe
+	Again  bool // AwaitProbe: Index is that of an account that the call has tried
 
 	// The following belong to GiveUp: what keeps the call from its endpoints (CircuitOpen,
 	// Paused, or Unserved for nothing), the paused candidate that is free first, and when
-	// that is.
+	// another call may be served.
 	Blocked    Availability
 	Soonest    int
 	RetryAfter time.Duration
@@ -138,8 +137,10 @@ func Next(candidates []Candidate, h History, b Bounds) Step {
 	s := p.retry(at)
 	switch {
 	case s.Action != GiveUp:
-	case at.awaited != none && p.mayAwaitProbe(candidates[at.awaited].Wait):
-		return Step{Action: AwaitProbe, Index: at.awaited, Wait: candidates[at.awaited].Wait}
+	case at.awaited != none && p.Probes < maxProbes:
+		if wait, ok := p.waitForProbe(candidates[at.awaited]); ok {
+			return Step{Action: AwaitProbe, Index: at.awaited, Wait: wait}
+		}
 	case at.quarantined != none && candidates[at.quarantined].MayTry:
 		return Step{Action: TryQuarantined, Index: at.quarantined}
 	}
@@ -203,7 +204,7 @@ func (p *planner) survey() survey {
 				s.blocked = CircuitOpen
 			}
 			switch {
-			case c.ProbeFailed:
+			case c.ProbeFailed && p.ProbeWait <= 0:
 			case c.Wait <= 0:
 				s.probe = p.better(i, s.probe)
 			default:
@@ -298,8 +299,12 @@ func (p *planner) retry(at survey) Step {
 			continue
 		}
 		wait, ok := p.waitToRetry(i)
-		if ok && (best.Action == GiveUp || wait < best.Wait || best.Action == Try && wait == best.Wait) {
-			best = Step{Action: Retry, Index: i, Wait: wait, Extra: true}
+		again := Step{Action: Retry, Index: i, Wait: wait, Extra: true}
+		if account.Availability == CircuitOpen {
+			again, ok = p.probeAgain(i)
+		}
+		if ok && (best.Action == GiveUp || again.Wait < best.Wait || best.Action == Try && again.Wait == best.Wait) {
+			best = again
 		}
 	}
 	if best.Action == GiveUp {
@@ -319,9 +324,28 @@ func (p *planner) waitToRetry(i int) (time.Duration, bool) {
 	return wait, p.inTime(a.Pause, p.MaxRetryAfter) && p.inTime(wait, wait)
 }
 
-// mayAwaitProbe reports whether the call may wait for a probe for so long.
-func (p *planner) mayAwaitProbe(wait time.Duration) bool {
-	return p.Probes < maxProbes && (p.ProbeWaits < maxProbeWaits || p.ProbeWaited < minProbeWait) && p.inTime(wait, wait)
+// waitForProbe returns how long the call waits for a probe under way (probed), or until it
+// may make one itself. It reports whether the call may wait at all. If it knows of a probe
+// that failed, it may wait for its turn only if time is left then.
+func (p *planner) waitForProbe(c Candidate) (time.Duration, bool) {
+	if c.Probed {
+		wait := min(c.Wait, p.OutcomeWait)
+		return wait, wait > 0 && p.inTime(wait, wait)
+	}
+	return c.Wait, p.inTime(c.Wait, p.ProbeWait) && (c.Wait < p.ProbeWait || !c.ProbeFailed)
+}
+
+// probeAgain returns another probe of an account that the call has tried, now or after a
+// wait, if time is left then.
+func (p *planner) probeAgain(i int) (Step, bool) {
+	a := p.Tried[i]
+	if a.Tries == 0 || a.Tries >= p.Attempts || a.BudgetSpent || p.Once || a.Probe >= a.ProbeWait || !p.inTime(a.Probe, a.ProbeWait) {
+		return Step{}, false
+	}
+	if a.Probe <= 0 {
+		return Step{Action: Retry, Index: i, Extra: true, Probe: true}, true
+	}
+	return Step{Action: AwaitProbe, Index: i, Wait: a.Probe, Again: true}, true
 }
 
 // inTime reports whether a wait is within bound and ends before the caller's deadline. The
@@ -342,5 +366,24 @@ func (p *planner) giveUp(at survey) Step {
 	if at.soonest != none {
 		s.RetryAfter = p.candidates[at.soonest].Wait
 	}
+	sooner := func(wait time.Duration) {
+		if wait = max(wait, minRetryAfter); s.RetryAfter == 0 || wait < s.RetryAfter {
+			s.RetryAfter = wait
+		}
+	}
+	for _, c := range p.candidates {
+		if c.Availability == CircuitOpen {
+			sooner(c.Wait)
+		}
+	}
+	for _, a := range p.Tried {
+		if a.Availability == CircuitOpen {
+			sooner(a.Probe)
+		}
+	}
 	return s
 }
+
+// minRetryAfter is the least time after which another call should be made, in answer to
+// one that an open circuit ended: Retry-After counts whole seconds.
+const minRetryAfter = time.Second

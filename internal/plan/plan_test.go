@@ -21,10 +21,22 @@ func open(tier int, wait time.Duration) Candidate {
 	return Candidate{Tier: tier, Availability: CircuitOpen, Wait: wait}
 }
 
+func probed(tier int, wait time.Duration) Candidate {
+	return Candidate{Tier: tier, Availability: CircuitOpen, Probed: true, Wait: wait}
+}
+
+// failed notes that a probe of the candidate that the call waited for has failed.
+func failed(c *Candidate) { c.ProbeFailed = true }
+
+// behind is an account that failed once and may be probed again then.
+func behind(probe time.Duration) Account {
+	return with(failedOnce, func(a *Account) { a.Availability, a.Probe, a.ProbeWait = CircuitOpen, probe, s })
+}
+
 // untried is the history of a call that has tried nothing; its bounds are the
-// defaults of RetryPolicy.
+// defaults of RetryPolicy and BreakerPolicy.
 var (
-	untried = History{Last: -1, Patience: 2 * s}
+	untried = History{Last: -1, Patience: 2 * s, ProbeWait: s, OutcomeWait: 3 * s}
 	bounds  = Bounds{Attempts: 3, MaxRetryAfter: 60 * s, Left: NoDeadline}
 )
 
@@ -77,12 +89,19 @@ func TestNext(t *testing.T) {
 
 		{"a probe where all circuits are open", []Candidate{open(0, 5*s), open(1, 0)}, untried, bounds, Step{Action: TryProbe, Index: 1}},
 		{"the probe of the better tier", []Candidate{open(1, 0), open(0, 0)}, untried, bounds, Step{Action: TryProbe, Index: 1}},
-		{"two probes at most", []Candidate{open(0, 0)}, with(untried, func(h *History) { h.Probes = 2 }), bounds, Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none}},
-		{"another call's probe", []Candidate{open(0, 3*s), open(1, 2*s)}, untried, bounds, Step{Action: AwaitProbe, Index: 1, Wait: 2 * s}},
-		{"no probe that failed a moment ago", []Candidate{with(open(0, 0), func(c *Candidate) { c.ProbeFailed = true })}, untried, bounds, Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none}},
-		{"no probe beyond the deadline", []Candidate{open(0, 3*s)}, untried, with(bounds, func(b *Bounds) { b.Left = 3 * s }), Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none}},
-		{"no fifth wait for a probe", []Candidate{open(0, s)}, with(untried, func(h *History) { h.ProbeWaits, h.ProbeWaited = 4, 2*s }), bounds, Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none}},
-		{"a fifth wait soon after the first", []Candidate{open(0, s)}, with(untried, func(h *History) { h.ProbeWaits, h.ProbeWaited = 4, s }), bounds, Step{Action: AwaitProbe, Index: 0, Wait: s}},
+		{"two probes at most", []Candidate{open(0, 0)}, with(untried, func(h *History) { h.Probes = 2 }), bounds, Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none, RetryAfter: s}},
+		{"another call's probe", []Candidate{probed(0, 3*s), probed(1, 2*s)}, untried, bounds, Step{Action: AwaitProbe, Index: 1, Wait: 2 * s}},
+		{"no longer for another call's probe than it may wait", []Candidate{probed(0, 3*s)}, with(untried, func(h *History) { h.OutcomeWait = 2 * s }), bounds, Step{Action: AwaitProbe, Wait: 2 * s}},
+		{"no wait at all for another call's probe", []Candidate{probed(0, 3*s)}, with(untried, func(h *History) { h.OutcomeWait = 0 }), bounds, Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none, RetryAfter: 3 * s}},
+		{"no wait for its turn that is too short", []Candidate{open(0, s)}, with(untried, func(h *History) { h.ProbeWait = s - 1 }), bounds, Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none, RetryAfter: s}},
+		{"its turn at the end of the wait", []Candidate{open(0, s)}, with(untried, func(h *History) { h.ProbeWait = s }), bounds, Step{Action: AwaitProbe, Wait: s}},
+		{"its turn now, though it waits for nothing", []Candidate{open(0, 0)}, with(untried, func(h *History) { h.ProbeWait = 0 }), bounds, Step{Action: TryProbe}},
+		{"not so behind a probe that failed", []Candidate{with(open(0, 0), failed)}, with(untried, func(h *History) { h.ProbeWait = 0 }), bounds, Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none, RetryAfter: s}},
+		{"nor its turn at the end of the wait", []Candidate{with(open(0, s), failed)}, with(untried, func(h *History) { h.ProbeWait = s }), bounds, Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none, RetryAfter: s}},
+		{"but its turn before", []Candidate{with(open(0, s), failed)}, with(untried, func(h *History) { h.ProbeWait = s + 1 }), bounds, Step{Action: AwaitProbe, Wait: s}},
+		{"the soonest probe is told, and no fraction of a second", []Candidate{open(0, 3*s), open(0, s/2)}, with(untried, func(h *History) { h.ProbeWait = 0 }), bounds, Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none, RetryAfter: s}},
+		{"the probe before the pause, if it is sooner", []Candidate{open(0, 3*s), paused(0, 61*s)}, with(untried, func(h *History) { h.ProbeWait = 0 }), bounds, Step{Action: GiveUp, Blocked: Paused, Soonest: 1, RetryAfter: 3 * s}},
+		{"no probe beyond the deadline", []Candidate{open(0, 3*s)}, untried, with(bounds, func(b *Bounds) { b.Left = 3 * s }), Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none, RetryAfter: 3 * s}},
 
 		{"what is quarantined, where nobody else is left", []Candidate{with(paused(0, time.Hour), func(c *Candidate) { c.Quarantined, c.MayTry = true, true })}, untried, bounds, Step{Action: TryQuarantined, Index: 0}},
 		{"not so soon after another call tried it", []Candidate{with(paused(0, time.Hour), func(c *Candidate) { c.Quarantined = true })}, untried, bounds, Step{Action: GiveUp, Blocked: Paused, RetryAfter: time.Hour}},
@@ -96,7 +115,14 @@ func TestNext(t *testing.T) {
 		{"not more often than it may", nil, tried(with(failedOnce, func(a *Account) { a.Tries = 3 })), bounds, Step{Action: GiveUp, Soonest: none}},
 		{"not what does not pass", nil, tried(with(failedOnce, func(a *Account) { a.Passing = false })), bounds, Step{Action: GiveUp, Soonest: none}},
 		{"not what was never sent", nil, tried(with(failedOnce, func(a *Account) { a.Tries = 0 })), bounds, Step{Action: GiveUp, Soonest: none}},
-		{"not where its circuit is open", nil, tried(with(failedOnce, func(a *Account) { a.Availability = CircuitOpen })), bounds, Step{Action: GiveUp, Soonest: none}},
+		{"not where its circuit is open", nil, tried(behind(s)), bounds, Step{Action: GiveUp, Soonest: none, RetryAfter: s}},
+		{"but by its turn to probe again, if it may wait longer", nil, tried(with(behind(s), func(a *Account) { a.ProbeWait = s + 1 })), bounds, Step{Action: AwaitProbe, Wait: s, Again: true}},
+		{"as a probe when it is its turn", nil, tried(behind(0)), bounds, Step{Action: Retry, Extra: true, Probe: true}},
+		{"not as a probe beyond the deadline", nil, tried(with(behind(s), func(a *Account) { a.ProbeWait = 5 * s })), with(bounds, func(b *Bounds) { b.Left = s }), Step{Action: GiveUp, Soonest: none, RetryAfter: s}},
+		{"not as a probe without time", nil, tried(with(behind(0), func(a *Account) { a.ProbeWait = 0 })), bounds, Step{Action: GiveUp, Soonest: none, RetryAfter: s}},
+		{"not as a probe more often than it may", nil, tried(with(behind(0), func(a *Account) { a.Tries = 3 })), bounds, Step{Action: GiveUp, Soonest: none, RetryAfter: s}},
+		{"not as a probe without a budget", nil, tried(with(behind(0), func(a *Account) { a.BudgetSpent = true })), bounds, Step{Action: GiveUp, Soonest: none, RetryAfter: s}},
+		{"not as a probe what can be sent once only", nil, tried(behind(0)), with(bounds, func(b *Bounds) { b.Once = true }), Step{Action: GiveUp, Soonest: none, RetryAfter: s}},
 		{"not where it no longer serves the call", nil, tried(with(failedOnce, func(a *Account) { a.Availability = Unserved })), bounds, Step{Action: GiveUp, Soonest: none}},
 		{"not what can be sent once only", nil, tried(failedOnce), with(bounds, func(b *Bounds) { b.Once = true }), Step{Action: GiveUp, Soonest: none}},
 		{"not without a budget", nil, with(tried(failedOnce), func(h *History) { h.Tried[0].BudgetSpent = true }), bounds, Step{Action: GiveUp, Soonest: none}},
@@ -117,7 +143,7 @@ func TestNext(t *testing.T) {
 
 		{"once more before a kept answer", nil, tried(failedOnce), with(bounds, func(b *Bounds) { b.Fallback = true }), Step{Action: Retry, Wait: s, Extra: true}},
 		{"a kept answer instead of a pause", []Candidate{paused(0, s)}, untried, with(bounds, func(b *Bounds) { b.Fallback = true }), Step{Action: GiveUp, Blocked: Paused, RetryAfter: s}},
-		{"a kept answer instead of a probe", []Candidate{open(0, 0)}, untried, with(bounds, func(b *Bounds) { b.Fallback = true }), Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none}},
+		{"a kept answer instead of a probe", []Candidate{open(0, 0)}, untried, with(bounds, func(b *Bounds) { b.Fallback = true }), Step{Action: GiveUp, Blocked: CircuitOpen, Soonest: none, RetryAfter: s}},
 	} {
 		if got := Next(test.candidates, test.history, test.bounds); got != test.want {
 			t.Errorf("%s: got %+v, want %+v", test.name, got, test.want)
