@@ -709,7 +709,11 @@ func (f *fleet) hasAlternative(c *call, than *upstream) bool {
 			return true
 		case plan.AtLimit:
 			limiter := e.limits.Get(at.model)
-			if limiter.Admits(now) {
+			left := time.Duration(math.MaxInt64)
+			if deadline, ok := c.Deadline(); ok {
+				left = deadline.Sub(now)
+			}
+			if limiter.Admits(now, left) {
 				return true
 			}
 			if !limiter.Spills() {

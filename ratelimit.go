@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"time"
 
@@ -39,9 +40,9 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	if limiter == nil {
 		return r.next.RoundTrip(req)
 	}
-	var use limit.Use
+	use := limit.Use{Waited: time.Duration(a.call.queued.Load()) * time.Millisecond}
 	if limiter.CountsTokens() {
-		use = limit.Use{Prompt: request.EstimateTokens(a.buffer.Bytes()), Answer: a.call.params.MaxTokens}
+		use.Prompt, use.Answer = request.EstimateTokens(a.buffer.Bytes()), a.call.params.MaxTokens
 	}
 	lease := new(attemptLease)
 	renewal := a.call.renewal
@@ -54,6 +55,7 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	switch {
 	case errors.Is(err, limit.ErrLimited):
+		a.call.queued.Add(int32(min(time.Since(a.Start).Milliseconds(), math.MaxInt32/64)))
 		return nil, &exchange.Failure{Class: ClassLimited, Err: ErrRateLimited, KeepsTier: isSpare || !limiter.Spills()}
 	case err != nil:
 		return nil, err

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -634,4 +636,99 @@ func TestLimit_LocalRefusalsAreNeutral(t *testing.T) {
 		}
 		held.leave()
 	})
+}
+
+// Callers who left the queue keep no turn, whichever limit they waited for.
+func TestLimit_LeaversKeepNoTurn(t *testing.T) {
+	for name, p := range map[string]RatePolicy{
+		"in flight":  {InFlight: 1, MaxWait: time.Minute},
+		"per second": {PerSecond: 1, Burst: 1, MaxWait: time.Minute},
+		"tokens":     {TokensPerMinute: 600, MaxWait: time.Minute}, // ten a second, 300 at once
+	} {
+		bubble(t, name, func(t *testing.T) {
+			rt := over(t, newHosts(fakehost.After(time.Second, gives(200, asJSON, strings.Replace(goodJSON, `"usage"`, `"other"`, 1)))), WithRateLimit(p))
+			start := time.Now()
+			var callers sync.WaitGroup
+			callers.Go(func() { asks(t.Context(), rt, `{"model":"m","max_tokens":600}`) })
+			synctest.Wait()
+			for n := range 15 {
+				callers.Go(func() {
+					ctx, cancel := context.WithCancel(t.Context())
+					time.AfterFunc(time.Duration(300+n)*time.Millisecond, cancel)
+					asks(ctx, rt, `{"model":"m"}`)
+				})
+				synctest.Wait()
+			}
+			time.Sleep(500 * time.Millisecond)
+			if got := asks(t.Context(), rt, `{"model":"m"}`); got.status() != 200 || time.Since(start) > 3*time.Second {
+				t.Errorf("the next one has %v after %v, want an answer within 3s", got, time.Since(start))
+			}
+			callers.Wait()
+			if left := stillHeld(rt); left != "" {
+				t.Errorf("got %s left, want nothing", left)
+			}
+		})
+	}
+}
+
+// A call waits for limits MaxWait in all, and not once for each endpoint.
+func TestLimit_WaitsOnceInAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newPiped()
+		rt := over(t, base, WithEndpoints(at("a", "b", "c")...), WithRateLimit(RatePolicy{InFlight: 1}))
+		held := []*held{base.hold(t, rt), base.hold(t, rt), base.hold(t, rt)}
+		start := time.Now()
+		if got := asks(t.Context(), rt, chatStream); !refused(got) || time.Since(start) != 5*time.Second {
+			t.Errorf("it has %v after %v, want a refusal after 5s", got, time.Since(start))
+		}
+		for _, h := range held {
+			h.leave()
+		}
+	})
+}
+
+// At twice the load, the capacity goes into answers and not into calls whose callers leave
+// before their answer is there, however the deadline is set.
+func TestLimit_PlacesGoToCallersWithTime(t *testing.T) {
+	const inFlight, service, deadline, lasts = 10, 2 * time.Second, 10 * time.Second, 3 * time.Minute
+	for _, tt := range []struct {
+		name string
+		body string
+		opts []Option
+	}{
+		{"alone", chatJSON, nil},
+		{"streams", chatStream, nil},
+		{"two endpoints", chatJSON, []Option{WithEndpoints(at("a", "b")...)}},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			places := inFlight
+			if tt.opts != nil {
+				places *= 2
+			}
+			answer := gives(200, asJSON, goodJSON)
+			if tt.body == chatStream {
+				answer = gives(200, asStream, wholeStream)
+			}
+			rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+				return fakehost.After(service/2+rand.N(service), answer)(req)
+			}), append(tt.opts, WithRateLimit(RatePolicy{InFlight: inFlight, MaxWait: time.Minute}))...)
+			var good atomic.Int64
+			var callers sync.WaitGroup
+			for start := time.Now(); time.Since(start) < lasts; time.Sleep(service / time.Duration(2*places)) {
+				callers.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), deadline)
+					defer cancel()
+					if asks(ctx, rt, tt.body).status() == 200 {
+						good.Add(1)
+					}
+				})
+			}
+			callers.Wait()
+			if got, most := float64(good.Load()), float64(places)*lasts.Seconds()/service.Seconds(); got < 0.95*most {
+				t.Errorf("%.0f answers, want at least 0.95 of %.0f", got, most)
+			} else {
+				t.Logf("%.3f", got/most)
+			}
+		})
+	}
 }

@@ -17,7 +17,7 @@ type Deadline struct {
 	timer *time.Timer
 
 	// All three are times since the exchange's start.
-	half time.Duration // half of the time to the caller's deadline: no exchange may use more
+	half time.Duration // when half of the time to the caller's deadline is over: no exchange may use more
 	last time.Duration // when the fallback takes over, shortly before the caller's deadline
 	due  time.Duration // when the time is up, apart from the caller's deadline
 
@@ -44,22 +44,29 @@ func (d *Deadline) Start(x *Exchange, within time.Duration, fallback bool) {
 	if within == 0 {
 		return
 	}
+	gone := time.Since(x.Start) // while it waited for a limit: only what is left is to be shared
 	if deadline, ok := x.Context.Deadline(); ok {
-		left := deadline.Sub(x.Start)
-		d.half, d.last = left/2, left-left/10
+		all := deadline.Sub(x.Start)
+		d.half, d.last = gone+(all-gone)/2, all-all/10
 	}
-	d.reset(within, false)
+	d.resetAt(gone, within, false)
 }
 
 // reset sets how long the exchange may go on from now without payload; 0: no limit.
 // begun: a part of the answer came.
 func (d *Deadline) reset(after time.Duration, begun bool) {
+	if d.x != nil {
+		d.resetAt(time.Since(d.x.Start), after, begun)
+	}
+}
+
+// resetAt is reset at the time gone since the exchange's start.
+func (d *Deadline) resetAt(gone, after time.Duration, begun bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.done || d.x == nil {
+	if d.done {
 		return
 	}
-	gone := time.Since(d.x.Start)
 	d.begun, d.due = begun, unlimited
 	if after > 0 && after < unlimited-gone {
 		d.due = gone + after

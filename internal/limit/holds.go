@@ -12,9 +12,9 @@ type holds struct {
 	n      int               // in recent
 	next   int
 
-	stale  bool
-	median time.Duration // 0: not known
-	enough time.Duration
+	stale           bool // what follows is to be computed
+	median          time.Duration
+	enough, longest time.Duration // see needed
 }
 
 // unended is how long an attempt would have held its lease that its caller's deadline ended.
@@ -36,18 +36,25 @@ func (h *holds) usual() time.Duration {
 // needed returns how much time a caller should have left when its attempt begins.
 //
 // A place that is given to a caller with less time is often lost: the deadline ends the
-// attempt when it has taken nearly as long as an answer. So needed is the time that yields
-// the most answers for each second of a place, by the recent attempts. Where all answers
-// take about as long, it is the longest of them. Where they differ much, it is short: the
-// long ones that are lost leave their places early. It is the longest duration if too many
-// attempts have not been answered in time, because nobody knows then what time they need.
-func (h *holds) needed() time.Duration {
+// attempt when it has taken nearly as long as an answer. What is needed is the time that
+// yields the most answers, by the recent attempts: nearly the longest of them if each
+// attempt costs the same, as with a limit of the rate. If attempts cost the time that they
+// last, it is the time with the most answers for each second. That is shorter where answers
+// differ much, because the long ones that are lost leave their places early. It is the
+// longest duration if too many attempts have not been answered in time, because nobody
+// knows then what time they need.
+func (h *holds) needed(costTime bool) time.Duration {
 	h.refresh()
-	return h.enough
+	if costTime {
+		return h.enough
+	}
+	return h.longest
 }
 
-// maxUnended is the share of attempts that deadlines may end.
-const maxUnended = 0.1
+const (
+	maxUnended = 0.1  // the share of attempts that deadlines may end
+	nearly     = 0.98 // of the most answers
+)
 
 func (h *holds) refresh() {
 	if !h.stale {
@@ -58,7 +65,7 @@ func (h *holds) refresh() {
 	all := sorted[:h.n]
 	slices.Sort(all)
 	ended, _ := slices.BinarySearch(all, unended)
-	h.median, h.enough = 0, unended
+	h.median, h.enough, h.longest = 0, unended, unended
 	if ended == 0 {
 		return
 	}
@@ -66,6 +73,7 @@ func (h *holds) refresh() {
 	if float64(h.n-ended) > maxUnended*float64(h.n) {
 		return
 	}
+	h.longest = all[int(nearly*float64(ended-1))]
 	// With the time all[i], i+1 of the attempts end, and the others are cut at that time.
 	best, sum := 0.0, 0.0
 	var rates [len(h.recent)]float64
@@ -74,11 +82,5 @@ func (h *holds) refresh() {
 		rates[i] = float64(i+1) / (sum + float64(h.n-i-1)*d.Seconds())
 		best = max(best, rates[i])
 	}
-	const nearly = 0.98
-	for i := range ended {
-		if rates[i] >= nearly*best {
-			h.enough = all[i]
-			return
-		}
-	}
+	h.enough = all[slices.IndexFunc(rates[:], func(rate float64) bool { return rate >= nearly*best })]
 }

@@ -3,7 +3,6 @@ package limit
 import (
 	"container/list"
 	"context"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,9 +108,14 @@ func (l *Limiter) leastWaitLocked(now time.Time, tokens int) (time.Duration, str
 	return attempts, PerSecond
 }
 
-// Admits reports whether an attempt that has to wait would probably get its turn.
-func (l *Limiter) Admits(now time.Time) bool {
-	return l == nil || l.policy.MaxWait > 0 && l.Expected(now) <= l.policy.MaxWait
+// Admits reports whether an attempt that has to wait would probably get its turn while its
+// caller has time left.
+func (l *Limiter) Admits(now time.Time, left time.Duration) bool {
+	if l == nil {
+		return true
+	}
+	wait := l.Expected(now)
+	return l.policy.MaxWait > 0 && wait <= l.policy.MaxWait && wait < left
 }
 
 // Spills reports whether what has to wait may go to another host instead: the policy allows
@@ -132,17 +136,18 @@ func (l *Limiter) CountsTokens() bool { return l.policy.TokensPerMinute > 0 }
 // Adapts reports whether a refusal can still lower the number of permits.
 func (l *Limiter) Adapts() bool { return l != nil && l.adaptive != nil && l.adaptive.Size() != 1 }
 
-// A Use is an estimate of the tokens that an attempt uses.
+// A Use says what an attempt needs.
 type Use struct {
-	Prompt int
-	Answer int // at most
+	Prompt int           // tokens, by an estimate
+	Answer int           // tokens at most
+	Waited time.Duration // for other limits, before: it counts against MaxWait
 }
 
 // Acquire waits for what an attempt with these tokens needs, at most for MaxWait, and fills
 // lease, which must be empty. It returns an *Error, at once if MaxWait or ctx's deadline
 // would end before its turn in any case, or the cause of ctx's end.
 //
-// An attempt for whose tokens alone MaxWait is too short may wait for so much longer.
+// An attempt whose tokens alone take longer to come back may wait for so much longer.
 func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
 	now, tokens := time.Now(), l.tokens.of(use)
 	l.mu.Lock()
@@ -152,15 +157,14 @@ func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
 		*lease = Lease{limiter: l, since: now, tokens: tokens}
 		return nil
 	}
-	w := waiter{tokens: tokens}
+	w := waiter{tokens: tokens, most: l.policy.MaxWait - use.Waited}
 	done := ctx.Done() // before it has a place: a context may panic
 	w.deadline, _ = ctx.Deadline()
-	patience, err := l.enqueue(&w)
-	if err != nil {
+	if err := l.enqueue(&w); err != nil {
 		return err
 	}
 	l.makeRoom()
-	if err := l.await(ctx, done, &w, patience); err != nil {
+	if err := l.await(ctx, done, &w); err != nil {
 		return err
 	}
 	*lease = Lease{limiter: l, since: w.at, tokens: tokens}
@@ -180,61 +184,68 @@ func (l *Limiter) takeLocked(now time.Time, tokens int) bool {
 	return true
 }
 
-// enqueue adds w to the queue, and returns how long it may stay there.
-func (l *Limiter) enqueue(w *waiter) (time.Duration, error) {
+// enqueue adds w to the queue, unless it cannot get its turn in time.
+func (l *Limiter) enqueue(w *waiter) error {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	patience := l.patienceLocked(now, w.tokens)
 	wait, of := l.leastWaitLocked(now, w.tokens)
-	if patience <= 0 || wait > patience || !w.deadline.IsZero() && wait >= w.deadline.Sub(now) {
-		return 0, l.refusalLocked(now, wait, of)
+	if w.most <= 0 || wait > w.most && !l.isLarge(w.tokens) || !w.deadline.IsZero() && wait >= w.deadline.Sub(now) {
+		return l.refusalLocked(now, wait, of)
 	}
 	w.granted = make(chan struct{})
 	l.waiting.add(w)
 	l.admitLocked(now)
-	return patience, nil
+	return nil
 }
 
-// patienceLocked returns how long an attempt may wait: MaxWait, and longer if its tokens
-// alone take longer to come back. Otherwise it could never begin while others use the
-// limit.
-func (l *Limiter) patienceLocked(now time.Time, tokens int) time.Duration {
-	patience := l.policy.MaxWait
-	if tokens > 0 && patience > 0 && seconds(float64(tokens)/l.tokens.perSecond) >= patience {
-		patience += min(l.tokens.wait(now, tokens, 0), math.MaxInt64-patience)
-	}
-	return patience
+// isLarge reports whether so many tokens alone take MaxWait to come back. Such an attempt
+// waits behind others for MaxWait, and at the head of the queue for as long as its tokens
+// need. Otherwise it could never begin while others use the limit.
+func (l *Limiter) isLarge(tokens int) bool {
+	return tokens > 0 && seconds(float64(tokens)/l.tokens.perSecond) >= l.policy.MaxWait
 }
 
-// await waits until w has got what it needs, ctx ends, or its patience does.
-func (l *Limiter) await(ctx context.Context, done <-chan struct{}, w *waiter, patience time.Duration) error {
-	timer := time.NewTimer(patience)
+// await waits until w has got what it needs, ctx ends, or its time in the queue does.
+func (l *Limiter) await(ctx context.Context, done <-chan struct{}, w *waiter) error {
+	timer := time.NewTimer(w.most)
 	defer timer.Stop()
-	select {
-	case <-w.granted:
-		return nil
-	case <-timer.C:
-		return l.giveUp(w)
-	case <-done:
-		l.leave(w)
-		return context.Cause(ctx)
+	for {
+		select {
+		case <-w.granted:
+			return nil
+		case <-timer.C:
+			more, err := l.giveUp(w)
+			if more <= 0 {
+				return err
+			}
+			timer.Reset(more)
+		case <-done:
+			l.leave(w)
+			return context.Cause(ctx)
+		}
 	}
 }
 
-// giveUp takes w out of the queue at the end of its patience, unless its turn is now.
-func (l *Limiter) giveUp(w *waiter) error {
+// giveUp takes w out of the queue at the end of its time there, unless its turn is now, or
+// it is the next one and may wait longer.
+func (l *Limiter) giveUp(w *waiter) (more time.Duration, err error) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.admitLocked(now)
 	if !w.at.IsZero() {
-		return nil
+		return 0, nil
+	}
+	if l.isLarge(w.tokens) && l.waiting.next(now, l.neededLocked()) == w {
+		if more := l.tokens.wait(now, w.tokens, 0); more > 0 {
+			return more, nil
+		}
 	}
 	l.waiting.remove(w)
 	l.admitLocked(now)
 	wait, of := l.leastWaitLocked(now, w.tokens)
-	return l.refusalLocked(now, wait, of)
+	return 0, l.refusalLocked(now, wait, of)
 }
 
 // leave takes w out of the queue, or returns what it has got at this moment.
@@ -257,7 +268,7 @@ func (l *Limiter) leave(w *waiter) {
 // admitLocked lets those begin whose turn it is, and sets the timer for the next one.
 func (l *Limiter) admitLocked(now time.Time) {
 	for {
-		w := l.waiting.next(now, l.holds.needed())
+		w := l.waiting.next(now, l.neededLocked())
 		if w == nil || l.isFullLocked() {
 			l.setTurn(0)
 			return
@@ -271,6 +282,9 @@ func (l *Limiter) admitLocked(now time.Time) {
 		close(w.granted)
 	}
 }
+
+// neededLocked returns how much time an attempt should have left when it begins.
+func (l *Limiter) neededLocked() time.Duration { return l.holds.needed(l.permits != 0) }
 
 // setTurn sets the timer for the next turn; 0: another event brings it.
 func (l *Limiter) setTurn(wait time.Duration) {

@@ -18,7 +18,8 @@ type queue struct {
 // A waiter is an attempt in the queue.
 type waiter struct {
 	tokens   int
-	deadline time.Time // the caller's; zero: none
+	most     time.Duration // how long it may wait
+	deadline time.Time     // the caller's; zero: none
 	place    *list.Element
 	late     bool
 	granted  chan struct{} // closed when it has got what it needs

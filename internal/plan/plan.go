@@ -198,7 +198,7 @@ func (p *planner) survey() survey {
 		case SlowStart:
 			s.slowStart = p.better(i, s.slowStart)
 		case AtLimit:
-			s.atLimit = p.better(i, s.atLimit)
+			s.atLimit = p.shorterQueue(i, s.atLimit)
 		case CircuitOpen:
 			if s.soonest == none {
 				s.blocked = CircuitOpen
@@ -234,6 +234,15 @@ func (p *planner) sooner(i, than int) int {
 		return i
 	}
 	return than
+}
+
+// shorterQueue returns the candidate of the better tier, the one with the shorter wait if
+// they are equal.
+func (p *planner) shorterQueue(i, than int) int {
+	if than != none && p.candidates[i].Tier == p.candidates[than].Tier {
+		return p.sooner(i, than)
+	}
+	return p.better(i, than)
 }
 
 // best returns the candidate that could take the call at once or after a short wait in a

@@ -77,6 +77,7 @@ func TestNext(t *testing.T) {
 		{"the same, in a worse tier", []Candidate{ready(0), with(atLimit(1, s), keepsTier), ready(2)}, untried, bounds, Step{Action: Try, Index: 0, Fresh: true}},
 		{"a queue of a better tier within patience", []Candidate{atLimit(0, s), ready(1)}, untried, bounds, Step{Action: Try, Index: 0}},
 		{"a queue of a better tier beyond patience", []Candidate{atLimit(0, 3*s), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
+		{"the shorter queue of one tier", []Candidate{atLimit(0, 3*s), atLimit(0, s), atLimit(1, 0)}, untried, bounds, Step{Action: Try, Index: 1}},
 		{"a queue of the same tier", []Candidate{atLimit(0, 0), ready(0)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
 		{"a long queue where nobody else serves", []Candidate{atLimit(0, time.Hour)}, untried, bounds, Step{Action: Try, Index: 0}},
 
