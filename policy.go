@@ -555,7 +555,8 @@ func (p BreakerPolicy) resolve() (BreakerPolicy, error) {
 // application may keep these answers, it can remove the header in
 // [WithAttemptMiddleware].
 type CachePolicy struct {
-	// TTL is how long an answer is fresh. Default 5min; Off: it is stale at once.
+	// TTL is how long an answer is fresh, at most: its host may say a shorter time, or
+	// that it is old already. Default 5min; Off: it is stale at once.
 	TTL time.Duration
 
 	// StaleIfError is how long after TTL a stale answer is given while no endpoint
@@ -563,7 +564,8 @@ type CachePolicy struct {
 	StaleIfError time.Duration
 
 	// StaleWhileRevalidate is how long after TTL a stale answer is given at once,
-	// while it is renewed in the background. Default 0 or Off: never.
+	// while it is renewed in the background. Renewals take only what callers leave of the
+	// limits of RatePolicy. Default 0 or Off: never.
 	StaleWhileRevalidate time.Duration
 
 	// MaxEntries and MaxBytes limit the answers in memory: their number, and their

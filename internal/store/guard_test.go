@@ -183,6 +183,7 @@ func TestGuard_CallsAreBounded(t *testing.T) {
 				g.Set(t.Context(), keyOf(n), anEntry, time.Hour)
 			}
 			callers.Wait()
+			synctest.Wait()
 			if r, w := reads.Load(), writes.Load(); r != maxReads || w != maxWrites {
 				t.Errorf("%d Gets and %d Sets are under way, want %d and %d", r, w, maxReads, maxWrites)
 			}
@@ -321,6 +322,7 @@ func TestGuard_WritesAreQueued(t *testing.T) {
 					g.Set(t.Context(), keyOf(n), tt.e, time.Hour)
 				}
 				time.Sleep(time.Second)
+				synctest.Wait()
 				told := g.reports()
 				if len(kept) < tt.least || (len(told) > 0) != tt.told || len(kept)+len(told) != tt.n || most > maxWrites || len(g.queue) != 0 || g.bytes != 0 {
 					t.Errorf("%d of %d are kept, at least %d wanted; %d errors, %d at once", len(kept), tt.n, tt.least, len(told), most)
@@ -379,6 +381,7 @@ func TestGuard_WritesEndWithTheirTask(t *testing.T) {
 		tasks.Close()
 		g.Set(t.Context(), testKey, anEntry, time.Hour)
 		time.Sleep(maxWait)
+		synctest.Wait()
 		if n := kept.Load(); n < 5*maxWrites || time.Since(start) > background.CloseWait+maxWait || g.writers != 0 || len(g.queue) != 0 {
 			t.Errorf("%d are kept after %v, %d writers are left, %d are queued", n, time.Since(start), g.writers, len(g.queue))
 		}
