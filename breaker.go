@@ -48,13 +48,17 @@ func (b *breaker) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// newCircuits returns the circuits of an endpoint, which report their changes to emit.
-func newCircuits(c *config, endpoint string, emit func(context.Context, Event)) *circuit.Set {
+// newCircuits returns the circuits of an endpoint, which report their changes to emit. When
+// one of them opens, conns, which may be nil, are renewed.
+func newCircuits(c *config, endpoint string, conns *connections, emit func(context.Context, Event)) *circuit.Set {
 	return circuit.NewSet(circuit.Settings{
 		Policy:    circuit.Policy(c.breaker),
 		SlowStart: c.balance.Ramp,
 		Jitter:    c.jitter,
 		OnChange: func(change circuit.Change) {
+			if conns != nil && change.To == circuit.Open {
+				conns.renew()
+			}
 			emit(context.Background(), Event{
 				Kind: KindCircuit, Endpoint: endpoint, Model: change.Model, From: change.From, To: change.To, Wait: change.Wait,
 			})

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -695,4 +698,99 @@ type asksDeadline struct {
 func (c asksDeadline) Deadline() (time.Time, bool) {
 	c.asked()
 	return c.Context.Deadline()
+}
+
+// A server behind a balancer is drained: connections that were kept still lead to it, and it
+// refuses everything there for good; new ones lead to a server that is well. When a circuit
+// opens, kept connections are given up, so the first probe finds out. The same over HTTP/2,
+// where a stream is under way on the kept connection, and with the user's attempt
+// middleware. A base of the user's is left alone.
+func TestCircuit_DrainedConnections(t *testing.T) {
+	type connection struct{}
+	for _, tt := range []struct {
+		name  string
+		http2 bool
+		opts  func(url string) []Option
+		stays bool // the client keeps to the drained connection
+	}{
+		{"alone", false, func(string) []Option { return nil }, false},
+		{"alone over HTTP/2", true, func(string) []Option { return nil }, false},
+		{"an endpoint", false, func(url string) []Option { return []Option{WithEndpoints(Endpoint{URL: url, Keyless: true})} }, false},
+		{"two endpoints of one origin", false, func(url string) []Option {
+			return []Option{WithEndpoints(Endpoint{Name: "a", URL: url, APIKey: "sk-a"}, Endpoint{Name: "b", URL: url, APIKey: "sk-b"})}
+		}, false},
+		{"with attempt middleware", false, func(string) []Option {
+			return []Option{WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper { return next })}
+		}, false},
+		{"over the user's base", false, func(string) []Option { return []Option{WithBase(newBase())} }, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var made, drained atomic.Int64
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				switch n := req.Context().Value(connection{}).(int64); {
+				case strings.Contains(req.Header.Get("X-Test"), "stream"):
+					w.Header().Set("Content-Type", "text/event-stream")
+					io.WriteString(w, goodEvent)
+					http.NewResponseController(w).Flush()
+					<-req.Context().Done()
+				case n <= drained.Load():
+					w.WriteHeader(503)
+					io.WriteString(w, `{"error":{"message":"drained"}}`)
+				default:
+					io.WriteString(w, goodJSON)
+				}
+			}))
+			server.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+				return context.WithValue(ctx, connection{}, made.Add(1))
+			}
+			server.EnableHTTP2 = tt.http2
+			if tt.http2 {
+				server.StartTLS()
+			} else {
+				server.Start()
+			}
+			defer server.Close()
+			rt, err := New(append([]Option{once, WithBreaker(BreakerPolicy{FailureRate: Off})}, tt.opts(server.URL)...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rt.CloseIdleConnections()
+			if tt.http2 {
+				rt.config.base.(*http.Transport).TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig
+			}
+			ask := func() int {
+				req, _ := post(t.Context(), server.URL, chatJSON)
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				io.Copy(io.Discard, resp.Body)
+				return resp.StatusCode
+			}
+			if status := ask(); status != 200 {
+				t.Fatalf("the first call got %d", status)
+			}
+			if tt.http2 { // a stream holds the connection
+				req, _ := post(t.Context(), server.URL, chatStream)
+				req.Header.Set("X-Test", "stream")
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+			}
+			before := made.Load()
+			drained.Store(before)
+			most := 5 * max(len(rt.tiers), 1) * max(rt.count, 1) // failures, until the circuits of all endpoints are open
+			failed := 0
+			for failed <= most && ask() != 200 {
+				failed++
+			}
+			if stays := failed > most; stays != tt.stays || stays && made.Load() > before {
+				t.Errorf("%d calls failed over %d connections, %d of them new", failed, made.Load(), made.Load()-before)
+			}
+		})
+	}
 }

@@ -139,28 +139,59 @@ func newBase() *http.Transport {
 	}
 }
 
+// connectionsTo returns breakwater's own base towards an origin, or nil if the base is the
+// user's. An origin that callers name shares a base with others until it fails: there may be
+// many of them.
+func (t *Transport) connectionsTo(at origin.Origin) *connections {
+	if !t.ownBase {
+		return nil
+	}
+	for _, tier := range t.tiers {
+		for _, u := range tier {
+			if u.origin == at {
+				return u.connections
+			}
+		}
+	}
+	c := &connections{shared: t.config.base.(*http.Transport)}
+	if len(t.config.tiers) > 0 {
+		c.renew()
+	}
+	return c
+}
+
+// belowFor returns what an endpoint with these connections sends its attempts through.
+func (t *Transport) belowFor(c *connections) http.RoundTripper {
+	if c == nil || len(t.config.perAttempt) > 0 {
+		return t.below
+	}
+	return c
+}
+
 // newUpstream returns an upstream for e, with its circuits, limits and layers.
 func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 	at, _ := origin.Of(base)
-	circuits := newCircuits(t.config, e.Name, t.config.observers.emit)
+	conns := t.connectionsTo(at)
+	circuits := newCircuits(t.config, e.Name, conns, t.config.observers.emit)
 	profile := e.Host.profile()
 	limits := newLimits(t.limits, e, t.config.rate)
 	u := &upstream{
-		Endpoint: e,
-		Target:   balance.Target{Seed: balance.SeedOf(e.Account + "\x00" + e.URL)},
-		tier:     tier,
-		base:     base,
-		origin:   at,
-		profile:  profile,
-		paths:    host.PathsOf(profile, base),
-		names:    host.NamesOf(profile, e.Models),
-		can:      profile.Offers,
-		keyed:    e.APIKey != "" || header.HasCredential(e.Header),
-		circuits: circuits,
-		limits:   limits,
-		budget:   t.failover.budgetOf(e.Account),
-		served:   served.NewTable(),
-		pipeline: Chain(t.below, newRateLimiter(limits), newBreaker(circuits), newGate(&t.counters.attempts, t.failover.pauses, t.config.observers)),
+		Endpoint:    e,
+		Target:      balance.Target{Seed: balance.SeedOf(e.Account + "\x00" + e.URL)},
+		tier:        tier,
+		base:        base,
+		origin:      at,
+		profile:     profile,
+		paths:       host.PathsOf(profile, base),
+		names:       host.NamesOf(profile, e.Models),
+		can:         profile.Offers,
+		keyed:       e.APIKey != "" || header.HasCredential(e.Header),
+		circuits:    circuits,
+		limits:      limits,
+		budget:      t.failover.budgetOf(e.Account),
+		served:      served.NewTable(),
+		connections: conns,
+		pipeline:    Chain(t.belowFor(conns), newRateLimiter(limits), newBreaker(circuits), newGate(&t.counters.attempts, t.failover.pauses, t.config.observers)),
 	}
 	for _, f := range e.Can {
 		u.can |= needsOf(f)
@@ -288,11 +319,15 @@ func (t *Transport) markBase(req *http.Request) (*http.Response, error) {
 	if a == nil {
 		return t.config.base.RoundTrip(req)
 	}
+	base := t.config.base
+	if a.endpoint.connections != nil {
+		base = a.endpoint.connections
+	}
 	sent, req, err := a.trackSend(req)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := t.config.base.RoundTrip(req)
+	resp, err := base.RoundTrip(req)
 	sent.finish(resp)
 	if resp != nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusPaymentRequired || resp.StatusCode == http.StatusForbidden) {
 		a.noteSigned(req)
@@ -346,7 +381,7 @@ func (t *Transport) passThrough(req *http.Request, target *upstream) (*http.Resp
 	}
 	sends = true
 	if target == nil || !target.keyed && len(target.Header) == 0 && target.Rewrite == nil {
-		return t.below.RoundTrip(req)
+		return t.belowOf(target).RoundTrip(req)
 	}
 	req = req.Clone(req.Context())
 	if req.Header == nil {
@@ -361,7 +396,15 @@ func (t *Transport) passThrough(req *http.Request, target *upstream) (*http.Resp
 			return nil, err
 		}
 	}
-	return t.below.RoundTrip(req)
+	return t.belowOf(target).RoundTrip(req)
+}
+
+// belowOf is belowFor the endpoint, which may be nil.
+func (t *Transport) belowOf(target *upstream) http.RoundTripper {
+	if target == nil {
+		return t.below
+	}
+	return t.belowFor(target.connections)
 }
 
 // notePassed counts a request that is sent without protection, and emits its event. It
@@ -427,6 +470,11 @@ func (s *strays) isNew(at origin.Origin) bool {
 func (t *Transport) CloseIdleConnections() {
 	if base, ok := t.config.base.(interface{ CloseIdleConnections() }); ok {
 		base.CloseIdleConnections()
+	}
+	for _, u := range t.upstreams.all() {
+		if u.connections != nil {
+			u.connections.closeIdle()
+		}
 	}
 }
 

@@ -439,7 +439,9 @@ const (
 // see [WithBreaker]. While a circuit is open, calls go to other endpoints. When it has been
 // open for OpenFor, an attempt probes it. If the probe succeeds, the circuit closes. If
 // there is no other endpoint, a call may probe the circuit earlier, at most one each second,
-// and other calls wait for that: see MaxWait.
+// and other calls wait for that: see MaxWait. When a circuit opens, later attempts use new
+// connections to that host, because a kept one may lead to a server that is drained; not so
+// over a base of the user's (see [WithBase]).
 //
 // For an application that has something better to do than to wait:
 //

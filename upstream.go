@@ -48,8 +48,41 @@ type upstream struct {
 	used            atomic.Int64               // when it was used last, for bounded.Map; only if the user gave no endpoints
 	quarantineTried atomic.Int64               // when a call last tried it in spite of its quarantine
 	warnedNoKey     atomic.Bool                // it was reported that neither it nor a call had a key
+	connections     *connections               // nil: the base is the user's
 	pipeline        http.RoundTripper          // rate limit, breaker, gate, user middleware, base
 	alone           [1]*upstream               // the endpoint itself, as the only candidate of a call
+}
+
+// connections is breakwater's own base towards one origin. When a circuit opens, all
+// connections are made anew: one that was kept may lead to a server that is drained and
+// refuses everything, while new ones reach a server that is well. A server that is well
+// costs that one handshake, and attempts under way go on.
+type connections struct {
+	shared *http.Transport                // serves the origin until a circuit first opens, unless there is an own one
+	own    atomic.Pointer[http.Transport] // nil: none yet
+}
+
+// RoundTrip sends the request.
+func (c *connections) RoundTrip(req *http.Request) (*http.Response, error) {
+	if own := c.own.Load(); own != nil {
+		return own.RoundTrip(req)
+	}
+	return c.shared.RoundTrip(req)
+}
+
+// renew makes later requests use new connections. The old ones are closed when they are
+// idle.
+func (c *connections) renew() {
+	if old := c.own.Swap(c.shared.Clone()); old != nil {
+		old.CloseIdleConnections()
+	}
+}
+
+// closeIdle closes the idle connections that only this origin has.
+func (c *connections) closeIdle() {
+	if own := c.own.Load(); own != nil {
+		own.CloseIdleConnections()
+	}
 }
 
 // justNow is how old an answer may be that shows that a key is right.
