@@ -190,7 +190,7 @@ type RatePolicy struct {
 
 	// TokensPerMinute limits the tokens of prompts and answers. An attempt reserves
 	// an estimate, by the length of the prompt and max_tokens, which counts for no
-	// more than half of the limit. When the answer has ended, the usage that the
+	// more than half of the limit; without max_tokens, by recent answers. When the answer has ended, the usage that the
 	// host reports replaces the estimate. In no sliding minute is more reserved than
 	// the limit. Half of it may be reserved at once, the rest at an even pace. 0 or
 	// Off: unlimited.
@@ -242,7 +242,7 @@ func (p RatePolicy) resolve(option string) (RatePolicy, error) {
 // rescues, and otherwise only while another endpoint could serve or a kept answer could
 // replace a failure: a new attempt at the only host would go to the end of its queue. An
 // attempt that exceeds them ends with [ErrNoFirstToken]. Those that are not Off are cut to
-// half of the time that the caller's deadline leaves when the attempt starts.
+// half of the time that the caller's deadline leaves when the attempt is sent.
 //
 // For an application in which latency matters more than tokens:
 //

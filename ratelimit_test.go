@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
@@ -731,4 +732,26 @@ func TestLimit_PlacesGoToCallersWithTime(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The time in a queue is not the host's: a call that has waited for more than half of its
+// time still lets the host answer.
+func TestLimit_TheQueueIsNotTheHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := over(t, newHosts(fakehost.After(time.Second, gives(200, asJSON, goodJSON))), noBreaker, WithEndpoints(at("a", "b")...), WithRateLimit(RatePolicy{InFlight: 1, MaxWait: time.Minute}))
+		limits := func(n int) *limit.Limiter { return rt.tiers[0][n].limits.Get("m") }
+		var held [2]limit.Lease
+		for n := range held {
+			if err := limits(n).Acquire(t.Context(), &held[n], limit.Use{}); err != nil {
+				t.Fatal(err)
+			}
+			time.AfterFunc(6*time.Second, func() { held[n].End(limit.Result{}) })
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		start := time.Now()
+		if got := asks(ctx, rt, chatStream); got.status() != 200 || got.header(headerAttempts) != "1" || time.Since(start) != 7*time.Second {
+			t.Errorf("it has %v after %v and %s attempts, want an answer to one after 7s", got, time.Since(start), got.header(headerAttempts))
+		}
+	})
 }

@@ -12,7 +12,7 @@ type holds struct {
 	n      int               // in recent
 	next   int
 
-	stale           bool // what follows is to be computed
+	added           int // since what follows was computed
 	median          time.Duration
 	enough, longest time.Duration // see needed
 }
@@ -24,7 +24,7 @@ func (h *holds) add(d time.Duration) {
 	h.recent[h.next] = d
 	h.next = (h.next + 1) % len(h.recent)
 	h.n = min(h.n+1, len(h.recent))
-	h.stale = true
+	h.added++
 }
 
 // usual returns the median; 0: not known.
@@ -56,11 +56,12 @@ const (
 	nearly     = 0.98 // of the most answers
 )
 
+// refresh computes what is known of the recent attempts, if an eighth of them are new.
 func (h *holds) refresh() {
-	if !h.stale {
+	if h.added == 0 || h.added < h.n/8 {
 		return
 	}
-	h.stale = false
+	h.added = 0
 	sorted := h.recent
 	all := sorted[:h.n]
 	slices.Sort(all)

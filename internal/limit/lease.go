@@ -9,7 +9,8 @@ import (
 type Lease struct {
 	limiter *Limiter
 	since   time.Time
-	tokens  int           // that are reserved; 0: tokens are not limited
+	tokens  int // that are reserved; 0: tokens are not limited
+	use     Use
 	spare   *list.Element // of limiter.spare; nil: a caller waits for the attempt
 }
 

@@ -139,7 +139,7 @@ func (l *Limiter) Adapts() bool { return l != nil && l.adaptive != nil && l.adap
 // A Use says what an attempt needs.
 type Use struct {
 	Prompt int           // tokens, by an estimate
-	Answer int           // tokens at most
+	Answer int           // tokens at most; 0: not known, so the recent answers count
 	Waited time.Duration // for other limits, before: it counts against MaxWait
 }
 
@@ -149,12 +149,13 @@ type Use struct {
 //
 // An attempt whose tokens alone take longer to come back may wait for so much longer.
 func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
-	now, tokens := time.Now(), l.tokens.of(use)
+	now := time.Now()
 	l.mu.Lock()
+	tokens := l.tokens.of(use)
 	ok := l.waiting.len() == 0 && l.takeLocked(now, tokens)
 	l.mu.Unlock()
 	if ok {
-		*lease = Lease{limiter: l, since: now, tokens: tokens}
+		*lease = Lease{limiter: l, since: now, tokens: tokens, use: use}
 		return nil
 	}
 	w := waiter{tokens: tokens, most: l.policy.MaxWait - use.Waited}
@@ -167,7 +168,7 @@ func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
 	if err := l.await(ctx, done, &w); err != nil {
 		return err
 	}
-	*lease = Lease{limiter: l, since: w.at, tokens: tokens}
+	*lease = Lease{limiter: l, since: w.at, tokens: tokens, use: use}
 	return nil
 }
 
@@ -336,6 +337,9 @@ func (l *Limiter) release(lease *Lease, r Result, used int) {
 	}
 	if lease.tokens > 0 {
 		l.tokens.settle(now, lease.since, lease.tokens, used)
+		if r.Tokens > 0 && lease.use.Answer <= 0 {
+			l.tokens.learn(lease.use, r.Tokens)
+		}
 	}
 	if l.waiting.len() > 0 {
 		l.admitLocked(now)

@@ -291,3 +291,129 @@ func TestLimit_ToldRateIsUsed(t *testing.T) {
 		})
 	}
 }
+
+// Whatever the limits are and whoever leaves, all who stay get their turn, in the order in
+// which they came, and the limits hold.
+func TestLimit_RandomLoads(t *testing.T) {
+	for seed := range uint64(60) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 3))
+			p := Policy{MaxWait: 100 * time.Hour}
+			if random.IntN(2) == 0 {
+				p.InFlight = 1 + random.IntN(5)
+			}
+			if random.IntN(2) == 0 {
+				p.PerSecond, p.Burst = 0.5+4*random.Float64(), 1+random.IntN(5)
+			}
+			if p.Off() || random.IntN(2) == 0 {
+				p.TokensPerMinute = 100 + random.IntN(1000)
+			}
+			changes := p.PerSecond > 0 && random.IntN(3) == 0
+			l, start := of(p), time.Now()
+			var mu sync.Mutex
+			turns := make(map[int]time.Duration) // of those who stay
+			var got []begun
+			var open, stay int
+			var callers sync.WaitGroup
+			for n := range 200 {
+				time.Sleep(time.Duration(random.ExpFloat64() * float64(300*time.Millisecond)))
+				leaves, tokens, holds := time.Duration(0), 1+random.IntN(100), time.Duration(random.Int64N(int64(3*time.Second)))
+				if random.IntN(3) == 0 {
+					leaves = time.Duration(random.Int64N(int64(20 * time.Second)))
+				} else {
+					stay++
+				}
+				if changes && random.IntN(20) == 0 {
+					l.SetRate(float64(random.IntN(5)), 1+random.IntN(5))
+				}
+				callers.Go(func() {
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					if leaves > 0 {
+						time.AfterFunc(leaves, cancel)
+					}
+					lease := new(Lease)
+					if err := l.Acquire(ctx, lease, Use{Prompt: tokens}); err != nil {
+						if leaves == 0 {
+							t.Errorf("seed %d: who stays has %v", seed, err)
+						}
+						return
+					}
+					mu.Lock()
+					if leaves == 0 {
+						turns[n] = time.Since(start)
+					}
+					got = append(got, begun{at: time.Since(start), tokens: tokens})
+					if open++; p.InFlight > 0 && open > p.InFlight {
+						t.Errorf("seed %d: %d are open, of %d", seed, open, p.InFlight)
+					}
+					mu.Unlock()
+					time.Sleep(holds)
+					mu.Lock()
+					open--
+					mu.Unlock()
+					lease.End(Result{Served: true, Answered: true})
+				})
+				synctest.Wait()
+			}
+			if changes {
+				l.SetRate(0, 0)
+			}
+			callers.Wait()
+			if len(turns) != stay {
+				t.Errorf("seed %d: %d of %d who stay had a turn", seed, len(turns), stay)
+			}
+			var last time.Duration
+			for n := range 200 {
+				if at, ok := turns[n]; ok && at < last {
+					t.Errorf("seed %d: number %d has its turn at %v, one before it at %v", seed, n, at, last)
+				} else if ok {
+					last = at
+				}
+			}
+			for i := range got {
+				sum := 0
+				for j := i; j < len(got) && got[j].at-got[i].at < time.Minute; j++ {
+					sum += got[j].tokens
+					took := (got[j].at - got[i].at + time.Microsecond).Seconds()
+					if p.PerSecond > 0 && !changes && float64(j-i+1) > float64(p.Burst)+p.PerSecond*took {
+						t.Fatalf("seed %d: %d attempts in %v s of %+v", seed, j-i+1, took, p)
+					}
+				}
+				if p.TokensPerMinute > 0 && sum > p.TokensPerMinute {
+					t.Fatalf("seed %d: %d tokens in a minute of %+v", seed, sum, p)
+				}
+			}
+			if open, waiting := l.InUse(); open != 0 || waiting != 0 {
+				t.Errorf("seed %d: %d open, %d waiting", seed, open, waiting)
+			}
+		})
+	}
+}
+
+// Attempts that do not say how long their answers may be reserve as much as recent answers
+// had, so that the limit holds for them, too.
+func TestLimit_AnswersOfUnknownLength(t *testing.T) {
+	const perMinute, prompt, answer = 60_000, 100, 1000
+	synctest.Test(t, func(t *testing.T) {
+		d := &load{t: t, l: of(Policy{TokensPerMinute: perMinute, MaxWait: 5 * time.Second}), perSecond: 2, lasts: 10 * time.Minute}
+		d.use = func(*rand.Rand) Use { return Use{Prompt: prompt} }
+		d.send = func(_ context.Context, random *rand.Rand) Result {
+			time.Sleep(10 * time.Second)
+			return Result{Served: true, Answered: true, Tokens: prompt + answer/2 + random.IntN(answer)}
+		}
+		d.run(1)
+		slices.SortFunc(d.begun, func(a, b begun) int { return int(a.at - b.at) })
+		from := 0
+		for n, b := range d.begun {
+			for ; b.at-d.begun[from].at >= time.Minute; from++ {
+			}
+			if got := (n - from + 1) * (prompt + answer); b.at > 2*time.Minute && got > perMinute*11/10 {
+				t.Fatalf("about %d tokens in the minute before %v, want %d", got, b.at, perMinute)
+			}
+		}
+		if got := float64(d.served) * (prompt + answer) / 10 / perMinute; got < 0.95 {
+			t.Errorf("%.2f of the limit is used", got)
+		}
+	})
+}

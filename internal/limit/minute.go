@@ -16,6 +16,10 @@ type quota struct {
 	// behind says that the minute makes the head of the queue wait, and not the bucket. What
 	// flows into the bucket meanwhile is lost, or it would be the next burst.
 	behind bool
+
+	// answer is how many tokens answers have recently had to attempts that did not say how
+	// many they may have, by the hosts' counts.
+	answer float64
 }
 
 func newQuota(perMinute int) quota {
@@ -29,8 +33,23 @@ func (q *quota) of(u Use) int {
 	if q.limiter == nil {
 		return 0
 	}
+	answer := u.Answer
+	if answer <= 0 {
+		answer = int(q.answer)
+	}
 	prompt := min(max(u.Prompt, 0), q.limit)
-	return max(prompt+min(max(u.Answer, 0), q.burst, q.limit-prompt), 1)
+	return max(prompt+min(answer, q.burst, q.limit-prompt), 1)
+}
+
+// learn notes how many tokens an attempt has used that did not say how many its answer may
+// have.
+func (q *quota) learn(u Use, used int) {
+	const weight = 0.1 // of the latest
+	answer := float64(max(used-u.Prompt, 0))
+	if q.answer == 0 {
+		q.answer = answer
+	}
+	q.answer += weight * (min(answer, float64(q.limit)) - q.answer)
 }
 
 // wait returns how long it takes until n tokens can be taken behind others that take ahead.

@@ -9,14 +9,15 @@ import "time"
 // If a caller has to wait for a permit later, giveWay is called, once at most and without a
 // lock. It ends the attempt, or reports false if callers wait for that meanwhile, too.
 func (l *Limiter) AcquireSpare(lease *Lease, use Use, giveWay func() bool) error {
-	now, tokens := time.Now(), l.tokens.of(use)
+	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	tokens := l.tokens.of(use)
 	if !l.hasSpareLocked(now, tokens) || !l.takeLocked(now, tokens) {
 		wait, of := l.leastWaitLocked(now, tokens)
 		return l.refusalLocked(now, wait, of)
 	}
-	*lease = Lease{limiter: l, since: now, tokens: tokens, spare: l.spare.PushBack(giveWay)}
+	*lease = Lease{limiter: l, since: now, tokens: tokens, use: use, spare: l.spare.PushBack(giveWay)}
 	return nil
 }
 
