@@ -1025,6 +1025,53 @@ func TestCache_RenewalsGiveWay(t *testing.T) {
 	}
 }
 
+// Renewals draw no turns at the end of a pause, nor behind a probe: a new question goes as
+// early as without them.
+func TestCache_RenewalsWaitForNoTurn(t *testing.T) {
+	for name, fails := range map[string]func(*http.Request) (*http.Response, error){
+		"a pause":         gives(429, asJSON, `{"error":{}}`, "Retry-After", "10"),
+		"a pause of ours": gives(429, asJSON, `{"error":{}}`),
+		"an open circuit": failing503,
+	} {
+		bubble(t, name, func(t *testing.T) {
+			var took []time.Duration
+			for _, renewals := range []int{0, 16} {
+				bad := false
+				base := newHosts(func(req *http.Request) (*http.Response, error) {
+					elapse(time.Second)
+					if bad {
+						return fails(req)
+					}
+					return answer(200, asJSON, goodJSON), nil
+				})
+				rt := over(t, base, WithCache(CachePolicy{TTL: time.Minute, StaleIfError: Off, StaleWhileRevalidate: time.Hour}), WithBreaker(BreakerPolicy{Consecutive: 2}))
+				for n := range renewals {
+					asks(t.Context(), rt, question(n))
+				}
+				elapse(2 * time.Minute)
+				bad = true
+				calls(t, rt, question(99))
+				elapse(2 * time.Second)
+				for n := range renewals {
+					asks(t.Context(), rt, question(n))
+				}
+				synctest.Wait()
+				bad = false
+				start := time.Now()
+				if got := asks(t.Context(), rt, question(100)); got.status() != 200 {
+					t.Errorf("%d renewals: a new question got %v", renewals, got)
+				}
+				took = append(took, time.Since(start))
+				elapse(time.Minute)
+				rt.Close()
+			}
+			if took[1] > took[0] {
+				t.Errorf("a new question took %v, and %v without renewals", took[1], took[0])
+			}
+		})
+	}
+}
+
 // Who waits for a renewal is a caller: it does not give way. If it could not begin, he asks
 // by himself.
 func TestCache_RenewalsThatCallersJoin(t *testing.T) {

@@ -167,7 +167,7 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		case abort:
 			return nil, s.err
 		}
-		if s.wait > 0 && r.elsewhere { // another account is only a preference, so do not wait for it
+		if s.wait > 0 && (r.elsewhere || r.givesWay(s)) { // another account is only a preference, so do not wait for it
 			return r.giveUp(step{})
 		}
 		turn := r.turn(s)
@@ -219,6 +219,12 @@ func (r *failoverRun) closeUnsent() {
 	if r.n == 0 && r.call.upload != nil {
 		r.call.upload.Close()
 	}
+}
+
+// givesWay reports whether the step is one of a renewal that would wait together with
+// callers, for the end of a pause or a probe: all of them have turns then.
+func (r *failoverRun) givesWay(s step) bool {
+	return r.call.renewal.isSpare() && (s.action == awaitProbe || r.availability(r.call, s.endpoint, time.Now()).state == plan.Paused)
 }
 
 // wait waits as the step says. It returns an error only if the caller leaves.
