@@ -1025,6 +1025,42 @@ func TestCache_RenewalsGiveWay(t *testing.T) {
 	}
 }
 
+// Renewals that fail take no extra attempts out of the budget of callers.
+func TestCache_RenewalsTakeNoneOfTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fails := 0
+		base := newHosts(func(req *http.Request) (*http.Response, error) {
+			if fails > 0 {
+				fails--
+				return failing503(req)
+			}
+			return answer(200, asJSON, goodJSON), nil
+		})
+		rt := over(t, base, noBreaker, WithCache(CachePolicy{TTL: time.Minute, StaleWhileRevalidate: time.Hour}))
+		for n := range 16 {
+			asks(t.Context(), rt, question(n))
+		}
+		elapse(10 * time.Minute)
+		before := base.Count("")
+		for range 10 {
+			fails = 1000
+			for n := range 16 {
+				asks(t.Context(), rt, question(n))
+			}
+			elapse(time.Second)
+		}
+		if n := base.Count("") - before; n != 160 {
+			t.Errorf("%d attempts for 160 renewals, want one each", n)
+		}
+		for n := range 5 {
+			fails = 2
+			if got := asks(t.Context(), rt, question(100+n)); got.status() != 200 || got.header("Breakwater-Attempts") != "3" {
+				t.Errorf("a caller got %v, want an answer by the third attempt", got)
+			}
+		}
+	})
+}
+
 // Renewals draw no turns at the end of a pause, nor behind a probe: a new question goes as
 // early as without them.
 func TestCache_RenewalsWaitForNoTurn(t *testing.T) {

@@ -451,8 +451,12 @@ func (c *Call) attempts(def int) int {
 }
 
 // takeExtra takes an extra attempt, which an attempt at e made necessary, out of the budget
-// of e's account. If the budget is spent, it records that and returns false.
+// of e's account. If the budget is spent, it records that and returns false. It is the
+// callers': a renewal that failed is made anew when the answer is asked for again.
 func (r *failoverRun) takeExtra(now time.Time, e *upstream, model string) bool {
+	if r.call.renewal.isSpare() {
+		return false
+	}
 	if e.budget.Take(now) {
 		r.owed, r.owedSince = e.budget, now
 		return true

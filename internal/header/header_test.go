@@ -303,7 +303,7 @@ func TestHeader_IsIndifferent(t *testing.T) {
 		"Instana":              "X-INSTANA-T X-INSTANA-S X-INSTANA-L X-Instana-Synthetic",
 		"SkyWalking":           "sw8 sw8-correlation sw8-x",
 		"Amazon":               "X-Amzn-Trace-Id X-Amzn-RequestId amz-sdk-invocation-id amz-sdk-request",
-		"Google":               "X-Cloud-Trace-Context grpc-trace-bin x-goog-api-client",
+		"Google":               "X-Cloud-Trace-Context grpc-trace-bin grpc-tags-bin x-goog-api-client",
 		"Dynatrace":            "X-dynaTrace x-dtpc",
 		"AppDynamics":          "singularityheader ADRUM ADRUM_1",
 		"Sentry":               "sentry-trace",
@@ -316,7 +316,7 @@ func TestHeader_IsIndifferent(t *testing.T) {
 		"ByteDance":            "X-Tt-Logid X-Tt-Trace-Id X-Tt-Trace-Tag",
 		"SolarWinds":           "X-Trace-Options",
 		"LLM gateways":         "x-portkey-trace-id x-litellm-trace-id Helicone-Request-Id",
-		"ids of one request":   "X-Request-Id x-request-id X-Correlation-Id X-CorrelationID request_id X-Client-Request-Id Trace-Id Idempotency-Key",
+		"ids of one request":   "Cf-Ray X-Amz-Cf-Id X-Vercel-Id Fly-Request-Id X-Request-Id x-request-id X-Correlation-Id X-CorrelationID request_id X-Client-Request-Id Trace-Id Idempotency-Key",
 		"SDKs":                 "X-Stainless-Retry-Count X-Stainless-Timeout x-stainless-lang User-Agent",
 		"clients, connections": "Accept Accept-Encoding Content-Length Cache-Control Pragma Origin Referer Sec-Fetch-Mode sec-ch-ua Via Te Priority X-Title HTTP-Referer Date",
 	} {

@@ -32,8 +32,8 @@ func isIndifferent(name string) bool {
 func isTracing(name string) bool {
 	switch name {
 	case "Traceparent", "Tracestate", "Baggage", "Correlation-Context", // W3C
-		"B3", "Sentry-Trace", "Jaeger-Debug-Id", "Jaeger-Baggage", "Uber-Trace-Id", "Grpc-Trace-Bin", "Newrelic", "Singularityheader", "X-Honeycomb-Trace", "X-Trace-Options", "X-Trace-Options-Signature",
-		"X-Amzn-Trace-Id", "Amz-Sdk-Invocation-Id", "Amz-Sdk-Request", "X-Cloud-Trace-Context", "X-Goog-Api-Client", "Request-Context", "X-Tt-Logid", "X-Request-Start", "X-Queue-Start":
+		"B3", "Sentry-Trace", "Jaeger-Debug-Id", "Jaeger-Baggage", "Uber-Trace-Id", "Grpc-Trace-Bin", "Grpc-Tags-Bin", "Newrelic", "Singularityheader", "X-Honeycomb-Trace", "X-Trace-Options", "X-Trace-Options-Signature",
+		"X-Amzn-Trace-Id", "Amz-Sdk-Invocation-Id", "Amz-Sdk-Request", "X-Cloud-Trace-Context", "X-Goog-Api-Client", "Request-Context", "X-Tt-Logid", "X-Request-Start", "X-Queue-Start", "Cf-Ray", "X-Amz-Cf-Id", "X-Vercel-Id":
 		return true
 	}
 	for _, prefix := range tracingPrefixes {
