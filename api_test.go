@@ -103,7 +103,7 @@ var (
 	_ = breakwater.Event{
 		Kind: breakwater.KindAttempt, Time: time.Time{}, Endpoint: "", Model: "", Attempt: 1, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictStop,
 		Wait: 0, Elapsed: 0, Bytes: 0, Usage: breakwater.Usage{}, Reason: breakwater.ReasonHost, From: "", To: "", Err: nil,
-		Call: "", Outcome: breakwater.OutcomeOK, Fault: breakwater.FaultHost, FirstToken: 0,
+		Call: "", Operation: "", Stream: false, Outcome: breakwater.OutcomeOK, Fault: breakwater.FaultHost, FirstToken: 0,
 		Served: "", Fingerprint: "", RequestID: "", Flaw: nil,
 	}
 )

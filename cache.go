@@ -583,7 +583,7 @@ func (l *cacheLayer) renewLocked(c *call, join bool) *coalesce.Renewal {
 	ask.Terms.Fallback = false
 	ask.Make = func(f *coalesce.Flight) coalesce.Call {
 		own = c.detach(f.Context())
-		own.log, own.start, own.fallback, own.info = &own.ownLog, time.Now(), false, l.observers.newInfo()
+		own.log, own.start, own.fallback, own.info = &own.ownLog, time.Now(), false, l.observers.newInfo(string(own.op), own.params.Stream)
 		own.renewal = &renewal{f, cancel}
 		return &sharedCall{layer: l, call: own, completion: completion{&f.Completion, c.lookup.scope.Shared()}}
 	}

@@ -284,7 +284,7 @@ func (c *call) conclude(resp *http.Response, err error, exhausted bool) {
 	}
 	defer c.handOver(resp, err) // also if an Observer panics
 	if c.info != nil {
-		e := Event{Kind: KindCall, Outcome: o, Err: err, Elapsed: time.Since(c.start), Model: c.log.total().model}
+		e := Event{Kind: KindCall, Outcome: o, Err: err, Elapsed: time.Since(c.start), Model: cmp.Or(c.log.total().model, c.params.Model)}
 		e.Attempt, e.Class = c.log.sum()
 		if resp != nil {
 			e.Status, e.Endpoint = resp.StatusCode, header.First(resp.Header, header.Endpoint)

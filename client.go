@@ -253,7 +253,7 @@ func (t *Transport) serve(req *http.Request) (*http.Response, error) {
 	}
 	target.noteRoot(op, req.URL.Path)
 	t.counters.calls.Add(1)
-	c.counters, c.info = &t.counters, t.counters.observers.newInfo()
+	c.counters, c.info = &t.counters, t.counters.observers.newInfo(string(op), c.params.Stream)
 	concluded := false
 	defer func() {
 		if !concluded { // user code panicked

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -50,17 +51,21 @@ type Event struct {
 	Time     time.Time
 	Call     string // an id of the call, the same in all of its events; empty for what concerns no one call, such as KindCircuit
 	Endpoint string // its name
-	Model    string // the endpoint's name for it; in events of the cache, the caller's; KindCircuit: GET for the circuit of GETs and HEADs
-	Attempt  int    // number of the attempt; KindWait: of the next one; KindCall, KindEnd: how many were sent
-	Status   int    // HTTP status
-	Class    Class
-	Verdict  Verdict
-	Outcome  Outcome       // KindCall, KindEnd: how the call was answered, or how it failed
-	Fault    Fault         // KindCall, KindEnd, KindAttempt: who is at fault for a call or an attempt that failed
-	Wait     time.Duration // before an attempt; KindPause, KindKey: length of the pause; KindCircuit: how long it is open
-	Elapsed  time.Duration // from the start of the attempt; KindCall, KindEnd: of the call
-	Bytes    int64         // given to the caller, or kept; KindUnbuffered: size of the request
-	Usage    Usage         // KindEnd: of all attempts of the call
+	Model    string // the endpoint's name for it; in events of the cache, and of calls that no endpoint answered, the caller's; KindCircuit: GET for the circuit of GETs and HEADs
+
+	Operation string // what the call asks for: chat/completions, completions (FIM), responses, messages or embeddings; empty for a GET or HEAD, and for what concerns no one call
+	Stream    bool   // the call asks for a stream
+
+	Attempt int // number of the attempt; KindWait: of the next one; KindCall, KindEnd: how many were sent
+	Status  int // HTTP status
+	Class   Class
+	Verdict Verdict
+	Outcome Outcome       // KindCall, KindEnd: how the call was answered, or how it failed
+	Fault   Fault         // KindCall, KindEnd, KindAttempt: who is at fault for a call or an attempt that failed
+	Wait    time.Duration // before an attempt; KindPause, KindKey: length of the pause; KindCircuit: how long it is open
+	Elapsed time.Duration // from the start of the attempt; KindCall, KindEnd: of the call
+	Bytes   int64         // given to the caller, or kept; KindUnbuffered: size of the request
+	Usage   Usage         // KindEnd: of all attempts of the call
 
 	FirstToken time.Duration // from the start of the attempt to its first payload; KindEnd: from the start of the call until RoundTrip returned the answer; 0: there was none
 
@@ -120,16 +125,18 @@ type observers []Observer
 
 // A callInfo is what events of a call have in common. There is one if there are observers.
 type callInfo struct {
-	id       string
-	returned Event // KindCall, once RoundTrip has returned
+	id        string
+	operation string
+	stream    bool
+	returned  Event // KindCall, once RoundTrip has returned
 }
 
 // newInfo returns the callInfo of a new call, or nil if there are no observers.
-func (os observers) newInfo() *callInfo {
+func (os observers) newInfo(operation string, stream bool) *callInfo {
 	if len(os) == 0 {
 		return nil
 	}
-	return &callInfo{id: newCallID()}
+	return &callInfo{id: newCallID(), operation: strings.TrimPrefix(operation, "/"), stream: stream}
 }
 
 type callInfoKey struct{}
@@ -157,7 +164,7 @@ func (os observers) emit(ctx context.Context, e Event) {
 	}
 	e.Time = time.Now()
 	if info, ok := ctx.Value(callInfoKey{}).(*callInfo); ok && info != nil {
-		e.Call = info.id
+		e.Call, e.Operation, e.Stream = info.id, info.operation, info.stream
 	}
 	for _, o := range os {
 		o(ctx, e)

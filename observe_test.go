@@ -195,7 +195,10 @@ func TestObserve_EventsOfACall(t *testing.T) {
 			if told[i].Call == "" || told[i].Call != id {
 				t.Errorf("event %d is of the call %q, the first of %q", i+1, told[i].Call, id)
 			}
-			told[i].Time, told[i].Call = time.Time{}, ""
+			if told[i].Operation != "chat/completions" {
+				t.Errorf("event %d is of the operation %q", i+1, told[i].Operation)
+			}
+			told[i].Time, told[i].Call, told[i].Operation = time.Time{}, "", ""
 		}
 		if !slices.Equal(told, want) {
 			t.Errorf("told\n%+v\nwant\n%+v", told, want)
@@ -358,6 +361,42 @@ func TestObserve_CallersContext(t *testing.T) {
 	}
 }
 
+// The events of a call say what it asks for.
+func TestObserve_EventsTellTheOperation(t *testing.T) {
+	for _, tt := range []struct {
+		method, path, ask, operation string
+		stream                       bool
+	}{
+		{"POST", "/chat/completions", chatJSON, "chat/completions", false},
+		{"POST", "/chat/completions", chatStream, "chat/completions", true},
+		{"POST", "/beta/completions", `{"model":"m","prompt":"q"}`, "completions", false},
+		{"POST", "/v1/responses", `{"model":"m","input":"q","stream":true}`, "responses", true},
+		{"POST", "/v1/messages", `{"model":"m","messages":[],"stream":true}`, "messages", true},
+		{"POST", "/v1/embeddings", `{"model":"m","input":"q"}`, "embeddings", false},
+		{"GET", "/models", "", "", false},
+	} {
+		t.Run(tt.path, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				kinds := make(map[Kind]int)
+				rt := over(t, newHosts(failing503), once, WithEndpoints(at("a")...), WithObserver(func(_ context.Context, e Event) {
+					if kinds[e.Kind]++; e.Call != "" && (e.Operation != tt.operation || e.Stream != tt.stream) {
+						t.Errorf("%s is of the operation %q, as a stream: %v", e.Kind, e.Operation, e.Stream)
+					}
+				}))
+				asks(t.Context(), rt, tt.ask, func(req *http.Request) {
+					if req.Method, req.URL.Path = tt.method, tt.path; tt.ask == "" {
+						req.Body, req.GetBody, req.ContentLength = nil, nil, 0
+					}
+				})
+				synctest.Wait()
+				if kinds[KindAttempt] == 0 || kinds[KindCall] != 1 || kinds[KindEnd] != 1 {
+					t.Errorf("told of %v", kinds)
+				}
+			})
+		})
+	}
+}
+
 // An event tells all that the trail knows of an attempt and an event has a field for.
 func TestObserve_EventsCarryTheAttempt(t *testing.T) {
 	var a Attempt
@@ -398,7 +437,8 @@ func fill(v reflect.Value) {
 	}
 }
 
-// Log leaves no field of an event out; the time is the record's own.
+// Log leaves no field of an event out; the time is the record's own, and what a request asks
+// for is known to its caller.
 func TestObserve_LogWritesEachField(t *testing.T) {
 	write := func(e Event) string {
 		var b strings.Builder
@@ -409,7 +449,11 @@ func TestObserve_LogWritesEachField(t *testing.T) {
 	for i := range reflect.TypeFor[Event]().NumField() {
 		var e Event
 		field := reflect.ValueOf(&e).Elem().Field(i)
-		if fill(field); reflect.TypeFor[Event]().Field(i).Name != "Time" && write(e) == write(Event{}) {
+		switch fill(field); reflect.TypeFor[Event]().Field(i).Name {
+		case "Time", "Operation", "Stream":
+			continue
+		}
+		if write(e) == write(Event{}) {
 			t.Errorf("%s is not written", reflect.TypeFor[Event]().Field(i).Name)
 		}
 	}

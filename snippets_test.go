@@ -9,7 +9,7 @@ import (
 
 // The Go code of the documents compiles, and so does what their diffs make of
 // code. The snippets of the page on clients need SDKs: TestSnippets of the
-// modules compat and compat/genkit checks them. Those that need Prometheus are checked by its module.
+// modules compat and compat/genkit checks them. Those that need Prometheus or OpenTelemetry are checked by their modules.
 func TestDocuments_SnippetsCompile(t *testing.T) {
 	pages := documents(t)
 	checker, err := snippet.New(".", snippet.Scope, ".", "./breakwatertest", "./storetest", "./slo")
@@ -20,7 +20,9 @@ func TestDocuments_SnippetsCompile(t *testing.T) {
 		if name == "docs/clients.md" {
 			continue
 		}
-		for _, failure := range checker.CheckPage(page, func(code string) bool { return !strings.Contains(code, "prombreakwater.") }) {
+		for _, failure := range checker.CheckPage(page, func(code string) bool {
+			return !strings.Contains(code, "prombreakwater.") && !strings.Contains(code, "otelbreakwater.")
+		}) {
 			t.Error(failure)
 		}
 	}

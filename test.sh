@@ -101,7 +101,7 @@ in_short() { go test $limit -short $(go list ./... | grep -v '/internal/test/sim
 short() {
 	step "vet" go vet ./...
 	step "all packages but the simulation, in short" in_short
-	echo "left out: the race detector, campaigns and bounds in full, the simulation, 32 bits, and the modules examples/sdk, schema, prombreakwater, compat and bench: ./test.sh runs them"
+	echo "left out: the race detector, campaigns and bounds in full, the simulation, 32 bits, and the modules examples/sdk, schema, prombreakwater, otelbreakwater, compat and bench: ./test.sh runs them"
 }
 
 all() {
@@ -115,7 +115,7 @@ all() {
 	step "other packages${race:+, with the race detector}" others_raced
 	step "campaigns in full, and the simulation" in_full
 	step "32 bits" on_32_bits
-	for module in examples/sdk schema prombreakwater compat compat/genkit bench; do
+	for module in examples/sdk schema prombreakwater otelbreakwater compat compat/genkit bench; do
 		step "module $module" module "$module"
 	done
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/breakwater-go/breakwater"
+	"github.com/breakwater-go/breakwater/internal/labels"
 )
 
 // A Collector counts the events of Transports for Prometheus. Make one with [New]. It is safe
@@ -55,7 +56,7 @@ type Collector struct {
 	unprotected   prometheus.Counter
 	all           []prometheus.Collector
 
-	names  names
+	names  labels.Names
 	series sync.Map // what was resolved before: endKey or attemptKey → its metrics
 
 	mu      sync.Mutex // guards what follows
@@ -68,7 +69,7 @@ var buckets = []float64{.01, .05, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 600}
 
 // New returns a Collector, to be registered with a prometheus.Registerer.
 func New() *Collector {
-	c := &Collector{names: names{endpoints: bounded{most: maxEndpoints}, pairs: bounded{most: maxPairs}}}
+	c := &Collector{}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "breakwater", Name: name, Help: help}, labels)
 		c.all = append(c.all, v)
@@ -140,23 +141,23 @@ func (c *Collector) Observe(_ context.Context, e breakwater.Event) {
 	case breakwater.KindAttempt:
 		c.attempted(e)
 	case breakwater.KindWait:
-		c.waits.WithLabelValues(c.names.endpoint(e.Endpoint)).Observe(e.Wait.Seconds())
+		c.waits.WithLabelValues(c.names.Endpoint(e.Endpoint)).Observe(e.Wait.Seconds())
 	case breakwater.KindHedge:
-		c.hedges.WithLabelValues(c.names.endpoint(e.Endpoint)).Inc()
+		c.hedges.WithLabelValues(c.names.Endpoint(e.Endpoint)).Inc()
 	case breakwater.KindRescue:
-		c.rescues.WithLabelValues(c.names.endpoint(e.Endpoint), e.From).Inc()
+		c.rescues.WithLabelValues(c.names.Endpoint(e.Endpoint), e.From).Inc()
 	case breakwater.KindBreak:
-		c.breaks.WithLabelValues(c.names.endpoint(e.Endpoint), string(e.Reason)).Inc()
+		c.breaks.WithLabelValues(c.names.Endpoint(e.Endpoint), string(e.Reason)).Inc()
 	case breakwater.KindPause:
-		c.pauses.WithLabelValues(c.names.endpoint(e.Endpoint), string(e.Class)).Inc()
+		c.pauses.WithLabelValues(c.names.Endpoint(e.Endpoint), string(e.Class)).Inc()
 	case breakwater.KindCircuit:
-		c.transitions.WithLabelValues(c.names.endpoint(e.Endpoint), e.To).Inc()
+		c.transitions.WithLabelValues(c.names.Endpoint(e.Endpoint), e.To).Inc()
 	case breakwater.KindKey:
-		c.keys.WithLabelValues(c.names.endpoint(e.Endpoint), string(e.Class)).Inc()
+		c.keys.WithLabelValues(c.names.Endpoint(e.Endpoint), string(e.Class)).Inc()
 	case breakwater.KindDrift:
-		c.drifts.WithLabelValues(c.names.endpoint(e.Endpoint)).Inc()
+		c.drifts.WithLabelValues(c.names.Endpoint(e.Endpoint)).Inc()
 	case breakwater.KindBudget:
-		c.budgetDenials.WithLabelValues(c.names.endpoint(e.Endpoint)).Inc()
+		c.budgetDenials.WithLabelValues(c.names.Endpoint(e.Endpoint)).Inc()
 	case breakwater.KindCacheError:
 		c.storeErrors.Inc()
 	case breakwater.KindPassed:
@@ -182,7 +183,7 @@ type endMetrics struct {
 
 // ended counts a call that is over.
 func (c *Collector) ended(e breakwater.Event) {
-	key := endKey{e.Outcome, e.Fault, c.names.endpoint(e.Endpoint)}
+	key := endKey{e.Outcome, e.Fault, c.names.Endpoint(e.Endpoint)}
 	found, ok := c.series.Load(key)
 	if !ok {
 		fault := faultOf(e)
@@ -216,7 +217,7 @@ type attemptMetrics struct {
 // attempted counts an attempt that is over.
 func (c *Collector) attempted(e breakwater.Event) {
 	key := attemptKey{class: e.Class, fault: e.Fault, sent: e.Attempt > 0}
-	key.endpoint, key.model = c.names.pair(e.Endpoint, e.Model, key.sent && e.Fault != breakwater.FaultCaller)
+	key.endpoint, key.model = c.names.Pair(e.Endpoint, e.Model, key.sent && e.Fault != breakwater.FaultCaller)
 	found, ok := c.series.Load(key)
 	if !ok {
 		sent := "false"

@@ -48,16 +48,16 @@ func (c *Collector) collectStatus(watched []*breakwater.Transport, ch chan<- pro
 		s := t.Status()
 		for _, e := range s.Endpoints {
 			for _, x := range e.Circuits {
-				endpoint, model := c.names.pair(e.Name, x.Model, false)
+				endpoint, model := c.names.Pair(e.Name, x.Model, false)
 				sums[sample{circuitState, [3]string{endpoint, model, x.State}}]++
 			}
 			for _, x := range e.Pauses {
-				endpoint, model := c.names.pair(e.Name, x.Model, x.Model == "")
+				endpoint, model := c.names.Pair(e.Name, x.Model, x.Model == "")
 				at := sample{pausedUntil, [3]string{endpoint, model}}
 				sums[at] = max(sums[at], x.Until.Sub(now).Seconds())
 			}
 			for _, x := range e.Limits {
-				endpoint, model := c.names.pair(e.Name, x.Model, false)
+				endpoint, model := c.names.Pair(e.Name, x.Model, false)
 				sums[sample{inFlight, [3]string{endpoint, model}}] += float64(x.InFlight)
 				sums[sample{waiting, [3]string{endpoint, model}}] += float64(x.Waiting)
 			}
