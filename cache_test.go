@@ -1028,10 +1028,9 @@ func TestCache_RenewalsGiveWay(t *testing.T) {
 // Renewals that fail take no extra attempts out of the budget of callers.
 func TestCache_RenewalsTakeNoneOfTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fails := 0
+		var fails atomic.Int32
 		base := newHosts(func(req *http.Request) (*http.Response, error) {
-			if fails > 0 {
-				fails--
+			if fails.Add(-1) >= 0 {
 				return failing503(req)
 			}
 			return answer(200, asJSON, goodJSON), nil
@@ -1041,19 +1040,21 @@ func TestCache_RenewalsTakeNoneOfTheBudget(t *testing.T) {
 			asks(t.Context(), rt, question(n))
 		}
 		elapse(10 * time.Minute)
+		synctest.Wait()
 		before := base.Count("")
 		for range 10 {
-			fails = 1000
+			fails.Store(1000)
 			for n := range 16 {
 				asks(t.Context(), rt, question(n))
 			}
 			elapse(time.Second)
 		}
+		synctest.Wait()
 		if n := base.Count("") - before; n != 160 {
 			t.Errorf("%d attempts for 160 renewals, want one each", n)
 		}
 		for n := range 5 {
-			fails = 2
+			fails.Store(2)
 			if got := asks(t.Context(), rt, question(100+n)); got.status() != 200 || got.header("Breakwater-Attempts") != "3" {
 				t.Errorf("a caller got %v, want an answer by the third attempt", got)
 			}
@@ -1072,10 +1073,10 @@ func TestCache_RenewalsWaitForNoTurn(t *testing.T) {
 		bubble(t, name, func(t *testing.T) {
 			var took []time.Duration
 			for _, renewals := range []int{0, 16} {
-				bad := false
+				var bad atomic.Bool
 				base := newHosts(func(req *http.Request) (*http.Response, error) {
 					elapse(time.Second)
-					if bad {
+					if bad.Load() {
 						return fails(req)
 					}
 					return answer(200, asJSON, goodJSON), nil
@@ -1085,14 +1086,14 @@ func TestCache_RenewalsWaitForNoTurn(t *testing.T) {
 					asks(t.Context(), rt, question(n))
 				}
 				elapse(2 * time.Minute)
-				bad = true
+				bad.Store(true)
 				calls(t, rt, question(99))
 				elapse(2 * time.Second)
 				for n := range renewals {
 					asks(t.Context(), rt, question(n))
 				}
 				synctest.Wait()
-				bad = false
+				bad.Store(false)
 				start := time.Now()
 				if got := asks(t.Context(), rt, question(100)); got.status() != 200 {
 					t.Errorf("%d renewals: a new question got %v", renewals, got)
