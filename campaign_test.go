@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -309,6 +312,84 @@ func TestCampaign_OfAnOutage(t *testing.T) {
 					if s := c.circuit(name); s != "closed" {
 						t.Errorf("a minute after the recovery the circuit of %s is %s", name, s)
 					}
+				}
+			})
+		})
+	}
+}
+
+// GETs go to the host that they are meant for, and nobody else can answer them: while it
+// fails now and then, or is away for moments, they are answered all the same. Inference goes
+// on beside them.
+func TestCampaign_OfSafeRequests(t *testing.T) {
+	const perSecond, lasts = 4, 300 // GETs, seconds
+	share := func(p float64) func(time.Duration, *rand.Rand) bool {
+		return func(_ time.Duration, random *rand.Rand) bool { return random.Float64() < p }
+	}
+	away := func(down, every time.Duration) func(time.Duration, *rand.Rand) bool {
+		return func(at time.Duration, _ *rand.Rand) bool { return at%every < down }
+	}
+	refuses := func(req *http.Request) (*http.Response, error) { return nil, &baseError{io.ErrUnexpectedEOF} }
+	for _, tt := range []struct {
+		name  string
+		fails func(at time.Duration, random *rand.Rand) bool
+		how   handler
+	}{
+		{"brown-out, 503", share(0.1), failing503},
+		{"brown-out, 500", share(0.1), gives(500, "text/plain", "oops")},
+		{"brown-out, no connection", share(0.1), refuses},
+		{"flap, 503", away(time.Second, 10*time.Second), failing503},
+		{"flap, no connection", away(time.Second, 10*time.Second), refuses},
+		{"flap, often", away(300*time.Millisecond, 3*time.Second), failing503},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(1, 2))
+			var mu sync.Mutex
+			var start time.Time
+			sick := WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper {
+				return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+					mu.Lock()
+					fails := strings.HasPrefix(req.URL.Host, "two") && tt.fails(time.Since(start), random)
+					mu.Unlock()
+					if !fails {
+						return next.RoundTrip(req)
+					}
+					if req.Body != nil {
+						req.Body.Close()
+					}
+					return tt.how(req)
+				})
+			})
+			inCampaign(t, false, []Option{sick}, func(c *campaign) {
+				start = time.Now()
+				url := c.fleet.Server("two").URL()
+				var good, failed, calls int
+				var all sync.WaitGroup
+				for n := range lasts * perSecond {
+					all.Go(func() {
+						got := gets(context.Background(), c.rt, url+[]string{"/models", "/user/balance"}[n%2])
+						mu.Lock()
+						defer mu.Unlock()
+						if calls++; got.status() == 200 && got.err == nil {
+							good++
+						}
+					})
+					all.Go(func() {
+						if _, err := c.asks(n, n%2 == 0); err != nil {
+							mu.Lock()
+							defer mu.Unlock()
+							failed++
+						}
+					})
+					mu.Lock()
+					uneven := time.Duration(random.IntN(int(10 * time.Millisecond))) // a circuit lets nobody pass in the instant in which it opens
+					mu.Unlock()
+					elapse(time.Second/perSecond + uneven)
+				}
+				all.Wait()
+				t.Logf("%s: %d of %d GETs answered, %d of %d calls failed", tt.name, good, calls, failed, calls)
+				if float64(good) < 0.995*float64(calls) || failed > 0 {
+					t.Errorf("%d of %d GETs answered, %d of %d calls failed, want at least 99.5 %% and none", good, calls, failed, calls)
 				}
 			})
 		})

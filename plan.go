@@ -266,16 +266,27 @@ func (r *failoverRun) history(now time.Time) plan.History {
 			if probe == nil {
 				wait = max(wait, v.probeDue.Sub(now))
 			}
+			h.Tried[i].Probed = probe != nil && r.call.isSafe()
 			if v.openSince.IsZero() {
 				v.openSince = now
 			}
-			h.Tried[i].Probe, h.Tried[i].ProbeWait = wait, r.maxProbeWait-now.Sub(v.openSince)
+			h.Tried[i].Probe, h.Tried[i].ProbeWait = wait, r.probePatience()-now.Sub(v.openSince)
 		}
 		if v == r.last {
 			h.Last = i
 		}
 	}
 	return h
+}
+
+// probePatience returns how long the call waits for an open circuit in all. One that is no
+// inference has nowhere else to go, so it waits for its endpoint as long as an inference call
+// waits for a better one.
+func (r *failoverRun) probePatience() time.Duration {
+	if r.call.isSafe() && r.maxProbeWait > 0 {
+		return max(r.maxProbeWait, r.retry.Patience)
+	}
+	return r.maxProbeWait
 }
 
 // probeWaits returns how much longer the call may wait for its turn to probe an open
@@ -287,18 +298,18 @@ func (r *failoverRun) probeWaits(now time.Time) (turn, outcome time.Duration) {
 	if since.IsZero() {
 		since = now
 	}
-	outcome = min(r.maxProbeWait, math.MaxInt64/outcomeWaits) * outcomeWaits
+	outcome = min(r.probePatience(), math.MaxInt64/outcomeWaits) * outcomeWaits
 	if deadline, ok := r.call.Deadline(); ok {
 		outcome = min(outcome, deadline.Sub(since)/2)
 	}
 	waited := now.Sub(since)
-	return r.maxProbeWait - waited, outcome - waited
+	return r.probePatience() - waited, outcome - waited
 }
 
 // probeAgainAfter returns how long the call waits before it probes an account again that
 // has just failed. It divides the time that it may wait among the tries that are left.
 func (r *failoverRun) probeAgainAfter(v *triedAccount, now time.Time) time.Duration {
-	left := r.maxProbeWait
+	left := r.probePatience()
 	if !v.openSince.IsZero() {
 		left -= now.Sub(v.openSince)
 	}

@@ -60,7 +60,9 @@ type RetryPolicy struct {
 
 	// Patience is how long one call waits, in total, for an endpoint of a higher
 	// tier while an endpoint of a lower tier could serve. Set it if a backup is much
-	// more expensive than a wait. Default 2s; Off: it does not wait.
+	// more expensive than a wait. A GET or HEAD, which no other endpoint may answer,
+	// makes its last attempt no sooner than Patience after its start. Default 2s; Off: it
+	// does not wait.
 	Patience time.Duration
 
 	// MaxRetryAfter is the longest pause, such as a host's Retry-After, that a call
@@ -483,8 +485,8 @@ type BreakerPolicy struct {
 	// long, because a host that is well may be slow. If that is too short, the call fails
 	// at once with [ErrCircuitOpen], and the Retry-After of the response says when the
 	// next probe is due. The call that makes the probe does not wait. A pause that a host
-	// asked for is none of this: see RetryPolicy.MaxRetryAfter. Default 1s; Off: calls do
-	// not wait.
+	// asked for is none of this: see RetryPolicy.MaxRetryAfter. A GET or HEAD waits for
+	// RetryPolicy.Patience, if that is longer. Default 1s; Off: calls do not wait.
 	MaxWait time.Duration
 }
 

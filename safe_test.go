@@ -771,3 +771,78 @@ func TestSafe_NeverKept(t *testing.T) {
 		}
 	})
 }
+
+// The last try comes no sooner than Patience after the first, so that an endpoint that is
+// away for a moment answers; an open circuit is waited for as long. A deadline that leaves
+// less time, or Patience Off, leaves the backoff alone.
+func TestSafe_Patience(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		opts   []Option
+		within time.Duration // the deadline; 0: none
+		away   time.Duration
+		want   int
+		took   time.Duration
+	}{
+		{"by default", nil, 0, 1900 * time.Millisecond, 200, 2 * time.Second},
+		{"away for longer", nil, 0, 2100 * time.Millisecond, 503, 2 * time.Second},
+		{"more patience", []Option{WithRetry(RetryPolicy{Patience: 10 * time.Second})}, 0, 9 * time.Second, 200, 10 * time.Second},
+		{"none", []Option{WithRetry(RetryPolicy{Patience: Off})}, 0, 1900 * time.Millisecond, 503, 1500 * time.Millisecond},
+		{"a deadline before", nil, 1800 * time.Millisecond, 1900 * time.Millisecond, 503, 1500 * time.Millisecond},
+		{"a deadline behind", nil, 3 * time.Second, 1900 * time.Millisecond, 200, 2 * time.Second},
+		{"more attempts", []Option{WithRetry(RetryPolicy{Attempts: 2})}, 0, 1900 * time.Millisecond, 200, 2 * time.Second},
+		{"one attempt", []Option{once}, 0, 1900 * time.Millisecond, 503, 0},
+		{"a circuit that opens", []Option{WithBreaker(BreakerPolicy{Consecutive: 2})}, 0, 1600 * time.Millisecond, 200, 2500 * time.Millisecond},
+		{"a circuit that nobody waits for", []Option{WithBreaker(BreakerPolicy{Consecutive: 2, MaxWait: Off})}, 0, 1600 * time.Millisecond, 503, 500 * time.Millisecond},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inSafeWorlds(t, tt.opts, func(t *testing.T, rt *Transport, _ *fakehost.Base, url string, set func(handler)) {
+				start := time.Now()
+				set(func(req *http.Request) (*http.Response, error) {
+					if time.Since(start) < tt.away {
+						return failing503(req)
+					}
+					return answer(200, asJSON, list), nil
+				})
+				ctx := t.Context()
+				if tt.within > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tt.within)
+					defer cancel()
+				}
+				if got := gets(ctx, rt, url); got.status() != tt.want || time.Since(start).Round(time.Millisecond) != tt.took {
+					t.Errorf("got %v after %v, want %d after %v", got, time.Since(start), tt.want, tt.took)
+				}
+			})
+		})
+	}
+}
+
+// With MaxWait Off, an open circuit that inference has met fails a GET at once, unsent.
+func TestSafe_FailsFast(t *testing.T) {
+	for name, opts := range map[string][]Option{"alone": nil, "backed": {WithEndpoints(at("a")...), WithBackup(at("b")...)}} {
+		bubble(t, name, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			base.Set("a", failing503)
+			rt := over(t, base, append(opts, once, WithBreaker(BreakerPolicy{MaxWait: Off}))...)
+			for range 5 {
+				asks(t.Context(), rt, chatJSON)
+			}
+			before, start := base.Count("a"), time.Now()
+			for range 10 {
+				got := gets(t.Context(), rt, "https://a/models")
+				if failure, ok := errors.AsType[*Error](got.err); !ok || !errors.Is(got.err, ErrCircuitOpen) || len(failure.Attempts) == 0 {
+					t.Errorf("got %v, want ErrCircuitOpen", got)
+				}
+			}
+			if n := base.Count("a") - before; n != 0 || time.Since(start) > time.Microsecond {
+				t.Errorf("10 GETs were sent %d times, and took %v", n, time.Since(start))
+			}
+			base.Set("a", gives(200, asJSON, list))
+			elapse(10 * time.Second)
+			if got := gets(t.Context(), rt, "https://a/models"); got.body != list {
+				t.Errorf("the pause is over, got %v, want the answer", got)
+			}
+		})
+	}
+}

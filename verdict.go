@@ -105,6 +105,9 @@ func (r *failoverRun) recordFailure(a *attempt, failure *exchange.Failure, now t
 		v.delays = r.newBackOff()
 	}
 	v.due = now.Add(v.delays.NextBackOff())
+	if last := r.lastSafeTry(v); last.After(v.due) {
+		v.due = last
+	}
 	if a.forced && v.openSince.IsZero() {
 		v.openSince = r.probeSince
 	}
@@ -125,6 +128,20 @@ func (r *failoverRun) recordFailure(a *attempt, failure *exchange.Failure, now t
 		r.show(failure, a.endpoint)
 	}
 	return masks
+}
+
+// lastSafeTry returns when the last try of a call that is no inference is due. It is no
+// sooner than Patience after the call's start, if the deadline allows it: the host may be
+// away for a moment only, and nobody else can answer.
+func (r *failoverRun) lastSafeTry(v *triedAccount) (due time.Time) {
+	if !r.call.isSafe() || v.tries != r.attempts()-1 {
+		return due
+	}
+	due = r.call.start.Add(r.retry.Patience)
+	if deadline, ok := r.call.Deadline(); ok && !due.Before(deadline) {
+		return time.Time{}
+	}
+	return due
 }
 
 // ofSize reports whether a status says that a request is too large for an account or for

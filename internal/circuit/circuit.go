@@ -267,6 +267,9 @@ func (c *Circuit) Status(now time.Time) Status {
 func (c *Circuit) OpenWith(other *Circuit, now time.Time) {
 	other.mu.Lock()
 	until, probedAt := other.openUntil, other.probedAt
+	if other.openedAt.After(probedAt) { // what opened it showed as much as a probe
+		probedAt = other.openedAt
+	}
 	other.mu.Unlock()
 	c.mu.Lock()
 	follows := c.state == gobreaker.StateClosed && now.Before(until) && !now.Before(c.openUntil)
@@ -281,6 +284,7 @@ func (c *Circuit) OpenWith(other *Circuit, now time.Time) {
 		c.follows.Store(true)
 		finish(errFailure)
 		c.follows.Store(false)
+		time.Sleep(2 * time.Nanosecond) // gobreaker lets nobody pass before, and who called may be to probe
 	}
 	c.Flush()
 }

@@ -71,6 +71,7 @@ type Account struct {
 	KeepsTier    bool          // the call must not go to a worse tier because of its failure
 	Probe        time.Duration // CircuitOpen: as Candidate.Wait
 	ProbeWait    time.Duration // CircuitOpen: how much longer the call may wait for that
+	Probed       bool          // CircuitOpen: as Candidate.Probed, if the call waits for it
 	Insist       int           // up to so many tries, it is retried before the call turns to a worse tier or a stale answer
 	BudgetSpent  bool          // its budget allows no extra attempt
 }
@@ -348,7 +349,14 @@ func (p *planner) waitForProbe(c Candidate) (time.Duration, bool) {
 // wait, if time is left then.
 func (p *planner) probeAgain(i int) (Step, bool) {
 	a := p.Tried[i]
-	if a.Tries == 0 || a.Tries >= p.Attempts || a.BudgetSpent || p.Once || a.Probe >= a.ProbeWait || !p.inTime(a.Probe, a.ProbeWait) {
+	if a.Tries == 0 || a.Tries >= p.Attempts || a.BudgetSpent || p.Once {
+		return Step{}, false
+	}
+	if a.Probed {
+		wait := min(a.Probe, p.OutcomeWait)
+		return Step{Action: AwaitProbe, Index: i, Wait: wait, Again: true}, wait > 0 && p.inTime(wait, wait)
+	}
+	if a.Probe >= a.ProbeWait || !p.inTime(a.Probe, a.ProbeWait) {
 		return Step{}, false
 	}
 	if a.Probe <= 0 {

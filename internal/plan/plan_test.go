@@ -117,6 +117,7 @@ func TestNext(t *testing.T) {
 		{"not what does not pass", nil, tried(with(failedOnce, func(a *Account) { a.Passing = false })), bounds, Step{Action: GiveUp, Soonest: none}},
 		{"not what was never sent", nil, tried(with(failedOnce, func(a *Account) { a.Tries = 0 })), bounds, Step{Action: GiveUp, Soonest: none}},
 		{"not where its circuit is open", nil, tried(behind(s)), bounds, Step{Action: GiveUp, Soonest: none, RetryAfter: s}},
+		{"but by the outcome of another call's probe", nil, tried(with(behind(5*s), func(a *Account) { a.Probed = true })), bounds, Step{Action: AwaitProbe, Wait: 3 * s, Again: true}},
 		{"but by its turn to probe again, if it may wait longer", nil, tried(with(behind(s), func(a *Account) { a.ProbeWait = s + 1 })), bounds, Step{Action: AwaitProbe, Wait: s, Again: true}},
 		{"as a probe when it is its turn", nil, tried(behind(0)), bounds, Step{Action: Retry, Extra: true, Probe: true}},
 		{"not as a probe beyond the deadline", nil, tried(with(behind(s), func(a *Account) { a.ProbeWait = 5 * s })), with(bounds, func(b *Bounds) { b.Left = s }), Step{Action: GiveUp, Soonest: none, RetryAfter: s}},
