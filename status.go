@@ -39,7 +39,7 @@ type CircuitStatus struct {
 // A LimitStatus is the state of the limits of one model of the endpoint's account.
 type LimitStatus struct {
 	Model             string // the endpoint's name for it
-	InFlight, Waiting int    // attempts that are open, and that wait to begin; 0 where neither InFlight nor Adaptive is set
+	InFlight, Waiting int    // attempts that are open, and that wait to begin
 }
 
 // A PauseStatus is a pause of the endpoint or its account.

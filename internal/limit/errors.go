@@ -39,7 +39,7 @@ func (e *Error) Is(target error) bool { return target == ErrLimited }
 // refusalLocked returns the error for an attempt that would have to wait so long for one
 // of the buckets, and otherwise for a permit.
 func (l *Limiter) refusalLocked(now time.Time, wait time.Duration, of string) *Error {
-	switch permit := l.permitWaitLocked(); {
+	switch permit := l.permitWaitLocked(now); {
 	case l.isFullLocked() && permit >= wait, wait == 0:
 		return &Error{Limit: InFlight, InUse: l.open, Max: l.permits, RetryAfter: permit}
 	case of == PerSecond:

@@ -25,6 +25,7 @@ type Limiter struct {
 	mu        sync.Mutex // guards what follows
 	permits   int        // 0: unlimited
 	open      int        // attempts under way
+	moved     time.Time  // when the latest of them began or ended
 	attempts  bucket
 	tokens    quota
 	waiting   queue
@@ -82,19 +83,23 @@ func (l *Limiter) Expected(now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	wait, _ := l.leastWaitLocked(now, 1)
-	return max(wait, l.permitWaitLocked())
+	return max(wait, l.permitWaitLocked(now))
 }
 
 // permitWaitLocked returns about how long it takes until a permit is free for one that
 // comes now; 0: not known.
-func (l *Limiter) permitWaitLocked() time.Duration {
+func (l *Limiter) permitWaitLocked(now time.Time) time.Duration {
 	if l.permits == 0 || l.waiting.len() == 0 && !l.isFullLocked() {
 		return 0
 	}
 	// With so many permits, one comes back in each permits-th part of the time that it is
 	// held, and the first after about half of that.
-	turn := l.holds.usual().Seconds() / float64(l.permits)
-	return seconds((float64(l.waiting.len()) + 0.5) * turn)
+	usual := l.holds.usual()
+	wait := seconds((float64(l.waiting.len()) + 0.5) * usual.Seconds() / float64(l.permits))
+	if idle := now.Sub(l.moved); idle > usual { // those who hold them take longer than usual, for as long again
+		return max(wait, idle)
+	}
+	return wait
 }
 
 // leastWaitLocked returns how long an attempt that comes now has to wait at least for the
@@ -182,6 +187,7 @@ func (l *Limiter) takeLocked(now time.Time, tokens int) bool {
 		return false
 	}
 	l.open++
+	l.moved = now
 	return true
 }
 
@@ -332,6 +338,7 @@ func (l *Limiter) release(lease *Lease, r Result, used int) {
 		l.attempts.slip(now)
 	}
 	l.open--
+	l.moved = now
 	if lease.spare != nil {
 		l.spare.Remove(lease.spare)
 	}

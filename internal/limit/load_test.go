@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"slices"
@@ -109,7 +110,7 @@ func TestLimit_NoMinuteHasMore(t *testing.T) {
 			d := &load{t: t, l: of(Policy{TokensPerMinute: perMinute, MaxWait: 5 * time.Second}), perSecond: tt.offered * perMinute / 60 / float64(tt.most/2), lasts: 10 * time.Minute}
 			d.use = func(random *rand.Rand) Use { return Use{Prompt: 1 + random.IntN(tt.most)} }
 			d.run(1)
-			slices.SortFunc(d.begun, func(a, b begun) int { return int(a.at - b.at) })
+			slices.SortFunc(d.begun, func(a, b begun) int { return cmp.Compare(a.at, b.at) })
 			sum, from, total := 0, 0, 0
 			for _, b := range d.begun {
 				for sum += b.tokens; b.at-d.begun[from].at >= time.Minute; from++ {
@@ -403,7 +404,7 @@ func TestLimit_AnswersOfUnknownLength(t *testing.T) {
 			return Result{Served: true, Answered: true, Tokens: prompt + answer/2 + random.IntN(answer)}
 		}
 		d.run(1)
-		slices.SortFunc(d.begun, func(a, b begun) int { return int(a.at - b.at) })
+		slices.SortFunc(d.begun, func(a, b begun) int { return cmp.Compare(a.at, b.at) })
 		from := 0
 		for n, b := range d.begun {
 			for ; b.at-d.begun[from].at >= time.Minute; from++ {

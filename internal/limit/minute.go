@@ -1,6 +1,9 @@
 package limit
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // A quota bounds the tokens of a minute. The zero quota limits nothing.
 //
@@ -105,7 +108,7 @@ func (q *quota) isNew(now time.Time) bool {
 // inUse returns how many tokens the last minute has.
 func (q *quota) inUse(now time.Time) int {
 	q.minute.advance(now)
-	return int(q.minute.sum)
+	return int(min(q.minute.sum, math.MaxInt/2))
 }
 
 const (
