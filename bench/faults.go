@@ -21,13 +21,13 @@ const patience = 4 * time.Second // of each call's caller
 // question asks as a careful client does: it looks at the status, and reads to
 // the end or to [DONE]; what reads without an error it takes for an answer.
 func question(rt http.RoundTripper, url, prompt string, stream bool) results.Outcome {
-	got, _ := askChat(rt, url, prompt, stream)
+	got, _ := askChat(rt, url, prompt, stream, patience)
 	return got
 }
 
-// askChat is question, and says whether a cache gave a stale answer since no host
+// askChat is question by a caller with that much patience, and says whether a cache gave a stale answer since no host
 // could (RFC 9211).
-func askChat(rt http.RoundTripper, url, prompt string, stream bool) (got results.Outcome, stale bool) {
+func askChat(rt http.RoundTripper, url, prompt string, stream bool, patience time.Duration) (got results.Outcome, stale bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req, err := kit.ChatRequest(ctx, url, "sk-1", "deepseek-flash", prompt, stream)
@@ -227,5 +227,6 @@ func recovery() any {
 		}
 		fmt.Println()
 	}
+	failFast()
 	return nil
 }

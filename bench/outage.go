@@ -72,7 +72,7 @@ func outage() any {
 			}
 			for k, rt := range over {
 				calls.Go(func() {
-					got, stale := askChat(rt, s.url(), prompt, stream)
+					got, stale := askChat(rt, s.url(), prompt, stream, patience)
 					logs[k].note(second, got, stale)
 				})
 			}
