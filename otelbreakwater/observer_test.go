@@ -181,6 +181,16 @@ func (h *two) ask(t *testing.T, ctx context.Context, prompt string, stream bool)
 	return err == nil && resp.StatusCode == http.StatusOK && reply.Content != "", body.n
 }
 
+// An answer is what a caller got, and the last event of its call.
+type answer struct {
+	good bool
+	read int64
+	end  breakwater.Event
+}
+
+// answerKey is the key of the *answer in a call's context.
+type answerKey struct{}
+
 type counted struct {
 	io.ReadCloser
 	n int64
@@ -209,12 +219,15 @@ func newLedger() *ledger {
 	return &ledger{faults: map[breakwater.Fault]int64{}, outcomes: map[breakwater.Outcome]int64{}, attempts: map[breakwater.Class]int64{}, events: map[breakwater.Kind]int64{}}
 }
 
-func (l *ledger) observe(_ context.Context, e breakwater.Event) {
+func (l *ledger) observe(ctx context.Context, e breakwater.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.events[e.Kind]++
 	switch e.Kind {
 	case breakwater.KindEnd:
+		if got, ok := ctx.Value(answerKey{}).(*answer); ok {
+			got.end = e
+		}
 		l.calls++
 		if e.Fault == "" {
 			l.answered++
@@ -279,12 +292,16 @@ func agreesWithCallers(t *testing.T, cached bool, opts ...breakwater.Option) {
 		})
 		var mu sync.Mutex
 		var answered, failed, bytes int64
+		var answers []*answer
 		var all sync.WaitGroup
 		for c := range callers {
 			all.Go(func() {
 				for n := range calls {
-					good, read := h.ask(t, t.Context(), fmt.Sprint(c/2, n/3), n%2 == 0)
+					got := new(answer)
+					good, read := h.ask(t, context.WithValue(t.Context(), answerKey{}, got), fmt.Sprint(c/2, n/3), n%2 == 0)
 					mu.Lock()
+					got.good, got.read = good, read
+					answers = append(answers, got)
 					if good {
 						bytes += read
 						answered++
@@ -329,6 +346,11 @@ func agreesWithCallers(t *testing.T, cached bool, opts ...breakwater.Option) {
 			callTokens += number(span, attrInputTokens) + number(span, attrOutputTokens)
 			byCall[of(span, attrCall)] = span
 			agrees("dropped", int64(span.DroppedAttributes+span.DroppedEvents)+number(span, attrDropped), 0)
+		}
+		for _, got := range answers {
+			if got.good != (got.end.Fault == "") {
+				t.Errorf("a caller read %d bytes, a good answer: %v, of the call that ended as %+v", got.read, got.good, got.end)
+			}
 		}
 		agrees("answered, by spans", good, answered)
 		agrees("bytes, by spans", callBytes, bytes)
