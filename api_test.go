@@ -97,7 +97,8 @@ var (
 		breakwater.OutcomeHit, breakwater.OutcomeStale, breakwater.OutcomeCollapsed, breakwater.Outcome(breakwater.ClassUnavailable),
 	}
 	_ = []breakwater.Fault{breakwater.FaultCaller, breakwater.FaultHost, breakwater.FaultNetwork, breakwater.FaultLocal}
-	_ = breakwater.Error{Attempts: nil, Class: breakwater.ClassUnavailable, Call: ""}
+	_ = breakwater.Error{Attempts: nil, Class: breakwater.ClassUnavailable, Call: "", RetryAfter: 0}
+	_ = breakwater.LimitError{Account: "", Model: "", Limit: "in flight", InUse: 1, Max: 1, Waiting: 0, RetryAfter: 0}
 	_ = breakwater.Status{Outcomes: map[breakwater.Outcome]int64{}}
 	_ = []breakwater.Kind{breakwater.KindEnd, breakwater.KindPassed, breakwater.KindDrift, breakwater.KindBreak, breakwater.KindPassedOver}
 	_ = breakwater.Event{

@@ -73,8 +73,10 @@ func (l *cacheLayer) refuse(c *call) *http.Response {
 	if c.upload != nil {
 		c.upload.Close()
 	}
-	c.setFailure(c.newError(ClassNotCached))
-	return noteCache(c.ownAnswer(ClassNotCached, "nothing is kept that would answer this call", 0), "detail=only-if-cached")
+	failure := c.newError(ClassNotCached)
+	failure.why = "nothing is kept that would answer this call"
+	c.setFailure(failure)
+	return noteCache(c.ownAnswer(failure), "detail=only-if-cached")
 }
 
 // answerAtOnce answers with the entry e if that is fresh enough, or stale and renewed
@@ -437,7 +439,7 @@ func (s *sharedCall) tell(c *call, f *coalesce.Follower) {
 	c.setFailure(s.call.ownFailure())
 	c.hadTime, c.byOwn = s.call.hadTime, s.call.byOwn
 	switch {
-	case c.how != 0:
+	case c.how > lastAnswer:
 	case f.Err() != nil:
 		_, class := s.call.log.sum()
 		c.how = endingOf(Outcome(class))
@@ -460,6 +462,7 @@ func (b *sharedBody) Read(p []byte) (int, error) {
 	case err == io.EOF:
 		b.call.end(ClassOK, nil, b.read.Load())
 	case outcome.Broke(err):
+		b.call.unrescued = b.Call().(*sharedCall).call.log.total().unrescued
 		b.call.end(outcome.BreakOf(err), err, b.read.Load())
 	case err != nil:
 		b.left()

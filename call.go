@@ -271,8 +271,11 @@ const (
 // conclude notes with what RoundTrip returns: it signs the response, counts the call and
 // emits its event. exhausted: no endpoint answered.
 func (c *call) conclude(resp *http.Response, err error, exhausted bool) {
-	o := c.outcome(resp, err)
-	if c.how = endingOf(o); resp != nil {
+	if c.how == 0 || resp == nil {
+		c.how = endingOf(c.outcome(resp, err))
+	}
+	o := endings[c.how]
+	if resp != nil {
 		if resp.Header == nil {
 			resp.Header = make(http.Header, 1)
 		}
@@ -282,46 +285,47 @@ func (c *call) conclude(resp *http.Response, err error, exhausted bool) {
 	if exhausted || err != nil && exchange.EndOf(c) == nil {
 		c.counters.failed.Add(1)
 	}
-	defer c.handOver(resp, err) // also if an Observer panics
-	if c.info != nil {
-		e := Event{Kind: KindCall, Outcome: o, Err: err, Elapsed: time.Since(c.start), Model: cmp.Or(c.log.total().model, c.params.Model)}
-		e.Attempt, e.Class = c.log.sum()
-		if resp != nil {
-			e.Status, e.Endpoint = resp.StatusCode, header.First(resp.Header, header.Endpoint)
-		}
-		if !o.isAnswer() {
-			e.Fault = c.faultOf(o)
-			if failure := c.ownFailure(); failure != nil && err == nil {
-				e.Err = failure
-			}
-		}
-		c.info.returned = e
-		c.counters.observers.emit(c, e)
+	if c.info == nil {
+		c.handOver(resp, err)
+		return
 	}
+	defer c.handOver(resp, err) // also if an Observer panics
+	e := Event{Kind: KindCall, Outcome: o, Err: err, Elapsed: time.Since(c.start), Model: cmp.Or(c.log.total().model, c.params.Model)}
+	e.Attempt, e.Class = c.log.sum()
+	if resp != nil {
+		e.Status, e.Endpoint = resp.StatusCode, header.First(resp.Header, header.Endpoint)
+	}
+	if !o.isAnswer() {
+		e.Fault = c.faultOf(o)
+		if failure := c.ownFailure(); failure != nil && err == nil {
+			e.Err = failure
+		}
+	}
+	c.info.returned = e
+	c.counters.observers.emit(c, e)
 }
 
 // handOver notes that RoundTrip returns. If nothing is left to read, that ends the call.
 func (c *call) handOver(resp *http.Response, err error) {
 	old := c.state.Or(hasReturned)
-	switch _, class := c.log.sum(); {
+	switch {
 	case !c.open && resp != nil:
 		c.report(ClassOK, err, max(resp.ContentLength, 0))
 	case !c.open:
 		c.report(ClassOK, err, 0)
 	case old&isOver != 0: // the body has ended already
+		_, class := c.log.sum()
 		c.report(class, err, fromLog)
 	}
 }
 
 // outcome returns how the call was answered, or how it failed.
 func (c *call) outcome(resp *http.Response, err error) Outcome {
-	_, class := c.log.sum()
-	failure := c.ownFailure()
-	switch {
-	case resp != nil && c.how != 0:
-		return endings[c.how]
-	case resp != nil:
+	if resp != nil {
 		return c.log.answered()
+	}
+	_, class := c.log.sum()
+	switch failure := c.ownFailure(); {
 	case failure != nil && err == error(failure):
 		return Outcome(failure.Class)
 	case outcome.Of(class).Fault == outcome.FaultCaller:
@@ -361,19 +365,19 @@ func (c *call) end(class Class, err error, bytes int64) {
 
 // report counts how the call ended, and emits its last event.
 func (c *call) report(class Class, err error, bytes int64) {
-	o := endings[c.how]
-	if o.isAnswer() {
-		switch {
-		case class != ClassOK:
-			o = Outcome(class)
-		case c.open && c.log.isRescued():
-			o = OutcomeRescued
-		}
+	how := c.how
+	switch {
+	case how > lastAnswer:
+	case class != ClassOK:
+		how = endingOf(Outcome(class))
+	case c.open && c.log.isRescued():
+		how = endingOf(OutcomeRescued)
 	}
-	c.counters.ends[endingOf(o)].Add(1)
+	c.counters.ends[how].Add(1)
 	if c.info == nil {
 		return
 	}
+	o := endings[how]
 	e, all := c.info.returned, c.log.total()
 	if e.Kind = KindEnd; e.Outcome.isAnswer() {
 		e.FirstToken, e.Class, e.Outcome, e.Fault, e.Err = e.Elapsed, class, o, c.faultOf(o), err
@@ -382,6 +386,9 @@ func (c *call) report(class Class, err error, bytes int64) {
 	}
 	if c.open {
 		e.Elapsed, e.Reason = time.Since(c.start), all.unrescued
+		if outcome.Broke(err) {
+			e.Reason = cmp.Or(e.Reason, c.unrescued) // a caller that shares an attempt has none in its own trail
+		}
 		e.Attempt, _ = c.log.sum()
 		if all.endpoint != "" {
 			e.Endpoint, e.Model = all.endpoint, all.model
@@ -514,8 +521,11 @@ func (c *call) newError(class Class) *Error {
 // setFailure sets the error of a call that no endpoint answered, for [ErrorOf]; nil: it has
 // got an answer after all.
 func (c *call) setFailure(failure *Error) {
-	if c.failure.Store(failure); failure != nil {
+	if failure != nil {
 		c.how = endingOf(Outcome(failure.Class))
+	}
+	if failure != c.failure.Load() {
+		c.failure.Store(failure)
 	}
 }
 
@@ -523,20 +533,20 @@ func (c *call) setFailure(failure *Error) {
 func (c *call) ownFailure() *Error { return c.failure.Load() }
 
 // ownAnswer returns the response that breakwater makes when no host sent one.
-func (c *call) ownAnswer(class Class, message string, wait time.Duration) *http.Response {
-	status, code := http.StatusServiceUnavailable, string(class)
-	switch class {
+func (c *call) ownAnswer(failure *Error) *http.Response {
+	status, code := http.StatusServiceUnavailable, string(failure.Class)
+	switch failure.Class {
 	case ClassLimited:
 		status, code = http.StatusTooManyRequests, "rate_limited"
 	case ClassNotCached:
 		status = http.StatusGatewayTimeout
 	}
-	resp := c.response(status, c.op.Wire().ErrorBody(status, code, "breakwater: "+message))
+	resp := c.response(status, c.op.Wire().ErrorBody(status, code, failure.Error()))
 	resp.Header.Set("Content-Type", "application/json")
 	resp.Header.Set(header.Error, code)
 	resp.Header.Set(header.ShouldRetry, "false")
-	if wait > 0 {
-		resp.Header.Set("Retry-After", seconds(wait))
+	if failure.RetryAfter > 0 {
+		resp.Header.Set("Retry-After", seconds(failure.RetryAfter))
 	}
 	return resp
 }

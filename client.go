@@ -380,14 +380,16 @@ func (t *Transport) passThrough(req *http.Request, target *upstream) (*http.Resp
 		return nil, err
 	}
 	sends = true
-	if target == nil || !target.keyed && len(target.Header) == 0 && target.Rewrite == nil {
-		return t.belowOf(target).RoundTrip(req)
+	if target == nil {
+		return t.below.RoundTrip(req)
 	}
-	req = req.Clone(req.Context())
-	if req.Header == nil {
-		req.Header = make(http.Header)
+	if target.keyed || len(target.Header) > 0 || target.Rewrite != nil {
+		req = req.Clone(req.Context())
+		if req.Header == nil {
+			req.Header = make(http.Header)
+		}
+		target.authorize(req, "")
 	}
-	target.authorize(req, "")
 	if target.Rewrite != nil {
 		if err := target.Rewrite(req); err != nil {
 			if req.Body != nil {
@@ -396,15 +398,11 @@ func (t *Transport) passThrough(req *http.Request, target *upstream) (*http.Resp
 			return nil, err
 		}
 	}
-	return t.belowOf(target).RoundTrip(req)
-}
-
-// belowOf is belowFor the endpoint, which may be nil.
-func (t *Transport) belowOf(target *upstream) http.RoundTripper {
-	if target == nil {
-		return t.below
+	resp, err := t.belowFor(target.connections).RoundTrip(req)
+	if err == nil && resp != nil {
+		header.RemoveOwn(resp.Header)
 	}
-	return t.belowFor(target.connections)
+	return resp, err
 }
 
 // notePassed counts a request that is sent without protection, and emits its event. It

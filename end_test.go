@@ -482,6 +482,9 @@ func campaignOfEnds(t *testing.T, random *rand.Rand) {
 // The list of Outcomes has no word twice, and each tells whose fault it is. That it has all
 // classes is in TestClass_ConstantsAreThoseOfTheTable.
 func TestEnd_ListIsClosed(t *testing.T) {
+	if endings[firstAnswer] != OutcomeOK || endings[lastAnswer] != OutcomeCollapsed {
+		t.Errorf("the answers are from %s to %s", endings[firstAnswer], endings[lastAnswer])
+	}
 	for i, o := range endings {
 		if slices.Index(endings[:], o) != i {
 			t.Errorf("%q is listed twice", o)
@@ -534,6 +537,30 @@ func TestEnd_HeadersAreOurOwn(t *testing.T) {
 				}
 				if got.header(headerOutcome) == "" || got.resp.Header["Breakwater-Of-The-Future"] != nil {
 					t.Errorf("%s: the header is %v", name, got.resp.Header)
+				}
+			}
+		}
+	}
+}
+
+// Nor can it in the response to another request that is meant for an endpoint. What is meant
+// for none passes as it comes.
+func TestEnd_HeadersOfOtherRequests(t *testing.T) {
+	base := newHosts(gives(200, asJSON, "{}", headerOutcome, "theirs", "Breakwater-Of-The-Future", "theirs"))
+	for _, e := range []Endpoint{{Name: "a", URL: "https://a", APIKey: "sk"}, {Name: "a", URL: "https://a", Keyless: true}} {
+		rt := over(t, base, WithEndpoints(e))
+		for _, method := range []string{"GET", "POST", "DELETE"} {
+			for url, want := range map[string]bool{"https://a/files": false, "https://stranger/files": true} {
+				req, _ := http.NewRequestWithContext(t.Context(), method, url, nil)
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				for _, name := range []string{headerOutcome, "Breakwater-Of-The-Future"} {
+					if theirs := resp.Header.Get(name) == "theirs"; theirs != want {
+						t.Errorf("%s %s: %s of the host: %v", method, url, name, theirs)
+					}
 				}
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
@@ -67,6 +68,37 @@ var (
 	ErrUnprotected error = outcome.ErrUnprotected
 )
 
+// A LimitError says which limit of [RatePolicy] stopped an attempt, and how full it is. It is
+// the Err of an attempt of ClassLimited, so that errors.As finds it in an [*Error], and
+// errors.Is takes it for [ErrRateLimited].
+type LimitError struct {
+	Account, Model string // whose limit it is; Model is the endpoint's name for it
+	Limit          string // "in flight", "per second" or "tokens per minute"
+
+	// InUse of Max are used: attempts that are open, attempts of Burst, or tokens of the
+	// last minute.
+	InUse, Max int
+	Waiting    int // attempts that wait for it
+
+	// RetryAfter is when an attempt may begin, if nobody else comes. It is an estimate. 0:
+	// not known.
+	RetryAfter time.Duration
+}
+
+// Error names the limit and what is used of it. It quotes no key.
+func (e *LimitError) Error() string { return ErrRateLimited.Error() + ": " + e.use() }
+
+func (e *LimitError) use() string {
+	text := fmt.Sprintf("%d of %d %s", e.InUse, e.Max, e.Limit)
+	if e.Waiting > 0 {
+		text += fmt.Sprintf(", %d waiting", e.Waiting)
+	}
+	return text
+}
+
+// Unwrap returns ErrRateLimited.
+func (e *LimitError) Unwrap() error { return ErrRateLimited }
+
 // An Error is the error of a call that no endpoint answered. [ErrorOf] returns it for a
 // response that breakwater made. With [WithErrors], http.Client returns it inside a
 // url.Error, and errors.As finds it:
@@ -85,8 +117,15 @@ type Error struct {
 	// whose response the caller gets.
 	Class Class
 
+	// RetryAfter is when another call may be answered, as far as breakwater knows: when a
+	// limit of RatePolicy is free again, a circuit may be probed, or a pause ends. It is an
+	// estimate. 0: not known.
+	RetryAfter time.Duration
+
 	// Call is the id of the call, as in Event.Call. It is empty without an Observer.
 	Call string
+
+	why string // in place of the attempts; empty: they say it
 }
 
 // Error lists the attempts by endpoint and class. It quotes no URL, key or body.
@@ -95,6 +134,9 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) summary() string {
+	if e.why != "" {
+		return e.why
+	}
 	var b strings.Builder
 	b.WriteString("no endpoint answered")
 	for i, a := range e.Attempts {
@@ -108,6 +150,8 @@ func (e *Error) summary() string {
 			fmt.Fprintf(&b, " (%d)", a.Status)
 		} else if a.PassedOver != "" && a.Class == ClassUnserved { // the other classes say the same
 			fmt.Fprintf(&b, " (%s)", a.PassedOver)
+		} else if limit, ok := errors.AsType[*LimitError](a.Err); ok {
+			fmt.Fprintf(&b, " (%s)", limit.use())
 		} else if text := outcome.Describe(a.Err); text != "" {
 			fmt.Fprintf(&b, " (%s)", text)
 		}

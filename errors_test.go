@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/test/fakehost"
 )
 
 // What a caller gets where no endpoint answered: breakwater's own answer with
@@ -93,7 +95,7 @@ func TestError_OwnAnswers(t *testing.T) {
 	kept := with("Cache-Control", "only-if-cached")
 	const (
 		unreachable = `"message":"breakwater: no endpoint answered: a: unreachable"`
-		limited     = `"message":"breakwater: no endpoint answered: a: limited"`
+		limited     = `"message":"breakwater: no endpoint answered: a: limited (1 of 1 per second)"`
 		notCached   = `"message":"breakwater: nothing is kept that would answer this call"`
 	)
 	for _, tt := range []struct {
@@ -324,6 +326,180 @@ func TestError_SecondsSaturate(t *testing.T) {
 	} {
 		if got := seconds(d); got != want {
 			t.Errorf("seconds(%v) = %s, want %s", d, got, want)
+		}
+	}
+}
+
+// A refusal of our own says which limit it was, how full it is, and when it is free, on each
+// wire, as an answer and as an error.
+func TestError_NamesTheLimit(t *testing.T) {
+	wires := map[string]string{
+		"/chat/completions": chatJSON, "/completions": `{"model":"m","prompt":"q"}`, "/responses": `{"model":"m","input":"q"}`,
+		"/v1/messages": `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"q"}]}`, "/embeddings": `{"model":"m","input":"q"}`,
+	}
+	held := func(req *http.Request) (*http.Response, error) { // a stream that is held open
+		if err := fakehost.Sleep(req.Context(), 10*time.Second); err != nil {
+			return nil, err
+		}
+		return gives(200, asJSON, goodJSON)(req)
+	}
+	for _, tt := range []struct {
+		name   string
+		policy RatePolicy
+		asked  int // callers before
+		waits  time.Duration
+		want   LimitError
+		text   string
+		after  string // Retry-After; empty: none
+	}{
+		{"in flight, how long is not known", RatePolicy{InFlight: 2, MaxWait: Off}, 2, 0, LimitError{Limit: "in flight", InUse: 2, Max: 2}, "2 of 2 in flight", ""},
+		{"in flight, others wait", RatePolicy{InFlight: 2, MaxWait: 5 * time.Second}, 5, 5 * time.Second, LimitError{Limit: "in flight", InUse: 2, Max: 2}, "2 of 2 in flight", ""},
+		{"per second", RatePolicy{PerSecond: 0.4, Burst: 2, MaxWait: Off}, 2, 0, LimitError{Limit: "per second", InUse: 2, Max: 2, RetryAfter: 2500 * time.Millisecond}, "2 of 2 per second", "3"},
+		{"per second, soon", RatePolicy{PerSecond: 10, Burst: 2, MaxWait: Off}, 2, 0, LimitError{Limit: "per second", InUse: 2, Max: 2, RetryAfter: 100 * time.Millisecond}, "2 of 2 per second", "1"},
+	} {
+		for path, body := range wires {
+			for _, asErrors := range []bool{false, true} {
+				bubble(t, fmt.Sprintf("%s%s/%v", tt.name, path, asErrors), func(t *testing.T) {
+					e := at("a")[0]
+					e.Account, e.Models, e.Limits = "team", map[string]string{"m": "theirs"}, map[string]RatePolicy{"theirs": tt.policy}
+					opts := []Option{WithEndpoints(e), once}
+					if asErrors {
+						opts = append(opts, WithErrors())
+					}
+					rt := over(t, newHosts(held), opts...)
+					on := func(req *http.Request) { req.URL.Path = path }
+					for range tt.asked {
+						go asks(t.Context(), rt, body, on)
+						synctest.Wait()
+					}
+					start := time.Now()
+					got := asks(t.Context(), rt, body, on)
+					err := got.err
+					if !asErrors {
+						err = ErrorOf(got.resp)
+						if got.status() != 429 || got.header("Retry-After") != tt.after || !strings.Contains(got.body, "a: limited ("+tt.text) || got.header(headerRetry) != "false" {
+							t.Errorf("got %v, want 429 with Retry-After %q and %q", got, tt.after, tt.text)
+						}
+					}
+					var limit *LimitError
+					var failure *Error
+					if !errors.As(err, &limit) || !errors.As(err, &failure) || !errors.Is(err, ErrRateLimited) || time.Since(start) != tt.waits {
+						t.Fatalf("the error is %v after %v", err, time.Since(start))
+					}
+					want := tt.want
+					want.Account, want.Model, want.Waiting = "team", "theirs", limit.Waiting
+					if *limit != want || failure.RetryAfter != want.RetryAfter || failure.Class != ClassLimited {
+						t.Errorf("the error is %+v in %+v, want %+v", limit, failure, want)
+					}
+					elapse(time.Hour)
+				})
+			}
+		}
+	}
+}
+
+// Who waits for a limit is told of, and the time until it is free is judged by recent
+// attempts.
+func TestError_NamesWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := over(t, newHosts(fakehost.After(4*time.Second, gives(200, asJSON, goodJSON))), once, WithEndpoints(at("a")...), WithRateLimit(RatePolicy{InFlight: 2, MaxWait: 5 * time.Second}))
+		for range 3 { // it learns how long attempts take
+			asks(t.Context(), rt, chatJSON)
+		}
+		for range 20 {
+			go asks(t.Context(), rt, chatJSON)
+		}
+		synctest.Wait()
+		got := asks(t.Context(), rt, chatJSON)
+		var limit *LimitError
+		if !errors.As(ErrorOf(got.resp), &limit) || limit.Waiting == 0 || !strings.Contains(got.body, fmt.Sprintf("2 of 2 in flight, %d waiting", limit.Waiting)) {
+			t.Errorf("got %v, %+v", got, limit)
+		}
+		if n, err := strconv.Atoi(got.header("Retry-After")); err != nil || n < 1 || limit.RetryAfter <= 0 {
+			t.Errorf("Retry-After is %q, %v", got.header("Retry-After"), limit.RetryAfter)
+		}
+		elapse(time.Hour)
+	})
+}
+
+// A refusal because of circuits, pauses and limits says when the first endpoint can be asked.
+func TestError_RetryAfter(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		a, b   handler
+		opts   []Option
+		before int
+		status int
+		least  int // of Retry-After
+		most   int
+	}{
+		{"an open circuit", refusing, refusing, []Option{WithBreaker(BreakerPolicy{Consecutive: 1, OpenFor: time.Minute, MaxWait: Off})}, 8, 503, 1, 60},
+		{"a pause", gives(429, asJSON, "{}", "Retry-After", "90"), gives(429, asJSON, "{}", "Retry-After", "70"), nil, 1, 429, 70, 70},
+		{"a pause and a limit", gives(429, asJSON, "{}", "Retry-After", "90"), gives(200, asJSON, goodJSON), []Option{WithRateLimit(RatePolicy{PerSecond: 0.5, Burst: 1, MaxWait: Off})}, 2, 429, 1, 2},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			base := newHosts(tt.b)
+			base.Set("a", tt.a)
+			rt := over(t, base, append([]Option{once, WithEndpoints(at("a", "b")...)}, tt.opts...)...)
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond) // nobody waits for a probe
+			defer cancel()
+			var got seen
+			for range tt.before + 1 {
+				got = asks(ctx, rt, chatJSON)
+			}
+			n, err := strconv.Atoi(got.header("Retry-After"))
+			if got.status() != tt.status || err != nil || n < tt.least || n > tt.most || got.header(headerRetry) != "false" {
+				t.Errorf("got %v, want %d with Retry-After from %d to %d", got, tt.status, tt.least, tt.most)
+			}
+			var failure *Error
+			if !errors.As(ErrorOf(got.resp), &failure) || failure.RetryAfter <= 0 {
+				t.Errorf("the error is %+v", failure)
+			}
+		})
+	}
+}
+
+// The error of a name that does not exist says which do, some of them if there are many,
+// and no more of the name than fits.
+func TestError_ListsTheNames(t *testing.T) {
+	var many []Endpoint
+	for i := range 30 {
+		many = append(many, Endpoint{Name: fmt.Sprintf("host-%02d", i), URL: fmt.Sprintf("https://h%d", i), APIKey: "sk-secret"})
+	}
+	models := map[string]string{"flash": "x", "pro": "y"}
+	for i := range 40 {
+		models[fmt.Sprintf("z%02d", i)] = "z"
+	}
+	b := Endpoint{Name: "b", URL: "https://b", APIKey: "sk-secret", Models: map[string]string{"flash": "x", "pro": "y"}}
+	c := Endpoint{Name: "c", URL: "https://c", APIKey: "sk-secret", Models: models}
+	for _, tt := range []struct {
+		name, endpoint, model string
+		more                  []Endpoint
+		want                  string
+	}{
+		{"nobody", "x", "m", []Endpoint{b}, `no endpoint has the name "x": there is "a", "b"`},
+		{"nobody, of many", "x", "m", many, `there is "a", "host-00", "host-01", "host-02", "host-03", "host-04", "host-05", "host-06", "host-07", "host-08", "host-09", "host-10" and 19 more`},
+		{"a model", "b", "gpt-5", []Endpoint{b}, `endpoint "b" has no name for the model "gpt-5": it has "flash", "pro"`},
+		{"a model, of many", "c", "gpt-5", []Endpoint{c}, `"z09" and 30 more`},
+		{"a long name", strings.Repeat("x", 5000), "m", []Endpoint{b}, `name "` + strings.Repeat("x", 64) + `…": there`},
+		{"a long model", "b", strings.Repeat("y", 5000), []Endpoint{b}, `the model of the call: it`},
+		{"a key for a model", "b", "sk-caller-0123456789", []Endpoint{b}, `the model of the call: it has`},
+		{"control characters", "x\ny", "m", []Endpoint{b}, `name "x\ny": there`},
+	} {
+		for _, path := range []string{"/v1/chat/completions", "/v1/messages"} {
+			t.Run(tt.name+path, func(t *testing.T) {
+				rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithEndpoints(at("a")...), WithBackup(tt.more...))
+				body := strings.Replace(chatJSON, `"model":"m"`, fmt.Sprintf(`"model":%q`, tt.model), 1)
+				got := asks(WithCall(t.Context(), Call{Endpoint: tt.endpoint}), rt, body, with("Authorization", "Bearer sk-caller-0123456789"), func(req *http.Request) { req.URL.Path = path })
+				var said struct{ Error struct{ Message string } }
+				err := ErrorOf(got.resp)
+				if json.Unmarshal([]byte(got.body), &said) != nil || err == nil || said.Error.Message != err.Error() || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("got %s, %v, want %s", got.body, err, tt.want)
+				}
+				if strings.Contains(got.body, "sk-") || len(got.body) > 2000 {
+					t.Errorf("got %d bytes: %s", len(got.body), got.body)
+				}
+			})
 		}
 	}
 }

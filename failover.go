@@ -2,7 +2,12 @@ package breakwater
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/exchange"
@@ -395,7 +400,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	}
 	r.noteUnconsidered()
 	r.noteUnspilled()
-	failure := c.newError(r.failedIn(s))
+	failure := r.failure(s)
 	shown := r.shownFailure
 	switch refused := s.action == showRefusal || shown != nil && (shown.Usable || !outcome.Of(shown.Class).OfFleet); {
 	case refused && shown != nil && shown.Usable: // an answer, although a flawed one
@@ -423,6 +428,70 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 func (r *failoverRun) answers(s step) bool {
 	hosts := r.shownFailure != nil || s.pause.Note != nil && len(r.triedAccounts) == 0
 	return !r.asErrors && (hosts || !r.call.isSafe())
+}
+
+// failure returns the error of a call that no endpoint answered.
+func (r *failoverRun) failure(s step) *Error {
+	e := r.call.newError(r.failedIn(s))
+	e.RetryAfter = max(s.retryAfter, 0)
+	for _, v := range r.triedAccounts {
+		if limit, ok := errors.AsType[*LimitError](v.failure.Err); ok && limit.RetryAfter > 0 && (e.RetryAfter == 0 || limit.RetryAfter < e.RetryAfter) {
+			e.RetryAfter = limit.RetryAfter
+		}
+	}
+	if e.Class == ClassUnserved && r.call.Endpoint != "" {
+		e.why = r.call.misnamed()
+	}
+	return e
+}
+
+// misnamed says why the endpoint that Call names does not serve the call, if it is for a
+// name that does not exist. It lists those that do.
+func (c *call) misnamed() string {
+	var names []string
+	for _, e := range c.candidates {
+		if e.Name != c.Endpoint {
+			names = append(names, e.Name)
+			continue
+		}
+		known := e.names.Known()
+		if _, why := c.considers(e); why != ReasonModel || len(known) == 0 {
+			return ""
+		}
+		model := quoteName(c.params.Model)
+		if c.params.Model == "" || header.Quotes(c.params.Model, c.req.Header) { // it is too long, or a key
+			model = "of the call"
+		}
+		return fmt.Sprintf("endpoint %s has no name for the model %s: it has %s", quoteName(e.Name), model, listNames(known))
+	}
+	slices.Sort(names)
+	return fmt.Sprintf("no endpoint has the name %s: there is %s", quoteName(c.Endpoint), listNames(names))
+}
+
+// listNames returns a list of names, of which the text has some at most.
+func listNames(names []string) string {
+	const most = 12
+	var b strings.Builder
+	for i, name := range names {
+		if i == most {
+			fmt.Fprintf(&b, " and %d more", len(names)-most)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(quoteName(name))
+	}
+	return b.String()
+}
+
+// quoteName returns a name in quotes, its beginning if it is long.
+func quoteName(name string) string {
+	const most = 64
+	if len(name) > most {
+		name = strings.ToValidUTF8(name[:most], "") + "…"
+	}
+	return strconv.Quote(name)
 }
 
 // failedIn returns the class of the failure that the caller is told of.
@@ -459,7 +528,7 @@ func (r *failoverRun) lastAnswer(s step, failure *Error) *http.Response {
 	case failure.Class == ClassPaused && s.pause.Note != nil:
 		return c.pausedAnswer(s.pause, s.retryAfter)
 	}
-	return c.ownAnswer(failure.Class, failure.summary(), s.retryAfter)
+	return c.ownAnswer(failure)
 }
 
 // blocked records for each endpoint why it was not tried.

@@ -262,6 +262,9 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 			t.Class = ClassOK
 		}
 	})
+	if a.place == 0 { // nothing came before it in the trail
+		r.call.how = firstAnswer
+	}
 	if len(r.call.candidates) > 1 {
 		a.endpoint.Load.Sample(took, now)
 	}

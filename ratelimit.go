@@ -56,7 +56,14 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case errors.Is(err, limit.ErrLimited):
 		a.call.queued.Add(int32(min(time.Since(a.Start).Milliseconds(), math.MaxInt32/64)))
-		return nil, &exchange.Failure{Class: ClassLimited, Err: ErrRateLimited, KeepsTier: isSpare || !limiter.Spills()}
+		f := &exchange.Failure{Class: ClassLimited, Err: ErrRateLimited, KeepsTier: isSpare || !limiter.Spills()}
+		if full, ok := errors.AsType[*limit.Error](err); ok {
+			f.Err = &LimitError{
+				Account: a.endpoint.Account, Model: a.model, Limit: full.Limit,
+				InUse: full.InUse, Max: full.Max, Waiting: full.Waiting, RetryAfter: full.RetryAfter,
+			}
+		}
+		return nil, f
 	case err != nil:
 		return nil, err
 	}

@@ -9,9 +9,12 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/resume"
 )
 
@@ -343,6 +346,126 @@ func TestSeen_Unrescued(t *testing.T) {
 				t.Errorf("the trail has %+v, the event %+v", of, e)
 			}
 		})
+	}
+}
+
+// On each wire, alone and shared, the break, the trail, the end of each caller's call and the
+// log say why nothing continued a stream.
+func TestSeen_UnrescuedOnEachWire(t *testing.T) {
+	anew := WithStream(StreamPolicy{Rescue: RescueRestart})
+	wires := map[string]struct {
+		path, ask, text, tool, refused string
+		host                           Reason // with RescueContinue, elsewhere than at DeepSeek
+		api                            bool   // none is ever continued
+	}{
+		"chat": {
+			path: "/v1/chat/completions", ask: chatStream, text: event("a text of some length"), host: ReasonHost,
+			tool:    dataOf(`{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}}]}`),
+			refused: dataOf(`{"error":{"type":"invalid_request_error","code":"context_length_exceeded","message":"x"}}`),
+		},
+		"FIM": {
+			path: "/v1/completions", ask: `{"model":"m","stream":true,"prompt":"a"}`, text: dataOf(`{"choices":[{"index":0,"text":"a text of some length"}]}`), host: ReasonAPI, api: true,
+			refused: dataOf(`{"error":{"type":"invalid_request_error","code":"context_length_exceeded","message":"x"}}`),
+		},
+		"Responses": {
+			path: "/v1/responses", ask: `{"model":"m","stream":true,"store":false,"input":"q"}`, text: dataOf(`{"type":"response.output_text.delta","delta":"a text of some length"}`), host: ReasonHost,
+			tool:    dataOf(`{"type":"response.function_call_arguments.delta","delta":"{"}`),
+			refused: dataOf(`{"type":"response.failed","response":{"status":"failed","error":{"code":"context_length_exceeded","message":"x"}}}`),
+		},
+		"Messages": {
+			path: "/v1/messages", ask: `{"model":"m","stream":true,"max_tokens":9,"messages":[{"role":"user","content":"q"}]}`,
+			text: dataOf(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a text of some length"}}`), host: ReasonHost,
+			tool:    dataOf(`{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{"}}`),
+			refused: "event: error\n" + dataOf(`{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long"}}`),
+		},
+	}
+	for wire, w := range wires {
+		for name, tt := range map[string]struct {
+			text string
+			opts []Option
+			then handler
+			want Reason
+		}{
+			"off":        {w.text, []Option{WithStream(StreamPolicy{Rescue: RescueOff})}, nil, ReasonOff},
+			"sent once":  {w.text, []Option{WithRetry(RetryPolicy{SendOnce: true})}, nil, ReasonSendOnce},
+			"nobody can": {w.text, nil, nil, w.host},
+			"no budget":  {w.text, []Option{anew, WithRetry(RetryPolicy{Budget: Off})}, nil, ReasonBudget},
+			"down":       {w.text, []Option{anew}, failing503, ReasonFailed},
+			"another":    {w.text, []Option{anew}, gives(200, asStream, strings.ReplaceAll(w.text, "a text", "no text")), ReasonMismatch},
+			"each time":  {w.text, []Option{anew}, gives(200, asStream, strings.Replace(w.text, "length", "length and", 1)), ReasonTries},
+			"tool call":  {w.text + w.tool, []Option{anew}, failing503, ReasonContent},
+			"refused":    {w.text + w.refused, []Option{anew}, failing503, ReasonRefused},
+			"flawed":     {w.text + strings.Repeat(w.text, 400), []Option{WithStream(StreamPolicy{Rescue: RescueRestart, Repetition: 2 << 10})}, failing503, ReasonFlawed},
+			"not resent": {w.text, []Option{anew, WithRetry(RetryPolicy{MaxReplay: 10})}, failing503, ReasonRequest},
+		} {
+			want := tt.want
+			if w.api && want != ReasonOff && want != ReasonSendOnce {
+				want = ReasonAPI
+			}
+			for _, shared := range []bool{false, true} {
+				if name == "tool call" && w.tool == "" || name == "not resent" && shared {
+					continue
+				}
+				bubble(t, fmt.Sprintf("%s/%s/%v", wire, name, shared), func(t *testing.T) {
+					var seen ends
+					var log strings.Builder
+					var mu sync.Mutex
+					var broken []Event
+					observer := WithObserver(func(_ context.Context, e Event) {
+						mu.Lock()
+						defer mu.Unlock()
+						if e.Kind == KindBreak {
+							broken = append(broken, e)
+						}
+					})
+					turn := 0
+					base := newHosts(func(req *http.Request) (*http.Response, error) {
+						mu.Lock()
+						turn++
+						first := turn == 1
+						mu.Unlock()
+						if first {
+							elapse(time.Second)
+							return breaks(asStream, tt.text)(req)
+						}
+						if tt.then == nil {
+							return failing503(req)
+						}
+						return tt.then(req)
+					})
+					opts := []Option{once, noBreaker, observer, WithEndpoints(at("a")...), WithObserver(seen.observe), WithObserver(Log(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))))}
+					if shared {
+						opts = append(opts, WithCache(CachePolicy{}))
+					}
+					rt := over(t, base, append(opts, tt.opts...)...)
+					on := func(req *http.Request) { req.URL.Path = w.path }
+					callers := []*caller{calls(t, rt, w.ask, on)}
+					if shared {
+						elapse(time.Millisecond)
+						callers = append(callers, calls(t, rt, w.ask, on))
+					}
+					elapse(time.Minute)
+					synctest.Wait()
+					if len(broken) != 1 || broken[0].Reason != want {
+						t.Errorf("told of the breaks %+v, want one for %s", broken, want)
+					}
+					if !strings.Contains(log.String(), "reason="+string(want)) {
+						t.Errorf("the log has\n%s\nwant reason=%s", log.String(), want)
+					}
+					for i, c := range callers {
+						if i >= len(seen.ended) || seen.ended[i].Reason != want {
+							t.Errorf("told of the end %+v, want %s", seen.ended, want)
+						}
+						if !outcome.Broke(c.ended) {
+							t.Errorf("caller %d: %v", i, c.ended)
+						}
+					}
+					if trail := TrailOf(callers[0].resp); !slices.ContainsFunc(trail, func(a Attempt) bool { return a.Unrescued == want }) {
+						t.Errorf("the trail is %+v, want %s", trail, want)
+					}
+				})
+			}
+		}
 	}
 }
 

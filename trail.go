@@ -72,6 +72,10 @@ var endings = [...]Outcome{
 // An ending is the index of an Outcome in endings.
 type ending uint8
 
+// The endings in which a call has got an answer are those from firstAnswer, OutcomeOK, to
+// lastAnswer.
+const firstAnswer, lastAnswer ending = 1, 8
+
 // endingOf returns the index of an Outcome, 0 for one that is not in the list.
 func endingOf(o Outcome) ending { return ending(max(slices.Index(endings[:], o), 0)) }
 
@@ -358,8 +362,11 @@ func (u *Usage) add(v Usage) {
 func (l *attemptLog) answered() Outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	by := slices.IndexFunc(l.attempts, func(a Attempt) bool { return a.Verdict == VerdictAccept })
-	if by <= 0 {
+	by := 0
+	for by < len(l.attempts) && l.attempts[by].Verdict != VerdictAccept {
+		by++
+	}
+	if by == len(l.attempts) {
 		return OutcomeOK
 	}
 	how := OutcomeOK

@@ -43,6 +43,10 @@ func NamesByURL(p *Profile, domain string) Names {
 	return n
 }
 
+// Known returns the names that callers may use, in order. There are none if the endpoint
+// accepts any name.
+func (n *Names) Known() []string { return slices.Sorted(maps.Keys(n.models)) }
+
 // Serve returns the endpoint's name for a model. The caller sent the request to
 // the endpoint that has the names target, and used a name of that endpoint. ok is
 // false if n's endpoint does not serve the model. The target accepts any name.

@@ -23,6 +23,7 @@ type Error struct {
 	// InUse of Max are used: attempts under way, attempts of Policy.Burst, or tokens of the
 	// last minute.
 	InUse, Max int
+	Waiting    int // attempts in the queue
 
 	// RetryAfter is when an attempt may begin, if nobody comes meanwhile. It is an estimate
 	// for InFlight; 0: not known.
@@ -39,12 +40,14 @@ func (e *Error) Is(target error) bool { return target == ErrLimited }
 // refusalLocked returns the error for an attempt that would have to wait so long for one
 // of the buckets, and otherwise for a permit.
 func (l *Limiter) refusalLocked(now time.Time, wait time.Duration, of string) *Error {
+	e := &Error{Limit: of, Waiting: l.waiting.len(), RetryAfter: wait}
 	switch permit := l.permitWaitLocked(now); {
 	case l.isFullLocked() && permit >= wait, wait == 0:
-		return &Error{Limit: InFlight, InUse: l.open, Max: l.permits, RetryAfter: permit}
+		e.Limit, e.InUse, e.Max, e.RetryAfter = InFlight, l.open, l.permits, permit
 	case of == PerSecond:
-		return &Error{Limit: of, InUse: l.attempts.inUse(now), Max: l.attempts.burst, RetryAfter: wait}
+		e.InUse, e.Max = l.attempts.inUse(now), l.attempts.burst
 	default:
-		return &Error{Limit: of, InUse: l.tokens.inUse(now), Max: l.tokens.limit, RetryAfter: wait}
+		e.InUse, e.Max = l.tokens.inUse(now), l.tokens.limit
 	}
+	return e
 }

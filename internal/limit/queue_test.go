@@ -141,11 +141,11 @@ func TestLimit_Refusals(t *testing.T) {
 		next   Use
 		want   Error
 	}{
-		{"in flight", Policy{InFlight: 2}, Use{}, Use{}, Error{InFlight, 2, 2, 0}},
-		{"per second", Policy{PerSecond: 0.5, Burst: 2}, Use{}, Use{}, Error{PerSecond, 2, 2, 2 * time.Second}},
-		{"tokens", Policy{TokensPerMinute: 6000}, Use{Prompt: 1500}, Use{Prompt: 100}, Error{TokensPerMinute, 3000, 6000, time.Second}},
-		{"the minute", Policy{TokensPerMinute: 6000}, Use{Prompt: 1500}, Use{Prompt: 3500}, Error{TokensPerMinute, 3000, 6000, time.Minute + slot}},
-		{"the longest of them", Policy{PerSecond: 0.5, Burst: 2, TokensPerMinute: 6000}, Use{Prompt: 1500}, Use{Prompt: 100}, Error{PerSecond, 2, 2, 2 * time.Second}},
+		{"in flight", Policy{InFlight: 2}, Use{}, Use{}, Error{InFlight, 2, 2, 0, 0}},
+		{"per second", Policy{PerSecond: 0.5, Burst: 2}, Use{}, Use{}, Error{PerSecond, 2, 2, 0, 2 * time.Second}},
+		{"tokens", Policy{TokensPerMinute: 6000}, Use{Prompt: 1500}, Use{Prompt: 100}, Error{TokensPerMinute, 3000, 6000, 0, time.Second}},
+		{"the minute", Policy{TokensPerMinute: 6000}, Use{Prompt: 1500}, Use{Prompt: 3500}, Error{TokensPerMinute, 3000, 6000, 0, time.Minute + slot}},
+		{"the longest of them", Policy{PerSecond: 0.5, Burst: 2, TokensPerMinute: 6000}, Use{Prompt: 1500}, Use{Prompt: 100}, Error{PerSecond, 2, 2, 0, 2 * time.Second}},
 	} {
 		bubble(t, tt.name, func(t *testing.T) {
 			l := of(tt.policy)
