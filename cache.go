@@ -462,8 +462,7 @@ func (b *sharedBody) Read(p []byte) (int, error) {
 	case err == io.EOF:
 		b.call.end(ClassOK, nil, b.read.Load())
 	case outcome.Broke(err):
-		b.call.unrescued = b.Call().(*sharedCall).call.log.total().unrescued
-		b.call.end(outcome.BreakOf(err), err, b.read.Load())
+		b.broke(err)
 	case err != nil:
 		b.left()
 	}
@@ -471,8 +470,23 @@ func (b *sharedBody) Read(p []byte) (int, error) {
 }
 
 func (b *sharedBody) Close() error {
-	defer b.left()
+	if err := b.Follower.End(); outcome.Broke(err) { // some callers stop reading at the event that says so
+		defer b.broke(err)
+	} else {
+		defer b.left()
+	}
 	return b.Follower.Close()
+}
+
+// broke notes that the answer broke in err.
+func (b *sharedBody) broke(err error) {
+	made := b.Call().(*sharedCall).call
+	b.call.unrescued = made.log.total().unrescued
+	_, class := made.log.sum() // a host's error event has the class of what it says
+	if class == "" || class == ClassOK {
+		class = outcome.BreakOf(err)
+	}
+	b.call.end(class, err, b.read.Load())
 }
 
 // left notes that the caller reads no further.

@@ -237,6 +237,20 @@ func TestEnd_CallersWhoLeave(t *testing.T) {
 				h.resp.Body.Close()
 			}, OutcomeOK},
 			"broken": {func(h *held) { h.Break(errors.New("reset")); h.readAll() }, Outcome(ClassTruncated)},
+			"left at the host's error": {func(h *held) {
+				const failure = "data: {\"error\":{\"message\":\"no\",\"type\":\"server_error\"}}\n\n"
+				h.Send(failure)
+				h.End()
+				buf := make([]byte, 1<<10)
+				for n := 0; n < len(failure); { // some clients stop reading there
+					k, err := h.resp.Body.Read(buf)
+					if n += k; err != nil {
+						t.Errorf("the event did not come: %v", err)
+						return
+					}
+				}
+				h.resp.Body.Close()
+			}, Outcome(ClassUnavailable)},
 		} {
 			bubble(t, fmt.Sprintf("%s/%v", name, cached), func(t *testing.T) {
 				var seen ends

@@ -353,7 +353,7 @@ func TestError_NamesTheLimit(t *testing.T) {
 		after  string // Retry-After; empty: none
 	}{
 		{"in flight, how long is not known", RatePolicy{InFlight: 2, MaxWait: Off}, 2, 0, LimitError{Limit: "in flight", InUse: 2, Max: 2}, "2 of 2 in flight", ""},
-		{"in flight, others wait", RatePolicy{InFlight: 2, MaxWait: 5 * time.Second}, 5, 5 * time.Second, LimitError{Limit: "in flight", InUse: 2, Max: 2}, "2 of 2 in flight", ""},
+		{"in flight, for as long as nothing came free", RatePolicy{InFlight: 2, MaxWait: 5 * time.Second}, 5, 5 * time.Second, LimitError{Limit: "in flight", InUse: 2, Max: 2, RetryAfter: 5 * time.Second}, "2 of 2 in flight", "5"},
 		{"per second", RatePolicy{PerSecond: 0.4, Burst: 2, MaxWait: Off}, 2, 0, LimitError{Limit: "per second", InUse: 2, Max: 2, RetryAfter: 2500 * time.Millisecond}, "2 of 2 per second", "3"},
 		{"per second, soon", RatePolicy{PerSecond: 10, Burst: 2, MaxWait: Off}, 2, 0, LimitError{Limit: "per second", InUse: 2, Max: 2, RetryAfter: 100 * time.Millisecond}, "2 of 2 per second", "1"},
 	} {

@@ -126,6 +126,14 @@ func (f *Follower) Read(p []byte) (int, error) {
 	}
 }
 
+// End returns the error in which the follower's reads end behind what it has got; nil: it is
+// not known yet.
+func (f *Follower) End() error {
+	f.flight.mu.Lock()
+	defer f.flight.mu.Unlock()
+	return f.err
+}
+
 // Close removes the follower, and ends the exchange if it was the last one.
 func (f *Follower) Close() error {
 	if f.stop != nil {
