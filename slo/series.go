@@ -1,6 +1,10 @@
 package slo
 
-import "time"
+import (
+	"time"
+
+	"github.com/breakwater-go/breakwater/internal/histogram"
+)
 
 // A resolution is how a window of time is divided into slots. A window slides by one slot, so
 // its length is exact to one slot.
@@ -30,7 +34,7 @@ const (
 type slot struct {
 	number              int64 // of the slot, since the Unix epoch
 	ends                [verdicts]uint64
-	firstPayload, whole histogram
+	firstPayload, whole histogram.Histogram
 }
 
 // A series counts calls, or the attempts at one endpoint, in all windows. Its memory is
@@ -45,7 +49,7 @@ func (s *series) end(now time.Time, v verdict, whole time.Duration) {
 		at := s.slot(i, r, now)
 		at.ends[v]++
 		if v == answered {
-			at.whole.add(whole)
+			at.whole.Add(whole)
 		}
 	}
 }
@@ -53,7 +57,7 @@ func (s *series) end(now time.Time, v verdict, whole time.Duration) {
 // begin counts an answer whose first payload came now, after so long.
 func (s *series) begin(now time.Time, firstPayload time.Duration) {
 	for i, r := range resolutions {
-		s.slot(i, r, now).firstPayload.add(firstPayload)
+		s.slot(i, r, now).firstPayload.Add(firstPayload)
 	}
 }
 
@@ -76,14 +80,9 @@ func (s *series) slot(ring int, r resolution, now time.Time) *slot {
 
 // reset makes the slot that of another time.
 func (s *slot) reset(number int64) {
-	first, whole := s.firstPayload.counts, s.whole.counts
-	if first != nil {
-		clear(first[:])
-	}
-	if whole != nil {
-		clear(whole[:])
-	}
-	*s = slot{number: number, firstPayload: histogram{first}, whole: histogram{whole}}
+	s.firstPayload.Reset()
+	s.whole.Reset()
+	*s = slot{number: number, firstPayload: s.firstPayload, whole: s.whole}
 }
 
 // window adds up the slots of one of the windows.
@@ -91,7 +90,7 @@ func (s *series) window(ring int, now time.Time) Window {
 	r := resolutions[ring]
 	last := now.UnixNano() / int64(r.slot)
 	w := Window{Length: r.length}
-	var first, whole sum
+	var first, whole histogram.Sum
 	for _, at := range s.rings[ring] {
 		if at == nil || at.number > last || at.number <= last-int64(len(s.rings[ring])) {
 			continue
@@ -100,13 +99,13 @@ func (s *series) window(ring int, now time.Time) Window {
 		w.Failed += at.ends[failed]
 		w.Mistaken += at.ends[mistaken]
 		w.Canceled += at.ends[canceled]
-		first.add(at.firstPayload)
-		whole.add(at.whole)
+		first.Add(at.firstPayload)
+		whole.Add(at.whole)
 	}
 	w.FirstPayload, w.Whole = percentilesOf(&first), percentilesOf(&whole)
 	return w
 }
 
-func percentilesOf(s *sum) Percentiles {
-	return Percentiles{P50: s.percentile(0.50), P95: s.percentile(0.95), P99: s.percentile(0.99)}
+func percentilesOf(s *histogram.Sum) Percentiles {
+	return Percentiles{P50: s.Percentile(0.50), P95: s.Percentile(0.95), P99: s.Percentile(0.99)}
 }

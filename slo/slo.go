@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater"
+	"github.com/breakwater-go/breakwater/internal/histogram"
 )
 
 // Objectives are what a service promises.
@@ -45,6 +46,10 @@ type Objectives struct {
 // maxEndpoints bounds the endpoints that are counted one by one. What ends at others is
 // counted together, as Other. Without configured endpoints, callers choose the names.
 const maxEndpoints = 100
+
+// Resolution is the largest error of a percentile, as a share of its value. Below 1 ms the error
+// is at most 1 ms.
+const Resolution = histogram.Resolution
 
 // Other is the endpoint of a Report that stands for all those beyond the first 100.
 const Other = "other"

@@ -1,4 +1,5 @@
-package slo
+// Package histogram counts durations in bounded memory.
+package histogram
 
 import (
 	"math"
@@ -20,8 +21,8 @@ const (
 // is at most 1 ms.
 const Resolution = 1.0 / (2 * subBuckets)
 
-// A histogram counts durations. The zero histogram is ready.
-type histogram struct {
+// A Histogram counts durations. The zero Histogram is ready.
+type Histogram struct {
 	counts *[buckets]uint32 // nil: nothing was counted
 }
 
@@ -52,8 +53,8 @@ func middleOf(bucket int) time.Duration {
 	return time.Millisecond<<octave + time.Duration(sub)*width + width/2
 }
 
-// add counts a duration.
-func (h *histogram) add(d time.Duration) {
+// Add counts a duration.
+func (h *Histogram) Add(d time.Duration) {
 	if h.counts == nil {
 		h.counts = new([buckets]uint32)
 	}
@@ -62,14 +63,14 @@ func (h *histogram) add(d time.Duration) {
 	}
 }
 
-// A sum is histograms added up.
-type sum struct {
+// A Sum is Histograms added up.
+type Sum struct {
 	counts [buckets]uint64
 	n      uint64
 }
 
-// add adds a histogram.
-func (s *sum) add(h histogram) {
+// Add adds a Histogram.
+func (s *Sum) Add(h Histogram) {
 	if h.counts == nil {
 		return
 	}
@@ -79,9 +80,9 @@ func (s *sum) add(h histogram) {
 	}
 }
 
-// percentile returns the duration that a share of all durations do not exceed, or 0 if there are
+// Percentile returns the duration that a share of all durations do not exceed, or 0 if there are
 // none.
-func (s *sum) percentile(share float64) time.Duration {
+func (s *Sum) Percentile(share float64) time.Duration {
 	if s.n == 0 {
 		return 0
 	}
@@ -93,4 +94,11 @@ func (s *sum) percentile(share float64) time.Duration {
 		rank -= n
 	}
 	return middleOf(buckets - 1)
+}
+
+// Reset forgets what was counted, and keeps the memory.
+func (h *Histogram) Reset() {
+	if h.counts != nil {
+		clear(h.counts[:])
+	}
 }

@@ -1,4 +1,4 @@
-package slo
+package histogram
 
 import (
 	"math"
@@ -12,19 +12,19 @@ import (
 func TestHistogram_PercentilesAreNear(t *testing.T) {
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		var h histogram
+		var h Histogram
 		var all []time.Duration
 		for range 1 + random.IntN(5000) {
 			d := time.Duration(math.Exp(random.Float64()*math.Log(3.6e12-1e6)) + 1e6) // 1 ms to an hour
 			all = append(all, d)
-			h.add(d)
+			h.Add(d)
 		}
 		slices.Sort(all)
-		var s sum
-		s.add(h)
+		var s Sum
+		s.Add(h)
 		for _, share := range []float64{0.01, 0.5, 0.95, 0.99, 1} {
 			exact := all[max(int(math.Ceil(share*float64(len(all)))), 1)-1]
-			if got := s.percentile(share); math.Abs(float64(got-exact)) > Resolution*float64(exact) {
+			if got := s.Percentile(share); math.Abs(float64(got-exact)) > Resolution*float64(exact) {
 				t.Errorf("seed %d: P%v of %d is %v, want about %v", seed, 100*share, len(all), got, exact)
 			}
 		}
@@ -49,7 +49,7 @@ func TestHistogram_Buckets(t *testing.T) {
 			t.Errorf("the middle of bucket %d, %v, is in %d", b, middleOf(b), got)
 		}
 	}
-	if got := new(sum).percentile(0.99); got != 0 {
+	if got := new(Sum).Percentile(0.99); got != 0 {
 		t.Errorf("P99 of nothing is %v", got)
 	}
 }

@@ -1,0 +1,303 @@
+// Package statuspage serves a page that says whether users are served, by which endpoint, and what
+// is down since when and why.
+//
+//	page := statuspage.New()
+//	t, err := breakwater.New(breakwater.WithObserver(page.Observe), …)
+//	…
+//	page.Watch(t)
+//	http.Handle("/status", requireLogin(page))
+//
+// The page has no authentication of its own. It names endpoints, models and ids of calls, but no
+// key, URL, prompt, answer or message of a host.
+//
+// It is HTML in English or Chinese, and JSON for who accepts application/json: see [Snapshot].
+package statuspage
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/breakwater-go/breakwater"
+	"github.com/breakwater-go/breakwater/internal/histogram"
+	"github.com/breakwater-go/breakwater/slo"
+)
+
+// Bounds of what a Page keeps.
+const (
+	maxEndpoints = 100
+	maxCircuits  = 400
+	maxCalls     = 20  // of each list
+	maxOpen      = 512 // calls under way whose first attempt failed, in each of two generations
+	maxSteps     = 32  // of one trail
+	maxName      = 128 // bytes
+	minutes      = 60
+)
+
+// other is the endpoint that stands for all those beyond the first 100.
+const other = "other"
+
+// A Page is an [http.Handler] that shows what breakwater does. Make one with [New]. It is safe
+// for concurrent use, and its memory is bounded: at most 1 MB.
+type Page struct {
+	started time.Time
+
+	mu        sync.Mutex // guards what follows
+	watched   []*breakwater.Transport
+	trackers  []*slo.Tracker
+	observed  bool // an event has come
+	streak    int  // calls that failed since one was answered
+	minutes   [minutes]minute
+	endpoints map[string]*health
+	circuits  map[[2]string]time.Time // when the circuit of an endpoint and a model left the state closed
+	open, old map[string]*trail       // of calls under way, by their ids
+	failovers []Call                  // the latest is the last
+	failures  []Call
+}
+
+// A minute counts the calls that ended in it.
+type minute struct {
+	number     int64 // since the Unix epoch
+	ends       ends
+	firstToken histogram.Histogram
+}
+
+// ends are calls, or attempts, by what became of them.
+type ends struct{ answered, failed, mistaken, canceled uint64 }
+
+// A health is what is known of one endpoint.
+type health struct {
+	lastAnswer time.Time
+	since      time.Time        // of the first failure behind the last answer; zero: the last attempt was answered
+	failed     int              // attempts since then
+	class      breakwater.Class // of the last failure
+	status     int
+	key        breakwater.Class // why a person has to act; empty: nobody has
+	minutes    [minutes]struct {
+		number int64
+		served uint64 // calls that got its answer
+	}
+}
+
+// A trail has the attempts of a call so far.
+type trail struct {
+	steps []Step
+	left  int // that have found no room
+}
+
+// New returns a Page. It needs [Page.Observe] and [Page.Watch] to show anything.
+func New() *Page {
+	return &Page{
+		started: time.Now(), endpoints: make(map[string]*health), circuits: make(map[[2]string]time.Time),
+		open: make(map[string]*trail),
+	}
+}
+
+// Watch adds t and the trackers to what the page shows. A Page that watches several Transports
+// shows the sums of their calls, and all of their endpoints.
+func (p *Page) Watch(t *breakwater.Transport, trackers ...*slo.Tracker) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t != nil && !slices.Contains(p.watched, t) {
+		p.watched = append(p.watched, t)
+	}
+	for _, tracker := range trackers {
+		if tracker != nil && !slices.Contains(p.trackers, tracker) {
+			p.trackers = append(p.trackers, tracker)
+		}
+	}
+}
+
+// Observe is a [breakwater.Observer].
+func (p *Page) Observe(_ context.Context, e breakwater.Event) {
+	switch e.Kind {
+	case breakwater.KindAttempt, breakwater.KindPassedOver, breakwater.KindEnd, breakwater.KindCircuit, breakwater.KindKey:
+	default:
+		return
+	}
+	e.Endpoint, e.Model = short(e.Endpoint), short(e.Model)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.observed = true
+	switch e.Kind {
+	case breakwater.KindAttempt:
+		p.attempt(e)
+	case breakwater.KindPassedOver:
+		switch e.Reason {
+		case breakwater.ReasonCircuit, breakwater.ReasonPaused, breakwater.ReasonQuarantine, breakwater.ReasonLimit, breakwater.ReasonSpill:
+			p.note(e)
+		}
+	case breakwater.KindEnd:
+		p.end(e)
+	case breakwater.KindCircuit:
+		at := [2]string{e.Endpoint, e.Model}
+		_, has := p.circuits[at]
+		switch {
+		case e.To == "closed":
+			delete(p.circuits, at)
+		case !has && len(p.circuits) < maxCircuits:
+			p.circuits[at] = e.Time
+		}
+	case breakwater.KindKey:
+		if e.Class != "" {
+			p.endpoint(e.Endpoint).key = e.Class
+		}
+	}
+}
+
+// attempt counts an attempt that ended.
+func (p *Page) attempt(e breakwater.Event) {
+	if e.Class != breakwater.ClassOK || e.Attempt > 1 {
+		p.note(e)
+	}
+	if e.Attempt == 0 {
+		return
+	}
+	h := p.endpoint(e.Endpoint)
+	switch {
+	case e.Class == breakwater.ClassOK:
+		h.lastAnswer = e.Time
+		h.since, h.failed, h.class, h.status, h.key = time.Time{}, 0, "", 0, ""
+	case e.Fault != "" && e.Fault != breakwater.FaultCaller:
+		if h.failed++; h.failed == 1 {
+			h.since = e.Time
+		}
+		h.class, h.status = e.Class, e.Status
+	}
+}
+
+// note adds a step to the trail of a call.
+func (p *Page) note(e breakwater.Event) {
+	if e.Call == "" {
+		return
+	}
+	t := p.open[e.Call]
+	if t == nil {
+		if t = p.old[e.Call]; t == nil {
+			if len(p.open) >= maxOpen { // those of calls that never end are forgotten so, too
+				p.old, p.open = p.open, make(map[string]*trail)
+			}
+			t = new(trail)
+			p.open[e.Call] = t
+		}
+	}
+	if len(t.steps) >= maxSteps {
+		t.left++
+		return
+	}
+	t.steps = append(t.steps, Step{
+		Attempt: e.Attempt, Endpoint: e.Endpoint, Model: e.Model, Class: string(e.Class), Verdict: string(e.Verdict), Reason: string(e.Reason),
+		Status: e.Status, Time: e.Time.Add(-e.Elapsed).UTC(), Elapsed: e.Elapsed.Seconds(), FirstToken: e.FirstToken.Seconds(),
+	})
+}
+
+// end counts a call that is over.
+func (p *Page) end(e breakwater.Event) {
+	at := p.minute(e.Time)
+	failed := false
+	switch {
+	case e.Fault == "":
+		at.ends.answered++
+		p.streak = 0
+		if e.FirstToken > 0 {
+			at.firstToken.Add(e.FirstToken)
+		}
+		if fromCache(e.Outcome) {
+			e.Endpoint = cacheName
+		}
+		h := p.endpoint(e.Endpoint)
+		slot := &h.minutes[at.number%minutes]
+		if slot.number != at.number {
+			slot.number, slot.served = at.number, 0
+		}
+		slot.served++
+	case e.Fault != breakwater.FaultCaller:
+		at.ends.failed++
+		p.streak++
+		failed = true
+	case e.Class == breakwater.ClassCanceled || e.Class == breakwater.ClassDeadline:
+		at.ends.canceled++
+	default:
+		at.ends.mistaken++
+	}
+	t := p.open[e.Call]
+	if t == nil {
+		t = p.old[e.Call]
+	}
+	if t != nil {
+		delete(p.open, e.Call)
+		delete(p.old, e.Call)
+	} else if !failed && (e.Outcome == breakwater.OutcomeOK || e.Outcome == breakwater.OutcomeHit) {
+		return
+	}
+	switch {
+	case failed:
+		p.failures = last(p.failures, callOf(e, t))
+	case e.Outcome == breakwater.OutcomeFailover, e.Outcome == breakwater.OutcomeRescued, e.Outcome == breakwater.OutcomeStale && t != nil:
+		p.failovers = last(p.failovers, callOf(e, t))
+	}
+}
+
+// callOf returns a call for the lists of the page.
+func callOf(e breakwater.Event, t *trail) Call {
+	c := Call{
+		Time: e.Time.UTC(), ID: e.Call, Outcome: string(e.Outcome), Fault: string(e.Fault), Endpoint: e.Endpoint, Model: e.Model,
+		Status: e.Status, Elapsed: e.Elapsed.Seconds(), Trail: []Step{},
+	}
+	if t != nil {
+		c.Trail, c.Left = t.steps, t.left
+	}
+	return c
+}
+
+// last appends a call to those that are kept.
+func last(all []Call, c Call) []Call {
+	if len(all) >= maxCalls {
+		copy(all, all[1:])
+		all = all[:maxCalls-1]
+	}
+	return append(all, c)
+}
+
+// minute returns the counts of the present minute.
+func (p *Page) minute(now time.Time) *minute {
+	number := now.Unix() / 60
+	at := &p.minutes[number%minutes]
+	if at.number != number {
+		at.number, at.ends = number, ends{}
+		at.firstToken.Reset()
+	}
+	return at
+}
+
+// endpoint returns what is known of an endpoint.
+func (p *Page) endpoint(name string) *health {
+	h := p.endpoints[name]
+	if h == nil && len(p.endpoints) >= maxEndpoints {
+		name = other
+		h = p.endpoints[name]
+	}
+	if h == nil {
+		h = new(health)
+		p.endpoints[name] = h
+	}
+	return h
+}
+
+// cacheName stands for the cache among those that serve.
+const cacheName = "cache"
+
+// fromCache reports whether the cache gave such an answer.
+func fromCache(o breakwater.Outcome) bool {
+	return o == breakwater.OutcomeHit || o == breakwater.OutcomeStale || o == breakwater.OutcomeCollapsed
+}
+
+// short returns a name of bounded length that keeps nothing else in memory.
+func short(name string) string {
+	if len(name) <= maxName {
+		return name
+	}
+	return strings.Clone(name[:maxName])
+}
