@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/background"
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/coalesce"
 	"github.com/breakwater-go/breakwater/internal/exchange"
@@ -425,7 +426,7 @@ func (s *sharedCall) answer(c *call, f *coalesce.Follower) (resp *http.Response,
 	} else {
 		body := &sharedBody{Follower: f, call: c}
 		resp.Body, c.open = body, true
-		f.Watch(c, body.left)
+		f.Watch(c, background.Recovered(body.left)) // an Observer may panic
 	}
 	if x := s.exhausted; x != nil {
 		return nil, &exhausted{resp, x.failure, x.unprobed}, true
