@@ -361,7 +361,7 @@ func (s *sharedCall) Start() (source coalesce.Source, err error) {
 		}
 	}
 	wants := s.call.format()
-	source.Makeshift = s.call.makeshift
+	source.Flawed = s.call.flawed
 	source.Events, source.AsAsked = s.events, wants.IsStream(s.events) == s.events
 	returned = true
 	return source, nil

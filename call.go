@@ -105,12 +105,12 @@ type call struct {
 	lookup       *lookup                           // nil: the cache does not cover the call
 	conversation uint64                            // its key; 0: Affinity does not apply
 
-	encoded   bool         // the body has a Content-Encoding, so it cannot be parsed
-	nested    bool         // made with the context of another call, as by an Observer
-	fallback  bool         // a kept answer could replace a failure
-	renewal   *renewal     // nil: a caller waits for the call
-	makeshift bool         // its answer is a flawed one: no attempt brought a better one
-	queued    atomic.Int32 // how long it has waited for limits in vain, in milliseconds
+	encoded  bool         // the body has a Content-Encoding, so it cannot be parsed
+	nested   bool         // made with the context of another call, as by an Observer
+	fallback bool         // a kept answer could replace a failure
+	renewal  *renewal     // nil: a caller waits for the call
+	flawed   bool         // its answer is a flawed one: no attempt brought a better one
+	queued   atomic.Int32 // how long it has waited for limits in vain, in milliseconds
 
 	open     bool          // the answer's body is still to be read: its end ends the call
 	hadTime  bool          // the caller's deadline ended an attempt whose host had had enough time

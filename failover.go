@@ -404,7 +404,7 @@ func (r *failoverRun) giveUp(s step) (*http.Response, error) {
 	shown := r.shownFailure
 	switch refused := s.action == showRefusal || shown != nil && (shown.Usable || !outcome.Of(shown.Class).OfFleet); {
 	case refused && shown != nil && shown.Usable: // an answer, although a flawed one
-		c.makeshift = true
+		c.flawed = true
 		return r.lastAnswer(s, failure), nil
 	case refused && shown != nil && !shown.Empty:
 		c.how, c.byOwn = endingOf(Outcome(shown.Class)), shown.PassThrough || shown.CallersKey

@@ -744,7 +744,7 @@ func TestSharing_AttemptsAreEachCallersOwnOnAllWires(t *testing.T) {
 
 // A flawed answer that is handed over because no attempt brought a better one is not for
 // those who may try more often.
-func TestSharing_MakeshiftsAreForThoseWhoMayTryNoMore(t *testing.T) {
+func TestSharing_FlawedAnswersAreForThoseWhoMayTryNoMore(t *testing.T) {
 	for _, w := range flawWires {
 		for follows, want := range map[int]string{0: w.json(said{text: "hi"}), 1: w.json(said{reasoning: "Hm."})} {
 			bubble(t, fmt.Sprint(w.path[1:], "/", follows), func(t *testing.T) {

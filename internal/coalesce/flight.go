@@ -55,13 +55,13 @@ type Source struct {
 	Data  []byte // must not be changed
 	End   error  // the error after Data; io.EOF if nothing is missing
 
-	Success   bool // it claims to be an answer, not a refusal
-	Judged    bool // it was checked to be an answer; otherwise it may be meant for one credential only
-	Events    bool // it is a stream of events
-	AsAsked   bool // it has the format that the flight asked for
-	Failed    bool // no endpoint could answer
-	Makeshift bool // it is a flawed answer, because no attempt brought a better one
-	Limited   bool // Failed, because a limit of the application's own left no time for it
+	Success bool // it claims to be an answer, not a refusal
+	Judged  bool // it was checked to be an answer; otherwise it may be meant for one credential only
+	Events  bool // it is a stream of events
+	AsAsked bool // it has the format that the flight asked for
+	Failed  bool // no endpoint could answer
+	Flawed  bool // it is a flawed answer, because no attempt brought a better one
+	Limited bool // Failed, because a limit of the application's own left no time for it
 }
 
 // A state is the state of a flight.
@@ -447,7 +447,7 @@ func (f *Flight) suits(t Terms) bool {
 	switch {
 	case f.err != nil && !f.source.Failed, reach == LeaderOnly:
 		return false
-	case (f.source.Failed || f.source.Makeshift) && f.terms.Attempts < t.Attempts: // more attempts might have helped
+	case (f.source.Failed || f.source.Flawed) && f.terms.Attempts < t.Attempts: // more attempts might have helped
 		return false
 	case f.source.Limited && (f.renewal || f.terms.until.Before(t.until)): // a caller may wait, or for longer
 		return false
