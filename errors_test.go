@@ -410,6 +410,12 @@ func TestError_NamesWhoWaits(t *testing.T) {
 			go asks(t.Context(), rt, chatJSON)
 		}
 		synctest.Wait()
+		go func() { // they wait still when the call gives up
+			elapse(time.Second)
+			for range 20 {
+				go asks(t.Context(), rt, chatJSON)
+			}
+		}()
 		got := asks(t.Context(), rt, chatJSON)
 		var limit *LimitError
 		if !errors.As(ErrorOf(got.resp), &limit) || limit.Waiting == 0 || !strings.Contains(got.body, fmt.Sprintf("2 of 2 in flight, %d waiting", limit.Waiting)) {
