@@ -40,7 +40,7 @@ const (
 const other = "other"
 
 // A Page is an [http.Handler] that shows what breakwater does. Make one with [New]. It is safe
-// for concurrent use, and its memory is bounded: at most 1 MB.
+// for concurrent use, and its memory is bounded.
 type Page struct {
 	started time.Time
 

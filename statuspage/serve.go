@@ -161,5 +161,5 @@ var chinese = map[string]string{
 	"Calls a minute": "每分钟调用", "most": "最多", "Seconds to the first token, by minute": "每分钟首 token 秒数", "Failovers": "故障转移", "Failed calls": "失败的调用", "none": "无", "Time": "时间", "Call": "调用",
 	"Outcome": "结果", "Trail": "尝试轨迹", "Objectives": "服务目标", "Window": "窗口", "Availability": "可用性", "Burn rate": "消耗速率", "Budget": "错误预算", "Cache": "缓存", "entries": "条", "hits": "命中", "misses": "未命中", "stale": "陈旧", "shared": "共享",
 	"Build": "构建", "running since": "启动于", "until": "至", "in flight": "进行中", "waiting": "排队", "under way": "进行中", "passed over": "跳过", "updated": "更新于",
-	"This page no longer refreshes: the service does not answer.": "页面已停止刷新：服务没有响应。", "No event has come: see Page.Observe.": "没有收到事件：见 Page.Observe。", "attempts": "次尝试", "As a table": "表格",
+	"This page no longer refreshes: the service does not answer.": "页面已停止刷新：服务没有响应。", "No event has come: see Page.Observe.": "没有收到事件：见 Page.Observe。",
 }
