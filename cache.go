@@ -479,15 +479,19 @@ func (b *sharedBody) Close() error {
 	return b.Follower.Close()
 }
 
-// broke notes that the answer broke in err.
+// broke notes that the answer broke in err. The caller may read and close at the same time,
+// so only who ends the call writes to it.
 func (b *sharedBody) broke(err error) {
+	if !b.call.ends() {
+		return
+	}
 	made := b.Call().(*sharedCall).call
 	b.call.unrescued = made.log.total().unrescued
 	_, class := made.log.sum() // a host's error event has the class of what it says
 	if class == "" || class == ClassOK {
 		class = outcome.BreakOf(err)
 	}
-	b.call.end(class, err, b.read.Load())
+	b.call.report(class, err, b.read.Load())
 }
 
 // left notes that the caller reads no further.

@@ -358,9 +358,14 @@ const fromLog = -1
 // end notes that the call's answer has ended, in class. bytes is how many its caller got, or
 // fromLog. The first end counts. No lock may be held, because observers hear of it.
 func (c *call) end(class Class, err error, bytes int64) {
-	if c.counters != nil && c.state.Or(isOver) == hasReturned {
+	if c.ends() {
 		c.report(class, err, bytes)
 	}
+}
+
+// ends notes that the call's answer has ended, and reports whether nothing had ended it before.
+func (c *call) ends() bool {
+	return c.counters != nil && c.state.Or(isOver) == hasReturned
 }
 
 // report counts how the call ended, and emits its last event.
