@@ -69,7 +69,7 @@ var (
 	}
 	_ = breakwater.RetryPolicy{Attempts: breakwater.Off, MinDelay: time.Second, MaxDelay: time.Second, Patience: 0, MaxRetryAfter: 0, Budget: 0.2, SendOnce: true, MaxReplay: 1}
 	_ = breakwater.BreakerPolicy{FailureRate: 0.5, MinRequests: 20, Window: time.Minute, Consecutive: 5, OpenFor: 0, MaxOpenFor: 0, Probes: 1, MaxWait: breakwater.Off}
-	_ = breakwater.RatePolicy{PerSecond: 0.5, Burst: 1, TokensPerMinute: 1, InFlight: 1, Adaptive: true, MaxWait: time.Second, Spill: true}
+	_ = breakwater.RatePolicy{PerSecond: 0.5, Burst: 1, TokensPerMinute: 1, InFlight: 1, Adaptive: true, MaxWait: time.Second, Spill: true, Fixed: true}
 	_ = breakwater.BalancePolicy{Affinity: 1, Overload: 1.5, Ramp: time.Second}
 	_ = breakwater.CachePolicy{
 		TTL: 0, StaleIfError: 0, StaleWhileRevalidate: 0, MaxEntries: 1, MaxBytes: 1, MaxEntryBytes: 1, Deterministic: true,

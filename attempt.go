@@ -37,6 +37,7 @@ type attempt struct {
 	transmission transmission   // how the base sends the request, unless user middleware sends it
 
 	forced    bool                  // it may pass an open circuit, because no other endpoint could serve
+	throttled bool                  // a host has refused an earlier one of the call because of a limit
 	blameless bool                  // its end does not count as a failure of the host, whatever its class
 	signed    atomic.Bool           // the host has refused a key that is not the caller's: see noteSigned
 	sent      atomic.Bool           // the base began to read the request's body
@@ -52,6 +53,8 @@ type attempt struct {
 	counted     bool            // it counts as sent in the endpoint's load
 	status      int32           // of a refusal; for an error inside a 200, the status that the error stands for
 	statedLimit int32           // the number that a refusal may state for the account's limit; 0: none
+	rest        int32           // the pause that a refusal asks for, in milliseconds; 0: none
+	rested      int32           // how long the call has waited for pauses and backoffs before, in milliseconds
 	buffer      *reqbody.Buffer // holds the request's body while the attempt is sent; nil: there is none
 	lease       *attemptLease   // of its rate limit; nil: none
 	permitted   bool            // its circuit waits for its report
@@ -89,6 +92,20 @@ func (a *attempt) BodyRead() {
 
 // BodyFailed notes the error of the caller's own body.
 func (a *attempt) BodyFailed(err error) { a.failed.Store(&err) }
+
+// isToRest reports whether a host has asked for a pause that concerns the attempt, while the
+// attempt waited for a limit.
+func (a *attempt) isToRest(now time.Time) bool {
+	if !a.fleet.pauses.Any() {
+		return false
+	}
+	for _, key := range a.call.pauseKeys(a.endpoint, a.model) {
+		if p, lasts := a.fleet.pauses.Get(key, now); lasts && p.Asked.After(now) {
+			return true
+		}
+	}
+	return false
+}
 
 // keepLease notes the lease, which the attempt returns at its end. If the attempt has ended
 // already, because another one outran it, keepLease returns the lease at once and reports
@@ -220,6 +237,8 @@ func (a *attempt) giveBack(class Class, used Usage, now time.Time) {
 	defer a.endpoint.finish(a, class, used, now)
 	if a.lease != nil {
 		defer a.lease.finish(a, class, used)
+	} else if a.endpoint.limits.Learns() {
+		defer a.learn(class)
 	}
 	if a.permitted {
 		defer a.permit.ReportAt(a.reported(class), now)
@@ -263,16 +282,49 @@ func (l *attemptLease) finish(a *attempt, class Class, used Usage) {
 	a.mu.Lock()
 	status, said := int(a.status), int(a.statedLimit)
 	a.mu.Unlock()
+	throttled := outcome.Of(class).EarnsPause
+	var t limit.Throttle
+	if throttled {
+		t = a.throttle()
+	}
 	l.End(limit.Result{
 		Served:    class == ClassOK,
 		Late:      class != ClassOK && isOverdue(a.call),
 		Refused:   outcome.Overloaded(class, status),
-		Throttled: class == ClassRateLimited,
+		Throttled: throttled,
+		Throttle:  t,
 		Begun:     a.Start,
 		Stated:    said,
 		Answered:  outcome.Of(class).Answered,
 		Tokens:    used.TotalTokens,
 	})
+}
+
+// throttle returns what a refusal says of the host's limits.
+func (a *attempt) throttle() limit.Throttle {
+	a.mu.Lock()
+	rest, said := time.Duration(a.rest)*time.Millisecond, int(a.statedLimit)
+	a.mu.Unlock()
+	now, e := time.Now(), a.endpoint
+	return limit.Throttle{
+		Rest: rest, Stated: said, Open: int(e.Load.Open()), Demand: e.budget.PerSecond(now), Serving: e.isServing(now),
+	}
+}
+
+// learn notes the end of an attempt that no limiter admitted, because none was there.
+func (a *attempt) learn(class Class) {
+	e, throttled := a.endpoint, outcome.Of(class).EarnsPause
+	if !throttled {
+		a.call.limiter(e, a.model).Uncounted()
+		return
+	}
+	var asker header.Credential
+	if !e.keyed {
+		asker = a.call.credential()
+	}
+	t := a.throttle()
+	t.Sent = a.sentAt()
+	e.limits.Learn(a.model, asker, t)
 }
 
 // isOverdue reports whether the deadline of a context has passed.

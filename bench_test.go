@@ -415,7 +415,7 @@ func layersAlone(b testing.TB) func() {
 		e := s.endpoint
 		*a = attempt{fleet: r.fleet, call: c, endpoint: e}
 		held := attemptLease{}
-		if e.limits.Get(s.model).Acquire(c, &held.Lease, limit.Use{Prompt: 1000}) != nil || !e.circuits.Get(s.model).Allow(&a.permit, time.Now(), false) {
+		if e.limits.Get(s.model, [32]byte{}).Acquire(c, &held.Lease, limit.Use{Prompt: 1000}) != nil || !e.circuits.Get(s.model).Allow(&a.permit, time.Now(), false) {
 			b.Fatal("refused")
 		}
 		e.Load.Begin()

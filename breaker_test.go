@@ -34,7 +34,7 @@ func inCircuitWorld(t *testing.T, p BreakerPolicy, f func(*testing.T, *circuitWo
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
 		a, b := Endpoint{Name: "a", URL: "https://a"}, at("b")[0]
-		rt := over(t, base, append([]Option{once, WithEndpoints(a), WithBackup(b), WithBreaker(p)}, opts...)...)
+		rt := over(t, base, append([]Option{once, WithEndpoints(a), WithBackup(b), WithBreaker(p), WithRateLimit(RatePolicy{Fixed: true})}, opts...)...)
 		f(t, &circuitWorld{t, base, rt})
 	})
 }

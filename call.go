@@ -20,6 +20,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/key"
+	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/request"
@@ -110,7 +111,7 @@ type call struct {
 	fallback bool         // a kept answer could replace a failure
 	renewal  *renewal     // nil: a caller waits for the call
 	flawed   bool         // its answer is a flawed one: no attempt brought a better one
-	queued   atomic.Int32 // how long it has waited for limits in vain, in milliseconds
+	queued   atomic.Int32 // how long it has waited for limits, in milliseconds
 
 	open     bool          // the answer's body is still to be read: its end ends the call
 	hadTime  bool          // the caller's deadline ended an attempt whose host had had enough time
@@ -469,6 +470,19 @@ func (c *call) forgetBuffer() { c.buffer = nil }
 func (c *call) releaseBody() {
 	c.buffer.Release()
 	c.buffer = nil
+}
+
+// limiter returns what limits the call's attempts at an endpoint; nil: nothing does. What a
+// host says to one credential limits no other.
+func (c *call) limiter(e *upstream, model string) *limit.Limiter {
+	if !e.limits.Any() {
+		return nil
+	}
+	var asker header.Credential
+	if !e.keyed {
+		asker = c.credential()
+	}
+	return e.limits.Get(model, asker)
 }
 
 // credential returns the credential of the caller.

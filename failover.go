@@ -208,10 +208,14 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		case of == nil && r.tried(s.endpoint.Account) == nil:
 			s.endpoint.budget.Call(r.startOf(s))
 		}
+		owed := r.owed
 		r.owed = nil
 		a, resp, failure := r.race(s)
 		if failure == nil {
 			return resp, nil
+		}
+		if outcome.Of(failure.Class).Local { // nothing was sent, so the budget gets it back
+			r.owed = owed
 		}
 		s = r.decide(a, failure)
 		a.report(s)
@@ -245,6 +249,7 @@ func (r *failoverRun) wait(s step) error {
 	if r.last == nil || s.endpoint.tier < r.last.endpoint.tier || s.endpoint == r.last.endpoint {
 		r.patience -= s.wait
 	}
+	r.rested += s.wait
 	return sleep(r.call, s.wait)
 }
 
@@ -256,7 +261,7 @@ func (r *failoverRun) turn(s step) time.Duration {
 	}
 	now := time.Now()
 	last, ok := r.lastingPause(s, now)
-	if !ok {
+	if !ok || !r.call.isSafe() && r.call.limiter(s.endpoint, s.model).Paces() { // its queue spreads them
 		return 0
 	}
 	return r.shorten(r.pauses.Turn(last), s, now.Add(s.wait))

@@ -34,7 +34,7 @@ func TestFailover_NoPlaceIsGivenUpForNothing(t *testing.T) {
 			base.Set("b", gives(200, asStream, wholeStream))
 			rt := over(t, base, WithEndpoints(tt.endpoints[:1]...), WithBackup(tt.endpoints[1]))
 			if tt.holds {
-				rt.tiers[1][0].limits.Get("m").Acquire(t.Context(), new(limit.Lease), limit.Use{Prompt: 1})
+				rt.tiers[1][0].limits.Get("m", [32]byte{}).Acquire(t.Context(), new(limit.Lease), limit.Use{Prompt: 1})
 			}
 			got := asks(t.Context(), rt, chatStream)
 			if got.header("Breakwater-Endpoint") != tt.want || got.body != wholeStream || base.Count("a") != 1 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -234,7 +235,7 @@ func (a *attempt) explain(f *exchange.Failure) {
 		if f.Refused {
 			heedShouldRetry(f)
 		}
-		a.refused(f.Status, a.endpoint.profile.StatedLimit(f.Body))
+		a.refused(f.Status, a.endpoint.profile.StatedLimit(f.Body), f.RetryAfter)
 		switch {
 		case !f.Refused:
 			f.Body = nil // only the body of a refusal is given to the calls that a pause keeps away
@@ -261,10 +262,10 @@ func heedShouldRetry(f *exchange.Failure) {
 
 // refused notes what a refusal says. It takes the lock, because an attempt that is
 // outrun may end on another goroutine meanwhile.
-func (a *attempt) refused(status int, statedLimit int32) {
+func (a *attempt) refused(status int, statedLimit int32, rest time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.status, a.statedLimit = int32(status), statedLimit
+	a.status, a.statedLimit, a.rest = int32(status), statedLimit, int32(min(rest.Milliseconds(), math.MaxInt32))
 }
 
 // bodyFailed returns the failure of an attempt whose request body, the caller's own,

@@ -3,6 +3,7 @@ package breakwater
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -194,7 +195,7 @@ func (r *failoverRun) begin(s step) *attempt {
 	a := &attempt{
 		Exchange: exchange.Exchange{Caller: c, Policy: &r.exchanges, Start: r.startOf(s)},
 		fleet:    r.fleet, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
-		n: int32(r.begun), buffer: c.buffer.Retain(),
+		n: int32(r.begun), rested: int32(min(r.rested.Milliseconds(), math.MaxInt32)), throttled: r.wasThrottled(), buffer: c.buffer.Retain(),
 	}
 	a.Owner = a
 	parent := context.Context(c)
@@ -211,6 +212,16 @@ func (r *failoverRun) begin(s step) *attempt {
 		r.probes++
 	}
 	return a
+}
+
+// wasThrottled reports whether a host has refused the call because of a limit.
+func (r *failoverRun) wasThrottled() bool {
+	for _, v := range r.triedAccounts {
+		if outcome.Of(v.failure.Class).EarnsPause {
+			return true
+		}
+	}
+	return false
 }
 
 // startOf returns when the step's attempt begins. If the call did not wait, that is when it

@@ -207,7 +207,7 @@ var policyMistakes = []mistaken{
 
 	{"MaxWait without a unit", rated(RatePolicy{InFlight: 5, MaxWait: 5}), []string{"WithRateLimit: MaxWait is 5ns: did you mean 5s?"}},
 	{"a Burst of no rate", rated(RatePolicy{Burst: 5}), []string{"WithRateLimit: Burst is 5, and PerSecond is not set"}},
-	{"a wait for no limit", rated(RatePolicy{MaxWait: time.Second}), []string{"WithRateLimit: MaxWait is 1s, and there is no limit to wait for"}},
+	{"a wait for no limit", rated(RatePolicy{MaxWait: time.Second, Fixed: true}), []string{"WithRateLimit: MaxWait is 1s, and there is no limit to wait for"}},
 	{"no Burst", rated(RatePolicy{PerSecond: 5, Burst: Off}), []string{"Burst is -1"}},
 	{"a MaxWait of an endpoint", backup(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Limits: map[string]RatePolicy{"m": {InFlight: 5, MaxWait: 5}}}),
 		[]string{`WithBackup: endpoint "b": Limits["m"]: MaxWait is 5ns: did you mean 5s?`}},

@@ -60,6 +60,7 @@ func (c *config) give(option string, policy any) { c.given = append(c.given, giv
 func newConfig(opts []Option) (*config, error) {
 	c := &config{}
 	// The zero policies are valid, so resolving them cannot fail.
+	c.rate, _ = RatePolicy{}.resolve("WithRateLimit")
 	c.breaker, _ = BreakerPolicy{}.resolve()
 	c.retry, _ = RetryPolicy{}.resolve()
 	c.stream, _ = StreamPolicy{}.resolve()

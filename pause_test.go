@@ -120,7 +120,8 @@ func TestPause_RecoveryEndsEarnedOnly(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				base := newHosts(gives(200, asJSON, goodJSON))
-				rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Attempts: 1, MinDelay: 20 * time.Second, MaxDelay: 20 * time.Second}))
+				rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Attempts: 1, MinDelay: 20 * time.Second, MaxDelay: 20 * time.Second}),
+					WithRateLimit(RatePolicy{Fixed: true})) // otherwise a lower rate takes the place of a pause
 				base.Set("a", func(*http.Request) (*http.Response, error) {
 					elapse(2 * time.Second)
 					return answer(200, asJSON, goodJSON), nil

@@ -230,7 +230,7 @@ func (r *failoverRun) survey(found shortlist, now time.Time) shortlist {
 		c, seen := plan.Candidate{Tier: e.tier, Availability: at.state}, candidate{endpoint: e, model: at.model}
 		switch at.state {
 		case plan.AtLimit:
-			limiter := e.limits.Get(at.model)
+			limiter := r.call.limiter(e, at.model)
 			c.Wait, c.KeepsTier = limiter.Expected(now), !limiter.Spills()
 		case plan.CircuitOpen:
 			r.skippedOpen = true
@@ -551,7 +551,7 @@ func (f *fleet) availability(c *call, e *upstream, now time.Time) availability {
 	switch state := e.circuits.Lookup(model).Standing(now, e.Load.Open()); {
 	case !state.Ready, c.fallback && state.Tripped: // a call with a fallback leaves probes to other calls
 		at.state = plan.CircuitOpen
-	case !e.limits.Get(model).Free(now):
+	case !c.limiter(e, model).Free(now):
 		at.state = plan.AtLimit
 	case state.SlowStart:
 		at.state = plan.SlowStart
@@ -723,7 +723,7 @@ func (f *fleet) hasAlternative(c *call, than *upstream) bool {
 		case plan.Ready, plan.SlowStart:
 			return true
 		case plan.AtLimit:
-			limiter := e.limits.Get(at.model)
+			limiter := c.limiter(e, at.model)
 			left := time.Duration(math.MaxInt64)
 			if deadline, ok := c.Deadline(); ok {
 				left = deadline.Sub(now)
@@ -788,13 +788,16 @@ func (f *fleet) applyRetryAfter(c *call, e *upstream, model string, failure *exc
 	if traits.EarnsPause {
 		// A host that asks for one second each time would be asked each second, so pauses
 		// double. One try speaks for all callers, so a pause may grow beyond the backoff
-		// of one call. A limiter whose number of permits adapts slows down by itself and
-		// needs no pause.
-		if !failure.Asked && !c.isSafe() && e.limits.Get(model).Adapts() {
-			return
+		// of one call. While the host takes others, a limiter that sends less is rest enough.
+		longest := 2 * min(f.retry.MaxDelay, math.MaxInt64/2)
+		if limiter := c.limiter(e, model); !failure.Asked && !c.isSafe() && limiter.Adapts() {
+			if !limiter.Doubts() {
+				return
+			}
+			longest = f.retry.MinDelay
 		}
 		if !failure.Asked || wait > 0 {
-			wait = max(wait, f.pauses.Penalize(key, sent, now, f.retry.MinDelay, 2*min(f.retry.MaxDelay, math.MaxInt64/2), c.refusalOf(failure)))
+			wait = max(wait, f.pauses.Penalize(key, sent, now, f.retry.MinDelay, longest, c.refusalOf(failure)))
 		}
 	}
 	if failure.Asked {
@@ -841,6 +844,7 @@ type failoverRun struct {
 	at          time.Time     // the time of the latest decision
 	n           int           // attempts that have ended
 	begun       int           // attempts, including those under way
+	rested      time.Duration // how long the call has waited for pauses and backoffs
 	patience    time.Duration // how much longer the call may wait for a better endpoint
 	probes      int           // attempts made at open circuits
 	probed      []*upstream   // endpoints whose probe by another call was waited for
@@ -849,7 +853,7 @@ type failoverRun struct {
 	replans     int           // how many pauses began while the call waited for another one to end
 	final       *step         // how the call ends, if a race decided that before the loop does
 	skippedOpen bool          // an endpoint was left out because its circuit was open
-	lostProbeAt time.Time     // when the call last lost its turn to probe to another one: see lostProbe
+	lostProbeAt time.Time     // when the call last lost its turn to probe to another one: see lostTurn
 	denied      bool          // the budget allowed no further attempt
 	elsewhere   bool          // a rescue that must not use the account whose stream broke
 

@@ -208,6 +208,12 @@ type RatePolicy struct {
 	// is InFlight, or none if InFlight is 0. Default: the limit is always InFlight.
 	Adaptive bool
 
+	// Fixed switches off what breakwater learns by itself: the rate of a host that
+	// refuses many attempts with a 429, and how many open attempts it takes. Attempts wait
+	// for their turn then instead of being refused. Rates are learned anew at every fifth
+	// minute of the clock. Default: it learns.
+	Fixed bool
+
 	// MaxWait is how long an attempt may wait for these limits, within the caller's
 	// deadline. It waits in order of arrival, and longer than MaxWait only if its own
 	// tokens take longer to come back. An attempt that has waited in vain, or whose
@@ -697,7 +703,7 @@ func (p RatePolicy) unmeant(where string) []error {
 	f.check(p.Burst <= 0 || p.PerSecond != 0, "Burst is %d, and PerSecond is not set, so that it has no effect: want both", p.Burst)
 	limits := p.PerSecond != 0 || p.TokensPerMinute != 0 || p.InFlight != 0 || p.Adaptive
 	f.check(!p.Spill || limits, "Spill is set, and there is no limit: want PerSecond, TokensPerMinute, InFlight or Adaptive")
-	f.check(p.MaxWait <= 0 || limits, "MaxWait is %v, and there is no limit to wait for: want PerSecond, TokensPerMinute, InFlight or Adaptive", p.MaxWait)
+	f.check(p.MaxWait <= 0 || limits || !p.Fixed, "MaxWait is %v, and there is no limit to wait for: want PerSecond, TokensPerMinute, InFlight or Adaptive, or no Fixed", p.MaxWait)
 	return f.errs
 }
 

@@ -36,11 +36,14 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	if a.call.isSafe() { // hosts limit what models do
 		return r.next.RoundTrip(req)
 	}
-	limiter := r.limits.Get(a.model)
+	limiter := a.call.limiter(a.endpoint, a.model)
 	if limiter == nil {
 		return r.next.RoundTrip(req)
 	}
-	use := limit.Use{Waited: time.Duration(a.call.queued.Load()) * time.Millisecond}
+	use := limit.Use{
+		Waited: time.Duration(a.call.queued.Load()) * time.Millisecond, Rested: time.Duration(a.rested) * time.Millisecond,
+		Host: &a.endpoint.Load, Again: a.n > 1, Throttled: a.throttled,
+	}
 	if limiter.CountsTokens() {
 		use.Prompt, use.Answer = request.EstimateTokens(a.buffer.Bytes()), a.call.params.MaxTokens
 	}
@@ -53,9 +56,9 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	} else {
 		err = limiter.Acquire(req.Context(), &lease.Lease, use)
 	}
+	a.call.queued.Add(int32(min(time.Since(a.Start).Milliseconds(), math.MaxInt32/64)))
 	switch {
 	case errors.Is(err, limit.ErrLimited):
-		a.call.queued.Add(int32(min(time.Since(a.Start).Milliseconds(), math.MaxInt32/64)))
 		f := &exchange.Failure{Class: ClassLimited, Err: ErrRateLimited, KeepsTier: isSpare || !limiter.Spills()}
 		if full, ok := errors.AsType[*limit.Error](err); ok {
 			f.Err = &LimitError{
@@ -66,6 +69,10 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, f
 	case err != nil:
 		return nil, err
+	}
+	if a.isToRest(time.Now()) {
+		lease.Cancel()
+		return nil, &exchange.Failure{Class: ClassPaused, Err: outcome.ErrPaused}
 	}
 	if !a.keepLease(lease) {
 		return nil, outcome.ErrOutrun

@@ -88,7 +88,7 @@ func TestRetry_ExtraAttemptsStayWithinTheBudget(t *testing.T) {
 		{"a large budget", failing503, atOnce(RetryPolicy{Budget: 3, Attempts: 10}), 3, false},
 		{"refused", refusing, atOnce(RetryPolicy{}), 0.2, false},
 		{"cut answers", gives(200, asJSON, goodJSON[:30]), atOnce(RetryPolicy{}), 0.2, false},
-		{"429s with Retry-After 0", gives(429, asJSON, "{}", "Retry-After", "0"), atOnce(RetryPolicy{}), 0.2, false},
+		{"429s with Retry-After 0", gives(429, asJSON, "{}", "Retry-After", "0"), atOnce(RetryPolicy{}), 0.2, true}, // they wait for turns
 		{"503s with backoff", failing503, waiting, 0.2, true},
 		{"429s", gives(429, asJSON, "{}"), waiting, 0.2, true},
 		{"429s with Retry-After", gives(429, asJSON, "{}", "Retry-After", "1"), waiting, 0.2, true},

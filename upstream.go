@@ -151,6 +151,15 @@ func (u *upstream) hasJustWorked(now time.Time) bool {
 	return last != 0 && now.UnixNano()-last < int64(justNow)
 }
 
+// isServing reports whether the endpoint has just answered a call.
+func (u *upstream) isServing(now time.Time) bool {
+	last := u.worked.Load()
+	return last != 0 && now.UnixNano()-last < int64(servingNow)
+}
+
+// servingNow is how old the latest answer of an endpoint may be that is serving.
+const servingNow = 5 * time.Second
+
 // worth returns what would be lost if an upstream made for a call's URL was dropped.
 func (u *upstream) worth() bounded.Worth {
 	w := bounded.Worth{Busy: u.Load.Open() > 0, Known: u.answered.Load(), Used: u.used.Load()}

@@ -16,12 +16,15 @@ func (r *failoverRun) decide(a *attempt, failure *exchange.Failure) step {
 		return *r.final
 	}
 	now := r.now()
-	lost := r.lostProbe(failure, now)
+	lost := r.lostTurn(failure, now)
 	s, ends := r.observe(a, failure, now)
 	if ends {
 		return s
 	}
-	if lost {
+	switch {
+	case lost && failure.Class == ClassPaused:
+		return r.waitOn(r.availability(r.call, a.endpoint, now).pause)
+	case lost:
 		r.lostProbeAt = now
 		return r.next(now)
 	}
@@ -52,7 +55,7 @@ func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Ti
 	} else {
 		a.endNow(failure.Class, failure.Err, a.Answer.Usage, outcome.ErrClosed)
 	}
-	if r.lostProbe(failure, now) {
+	if r.lostTurn(failure, now) {
 		return step{}, false
 	}
 	masks := r.recordFailure(a, failure, now)
@@ -80,11 +83,18 @@ func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Ti
 	return step{}, false
 }
 
-// lostProbe reports whether another call took the permit to probe between planning and
-// Allow, so that the call plans again. It does so once, and again for each turn to probe
-// that it may wait for.
-func (r *failoverRun) lostProbe(failure *exchange.Failure, now time.Time) bool {
-	return failure.Class == ClassCircuitOpen && (r.lostProbeAt.IsZero() || now.Sub(r.lostProbeAt) >= circuit.ForcedEvery/2)
+// lostTurn reports whether the attempt was not sent because the endpoint is no more as it was
+// planned, so that the call plans again: a pause began while the attempt waited for a limit,
+// or another call took the permit to probe. After the latter the call plans again once, and
+// again for each turn to probe that it may wait for.
+func (r *failoverRun) lostTurn(failure *exchange.Failure, now time.Time) bool {
+	switch failure.Class {
+	case ClassPaused:
+		return true
+	case ClassCircuitOpen:
+		return r.lostProbeAt.IsZero() || now.Sub(r.lostProbeAt) >= circuit.ForcedEvery/2
+	}
+	return false
 }
 
 // recordFailure notes the failure for its account, and chooses the response that the

@@ -37,6 +37,27 @@ func (b *Budget) Call(now time.Time) {
 	b.calls[b.slotLocked(now)]++
 }
 
+// PerSecond returns about how many calls a second there were lately: in the last seconds,
+// and over more of them if calls are few.
+func (b *Budget) PerSecond(now time.Time) float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	const some, least = 20, 2
+	b.slotLocked(now)
+	at := b.newest
+	sum, oldest := 0, int64(0)
+	for back := range min(at+1, slots-1) {
+		if n := int(b.calls[(at-back)%slots]); n > 0 {
+			sum, oldest = sum+n, back
+		}
+		if sum >= some && back >= least {
+			break
+		}
+	}
+	elapsed := now.Sub(b.epoch) - time.Duration(at-oldest)*slotSize // since the oldest of these slots began
+	return float64(sum) / max(elapsed.Seconds(), 1)
+}
+
 // Take takes one extra attempt out of the budget, or returns false if none is left.
 func (b *Budget) Take(now time.Time) bool {
 	b.mu.Lock()

@@ -87,9 +87,10 @@ func (b *bucket) spend(now time.Time, n int) {
 // slip takes one token more, because the host has refused an attempt: its bucket is emptier
 // than this one. Attempts arrive earlier or later than they were sent, so a bucket that is
 // as full as the host's is refused now and then; once it is emptier by a few tokens, it is
-// not, at the same rate. It is never set back by more than a second, or by one attempt.
+// not, at the same rate. It is never set back by more than a second, and not at all
+// if that is less than an attempt.
 func (b *bucket) slip(now time.Time) {
-	if b.limiter != nil && b.limiter.TokensAt(now) > -max(b.perSecond, 1) {
+	if b.limiter != nil && b.perSecond >= 1 && b.limiter.TokensAt(now) > -b.perSecond {
 		b.limiter.ReserveN(now, 1)
 	}
 }
@@ -101,5 +102,8 @@ func (b *bucket) isFull(now time.Time) bool {
 
 // inUse returns how many of the burst are taken.
 func (b *bucket) inUse(now time.Time) int {
+	if b.limiter == nil {
+		return 0
+	}
 	return b.burst - int(max(b.limiter.TokensAt(now), 0))
 }

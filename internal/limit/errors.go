@@ -14,11 +14,12 @@ const (
 	InFlight        = "in flight"
 	PerSecond       = "per second"
 	TokensPerMinute = "tokens per minute"
+	LearnedRate     = "per second, as the host allows"
 )
 
 // An Error says which limit did not admit an attempt in time.
 type Error struct {
-	Limit string // InFlight, PerSecond or TokensPerMinute
+	Limit string // InFlight, PerSecond, TokensPerMinute or LearnedRate
 
 	// InUse of Max are used: attempts under way, attempts of Policy.Burst, or tokens of the
 	// last minute.
@@ -44,6 +45,8 @@ func (l *Limiter) refusalLocked(now time.Time, wait time.Duration, of string) *E
 	switch permit := l.permitWaitLocked(now); {
 	case l.isFullLocked() && permit >= wait, wait == 0:
 		e.Limit, e.InUse, e.Max, e.RetryAfter = InFlight, l.open, l.permits, permit
+	case of == PerSecond && l.learned.bucket.limiter != nil && l.learned.wait(now, 1) >= l.attempts.wait(now, 1):
+		e.Limit, e.InUse, e.Max = LearnedRate, l.learned.bucket.inUse(now), l.learned.bucket.burst
 	case of == PerSecond:
 		e.InUse, e.Max = l.attempts.inUse(now), l.attempts.burst
 	default:

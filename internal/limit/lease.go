@@ -10,6 +10,7 @@ type Lease struct {
 	limiter *Limiter
 	since   time.Time
 	tokens  int // that are reserved; 0: tokens are not limited
+	open    int // attempts that were under way when it began, with itself
 	use     Use
 	spare   *list.Element // of limiter.spare; nil: a caller waits for the attempt
 }
@@ -24,6 +25,7 @@ type Result struct {
 	// none.
 	Refused   bool
 	Throttled bool
+	Throttle  Throttle
 	Begun     time.Time
 	Stated    int
 
@@ -33,10 +35,17 @@ type Result struct {
 	Tokens   int
 }
 
-// End returns what the lease holds. It must be called exactly once after Acquire has
+// Cancel returns all that the lease holds, because the attempt is not sent. It takes the
+// place of End.
+func (l *Lease) Cancel() { l.limiter.cancel(l) }
+
+// End returns what the lease holds. It or Cancel must be called exactly once after Acquire has
 // returned nil.
 func (l *Lease) End(r Result) {
 	used := r.Tokens
+	if r.Throttled {
+		r.Throttle.Sent, r.Throttle.Stated, r.Throttle.Open = l.since, r.Stated, l.open
+	}
 	if used <= 0 && r.Answered {
 		used = l.tokens
 	}

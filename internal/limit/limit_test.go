@@ -23,7 +23,7 @@ func bubble(t *testing.T, name string, f func(t *testing.T)) {
 }
 
 // of returns the limiter of a policy.
-func of(p Policy) *Limiter { return NewTable().Limits("a", nil, p).Get("m") }
+func of(p Policy) *Limiter { return NewTable().Limits("a", nil, p).Get("m", [32]byte{}) }
 
 // acquire takes a lease that is to be had at once.
 func acquire(t *testing.T, l *Limiter) *Lease {
@@ -39,7 +39,7 @@ func acquire(t *testing.T, l *Limiter) *Lease {
 func TestLimit_PermitsGoInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limits := NewTable().Limits("a", nil, Policy{InFlight: 1, MaxWait: time.Minute})
-		l, start := limits.Get("m"), time.Now()
+		l, start := limits.Get("m", [32]byte{}), time.Now()
 		var order []string
 		var callers sync.WaitGroup
 		first := acquire(t, l)
@@ -428,21 +428,21 @@ func TestLimit_WhoSharesWhat(t *testing.T) {
 	policies := map[string]Policy{"own": {InFlight: 1}, "free": {MaxWait: time.Second}, "": {InFlight: 2}}
 	a, again := table.Limits("a", policies, Policy{InFlight: 3}), table.Limits("a", policies, Policy{InFlight: 3})
 	for model, want := range map[string]int{"own": 1, "any": 2, "free": 0} {
-		l := a.Get(model)
-		if l != again.Get(model) || l != a.Get(model) {
+		l := a.Get(model, [32]byte{})
+		if l != again.Get(model, [32]byte{}) || l != a.Get(model, [32]byte{}) {
 			t.Errorf("%q of one account has two limiters", model)
 		}
 		if n := permitsOf(l); n != want {
 			t.Errorf("%q may have %d attempts under way, want %d", model, n, want)
 		}
 	}
-	if n := permitsOf(table.Limits("b", map[string]Policy{"own": {InFlight: 1}}, Policy{InFlight: 3}).Get("any")); n != 3 {
+	if n := permitsOf(table.Limits("b", map[string]Policy{"own": {InFlight: 1}}, Policy{InFlight: 3}).Get("any", [32]byte{})); n != 3 {
 		t.Errorf("a model without a policy of its own may have %d attempts under way, want 3", n)
 	}
-	if a.Get("own") == a.Get("any") || a.Get("any") == table.Limits("b", policies, Policy{}).Get("any") {
+	if a.Get("own", [32]byte{}) == a.Get("any", [32]byte{}) || a.Get("any", [32]byte{}) == table.Limits("b", policies, Policy{}).Get("any", [32]byte{}) {
 		t.Error("models or accounts share a limiter")
 	}
-	if l := table.Limits("c", nil, Policy{Burst: 1, MaxWait: time.Second}).Get("m"); l != nil {
+	if l := table.Limits("c", nil, Policy{Burst: 1, MaxWait: time.Second}).Get("m", [32]byte{}); l != nil {
 		t.Errorf("a policy without limits has the limiter %+v", l)
 	}
 	if got := fmt.Sprint(a.Status()); got != "[{any 0 0} {own 0 0}]" {
@@ -482,18 +482,18 @@ func TestLimit_NamesMadeUp(t *testing.T) {
 		bubble(t, name, func(t *testing.T) {
 			table := NewTable()
 			limits := table.Limits("a", map[string]Policy{"m": p, "": others}, Policy{})
-			lease := acquire(t, limits.Get("m"))
+			lease := acquire(t, limits.Get("m", [32]byte{}))
 			if p.Adaptive {
 				lease.End(Result{Refused: true, Begun: time.Now()})
-				lease = acquire(t, limits.Get("m"))
+				lease = acquire(t, limits.Get("m", [32]byte{}))
 				lease.End(Result{})
-				lease = acquire(t, limits.Get("m"))
+				lease = acquire(t, limits.Get("m", [32]byte{}))
 			}
 			for n := range maxLimiters + maxLimiters/2 {
-				acquire(t, limits.Get(fmt.Sprint("garbage-", n))).End(Result{})
+				acquire(t, limits.Get(fmt.Sprint("garbage-", n), [32]byte{})).End(Result{})
 				time.Sleep(time.Millisecond)
 			}
-			if err := limits.Get("m").Acquire(t.Context(), new(Lease), Use{Prompt: 1}); !errors.Is(err, ErrLimited) {
+			if err := limits.Get("m", [32]byte{}).Acquire(t.Context(), new(Lease), Use{Prompt: 1}); !errors.Is(err, ErrLimited) {
 				t.Errorf("a second attempt got %v, want the limit's refusal", err)
 			}
 			if n := len(table.limiters.All()); n > maxLimiters {
@@ -666,8 +666,8 @@ func TestLimit_AMillionLeasesLeakNothing(t *testing.T) {
 // room: its caller would hold a lease of a limit that nobody else keeps to.
 func TestLimit_ANewLimiterIsInUse(t *testing.T) {
 	table := NewTable()
-	table.Limits("a", nil, Policy{InFlight: 1}).Get("old")
-	old, _ := table.limiters.Get(key{"a", "old"})
+	table.Limits("a", nil, Policy{InFlight: 1}).Get("old", [32]byte{})
+	old, _ := table.limiters.Get(key{account: "a", model: "old"})
 	if l := table.newLimiter(Policy{InFlight: 1}); l.worth().Used <= old.worth().Used {
 		t.Errorf("a new limiter was last used at %d, an old one at %d", l.worth().Used, old.worth().Used)
 	}

@@ -3,6 +3,7 @@ package limit
 import (
 	"container/list"
 	"context"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,7 +13,7 @@ import (
 )
 
 // A Limiter bounds the attempts on one model of one account. A nil Limiter limits nothing;
-// all of its methods but Acquire, SetRate and CountsTokens may be called.
+// all of its methods but Acquire, AcquireSpare and CountsTokens may be called.
 //
 // Attempts that cannot begin at once wait in one queue. Its head begins as soon as there is
 // all that it needs: a permit, an attempt and its tokens. Nobody holds anything while it
@@ -26,7 +27,11 @@ type Limiter struct {
 	permits   int        // 0: unlimited
 	open      int        // attempts under way
 	moved     time.Time  // when the latest of them began or ended
+	refused   bool       // the host has refused an attempt, and none has ended since
 	attempts  bucket
+	shift     time.Time // no attempt begins before: see shiftLocked
+	learned   learned
+	window    window
 	tokens    quota
 	waiting   queue
 	turn      *time.Timer // when the buckets may have what the head needs
@@ -49,18 +54,6 @@ func newLimiter(p Policy) *Limiter {
 	return l
 }
 
-// SetRate changes how many attempts may begin in a second, and how many of them at once. If
-// perSecond is 0, their rate is not limited. The new rate applies to those that wait, too.
-// A rate where there was none begins with an empty bucket, because it is learned from a
-// host that refuses; Policy's own begins with a full one.
-func (l *Limiter) SetRate(perSecond float64, burst int) {
-	now := time.Now()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.attempts.set(now, perSecond, max(burst, 1))
-	l.admitLocked(now)
-}
-
 // Free reports whether an attempt would not have to wait now.
 func (l *Limiter) Free(now time.Time) bool {
 	if l == nil {
@@ -68,11 +61,15 @@ func (l *Limiter) Free(now time.Time) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.waiting.len() == 0 && !l.isFullLocked() && l.attempts.wait(now, 1) == 0 && l.tokens.wait(now, 1, 0) == 0
+	return l.waiting.len() == 0 && !l.isFullLocked() && l.attemptWaitLocked(now, 1) == 0 && l.tokens.wait(now, 1, 0) == 0
 }
 
-// isFullLocked reports whether as many attempts are under way as may be.
-func (l *Limiter) isFullLocked() bool { return l.permits != 0 && l.open >= l.permits }
+// isFullLocked reports whether as many attempts are under way as may be. If the host has
+// just refused one, the permit of that is of no use before another one ends.
+func (l *Limiter) isFullLocked() bool {
+	open := l.open + l.window.uncounted
+	return l.permits != 0 && (open >= l.permits || l.refused && open > 0)
+}
 
 // Expected returns about how long an attempt that came now would wait. It is an estimate
 // for those who can choose between hosts, and no reason to refuse.
@@ -106,11 +103,16 @@ func (l *Limiter) permitWaitLocked(now time.Time) time.Duration {
 // buckets, because of those in front of it, and for which.
 func (l *Limiter) leastWaitLocked(now time.Time, tokens int) (time.Duration, string) {
 	ahead := l.waiting.inTime.Len()
-	attempts, forTokens := l.attempts.wait(now, float64(ahead+1)), l.tokens.wait(now, tokens, l.waiting.tokens)
+	attempts, forTokens := l.attemptWaitLocked(now, ahead+1), l.tokens.wait(now, tokens, l.waiting.tokens)
 	if forTokens > attempts {
 		return forTokens, TokensPerMinute
 	}
 	return attempts, PerSecond
+}
+
+// attemptWaitLocked returns how long it takes until n attempts may begin, by the rates alone.
+func (l *Limiter) attemptWaitLocked(now time.Time, n int) time.Duration {
+	return max(l.attempts.wait(now, float64(n)), l.learned.wait(now, float64(n)), l.shift.Sub(now), 0)
 }
 
 // Admits reports whether an attempt that has to wait would probably get its turn while its
@@ -132,20 +134,55 @@ func (l *Limiter) Spills() bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.permits != l.policy.InFlight && l.isFullLocked()
+	now := time.Now()
+	return l.permits != l.policy.InFlight && l.isFullLocked() || l.learned.wait(now, 1) > l.attempts.wait(now, 1)
 }
 
 // CountsTokens reports whether the limiter bounds tokens, so that Acquire needs their number.
 func (l *Limiter) CountsTokens() bool { return l.policy.TokensPerMinute > 0 }
 
-// Adapts reports whether a refusal can still lower the number of permits.
-func (l *Limiter) Adapts() bool { return l != nil && l.adaptive != nil && l.adaptive.Size() != 1 }
+// Adapts reports whether fewer attempts are rest enough for a host that has just refused
+// one, so that it needs no pause: the number of permits or the rate can still be lowered.
+func (l *Limiter) Adapts() bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.adaptive != nil && l.adaptive.Size() != 1 || l.learned.rate != nil && !l.learned.rate.TakesNothing()
+}
+
+// Paces reports whether attempts begin at a rate that the host is known to take.
+func (l *Limiter) Paces() bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.learned.rate != nil && l.learned.rate.PerSecond() > 0 && !l.learned.rate.TakesNothing()
+}
+
+// Doubts reports whether a host that takes less than it did may take nothing at all.
+func (l *Limiter) Doubts() bool {
+	if l == nil {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.learned.rate != nil && l.learned.rate.Doubts()
+}
 
 // A Use says what an attempt needs.
 type Use struct {
 	Prompt int           // tokens, by an estimate
 	Answer int           // tokens at most; 0: not known, so the recent answers count
 	Waited time.Duration // for other limits, before: it counts against MaxWait
+
+	// The following are for what is learned.
+	Rested    time.Duration // how long the call has waited for pauses
+	Again     bool          // the call has asked for a turn before
+	Throttled bool          // a host has refused the call although it had its turn
+	Host      Host          // nil: only the limiter's attempts are under way there
 }
 
 // Acquire waits for what an attempt with these tokens needs, at most for MaxWait, and fills
@@ -157,47 +194,63 @@ func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
 	now := time.Now()
 	l.mu.Lock()
 	tokens := l.tokens.of(use)
-	ok := l.waiting.len() == 0 && l.takeLocked(now, tokens)
+	if !use.Again {
+		l.learned.ask(now)
+	}
+	ok := l.waiting.len() == 0 && l.takeLocked(now, tokens, false)
+	open := l.openLocked(use.Host)
 	l.mu.Unlock()
 	if ok {
-		*lease = Lease{limiter: l, since: now, tokens: tokens, use: use}
+		*lease = Lease{limiter: l, since: now, tokens: tokens, open: open, use: use}
 		return nil
 	}
-	w := waiter{tokens: tokens, most: l.policy.MaxWait - use.Waited}
+	most := l.policy.MaxWait - use.Waited
+	w := waiter{tokens: tokens, most: most - min(use.Rested, most/2), host: use.Host, since: now.Add(-use.Waited - use.Rested)}
 	done := ctx.Done() // before it has a place: a context may panic
 	w.deadline, _ = ctx.Deadline()
-	if err := l.enqueue(&w); err != nil {
+	if err := l.enqueue(&w, use); err != nil {
 		return err
 	}
 	l.makeRoom()
 	if err := l.await(ctx, done, &w); err != nil {
 		return err
 	}
-	*lease = Lease{limiter: l, since: w.at, tokens: tokens, use: use}
+	*lease = Lease{limiter: l, since: w.at, tokens: tokens, open: w.open, use: use}
 	return nil
 }
 
+// A Host says how many attempts have begun there and not ended, those that wait for this
+// limiter included.
+type Host interface{ Open() int64 }
+
+// openLocked returns how many attempts are under way at the host.
+func (l *Limiter) openLocked(h Host) int {
+	if h == nil {
+		return l.open
+	}
+	return int(h.Open()) - l.waiting.len()
+}
+
 // takeLocked takes what an attempt needs, if there is all of it.
-func (l *Limiter) takeLocked(now time.Time, tokens int) bool {
-	if l.isFullLocked() || !l.attempts.take(now, 1) {
+func (l *Limiter) takeLocked(now time.Time, tokens int, queued bool) bool {
+	if l.isFullLocked() || l.attemptWaitLocked(now, 1) > 0 || !l.tokens.take(now, tokens) {
 		return false
 	}
-	if !l.tokens.take(now, tokens) {
-		l.attempts.spend(now, -1)
-		return false
-	}
+	l.attempts.spend(now, 1)
+	l.learned.send(now, queued)
 	l.open++
 	l.moved = now
+	l.window.sent++
 	return true
 }
 
 // enqueue adds w to the queue, unless it cannot get its turn in time.
-func (l *Limiter) enqueue(w *waiter) error {
+func (l *Limiter) enqueue(w *waiter, use Use) error {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	wait, of := l.leastWaitLocked(now, w.tokens)
-	if w.most <= 0 || wait > w.most && !l.isLarge(w.tokens) || !w.deadline.IsZero() && wait >= w.deadline.Sub(now) {
+	if w.most <= 0 || wait > l.learned.longest(w.most, use) && !l.isLarge(w.tokens) || !w.deadline.IsZero() && wait >= w.deadline.Sub(now) {
 		return l.refusalLocked(now, wait, of)
 	}
 	w.granted = make(chan struct{})
@@ -263,13 +316,32 @@ func (l *Limiter) leave(w *waiter) {
 	if w.at.IsZero() {
 		l.waiting.remove(w)
 	} else {
-		l.attempts.spend(now, -1)
-		if w.tokens > 0 {
-			l.tokens.settle(now, w.at, w.tokens, 0)
-		}
-		l.open--
+		l.putBackLocked(now, w.at, w.tokens)
 	}
 	l.admitLocked(now)
+}
+
+// cancel takes a lease back whose attempt was not sent.
+func (l *Limiter) cancel(lease *Lease) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if lease.spare != nil {
+		l.spare.Remove(lease.spare)
+	}
+	l.putBackLocked(now, lease.since, lease.tokens)
+	l.admitLocked(now)
+}
+
+// putBackLocked returns what an attempt that was not sent took then.
+func (l *Limiter) putBackLocked(now, then time.Time, tokens int) {
+	l.attempts.spend(now, -1)
+	l.learned.unsend(now)
+	if tokens > 0 {
+		l.tokens.settle(now, then, tokens, 0)
+	}
+	l.open--
+	l.moved = now
 }
 
 // admitLocked lets those begin whose turn it is, and sets the timer for the next one.
@@ -280,12 +352,12 @@ func (l *Limiter) admitLocked(now time.Time) {
 			l.setTurn(0)
 			return
 		}
-		if !l.takeLocked(now, w.tokens) {
-			l.setTurn(max(l.attempts.wait(now, 1), l.tokens.wait(now, w.tokens, 0)))
+		if !l.takeLocked(now, w.tokens, true) {
+			l.setTurn(max(l.attemptWaitLocked(now, 1), l.tokens.wait(now, w.tokens, 0)))
 			return
 		}
 		l.waiting.remove(w)
-		w.at = now
+		w.at, w.open = now, l.openLocked(w.host)
 		close(w.granted)
 	}
 }
@@ -324,6 +396,7 @@ func (l *Limiter) release(lease *Lease, r Result, used int) {
 	switch {
 	case r.Served:
 		l.holds.add(now.Sub(lease.since))
+		l.window.end(lease.open)
 	case r.Late:
 		l.holds.add(unended)
 	}
@@ -332,10 +405,16 @@ func (l *Limiter) release(lease *Lease, r Result, used int) {
 	case r.Served:
 		l.permits = l.adaptive.Served(now, l.open)
 	case r.Refused:
-		l.permits = l.adaptive.Refused(now, r.Begun, l.open, r.Stated)
+		if l.window.bound && r.Stated == 0 {
+			r.Stated = max(r.Throttle.Open-1, 0)
+		}
+		l.permits = l.adaptive.Refused(now, lease.since, max(l.open+l.window.uncounted, r.Throttle.Open), r.Stated)
 	}
+	l.refused = r.Throttled
 	if r.Throttled {
 		l.attempts.slip(now)
+		l.shiftLocked(now)
+		l.learnLocked(now, r.Throttle)
 	}
 	l.open--
 	l.moved = now
@@ -350,6 +429,15 @@ func (l *Limiter) release(lease *Lease, r Result, used int) {
 	}
 	if l.waiting.len() > 0 {
 		l.admitLocked(now)
+	}
+}
+
+// shiftLocked shifts the times at which attempts begin, if they are more than a second
+// apart. Processes that have the same rate and begin at the same time would send at the same
+// time for ever, and be refused.
+func (l *Limiter) shiftLocked(now time.Time) {
+	if p := l.policy.PerSecond; p > 0 && p < 1 {
+		l.shift = now.Add(seconds(rand.Float64() / p))
 	}
 }
 
@@ -369,6 +457,6 @@ func (l *Limiter) worth() bounded.Worth {
 	return bounded.Worth{
 		Used:  l.used.Load(),
 		Busy:  l.open > 0 || l.waiting.len() > 0,
-		Known: !l.attempts.isFull(now) || !l.tokens.isNew(now) || l.permits != l.policy.InFlight,
+		Known: !l.attempts.isFull(now) || !l.tokens.isNew(now) || l.permits != l.policy.InFlight || l.learned.rate != nil,
 	}
 }

@@ -325,7 +325,7 @@ func TestLimit_RandomLoads(t *testing.T) {
 					stay++
 				}
 				if changes && random.IntN(20) == 0 {
-					l.SetRate(float64(random.IntN(5)), 1+random.IntN(5))
+					setRate(l, float64(random.IntN(5)), 1+random.IntN(5))
 				}
 				callers.Go(func() {
 					ctx, cancel := context.WithCancel(t.Context())
@@ -358,7 +358,7 @@ func TestLimit_RandomLoads(t *testing.T) {
 				synctest.Wait()
 			}
 			if changes {
-				l.SetRate(0, 0)
+				setRate(l, 0, 0)
 			}
 			callers.Wait()
 			if len(turns) != stay {

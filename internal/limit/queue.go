@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A queue has the attempts that wait, in order of arrival. Who is next is chosen when there
+// A queue has the attempts that wait, in the order in which their calls came. Who is next is chosen when there
 // may be something for it, so an attempt that has left keeps no place.
 type queue struct {
 	inTime list.List // of *waiter
@@ -19,18 +19,27 @@ type queue struct {
 type waiter struct {
 	tokens   int
 	most     time.Duration // how long it may wait
+	since    time.Time     // when its call came
 	deadline time.Time     // the caller's; zero: none
 	place    *list.Element
 	late     bool
+	host     Host
 	granted  chan struct{} // closed when it has got what it needs
 	at       time.Time     // when it got that
+	open     int           // attempts that were under way then, with itself
 }
 
 func (q *queue) len() int { return q.inTime.Len() + q.late.Len() }
 
 func (q *queue) add(w *waiter) {
-	w.place = q.inTime.PushBack(w)
 	q.tokens += w.tokens
+	for at := q.inTime.Back(); at != nil; at = at.Prev() {
+		if !at.Value.(*waiter).since.After(w.since) {
+			w.place = q.inTime.InsertAfter(w, at)
+			return
+		}
+	}
+	w.place = q.inTime.PushFront(w)
 }
 
 // next returns the waiter whose turn it is; nil: there is none. An attempt needs enough

@@ -82,7 +82,7 @@ func TestLimit_LeaverAtTheHead(t *testing.T) {
 }
 
 // The rate can change while callers wait.
-func TestLimit_SetRate(t *testing.T) {
+func TestLimit_RateChanges(t *testing.T) {
 	begin := func(l *Limiter, n int) (times func() string) {
 		var mu sync.Mutex
 		var callers sync.WaitGroup
@@ -117,19 +117,21 @@ func TestLimit_SetRate(t *testing.T) {
 			l := of(tt.policy)
 			times := begin(l, 4)
 			time.Sleep(500 * time.Millisecond)
-			l.SetRate(tt.perSecond, tt.burst)
+			setRate(l, tt.perSecond, tt.burst)
 			if got := times(); got != tt.want {
 				t.Errorf("attempts at %s, want %s", got, tt.want)
 			}
 		})
 	}
-	bubble(t, "where there was none", func(t *testing.T) {
-		l := of(Policy{Adaptive: true, MaxWait: time.Minute})
-		l.SetRate(2, 2)
-		if got := begin(l, 3)(); got != "[500ms 1s 1.5s]" {
-			t.Errorf("attempts at %s, want none at once: the rate is learned from a refusal", got)
-		}
-	})
+}
+
+// setRate changes the rate, as learning does.
+func setRate(l *Limiter, perSecond float64, burst int) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.attempts.set(now, perSecond, max(burst, 1))
+	l.admitLocked(now)
 }
 
 // A refusal says which limit it was, how full, and when there is room.

@@ -13,7 +13,7 @@ func (l *Limiter) AcquireSpare(lease *Lease, use Use, giveWay func() bool) error
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	tokens := l.tokens.of(use)
-	if !l.hasSpareLocked(now, tokens) || !l.takeLocked(now, tokens) {
+	if !l.hasSpareLocked(now, tokens) || !l.takeLocked(now, tokens, false) {
 		wait, of := l.leastWaitLocked(now, tokens)
 		return l.refusalLocked(now, wait, of)
 	}
@@ -27,7 +27,7 @@ func (l *Limiter) hasSpareLocked(now time.Time, tokens int) bool {
 		return false
 	}
 	left := min(l.tokens.burst/2, l.tokens.burst-min(tokens, l.tokens.burst)) // what is more than half can only be taken of all
-	return l.attempts.wait(now, float64(1+l.attempts.burst/2)) == 0 && l.tokens.wait(now, tokens, left) == 0
+	return l.attempts.wait(now, float64(1+l.attempts.burst/2)) == 0 && l.learned.wait(now, float64(1+l.learned.bucket.burst/2)) == 0 && l.tokens.wait(now, tokens, left) == 0
 }
 
 // makeRoom ends an attempt that holds a spare permit, if a caller waits for one.

@@ -19,6 +19,7 @@ package limit
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/bounded"
@@ -31,6 +32,7 @@ type Policy struct {
 	TokensPerMinute int           // 0: unlimited
 	InFlight        int           // attempts under way; 0: unlimited
 	Adaptive        bool          // InFlight follows what the host refuses and serves
+	Fixed           bool          // nothing is learned from refusals
 	MaxWait         time.Duration // how long an attempt may be queued; 0: not at all
 	Spill           bool          // what has to wait may go to another host instead
 }
@@ -46,13 +48,19 @@ const maxLimiters = 4096
 // A Table holds the limiters of all accounts. NewTable makes one.
 type Table struct {
 	limiters bounded.Map[key, *Limiter]
+	learned  atomic.Bool // some limiter is there only because a host refused an attempt
 }
 
-type key struct{ account, model string }
+// A key names what a limiter is for. What is learned without a policy holds for one
+// credential, unless the account has one of its own.
+type key struct {
+	account, model string
+	credential     [32]byte
+}
 
 // NewTable returns an empty table.
 func NewTable() *Table {
-	return &Table{bounded.Map[key, *Limiter]{Max: maxLimiters, WorthOf: (*Limiter).worth}}
+	return &Table{limiters: bounded.Map[key, *Limiter]{Max: maxLimiters, WorthOf: (*Limiter).worth}}
 }
 
 // Limits returns the limits of an account. A model has the policy under its name,
@@ -60,11 +68,11 @@ func NewTable() *Table {
 // times, its Limits share the limiters and should have the same policies, because the
 // first one that asks for a model makes its limiter.
 func (t *Table) Limits(account string, policies map[string]Policy, other Policy) *Limits {
-	off := other.Off()
+	off, learns := other.Off(), !other.Fixed
 	for _, p := range policies {
-		off = off && p.Off()
+		off, learns = off && p.Off(), learns || !p.Fixed
 	}
-	return &Limits{table: t, account: account, policies: policies, other: other, off: off}
+	return &Limits{table: t, account: account, policies: policies, other: other, off: off, learns: learns}
 }
 
 // Limits are the limits of one account.
@@ -74,16 +82,43 @@ type Limits struct {
 	policies map[string]Policy
 	other    Policy
 	off      bool // none of the policies limits anything
+	learns   bool // one of them lets limits be learned
 }
 
-// Off reports whether nothing limits any model.
-func (ls *Limits) Off() bool { return ls.off }
+// Off reports whether nothing limits any model, and nothing ever will.
+func (ls *Limits) Off() bool { return ls.off && !ls.learns }
 
-// Get returns model's limiter, or nil if nothing limits the model.
-func (ls *Limits) Get(model string) *Limiter {
-	if ls.off {
+// Learns reports whether limits of some model may be learned.
+func (ls *Limits) Learns() bool { return ls.learns }
+
+// Any reports whether something may limit a model now. It takes no lock.
+func (ls *Limits) Any() bool { return !ls.off || ls.learns && ls.table.learned.Load() }
+
+// Get returns the limiter of a model for a credential, or nil if nothing limits the model.
+func (ls *Limits) Get(model string, credential [32]byte) *Limiter {
+	if !ls.Any() {
 		return nil
 	}
+	all := &ls.table.limiters
+	p := ls.policy(model)
+	if p.Off() {
+		if !ls.table.learned.Load() {
+			return nil
+		}
+		l, ok := all.Get(key{ls.account, model, credential})
+		if !ok {
+			return nil
+		}
+		all.Touch(&l.used)
+		return l
+	}
+	l := all.GetOrAdd(key{account: ls.account, model: model}, func() *Limiter { return ls.table.newLimiter(p) })
+	all.Touch(&l.used)
+	return l
+}
+
+// policy returns the policy of a model.
+func (ls *Limits) policy(model string) Policy {
 	p, ok := ls.policies[model]
 	if !ok {
 		p, ok = ls.policies[""]
@@ -91,13 +126,25 @@ func (ls *Limits) Get(model string) *Limiter {
 	if !ok {
 		p = ls.other
 	}
-	if p.Off() {
-		return nil
+	return p
+}
+
+// Learn notes that a host refused an attempt that no limiter admitted.
+func (ls *Limits) Learn(model string, credential [32]byte, t Throttle) {
+	p := ls.policy(model)
+	if p.Fixed {
+		return
 	}
-	all := &ls.table.limiters
-	l := all.GetOrAdd(key{ls.account, model}, func() *Limiter { return ls.table.newLimiter(p) })
-	all.Touch(&l.used)
-	return l
+	k := key{account: ls.account, model: model}
+	if p.Off() {
+		k.credential = credential
+	}
+	l := ls.table.limiters.GetOrAdd(k, func() *Limiter { return ls.table.newLimiter(p) })
+	ls.table.limiters.Touch(&l.used)
+	if p.Off() {
+		ls.table.learned.Store(true)
+	}
+	l.throttled(t)
 }
 
 // newLimiter returns a limiter that counts as used now: others may make room as

@@ -36,6 +36,7 @@ type Host struct {
 	Network    time.Duration // that a request is under way on average; how long exactly, differs
 	Down       bool          // refuses connections
 	Fails      float64       // share of requests answered 500
+	Throttles  float64       // share of requests answered 429, whatever their rate: others use the host, too
 	Silent     bool          // says no number with its 429s
 	RetryAfter bool          // says with the Bucket's 429s when to come again
 
@@ -125,7 +126,7 @@ func (h *Host) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	h.Requests++
 	cost, wait := h.Bucket.take(tokensOf(req.ContentLength), time.Now())
-	full := h.Cap > 0 && h.open >= h.Cap
+	full := h.Cap > 0 && h.open >= h.Cap || h.Throttles > 0 && rand.Float64() < h.Throttles
 	switch {
 	case wait > 0, full && h.Silent:
 		resp := respond(req, 429, `{"error":{"message":"Too many requests","type":"rate_limit_error","param":null,"code":"rate_limit_error"}}`)
@@ -201,7 +202,7 @@ func (h Hosts) RoundTrip(req *http.Request) (*http.Response, error) {
 func (h *Host) Like(name string) *Host {
 	return &Host{
 		Name: name, Cap: h.Cap, Bucket: h.Bucket, Service: h.Service, Network: h.Network, Down: h.Down, Fails: h.Fails,
-		Silent: h.Silent, RetryAfter: h.RetryAfter,
+		Throttles: h.Throttles, Silent: h.Silent, RetryAfter: h.RetryAfter,
 	}
 }
 
