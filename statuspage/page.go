@@ -14,7 +14,9 @@
 package statuspage
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +36,9 @@ const (
 	maxSteps     = 32  // of one trail
 	maxName      = 128 // bytes
 	minutes      = 60
+
+	recentMinutes = 5
+	recent        = recentMinutes * time.Minute
 )
 
 // other is the endpoint that stands for all those beyond the first 100.
@@ -45,13 +50,13 @@ type Page struct {
 	started time.Time
 
 	mu        sync.Mutex // guards what follows
-	watched   []*breakwater.Transport
+	watched   []watched
 	trackers  []*slo.Tracker
 	observed  bool // an event has come
 	streak    int  // calls that failed since one was answered
 	minutes   [minutes]minute
-	endpoints map[string]*health
-	circuits  map[[2]string]time.Time // when the circuit of an endpoint and a model left the state closed
+	endpoints map[place]*health
+	circuits  map[circuitOf]time.Time // when they left the state closed
 	open, old map[string]*trail       // of calls under way, by their ids
 	failovers []Call                  // the latest is the last
 	failures  []Call
@@ -67,18 +72,43 @@ type minute struct {
 // ends are calls, or attempts, by what became of them.
 type ends struct{ answered, failed, mistaken, canceled uint64 }
 
+// A place is an endpoint of a Part.
+type place struct{ part, endpoint string }
+
+func (a place) compare(b place) int {
+	return cmp.Or(cmp.Compare(a.part, b.part), cmp.Compare(a.endpoint, b.endpoint))
+}
+
+// A circuitOf is the circuit of a model at an endpoint.
+type circuitOf struct {
+	place
+	model string
+}
+
 // A health is what is known of one endpoint.
 type health struct {
 	lastAnswer time.Time
-	since      time.Time        // of the first failure behind the last answer; zero: the last attempt was answered
-	failed     int              // attempts since then
-	class      breakwater.Class // of the last failure
-	status     int
-	key        breakwater.Class // why a person has to act; empty: nobody has
-	minutes    [minutes]struct {
+	since      time.Time // of the first failure behind the last answer; zero: the last attempt was answered
+	failed     int       // attempts since then
+	last       failure
+	rejected   struct { // why a person has to act; class is empty: nobody has
+		failure
+		until time.Time // then it is tried again
+	}
+	minutes [minutes]struct {
 		number int64
 		served uint64 // calls that got its answer
 	}
+}
+
+// mended forgets the failures.
+func (h *health) mended() { h.since, h.failed, h.last = time.Time{}, 0, failure{} }
+
+// A failure is one of an attempt.
+type failure struct {
+	time   time.Time
+	class  breakwater.Class
+	status int
 }
 
 // A trail has the attempts of a call so far.
@@ -90,18 +120,53 @@ type trail struct {
 // New returns a Page. It needs [Page.Observe] and [Page.Watch] to show anything.
 func New() *Page {
 	return &Page{
-		started: time.Now(), endpoints: make(map[string]*health), circuits: make(map[[2]string]time.Time),
+		started: time.Now(), endpoints: make(map[place]*health), circuits: make(map[circuitOf]time.Time),
 		open: make(map[string]*trail),
 	}
 }
 
 // Watch adds t and the trackers to what the page shows. A Page that watches several Transports
-// shows the sums of their calls, and all of their endpoints.
-func (p *Page) Watch(t *breakwater.Transport, trackers ...*slo.Tracker) {
+// shows the sums of their calls, and all of their endpoints. If endpoints of two Transports have
+// one name, or to see which Transport is which, give each of them a [Page.Part].
+func (p *Page) Watch(t *breakwater.Transport, trackers ...*slo.Tracker) { p.watch("", t, trackers) }
+
+// Observe is a [breakwater.Observer].
+func (p *Page) Observe(_ context.Context, e breakwater.Event) { p.observe("", e) }
+
+// A Part of a Page is for one Transport of several. Its name stands before the names of the
+// endpoints.
+type Part struct {
+	page *Page
+	name string
+}
+
+// Part returns a part of the page. Its Transport needs its Observe, and not that of the Page:
+//
+//	chat := page.Part("chat")
+//	t, err := breakwater.New(breakwater.WithObserver(chat.Observe), …)
+//	…
+//	chat.Watch(t)
+func (p *Page) Part(name string) *Part { return &Part{p, short(name)} }
+
+// Watch adds t and the trackers to what the page shows.
+func (x *Part) Watch(t *breakwater.Transport, trackers ...*slo.Tracker) {
+	x.page.watch(x.name, t, trackers)
+}
+
+// Observe is a [breakwater.Observer].
+func (x *Part) Observe(_ context.Context, e breakwater.Event) { x.page.observe(x.name, e) }
+
+// A watched is a Transport, and the Part to which it belongs.
+type watched struct {
+	part      string
+	transport *breakwater.Transport
+}
+
+func (p *Page) watch(part string, t *breakwater.Transport, trackers []*slo.Tracker) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t != nil && !slices.Contains(p.watched, t) {
-		p.watched = append(p.watched, t)
+	if w := (watched{part, t}); t != nil && !slices.Contains(p.watched, w) {
+		p.watched = append(p.watched, w)
 	}
 	for _, tracker := range trackers {
 		if tracker != nil && !slices.Contains(p.trackers, tracker) {
@@ -110,8 +175,7 @@ func (p *Page) Watch(t *breakwater.Transport, trackers ...*slo.Tracker) {
 	}
 }
 
-// Observe is a [breakwater.Observer].
-func (p *Page) Observe(_ context.Context, e breakwater.Event) {
+func (p *Page) observe(part string, e breakwater.Event) {
 	switch e.Kind {
 	case breakwater.KindAttempt, breakwater.KindPassedOver, breakwater.KindEnd, breakwater.KindCircuit, breakwater.KindKey:
 	default:
@@ -123,48 +187,69 @@ func (p *Page) Observe(_ context.Context, e breakwater.Event) {
 	p.observed = true
 	switch e.Kind {
 	case breakwater.KindAttempt:
-		p.attempt(e)
+		p.attempt(part, e)
 	case breakwater.KindPassedOver:
 		switch e.Reason {
 		case breakwater.ReasonCircuit, breakwater.ReasonPaused, breakwater.ReasonQuarantine, breakwater.ReasonLimit, breakwater.ReasonSpill:
 			p.note(e)
 		}
 	case breakwater.KindEnd:
-		p.end(e)
+		p.end(part, e)
 	case breakwater.KindCircuit:
-		at := [2]string{e.Endpoint, e.Model}
-		_, has := p.circuits[at]
-		switch {
-		case e.To == "closed":
-			delete(p.circuits, at)
-		case !has && len(p.circuits) < maxCircuits:
-			p.circuits[at] = e.Time
-		}
+		p.circuit(circuitOf{place{part, e.Endpoint}, e.Model}, e)
 	case breakwater.KindKey:
 		if e.Class != "" {
-			p.endpoint(e.Endpoint).key = e.Class
+			h := p.endpoint(part, e.Endpoint)
+			h.rejected.failure = failure{e.Time, e.Class, e.Status}
+			h.rejected.until = e.Time.Add(cmp.Or(e.Wait, recent)) // without a pause, it is tried with each call
 		}
 	}
 }
 
+// circuit notes since when a circuit is not closed. A circuit that closes ends the failures of its
+// endpoint, if it was the last one.
+func (p *Page) circuit(at circuitOf, e breakwater.Event) {
+	if e.To == "closed" {
+		delete(p.circuits, at)
+		for other := range p.circuits {
+			if other.place == at.place {
+				return
+			}
+		}
+		if h := p.endpoints[at.place]; h != nil {
+			h.mended()
+		}
+		return
+	}
+	if _, has := p.circuits[at]; has {
+		return
+	}
+	if len(p.circuits) >= maxCircuits { // the oldest may be of a model that nobody asks for any more
+		oldest := slices.MinFunc(slices.Collect(maps.Keys(p.circuits)), func(a, b circuitOf) int { return p.circuits[a].Compare(p.circuits[b]) })
+		delete(p.circuits, oldest)
+	}
+	p.circuits[at] = e.Time
+}
+
 // attempt counts an attempt that ended.
-func (p *Page) attempt(e breakwater.Event) {
+func (p *Page) attempt(part string, e breakwater.Event) {
 	if e.Class != breakwater.ClassOK || e.Attempt > 1 {
 		p.note(e)
 	}
 	if e.Attempt == 0 {
 		return
 	}
-	h := p.endpoint(e.Endpoint)
+	h := p.endpoint(part, e.Endpoint)
 	switch {
 	case e.Class == breakwater.ClassOK:
 		h.lastAnswer = e.Time
-		h.since, h.failed, h.class, h.status, h.key = time.Time{}, 0, "", 0, ""
+		h.mended()
+		h.rejected.failure = failure{}
 	case e.Fault != "" && e.Fault != breakwater.FaultCaller:
 		if h.failed++; h.failed == 1 {
 			h.since = e.Time
 		}
-		h.class, h.status = e.Class, e.Status
+		h.last = failure{e.Time, e.Class, e.Status}
 	}
 }
 
@@ -194,7 +279,7 @@ func (p *Page) note(e breakwater.Event) {
 }
 
 // end counts a call that is over.
-func (p *Page) end(e breakwater.Event) {
+func (p *Page) end(part string, e breakwater.Event) {
 	at := p.minute(e.Time)
 	failed := false
 	switch {
@@ -207,7 +292,7 @@ func (p *Page) end(e breakwater.Event) {
 		if fromCache(e.Outcome) {
 			e.Endpoint = cacheName
 		}
-		h := p.endpoint(e.Endpoint)
+		h := p.endpoint(part, e.Endpoint)
 		slot := &h.minutes[at.number%minutes]
 		if slot.number != at.number {
 			slot.number, slot.served = at.number, 0
@@ -234,16 +319,16 @@ func (p *Page) end(e breakwater.Event) {
 	}
 	switch {
 	case failed:
-		p.failures = last(p.failures, callOf(e, t))
+		p.failures = last(p.failures, callOf(part, e, t))
 	case e.Outcome == breakwater.OutcomeFailover, e.Outcome == breakwater.OutcomeRescued, e.Outcome == breakwater.OutcomeStale && t != nil:
-		p.failovers = last(p.failovers, callOf(e, t))
+		p.failovers = last(p.failovers, callOf(part, e, t))
 	}
 }
 
 // callOf returns a call for the lists of the page.
-func callOf(e breakwater.Event, t *trail) Call {
+func callOf(part string, e breakwater.Event, t *trail) Call {
 	c := Call{
-		Time: e.Time.UTC(), ID: e.Call, Outcome: string(e.Outcome), Fault: string(e.Fault), Endpoint: e.Endpoint, Model: e.Model,
+		Part: part, Time: e.Time.UTC(), ID: e.Call, Outcome: string(e.Outcome), Fault: string(e.Fault), Endpoint: e.Endpoint, Model: e.Model,
 		Status: e.Status, Elapsed: e.Elapsed.Seconds(), Trail: []Step{},
 	}
 	if t != nil {
@@ -273,15 +358,16 @@ func (p *Page) minute(now time.Time) *minute {
 }
 
 // endpoint returns what is known of an endpoint.
-func (p *Page) endpoint(name string) *health {
-	h := p.endpoints[name]
+func (p *Page) endpoint(part, name string) *health {
+	at := place{part, name}
+	h := p.endpoints[at]
 	if h == nil && len(p.endpoints) >= maxEndpoints {
-		name = other
-		h = p.endpoints[name]
+		at = place{"", other}
+		h = p.endpoints[at]
 	}
 	if h == nil {
 		h = new(health)
-		p.endpoints[name] = h
+		p.endpoints[at] = h
 	}
 	return h
 }

@@ -90,7 +90,7 @@ func TestPage_ShowsAnOutage(t *testing.T) {
 	if body := get(page, "application/json", "").Body.Bytes(); !json.Valid(body) {
 		t.Errorf("no JSON: %s", body)
 	}
-	if body := get(page, "", "zh-CN,zh;q=0.9,en;q=0.8").Body.String(); !strings.Contains(body, `lang="zh"`) || !strings.Contains(body, "仍在服务") {
+	if body := get(page, "", "zh-CN,zh;q=0.9,en;q=0.8").Body.String(); !strings.Contains(body, `lang="zh"`) || !strings.Contains(body, "正在提供服务") {
 		t.Error("no Chinese page")
 	}
 }

@@ -21,10 +21,10 @@ type State string
 
 const (
 	StateOK       State = "ok"       // calls are answered, and all endpoints are well. An endpoint: its last attempt was answered
-	StateDegraded State = "degraded" // calls are answered, but in the last 5 minutes some failed, or not all endpoints are well. An endpoint: one model's circuit is open while others answer, or its last attempt failed
-	StateDown     State = "down"     // the last 3 calls failed, or all of the last 5 minutes. An endpoint: its circuit is open and nothing was answered since, or its key is rejected
+	StateDegraded State = "degraded" // calls are answered, but in the last 5 minutes some failed, or not all endpoints are well. An endpoint: one model's circuit is open while others answer, or its last attempt failed, not more than 5 minutes ago
+	StateDown     State = "down"     // the last 3 calls failed, or all of the last 5 minutes. An endpoint: its circuit is open and nothing was answered since, or its key was rejected and is not tried again yet
 	StatePaused   State = "paused"   // an endpoint: its host asked for a pause
-	StateIdle     State = "idle"     // there was no call in the last 5 minutes. An endpoint: nothing is known of it
+	StateIdle     State = "idle"     // there was no call in the last 5 minutes. An endpoint: nothing is known of it, or it last failed more than 5 minutes ago
 )
 
 // A Snapshot is what the page shows. Times are in UTC, and left out where there is none; durations
@@ -68,6 +68,7 @@ type Recent struct {
 
 // A Share is how many calls an endpoint or the cache answered.
 type Share struct {
+	Part     string `json:"part,omitempty"` // see [Page.Part]
 	Endpoint string `json:"endpoint"`
 	Answered uint64 `json:"answered"`
 }
@@ -107,11 +108,12 @@ type Totals struct {
 
 // An Endpoint is the state of one endpoint.
 type Endpoint struct {
+	Part       string    `json:"part,omitempty"` // see [Page.Part]
 	Name       string    `json:"name"`
 	Tier       int       `json:"tier"`
 	State      State     `json:"state"`
 	Since      time.Time `json:"since,omitzero"`   // of the first failure behind the last answer, or when the circuit opened
-	Reason     string    `json:"reason,omitempty"` // the class of the last failure
+	Reason     string    `json:"reason,omitempty"` // the class of the last failure, while the endpoint is not well
 	Status     int       `json:"status,omitempty"` // the HTTP status of it
 	Failures   int       `json:"failures"`         // attempts that failed since the last answer
 	LastAnswer time.Time `json:"last_answer,omitzero"`
@@ -155,8 +157,9 @@ type Cache struct {
 
 // A Call is one of the lists of failovers and failures.
 type Call struct {
-	Time     time.Time `json:"time"` // of its end
-	ID       string    `json:"id"`   // the same as in the log
+	Part     string    `json:"part,omitempty"` // see [Page.Part]
+	Time     time.Time `json:"time"`           // of its end
+	ID       string    `json:"id"`             // the same as in the log
 	Outcome  string    `json:"outcome"`
 	Fault    string    `json:"fault,omitempty"`
 	Endpoint string    `json:"endpoint"`
@@ -196,15 +199,15 @@ func (p *Page) Snapshot() Snapshot {
 		s.SLO = append(s.SLO, reportOf(tracker))
 	}
 	statuses := make([]breakwater.Status, 0, len(watched))
-	for _, t := range watched {
-		statuses = append(statuses, t.Status())
+	for _, w := range watched {
+		statuses = append(statuses, w.transport.Status())
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, status := range statuses {
+	for i, status := range statuses {
 		s.add(status)
 		for _, e := range status.Endpoints {
-			s.Endpoints = append(s.Endpoints, p.endpointOf(e, now))
+			s.Endpoints = append(s.Endpoints, p.endpointOf(watched[i].part, e, now))
 		}
 	}
 	s.Observed = p.observed
@@ -238,59 +241,70 @@ func (s *Snapshot) add(status breakwater.Status) {
 }
 
 // endpointOf returns the state of an endpoint. The caller holds mu.
-func (p *Page) endpointOf(e breakwater.EndpointStatus, now time.Time) Endpoint {
-	name := short(e.Name)
-	r := Endpoint{Name: clean(name), Tier: e.Tier, State: StateIdle, Circuits: []Circuit{}, Pauses: []Pause{}, Limits: []Limit{}}
-	h := p.endpoints[name]
+func (p *Page) endpointOf(part string, e breakwater.EndpointStatus, now time.Time) Endpoint {
+	at := place{part, short(e.Name)}
+	r := Endpoint{Part: clean(part), Name: clean(at.endpoint), Tier: e.Tier, State: StateIdle, Circuits: []Circuit{}, Pauses: []Pause{}, Limits: []Limit{}}
+	h := p.endpoints[at]
 	if h == nil {
 		h = new(health)
 	}
-	r.LastAnswer = stamp(h.lastAnswer)
-	r.Failures, r.Reason, r.Status, r.Since = h.failed, string(cmp.Or(h.key, h.class)), h.status, stamp(h.since)
-	opened := time.Time{} // the earliest
-	open, paused := false, false
-	for _, c := range e.Circuits {
-		circuit := Circuit{Model: clean(c.Model), State: c.State, Until: stamp(c.Until)}
-		if c.State != "closed" {
-			since := p.circuits[[2]string{name, short(c.Model)}]
-			circuit.Since = stamp(since)
-			open = true
-			if opened.IsZero() || !since.IsZero() && since.Before(opened) {
-				opened = since
-			}
-		}
-		r.Circuits = append(r.Circuits, circuit)
-	}
+	open, opened := r.addCircuits(e.Circuits, func(model string) time.Time { return p.circuits[circuitOf{at, short(model)}] })
 	for _, x := range e.Pauses {
 		if x.Until.After(now) {
-			paused = true
 			r.Pauses = append(r.Pauses, Pause{clean(x.Model), stamp(x.Until)})
 		}
 	}
 	for _, x := range e.Limits {
 		r.Limits = append(r.Limits, Limit{clean(x.Model), x.InFlight, x.Waiting})
 	}
+	rejected := h.rejected.class != "" && now.Before(h.rejected.until)
 	switch {
-	case h.key != "", open && !h.lastAnswer.After(opened):
+	case rejected, open && !h.lastAnswer.After(opened):
 		r.State = StateDown
 	case open:
 		r.State = StateDegraded
-	case paused:
+	case len(r.Pauses) > 0:
 		r.State = StatePaused
-	case h.failed > 0:
+	case h.failed > 0 && now.Sub(h.last.time) < recent:
 		r.State = StateDegraded
-	case !h.lastAnswer.IsZero():
+	case h.failed == 0 && !h.lastAnswer.IsZero():
 		r.State = StateOK
 	}
-	if r.Since.IsZero() {
-		r.Since = stamp(opened)
+	r.LastAnswer, r.Failures = stamp(h.lastAnswer), h.failed
+	if r.State == StateOK || r.State == StateIdle {
+		return r
 	}
+	last, since := h.last, opened
+	if rejected {
+		last, since = h.rejected.failure, h.rejected.time
+	}
+	if !h.since.IsZero() {
+		since = h.since
+	}
+	r.Reason, r.Status, r.Since = string(last.class), last.status, stamp(since)
 	return r
+}
+
+// addCircuits adds the circuits, and returns whether one of them is not closed, and since when;
+// zero if that is not known.
+func (r *Endpoint) addCircuits(circuits []breakwater.CircuitStatus, since func(model string) time.Time) (open bool, opened time.Time) {
+	for _, c := range circuits {
+		circuit := Circuit{Model: clean(c.Model), State: c.State, Until: stamp(c.Until)}
+		if c.State != "closed" {
+			at := since(c.Model)
+			circuit.Since = stamp(at)
+			if opened.IsZero() || !at.IsZero() && at.Before(opened) {
+				opened = at
+			}
+			open = true
+		}
+		r.Circuits = append(r.Circuits, circuit)
+	}
+	return open, opened
 }
 
 // count counts the calls of the last minutes. The caller holds mu.
 func (p *Page) count(s *Snapshot, now time.Time) {
-	const recent = 5
 	present := now.Unix() / 60
 	var hour histogram.Sum
 	s.Hour.Minutes = make([]Minute, 0, minutes)
@@ -302,7 +316,7 @@ func (p *Page) count(s *Snapshot, now time.Time) {
 			sum.Add(at.firstToken)
 			hour.Add(at.firstToken)
 			m.FirstToken = percentilesOf(&sum)
-			if number > present-recent {
+			if number > present-recentMinutes {
 				s.Recent.Answered += at.ends.answered
 				s.Recent.Failed += at.ends.failed
 				s.Recent.Mistaken += at.ends.mistaken
@@ -315,15 +329,15 @@ func (p *Page) count(s *Snapshot, now time.Time) {
 	}
 	s.Hour.FirstToken = percentilesOf(&hour)
 	s.Recent.ServedBy = []Share{}
-	for _, name := range slices.Sorted(maps.Keys(p.endpoints)) {
+	for _, at := range slices.SortedFunc(maps.Keys(p.endpoints), place.compare) {
 		n := uint64(0)
-		for _, slot := range p.endpoints[name].minutes {
-			if slot.number > present-recent && slot.number <= present {
+		for _, slot := range p.endpoints[at].minutes {
+			if slot.number > present-recentMinutes && slot.number <= present {
 				n += slot.served
 			}
 		}
 		if n > 0 {
-			s.Recent.ServedBy = append(s.Recent.ServedBy, Share{clean(name), n})
+			s.Recent.ServedBy = append(s.Recent.ServedBy, Share{clean(at.part), clean(at.endpoint), n})
 		}
 	}
 	slices.SortStableFunc(s.Recent.ServedBy, func(a, b Share) int { return cmp.Compare(b.Answered, a.Answered) })
@@ -356,7 +370,7 @@ func percentilesOf(s *histogram.Sum) *Percentiles {
 func calls(all []Call) []Call {
 	list := make([]Call, 0, len(all))
 	for _, c := range slices.Backward(all) {
-		c.Time, c.ID, c.Endpoint, c.Model = stamp(c.Time), clean(c.ID), clean(c.Endpoint), clean(c.Model)
+		c.Time, c.Part, c.ID, c.Endpoint, c.Model = stamp(c.Time), clean(c.Part), clean(c.ID), clean(c.Endpoint), clean(c.Model)
 		c.Trail = slices.Clone(c.Trail)
 		for i := range c.Trail {
 			step := &c.Trail[i]

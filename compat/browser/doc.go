@@ -1,0 +1,2 @@
+// Package browser tests the status page in headless Chromium.
+package browser
