@@ -32,7 +32,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Content-Language", v.Lang)
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+v.Nonce+"'; style-src 'nonce-"+v.Nonce+"'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-		err = html.Execute(&body, v)
+		err = document.Execute(&body, v)
 	}
 	if err != nil {
 		http.Error(w, "the status page cannot be written", http.StatusInternalServerError)

@@ -175,7 +175,7 @@ type Step struct {
 	Attempt    int       `json:"attempt"`
 	Endpoint   string    `json:"endpoint"`
 	Model      string    `json:"model"`
-	Class      string    `json:"class"`
+	Class      string    `json:"class,omitempty"`
 	Verdict    string    `json:"verdict,omitempty"`
 	Reason     string    `json:"reason,omitempty"`
 	Status     int       `json:"status,omitempty"`

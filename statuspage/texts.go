@@ -2,8 +2,6 @@ package statuspage
 
 // chinese has the texts of the page.
 var chinese = map[string]string{
-	"Status": "状态",
-
 	"Users are served": "服务正常", "Users are served by ": "正在提供服务：", "Users are not served": "服务中断", "No calls in the last 5 minutes": "最近 5 分钟没有调用",
 	"Down: ": "中断：", "Paused: ": "暂停：", "Not well: ": "异常：", "Some calls failed": "部分调用失败", ". ": "。", ", ": "、",
 	"This page no longer refreshes: the service does not answer.": "页面已停止刷新：服务没有响应。", "No event has come: see Page.Observe.": "没有收到事件：见 Page.Observe。",

@@ -15,7 +15,7 @@ import (
 //go:embed page.html
 var source string
 
-var html = template.Must(template.New("page").Funcs(template.FuncMap{
+var document = template.Must(template.New("page").Funcs(template.FuncMap{
 	"list":    func(v view, calls []Call) list { return list{v, calls} },
 	"at":      func(v view, t time.Time) moment { return moment{v, t} },
 	"iso":     func(t time.Time) string { return t.Format(time.RFC3339) },
