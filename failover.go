@@ -374,21 +374,6 @@ func (r *failoverRun) shorten(wait time.Duration, s step, then time.Time) time.D
 	return max(min(wait, spare), 0)
 }
 
-// waitOn plans again, because another pause began while the call waited for an endpoint.
-// When it has done so as many times as the call may try one account, the call waits for no
-// better endpoint any more, and if there are others, it plans once or twice again.
-func (r *failoverRun) waitOn(rest pause.Pause[refusal]) step {
-	now := r.now()
-	r.replans++
-	switch most := r.attempts(); {
-	case r.replans >= most+min(len(r.call.candidates)-1, 2):
-		return step{pause: rest, blocked: ClassPaused, retryAfter: rest.Until.Sub(now)}
-	case r.replans >= most:
-		r.patience = 0
-	}
-	return r.next(now)
-}
-
 // giveUp ends a call that no endpoint answered. If the endpoints failed, and the request
 // is not at fault, the error is an *exhausted. A call that is no inference gets a host's
 // answer or an error, and none of our own: nobody knows what form it expects.

@@ -8,6 +8,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/pause"
 )
 
 // decide records an attempt that gave no answer, and decides what to do next.
@@ -95,6 +96,21 @@ func (r *failoverRun) lostTurn(failure *exchange.Failure, now time.Time) bool {
 		return r.lostProbeAt.IsZero() || now.Sub(r.lostProbeAt) >= circuit.ForcedEvery/2
 	}
 	return false
+}
+
+// waitOn plans again, because another pause began while the call waited for an endpoint.
+// When it has done so as many times as the call may try one account, the call waits for no
+// better endpoint any more, and if there are others, it plans once or twice again.
+func (r *failoverRun) waitOn(rest pause.Pause[refusal]) step {
+	now := r.now()
+	r.replans++
+	switch most := r.attempts(); {
+	case r.replans >= most+min(len(r.call.candidates)-1, 2):
+		return step{pause: rest, blocked: ClassPaused, retryAfter: rest.Until.Sub(now)}
+	case r.replans >= most:
+		r.patience = 0
+	}
+	return r.next(now)
 }
 
 // recordFailure notes the failure for its account, and chooses the response that the

@@ -149,7 +149,7 @@ func (l *Limiter) Adapts() bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.adaptive != nil && l.adaptive.Size() != 1 || l.learned.rate != nil && !l.learned.rate.TakesNothing()
+	return l.adaptive != nil && l.adaptive.Size() != 1 || l.learned.rate != nil && !l.learned.rate.Watches() && !l.learned.rate.TakesNothing()
 }
 
 // Paces reports whether attempts begin at a rate that the host is known to take.

@@ -82,6 +82,9 @@ func (r *Rate) PerSecond() float64 {
 	return r.rate
 }
 
+// Watches reports whether nothing is known yet.
+func (r *Rate) Watches() bool { return r.state == watching }
+
 // Over reports whether nothing was refused for so long that the rate means nothing.
 func (r *Rate) Over(now time.Time) bool { return now.Sub(r.refusedAt) > forgets }
 
