@@ -37,6 +37,7 @@ var (
 		http.RoundTripper
 		CloseIdleConnections()
 		Status() breakwater.Status
+		Ready() error
 		io.Closer
 	} = (*breakwater.Transport)(nil)
 	_ interface {

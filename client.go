@@ -2,11 +2,13 @@ package breakwater
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"path"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/pause"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/reqcancel"
 	"github.com/breakwater-go/breakwater/internal/request"
@@ -519,6 +522,86 @@ func (t *Transport) Status() Status {
 		s.Cache = t.cache.status()
 	}
 	return s
+}
+
+// Ready returns nil if some endpoint could take a call now, of any tier, or when no endpoints
+// were given. Otherwise it returns an [*Error] that has, for each endpoint, why it could not,
+// and in RetryAfter when the first of them may. It asks no host: it looks at circuits and
+// pauses. An endpoint is out of the question while it or its account is paused, or while each
+// model that it was called for is paused or has an open circuit. One whose circuit may be
+// probed is ready, because only a call can close that. So is one at a limit of RatePolicy,
+// because calls wait for that.
+//
+// Use it for a readiness probe only where other instances could answer instead. If all
+// instances use the same hosts, an outage takes all of them out of service, and nobody gets
+// stale answers or errors that say what is wrong.
+func (t *Transport) Ready() error {
+	if len(t.tiers) == 0 {
+		return nil
+	}
+	now := time.Now()
+	pauses := t.failover.pauses.List(now)
+	failure := &Error{Class: ClassUnserved}
+	var reasons []string
+	var soonest time.Time
+	for _, tier := range t.tiers {
+		for _, u := range tier {
+			a, until := u.unready(pauses, now)
+			if a.PassedOver == "" {
+				return nil
+			}
+			failure.Attempts = append(failure.Attempts, a)
+			reasons = append(reasons, fmt.Sprintf("%s: %s", a.Endpoint, a.Class))
+			if soonest.IsZero() || until.Before(soonest) {
+				soonest, failure.Class = until, a.Class
+			}
+		}
+	}
+	failure.RetryAfter = soonest.Sub(now)
+	failure.why = "no endpoint is ready: " + strings.Join(reasons, "; ")
+	return failure
+}
+
+// unready returns why the endpoint could take no call now, and until when. PassedOver is
+// empty if it could.
+func (u *upstream) unready(pauses map[pauseKey]pause.Pause[refusal], now time.Time) (a Attempt, until time.Time) {
+	a = Attempt{Endpoint: u.Name, Start: now, Class: ClassPaused, Verdict: VerdictStop, Err: outcome.ErrPaused}
+	models := make(map[string]time.Time) // until when they are paused
+	for key, p := range pauses {
+		switch {
+		case key.credential != (header.Credential{}), key.endpoint != u.Name && key.account != u.Account:
+		case key.model != "":
+			models[key.model] = p.Until
+		case p.Until.After(until):
+			until, a.PassedOver = p.Until, ReasonQuarantine
+			if p.Asked.After(now) {
+				a.PassedOver = ReasonPaused
+			}
+		}
+	}
+	if a.PassedOver != "" {
+		return a, until
+	}
+	for _, c := range u.circuits.Status(now) {
+		if c.Model == otherRequests {
+			continue
+		}
+		paused := models[c.Model]
+		free := c.Until
+		if paused.After(free) {
+			free = paused
+		}
+		switch {
+		case !free.After(now):
+			return Attempt{}, now
+		case !until.IsZero() && !free.Before(until):
+		case free == paused:
+			until, a.PassedOver, a.Class, a.Err = free, ReasonPaused, ClassPaused, outcome.ErrPaused
+		default:
+			until, a.PassedOver, a.Class, a.Err = free, ReasonCircuit, ClassCircuitOpen, ErrCircuitOpen
+		}
+	}
+	return a, until
 }
 
 // newCall reads the request's body, unless it is larger than MaxReplay, and parses
