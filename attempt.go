@@ -41,6 +41,7 @@ type attempt struct {
 	blameless bool                  // its end does not count as a failure of the host, whatever its class
 	signed    atomic.Bool           // the host has refused a key that is not the caller's: see noteSigned
 	sent      atomic.Bool           // the base began to read the request's body
+	departure atomic.Int32          // whether the base got its request: see depart
 	failed    atomic.Pointer[error] // the error of the caller's body
 
 	drift atomic.Pointer[served.Drift] // what the answer says that earlier ones did not; nil: nothing, or it was reported
@@ -137,6 +138,18 @@ func (a *attempt) keepPermit() bool {
 	return !ended
 }
 
+// What became of an attempt's departure; 0: it may still depart.
+const (
+	departed  = 1
+	neverSent = 2 // it ended before
+)
+
+// depart notes that the base gets the attempt's request, perhaps not for the first time:
+// middleware may send it again. It reports false if the attempt has ended without it.
+func (a *attempt) depart() bool {
+	return a.departure.CompareAndSwap(0, departed) || a.departure.Load() == departed
+}
+
 // End ends the exchange. The first caller decides how it ended; later calls do nothing.
 func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	a.mu.Lock()
@@ -146,6 +159,7 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	}
 	a.ended, a.class = true, class
 	a.mu.Unlock()
+	unsent := a.departure.CompareAndSwap(0, neverSent)
 	now := time.Now()
 	a.FirstPayload.Stop()
 	a.giveBack(class, Usage(used), now)
@@ -153,7 +167,9 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	a.update(func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, Usage(used), bytes
 		t.Elapsed = now.Sub(a.Start)
-		accepted = t.Verdict == VerdictAccept
+		if accepted = t.Verdict == VerdictAccept; unsent && !accepted { // middleware may answer by itself
+			t.N = 0
+		}
 	})
 	if accepted {
 		if !outcome.Broke(err) || a.call.unrescued != "" { // nothing continues it

@@ -46,6 +46,9 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, &exchange.Failure{Class: ClassRewrite, Err: outcome.Quiet(err)}
 	}
 	a.startClock()
+	if !a.depart() {
+		return nil, outcome.ErrOutrun
+	}
 	g.attempts.Add(1)
 	resp, err := g.next.RoundTrip(req)
 	switch {

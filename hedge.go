@@ -255,7 +255,7 @@ func (r *failoverRun) settle(got sendResult) (*attempt, *http.Response, *exchang
 	if !errors.As(got.err, &failure) {
 		failure = a.failureOf(got.err, ClassUnreachable)
 	}
-	if outcome.Of(failure.Class).Local && int(a.n) == r.begun { // it was not sent, so the next attempt has its number
+	if a.departure.Load() != departed && int(a.n) == r.begun { // it was not sent, so the next attempt has its number
 		r.begun--
 	}
 	r.n = r.begun

@@ -64,7 +64,7 @@ type Event struct {
 	Fault   Fault         // KindCall, KindEnd, KindAttempt: who is at fault for a call or an attempt that failed
 	Wait    time.Duration // before an attempt; KindPause, KindKey: length of the pause; KindCircuit: how long it is open
 	Elapsed time.Duration // from the start of the attempt; KindCall, KindEnd: of the call
-	Bytes   int64         // given to the caller, or kept; KindUnbuffered: size of the request
+	Bytes   int64         // given to the caller, or kept; KindEnd of a kept answer: its size; KindUnbuffered: size of the request
 	Usage   Usage         // KindEnd: of all attempts of the call
 
 	FirstToken time.Duration // from the start of the attempt to its first payload; KindEnd: from the start of the call until RoundTrip returned the answer; 0: there was none

@@ -183,7 +183,7 @@ type Usage struct {
 }
 
 // An Attempt is one request to one endpoint on behalf of a call, or one that was not sent
-// because of a local limit, a pause or a circuit, or an endpoint that was passed over.
+// because of a local limit, a pause, a circuit or Rewrite, or because the call was over before, or an endpoint that was passed over.
 // [TrailOf], a [Trail] and an [Error] return them.
 type Attempt struct {
 	N           int           // number within the call, from 1; 0: it was not sent
@@ -392,7 +392,9 @@ func (l *attemptLog) sum() (sent int, class Class) {
 	defer l.mu.Unlock()
 	passed := Class("")
 	for _, a := range l.attempts {
-		sent = max(sent, a.N)
+		if a.N > 0 {
+			sent++
+		}
 		switch {
 		case a.PassedOver != "":
 			if passed == "" || a.Class != ClassUnserved {

@@ -117,6 +117,27 @@ func TestTrail_Of(t *testing.T) {
 	})
 }
 
+// An attempt whose request the base never got has no number, and counts nowhere as sent.
+func TestTrail_OfAnAttemptThatRewriteFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent atomic.Int64
+		rt := over(t, newHosts(func(req *http.Request) (*http.Response, error) {
+			sent.Add(1)
+			return gives(200, asJSON, goodJSON)(req)
+		}), WithEndpoints(Endpoint{Name: "a", URL: "https://a", Keyless: true, Rewrite: func(*http.Request) error { return io.ErrNoProgress }}), WithBackup(at("b")...))
+		req, _ := post(t.Context(), "https://a", chatJSON)
+		resp, err := (&http.Client{Transport: rt}).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		trail := TrailOf(resp)
+		if len(trail) != 2 || trail[0].N != 0 || trail[0].Class != ClassRewrite || trail[1].N != 1 || rt.Status().Attempts != sent.Load() || sent.Load() != 1 {
+			t.Errorf("%d were sent, %d by Status, and the trail is %+v", sent.Load(), rt.Status().Attempts, trail)
+		}
+	})
+}
+
 // From the cache comes no trail.
 func TestTrail_OfACachedAnswer(t *testing.T) {
 	rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithCache(CachePolicy{}))

@@ -43,12 +43,7 @@ func (r *failoverRun) decide(a *attempt, failure *exchange.Failure) step {
 // end with it, ends is true and the step says how.
 func (r *failoverRun) observe(a *attempt, failure *exchange.Failure, now time.Time) (s step, ends bool) {
 	billable := mayBeBilled(failure, a.sent.Load())
-	a.update(func(t *Attempt) {
-		t.MayBeBilled = t.MayBeBilled || billable
-		if outcome.Of(failure.Class).Local {
-			t.N = 0
-		}
-	})
+	a.update(func(t *Attempt) { t.MayBeBilled = t.MayBeBilled || billable })
 	a.blameless = failure.Blameless
 	r.call.hadTime = failure.Class == ClassDeadline && !failure.Blameless
 	if failure.Open { // its body cancels the attempt

@@ -118,8 +118,15 @@ func (b *book) take(e breakwater.Event) (r *record, others bool) {
 			}
 		}
 	}
-	switch left := breakwater.Class(e.Outcome); {
-	case sent < e.Attempt, left == breakwater.ClassCanceled, left == breakwater.ClassDeadline: // others may share its attempts
+	shares := r != nil || e.Attempt > 0
+	switch e.Outcome {
+	case breakwater.Outcome(breakwater.ClassCanceled), breakwater.Outcome(breakwater.ClassDeadline):
+		shares = true
+	case breakwater.OutcomeHit, breakwater.OutcomeStale, breakwater.OutcomeCollapsed: // it left what it had begun
+	default:
+		shares = sent < e.Attempt
+	}
+	if shares { // others may share its attempts, and go on with more
 		b.overLocked(e.Call, &over{ending: true})
 		return r, true
 	}

@@ -151,7 +151,7 @@ func TestObserver_WithOTelHTTP(t *testing.T) {
 		})
 		h.fleet.Server("primary").Break(kit.Busy())
 		ctx, caller := s.tracers.Tracer("caller").Start(t.Context(), "caller")
-		if good, _ := h.ask(t, ctx, "q", true); !good {
+		if !h.ask(t, ctx, "q", true) {
 			t.Error("no answer")
 		}
 		synctest.Wait()
@@ -297,6 +297,24 @@ func TestObserver_AttemptsThatOutlastTheirCall(t *testing.T) {
 	}
 	if len(s.book.kept) != 0 {
 		t.Errorf("%d calls are kept", len(s.book.kept))
+	}
+}
+
+// A call may leave what it has begun, because the cache has got its answer meanwhile. What other
+// calls make of it is of its span, too, and is kept no longer.
+func TestObserver_AttemptsOfACallThatAnotherAnswered(t *testing.T) {
+	for _, outcome := range []breakwater.Outcome{breakwater.OutcomeHit, breakwater.OutcomeStale, breakwater.OutcomeCollapsed} {
+		s := watch()
+		at := time.Now()
+		tell := func(kind breakwater.Kind, attempt int) {
+			s.observe(t.Context(), breakwater.Event{Kind: kind, Call: "c", Time: at, Attempt: attempt, Outcome: outcome, Endpoint: "a", Operation: "chat/completions", Model: "m"})
+		}
+		tell(breakwater.KindAttempt, 1)
+		tell(breakwater.KindEnd, 1)
+		tell(breakwater.KindAttempt, 2)
+		if attempts := s.spans("attempt a"); len(attempts) != 2 || len(s.book.kept)+s.book.events != 0 {
+			t.Errorf("%s: %d attempts have spans, %d events of %d calls are kept", outcome, len(attempts), s.book.events, len(s.book.kept))
+		}
 	}
 }
 

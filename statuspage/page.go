@@ -233,7 +233,7 @@ func (p *Page) circuit(at circuitOf, e breakwater.Event) {
 
 // attempt counts an attempt that ended.
 func (p *Page) attempt(part string, e breakwater.Event) {
-	if e.Class != breakwater.ClassOK || e.Attempt > 1 {
+	if e.Class != breakwater.ClassOK || p.trailOf(e.Call) != nil { // most calls need no trail
 		p.note(e)
 	}
 	if e.Attempt == 0 {
@@ -258,15 +258,13 @@ func (p *Page) note(e breakwater.Event) {
 	if e.Call == "" {
 		return
 	}
-	t := p.open[e.Call]
+	t := p.trailOf(e.Call)
 	if t == nil {
-		if t = p.old[e.Call]; t == nil {
-			if len(p.open) >= maxOpen { // those of calls that never end are forgotten so, too
-				p.old, p.open = p.open, make(map[string]*trail)
-			}
-			t = new(trail)
-			p.open[e.Call] = t
+		if len(p.open) >= maxOpen { // those of calls that never end are forgotten so, too
+			p.old, p.open = p.open, make(map[string]*trail)
 		}
+		t = new(trail)
+		p.open[e.Call] = t
 	}
 	if len(t.steps) >= maxSteps {
 		t.left++
@@ -276,6 +274,14 @@ func (p *Page) note(e breakwater.Event) {
 		Attempt: e.Attempt, Endpoint: e.Endpoint, Model: e.Model, Class: string(e.Class), Verdict: string(e.Verdict), Reason: string(e.Reason),
 		Status: e.Status, Time: e.Time.Add(-e.Elapsed).UTC(), Elapsed: e.Elapsed.Seconds(), FirstToken: e.FirstToken.Seconds(),
 	})
+}
+
+// trailOf returns what is noted of a call; nil if nothing is.
+func (p *Page) trailOf(call string) *trail {
+	if t := p.open[call]; t != nil {
+		return t
+	}
+	return p.old[call]
 }
 
 // end counts a call that is over.
@@ -307,10 +313,7 @@ func (p *Page) end(part string, e breakwater.Event) {
 	default:
 		at.ends.mistaken++
 	}
-	t := p.open[e.Call]
-	if t == nil {
-		t = p.old[e.Call]
-	}
+	t := p.trailOf(e.Call)
 	if t != nil {
 		delete(p.open, e.Call)
 		delete(p.old, e.Call)
@@ -333,6 +336,12 @@ func callOf(part string, e breakwater.Event, t *trail) Call {
 	}
 	if t != nil {
 		c.Trail, c.Left = t.steps, t.left
+	}
+	if e.Attempt > 0 && c.Left == 0 && !slices.ContainsFunc(c.Trail, func(s Step) bool { return s.Attempt >= e.Attempt }) {
+		c.Trail = append(c.Trail, Step{ // the caller left its answer, so it ends after its call
+			Attempt: e.Attempt, Endpoint: e.Endpoint, Model: e.Model, Class: string(e.Class), Status: e.Status,
+			Time: e.Time.Add(-e.Elapsed).UTC(), Elapsed: e.Elapsed.Seconds(), FirstToken: e.FirstToken.Seconds(),
+		})
 	}
 	return c
 }
