@@ -40,8 +40,8 @@ func (e *Exchange) refusal(resp *http.Response) *Failure {
 	body, err := io.ReadAll(io.LimitReader(in, maxRefusal+1))
 	timer.Stop()
 	source.Close()
-	if e.Caller.Err() != nil {
-		return e.Interrupted()
+	if f := e.Interrupted(); f != nil && (err != nil || e.Caller.Err() != nil) { // a deadline counts also if its timer is late
+		return f
 	}
 	f := &Failure{Status: resp.StatusCode, Resp: resp, Refused: true, Body: body}
 	if len(body) <= maxRefusal && err == nil {
