@@ -109,4 +109,21 @@ const (
 	attrEvent      = "breakwater.event"      // Event.Kind
 	attrRenewal    = "breakwater.renewal"    // the attempt renews a stale answer in the background
 	attrDropped    = "breakwater.dropped"    // events of the call that are missing in its span
+	attrState      = "breakwater.state"      // of a circuit: closed, half-open or open
+	attrResult     = "breakwater.result"     // of the cache: hit, stale, collapsed or miss
+)
+
+// Metrics of breakwater's own that Watch reads from Status.
+const (
+	metricCircuits  = "breakwater.circuits"
+	metricPause     = "breakwater.pause.left"
+	metricInFlight  = "breakwater.attempt.in_flight"
+	metricWaiting   = "breakwater.attempt.waiting"
+	metricUnderWay  = "breakwater.call.under_way"
+	metricEntries   = "breakwater.cache.entries"
+	metricSize      = "breakwater.cache.size"
+	metricCached    = "breakwater.cache.requests"
+	metricStores    = "breakwater.cache.stores"
+	metricEvictions = "breakwater.cache.evictions"
+	metricPassed    = "breakwater.passed_requests"
 )

@@ -276,26 +276,9 @@ func (a *all) theLog(t *testing.T, b *outage.Book) {
 
 // prometheus compares the sums of the series.
 func (a *all) prometheus(t *testing.T, b *outage.Book, s *sums) {
-	families, err := a.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := func(name string, labels ...string) (n float64) {
-		for _, f := range families {
-			if f.GetName() != "breakwater_"+name {
-				continue
-			}
-			for _, m := range f.GetMetric() {
-				if hasLabels(m, labels) {
-					n += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
-				}
-			}
-		}
-		return n
-	}
 	check := func(want int64, name string, labels ...string) {
 		t.Helper()
-		agrees(t, fmt.Sprint(name, labels, ", by Prometheus"), int64(sum(name, labels...)), want)
+		agrees(t, fmt.Sprint(name, labels, ", by Prometheus"), int64(a.sum(t, name, labels...)), want)
 	}
 	check(int64(len(b.Calls)), "calls_total")
 	check(s.answered, "calls_total", "fault=none")
@@ -326,6 +309,27 @@ func (a *all) prometheus(t *testing.T, b *outage.Book, s *sums) {
 	for result, n := range map[string]int64{"hit": c.Hits, "stale": c.Stale, "collapsed": c.Shared, "miss": c.Misses} {
 		check(n, "cache_requests_total", "result="+result)
 	}
+}
+
+// sum adds up the series of a metric that have all of some labels, given as key=value. Of a histogram,
+// it is the count.
+func (a *all) sum(t *testing.T, name string, labels ...string) (n float64) {
+	t.Helper()
+	families, err := a.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "breakwater_"+name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if hasLabels(m, labels) {
+				n += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return n
 }
 
 func hasLabels(m *dto.Metric, want []string) bool {
