@@ -1,11 +1,13 @@
 package breakwater_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"expvar"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"net/http"
 	"os"
@@ -487,6 +489,71 @@ func ExampleLog() {
 	// level=INFO msg="breakwater: attempt" endpoint=host model=deepseek-flash attempt=1 status=200 class=unavailable verdict=again fault=host request_id=host-00000001 err="bad response"
 	// level=INFO msg="breakwater: end" endpoint=host model=deepseek-flash attempt=2 status=200 class=ok outcome=retry
 	// the right answer
+}
+
+// Lines as JSON. The handler leaves out here what differs from run to run.
+func ExampleLog_json() {
+	fleet := start(kit.DeepSeek("host"))
+	defer fleet.Close()
+	fleet.Server("host").BreakNext(1, kit.Status(http.StatusServiceUnavailable, "application/json", "{}"))
+	handler := slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		switch a.Key {
+		case slog.TimeKey, "elapsed", "first_token", "wait", "call", "request_id", "bytes":
+			return slog.Attr{}
+		}
+		return a
+	}})
+	client, err := breakwater.NewClient(breakwater.WithObserver(breakwater.Log(slog.New(handler))),
+		breakwater.WithEndpoints(breakwater.Endpoint{Name: "host", URL: fleet.Server("host").URL(), APIKey: "sk-1"}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.CloseIdleConnections()
+	fmt.Println(right(client.Do(question(context.Background(), fleet, ""))))
+	// Output:
+	// {"level":"INFO","msg":"breakwater: attempt","endpoint":"host","model":"deepseek-flash","attempt":1,"status":503,"class":"unavailable","verdict":"again","fault":"host"}
+	// {"level":"INFO","msg":"breakwater: end","endpoint":"host","model":"deepseek-flash","attempt":2,"status":200,"class":"ok","outcome":"retry","tokens":19}
+	// the right answer
+}
+
+// A sampler keeps the lines below Warn of one call in ten. It chooses by the id of the call, so
+// a call has all of its lines or none. Lines from Warn on are kept.
+type sampler struct{ slog.Handler }
+
+func (s sampler) Handle(ctx context.Context, line slog.Record) error {
+	if line.Level < slog.LevelWarn {
+		keep := true
+		line.Attrs(func(a slog.Attr) bool {
+			if a.Key == "call" {
+				keep = crc32.ChecksumIEEE([]byte(a.Value.String()))%10 == 0
+			}
+			return a.Key != "call"
+		})
+		if !keep {
+			return nil
+		}
+	}
+	return s.Handler.Handle(ctx, line)
+}
+
+// An outage has many lines at Info. A handler keeps all warnings, and a sample of the rest.
+func ExampleLog_sampling() {
+	var lines bytes.Buffer
+	observe := breakwater.Log(slog.New(sampler{slog.NewTextHandler(&lines, nil)}))
+	for n := range 1000 { // calls that are answered at the second attempt, and one that fails
+		id := fmt.Sprint("call-", n)
+		observe(context.Background(), breakwater.Event{Kind: breakwater.KindAttempt, Attempt: 1, Class: breakwater.ClassUnavailable, Call: id})
+		observe(context.Background(), breakwater.Event{Kind: breakwater.KindEnd, Attempt: 2, Class: breakwater.ClassOK, Outcome: breakwater.OutcomeRetry, Call: id})
+	}
+	observe(context.Background(), breakwater.Event{Kind: breakwater.KindCall, Attempt: 3, Class: breakwater.ClassUnavailable, Outcome: "unavailable", Fault: breakwater.FaultHost, Call: "call-1000"})
+	for _, line := range []string{"level=INFO msg=\"breakwater: attempt\"", "level=INFO msg=\"breakwater: end\"", "level=WARN msg=\"breakwater: call\""} {
+		fmt.Println(strings.Count(lines.String(), line), line)
+	}
+	// Output:
+	// 90 level=INFO msg="breakwater: attempt"
+	// 90 level=INFO msg="breakwater: end"
+	// 1 level=WARN msg="breakwater: call"
 }
 
 // New checks all options. Each error names its option, and none shows a key.

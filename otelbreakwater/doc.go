@@ -42,7 +42,7 @@
 // gen_ai.client.operation.duration, gen_ai.client.operation.time_to_first_chunk and
 // gen_ai.client.token.usage are those of the conventions. The others begin with breakwater:
 // calls, call.bytes, attempts, attempt.duration, attempt.first_token, attempt.wait, events and
-// spans.dropped. The tokens of each attempt count, as hosts bill each.
+// spans.dropped. [Watch] adds gauges of circuits, pauses, limits and the cache. The tokens of each attempt count, as hosts bill each.
 //
 // Names of models and of endpoints in the attributes of metrics are bounded; beyond the bound the value is
 // "other". So no caller can make more than some two thousand series, and no count is lost.
