@@ -152,6 +152,7 @@ type sums struct {
 	answered                          int64
 	failed, mistaken, canceled        int64
 	classes                           map[breakwater.Class]int64
+	faults                            map[string]int64 // of attempts
 	sent                              map[string]int64
 	bytes                             int64
 	prompt, completion                int64 // of attempts
@@ -160,7 +161,7 @@ type sums struct {
 }
 
 func sumsOf(t *testing.T, b *outage.Book) *sums {
-	s := &sums{ends: make(map[ending]int64), classes: make(map[breakwater.Class]int64), sent: make(map[string]int64)}
+	s := &sums{ends: make(map[ending]int64), classes: make(map[breakwater.Class]int64), faults: make(map[string]int64), sent: make(map[string]int64)}
 	for _, call := range b.Calls {
 		e := call.End
 		s.ends[ending{e.Outcome, e.Fault}]++
@@ -185,6 +186,7 @@ func sumsOf(t *testing.T, b *outage.Book) *sums {
 	}
 	for _, e := range b.Attempts() {
 		s.classes[e.Class]++
+		s.faults[faultOf(e.Fault)]++ // an attempt that another one outran is nobody's fault
 		s.sent[e.Endpoint]++
 		s.prompt += int64(e.Usage.PromptTokens)
 		s.completion += int64(e.Usage.CompletionTokens)
@@ -291,6 +293,9 @@ func (a *all) prometheus(t *testing.T, b *outage.Book, s *sums) {
 	for class, n := range s.classes {
 		check(n, "attempts_total", "reason="+string(class), "sent=true")
 	}
+	for fault, n := range s.faults {
+		check(n, "attempts_total", "fault="+fault, "sent=true")
+	}
 	check(b.Unsent, "attempts_total", "sent=false")
 	for endpoint, n := range s.sent {
 		check(n, "attempts_total", "endpoint="+endpoint, "sent=true")
@@ -368,6 +373,9 @@ func (a *all) otel(t *testing.T, b *outage.Book, s *sums) {
 	count(s.bytes, "breakwater.call.bytes")
 	for class, n := range s.classes {
 		count(n, "breakwater.attempts", "breakwater.class="+string(class), "breakwater.sent=true")
+	}
+	for fault, n := range s.faults {
+		count(n, "breakwater.attempts", "breakwater.fault="+fault, "breakwater.sent=true")
 	}
 	count(b.Unsent, "breakwater.attempts", "breakwater.sent=false")
 	for endpoint, n := range s.sent {
