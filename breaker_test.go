@@ -455,7 +455,7 @@ func TestCircuit_CallersWaitForTheProbe(t *testing.T) {
 		deadline time.Duration // of each call
 	}{
 		{"the probe succeeds", true, time.Second, map[int]int{200: 10}, 2292481250, 10, time.Hour}, // the last of nine follows when twice four have
-		{"the probe succeeds, and nobody has the time that it may take", true, time.Second, map[int]int{200: 10}, 2 * time.Second, 10, circuit.ProbeGrace - time.Millisecond},
+		{"the probe succeeds, and nobody has the time that it may take", true, time.Second, map[int]int{200: 10}, 2292481250, 10, circuit.ProbeGrace - time.Millisecond},
 		{"the probe fails", false, time.Second, map[int]int{500: 1, 503: 9}, time.Second, 1, time.Hour},
 		{"the probe is slow but well, so another one follows", true, 20 * time.Second, map[int]int{200: 2, 503: 8}, 23 * time.Second, 2, time.Hour},
 	} {

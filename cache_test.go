@@ -1102,7 +1102,7 @@ func TestCache_RenewalsWaitForNoTurn(t *testing.T) {
 				elapse(time.Minute)
 				rt.Close()
 			}
-			if took[1] > took[0] {
+			if took[1] > took[0]+pauseStep { // it goes first, or after the one that caused the pause
 				t.Errorf("a new question took %v, and %v without renewals", took[1], took[0])
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/outcome"
@@ -175,27 +176,26 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		if s.wait > 0 && (r.elsewhere || r.givesWay(s)) { // another account is only a preference, so do not wait for it
 			return r.giveUp(step{})
 		}
-		turn := r.turn(s)
-		if r.isTooLate(s, turn) {
+		awaited := r.awaitedPause(s)
+		if r.isTooLate(s, awaited) {
 			r.patience = 0
 			s = r.next(r.now())
 			continue
 		}
-		s.wait += turn
 		if err := r.wait(s); err != nil {
 			return nil, err
 		}
 		if s.action == awaitProbe {
 			if err := r.afterAwait(s); err != nil {
-				return nil, err
+				return r.endInLine(s, err)
 			}
 			s = r.next(r.now())
 			continue
 		}
 		if s.wait > 0 {
-			p, err := r.afterWait(s)
+			p, err := r.afterWait(s, awaited)
 			if err != nil {
-				return nil, err
+				return r.endInLine(s, err)
 			}
 			if !p.Until.IsZero() {
 				s = r.waitOn(p)
@@ -242,8 +242,10 @@ func (r *failoverRun) wait(s step) error {
 		return nil
 	}
 	r.observers.emit(r.call, Event{Kind: KindWait, Endpoint: s.endpoint.Name, Model: s.model, Attempt: r.n + 1, Wait: s.wait})
+	if r.waitsSince.IsZero() {
+		r.waitsSince = time.Now()
+	}
 	if s.probe != nil {
-		r.probeTurn = s.probe.Join(r.probeSince)
 		return s.probe.Await(r.call, s.wait)
 	}
 	if r.last == nil || s.endpoint.tier < r.last.endpoint.tier || s.endpoint == r.last.endpoint {
@@ -253,40 +255,58 @@ func (r *failoverRun) wait(s step) error {
 	return sleep(r.call, s.wait)
 }
 
-// turn returns how much longer the call waits than for the end of a pause, so that all who
-// wait for it do not go at once.
-func (r *failoverRun) turn(s step) time.Duration {
-	if s.wait <= 0 || s.action == awaitProbe || !r.pauses.Any() {
-		return 0
-	}
-	now := time.Now()
-	last, ok := r.lastingPause(s, now)
-	if !ok || !r.call.isSafe() && r.call.limiter(s.endpoint, s.model).Paces() { // its queue spreads them
-		return 0
-	}
-	return r.shorten(r.pauses.Turn(last), s, now.Add(s.wait))
+// An awaited pause is one for whose end a call waits, together with others; zero: it waits
+// for none.
+type awaitedPause struct {
+	key   pauseKey
+	until time.Time
+	away  bool // the host asked for it, and serves nobody
+	turn  int  // its turn among them
 }
 
-// lastingPause returns the key of the pause that ends last for the step's endpoint.
-func (r *failoverRun) lastingPause(s step, now time.Time) (last pauseKey, ok bool) {
-	if r.call.isSafe() {
-		last, _, ok = r.pauseOfSafe(r.call, s.endpoint, now)
-		return last, ok
+// awaitedPause returns the pause for whose end the step waits.
+func (r *failoverRun) awaitedPause(s step) (p awaitedPause) {
+	if s.wait <= 0 || s.action == awaitProbe || !r.pauses.Any() {
+		return p
 	}
-	var until time.Time
+	key, last, ok := r.lastingPause(s, time.Now())
+	if ok && !r.spreads(s, key) {
+		p = awaitedPause{key, last.Until, !last.Asked.IsZero(), r.pauses.Turn(key)}
+	}
+	return p
+}
+
+// spreads reports whether the queue of a learned rate spreads those who wait for the pause.
+func (r *failoverRun) spreads(s step, key pauseKey) bool {
+	if r.call.isSafe() {
+		return false
+	}
 	keys := r.call.pauseKeys(s.endpoint, s.model)
-	for _, key := range keys {
-		if p, lasts := r.pauses.Get(key, now); lasts && p.Until.After(until) {
-			last, until, ok = key, p.Until, true
+	return key == keys.of(outcome.ScopeLimit) && r.call.limiter(s.endpoint, s.model).Paces()
+}
+
+// lastingPause returns the pause that ends last for the step's endpoint.
+func (r *failoverRun) lastingPause(s step, now time.Time) (key pauseKey, last pause.Pause[refusal], ok bool) {
+	if r.call.isSafe() {
+		return r.pauseOfSafe(r.call, s.endpoint, now)
+	}
+	keys := r.call.pauseKeys(s.endpoint, s.model)
+	for _, k := range keys {
+		if p, lasts := r.pauses.Get(k, now); lasts && p.Until.After(last.Until) {
+			key, last, ok = k, p, true
 		}
 	}
-	return last, ok
+	return key, last, ok
 }
 
-// isTooLate reports whether the call's turn comes after the time that it may wait for a
-// better endpoint, while another one could serve it.
-func (r *failoverRun) isTooLate(s step, turn time.Duration) bool {
-	return turn > 0 && r.patience > 0 && s.wait+turn > r.patience && r.hasAlternative(r.call, s.endpoint)
+// isTooLate reports whether the call's turn behind the pause is expected after the time that
+// it may wait for a better endpoint, while another one could serve it.
+func (r *failoverRun) isTooLate(s step, p awaitedPause) bool {
+	if p.turn == 0 || r.patience <= 0 || !r.hasAlternative(r.call, s.endpoint) {
+		return false
+	}
+	now := time.Now()
+	return r.lineOf(s).Expected(now, p.turn, behindPause(p)).Sub(now) > r.patience
 }
 
 // afterAwait notes that the call has waited for a probe or for its turn to probe, and waits
@@ -294,9 +314,7 @@ func (r *failoverRun) isTooLate(s step, turn time.Duration) bool {
 // need not try that endpoint; if it is still under way, others may follow.
 func (r *failoverRun) afterAwait(s step) error {
 	if s.probe == nil { // it waited for its turn to probe, and another call may have been faster
-		if s.probe = s.endpoint.circuits.Get(r.call.circuitOf(s.model)).ClosedBy(r.now()); s.probe != nil {
-			r.probeTurn = s.probe.Join(r.probeSince)
-		}
+		s.probe = s.endpoint.circuits.Get(r.call.circuitOf(s.model)).ClosedBy(r.now())
 	}
 	if s.probe == nil || !s.probe.Done() {
 		return nil
@@ -305,11 +323,18 @@ func (r *failoverRun) afterAwait(s step) error {
 	return r.followProbe(s)
 }
 
-// afterWait looks at the step's endpoint again when the wait is over. It returns the pause
-// that began meanwhile, if one did. If the circuit is open meanwhile and another call
-// probes it, afterWait waits for that.
-func (r *failoverRun) afterWait(s step) (pause.Pause[refusal], error) {
+// afterWait waits for the call's turn behind the pause, if it waited for one, and looks at
+// the step's endpoint again. It returns the pause that began meanwhile, if one did. If the
+// circuit is open meanwhile and another call probes it, afterWait waits for that.
+func (r *failoverRun) afterWait(s step, p awaitedPause) (pause.Pause[refusal], error) {
 	at := r.availability(r.call, s.endpoint, time.Now())
+	if !p.until.IsZero() && at.state != plan.Paused && !r.spreads(s, p.key) {
+		p.away = p.away && !s.endpoint.isServing(time.Now())
+		if err := r.takeTurn(s, behindPause(p)); err != nil {
+			return at.pause, err
+		}
+		at = r.availability(r.call, s.endpoint, time.Now())
+	}
 	if at.state != plan.CircuitOpen || s.action != try || r.call.fallback || r.elsewhere {
 		return at.pause, nil
 	}
@@ -320,7 +345,6 @@ func (r *failoverRun) afterWait(s step) (pause.Pause[refusal], error) {
 		return at.pause, nil
 	}
 	r.findOpen(now)
-	r.probeTurn = probe.Join(r.probeSince)
 	if err := probe.Await(r.call, wait); err != nil {
 		return at.pause, err
 	}
@@ -339,13 +363,9 @@ func (r *failoverRun) followProbe(s step) error {
 	if at := r.availability(r.call, s.endpoint, now); at.state != plan.Ready && at.state != plan.SlowStart {
 		return nil
 	}
-	took, behind := s.probe.Waited(r.probeSince, now)
+	ended, took := s.probe.Ended()
 	step := min(max(took/4, minRampStep), maxRampStep)
-	wait := pause.Ramp(r.probeTurn, afterProbe, step)
-	if r.probeTurn >= afterProbe {
-		wait += spread * behind
-	}
-	return sleep(r.call, r.shorten(wait, s, now))
+	return r.takeTurn(s, circuit.Growth{Began: ended, AtOnce: afterProbe, Step: step, Away: true})
 }
 
 const (
@@ -354,24 +374,58 @@ const (
 	// longer one would cost more answers, of a host that is up for some seconds only, than
 	// the load costs.
 	minRampStep, maxRampStep = 25 * time.Millisecond, 250 * time.Millisecond
-	// Those who waited go at a third of the rate at which they came, so that the host gets a
-	// third more than usual, together with those who come now.
-	spread = 3
+	// pauseStep is the step of those who waited for a pause. Nothing shows that the host is
+	// well then, so the first of them goes alone.
+	pauseStep = 500 * time.Millisecond
 )
 
-// shorten shortens a wait that begins then, and only spreads callers, so that the caller's
-// deadline leaves enough time for the answer.
-func (r *failoverRun) shorten(wait time.Duration, s step, then time.Time) time.Duration {
-	deadline, ok := r.call.Deadline()
-	if !ok {
-		return wait
+// behindPause returns how the first of those go who waited for a pause.
+func behindPause(p awaitedPause) circuit.Growth {
+	return circuit.Growth{Began: p.until, AtOnce: 1, Step: pauseStep, Away: p.away}
+}
+
+// lineOf returns the line of those who wait for the step's endpoint and model.
+func (r *failoverRun) lineOf(s step) *circuit.Line {
+	return s.endpoint.circuits.Line(r.call.circuitOf(s.model))
+}
+
+// errTooLate is the error of a call whose turn did not come in time.
+var errTooLate = errors.New("breakwater: the turn came too late")
+
+// takeTurn waits for the call's turn among those who waited as it did. If that leaves too
+// little time for the answer, the error is errTooLate: the host would work in vain, and if
+// all went at the end of their time, they would be a herd again.
+func (r *failoverRun) takeTurn(s step, g circuit.Growth) error {
+	var limit time.Time
+	if deadline, ok := r.call.Deadline(); ok {
+		needs := s.endpoint.circuits.Get(r.call.circuitOf(s.model)).Latency(latencyKind(&r.call.params)).Usual()
+		if needs == 0 {
+			needs = time.Until(deadline) / 2
+		}
+		limit = deadline.Add(-needs)
 	}
-	left := deadline.Sub(then)
-	spare := left / 4
-	if usual := s.endpoint.circuits.Get(r.call.circuitOf(s.model)).Latency(latencyKind(&r.call.params)).Usual(); usual > 0 {
-		spare = left - 2*usual
+	began := time.Now()
+	came, err := r.lineOf(s).Wait(r.call, r.waitsSince, g, limit)
+	r.rested += time.Since(began)
+	switch {
+	case err != nil:
+		return err
+	case !came:
+		return errTooLate
 	}
-	return max(min(wait, spare), 0)
+	r.inTurn = true
+	return nil
+}
+
+// endInLine ends a call whose turn did not come in time, or whose caller has left.
+func (r *failoverRun) endInLine(s step, err error) (*http.Response, error) {
+	switch {
+	case err != errTooLate:
+		return nil, err
+	case s.action == awaitProbe:
+		return r.giveUp(step{blocked: ClassCircuitOpen, retryAfter: time.Second})
+	}
+	return r.giveUp(step{blocked: ClassPaused, retryAfter: time.Second})
 }
 
 // giveUp ends a call that no endpoint answered. If the endpoints failed, and the request

@@ -198,6 +198,7 @@ func (r *failoverRun) begin(s step) *attempt {
 		n: int32(r.begun), rested: int32(min(r.rested.Milliseconds(), math.MaxInt32)), throttled: r.wasThrottled(), buffer: c.buffer.Retain(),
 	}
 	a.Owner = a
+	a.permit.InTurn, r.inTurn = r.inTurn, false
 	parent := context.Context(c)
 	if r.lends && a.buffer != nil && a.endpoint.Rewrite == nil {
 		parent = a.lend(parent)

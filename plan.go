@@ -849,7 +849,8 @@ type failoverRun struct {
 	probes      int           // attempts made at open circuits
 	probed      []*upstream   // endpoints whose probe by another call was waited for
 	probeSince  time.Time     // when the call first found nothing but an open circuit; zero: it did not
-	probeTurn   int           // its turn among those who wait for a probe
+	waitsSince  time.Time     // when the call first waited; zero: it did not
+	inTurn      bool          // it has just waited in a line, for the next attempt
 	replans     int           // how many pauses began while the call waited for another one to end
 	final       *step         // how the call ends, if a race decided that before the loop does
 	skippedOpen bool          // an endpoint was left out because its circuit was open

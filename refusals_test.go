@@ -537,6 +537,65 @@ func TestRefusal_OnEveryWire(t *testing.T) {
 	}
 }
 
+// More wait for a host than it can answer before their deadlines. It gets no more than half as
+// many a second again as it took before, and those whose turn comes too late are told so in
+// time.
+func TestRefusal_TurnsThatComeTooLate(t *testing.T) {
+	for _, status := range []int{503, 429} {
+		for _, body := range []string{chatJSON, chatStream} {
+			bubble(t, fmt.Sprint(status, body == chatStream), func(t *testing.T) {
+				var seen [90]int
+				var refuses atomic.Bool
+				var mu sync.Mutex
+				start := time.Now()
+				base := newHosts(func(req *http.Request) (*http.Response, error) {
+					mu.Lock()
+					seen[time.Since(start)/time.Second]++
+					mu.Unlock()
+					if refuses.Load() {
+						return gives(status, asJSON, "{}", "Retry-After", "15")(req)
+					}
+					elapse(time.Second)
+					if body == chatStream {
+						return answer(200, asStream, wholeStream), nil
+					}
+					return answer(200, asJSON, goodJSON), nil
+				})
+				rt := over(t, base, WithEndpoints(at("a")...), WithRetry(RetryPolicy{Budget: 10}))
+				var all sync.WaitGroup
+				good, late := atomic.Int64{}, atomic.Int64{}
+				call := func() {
+					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+					defer cancel()
+					switch got := asks(ctx, rt, body); {
+					case got.status() == 200 && got.err == nil:
+						good.Add(1)
+					case got.err != nil || got.header("Breakwater-Error") != string(ClassPaused) || got.header("Retry-After") == "":
+						t.Errorf("a caller got %v", got)
+					default:
+						late.Add(1)
+					}
+				}
+				for n := range 900 { // 20 a second, also in the pause, which the 200th causes
+					refuses.Store(n == 200)
+					elapse(50 * time.Millisecond)
+					all.Go(call)
+					synctest.Wait()
+				}
+				all.Wait()
+				if n := good.Load(); n < 650 || late.Load() < 50 {
+					t.Errorf("%d were answered, and %d told that their turn comes too late", n, late.Load())
+				}
+				for second, n := range seen {
+					if n > 31 {
+						t.Errorf("the host got %d requests in second %d, and 20 a second before", n, second)
+					}
+				}
+			})
+		}
+	}
+}
+
 // Who would wait too long for a turn goes to a backup that could answer.
 func TestRefusal_LateTurnsGoElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -47,6 +47,7 @@ type Circuit struct {
 	answered  atomic.Int64 // attempts that showed payload since it closed
 	used      atomic.Int64 // bounded.Worth.Used
 	latencies [Kinds]Latency
+	line      Line
 
 	mu          sync.Mutex // guards what follows; locked inside gobreaker's own lock, never the other way round
 	state       gobreaker.State
@@ -59,6 +60,7 @@ type Circuit struct {
 	closedBy    *Probe        // the latest of the probes that closed it
 	consecutive consecutive
 	served      bool      // an attempt has shown payload at some time
+	taken       meter     // of those that have
 	probes      []*Probe  // those that gobreaker may count and that have no outcome, the latest last
 	succeeded   int       // successes that gobreaker has counted since the circuit became half-open
 	probedAt    time.Time // when the latest attempt that probes was allowed
@@ -68,6 +70,7 @@ type Circuit struct {
 func newCircuit(s *Set, model string) *Circuit {
 	p := s.policy
 	c := &Circuit{set: s, model: model, openFor: p.OpenFor}
+	c.line.of = c
 	s.all.Touch(&c.used)
 	c.gb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		MaxRequests:   uint32(min(uint64(p.Probes), math.MaxUint32)),
@@ -123,6 +126,9 @@ func (c *Circuit) Allow(p *Permit, now time.Time, forced bool) bool {
 		c.probedAt = now
 	}
 	c.consecutive.begin(p)
+	if !p.InTurn {
+		c.line.sent()
+	}
 	return true
 }
 
@@ -154,6 +160,7 @@ func (c *Circuit) endProbeLocked(p *Probe) {
 	if at := slices.Index(c.probes, p); at >= 0 {
 		c.probes = slices.Delete(c.probes, at, at+1)
 	}
+	p.ended = time.Now()
 	close(p.done) // last, because those who wait look at the circuit at once
 }
 

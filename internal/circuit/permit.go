@@ -42,6 +42,8 @@ func (o Outcome) err() error {
 // A Permit allows one attempt to be sent. The zero Permit is ready for Circuit.Allow. It
 // must not be copied, nor be used for a second attempt.
 type Permit struct {
+	InTurn bool // it waited in the circuit's line, which has counted it
+
 	circuit *Circuit // nil: Allow was not called
 	since   time.Time
 
@@ -92,6 +94,7 @@ func (p *Permit) Commit() {
 	c := p.circuit
 	c.mu.Lock()
 	c.served = true
+	c.taken.add(p.since, p.InTurn)
 	probes := p.state == probing
 	c.mu.Unlock()
 	if probes {

@@ -2,7 +2,6 @@ package circuit
 
 import (
 	"context"
-	"sync"
 	"time"
 )
 
@@ -12,10 +11,7 @@ import (
 type Probe struct {
 	done  chan struct{} // closed when the outcome is known
 	began time.Time
-
-	waiting sync.Mutex // guards what follows
-	turns   int        // that those who wait for it have drawn
-	first   time.Time  // since when the first of them has waited for a probe
+	ended time.Time // set before done is closed
 
 	// Guarded by the circuit's mu.
 	finish  func(error) // reports the outcome to gobreaker; nil: gobreaker was not asked yet, or the outcome is known
@@ -54,25 +50,8 @@ func (p *Probe) Await(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// Join notes that somebody waits for the probe's outcome, who has waited for a probe since
-// then. It returns how many have joined before.
-func (p *Probe) Join(since time.Time) (turn int) {
-	p.waiting.Lock()
-	defer p.waiting.Unlock()
-	if p.turns == 0 || since.Before(p.first) {
-		p.first = since
-	}
-	p.turns++
-	return p.turns - 1
-}
-
-// Waited returns how long the probe took if its outcome came now, and how much later than the first
-// of those who wait for it somebody came who has waited since then.
-func (p *Probe) Waited(since, now time.Time) (took, behind time.Duration) {
-	p.waiting.Lock()
-	defer p.waiting.Unlock()
-	return now.Sub(p.began), since.Sub(p.first)
-}
+// Ended returns when the outcome was known and how long the probe took, once it is Done.
+func (p *Probe) Ended() (at time.Time, took time.Duration) { return p.ended, p.ended.Sub(p.began) }
 
 // Done reports whether the probe's outcome is known.
 func (p *Probe) Done() bool {

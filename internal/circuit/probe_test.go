@@ -174,28 +174,24 @@ func TestProbe_ForcedBeforeThePauseEnds(t *testing.T) {
 	})
 }
 
-// Those who wait for a probe have turns in the order in which they came to it. It knows how
-// much later than the first of them each began to wait.
-func TestProbe_Turns(t *testing.T) {
+// A probe knows how long it took. A circuit knows for a second which probe has closed it.
+func TestProbe_ClosesTheCircuit(t *testing.T) {
 	inWorld(t, byDefault, func(t *testing.T, w *world) {
 		w.halfOpen()
-		p, start := w.allowed(), time.Now()
-		probe, _ := w.c.NextProbe(start)
-		for n, since := range []time.Duration{0, time.Second, -time.Second} {
-			if turn := probe.Join(start.Add(since)); turn != n {
-				t.Errorf("turn %d, want %d", turn, n)
-			}
-		}
+		p := w.allowed()
+		probe, _ := w.c.NextProbe(time.Now())
 		time.Sleep(2 * time.Second)
-		if took, behind := probe.Waited(start.Add(time.Second), time.Now()); took != 2*time.Second || behind != 2*time.Second {
-			t.Errorf("it took %v, and the second began %v after the first, want 2s, 2s", took, behind)
-		}
 		if w.c.ClosedBy(time.Now()) != nil {
 			t.Error("a circuit that is half-open has been closed")
 		}
 		p.Report(Success)
 		if w.c.ClosedBy(time.Now()) != probe {
 			t.Error("the probe did not close the circuit")
+		}
+		closed := time.Now()
+		time.Sleep(time.Millisecond)
+		if at, took := probe.Ended(); !at.Equal(closed) || took != 2*time.Second {
+			t.Errorf("it ended at %v after %v, want %v, 2s", at, took, closed)
 		}
 		time.Sleep(ForcedEvery)
 		if w.c.ClosedBy(time.Now()) != nil {

@@ -96,7 +96,8 @@ type Set struct {
 	jitter    func(time.Duration) time.Duration
 	onChange  func(Change)
 
-	all bounded.Map[string, *Circuit]
+	all  bounded.Map[string, *Circuit]
+	line Line // of all models, if the policy is off
 }
 
 // NewSet returns an empty Set.

@@ -11,7 +11,6 @@ package pause
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -126,28 +125,17 @@ func (t *Table[K, N]) penalizeLocked(key K, began, now time.Time, d, longest tim
 	return d
 }
 
-// Turn draws a turn for somebody who waits until the pause of key is over, and returns how
-// long after its end that is. All who wait would go at once otherwise.
-func (t *Table[K, N]) Turn(key K) time.Duration {
+// Turn draws a turn for somebody who waits until the pause of key is over. It returns how
+// many have drawn one before.
+func (t *Table[K, N]) Turn(key K) (turn int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p, ok := t.all[key]
-	if !ok {
-		return 0
+	if p, ok := t.all[key]; ok {
+		turn = p.turns
+		p.turns++
+		t.all[key] = p
 	}
-	turn := p.turns
-	p.turns++
-	t.all[key] = p
-	return Ramp(turn, 1, turnStep)
-}
-
-// turnStep is the time in which the number of those who have gone doubles.
-const turnStep = 500 * time.Millisecond
-
-// Ramp returns when the one with that turn, counted from 0, goes, if so many go at once and
-// twice as many have gone after each step.
-func Ramp(turn, atOnce int, step time.Duration) time.Duration {
-	return time.Duration(float64(step) * math.Log2(max(float64(1+turn)/float64(atOnce), 1)))
+	return turn
 }
 
 // Recover ends what key's failures have earned, because it has just answered. What a

@@ -282,43 +282,25 @@ func TestPause_UnderLoad(t *testing.T) {
 	callers.Wait()
 }
 
-// Those who wait for the end of a pause go one after another, twice as many in each step;
-// with a longer pause the turns begin again.
+// Those who wait for the end of a pause draw turns; with a longer pause these begin again.
 func TestTable_Turns(t *testing.T) {
 	now := time.Now()
 	table := New[string](func(*int) int { return 0 })
-	if d := table.Turn("a"); d != 0 {
-		t.Errorf("without a pause, the turn comes after %v", d)
+	turns := func(key string, want int) {
+		t.Helper()
+		if turn := table.Turn(key); turn != want {
+			t.Errorf("turn %d, want %d", turn, want)
+		}
 	}
+	turns("a", 0)
 	table.Ask("a", now, 10*time.Second, nil)
-	want := []time.Duration{0, turnStep, 0, 2 * turnStep}
-	for turn := range 4 {
-		if d := table.Turn("a"); turn != 2 && d != want[turn] {
-			t.Errorf("turn %d comes after %v, want %v", turn, d, want[turn])
-		}
-	}
-	if d := table.Turn("b"); d != 0 {
-		t.Errorf("the turn of another key comes after %v", d)
-	}
+	turns("a", 0)
+	turns("a", 1)
+	turns("b", 0)
 	table.Ask("a", now, 5*time.Second, nil) // no longer than the other
-	if d := table.Turn("a"); d == 0 {
-		t.Error("a shorter pause begins the turns again")
-	}
+	turns("a", 2)
 	table.Ask("a", now, 11*time.Second, nil)
-	if d := table.Turn("a"); d != 0 {
-		t.Errorf("after a longer pause, the first turn comes after %v", d)
-	}
-}
-
-func TestRamp(t *testing.T) {
-	for _, tt := range []struct {
-		turn, atOnce int
-		want         time.Duration
-	}{{0, 1, 0}, {1, 1, time.Second}, {3, 1, 2 * time.Second}, {255, 1, 8 * time.Second}, {0, 4, 0}, {3, 4, 0}, {7, 4, time.Second}, {15, 4, 2 * time.Second}} {
-		if got := Ramp(tt.turn, tt.atOnce, time.Second); got != tt.want {
-			t.Errorf("turn %d of %d at once goes after %v, want %v", tt.turn, tt.atOnce, got, tt.want)
-		}
-	}
+	turns("a", 0)
 }
 
 func TestTable_PenalizeOnce(t *testing.T) {

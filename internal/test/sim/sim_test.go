@@ -130,7 +130,7 @@ func scenarios(processes int) []scenario {
 		{"down for a minute, then from 10 s on", single, load(40), 150, at(map[int]func(Hosts){30: set("one", down), 90: set("one", up)}), 100, 150, 0, 0.95, 0},
 		{"down at twice the load, then from 10 s on", single, load(100), 150, at(map[int]func(Hosts){30: set("one", down), 90: set("one", up)}), 100, 150, 50, 0.95, 0},
 		{"sick for a minute, then from 10 s on", single, load(40), 150, at(map[int]func(Hosts){30: set("one", sick), 90: set("one", healed)}), 100, 150, 0, 0.95, 0},
-		{"flapping, 5 s down and 5 s up", single, load(20), 120, func(hs Hosts, s int) { hs["one"].Set(func(h *Host) { h.Down = s%10 < 5 }) }, 20, 120, 0, 0.25, 0},
+		{"flapping, 5 s down and 5 s up", single, load(20), 120, func(hs Hosts, s int) { hs["one"].Set(func(h *Host) { h.Down = s%10 < 5 }) }, 20, 120, 0, 0.45, 0},
 		{"one of two down", double, load(40), 120, at(map[int]func(Hosts){30: set("one", down)}), 30, 120, 0, 0.995, 1.1},
 		{"one of two five times slower", double, load(40), 120, at(map[int]func(Hosts){30: set("one", func(h *Host) { h.Service *= 5 })}), 40, 120, 0, 0.98, 1.2},
 		{"one of two flapping", double, load(40), 120, func(hs Hosts, s int) { hs["one"].Set(func(h *Host) { h.Down = s%10 < 5 }) }, 20, 120, 0, 0.995, 1.1},
