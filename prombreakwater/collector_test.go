@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -85,6 +86,35 @@ func TestCollector_RefusedNamesTakeNoPlace(t *testing.T) {
 	if got := gather(t, registry); got.sum("breakwater_attempts_total", `model="real"`) != 1 || got.sum("breakwater_attempts_total", `model="other"`) != 1000 {
 		t.Errorf("got %v", got)
 	}
+}
+
+// A native histogram that has too many buckets gets wider ones. It does not begin anew, which
+// would lose counts, also those of the classic one.
+func TestCollector_HistogramsKeepTheirCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New()
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(c)
+		wait := time.Microsecond
+		for range 300 { // each falls in a bucket of its own
+			c.Observe(t.Context(), breakwater.Event{Kind: breakwater.KindWait, Endpoint: "a", Wait: wait})
+			wait += wait/10 + 1
+			time.Sleep(time.Minute)
+		}
+		if got := gather(t, registry); got.sum("breakwater_attempt_wait_seconds", "") != 300 {
+			t.Errorf("got %v", got)
+		}
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			h := f.GetMetric()[0].GetHistogram()
+			if f.GetName() == "breakwater_attempt_wait_seconds" && (len(h.GetBucket()) == 0 || len(h.GetPositiveSpan()) == 0 || len(h.GetPositiveDelta()) > 150) {
+				t.Errorf("%d classic buckets, %d native ones", len(h.GetBucket()), len(h.GetPositiveDelta()))
+			}
+		}
+	})
 }
 
 // problems returns what promtool check metrics would say.
