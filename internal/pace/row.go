@@ -11,6 +11,7 @@ const (
 	shortRow, longRow = 3, 8
 	byChance          = 0.02
 	shareOver         = 8.0             // requests
+	taken             = 2.0             // requests in a row that are not refused show that the host takes some again
 	rowTakes          = 5 * time.Second // and longer: a long row
 )
 
@@ -51,7 +52,14 @@ func (r *row) enough() int {
 	return min(max(int(math.Log(byChance)/math.Log(r.usual)), shortRow), longRow)
 }
 
-func (r *row) send() { r.taken++ }
+// send notes a request. It reports whether that ended a long row: several were not refused.
+func (r *row) send(now time.Time) (ended bool) {
+	r.taken++
+	return r.taken == taken && r.isLong(now)
+}
+
+// isLong reports whether the host took nothing for long. What it did meanwhile is no rate.
+func (r *row) isLong(now time.Time) bool { return r.length >= longRow && now.Sub(r.since) > rowTakes }
 
 // refuse notes a refusal that is news. It reports whether that ended a long row, because the
 // host took requests since the latest one.
@@ -60,7 +68,7 @@ func (r *row) refuse(now time.Time) (ended bool) {
 		r.since = now
 	}
 	if r.taken--; r.taken > 0 {
-		ended = r.length >= longRow && now.Sub(r.since) > rowTakes
+		ended = r.isLong(now)
 		r.share *= math.Pow(1-1/shareOver, r.taken)
 		r.length, r.usual, r.since, r.unproved = 0, r.share, now, false
 	}

@@ -20,8 +20,9 @@ const (
 	slow                        = 10 * time.Second
 )
 
-// sample returns the share that was refused, if enough was counted.
-func (c *counter) sample(now time.Time, asked bool) (share float64, ok bool) {
+// sample returns the share that was refused, if enough was counted, and what was taken a
+// second.
+func (c *counter) sample(now time.Time, asked bool) (share, perSecond float64, ok bool) {
 	took, n, of := now.Sub(c.since), sampled, sampledOf
 	switch {
 	case asked:
@@ -30,14 +31,15 @@ func (c *counter) sample(now time.Time, asked bool) (share float64, ok bool) {
 		n, of = n/2, of/2
 	}
 	if took < least || c.sent < n && c.refused < of || c.sent-c.refused < sampledTaken {
-		return 0, false
+		return 0, 0, false
 	}
 	share = c.refused / c.sent
 	if c.sent < n { // a refusal ended the sample
 		share = (c.refused - 1) / (c.sent - 1)
 	}
+	perSecond = (c.sent - c.refused) / took.Seconds()
 	*c = counter{since: now}
-	return share, true
+	return share, perSecond, true
 }
 
 func (c *counter) send(now time.Time) {

@@ -143,7 +143,7 @@ func TestRates(t *testing.T) {
 		"one host, told":                   {1: told, 10: told, 100: told},
 		"it says Retry-After":              {1: learned, 10: {0.95, 1.3, 20 * time.Second}, 100: {0.95, 1.3, 20 * time.Second}},
 		"small, says Retry-After":          {1: {0.7, 1.3, 7 * time.Second}},
-		"a refusal costs a token":          {1: learned, 10: {0.88, 1.3, 20 * time.Second}, 100: {0.7, 1.3, 20 * time.Second}},
+		"a refusal costs a token":          {1: learned, 10: {0.88, 1.3, 20 * time.Second}, 100: {0.6, 1.5, 20 * time.Second}},
 		"offered a tenth less":             {1: {0.97, 1.01, time.Second}},
 		"tokens, sizes differ":             {10: learned},
 		"open, three hosts":                {1: learned, 10: {0.93, 1.3, 20 * time.Second}},

@@ -3,11 +3,9 @@ package sim
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -165,13 +163,9 @@ func TestRecovery_IsNoHerd(t *testing.T) {
 			}
 			// Where the load is all that the host takes, what comes by chance exceeds it, those
 			// who waited are served only in place of others, and whom it refuses then goes when
-			// a limit lets him. In an outage by 429s, a rate is learned that is too low for what
-			// comes then. Neither is settled.
+			// a limit lets him. That is not settled.
 			most, least := o.most(), 0.8
-			switch {
-			case strings.Contains(o.name, " 429 "):
-				most, least = math.Inf(1), 0
-			case o.capacity == o.perSecond:
+			if o.capacity == o.perSecond {
 				most, least = 2.2, 0.7
 			}
 			t.Logf("| %s | %d |%v", o.name, processes, o.recovers(t, byDefault, most, least))
