@@ -96,29 +96,35 @@ func (sc rateScenario) play(t *testing.T, processes, seconds int) (f rateFigure)
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		hosts := Equal(sc.host, sc.hosts...)
-		sc.load.Processes = processes
-		var opts []breakwater.Option
-		if sc.told {
-			opts = append(opts, breakwater.WithRateLimit(breakwater.RatePolicy{PerSecond: sc.host.Bucket.Rate / float64(processes)}))
-		}
-		r := Run(sc.load, time.Duration(seconds)*time.Second, func() http.RoundTripper { return breakwaterWith(opts...)(t, hosts, sc.hosts...) }, func(int) {})
-		seen, answers, used := 0, 0, 0.0
-		for _, h := range hosts {
-			seen += h.Seen()
-			used += h.Used
-		}
-		for _, n := range r.Answered {
-			answers += n
-		}
-		least := 1.0
-		for _, s := range r.Sizes {
-			least = min(least, float64(s.Good)/float64(s.Calls))
-		}
-		f = rateFigure{r.Rate(warm, seconds) / sc.best, float64(seen) / float64(r.Calls()), float64(seen) / float64(answers), P99(r.Waits), P99(r.Refused), r.Fairness(), least}
-		if sc.tokens {
-			f.goodput = (used - sc.host.Bucket.Burst) / sc.best / float64(seconds)
-		}
+		f = sc.playWith(t, processes, seconds, hosts, func() http.RoundTripper { return hosts })
 	})
+	return f
+}
+
+// playWith plays the scenario at hosts that each process reaches by a base of its own.
+func (sc rateScenario) playWith(t *testing.T, processes, seconds int, hosts Hosts, base func() http.RoundTripper) rateFigure {
+	sc.load.Processes = processes
+	var opts []breakwater.Option
+	if sc.told {
+		opts = append(opts, breakwater.WithRateLimit(breakwater.RatePolicy{PerSecond: sc.host.Bucket.Rate / float64(processes)}))
+	}
+	r := Run(sc.load, time.Duration(seconds)*time.Second, func() http.RoundTripper { return over(t, base(), sc.hosts, opts...) }, func(int) {})
+	seen, answers, used := 0, 0, 0.0
+	for _, h := range hosts {
+		seen += h.Seen()
+		used += h.Used
+	}
+	for _, n := range r.Answered {
+		answers += n
+	}
+	least := 1.0
+	for _, s := range r.Sizes {
+		least = min(least, float64(s.Good)/float64(s.Calls))
+	}
+	f := rateFigure{r.Rate(warm, seconds) / sc.best, float64(seen) / float64(r.Calls()), float64(seen) / float64(answers), P99(r.Waits), P99(r.Refused), r.Fairness(), least}
+	if sc.tokens {
+		f.goodput = (used - sc.host.Bucket.Burst) / sc.best / float64(seconds)
+	}
 	return f
 }
 

@@ -18,16 +18,21 @@ type client struct {
 
 func breakwaterWith(opts ...breakwater.Option) func(*testing.T, Hosts, ...string) http.RoundTripper {
 	return func(t *testing.T, hosts Hosts, names ...string) http.RoundTripper {
-		all := []breakwater.Option{breakwater.WithBase(hosts)}
-		for _, name := range names {
-			all = append(all, breakwater.WithEndpoints(breakwater.Endpoint{Name: name, URL: "https://" + name, APIKey: "sk-" + name, Host: breakwater.HostDeepSeek}))
-		}
-		rt, err := breakwater.New(append(all, opts...)...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return rt
+		return over(t, hosts, names, opts...)
 	}
+}
+
+// over returns a Transport of endpoints with these names.
+func over(t *testing.T, base http.RoundTripper, names []string, opts ...breakwater.Option) http.RoundTripper {
+	all := []breakwater.Option{breakwater.WithBase(base)}
+	for _, name := range names {
+		all = append(all, breakwater.WithEndpoints(breakwater.Endpoint{Name: name, URL: "https://" + name, APIKey: "sk-" + name, Host: breakwater.HostDeepSeek}))
+	}
+	rt, err := breakwater.New(append(all, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rt
 }
 
 var (
