@@ -38,8 +38,10 @@ type CircuitStatus struct {
 
 // A LimitStatus is the state of the limits of one model of the endpoint's account.
 type LimitStatus struct {
-	Model             string // the endpoint's name for it
-	InFlight, Waiting int    // attempts that are open, and that wait to begin
+	Model             string  // the endpoint's name for it
+	InFlight, Waiting int     // attempts that are open, and that wait to begin
+	MaxInFlight       int     // how many may be open: of RatePolicy, lowered by Adaptive, or learned; 0: unlimited
+	PerSecond         float64 // how many may begin in a second: of RatePolicy, or learned; 0: unlimited
 }
 
 // A PauseStatus is a pause of the endpoint or its account.

@@ -53,7 +53,7 @@ func TestLimit_PermitsGoInOrder(t *testing.T) {
 			})
 		}
 		time.Sleep(10 * time.Second)
-		if s := limits.Status(); len(s) != 1 || s[0] != (Status{Model: "m", InFlight: 1, Waiting: 4}) {
+		if s := limits.Status(); len(s) != 1 || s[0] != (Status{Model: "m", InFlight: 1, Waiting: 4, MaxInFlight: 1}) {
 			t.Errorf("Status says %+v, want 1 in flight and 4 waiting", s)
 		}
 		first.End(Result{})
@@ -445,7 +445,7 @@ func TestLimit_WhoSharesWhat(t *testing.T) {
 	if l := table.Limits("c", nil, Policy{Burst: 1, MaxWait: time.Second}).Get("m", [32]byte{}); l != nil {
 		t.Errorf("a policy without limits has the limiter %+v", l)
 	}
-	if got := fmt.Sprint(a.Status()); got != "[{any 0 0} {own 0 0}]" {
+	if got := fmt.Sprint(a.Status()); got != "[{any 0 0 2 0} {own 0 0 1 0}]" {
 		t.Errorf("Status = %s, want that of the account's two models", got)
 	}
 }
@@ -684,4 +684,36 @@ func BenchmarkAcquire(b *testing.B) {
 		}
 		lease.End(Result{Served: true, Answered: true, Tokens: 9})
 	}
+}
+
+// Status tells what was told and what was learned.
+func TestLimit_StatusOfLearned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewTable()
+		told := table.Limits("told", nil, Policy{PerSecond: 50, Burst: 50, MaxWait: time.Second})
+		told.Get("m", [32]byte{})
+		unknown := table.Limits("unknown", nil, Policy{MaxWait: time.Second})
+		learned := 0.0
+		for range 200 { // half of them are refused
+			time.Sleep(20 * time.Millisecond)
+			l := unknown.Get("m", [32]byte{})
+			if l == nil {
+				unknown.Learn("m", [32]byte{}, Throttle{Sent: time.Now(), Demand: 50, Serving: true})
+				continue
+			}
+			var first, second Lease
+			if l.Acquire(t.Context(), &first, Use{}) != nil || l.Acquire(t.Context(), &second, Use{}) != nil {
+				continue
+			}
+			first.End(Result{Served: true})
+			second.End(Result{Throttled: true})
+			learned = max(learned, unknown.Status()[0].PerSecond)
+		}
+		if s := told.Status(); len(s) != 1 || s[0].PerSecond != 50 {
+			t.Errorf("told: %+v, want 50 a second", s)
+		}
+		if learned <= 0 || learned > 200 {
+			t.Errorf("learned: %v a second, want some", learned)
+		}
+	})
 }

@@ -448,6 +448,17 @@ func (l *Limiter) InUse() (open, waiting int) {
 	return l.open, l.waiting.len()
 }
 
+// status returns the state of the limiter of a model.
+func (l *Limiter) status(model string) Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := Status{Model: model, InFlight: l.open, Waiting: l.waiting.len(), MaxInFlight: l.permits, PerSecond: l.attempts.perSecond}
+	if learned := l.learned.bucket.perSecond; learned > 0 && (s.PerSecond == 0 || learned < s.PerSecond) {
+		s.PerSecond = learned
+	}
+	return s
+}
+
 // worth returns what would be lost with the limiter. A limiter that is not used, has full
 // buckets and has learned nothing is worth no more than a new one.
 func (l *Limiter) worth() bounded.Worth {

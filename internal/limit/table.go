@@ -158,7 +158,9 @@ func (t *Table) newLimiter(p Policy) *Limiter {
 // A Status tells the state of one model's limits.
 type Status struct {
 	Model             string
-	InFlight, Waiting int // attempts
+	InFlight, Waiting int     // attempts
+	MaxInFlight       int     // 0: unlimited
+	PerSecond         float64 // attempts, by the policy or as learned; 0: unlimited
 }
 
 // Status returns the status of the account's limiters, by model.
@@ -168,9 +170,7 @@ func (ls *Limits) Status() []Status {
 		if key.account != ls.account {
 			continue
 		}
-		s := Status{Model: key.model}
-		s.InFlight, s.Waiting = l.InUse()
-		list = append(list, s)
+		list = append(list, l.status(key.model))
 	}
 	slices.SortFunc(list, func(a, b Status) int { return strings.Compare(a.Model, b.Model) })
 	return list
