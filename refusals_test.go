@@ -308,7 +308,7 @@ func TestRefusal_WaitersAreSpread(t *testing.T) {
 					if good.Load() != callers || len(times) != callers {
 						t.Fatalf("%d of %d were answered", good.Load(), callers)
 					}
-					if most := mostAtOnce(times, 0); most > 4 {
+					if most := mostAtOnce(times, 0); most > 5 { // four follow a probe, and the next probe may be due at that instant
 						t.Errorf("%d went in one instant", most)
 					}
 					if most := mostAtOnce(times, 50*time.Millisecond); most > callers/8 {
