@@ -23,7 +23,6 @@ type Line struct {
 
 	mu      sync.Mutex // guards what follows; of.mu is locked inside it
 	waiting []*place   // those who have waited longest first
-	timer   *time.Timer
 	growth  Growth
 	gone    int       // since the growth began
 	goneAt  time.Time // when the latest of them went
@@ -50,7 +49,7 @@ func (g Growth) after(gone int) time.Time {
 // A place is that of one who waits.
 type place struct {
 	since time.Time
-	turn  chan struct{} // closed when its turn comes
+	wake  chan struct{} // of one: it is the first now, or its turn comes at another time
 }
 
 const (
@@ -81,7 +80,7 @@ func (s *Set) Line(model string) *Line {
 // limit, or without one if that is zero. It reports whether the turn came. It returns the
 // cause of ctx's end if that comes first.
 func (l *Line) Wait(ctx context.Context, since time.Time, g Growth, limit time.Time) (bool, error) {
-	p := &place{since: since, turn: make(chan struct{})}
+	p := &place{since: since, wake: make(chan struct{}, 1)}
 	l.join(p, g)
 	var late <-chan time.Time
 	if !limit.IsZero() {
@@ -89,14 +88,26 @@ func (l *Line) Wait(ctx context.Context, since time.Time, g Growth, limit time.T
 		defer timer.Stop()
 		late = timer.C
 	}
-	select {
-	case <-p.turn:
-		return true, nil
-	case <-late:
-		return l.leave(p), nil
-	case <-ctx.Done():
-		l.leave(p)
-		return false, context.Cause(ctx)
+	turn := time.NewTimer(math.MaxInt64) // stands still while others are first
+	defer turn.Stop()
+	for {
+		wait, first := l.goes(p)
+		switch {
+		case first && wait <= 0:
+			return true, nil
+		case first:
+			turn.Reset(wait)
+		}
+		select {
+		case <-turn.C:
+		case <-p.wake:
+		case <-late:
+			l.leave(p)
+			return false, nil
+		case <-ctx.Done():
+			l.leave(p)
+			return false, context.Cause(ctx)
+		}
 	}
 }
 
@@ -124,7 +135,7 @@ func (l *Line) join(p *place, g Growth) {
 		l.takes = max(l.takes, (float64(n)-chance(n))/came.Seconds())
 	}
 	l.busy.Store(true)
-	l.moveLocked(now)
+	l.wakeFirstLocked() // a growth may have begun
 }
 
 // beginLocked begins a line, or a Growth in one. A pause that a refusal earned begins none
@@ -144,17 +155,26 @@ func (l *Line) beginLocked(first *place, g Growth, now time.Time) {
 	}
 }
 
-// leave removes a place. It reports whether its turn has come meanwhile.
-func (l *Line) leave(p *place) bool {
+// leave removes a place.
+func (l *Line) leave(p *place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at := slices.Index(l.waiting, p)
-	if at < 0 {
-		return true
-	}
 	l.waiting = slices.Delete(l.waiting, at, at+1)
-	l.busy.Store(len(l.waiting) > 0)
-	return false
+	l.wakeFirstLocked()
+}
+
+// wakeFirstLocked lets the first in the line look when its turn comes.
+func (l *Line) wakeFirstLocked() {
+	if len(l.waiting) == 0 {
+		l.waiting = nil
+		l.busy.Store(false)
+		return
+	}
+	select {
+	case l.waiting[0].wake <- struct{}{}:
+	default:
+	}
 }
 
 // sent counts an attempt of one who did not wait.
@@ -164,32 +184,25 @@ func (l *Line) sent() {
 	}
 }
 
-func (l *Line) move() {
+// goes reports whether p is the first in the line, and when its turn comes. If that is now,
+// p has left the line.
+func (l *Line) goes(p *place) (wait time.Duration, first bool) {
+	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.moveLocked(time.Now())
-}
-
-// moveLocked lets those go whose turn has come.
-func (l *Line) moveLocked(now time.Time) {
-	for len(l.waiting) > 0 {
-		if wait := l.nextLocked(now).Sub(now); wait > 0 {
-			if l.timer == nil {
-				l.timer = time.AfterFunc(wait, l.move)
-			} else {
-				l.timer.Reset(wait)
-			}
-			return
-		}
-		close(l.waiting[0].turn)
-		l.waiting[0] = nil
-		l.waiting = l.waiting[1:]
-		l.gone++
-		l.goneAt = now
-		l.level++
+	if l.waiting[0] != p {
+		return 0, false
 	}
-	l.waiting = nil
-	l.busy.Store(false)
+	if wait = l.nextLocked(now).Sub(now); wait > 0 {
+		return wait, true
+	}
+	l.waiting[0] = nil
+	l.waiting = l.waiting[1:]
+	l.gone++
+	l.goneAt = now
+	l.level++
+	l.wakeFirstLocked()
+	return 0, true
 }
 
 // nextLocked returns when the next one goes.
