@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,6 +69,10 @@ type scenario struct {
 
 // A figure is what a scenario came to.
 type figure struct{ good, amplification, fairness float64 }
+
+func (sc scenario) holds(f figure) bool {
+	return f.good >= sc.least && (sc.most == 0 || f.amplification <= sc.most)
+}
 
 func (sc scenario) play(t *testing.T, c client) (f figure) {
 	t.Helper()
@@ -157,7 +163,12 @@ func TestScenarios(t *testing.T) {
 			for i, c := range played {
 				f := sc.play(t, c)
 				line += fmt.Sprintf(" %.3f, %.2f |", f.good, f.amplification)
-				if i < 2 && (f.good < sc.least || sc.most > 0 && f.amplification > sc.most) {
+				if i >= 2 || sc.holds(f) {
+					continue
+				}
+				three := []figure{f, sc.play(t, c), sc.play(t, c)} // calls come by chance, so the middle counts
+				slices.SortFunc(three, func(a, b figure) int { return cmp.Compare(a.good, b.good) })
+				if f := three[1]; !sc.holds(f) {
 					t.Errorf("%s, %d processes, %s: %.3f with %.2f requests per call, want at least %v with at most %v", sc.name, n, c.name, f.good, f.amplification, sc.least, sc.most)
 				}
 			}
