@@ -322,6 +322,9 @@ func (a *attempt) throttle() limit.Throttle {
 	rest, said := time.Duration(a.rest)*time.Millisecond, int(a.statedLimit)
 	a.mu.Unlock()
 	now, e := time.Now(), a.endpoint
+	if !e.keyed && e.limits.Told(a.model) {
+		rest = 0 // it was asked of one caller's credential, and the limiter is for those of all
+	}
 	return limit.Throttle{
 		Rest: rest, Stated: said, Open: int(e.Load.Open()), Demand: e.budget.PerSecond(now), Serving: e.isServing(now),
 	}

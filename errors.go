@@ -73,7 +73,7 @@ var (
 // errors.Is takes it for [ErrRateLimited].
 type LimitError struct {
 	Account, Model string // whose limit it is; Model is the endpoint's name for it
-	Limit          string // "in flight", "per second" or "tokens per minute"
+	Limit          string // "in flight", "per second", "per second, as the host allows" (learned) or "tokens per minute"
 
 	// InUse of Max are used: attempts that are open, attempts of Burst, or tokens of the
 	// last minute.

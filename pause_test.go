@@ -406,6 +406,29 @@ func TestPause_WordsOfAnotherCredential(t *testing.T) {
 	}
 }
 
+// A limit that was told holds for all credentials together; a pause that the host asks of one
+// of them is no part of it.
+func TestPause_OfOneCredentialUnderALimit(t *testing.T) {
+	for name, p := range map[string]RatePolicy{"rate": {PerSecond: 10}, "adaptive": {InFlight: 10, Adaptive: true}, "in flight": {InFlight: 10}} {
+		bubble(t, name, func(t *testing.T) {
+			base := newHosts(func(req *http.Request) (*http.Response, error) {
+				if req.Header.Get("Authorization") == "Bearer one" {
+					return gives(429, asJSON, `{"error":{"message":"too many"}}`, "Retry-After", "30")(req)
+				}
+				return answer(200, asJSON, goodJSON), nil
+			})
+			rt := over(t, base, WithRateLimit(p))
+			start := time.Now()
+			go asks(t.Context(), rt, chatJSON, with("Authorization", "Bearer one"))
+			synctest.Wait()
+			got := asks(t.Context(), rt, chatJSON, with("Authorization", "Bearer two"))
+			if took := time.Since(start); got.status() != 200 || took > time.Second {
+				t.Errorf("%s: the other credential got %v after %v", name, got, took)
+			}
+		})
+	}
+}
+
 // A pause that others begin anew whenever it ends keeps no call from a backup that is ready.
 func TestPause_RenewedAgainAndAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -81,6 +81,7 @@ func (s *Set) Line(model string) *Line {
 // cause of ctx's end if that comes first.
 func (l *Line) Wait(ctx context.Context, since time.Time, g Growth, limit time.Time) (bool, error) {
 	p := &place{since: since, wake: make(chan struct{}, 1)}
+	done := ctx.Done() // before it has a place: a context may panic
 	l.join(p, g)
 	var late <-chan time.Time
 	if !limit.IsZero() {
@@ -104,7 +105,7 @@ func (l *Line) Wait(ctx context.Context, since time.Time, g Growth, limit time.T
 		case <-late:
 			l.leave(p)
 			return false, nil
-		case <-ctx.Done():
+		case <-done:
 			l.leave(p)
 			return false, context.Cause(ctx)
 		}

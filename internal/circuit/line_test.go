@@ -163,6 +163,27 @@ func TestLine_Order(t *testing.T) {
 	})
 }
 
+// A context that panics leaves nothing in the line that others would stand behind.
+func TestLine_ContextPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Line
+		g := Growth{Began: time.Now(), AtOnce: 1, Step: time.Second}
+		func() {
+			defer func() { recover() }()
+			l.Wait(panicking{t.Context()}, time.Now().Add(-time.Minute), g, time.Time{})
+			t.Error("nothing panicked")
+		}()
+		if came, err := l.Wait(t.Context(), time.Now(), g, time.Now().Add(time.Minute)); !came || err != nil {
+			t.Errorf("the next one's turn came: %v, %v", came, err)
+		}
+	})
+}
+
+// A panicking context is one of the user's whose Done panics.
+type panicking struct{ context.Context }
+
+func (panicking) Done() <-chan struct{} { panic("Done") }
+
 // endingWith returns a context that ends in a millisecond with that cause.
 func endingWith(t *testing.T, cause error) context.Context {
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -10,7 +10,7 @@ import (
 // A Throttle is a host's refusal of an attempt, because it takes no more of them now.
 type Throttle struct {
 	Sent   time.Time
-	Rest   time.Duration // the pause that the host asked for; 0: none
+	Rest   time.Duration // the pause that the host asked for of all that the limiter admits; 0: none
 	Stated int           // the number of open attempts that the host stated as its limit; 0: none
 	Open   int           // the attempts that were under way when it was sent, itself included
 
@@ -47,7 +47,7 @@ func (l *Limiter) throttled(t Throttle) {
 // most of that, what is left for this one is a rate, as at a host that limits the rate.
 func (l *Limiter) learnLocked(now time.Time, t Throttle) {
 	if until := now.Add(t.Rest); t.Rest > 0 && until.After(l.shift) {
-		l.shift = until // those in the queue heed the pause, too
+		l.shift = until // those in the queue stay there, and need not plan again one by one
 	}
 	defer func() {
 		if t.Stated > 0 && l.learned.rate != nil {
@@ -125,7 +125,7 @@ func (l *Limiter) boundLocked(now time.Time, open, size int) {
 	l.learned = learned{}
 }
 
-// endLocked notes the end of an attempt that had begun with so many under way.
+// end notes the end of an attempt that had begun with so many under way.
 func (w *window) end(open int) {
 	w.served++
 	w.most = max(w.most, open)

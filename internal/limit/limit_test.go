@@ -717,3 +717,28 @@ func TestLimit_StatusOfLearned(t *testing.T) {
 		}
 	})
 }
+
+// A refusal holds back nobody while there are permits to spare: what is open may last for long.
+func TestLimit_RefusalLeavesFreePermits(t *testing.T) {
+	for name, p := range map[string]Policy{
+		"told":     {InFlight: 10, MaxWait: time.Second},
+		"fixed":    {InFlight: 10, MaxWait: time.Second, Fixed: true},
+		"adaptive": {InFlight: 10, MaxWait: time.Second, Adaptive: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLimiter(p)
+			var long, refused, next Lease
+			for _, lease := range []*Lease{&long, &refused} {
+				if err := l.Acquire(t.Context(), lease, Use{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			refused.End(Result{Throttled: true})
+			if err := l.Acquire(t.Context(), &next, Use{}); err != nil {
+				t.Errorf("%s: with one of 10 open: %v", name, err)
+				return
+			}
+			next.End(Result{Served: true})
+		})
+	}
+}

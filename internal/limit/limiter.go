@@ -64,11 +64,15 @@ func (l *Limiter) Free(now time.Time) bool {
 	return l.waiting.len() == 0 && !l.isFullLocked() && l.attemptWaitLocked(now, 1) == 0 && l.tokens.wait(now, 1, 0) == 0
 }
 
-// isFullLocked reports whether as many attempts are under way as may be. If the host has
-// just refused one, the permit of that is of no use before another one ends.
+// isFullLocked reports whether as many attempts are under way as may be. If a host that takes
+// no more than the permits has just refused one, that one's permit is of no use before
+// another one ends.
 func (l *Limiter) isFullLocked() bool {
-	open := l.open + l.window.uncounted
-	return l.permits != 0 && (open >= l.permits || l.refused && open > 0)
+	open, permits := l.open+l.window.uncounted, l.permits
+	if l.window.bound && l.refused && open > 0 {
+		permits--
+	}
+	return l.permits != 0 && open >= permits
 }
 
 // Expected returns about how long an attempt that came now would wait. It is an estimate
@@ -410,8 +414,7 @@ func (l *Limiter) release(lease *Lease, r Result, used int) {
 		}
 		l.permits = l.adaptive.Refused(now, lease.since, max(l.open+l.window.uncounted, r.Throttle.Open), r.Stated)
 	}
-	l.refused = r.Throttled
-	if r.Throttled {
+	if l.refused = r.Throttled; l.refused {
 		l.attempts.slip(now)
 		l.shiftLocked(now)
 		l.learnLocked(now, r.Throttle)

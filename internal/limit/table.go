@@ -117,6 +117,10 @@ func (ls *Limits) Get(model string, credential [32]byte) *Limiter {
 	return l
 }
 
+// Told reports whether the limits of a model are by a policy. Such limits hold for all
+// credentials together.
+func (ls *Limits) Told(model string) bool { p := ls.policy(model); return !p.Off() }
+
 // policy returns the policy of a model.
 func (ls *Limits) policy(model string) Policy {
 	p, ok := ls.policies[model]

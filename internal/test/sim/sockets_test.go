@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -31,18 +30,20 @@ func TestRates_OnSockets(t *testing.T) {
 		if !slices.Contains(names, sc.name) {
 			continue
 		}
-		var real [3]rateFigure
-		var rows sync.WaitGroup
-		for i, n := range []int{1, 10, 100} { // side by side: more of them would keep two cores busy
-			rows.Go(func() {
-				hosts := Equal(sc.host, sc.hosts...)
-				base, done := serve(hosts)
-				defer done()
-				real[i] = sc.playWith(t, n, seconds, hosts, base)
-			})
-		}
-		rows.Wait()
-		for i, n := range []int{1, 10, 100} {
+		processes := []int{1, 10, 100}
+		real := make([]rateFigure, len(processes))
+		t.Run(sc.name, func(t *testing.T) {
+			for i, n := range processes { // side by side: more of them would keep two cores busy
+				t.Run(fmt.Sprint(n), func(t *testing.T) {
+					t.Parallel()
+					hosts := Equal(sc.host, sc.hosts...)
+					base, done := serve(hosts)
+					defer done()
+					real[i] = sc.playWith(t, n, seconds, hosts, base)
+				})
+			}
+		})
+		for i, n := range processes {
 			t.Logf("| %s | %d | %v | %v |", sc.name, n, real[i], sc.play(t, n, seconds))
 		}
 	}
