@@ -63,7 +63,7 @@ var (
 	}
 	_ = breakwater.Endpoint{
 		Name: "", URL: "", APIKey: "", Account: "", Host: breakwater.HostDeepSeek, Models: map[string]string{}, Limits: map[string]breakwater.RatePolicy{},
-		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil }, Keyless: false, AllowPlainHTTP: false, Can: []breakwater.Feature{
+		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil }, Keyless: false, AllowPlainHTTP: false, Tags: []string{}, Region: "", Can: []breakwater.Feature{
 			breakwater.FeatureImages, breakwater.FeatureTools, breakwater.FeatureJSON, breakwater.FeatureJSONSchema, breakwater.FeaturePrefix, breakwater.FeaturePrefill,
 			breakwater.FeatureReview, breakwater.FeatureServerTools, breakwater.FeatureGrammar, breakwater.FeatureFiles, breakwater.FeatureContext, breakwater.FeatureStored,
 		},
@@ -81,7 +81,7 @@ var (
 		Repetition: 0, RequireAnswer: true, RequireFormat: true, Schema: func(schema, text []byte) error { return nil }, KeepFlawed: true,
 	}
 	_ = []breakwater.Rescue{breakwater.RescueContinue, breakwater.RescueRestart, breakwater.RescueOff}
-	_ = breakwater.Call{NoCache: true, NoShare: true, CacheControl: "", Scope: "", Endpoint: "", Attempts: 1, Trail: &breakwater.Trail{}}
+	_ = breakwater.Call{NoCache: true, NoShare: true, CacheControl: "", Scope: "", Endpoint: "", Attempts: 1, Trail: &breakwater.Trail{}, Endpoints: []string{}}
 	_ = breakwater.Attempt{
 		N: 1, Endpoint: "", Model: "", Start: time.Time{}, Wait: 0, FirstToken: 0, Elapsed: 0, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictAccept,
 		Bytes: 1, Usage: breakwater.Usage{PromptTokens: 1, CompletionTokens: 1, TotalTokens: 2, CachedTokens: 0, ReasoningTokens: 0}, MayBeBilled: false, Denied: false,
@@ -100,7 +100,7 @@ var (
 	_ = []breakwater.Fault{breakwater.FaultCaller, breakwater.FaultHost, breakwater.FaultNetwork, breakwater.FaultLocal}
 	_ = breakwater.Error{Attempts: nil, Class: breakwater.ClassUnavailable, Call: "", RetryAfter: 0}
 	_ = breakwater.LimitError{Account: "", Model: "", Limit: "in flight", InUse: 1, Max: 1, Waiting: 0, RetryAfter: 0}
-	_ = breakwater.Status{Outcomes: map[breakwater.Outcome]int64{}}
+	_ = breakwater.Status{Outcomes: map[breakwater.Outcome]int64{}, Endpoints: []breakwater.EndpointStatus{{Name: "", URL: "", Tags: []string{}, Region: "", Tier: 1}}}
 	_ = []breakwater.Kind{breakwater.KindEnd, breakwater.KindPassed, breakwater.KindDrift, breakwater.KindBreak, breakwater.KindPassedOver}
 	_ = breakwater.Event{
 		Kind: breakwater.KindAttempt, Time: time.Time{}, Endpoint: "", Model: "", Attempt: 1, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictStop,

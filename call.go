@@ -27,6 +27,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/resume"
 	"github.com/breakwater-go/breakwater/internal/store"
 	"github.com/breakwater-go/breakwater/internal/wire"
+	"github.com/breakwater-go/breakwater/internal/within"
 )
 
 // Call has options for the calls made with one context. Set it with [WithCall]. Its zero
@@ -43,6 +44,26 @@ type Call struct {
 	Endpoint     string // Name of the only endpoint to use; empty: any. If there is no such endpoint, the call fails with ClassUnserved
 	Attempts     int    // attempts per account, instead of RetryPolicy.Attempts; 0: as there; Off: 1
 	Trail        *Trail // records the attempts of the call; nil: none
+
+	// Endpoints are the only endpoints that a request made with the context may go to: those
+	// whose Name, Region or one of whose Tags is among these words, which are compared
+	// exactly. Default nil: any. An empty list that is not nil allows none.
+	//
+	//	breakwater.Call{Endpoints: []string{"on-premises"}}
+	//
+	// Nothing sends the request to another place: no failover, hedge, rescue, backup or
+	// renewal of a kept answer, and no request of another call that it would share. If its
+	// URL is that of another endpoint, an inference call goes to one of these. Any other
+	// request fails instead, and so does one to an origin that is no endpoint, as when
+	// http.Client follows a redirect.
+	//
+	// What outer options do not allow, inner ones cannot allow: the lists of several
+	// WithCalls all hold, and so does Endpoint. If no endpoint is left, if a word is the
+	// Name, Region and tag of none, or if New was given no endpoints, nothing is sent. The
+	// error, an [*Error] of ClassUnserved, says why.
+	Endpoints []string
+
+	bounds within.Bounds // Endpoints, and those of outer options
 }
 
 type callOptionsKey struct{}
@@ -60,12 +81,24 @@ func WithCall(ctx context.Context, c Call) context.Context {
 	c.Endpoint = cmp.Or(c.Endpoint, outer.Endpoint)
 	c.Attempts = cmp.Or(c.Attempts, outer.Attempts)
 	c.Trail = cmp.Or(c.Trail, outer.Trail)
+	c.bounds = outer.bounds.And(c.bounds)
+	if c.Endpoints != nil {
+		c.bounds = c.bounds.AndOneOf(c.Endpoints)
+	} else {
+		c.Endpoints = outer.Endpoints
+	}
+	c.Endpoints = slices.Clone(c.Endpoints)
 	return context.WithValue(ctx, callOptionsKey{}, &c)
 }
 
 // CallOf returns the options that ctx carries, of every WithCall. It returns the zero Call
-// if there are none.
-func CallOf(ctx context.Context) Call { return *callOptions(ctx) }
+// if there are none. If several of them have Endpoints, the Call shows the innermost list, and
+// given to WithCall again, it still keeps within all.
+func CallOf(ctx context.Context) Call {
+	c := *callOptions(ctx)
+	c.Endpoints = slices.Clone(c.Endpoints)
+	return c
+}
 
 // callOptions returns the options that ctx carries. They must not be changed.
 func callOptions(ctx context.Context) *Call {
@@ -484,6 +517,9 @@ func (c *call) limiter(e *upstream, model string) *limit.Limiter {
 	}
 	return e.limits.Get(model, asker)
 }
+
+// isRestricted reports whether the call's options leave it a part of the endpoints.
+func (c *call) isRestricted() bool { return c.Endpoint != "" || len(c.bounds) > 0 }
 
 // credential returns the credential of the caller.
 func (c *call) credential() header.Credential {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/reqcancel"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/served"
+	"github.com/breakwater-go/breakwater/internal/within"
 )
 
 // A Transport is an http.RoundTripper that keeps inference calls answered. Make one with
@@ -187,6 +189,7 @@ func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 		profile:     profile,
 		paths:       host.PathsOf(profile, base),
 		names:       host.NamesOf(profile, e.Models),
+		place:       within.Place{Name: e.Name, Region: e.Region, Tags: e.Tags},
 		can:         profile.Offers,
 		keyed:       e.APIKey != "" || header.HasCredential(e.Header),
 		circuits:    circuits,
@@ -355,9 +358,12 @@ func (t *Transport) meantFor(req *http.Request) (op request.Operation, target *u
 }
 
 // layersOf returns the layers that the call goes through. Answers to safe requests are
-// neither kept nor shared, and nothing continues them.
+// neither kept nor shared, and nothing continues them. A call that may go nowhere is refused.
 func (t *Transport) layersOf(c *call) http.RoundTripper {
-	if c.isSafe() {
+	switch {
+	case len(c.candidates) == 0:
+		return RoundTripperFunc(func(*http.Request) (*http.Response, error) { return t.failover.refuse(c, &t.upstreams) })
+	case c.isSafe():
 		return t.failover
 	}
 	return t.calls
@@ -411,6 +417,9 @@ func (t *Transport) passThrough(req *http.Request, target *upstream) (*http.Resp
 // notePassed counts a request that is sent without protection, and emits its event. It
 // returns an error if the request must not be sent.
 func (t *Transport) notePassed(req *http.Request, target *upstream) error {
+	if o := callOptions(req.Context()); !t.upstreams.allows(target, o.bounds) {
+		return &Error{Class: ClassUnserved, why: t.upstreams.whyNowhere(request.None, o, target)}
+	}
 	var stray error
 	if target == nil && len(t.tiers) > 0 && req.URL != nil {
 		at, _ := origin.Of(req.URL)
@@ -504,7 +513,7 @@ func (t *Transport) Status() Status {
 	now := time.Now()
 	pauses := t.failover.pauses.List(now)
 	for _, e := range t.upstreams.all() {
-		es := EndpointStatus{Name: e.Name, URL: e.URL, Tier: e.tier}
+		es := EndpointStatus{Name: e.Name, URL: e.URL, Tags: slices.Clone(e.Tags), Region: e.Region, Tier: e.tier}
 		for _, c := range e.circuits.Status(now) {
 			es.Circuits = append(es.Circuits, CircuitStatus(c))
 		}
@@ -625,10 +634,12 @@ func (t *Transport) newCall(req *http.Request, op request.Operation, target *ups
 		c.credential()
 	}
 	if op == request.None {
-		c.candidates = target.alone[:]
+		if t.upstreams.allows(target, c.bounds) {
+			c.candidates = target.alone[:]
+		}
 		return c, nil
 	}
-	c.candidates = t.candidatesFor(target)
+	c.candidates = t.candidatesFor(target, c.Endpoint, c.bounds)
 	var err error
 	if c.buffer, c.upload, err = reqbody.Take(c, req, t.config.retry.MaxReplay); err != nil {
 		return nil, err

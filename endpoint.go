@@ -30,10 +30,10 @@ import (
 // user, a fragment or a query other than api-version, if it ends in an operation such as
 // /chat/completions, if a key would go over plain http to another machine, if Name is not
 // printable ASCII, and if a key or header has characters that cannot be sent or cannot be
-// meant, such as quotes.
+// meant, such as quotes. A tag or Region must be a printable word of at most 64 bytes.
 type Endpoint struct {
 	// Name identifies the endpoint in events, errors and headers, and in
-	// Call.Endpoint. It must be unique. Default: the host of URL, with its port.
+	// Call.Endpoint and Call.Endpoints. It must be unique. Default: the host of URL, with its port.
 	Name string
 
 	// URL is the base URL that an SDK would be configured with: the part before
@@ -101,6 +101,15 @@ type Endpoint struct {
 	//
 	//	Can: []breakwater.Feature{breakwater.FeatureReview}
 	Can []Feature
+
+	// Tags are words by which Call.Endpoints may name the endpoint, and others that have
+	// the same word, such as on-premises. They have no other effect. A tag must not be
+	// the Name of another endpoint. Default: none.
+	Tags []string
+
+	// Region says where the endpoint's servers are, such as eu. To Call.Endpoints, it is
+	// one more tag. Default: not known.
+	Region string
 
 	// Limits are the rate limits of single models, instead of those of WithRateLimit.
 	// The keys are this endpoint's model names, to which Models leads, not the
@@ -266,8 +275,21 @@ func (e Endpoint) resolve(option string, n int) (Endpoint, error) {
 	for _, can := range e.Can {
 		f.check(needsOf(can) != 0, "Can has %q, which is no Feature", can)
 	}
+	e.checkWords(&f)
+	e.Tags = slices.Clone(e.Tags)
 	e.Limits = e.resolveLimits(&f)
 	return e, f.err()
+}
+
+// checkWords checks the words by which Call.Endpoints may name the endpoint.
+func (e Endpoint) checkWords(f *fields) {
+	for i, tag := range e.Tags {
+		wrong := mistake.Word(tag)
+		f.check(wrong == "", "Tags[%d] %s", i, wrong)
+	}
+	if wrong := mistake.Word(e.Region); e.Region != "" {
+		f.check(wrong == "", "Region %s", wrong)
+	}
 }
 
 // checkURL returns the URL as it is dialed, or an empty one if there is none that could be.

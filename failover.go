@@ -76,7 +76,7 @@ func (r *failoverRun) noteUnmet() {
 // passed over.
 func (r *failoverRun) noteUnconsidered() {
 	for _, e := range r.call.candidates {
-		if _, why := r.call.considers(e); why != "" && why != ReasonEndpoint {
+		if _, why := r.call.considers(e); why != "" {
 			r.noteUnserved(e)
 		}
 	}
@@ -484,32 +484,77 @@ func (r *failoverRun) failure(s step) *Error {
 		}
 	}
 	if e.Class == ClassUnserved && r.call.Endpoint != "" {
-		e.why = r.call.misnamed()
+		e.why = r.call.unmapped(r.call.candidates[0])
 	}
 	return e
 }
 
-// misnamed says why the endpoint that Call names does not serve the call, if it is for a
-// name that does not exist. It lists those that do.
-func (c *call) misnamed() string {
-	var names []string
-	for _, e := range c.candidates {
-		if e.Name != c.Endpoint {
-			names = append(names, e.Name)
-			continue
+// unmapped says that e, the only endpoint of the call, has no name for the call's model, if
+// that is why it does not serve the call. It lists the names that e has.
+func (c *call) unmapped(e *upstream) string {
+	known := e.names.Known()
+	if _, why := c.considers(e); why != ReasonModel || len(known) == 0 {
+		return ""
+	}
+	model := quoteName(c.params.Model)
+	if c.params.Model == "" || header.Quotes(c.params.Model, c.req.Header) { // it is too long, or a key
+		model = "of the call"
+	}
+	return fmt.Sprintf("endpoint %s has no name for the model %s: it has %s", quoteName(e.Name), model, listNames(known))
+}
+
+// refuse ends a call that may go to none of the endpoints.
+func (f *failover) refuse(c *call, us *upstreams) (*http.Response, error) {
+	if c.upload != nil {
+		c.upload.Close()
+	}
+	failure := c.newError(ClassUnserved)
+	failure.why = us.whyNowhere(c.op, c.Call, c.target)
+	c.setFailure(failure)
+	x := &exhausted{failure: failure}
+	if !f.asErrors && !c.isSafe() {
+		x.resp = c.ownAnswer(failure)
+	}
+	return nil, x
+}
+
+// whyNowhere says why a call with these options may go to none of the endpoints, or why a
+// request that is no inference may not go where it is meant for: to target, or to a stranger
+// if that is nil.
+func (us *upstreams) whyNowhere(op request.Operation, o *Call, target *upstream) string {
+	all := slices.Concat(us.tiers...)
+	if len(all) == 0 && len(o.bounds) > 0 {
+		return "Call.Endpoints is set, and New was given no endpoints"
+	}
+	if word, unknown := us.unknown(o.bounds); unknown {
+		return fmt.Sprintf("no endpoint has the name, tag or region %s of Call.Endpoints: there is %s", quoteName(word), listNames(us.words()))
+	}
+	var names, allowed []string
+	for _, e := range all {
+		names = append(names, e.Name)
+		if o.bounds.Has(&e.place) {
+			allowed = append(allowed, e.Name)
 		}
-		known := e.names.Known()
-		if _, why := c.considers(e); why != ReasonModel || len(known) == 0 {
-			return ""
-		}
-		model := quoteName(c.params.Model)
-		if c.params.Model == "" || header.Quotes(c.params.Model, c.req.Header) { // it is too long, or a key
-			model = "of the call"
-		}
-		return fmt.Sprintf("endpoint %s has no name for the model %s: it has %s", quoteName(e.Name), model, listNames(known))
+	}
+	if len(all) == 0 {
+		names = append(names, target.Name)
 	}
 	slices.Sort(names)
-	return fmt.Sprintf("no endpoint has the name %s: there is %s", quoteName(c.Endpoint), listNames(names))
+	slices.Sort(allowed)
+	goes := "the request goes to no endpoint"
+	switch {
+	case slices.ContainsFunc(o.bounds, func(words []string) bool { return len(words) == 0 }):
+		return "Call.Endpoints is an empty list, which allows no endpoint"
+	case len(o.bounds) > 0 && len(allowed) == 0:
+		return "Call.Endpoints allows no endpoint: none is in each of its lists, of outer and inner options"
+	case op != request.None && !slices.Contains(names, o.Endpoint):
+		return fmt.Sprintf("no endpoint has the name %s: there is %s", quoteName(o.Endpoint), listNames(names))
+	case op != request.None:
+		goes = "Call.Endpoint is " + quoteName(o.Endpoint)
+	case target != nil:
+		goes = "the request goes to endpoint " + quoteName(target.Name)
+	}
+	return fmt.Sprintf("%s, and Call.Endpoints allows only %s", goes, listNames(allowed))
 }
 
 // listNames returns a list of names, of which the text has some at most.

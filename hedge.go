@@ -277,7 +277,7 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	if a.place == 0 { // nothing came before it in the trail
 		r.call.how = firstAnswer
 	}
-	if len(r.call.candidates) > 1 {
+	if len(r.call.candidates) > 1 || r.call.isRestricted() { // others may choose between it and others
 		a.endpoint.Load.Sample(took, now)
 	}
 	if !r.call.isSafe() {

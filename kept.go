@@ -324,7 +324,7 @@ func (k *keeper) addAlias(c *call) {
 }
 
 // appendVary appends what distinguishes calls besides scope and body: the operation, the
-// URL, the endpoint that the caller chose, and the headers, because a gateway may depend
+// URL, the endpoints that the caller chose, and the headers, because a gateway may depend
 // on any of them that is not known to be indifferent. Credentials are left out, because they
 // are part of the scope.
 func (c *call) appendVary(text []byte) []byte {
@@ -343,6 +343,9 @@ func (c *call) appendVary(text []byte) []byte {
 	if c.Endpoint != "" {
 		text = key.Append(key.Append(text, "endpoint"), c.Endpoint)
 	}
+	if len(c.bounds) > 0 {
+		text = c.appendPlaces(text)
+	}
 	var buf [16]string
 	names := buf[:0]
 	for name, values := range c.req.Header {
@@ -355,6 +358,21 @@ func (c *call) appendVary(text []byte) []byte {
 		for _, v := range c.req.Header[name] {
 			text = key.Append(key.Append(text, name), v)
 		}
+	}
+	return text
+}
+
+// appendPlaces appends where the call may go, if Call.Endpoints says that. Calls that may not
+// go to the same places must not share an attempt, which would take the prompt of one to the
+// places of the other. Nor do they share answers, so that a call gets none from elsewhere. All
+// processes with the same endpoints have the same key.
+func (c *call) appendPlaces(text []byte) []byte {
+	var buf [8]*upstream
+	places := append(buf[:0], c.candidates...)
+	slices.SortFunc(places, func(a, b *upstream) int { return strings.Compare(a.Name, b.Name) })
+	text = key.Append(text, ":endpoints") // no header has this name
+	for _, e := range places {
+		text = key.Append(key.Append(text, e.Name), e.URL)
 	}
 	return text
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -38,6 +39,10 @@ func urled(url string) []Option { return backup(Endpoint{Name: "b", URL: url, AP
 
 func headed(name, value string) []Option {
 	return backup(Endpoint{Name: "b", URL: "https://b.example/v1", Header: http.Header{name: {value}}})
+}
+
+func tagged(tags ...string) Endpoint {
+	return Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Tags: tags}
 }
 
 var endpointMistakes = []mistaken{
@@ -133,6 +138,23 @@ var endpointMistakes = []mistaken{
 	}()), []string{`"siliconflow": Limits has "deepseek-v4-pro"`}},
 	{"a negative limit", backup(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Limits: map[string]RatePolicy{"": {InFlight: -5}}}), []string{`"b": Limits[""]: InFlight is -5`, "Off"}},
 	{"a feature that is none", backup(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Can: []Feature{"vision"}}), []string{`"b": Can has "vision"`}},
+	{"no word for a tag", backup(tagged("gpu", "")), []string{`endpoint "b": Tags[1] is empty`, "variable"}},
+	{"a blank tag", backup(tagged(" ")), []string{`"b": Tags[0] is empty`}},
+	{"a tag with a blank behind it", backup(tagged("eu ")), []string{`"b": Tags[0] has blanks around it`}},
+	{"a tag with a line end", backup(tagged("eu\n")), []string{`"b": Tags[0] has a line break`}},
+	{"a tag that cannot be seen", backup(tagged("eu\u200b")), []string{`"b": Tags[0] has a line break or another character that cannot be printed`}},
+	{"a tag that is no text", backup(tagged("e\xffu")), []string{`"b": Tags[0] has`}},
+	{"a tag with quotes", backup(tagged(`"eu"`)), []string{`"b": Tags[0] has quotes around it`}},
+	{"several tags in one", backup(tagged("eu,gpu")), []string{`"b": Tags[0] has several words in it`, "by itself"}},
+	{"a tag of a template", backup(tagged("${ZONE}")), []string{`"b": Tags[0] is a placeholder`}},
+	{"a key for a tag", backup(tagged(secretKey)), []string{`"b": Tags[0] is a key`}},
+	{"a long tag", backup(tagged(strings.Repeat("x", 65))), []string{`"b": Tags[0] has 65 bytes: want a word of at most 64`}},
+	{"a region with a blank", backup(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Region: " eu"}), []string{`"b": Region has blanks around it`}},
+	{"a region for which there is only a URL", backup(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Region: "https://eu"}), []string{`"b": Region is a URL`}},
+	{"the name of another endpoint as a tag", backup(tagged("deepseek")), []string{`endpoint "b": its tag or region "deepseek" is the name of another endpoint`}},
+	{"the name of a later endpoint as a region", []Option{WithEndpoints(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Region: "eu"}), WithBackup(SiliconFlow("sk-b").Named("eu"))},
+		[]string{`endpoint "b": its tag or region "eu" is the name of another endpoint`}},
+
 	{"two mistakes", []Option{WithEndpoints(DeepSeek("'k'")), WithBackup(Endpoint{Name: "b", URL: "b.example/v1", APIKey: secretKey + "\n"}), WithBackup(SiliconFlow(""))},
 		[]string{`WithEndpoints: endpoint "deepseek": APIKey has quotes`, `"b": URL is "b.example/v1"`, `"b": APIKey has a line break`, `"siliconflow" has no APIKey`}},
 }
@@ -285,6 +307,8 @@ func TestMistakes_GoodOnesAreTaken(t *testing.T) {
 		{"the caller's key", []Option{WithEndpoints(DeepSeek(""))}},
 		{"the caller's key, at a URL", []Option{WithEndpoints(Endpoint{URL: "https://b.example/v1"})}},
 		{"a backup", backup(SiliconFlow("sk-other"))},
+		{"tags", backup(tagged("on-premises", "eu", "eu", "b", "\u673a\u623f 1", strings.Repeat("x", 64)))},
+		{"a region that is a tag of another", []Option{WithEndpoints(tagged("eu")), WithBackup(Endpoint{Name: "c", URL: "https://c.example/v1", APIKey: secretKey, Region: "eu"})}},
 		{"a word for a key", backup(VLLM("https://b.example/v1", "EMPTY"))},
 		{"a short key", keyed("k")},
 		{"a key with dots", keyed("5ec4e7f0a1b2.aBcDeFgHiJkLmNoP")},
@@ -533,11 +557,11 @@ func TestWithCall_Merges(t *testing.T) {
 		{Call{NoShare: true, Endpoint: "b"}, Call{NoCache: true, NoShare: true, CacheControl: "max-age=1", Scope: "s", Endpoint: "b", Attempts: 2, Trail: &outer}},
 		{Call{CacheControl: "no-store", Scope: "t", Attempts: Off, Trail: &inner}, Call{NoCache: true, CacheControl: "no-store", Scope: "t", Endpoint: "a", Attempts: Off, Trail: &inner}},
 	} {
-		if got := CallOf(WithCall(ctx, tt.add)); got != tt.want {
+		if got := CallOf(WithCall(ctx, tt.add)); !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%+v in the outer options is %+v, want %+v", tt.add, got, tt.want)
 		}
 	}
-	if got := CallOf(t.Context()); got != (Call{}) {
+	if got := CallOf(t.Context()); !reflect.DeepEqual(got, Call{}) {
 		t.Errorf("no options are %+v", got)
 	}
 	if got := CallOf(ctx); got.Endpoint != "a" || got.NoShare {

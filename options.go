@@ -85,6 +85,7 @@ func newConfig(opts []Option) (*config, error) {
 		c.random = rand.IntN
 	}
 	errs = append(errs, c.namesTwice()...)
+	errs = append(errs, c.wordsTwice()...)
 	if !c.anything {
 		errs = append(errs, c.unmeant()...)
 	}
@@ -204,6 +205,27 @@ func (c *config) namesTwice() (errs []error) {
 				errs = append(errs, fmt.Errorf("breakwater: endpoints %q and %q share account %q: want the same Limits of both", other.Name, e.Name, e.Account))
 			}
 			accounts[e.Account] = e
+		}
+	}
+	return errs
+}
+
+// wordsTwice returns an error for each tag or region that is the name of another endpoint: a
+// call that names it would be for both, and whoever wrote it means one.
+func (c *config) wordsTwice() (errs []error) {
+	names := make(map[string]bool)
+	for _, tier := range c.tiers {
+		for _, e := range tier {
+			names[e.Name] = true
+		}
+	}
+	for _, tier := range c.tiers {
+		for _, e := range tier {
+			for _, word := range slices.Concat(e.Tags, []string{e.Region}) {
+				if word != "" && word != e.Name && names[word] && e.misplacedKey() == "" {
+					errs = append(errs, fmt.Errorf("breakwater: endpoint %q: its tag or region %q is the name of another endpoint: want another word", e.Name, word))
+				}
+			}
 		}
 	}
 	return errs

@@ -172,10 +172,10 @@ func (r *failoverRun) noteBlocked(p plan.Step, found shortlist, now time.Time) {
 	}
 }
 
-// passOver adds an endpoint to the trail, unless it is ready or the user left it out.
+// passOver adds an endpoint to the trail, unless it is ready.
 func (r *failoverRun) passOver(e *upstream, at availability, verdict Verdict, now time.Time) {
 	why := at.reason()
-	if why == "" || why == ReasonEndpoint || why == ReasonAccount && r.call.log.asked(e.Name) {
+	if why == "" || why == ReasonAccount && r.call.log.asked(e.Name) {
 		return
 	}
 	a := Attempt{Endpoint: e.Name, Model: at.model, Start: now, Class: ClassUnserved, Verdict: verdict, PassedOver: why}
@@ -625,8 +625,6 @@ func (c *call) considers(e *upstream) (model string, why Reason) {
 	switch {
 	case c.isSafe():
 		return "", ""
-	case c.Endpoint != "" && c.Endpoint != e.Name:
-		return "", ReasonEndpoint
 	case c.continues() && !e.continues(c.op, c.resumption.reasoned):
 		return "", Reason(featureOf(beginningOf(c.op)))
 	}

@@ -22,8 +22,10 @@ type Status struct {
 // An EndpointStatus is the state of one endpoint.
 type EndpointStatus struct {
 	Name     string
-	URL      string // without a user and a key
-	Tier     int    // 0 for WithEndpoints, 1 for the first WithBackup, and so on
+	URL      string   // without a user and a key
+	Tags     []string // of Endpoint, as Region
+	Region   string
+	Tier     int // 0 for WithEndpoints, 1 for the first WithBackup, and so on
 	Circuits []CircuitStatus
 	Limits   []LimitStatus
 	Pauses   []PauseStatus

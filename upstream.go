@@ -20,6 +20,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/served"
+	"github.com/breakwater-go/breakwater/internal/within"
 )
 
 // An upstream is an Endpoint in use, with its circuits, limits and layers.
@@ -33,6 +34,7 @@ type upstream struct {
 	profile         *host.Profile
 	paths           host.Paths
 	names           host.Names
+	place           within.Place
 	can             request.Needs // beyond what every host can: see request.Needs
 	keyed           bool          // it has a credential of its own
 	circuits        *circuit.Set
@@ -327,21 +329,86 @@ func (u *upstream) nearTo(asked origin.Origin) (near int, differs string) {
 	return 0, ""
 }
 
-// candidatesFor returns the endpoints to consider for a call, best tier first. Each call
-// rotates the tiers by one, so that their endpoints share the load. The list must not be
-// changed.
-func (us *upstreams) candidatesFor(target *upstream) []*upstream {
+// candidatesFor returns the endpoints that a call may go to: all that are within its bounds
+// or, if it names one, that one of these. The best tier comes first. Each call rotates the
+// tiers by one, so that their endpoints share the load. The list must not be changed. An
+// endpoint that is not in it gets nothing of the call.
+func (us *upstreams) candidatesFor(target *upstream, name string, b within.Bounds) []*upstream {
+	if us.hasUnknown(b) {
+		return nil
+	}
 	if us.count <= 1 {
+		if !target.isChosen(name, b) {
+			return nil
+		}
 		return target.alone[:]
 	}
 	turn := int(us.turn.Add(1) % (1 << 30))
 	all := make([]*upstream, 0, us.count)
 	for _, tier := range us.tiers {
 		for i := range tier {
-			all = append(all, tier[(turn+i)%len(tier)])
+			if e := tier[(turn+i)%len(tier)]; e.isChosen(name, b) {
+				all = append(all, e)
+			}
 		}
 	}
 	return all
+}
+
+// isChosen reports whether u is within the bounds and has the name, if there is one.
+func (u *upstream) isChosen(name string, b within.Bounds) bool {
+	return (name == "" || name == u.Name) && b.Has(&u.place)
+}
+
+// allows reports whether a request with these bounds that is no inference may go where it is
+// meant for: to target, or to a stranger if that is nil.
+func (us *upstreams) allows(target *upstream, b within.Bounds) bool {
+	return len(b) == 0 || target != nil && b.Has(&target.place) && !us.hasUnknown(b)
+}
+
+// hasUnknown reports whether some word of the bounds stands for no endpoint of the user's.
+func (us *upstreams) hasUnknown(b within.Bounds) bool {
+	_, unknown := us.unknown(b)
+	return unknown
+}
+
+// unknown returns a word of the bounds that stands for no endpoint of the user's, if there is
+// one.
+func (us *upstreams) unknown(b within.Bounds) (word string, ok bool) {
+	for _, words := range b {
+		for _, word := range words {
+			if !us.knows(word) {
+				return word, true
+			}
+		}
+	}
+	return "", false
+}
+
+func (us *upstreams) knows(word string) bool {
+	for _, tier := range us.tiers {
+		for _, e := range tier {
+			if e.place.Has(word) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// words returns all that stands for an endpoint of the user's, in order.
+func (us *upstreams) words() []string {
+	var all []string
+	for _, tier := range us.tiers {
+		for _, e := range tier {
+			all = append(append(all, e.Name), e.Tags...)
+			if e.Region != "" {
+				all = append(all, e.Region)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // ofOrigin returns the endpoint of an origin that callers address.

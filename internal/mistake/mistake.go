@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Key returns what is wrong with a key. It quotes nothing of it.
@@ -163,6 +164,35 @@ func Region(name string) string {
 		return ""
 	}
 	return "has no region like us-east-1 in its host: are the arguments exchanged?"
+}
+
+// maxWord is the most bytes of a word for an endpoint.
+const maxWord = 64
+
+// Word returns what is wrong with a tag or region of an endpoint, which calls name. It does
+// not quote it.
+func Word(word string) string {
+	switch {
+	case strings.TrimSpace(word) == "":
+		return "is empty: is a variable not set?"
+	case !utf8.ValidString(word) || strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsGraphic(r) }):
+		return "has a line break or another character that cannot be printed"
+	case strings.TrimSpace(word) != word:
+		return "has blanks around it: give it without them"
+	case len(word) > maxWord:
+		return fmt.Sprintf("has %d bytes: want a word of at most %d", len(word), maxWord)
+	case isQuoted(word):
+		return "has quotes around it: give it without them"
+	case isPlaceholder(word):
+		return "is a placeholder: is a variable not expanded?"
+	case strings.Contains(word, "://"):
+		return "is a URL: want a word such as on-premises"
+	case strings.HasPrefix(word, "sk-"):
+		return "is a key: want a word such as on-premises"
+	case strings.ContainsAny(word, ",;"):
+		return "has several words in it: give each by itself"
+	}
+	return ""
 }
 
 // Least is the shortest duration that anybody means: a number without a unit is in
