@@ -63,6 +63,9 @@ var (
 	}
 	_ = breakwater.Endpoint{
 		Name: "", URL: "", APIKey: "", Account: "", Host: breakwater.HostDeepSeek, Models: map[string]string{}, Limits: map[string]breakwater.RatePolicy{},
+		Price: map[string]breakwater.Price{"": {
+			Input: 1, CachedInput: breakwater.Off, Output: 1, Currency: "USD", Peak: "Mon-Fri 01:00-04:00 UTC", PeakFactor: 2, Holidays: []string{"2026-10-01"}, Source: "", Checked: "",
+		}},
 		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil }, Keyless: false, AllowPlainHTTP: false, Tags: []string{}, Region: "", Can: []breakwater.Feature{
 			breakwater.FeatureImages, breakwater.FeatureTools, breakwater.FeatureJSON, breakwater.FeatureJSONSchema, breakwater.FeaturePrefix, breakwater.FeaturePrefill,
 			breakwater.FeatureReview, breakwater.FeatureServerTools, breakwater.FeatureGrammar, breakwater.FeatureFiles, breakwater.FeatureContext, breakwater.FeatureStored,
@@ -84,7 +87,7 @@ var (
 	_ = breakwater.Call{NoCache: true, NoShare: true, CacheControl: "", Scope: "", Endpoint: "", Attempts: 1, Trail: &breakwater.Trail{}, Endpoints: []string{}}
 	_ = breakwater.Attempt{
 		N: 1, Endpoint: "", Model: "", Start: time.Time{}, Wait: 0, FirstToken: 0, Elapsed: 0, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictAccept,
-		Bytes: 1, Usage: breakwater.Usage{PromptTokens: 1, CompletionTokens: 1, TotalTokens: 2, CachedTokens: 0, ReasoningTokens: 0}, MayBeBilled: false, Denied: false,
+		Bytes: 1, Usage: breakwater.Usage{PromptTokens: 1, CompletionTokens: 1, TotalTokens: 2, CachedTokens: 0, ReasoningTokens: 0}, Cost: breakwater.Cost{Amount: 1, Known: true, Estimated: true}, MayBeBilled: false, Denied: false,
 		Served: "", Fingerprint: "", RequestID: "", PassedOver: breakwater.ReasonEndpoint, Unrescued: breakwater.ReasonHost, Flaw: nil, Err: nil,
 	}
 	_ = []breakwater.Reason{breakwater.ReasonEndpoint, breakwater.ReasonBody, breakwater.ReasonOperation, breakwater.ReasonModel, breakwater.ReasonCircuit, breakwater.ReasonPaused,
@@ -97,6 +100,7 @@ var (
 		breakwater.OutcomeOK, breakwater.OutcomeRetry, breakwater.OutcomeFailover, breakwater.OutcomeHedge, breakwater.OutcomeRescued,
 		breakwater.OutcomeHit, breakwater.OutcomeStale, breakwater.OutcomeCollapsed, breakwater.Outcome(breakwater.ClassUnavailable),
 	}
+	_ = []string{breakwater.Cost{}.Currency(), breakwater.Cost{}.String()}
 	_ = []breakwater.Fault{breakwater.FaultCaller, breakwater.FaultHost, breakwater.FaultNetwork, breakwater.FaultLocal}
 	_ = breakwater.Error{Attempts: nil, Class: breakwater.ClassUnavailable, Call: "", RetryAfter: 0}
 	_ = breakwater.LimitError{Account: "", Model: "", Limit: "in flight", InUse: 1, Max: 1, Waiting: 0, RetryAfter: 0}
@@ -104,7 +108,7 @@ var (
 	_ = []breakwater.Kind{breakwater.KindEnd, breakwater.KindPassed, breakwater.KindDrift, breakwater.KindBreak, breakwater.KindPassedOver}
 	_ = breakwater.Event{
 		Kind: breakwater.KindAttempt, Time: time.Time{}, Endpoint: "", Model: "", Attempt: 1, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictStop,
-		Wait: 0, Elapsed: 0, Bytes: 0, Usage: breakwater.Usage{}, Reason: breakwater.ReasonHost, From: "", To: "", Err: nil,
+		Wait: 0, Elapsed: 0, Bytes: 0, Usage: breakwater.Usage{}, Cost: breakwater.Cost{}, Reason: breakwater.ReasonHost, From: "", To: "", Err: nil,
 		Call: "", Operation: "", Stream: false, Outcome: breakwater.OutcomeOK, Fault: breakwater.FaultHost, FirstToken: 0,
 		Served: "", Fingerprint: "", RequestID: "", Flaw: nil,
 	}

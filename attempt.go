@@ -14,7 +14,9 @@ import (
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/price"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
+	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/served"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -44,6 +46,8 @@ type attempt struct {
 	departure atomic.Int32          // whether the base got its request: see depart
 	failed    atomic.Pointer[error] // the error of the caller's body
 
+	billed atomic.Int64 // when it was sent, in Unix nanoseconds; 0: it was not, or the endpoint has no prices
+
 	drift atomic.Pointer[served.Drift] // what the answer says that earlier ones did not; nil: nothing, or it was reported
 
 	mu          sync.Mutex   // guards what follows
@@ -56,6 +60,7 @@ type attempt struct {
 	statedLimit int32           // the number that a refusal may state for the account's limit; 0: none
 	rest        int32           // the pause that a refusal asks for, in milliseconds; 0: none
 	rested      int32           // how long the call has waited for pauses and backoffs before, in milliseconds
+	prompt      atomic.Int32    // estimated tokens of the prompt, if it is billed; -1: nobody could read it
 	buffer      *reqbody.Buffer // holds the request's body while the attempt is sent; nil: there is none
 	lease       *attemptLease   // of its rate limit; nil: none
 	permitted   bool            // its circuit waits for its report
@@ -163,14 +168,21 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	now := time.Now()
 	a.FirstPayload.Stop()
 	a.giveBack(class, Usage(used), now)
-	accepted := false
+	accepted, cost := false, Cost{}
 	a.update(func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, Usage(used), bytes
 		t.Elapsed = now.Sub(a.Start)
 		if accepted = t.Verdict == VerdictAccept; unsent && !accepted { // middleware may answer by itself
 			t.N = 0
 		}
+		if a.fleet.priced {
+			cost = a.cost(t)
+			t.Cost = cost
+		}
 	})
+	if a.fleet.priced {
+		a.endpoint.spent.Add(cost.Amount, cost.Estimated, cost.Known)
+	}
 	if accepted {
 		if !outcome.Broke(err) || a.call.unrescued != "" { // nothing continues it
 			defer a.call.end(class, err, fromLog) // also if an Observer panics
@@ -183,6 +195,50 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 			a.reportBreak(err, a.call.unrescued)
 		}
 	} // a failed attempt is reported by the loop, once the loop knows what to do next
+}
+
+// noteBill notes what the attempt's cost is estimated from: when it was sent, and its prompt,
+// whose buffer others may use at its end.
+func (a *attempt) noteBill() {
+	c := a.call
+	if a.endpoint.rates == nil || c.isSafe() {
+		return
+	}
+	prompt := -1
+	if c.upload == nil && !c.encoded {
+		prompt = request.EstimatePrompt(a.buffer.Bytes(), &c.params)
+	}
+	a.prompt.Store(int32(prompt))
+	a.billed.Store(time.Now().UnixNano())
+}
+
+// cost returns what the attempt cost, once all else of its record is known. The answer is read
+// only where its usage is there, because another goroutine may have it otherwise.
+func (a *attempt) cost(t *Attempt) Cost {
+	accepted, reported := t.Verdict == VerdictAccept, t.Usage != Usage{} && t.Class != ClassCanceled
+	panicked := t.Class == ClassRewrite && a.sent.Load()
+	if a.call.isSafe() || t.N == 0 || !reported && !accepted && !t.MayBeBilled && !panicked {
+		return Cost{Known: true, currency: a.fleet.currency}
+	}
+	rate := a.endpoint.rateOf(a.call.op, a.model)
+	unknown := Cost{currency: a.fleet.currency}
+	if rate == nil {
+		return unknown
+	}
+	u, estimated, spoken := t.Usage, !reported, a.Spoken()
+	switch {
+	case reported && u.PromptTokens == 0 && u.CompletionTokens == 0:
+		u.PromptTokens = u.TotalTokens
+	case reported && !a.Answer.Ended():
+		u.CompletionTokens, estimated = max(u.CompletionTokens, spoken), true
+	case reported:
+	case a.prompt.Load() < 0, accepted && a.IsOpaque() && a.call.op != request.Embeddings:
+		return unknown
+	default:
+		u = Usage{PromptTokens: int(a.prompt.Load()), CompletionTokens: spoken}
+	}
+	tokens := price.Tokens{Prompt: u.PromptTokens, Cached: u.CachedTokens, Output: u.CompletionTokens}
+	return Cost{Amount: rate.Cost(tokens, time.Unix(0, a.billed.Load())), Known: true, Estimated: estimated, currency: a.fleet.currency}
 }
 
 // MayTakeOver reports whether another endpoint may be asked before this one has answered.

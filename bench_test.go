@@ -97,6 +97,25 @@ func threeEndpoints() []Option {
 	}
 }
 
+// BenchmarkPriced is a call whose cost is not known, is that of its usage, and is estimated.
+func BenchmarkPriced(b *testing.B) {
+	price := map[string]Price{"": {Input: 1, Output: 1, Peak: "Mon-Fri 01:00-04:00 06:00-10:00 UTC", PeakFactor: 2}}
+	for _, bb := range []struct {
+		name, answer string
+		price        map[string]Price
+	}{
+		{"unpriced", chatWithUsage(`{"prompt_tokens":700,"completion_tokens":300,"total_tokens":1000}`), map[string]Price{}},
+		{"usage", chatWithUsage(`{"prompt_tokens":700,"completion_tokens":300,"total_tokens":1000}`), price},
+		{"estimated", chatWithUsage(`null`), price},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			e := DeepSeek("sk-a")
+			e.Price = bb.price
+			roundTrips(b, transport(b, WithEndpoints(e), WithBase(memoryBase("application/json", bb.answer))), chat2K)
+		})
+	}
+}
+
 // BenchmarkCacheHit is a hit, for calls of several sizes, beside SHA-256 of the
 // same bytes: the least that telling them apart can cost.
 func BenchmarkCacheHit(b *testing.B) {

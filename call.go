@@ -22,6 +22,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/price"
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/resume"
@@ -142,9 +143,9 @@ type call struct {
 	encoded  bool         // the body has a Content-Encoding, so it cannot be parsed
 	nested   bool         // made with the context of another call, as by an Observer
 	fallback bool         // a kept answer could replace a failure
-	renewal  *renewal     // nil: a caller waits for the call
 	flawed   bool         // its answer is a flawed one: no attempt brought a better one
 	queued   atomic.Int32 // how long it has waited for limits, in milliseconds
+	renewal  *renewal     // nil: a caller waits for the call
 
 	open     bool          // the answer's body is still to be read: its end ends the call
 	hadTime  bool          // the caller's deadline ended an attempt whose host had had enough time
@@ -434,6 +435,10 @@ func (c *call) report(class Class, err error, bytes int64) {
 		}
 	}
 	e.Usage = all.usage
+	if c.counters.currency != (price.Currency{}) {
+		e.Cost = all.cost
+		e.Cost.currency = c.counters.currency
+	}
 	if e.Bytes = bytes; bytes == fromLog {
 		e.Bytes = all.bytes
 	}

@@ -84,7 +84,7 @@ func New(opts ...Option) (*Transport, error) {
 		limits:   limit.NewTable(),
 		failover: &failover{newFleet(c)},
 	}
-	t.counters.observers = c.observers
+	t.counters.observers, t.counters.currency = c.observers, c.currency
 	t.below = c.base
 	if len(c.perAttempt) > 0 {
 		t.below = Chain(RoundTripperFunc(t.markBase), c.perAttempt...)
@@ -196,6 +196,7 @@ func (t *Transport) newUpstream(e Endpoint, base *url.URL, tier int) *upstream {
 		limits:      limits,
 		budget:      t.failover.budgetOf(e.Account),
 		served:      served.NewTable(),
+		rates:       ratesOf(e),
 		connections: conns,
 		pipeline:    Chain(t.belowFor(conns), newRateLimiter(limits), newBreaker(circuits), newGate(&t.counters.attempts, t.failover.pauses, t.config.observers)),
 	}

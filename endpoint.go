@@ -15,6 +15,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/mistake"
 	"github.com/breakwater-go/breakwater/internal/origin"
+	"github.com/breakwater-go/breakwater/internal/price"
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
@@ -124,6 +125,19 @@ type Endpoint struct {
 	// Endpoints of one account must have the same Limits.
 	Limits map[string]RatePolicy
 
+	// Price is what single models cost, for [Attempt].Cost, [Event].Cost and
+	// [Status].Cost. The keys are this endpoint's model names, as those of Limits. ""
+	// stands for all other models; without it, their cost is not known.
+	//
+	//	Price: map[string]breakwater.Price{
+	//		"deepseek-ai/DeepSeek-V4-Flash": {Input: 0.14, CachedInput: 0.014, Output: 0.56},
+	//	}
+	//
+	// All prices of a Transport must be in one currency. An empty map means that no price
+	// is known. Default: DeepSeek's own prices for an endpoint at api.deepseek.com, of
+	// which [DeepSeek] has a copy that you may change, and none for all others.
+	Price map[string]Price
+
 	// Header is set on each request to the endpoint, and replaces headers of the
 	// caller. A credential in it replaces the caller's, as APIKey does.
 	Header http.Header
@@ -133,6 +147,74 @@ type Endpoint struct {
 	// it returns an error, the attempt ends with ClassRewrite. Default nil: requests
 	// are sent as they are.
 	Rewrite func(*http.Request) error
+}
+
+// A Price is what a million tokens of a model cost at an endpoint.
+//
+// DeepSeek's own prices are double at peak hours, except on Chinese holidays. breakwater knows
+// the holidays that the State Council had announced when the table was checked. On a later one
+// it counts up to twice what DeepSeek bills, until you add the day to Holidays:
+//
+//	e := breakwater.DeepSeek(key)
+//	for model, p := range e.Price {
+//		p.Holidays = append(p.Holidays, "2027-01-01")
+//		e.Price[model] = p
+//	}
+type Price struct {
+	// Input is the price of a million tokens of prompts that were not in the host's prefix
+	// cache, and Output that of answers, with their reasoning. Both must be set; Off means
+	// that they cost nothing. New returns an error for prices that can only be meant for one
+	// token.
+	Input, CachedInput, Output float64
+
+	// Currency is a code of ISO 4217, such as CNY. Default: USD.
+	Currency string
+
+	// Peak is when all prices are multiplied by PeakFactor: days, times of the day and a time
+	// zone. Each part may be left out but the times: without days, it is every day, without
+	// a zone, UTC. A zone is a name such as Asia/Shanghai, or an offset such as +08:00.
+	// Times may go on to the next day, as 22:00-06:00. The time at which an attempt is sent
+	// counts. Default: never.
+	//
+	//	Peak: "Mon-Fri 09:00-12:00 14:00-18:00 Asia/Shanghai", PeakFactor: 2,
+	Peak string
+
+	// PeakFactor may be below 1, for a discount. There is no default.
+	PeakFactor float64
+
+	// Holidays are days in the zone of Peak that have no peak hours, such as 2026-10-01.
+	Holidays []string
+
+	// Source and Checked are the page that the prices are from, and the day on which
+	// somebody last compared them. They are for people; breakwater does not use them.
+	Source, Checked string
+}
+
+// pricesOf returns the prices that are known of the host that a server belongs to; nil: none
+// are. Another server with the same API may have other prices.
+func pricesOf(domain string) map[string]Price {
+	table := price.Table(host.OfDomain(domain).Name)
+	if table == nil {
+		return nil
+	}
+	prices := make(map[string]Price, len(table))
+	for model, p := range table {
+		prices[model] = Price(p)
+	}
+	return prices
+}
+
+// ratesOf returns what an endpoint's models cost, which resolve has checked; nil: no price is
+// known.
+func ratesOf(e Endpoint) map[string]*price.Rate {
+	if len(e.Price) == 0 {
+		return nil
+	}
+	rates := make(map[string]*price.Rate, len(e.Price))
+	for model, p := range e.Price {
+		rates[model], _ = price.Compile(price.Price(p))
+	}
+	return rates
 }
 
 // Named returns a copy of the endpoint with another name, for a second key of one host:
@@ -278,6 +360,7 @@ func (e Endpoint) resolve(option string, n int) (Endpoint, error) {
 	e.checkWords(&f)
 	e.Tags = slices.Clone(e.Tags)
 	e.Limits = e.resolveLimits(&f)
+	e.resolvePrice(&f, u)
 	return e, f.err()
 }
 
@@ -348,16 +431,39 @@ func (e Endpoint) checkKeys(f *fields, u *url.URL) {
 	f.check(!e.Keyless || e.APIKey == "" && !header.HasCredential(e.Header), "Keyless is set, and so is a key: want one of them")
 }
 
+// resolvePrice replaces Price by a copy with its default.
+func (e *Endpoint) resolvePrice(f *fields, u *url.URL) {
+	if e.Price == nil {
+		e.Price = pricesOf(u.Hostname())
+		return
+	}
+	e.Price = maps.Clone(e.Price)
+	for _, model := range slices.Sorted(maps.Keys(e.Price)) {
+		own, mapped := e.Models[model]
+		f.check(!mapped || e.names(model), "Price has %q, which is the caller's name of the model: want the endpoint's, %q", model, own)
+		_, wrong := price.Compile(price.Price(e.Price[model]))
+		for _, w := range wrong {
+			f.check(false, "Price[%q]: %s", model, w)
+		}
+	}
+}
+
+// names reports whether Models leads to a name.
+func (e *Endpoint) names(own string) bool {
+	for _, name := range e.Models {
+		if name == own {
+			return true
+		}
+	}
+	return false
+}
+
 // resolveLimits returns a copy of Limits with their defaults.
 func (e Endpoint) resolveLimits(f *fields) map[string]RatePolicy {
 	limits := make(map[string]RatePolicy, len(e.Limits))
-	used := make(map[string]bool) // the endpoint's own names
-	for _, own := range e.Models {
-		used[own] = true
-	}
 	for model, p := range e.Limits {
 		own, mapped := e.Models[model]
-		f.check(!mapped || used[model], "Limits has %q, which is the caller's name of the model: want the endpoint's, %q", model, own)
+		f.check(!mapped || e.names(model), "Limits has %q, which is the caller's name of the model: want the endpoint's, %q", model, own)
 		p, err := p.resolve(fmt.Sprintf("%s: Limits[%q]", f.option, model))
 		if err != nil {
 			f.errs = append(f.errs, err)
@@ -480,9 +586,11 @@ func preset(name, url, apiKey string, h Host) Endpoint {
 // DeepSeek returns the endpoint of DeepSeek's own API, named deepseek. It gets the
 // caller's model names. The names retired in 2026, deepseek-chat and
 // deepseek-reasoner, are replaced by the current one, with thinking off and on,
-// respectively.
+// respectively. Its Price has DeepSeek's own prices.
 func DeepSeek(apiKey string) Endpoint {
-	return preset("deepseek", "https://api.deepseek.com", apiKey, HostDeepSeek)
+	e := preset("deepseek", "https://api.deepseek.com", apiKey, HostDeepSeek)
+	e.Price = pricesOf("api.deepseek.com")
+	return e
 }
 
 // VolcengineArk returns the endpoint of ByteDance's Ark in Beijing, named ark. Its

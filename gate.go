@@ -46,6 +46,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, &exchange.Failure{Class: ClassRewrite, Err: outcome.Quiet(err)}
 	}
 	a.startClock()
+	a.noteBill()
 	if !a.depart() {
 		return nil, outcome.ErrOutrun
 	}
@@ -193,6 +194,7 @@ func (a *attempt) want() exchange.Want {
 		w.Transcript = c.transcribe
 	}
 	w.Flaws, w.KeepFlawed = a.flaws(), a.fleet.stream.KeepFlawed
+	w.Count = a.endpoint.rates != nil
 	return w
 }
 

@@ -37,6 +37,10 @@ func keyed(key string) []Option { return backup(SiliconFlow(key)) }
 // urled returns a configuration with a URL that is wrong.
 func urled(url string) []Option { return backup(Endpoint{Name: "b", URL: url, APIKey: secretKey}) }
 
+func pricedAt(model string, p Price) []Option {
+	return backup(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Price: map[string]Price{model: p}})
+}
+
 func headed(name, value string) []Option {
 	return backup(Endpoint{Name: "b", URL: "https://b.example/v1", Header: http.Header{name: {value}}})
 }
@@ -104,6 +108,13 @@ var endpointMistakes = []mistaken{
 	{"a URL of embeddings", urled("https://b.example/v1/embeddings"), []string{"ends in /embeddings", "did you mean https://b.example/v1?"}},
 	{"a URL of models", urled("https://b.example/v1/models"), []string{"ends in /v1/models", "did you mean https://b.example/v1?"}},
 	{"a version twice", urled("https://b.example/v1/v1"), []string{"ends in /v1/v1", "did you mean https://b.example/v1?"}},
+	{"a price of a token", pricedAt("m", Price{Input: 0.00000015, Output: 1}), []string{`endpoint "b": Price["m"]: Input is 1.5e-07 per million tokens`, "did you mean 0.15?"}},
+	{"half a price", pricedAt("m", Price{Input: 1}), []string{`Price["m"]: Output is missing`, "Off"}},
+	{"a price that is not a number", pricedAt("", Price{Input: math.NaN(), Output: 1}), []string{`Price[""]: Input is NaN`}},
+	{"a price with a sign", pricedAt("m", Price{Input: 1, Output: 1, Currency: "$"}), []string{`Currency is "$"`, "ISO 4217"}},
+	{"a peak without hours", pricedAt("m", Price{Input: 1, Output: 1, Peak: "Mon-Fri", PeakFactor: 2}), []string{`Peak is "Mon-Fri": it has no hours`}},
+	{"prices in two currencies", pricedAt("m", Price{Input: 1, Output: 1, Currency: "CNY"}), []string{`endpoint "b": Price is in CNY, and that of "deepseek" in USD`, "one currency"}},
+	{"a price of the caller's name", backup(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Models: map[string]string{"m": "own"}, Price: map[string]Price{"m": {Input: 1, Output: 1}}}), []string{`Price has "m", which is the caller's name of the model: want the endpoint's, "own"`}},
 	{"a variable in a URL", urled("https://${HOST}/v1"), []string{`"b": URL`}},
 	{"a key over plain http", urled("http://b.example/v1"), []string{`"b": a key would go over plain http to "b.example"`, "https", "AllowPlainHTTP"}},
 	{"a key of a header over plain http", backup(Endpoint{Name: "b", URL: "http://b.example/v1", Header: http.Header{"X-Api-Key": {secretKey}}}), []string{"plain http"}},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/price"
 )
 
 // A Kind says what happened in an [Event].
@@ -66,6 +67,7 @@ type Event struct {
 	Elapsed time.Duration // from the start of the attempt; KindCall, KindEnd: of the call
 	Bytes   int64         // given to the caller, or kept; KindEnd of a kept answer: its size; KindUnbuffered: size of the request
 	Usage   Usage         // KindEnd: of all attempts of the call
+	Cost    Cost          // KindAttempt, KindBreak: of the attempt; KindEnd: of all attempts of the call
 
 	FirstToken time.Duration // from the start of the attempt to its first payload; KindEnd: from the start of the call until RoundTrip returned the answer; 0: there was none
 
@@ -97,7 +99,7 @@ type Observer func(context.Context, Event)
 func (t Attempt) event(kind Kind) Event {
 	return Event{
 		Kind: kind, Reason: t.PassedOver, Endpoint: t.Endpoint, Model: t.Model, Attempt: t.N, Status: t.Status, Class: t.Class,
-		Verdict: t.Verdict, Wait: t.Wait, FirstToken: t.FirstToken, Elapsed: t.Elapsed, Bytes: t.Bytes, Usage: t.Usage,
+		Verdict: t.Verdict, Wait: t.Wait, FirstToken: t.FirstToken, Elapsed: t.Elapsed, Bytes: t.Bytes, Usage: t.Usage, Cost: t.Cost,
 		Served: t.Served, Fingerprint: t.Fingerprint, RequestID: t.RequestID, Flaw: t.Flaw, Err: t.Err,
 	}
 }
@@ -106,6 +108,7 @@ func (t Attempt) event(kind Kind) Event {
 type counters struct {
 	calls, failed, attempts, passed atomic.Int64
 	ends                            [len(endings)]atomic.Int64 // calls, by their ending
+	currency                        price.Currency
 	observers                       observers
 }
 
@@ -208,6 +211,8 @@ func Log(l *slog.Logger) Observer {
 		add(e.FirstToken != 0, slog.Duration("first_token", e.FirstToken))
 		add(e.Bytes != 0, slog.Int64("bytes", e.Bytes))
 		add(e.Usage.TotalTokens != 0, slog.Int("tokens", e.Usage.TotalTokens))
+		add(e.Cost.Amount != 0, slog.Float64("cost", e.Cost.Amount))
+		add(e.Cost.Estimated, slog.Bool("cost_estimated", true))
 		add(e.Served != "", slog.String("served", e.Served))
 		add(e.Fingerprint != "", slog.String("fingerprint", e.Fingerprint))
 		add(e.RequestID != "", slog.String("request_id", e.RequestID))

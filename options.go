@@ -14,6 +14,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/origin"
+	"github.com/breakwater-go/breakwater/internal/price"
 )
 
 // An Option configures a Transport: see [New].
@@ -39,8 +40,9 @@ type config struct {
 	perCall    []Middleware
 	perAttempt []Middleware
 	base       http.RoundTripper
-	given      []given // the options of which there is one, as they were given
-	limits     []given // the Limits of endpoints
+	given      []given        // the options of which there is one, as they were given
+	limits     []given        // the Limits of endpoints
+	currency   price.Currency // of all prices; zero: there are none
 
 	// Tests replace these by functions without randomness.
 	newBackOff func() backoff.BackOff
@@ -86,6 +88,7 @@ func newConfig(opts []Option) (*config, error) {
 	}
 	errs = append(errs, c.namesTwice()...)
 	errs = append(errs, c.wordsTwice()...)
+	errs = append(errs, c.findCurrency()...)
 	if !c.anything {
 		errs = append(errs, c.unmeant()...)
 	}
@@ -224,6 +227,29 @@ func (c *config) wordsTwice() (errs []error) {
 			for _, word := range slices.Concat(e.Tags, []string{e.Region}) {
 				if word != "" && word != e.Name && names[word] && e.misplacedKey() == "" {
 					errs = append(errs, fmt.Errorf("breakwater: endpoint %q: its tag or region %q is the name of another endpoint: want another word", e.Name, word))
+				}
+			}
+		}
+	}
+	return errs
+}
+
+// findCurrency finds the currency of the prices. It returns an error if there are several: no
+// sum could be made of them, and nobody here knows how to change one into another.
+func (c *config) findCurrency() (errs []error) {
+	if len(c.tiers) == 0 {
+		c.currency = price.Dollar // of the prices that are known of hosts
+	}
+	var first Endpoint
+	for _, tier := range c.tiers {
+		for _, e := range tier {
+			for _, r := range ratesOf(e) {
+				switch {
+				case r.Currency() == (price.Currency{}): // it is none, which is said
+				case c.currency == (price.Currency{}):
+					c.currency, first = r.Currency(), e
+				case r.Currency() != c.currency:
+					return append(errs, fmt.Errorf("breakwater: endpoint %q: Price is in %v, and that of %q in %v: want one currency for all, so that costs can be summed", e.Name, r.Currency(), first.Name, c.currency))
 				}
 			}
 		}

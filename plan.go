@@ -17,6 +17,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/pause"
 	"github.com/breakwater-go/breakwater/internal/plan"
+	"github.com/breakwater-go/breakwater/internal/price"
 	"github.com/breakwater-go/breakwater/internal/request"
 )
 
@@ -34,6 +35,8 @@ type fleet struct {
 	lends        bool            // requests' bodies are lent to the base: see tracedLoan
 	maxProbeWait time.Duration   // BreakerPolicy.MaxWait
 	observers    observers
+	priced       bool           // some prices are known
+	currency     price.Currency // of all prices
 
 	budgets   map[string]*budget.Budget // of the accounts of the user's endpoints
 	pauses    *pause.Table[pauseKey, refusal]
@@ -45,6 +48,7 @@ type fleet struct {
 func newFleet(c *config) *fleet {
 	f := &fleet{
 		retry: c.retry, stream: c.stream, newBackOff: c.newBackOff, exchanges: c.stream.exchanges(), asErrors: c.asErrors, observers: c.observers,
+		priced: c.currency != price.Currency{}, currency: c.currency,
 		configured: len(c.tiers) > 0, middleware: len(c.perAttempt) > 0, maxProbeWait: c.breaker.MaxWait, limitedBase: limitsConnections(c.base),
 		budgets: make(map[string]*budget.Budget), pauses: pause.New[pauseKey]((*refusal).size),
 		lends:   len(c.perAttempt) == 0 && !c.retry.SendOnce && isNetHTTP(c.base),

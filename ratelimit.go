@@ -9,7 +9,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/outcome"
-	"github.com/breakwater-go/breakwater/internal/request"
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // A rateLimiter is the rate-limit layer of an endpoint. It sends an attempt when the
@@ -45,7 +45,7 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 		Host: &a.endpoint.Load, Again: a.n > 1, Throttled: a.throttled,
 	}
 	if limiter.CountsTokens() {
-		use.Prompt, use.Answer = request.EstimateTokens(a.buffer.Bytes()), a.call.params.MaxTokens
+		use.Prompt, use.Answer = wire.EstimateTokens(a.buffer.Bytes()), a.call.params.MaxTokens
 	}
 	lease := new(attemptLease)
 	renewal := a.call.renewal

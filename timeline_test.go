@@ -209,6 +209,18 @@ func TestTimeline(t *testing.T) {
 			elapse(time.Minute)
 			w.call("q3", false)
 		}},
+		{"what attempts cost", "primary backup", []Option{priced(), WithCache(CachePolicy{}), WithStream(StreamPolicy{Rescue: RescueRestart}), once}, func(w *world) {
+			w.call("q1", false)
+			w.call("q1", false)
+			w.fleet.Server("primary").BreakNext(1, kit.Busy())
+			w.call("q2", false)
+			elapse(time.Minute)
+			w.fleet.Server("primary").BreakNext(1, kit.CutJSON())
+			w.call("q3", false)
+			elapse(time.Minute)
+			w.fleet.Server("primary").BreakNext(1, kit.CutStream(4))
+			w.call("q4", true)
+		}},
 		{"content filter comes as it came", "primary backup", nil,
 			breakPrimary(kit.Status(400, "application/json", `{"error":{"message":"Content Exists Risk","type":"invalid_request_error","param":null,"code":"invalid_request_error"}}`), ask(true))},
 	} {

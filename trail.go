@@ -2,10 +2,12 @@ package breakwater
 
 import (
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/price"
 )
 
 // A Class is a string that says how an attempt ended. It is in [Attempt], in [Event], and,
@@ -182,6 +184,57 @@ type Usage struct {
 	ReasoningTokens                             int // tokens of the completion that were reasoning
 }
 
+// A Cost is what an attempt costs, or all attempts of a call, by the prices of [Endpoint].Price
+// and the tokens of [Usage]. Prompt tokens cost the price of cached input as far as they are in
+// CachedTokens, and reasoning tokens are a part of the answer. The hour in which an attempt was
+// sent decides whether peak prices apply.
+//
+// What was not sent costs nothing, nor what the host refused, such as a 429, a 400 or a 503. An
+// answer from the cache costs nothing, and one that was shared costs the call that made the
+// attempt. The cost of an attempt is estimated, and marked so, if it may be billed and its host
+// said no usage: the caller left, the stream broke, another attempt was faster, or the host
+// sends no usage. The estimate is for the prompt as if nothing of it was cached, and for the text
+// that had come, at 0.3 tokens for each English character and 0.6 for each Chinese one. What a
+// host wrote before it noticed that nobody reads is not in it.
+type Cost struct {
+	Amount    float64 // in Currency; without what is not known. It is no decimal: round it when you show it
+	Known     bool    // Amount is all of it. If not, there is no price, or the host said no usage and nobody could read the text; or the attempt is under way
+	Estimated bool    // Amount is estimated, or a part of it
+	currency  price.Currency
+}
+
+// Currency returns the currency of Amount, as a code of ISO 4217. It is empty if no endpoint has
+// a price.
+func (c Cost) Currency() string { return c.currency.String() }
+
+// String returns the cost as a text, such as 0.000123 USD. A cost that is not known begins with
+// a question mark, and one that is estimated with a tilde.
+func (c Cost) String() string {
+	text := strconv.FormatFloat(c.Amount, 'g', 6, 64)
+	switch {
+	case !c.Known && c.Amount == 0:
+		return "?"
+	case !c.Known:
+		text = "? at least " + text
+	case c.Estimated:
+		text = "~" + text
+	}
+	if code := c.Currency(); code != "" {
+		text += " " + code
+	}
+	return text
+}
+
+// add adds the cost of another attempt.
+func (c *Cost) add(d Cost) {
+	c.Amount += d.Amount
+	c.Known = c.Known && d.Known
+	c.Estimated = c.Estimated || d.Estimated
+	if d.currency != (price.Currency{}) {
+		c.currency = d.currency
+	}
+}
+
 // An Attempt is one request to one endpoint on behalf of a call, or one that was not sent
 // because of a local limit, a pause, a circuit or Rewrite, or because the call was over before, or an endpoint that was passed over.
 // [TrailOf], a [Trail] and an [Error] return them.
@@ -198,11 +251,12 @@ type Attempt struct {
 	Verdict     Verdict       // what the call did next; empty: not known yet. A stream that breaks after the commit keeps VerdictAccept
 	Bytes       int64         // bytes of the body that the caller got
 	Usage       Usage         // tokens, as the host reported them
+	Cost        Cost          // known once it has ended
 	MayBeBilled bool          // the host received it, but its answer did not come; the host may bill it
+	Denied      bool          // RetryPolicy.Budget did not allow another attempt after it
 	Served      string        // the model that the answer says it is of: at most 128 bytes of visible ASCII; empty: it says nothing
 	Fingerprint string        // its system_fingerprint, likewise
 	RequestID   string        // the host's id of the request, to quote to its support: at most 128 bytes of visible ASCII; empty: it told none
-	Denied      bool          // RetryPolicy.Budget did not allow another attempt after it
 	PassedOver  Reason        // why the call did not go to the endpoint, which it would have preferred or needed; N is 0 then, and Class is ClassUnserved, ClassCircuitOpen, ClassPaused or ClassLimited
 	Unrescued   Reason        // why nothing continued the stream, which broke; empty: it did not break, or was continued
 	Flaw        error         // the caller got the answer although it is flawed: ErrRepetition, ErrNoAnswer or ErrFormat. See StreamPolicy.KeepFlawed
@@ -315,6 +369,7 @@ type summary struct {
 	endpoint, model string // of the attempt that answered last
 	bytes           int64  // that the caller got
 	usage           Usage
+	cost            Cost
 	unrescued       Reason
 }
 
@@ -322,6 +377,7 @@ type summary struct {
 func (l *attemptLog) total() (s summary) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	s.cost.Known = true
 	for i := range l.attempts {
 		a := &l.attempts[i]
 		if a.Verdict == VerdictAccept {
@@ -329,6 +385,9 @@ func (l *attemptLog) total() (s summary) {
 		}
 		s.bytes += a.Bytes
 		s.usage.add(a.Usage)
+		if a.N > 0 {
+			s.cost.add(a.Cost)
+		}
 		if a.Unrescued != "" {
 			s.unrescued = a.Unrescued
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/origin"
+	"github.com/breakwater-go/breakwater/internal/price"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/served"
 	"github.com/breakwater-go/breakwater/internal/within"
@@ -41,6 +42,8 @@ type upstream struct {
 	limits          *limit.Limits
 	budget          *budget.Budget // of extra attempts, of its account
 	served          *served.Table
+	rates           map[string]*price.Rate     // by its names for models, "" for all others; nil: no price is known
+	spent           price.Book                 // what its attempts have cost
 	answered        atomic.Bool                // it has answered a call before
 	worked          atomic.Int64               // when it last answered, in Unix nanoseconds, to the second; 0: never
 	reached         atomic.Int64               // likewise, a request that is no inference, in Unix nanoseconds
@@ -173,6 +176,14 @@ func (u *upstream) worth() bounded.Worth {
 // false if it does not.
 func (u *upstream) serves(op request.Operation, model string, target *upstream) (string, bool) {
 	return u.names.Serve(op, model, &target.names)
+}
+
+// rateOf returns what a model costs, or nil if that is not known.
+func (u *upstream) rateOf(op request.Operation, model string) *price.Rate {
+	if r, ok := u.rates[u.profile.Behind(op, model)]; ok {
+		return r
+	}
+	return u.rates[""]
 }
 
 // continues reports whether u continues a text that a message begins, and one behind the
@@ -417,7 +428,7 @@ func (us *upstreams) ofOrigin(at origin.Origin) *upstream {
 		base := at.URL()
 		name := base.String()
 		asWritten := map[string]string{} // the caller's names are those of this host
-		e := us.make(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.Host), Models: asWritten}, base, 0)
+		e := us.make(Endpoint{Name: base.Host, URL: name, Account: name, Host: hostOf(at.Host), Models: asWritten, Price: pricesOf(at.Host)}, base, 0)
 		e.among = &us.origins
 		e.touch()
 		return e

@@ -117,6 +117,7 @@ func (w *world) observe(_ context.Context, e Event) {
 	add(e.From != "" && e.To == "", "%s", e.From)
 	add(e.Reason != "", "because of %s", e.Reason)
 	add(e.Flaw != nil, "marked: %v", e.Flaw)
+	add(e.Cost.Amount > 0, "for %v", e.Cost)
 	w.note("%s", b.String())
 }
 

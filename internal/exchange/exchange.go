@@ -41,8 +41,24 @@ type Exchange struct {
 	FirstPayload    Deadline
 	Answer          wire.Answer // what the response has said so far
 
-	whole  Whole // the body, if the answer came in one piece
-	flawed bool  // the answer is handed over although it is flawed
+	whole  Whole        // the body, if the answer came in one piece
+	flawed bool         // the answer is handed over although it is flawed
+	opaque bool         // the answer is passed on, and nobody has read it
+	spoken atomic.Int32 // Answer.Spoken, as of the latest event that was read
+}
+
+// IsOpaque reports whether the answer is passed on unread, so that nobody knows what it says.
+func (e *Exchange) IsOpaque() bool { return e.opaque }
+
+// Spoken returns an estimate of the tokens that have come, if Want.Count is set. It may be called
+// from any goroutine.
+func (e *Exchange) Spoken() int { return int(e.spoken.Load()) / 10 }
+
+// noteSpoken makes what the answer has said so far known to other goroutines.
+func (e *Exchange) noteSpoken() {
+	if e.Answer.Counts {
+		e.spoken.Store(e.Answer.Spoken)
+	}
 }
 
 // An Owner sends the request of an Exchange. Its methods may be called from any
@@ -100,6 +116,7 @@ type Want struct {
 	Transcript Limits      // how much of a stream is kept, so that another can continue it; nil: nothing
 	Flaws      *flaw.Rules // what the answer is checked for; nil: nothing
 	KeepFlawed bool        // a flawed answer is handed over if it cannot be replaced
+	Count      bool        // tokens are estimated as they come
 }
 
 // Limits say which answers can be continued.

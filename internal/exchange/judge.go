@@ -28,7 +28,7 @@ func (e *Exchange) Judge(resp *http.Response, w Want) (*http.Response, *Failure)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return nil, e.refusal(resp)
 	}
-	e.Answer.Wire, e.Answer.Choices, e.Answer.Listener = w.Wire, w.Choices, e.Owner
+	e.Answer.Wire, e.Answer.Choices, e.Answer.Listener, e.Answer.Counts = w.Wire, w.Choices, e.Owner, w.Count
 	kind := header.MediaType(resp.Header)
 	switch {
 	case header.IsEncoded(resp.Header):
@@ -74,6 +74,7 @@ func (e *Exchange) judgeWhole(resp *http.Response, w Want, begun []byte) (*http.
 		return nil, f
 	}
 	signal := e.Answer.Text(body)
+	e.noteSpoken()
 	if signal == wire.Malformed {
 		if stream, ok := eventsOf(body, w); ok {
 			endBody(resp, io.EOF)

@@ -37,6 +37,7 @@ func (e *Exchange) passOn(resp *http.Response, begun []byte, object bool) (*http
 		resp.Body.Close()
 		return nil, e.Interrupted()
 	}
+	e.opaque = true
 	o := &Opaque{x: e, src: resp.Body, in: progress.Reader{Reader: resp.Body}, object: object}
 	if begun != nil {
 		o.in.Reader = io.MultiReader(bytes.NewReader(begun), resp.Body)

@@ -321,6 +321,7 @@ func isWord(name []byte) bool {
 // payload.
 func (s *Stream) commit(signal wire.Signal) {
 	s.follow(signal)
+	s.x.noteSpoken()
 	s.open = !sse.EndsBlock(s.out)
 	s.forget()
 	s.resumed = s.resumed || s.IsResumable()
@@ -456,6 +457,7 @@ func (s *Stream) checkFlaws(ends bool) error {
 func (s *Stream) pass(event []byte, kind sse.Kind, signal wire.Signal) {
 	before := s.phase
 	s.follow(signal)
+	s.x.noteSpoken()
 	payload := signal == wire.Payload || s.phase >= complete && before < complete
 	switch {
 	case payload:

@@ -8,6 +8,7 @@ package mistake
 
 import (
 	"fmt"
+	"math"
 	"net/url"
 	"regexp"
 	"strings"
@@ -220,4 +221,22 @@ func Size(n int64) string {
 		return ""
 	}
 	return fmt.Sprintf("did you mean %d MiB (%d << 20)?", n, n)
+}
+
+// LeastPerMillion is the lowest price of a million tokens that anybody means, in any currency.
+// Below it, the price is that of one token.
+const LeastPerMillion = 1e-4
+
+// MostPerMillion is the highest.
+const MostPerMillion = 1e9
+
+// PerMillion returns what a price of a million tokens was meant to be, or "".
+func PerMillion(price float64) string {
+	switch {
+	case price > 0 && price < LeastPerMillion:
+		return fmt.Sprintf("that is the price of one token, or of a thousand: did you mean %v?", math.Round(price*1e6*1e9)/1e9)
+	case price > MostPerMillion:
+		return "nothing costs that much"
+	}
+	return ""
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math"
 	"strconv"
+
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 // MeasureTokens returns a number of tokens that the texts of a request have at least, whatever
@@ -19,6 +21,16 @@ func MeasureTokens(body []byte) int32 {
 		return 0
 	}
 	return int32(min(p.tokens, math.MaxInt32))
+}
+
+// EstimatePrompt estimates the tokens of a request's prompt from its body: all of it, for the
+// model reads most of it, but of images and files only the texts beside them.
+func EstimatePrompt(body []byte, p *Params) int {
+	n := wire.EstimateTokensOfJSON(body)
+	if p.Needs&(Images|Files) != 0 && len(body) > 0 {
+		n = int(int64(n) * int64(p.TextBytes) / int64(len(body)))
+	}
+	return n
 }
 
 // text reads a text that the model will read, if the value is one.

@@ -1,7 +1,6 @@
 package request
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -70,23 +69,6 @@ func TestSplice(t *testing.T) {
 		body := []byte("0123456789")
 		if got := Splice([]byte("> "), body, tt.edits); string(got) != tt.want || string(body) != "0123456789" {
 			t.Errorf("%s: Splice = %q, and the body is %q, want %q, and the body as it was", tt.name, got, body, tt.want)
-		}
-	}
-}
-
-func TestTokens_AreEstimated(t *testing.T) {
-	for _, tt := range []struct {
-		name, text string
-		want       int
-	}{
-		{"English", strings.Repeat("a", 100), 30},
-		{"Chinese", strings.Repeat("灯", 100), 60},
-		{"both", strings.Repeat("a灯", 100), 90},
-		{"accents", strings.Repeat("é", 10), 6},
-		{"nothing", "", 0},
-	} {
-		if got := EstimateTokens([]byte(tt.text)); got != tt.want {
-			t.Errorf("tokens of %s = %d, want %d", tt.name, got, tt.want)
 		}
 	}
 }
@@ -172,54 +154,6 @@ func TestNames_AreCopies(t *testing.T) {
 		t.Errorf("the name is %q once its body is used for something else, want %q", name, "m")
 	}
 }
-
-// The estimate is that of a plain count, whatever the text's length and bytes.
-func FuzzEstimateTokens(f *testing.F) {
-	for _, text := range []string{"", "seven b", "eight by", "nine byte", "你好，世界", "a你b好c", "\x80\xff\xc0", strings.Repeat("ab你", 100)} {
-		f.Add([]byte(text))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		ascii, other := 0, 0
-		for _, b := range text {
-			switch {
-			case b < 0x80:
-				ascii++
-			case b >= 0xC0:
-				other++
-			}
-		}
-		if got, want := EstimateTokens(text), (3*ascii+6*other)/10; got != want {
-			t.Errorf("EstimateTokens(%q) = %d, want %d", text, got, want)
-		}
-	})
-}
-
-// BenchmarkEstimateTokens compares the estimate with a loop that looks at each byte.
-func BenchmarkEstimateTokens(b *testing.B) {
-	for name, sentence := range map[string]string{"english": "what is a breakwater? ", "chinese": "防波堤是什么？"} {
-		text := bytes.Repeat([]byte(sentence), 200<<10/len(sentence))
-		measure := func(how string, do func()) {
-			b.Run(name+"/"+how, func(b *testing.B) {
-				b.SetBytes(int64(len(text)))
-				for b.Loop() {
-					do()
-				}
-			})
-		}
-		measure("estimate", func() { EstimateTokens(text) })
-		measure("loop", func() {
-			n := 0
-			for _, c := range text {
-				if c < 0x80 {
-					n++
-				}
-			}
-			sink = n
-		})
-	}
-}
-
-var sink int
 
 // BenchmarkParse looks into bodies of three sizes: of prose, of code and of JSON, which
 // have many escapes, of a conversation of short messages, and of tools. What it reads is

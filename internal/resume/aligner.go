@@ -60,7 +60,7 @@ type Aligner struct {
 // NewAligner returns an Aligner that passes events on to emit and adds their text to
 // given.
 func NewAligner(given *Transcript, o Options, emit func(event []byte)) *Aligner {
-	a := &Aligner{Options: o, given: given, emit: emit, spent: given.Tokens(), mused: request.EstimateTokens(given.Reasoning), restarts: o.Restart}
+	a := &Aligner{Options: o, given: given, emit: emit, spent: given.Tokens(), mused: wire.EstimateTokens(given.Reasoning), restarts: o.Restart}
 	if o.Wire != wire.Chat {
 		a.parts = newParts(o.Wire)
 	}

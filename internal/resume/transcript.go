@@ -18,7 +18,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -99,7 +98,7 @@ func (t *Transcript) add(text, reasoning string, other bool) {
 
 // Tokens estimates how many tokens the transcript took.
 func (t *Transcript) Tokens() int {
-	return request.EstimateTokens(t.Text) + request.EstimateTokens(t.Reasoning)
+	return wire.EstimateTokens(t.Text) + wire.EstimateTokens(t.Reasoning)
 }
 
 // IsReasoned reports whether the transcript is a text behind reasoning, which is finished

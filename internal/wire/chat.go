@@ -81,7 +81,7 @@ func (a *Answer) choices(c *cursor, event bool) (signal Signal, n int) {
 }
 
 func (a *Answer) choice(c *cursor) Signal {
-	signal, index, finish, parts, odd := Nothing, 0, value(nil), 0, misplaced{}
+	signal, index, finish, parts, odd := Nothing, 0, value(nil), 0, a.beginOdd()
 	if c.enter('{') {
 		for c.more('}') {
 			switch string(c.key()) {
@@ -96,6 +96,7 @@ func (a *Answer) choice(c *cursor) Signal {
 				if text := c.value(); text.isText() {
 					signal = max(signal, Payload)
 					a.Said.take([]byte("text"), text[1:len(text)-1])
+					odd.say([]byte("text"), text)
 					parts += 2 // a chat with such a text cannot be continued
 				}
 			case "finish_reason", "finishReason":
@@ -109,6 +110,7 @@ func (a *Answer) choice(c *cursor) Signal {
 			}
 		}
 	}
+	a.Spoken = odd.spoken
 	if a.Transcript != nil && (index != 0 || parts > 1) {
 		a.Transcript.Other = true
 	}

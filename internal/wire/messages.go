@@ -15,7 +15,7 @@ func (a *Answer) messagesEvent(c *cursor) Signal {
 	case "content_block_start":
 		return a.block(event.block)
 	case "content_block_delta":
-		if carries(event.delta.cursor(), nil, a.Said, new(misplaced)) {
+		if a.carries(event.delta) {
 			return Payload
 		}
 		return Nothing
@@ -60,14 +60,25 @@ func (a *Answer) message(c *cursor) Signal {
 func (a *Answer) block(b value) Signal {
 	switch string(b.get("type").text()) {
 	case "text", "thinking", "":
-		if !carries(b.cursor(), nil, a.Said, new(misplaced)) {
+		if !a.carries(b) {
 			return Nothing
 		}
 	case "redacted_thinking":
 	default:
 		a.Said.take(nil, nil)
+		if a.Counts {
+			a.Spoken = spokenIn(b, a.Spoken, maxSpokenDepth)
+		}
 	}
 	return Payload
+}
+
+// carries reports whether a delta or a block carries payload.
+func (a *Answer) carries(v value) bool {
+	odd := a.beginOdd()
+	found := carries(v.cursor(), nil, a.Said, &odd)
+	a.Spoken = odd.spoken
+	return found
 }
 
 // stop reads why a message stopped. said: it has content, so that no tool call was lost that the

@@ -115,6 +115,7 @@ func (r *Repeat) match(stream []byte) (text []byte, count value, n int) {
 // apply does to a what the learned event did. text is the inside of a text.
 func (r *Repeat) apply(a *Answer, text []byte) {
 	a.HasContent = true
+	a.say(text)
 	if s := a.Said; s != nil {
 		if r.thinks {
 			s.Reasoning = append(s.Reasoning, text...)

@@ -24,6 +24,7 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 		// This is payload that came without deltas: a tool call, or a message in one
 		// piece.
 		a.Said.takeItem(event.item)
+		a.sayAll(event.item)
 		if carries(event.item.get("content", "0").cursor(), nil, nil, new(misplaced)) || event.item.get("arguments").isText() {
 			return Payload
 		}
@@ -36,6 +37,9 @@ func (a *Answer) responsesEvent(c *cursor) Signal {
 		a.begun = true
 	}
 	a.Said.takeResponses(kind, &event)
+	if event.delta.isText() {
+		a.say(event.delta[1 : len(event.delta)-1])
+	}
 	if event.delta.isText() || event.text.isText() || event.arguments.isText() || event.refusal.isText() {
 		return Payload
 	}
@@ -88,6 +92,7 @@ func (a *Answer) response(c *cursor) Signal {
 	m.read(c)
 	a.identify(c, m.model, m.fingerprint)
 	a.takeUsage(m.usage.cursor())
+	a.sayAll(m.output)
 	status, incomplete := string(m.status.text()), noEnd
 	if status == "incomplete" {
 		incomplete = kindOf(m.all.get("incomplete_details", "reason").text())

@@ -65,6 +65,8 @@ type Answer struct {
 	Said       *Said       // of a stream, on any wire; nil: not recorded
 	Partial    bool        // a choice ended before it was complete: at its token limit, or by a filter
 	HasContent bool        // there was payload
+	Counts     bool        // the tokens of its texts are counted, in Spoken
+	Spoken     int32       // an estimate of the tokens that have come, in tenths: see EstimateTokens
 	Listener   Listener    // hears which model the answer is of; nil: nobody does
 
 	hasModel, hasFingerprint bool // the listener has heard it
@@ -640,7 +642,30 @@ func (v value) tokens() int { return v.count(MaxTokens) }
 type misplaced struct {
 	finish value // the finish reason
 	failed bool  // there is an error
+	counts bool  // the texts are counted
+	spoken int32 // their tokens, in tenths
 }
+
+// say counts a text.
+func (m *misplaced) say(key []byte, v value) {
+	if m.counts && isSpoken(key) {
+		m.spoken = addTenths(m.spoken, v[1:len(v)-1])
+	}
+}
+
+// sayFilled counts the texts in a list or an object.
+func (m *misplaced) sayFilled(key []byte, v value) {
+	switch {
+	case !m.counts:
+	case string(key) == "input":
+		m.spoken = addTenths(m.spoken, v)
+	default:
+		m.spoken = spokenIn(v, m.spoken, maxSpokenDepth)
+	}
+}
+
+// beginOdd returns what carries fills in for the answer.
+func (a *Answer) beginOdd() misplaced { return misplaced{counts: a.Counts, spoken: a.Spoken} }
 
 // carries reads a delta, message or block and reports whether it has anything but its role
 // and type: a text, list or object that is not empty. What is misplaced is none of that.
@@ -674,6 +699,7 @@ func carries(c *cursor, transcript *Transcript, said *Said, odd *misplaced) bool
 			transcript.take(key, v[1:len(v)-1])
 			if key != nil {
 				said.take(key, v[1:len(v)-1])
+				odd.say(key, v)
 			}
 		case v.isFilled():
 			if isOfFrame(key, v, odd) {
@@ -682,6 +708,7 @@ func carries(c *cursor, transcript *Transcript, said *Said, odd *misplaced) bool
 			found = true
 			transcript.take(nil, nil)
 			said.takeFilled(key)
+			odd.sayFilled(key, v)
 		}
 	}
 	return found
