@@ -423,11 +423,11 @@ func layersAlone(b testing.TB) func() {
 	rt := transport(b, WithBase(RoundTripperFunc(func(*http.Request) (*http.Response, error) { return nil, io.EOF })),
 		WithRateLimit(RatePolicy{InFlight: 100, PerSecond: 1e9, Burst: 1 << 30, TokensPerMinute: 1 << 30}), WithEndpoints(at("a", "b", "c")...))
 	req, _ := http.NewRequest(http.MethodPost, "https://a/chat/completions", bytes.NewReader(chat2K))
-	c, err := rt.newCall(req, request.Chat, rt.tiers[0][0])
+	c, err := rt.now().newCall(req, request.Chat, rt.now().tiers[0][0])
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := rt.failover.newRun(c)
+	r := rt.now().failover.newRun(c)
 	a := &attempt{}
 	return func() {
 		s := r.next(time.Now())

@@ -319,7 +319,7 @@ func TestBounds_GarbageModels(t *testing.T) {
 						}
 						return garbage(req)
 					}), once, WithEndpoints(at("a")...), WithBreaker(policy))
-					circuits := rt.tiers[0][0].circuits
+					circuits := rt.now().tiers[0][0].circuits
 					if first {
 						asks(t.Context(), rt, naming("well"))
 					}
@@ -364,7 +364,7 @@ func TestBounds_WhatIsInUseStays(t *testing.T) {
 			}
 			return gives(404, asJSON, `{"error":{"code":"model_not_found"}}`)(req)
 		}), once, WithEndpoints(at("a")...), WithBreaker(BreakerPolicy{Consecutive: 1}))
-		circuits := rt.tiers[0][0].circuits
+		circuits := rt.now().tiers[0][0].circuits
 		asks(t.Context(), rt, naming("sick"))
 		ask := func() *http.Response {
 			req, _ := post(t.Context(), "https://a", strings.Replace(naming("held"), "{", `{"stream":true,`, 1))
@@ -406,7 +406,7 @@ func TestBounds_AllInUse(t *testing.T) {
 			}
 			open = append(open, resp)
 		}
-		if n := len(rt.tiers[0][0].circuits.Status(time.Now())); n != len(open) {
+		if n := len(rt.now().tiers[0][0].circuits.Status(time.Now())); n != len(open) {
 			t.Errorf("%d circuits of %d models in use", n, len(open))
 		}
 		for _, resp := range open {
@@ -416,7 +416,7 @@ func TestBounds_AllInUse(t *testing.T) {
 			t.Errorf("got %s left, want nothing", left)
 		}
 		asks(t.Context(), rt, naming("one more"))
-		if n := len(rt.tiers[0][0].circuits.Status(time.Now())); n > circuit.MaxCircuits {
+		if n := len(rt.now().tiers[0][0].circuits.Status(time.Now())); n > circuit.MaxCircuits {
 			t.Errorf("%d circuits when none is in use any more, want at most %d", n, circuit.MaxCircuits)
 		}
 	})
@@ -435,14 +435,14 @@ func TestBounds_Origins(t *testing.T) {
 		ask := func(host string) seen {
 			return asks(t.Context(), rt, chatJSON, func(req *http.Request) { req.URL.Host = host })
 		}
-		of := func(host string) *upstream { return rt.targetOf(mustURL(t, "https://"+host), true) }
+		of := func(host string) *upstream { return rt.now().targetOf(mustURL(t, "https://"+host), true) }
 		h := piped.hold(t, rt)
 		ask("sick")
 		ask("well")
 		busy, sick, well := of("a"), of("sick"), of("well")
 		for n := range 12 * maxOrigins {
 			ask(fmt.Sprintf("garbage-%d", n))
-			if all := len(rt.origins.All()); all > maxOrigins {
+			if all := len(rt.now().origins.All()); all > maxOrigins {
 				t.Fatalf("%d origins, want at most %d", all, maxOrigins)
 			}
 		}
@@ -488,10 +488,10 @@ func TestBounds_FloodOfOrigins(t *testing.T) {
 			t.Logf("the heap has grown by %d bytes", grown)
 		}
 		circuits := 0
-		for _, e := range rt.upstreams.all() {
+		for _, e := range rt.now().upstreams.all() {
 			circuits += len(e.circuits.Status(time.Now()))
 		}
-		if n, pauses := len(rt.origins.All()), len(rt.failover.pauses.List(time.Now())); n > maxOrigins || circuits > 2*maxOrigins || pauses > 4096 {
+		if n, pauses := len(rt.now().origins.All()), len(rt.now().failover.pauses.List(time.Now())); n > maxOrigins || circuits > 2*maxOrigins || pauses > 4096 {
 			t.Errorf("%d origins, %d circuits, %d pauses", n, circuits, pauses)
 		}
 	})

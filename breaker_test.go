@@ -757,7 +757,7 @@ func TestCircuit_DrainedConnections(t *testing.T) {
 			}
 			defer rt.CloseIdleConnections()
 			if tt.http2 {
-				rt.config.base.(*http.Transport).TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig
+				rt.now().config.base.(*http.Transport).TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig
 			}
 			ask := func() int {
 				req, _ := post(t.Context(), server.URL, chatJSON)
@@ -783,7 +783,7 @@ func TestCircuit_DrainedConnections(t *testing.T) {
 			}
 			before := made.Load()
 			drained.Store(before)
-			most := 5 * max(len(rt.tiers), 1) * max(rt.count, 1) // failures, until the circuits of all endpoints are open
+			most := 5 * max(len(rt.now().tiers), 1) * max(rt.now().count, 1) // failures, until the circuits of all endpoints are open
 			failed := 0
 			for failed <= most && ask() != 200 {
 				failed++

@@ -184,7 +184,7 @@ func TestClose_ClosesItsOwnBase(t *testing.T) {
 // waits, if the plan changes meanwhile, or if an Observer panics.
 func TestBudget_ComesBack(t *testing.T) {
 	left := func(rt *Transport, account int) (n int) {
-		for rt.upstreams.all()[account].budget.Take(time.Now()) {
+		for rt.now().upstreams.all()[account].budget.Take(time.Now()) {
 			n++
 		}
 		return n
@@ -208,7 +208,7 @@ func TestBudget_ComesBack(t *testing.T) {
 				return answer(200, asJSON, goodJSON), nil
 			}
 			time.AfterFunc(100*time.Millisecond, func() { // a pause of another call's begins while this one waits
-				rt.failover.pauses.Ask(pauseKey{endpoint: "a"}, time.Now(), 2*time.Second, nil)
+				rt.now().failover.pauses.Ask(pauseKey{endpoint: rt.now().tiers[0][0].identity}, time.Now(), 2*time.Second, nil)
 			})
 			return failing503(req)
 		}), noBreaker, WithEndpoints(at("a")...))

@@ -31,15 +31,25 @@ type cacheLayer struct {
 	stream    StreamPolicy // its timeouts bound how long a shared call may show nothing
 	exchanges exchange.Policy
 	spawn     func(task func(context.Context)) bool // runs a task in the background
-	shared    coalesce.Group                        // the calls under way
-	renewals  renewals
+	shared    *coalesce.Group                       // the calls under way
+	renewals  *renewals
 }
 
-// newCacheLayer returns the layer. spawn runs its renewals and its writes to the Store.
-func newCacheLayer(c *config, next http.RoundTripper, spawn func(func(context.Context)) bool) *cacheLayer {
+// newCacheLayer returns the layer above next. spawn runs its renewals and its writes to the
+// Store, and emit tells of what happens to these.
+func newCacheLayer(c *config, next http.RoundTripper, spawn func(func(context.Context)) bool, emit func(context.Context, Event)) *cacheLayer {
 	return &cacheLayer{
-		keeper: newKeeper(*c.cache, c.observers, spawn),
+		keeper: newKeeper(*c.cache, c.observers, spawn, emit),
 		next:   next, retry: c.retry, stream: c.stream, exchanges: c.stream.exchanges(), spawn: spawn,
+		shared: new(coalesce.Group), renewals: new(renewals),
+	}
+}
+
+// keep takes over the answers and the calls under way of the layer before, unless its Scope is
+// another one: the same words may stand for others then.
+func (l *cacheLayer) keep(before *cacheLayer) {
+	if l.keeper.keep(&before.keeper) {
+		l.shared, l.renewals = before.shared, before.renewals
 	}
 }
 
@@ -565,7 +575,7 @@ const (
 // renew requests a new answer in the background, unless another call is doing so. Close
 // ends it.
 func (l *cacheLayer) renew(c *call) {
-	n := &l.renewals
+	n := l.renewals
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.running < maxRenewals {
@@ -577,7 +587,7 @@ func (l *cacheLayer) renew(c *call) {
 // that for all, because callers with a fallback leave probes to others. If it hangs,
 // another one is made.
 func (l *cacheLayer) probe(c *call) {
-	n := &l.renewals
+	n := l.renewals
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()

@@ -34,7 +34,7 @@ func TestFailover_NoPlaceIsGivenUpForNothing(t *testing.T) {
 			base.Set("b", gives(200, asStream, wholeStream))
 			rt := over(t, base, WithEndpoints(tt.endpoints[:1]...), WithBackup(tt.endpoints[1]))
 			if tt.holds {
-				rt.tiers[1][0].limits.Get("m", [32]byte{}).Acquire(t.Context(), new(limit.Lease), limit.Use{Prompt: 1})
+				rt.now().tiers[1][0].limits.Get("m", [32]byte{}).Acquire(t.Context(), new(limit.Lease), limit.Use{Prompt: 1})
 			}
 			got := asks(t.Context(), rt, chatStream)
 			if got.header("Breakwater-Endpoint") != tt.want || got.body != wholeStream || base.Count("a") != 1 {
@@ -67,7 +67,7 @@ func TestFailover_FirstTroubleIsShown(t *testing.T) {
 			base.Set("a", tt.a)
 			base.Set("b", tt.b)
 			rt := over(t, base, once, WithEndpoints(at("a", "b")...))
-			rt.turn.Store(1)
+			rt.now().turn.Store(1)
 			got := asks(t.Context(), rt, chatJSON)
 			if s := got.String(); !strings.HasPrefix(s, tt.want) || got.body != tt.body || got.err != nil {
 				t.Errorf("the caller sees %s, want %s with %q", s, tt.want, tt.body)

@@ -239,14 +239,14 @@ func stillHeld(rt *Transport) string {
 			permits += l.InFlight
 		}
 	}
-	for _, e := range slices.Concat(slices.Collect(maps.Values(rt.origins.All())), slices.Concat(rt.tiers...)) {
+	for _, e := range slices.Concat(slices.Collect(maps.Values(rt.now().origins.All())), slices.Concat(rt.now().tiers...)) {
 		attempts += int(e.Load.Open())
 		inUse, probing := e.circuits.InUse()
 		inCircuits += inUse
 		probes += probing
 	}
 	flights := 0
-	if l := rt.cache; l != nil {
+	if l := rt.now().cache; l != nil {
 		l.renewals.mu.Lock()
 		flights = l.shared.Len() + l.renewals.running
 		l.renewals.mu.Unlock()

@@ -39,7 +39,7 @@ func TestHost_Presets(t *testing.T) {
 			continue
 		}
 		seen[e.Host] = true
-		at := rt.tiers[0][0]
+		at := rt.now().tiers[0][0]
 		if known := hostOf(at.base.Hostname()); known != e.Host && !origin.IsLoopback(at.base.Hostname()) {
 			t.Errorf("%v is told to be %q from its URL, want %q", e, known, e.Host)
 		}
@@ -391,7 +391,7 @@ func TestHost_ClosestEndpointIsMeant(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if meant := rt.targetOf(req.URL, true); meant == nil || meant.Name != tt.key {
+		if meant := rt.now().targetOf(req.URL, true); meant == nil || meant.Name != tt.key {
 			t.Errorf("%s is meant for %v, want %s", tt.path, meant, tt.key)
 		}
 		if resp, err := rt.RoundTrip(req); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,18 +30,35 @@ type keeper struct {
 	kept        *lru.Cache[key.Key, *store.Entry, *wording]
 	maxWordings int64        // the most bytes of the wordings that are kept
 	store       *store.Guard // nil: none
-	counts      struct{ hits, misses, stale, shared, stores atomic.Int64 }
+	counts      *cacheCounts
 }
 
-func newKeeper(p CachePolicy, o observers, spawn func(func(context.Context)) bool) keeper {
+// cacheCounts are what the cache has done.
+type cacheCounts struct{ hits, misses, stale, shared, stores atomic.Int64 }
+
+func newKeeper(p CachePolicy, o observers, spawn func(func(context.Context)) bool, emit func(context.Context, Event)) keeper {
 	return keeper{
-		policy: p, observers: o, lifetime: p.lifetime(),
+		policy: p, observers: o, lifetime: p.lifetime(), counts: new(cacheCounts),
 		kept: lru.New[key.Key, *store.Entry, *wording](p.MaxEntries, p.MaxBytes), maxWordings: maxWordings(p.MaxBytes),
 		store: store.NewGuard(p.Store, store.Hooks{
 			Go:      spawn,
-			OnError: func(ctx context.Context, err error) { o.emit(ctx, Event{Kind: KindCacheError, Err: err}) },
+			OnError: func(ctx context.Context, err error) { emit(ctx, Event{Kind: KindCacheError, Err: err}) },
 		}),
 	}
+}
+
+// keep takes over the counts of the keeper before, its answers and, if that is the same, its
+// Store. It reports false if the answers are for other scopes: these stay.
+func (k *keeper) keep(before *keeper) bool {
+	k.counts = before.counts
+	if reflect.ValueOf(k.policy.Scope).Pointer() != reflect.ValueOf(before.policy.Scope).Pointer() {
+		return false
+	}
+	k.kept = before.kept
+	if s := k.policy.Store; s != nil && reflect.TypeOf(s).Comparable() && s == before.policy.Store {
+		k.store = before.store
+	}
+	return true
 }
 
 // A wording is one way to ask what an entry answers: the exact bytes of a call.
@@ -206,7 +224,7 @@ func (k *keeper) put(c *call, e *store.Entry) {
 }
 
 func (k *keeper) status() CacheStatus {
-	n := &k.counts
+	n := k.counts
 	s := CacheStatus{Hits: n.hits.Load(), Misses: n.misses.Load(), Stale: n.stale.Load(), Shared: n.shared.Load(), Stores: n.stores.Load()}
 	s.Entries, s.Bytes, s.Evictions = k.kept.Stats()
 	return s

@@ -182,7 +182,7 @@ func TestCircuit_LongerThanAnyAnswerTook(t *testing.T) {
 			for range 40 {
 				call()
 			}
-			usual := rt.tiers[0][0].circuits.Lookup("m").Latency(latencyKind(&request.Params{Stream: tt.ask == chatStream})).Usual()
+			usual := rt.now().tiers[0][0].circuits.Lookup("m").Latency(latencyKind(&request.Params{Stream: tt.ask == chatStream})).Usual()
 			base.Set("a", hanging)
 			asked := base.Count("a")
 			for range 50 {

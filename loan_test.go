@@ -234,11 +234,11 @@ func lending(t *testing.T) (*attempt, *http.Request) {
 	rt := over(t, &http.Transport{})
 	req, _ := http.NewRequest(http.MethodPost, "http://127.0.0.1/chat/completions", strings.NewReader(chatJSON))
 	op, _ := request.OperationOf(req)
-	c, err := rt.newCall(req, op, rt.targetOf(req.URL, true))
+	c, err := rt.now().newCall(req, op, rt.now().targetOf(req.URL, true))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := rt.failover.newRun(c)
+	r := rt.now().failover.newRun(c)
 	r.now()
 	a := r.begin(step{action: try, endpoint: c.target})
 	req = req.Clone(t.Context())

@@ -104,16 +104,21 @@ func (t Attempt) event(kind Kind) Event {
 	}
 }
 
-// counters count what a Transport does, and have its observers.
+// counters count what a Transport does, and have the observers of one generation.
 type counters struct {
+	*counts
+	currency  price.Currency
+	observers observers
+}
+
+// counts are what a Transport has done.
+type counts struct {
 	calls, failed, attempts, passed atomic.Int64
 	ends                            [len(endings)]atomic.Int64 // calls, by their ending
-	currency                        price.Currency
-	observers                       observers
 }
 
 // outcomes returns how the calls ended that are over.
-func (t *counters) outcomes() map[Outcome]int64 {
+func (t *counts) outcomes() map[Outcome]int64 {
 	counts := make(map[Outcome]int64)
 	for i := range t.ends {
 		if n := t.ends[i].Load(); n > 0 {

@@ -93,7 +93,7 @@ func TestOptions_OddEndpoints(t *testing.T) {
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: New = %v, want %q", tt.name, err, tt.want)
 		}
-		if err == nil && rt.tiers[0][0].base.Hostname() == "" {
+		if err == nil && rt.now().tiers[0][0].base.Hostname() == "" {
 			t.Errorf("%s: the endpoint has no base", tt.name)
 		}
 	}
@@ -120,7 +120,7 @@ func TestOptions_OffMeansNone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := rt.config
+	c := rt.now().config
 	for _, tt := range []struct{ got, want any }{
 		{c.retry, RetryPolicy{Attempts: 1}},
 		{c.stream, StreamPolicy{MinRateWindow: 30 * time.Second, Rescue: RescueOff}},
@@ -149,7 +149,7 @@ func TestOptions_AreCopied(t *testing.T) {
 	}
 	models["a"] = "c"
 	header.Set("X-Team", "2")
-	e := rt.tiers[0][0]
+	e := rt.now().tiers[0][0]
 	if e.Models["a"] != "b" || e.Header.Get("X-Team") != "1" {
 		t.Errorf("endpoint changed with its caller's maps: %v, %v", e.Models, e.Header)
 	}

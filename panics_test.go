@@ -200,7 +200,7 @@ func panicked(t *testing.T, o *outcry, opts []Option) (told []Kind) {
 		if n := bodies.Open(); n > 0 {
 			t.Errorf("event%s %s: %d bodies are open", at, kind, n)
 		}
-		for _, e := range slices.Concat(rt.tiers...) {
+		for _, e := range slices.Concat(rt.now().tiers...) {
 			ctx := WithCall(t.Context(), Call{Endpoint: e.Name, NoCache: true})
 			for _, ask := range []string{chatJSON, chatStream, chatJSON} {
 				if got := asks(ctx, rt, ask); got.status() != 200 || got.err != nil || got.header(headerEndpoint) != e.Name {

@@ -24,7 +24,7 @@ var impatient = WithRetry(RetryPolicy{Attempts: 1, Patience: Off})
 func TestPause_KeepsNoLongRefusal(t *testing.T) {
 	rt := over(t, newHosts(gives(429, "text/plain; x="+strings.Repeat("x", maxKeptRefusal), "slow down", "Retry-After", "60")), once)
 	asks(t.Context(), rt, chatJSON)
-	pauses := rt.failover.pauses.List(time.Now())
+	pauses := rt.now().failover.pauses.List(time.Now())
 	if len(pauses) == 0 {
 		t.Fatal("nothing rests")
 	}
@@ -434,11 +434,11 @@ func TestPause_RenewedAgainAndAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := newHosts(gives(200, asJSON, goodJSON))
 		rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...), WithRetry(RetryPolicy{Patience: 5 * time.Second}))
-		limit := pauseKey{account: rt.tiers[0][0].Account, model: "m"}
+		limit := pauseKey{account: rt.now().tiers[0][0].payer, model: "m"}
 		stop := make(chan struct{})
 		go func() {
 			for tick := time.Tick(900 * time.Millisecond); ; {
-				rt.failover.pauses.Ask(limit, time.Now(), time.Second, nil)
+				rt.now().failover.pauses.Ask(limit, time.Now(), time.Second, nil)
 				select {
 				case <-tick:
 				case <-stop:

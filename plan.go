@@ -42,23 +42,40 @@ type fleet struct {
 	pauses    *pause.Table[pauseKey, refusal]
 	balance   balance.Strategy
 	affinity  *balance.Affinity // nil: conversations are not kept at one endpoint
-	minPrompt int               // the least size in bytes of a body whose conversation is kept at one endpoint
+	policy    BalancePolicy
+	minPrompt int // the least size in bytes of a body whose conversation is kept at one endpoint
 }
 
-func newFleet(c *config) *fleet {
+func newFleet(c *config, pauses *pause.Table[pauseKey, refusal]) *fleet {
 	f := &fleet{
 		retry: c.retry, stream: c.stream, newBackOff: c.newBackOff, exchanges: c.stream.exchanges(), asErrors: c.asErrors, observers: c.observers,
 		priced: c.currency != price.Currency{}, currency: c.currency,
 		configured: len(c.tiers) > 0, middleware: len(c.perAttempt) > 0, maxProbeWait: c.breaker.MaxWait, limitedBase: limitsConnections(c.base),
-		budgets: make(map[string]*budget.Budget), pauses: pause.New[pauseKey]((*refusal).size),
+		budgets: make(map[string]*budget.Budget), pauses: pauses,
 		lends:   len(c.perAttempt) == 0 && !c.retry.SendOnce && isNetHTTP(c.base),
-		balance: balance.TwoChoices{Random: c.random}, minPrompt: c.balance.Affinity,
+		balance: balance.TwoChoices{Random: c.random}, policy: c.balance, minPrompt: c.balance.Affinity,
 	}
 	if c.balance.Affinity > 0 {
 		f.affinity = balance.NewAffinity(c.balance.Overload, f.balance)
 		f.balance = f.affinity
 	}
 	return f
+}
+
+// keep takes over what the fleet before knows of accounts and conversations that are the
+// same by the options in c.
+func (f *fleet) keep(before *fleet, c *config) {
+	if f.retry.Budget == before.retry.Budget {
+		for _, e := range slices.Concat(c.tiers...) {
+			if b := before.budgets[e.Account]; b != nil {
+				f.budgets[e.Account] = b
+			}
+		}
+	}
+	if f.affinity != nil && before.affinity != nil && before.policy == c.balance {
+		f.affinity = before.affinity
+		f.balance = f.affinity
+	}
 }
 
 // budgetOf returns the budget of extra attempts of an account. Without endpoints of the
@@ -594,7 +611,7 @@ func (f *fleet) pauseOfSafe(c *call, e *upstream, now time.Time) (key pauseKey, 
 	}
 	asker := c.askerAt(e)
 	return f.pauses.Longest(now, func(k pauseKey, p *pause.Pause[refusal]) bool {
-		if k.endpoint != e.Name && k.account != e.Account || k.credential != (header.Credential{}) && k.credential != asker {
+		if !k.concerns(e) || k.credential != (header.Credential{}) && k.credential != asker {
 			return false
 		}
 		return k.model == otherRequests || p.Asked.After(now) && !e.hasAnsweredSince(p.Since, asker)
@@ -745,11 +762,16 @@ func (f *fleet) hasAlternative(c *call, than *upstream) bool {
 // credential, or a model of an endpoint for one operation and one credential. Fields that
 // do not matter are zero.
 type pauseKey struct {
-	endpoint   string
-	account    string
+	endpoint   string // an upstream's identity
+	account    string // an upstream's payer
 	model      string
 	op         request.Operation
 	credential header.Credential
+}
+
+// concerns reports whether an endpoint or its account is paused.
+func (k *pauseKey) concerns(e *upstream) bool {
+	return k.endpoint == e.identity || k.account == e.payer
 }
 
 // pauseKeys are the keys of the pauses that concern a call at an endpoint, one
@@ -762,10 +784,10 @@ func (k *pauseKeys) of(s outcome.Scope) pauseKey { return k[s-1] }
 func (c *call) pauseKeys(e *upstream, model string) pauseKeys {
 	asker, model := c.askerAt(e), c.circuitOf(model)
 	return pauseKeys{ // a rate limit and a missing model depend on the credential
-		outcome.ScopeEndpoint - 1: {endpoint: e.Name},
-		outcome.ScopeAccount - 1:  {account: e.Account},
-		outcome.ScopeLimit - 1:    {account: e.Account, model: model, credential: asker},
-		outcome.ScopeModel - 1:    {endpoint: e.Name, model: model, op: c.op, credential: asker},
+		outcome.ScopeEndpoint - 1: {endpoint: e.identity},
+		outcome.ScopeAccount - 1:  {account: e.payer},
+		outcome.ScopeLimit - 1:    {account: e.payer, model: model, credential: asker},
+		outcome.ScopeModel - 1:    {endpoint: e.identity, model: model, op: c.op, credential: asker},
 	}
 }
 

@@ -586,7 +586,7 @@ func TestLimit_Adaptive(t *testing.T) {
 			}), once, noBreaker, WithEndpoints(deepSeekAt("a")), WithRateLimit(RatePolicy{InFlight: 10, Adaptive: true, MaxWait: Off}))
 			var open []*held
 			fill := func(most int) {
-				for len(open) < most && rt.tiers[0][0].limits.Get("m", [32]byte{}).Free(time.Now()) {
+				for len(open) < most && rt.now().tiers[0][0].limits.Get("m", [32]byte{}).Free(time.Now()) {
 					open = append(open, opens.hold(t, rt))
 				}
 			}
@@ -739,7 +739,7 @@ func TestLimit_PlacesGoToCallersWithTime(t *testing.T) {
 func TestLimit_TheQueueIsNotTheHosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := over(t, newHosts(fakehost.After(time.Second, gives(200, asJSON, goodJSON))), noBreaker, WithEndpoints(at("a", "b")...), WithRateLimit(RatePolicy{InFlight: 1, MaxWait: time.Minute}))
-		limits := func(n int) *limit.Limiter { return rt.tiers[0][n].limits.Get("m", [32]byte{}) }
+		limits := func(n int) *limit.Limiter { return rt.now().tiers[0][n].limits.Get("m", [32]byte{}) }
 		var held [2]limit.Lease
 		for n := range held {
 			if err := limits(n).Acquire(t.Context(), &held[n], limit.Use{}); err != nil {

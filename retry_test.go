@@ -224,7 +224,7 @@ func TestRetry_Attempts(t *testing.T) {
 					asked = append(asked, req.URL.Host)
 					return failing503(req)
 				}), noBreaker, WithEndpoints(tt.ends...), WithRetry(tt.policy))
-				rt.turn.Store(uint64(len(tt.ends) - 1)) // a's turn
+				rt.now().turn.Store(uint64(len(tt.ends) - 1)) // a's turn
 				got := asks(WithCall(t.Context(), tt.call), rt, chatJSON)
 				if got.status() != 503 || strings.Join(asked, " ") != tt.want {
 					t.Errorf("attempts at %v, %v, want %s", asked, got, tt.want)
@@ -323,7 +323,7 @@ func TestRetry_Waits(t *testing.T) {
 					told = append(told, fmt.Sprint(req.URL.Host, time.Since(start)))
 					return tt.base(req)
 				}), opts...)
-				rt.turn.Store(uint64(len(rt.tiers[0]) - 1))
+				rt.now().turn.Store(uint64(len(rt.now().tiers[0]) - 1))
 				ctx := t.Context()
 				if tt.deadline > 0 {
 					var cancel context.CancelFunc

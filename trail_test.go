@@ -394,7 +394,7 @@ func TestTrail_OfACallThatNobodyCouldTake(t *testing.T) {
 		asks(t.Context(), rt, chatJSON)
 		elapse(time.Millisecond)
 		var probe circuit.Permit // of another, who leaves: for a second, nobody else may probe
-		if !rt.tiers[0][0].circuits.Lookup("m").Allow(&probe, time.Now(), true) {
+		if !rt.now().tiers[0][0].circuits.Lookup("m").Allow(&probe, time.Now(), true) {
 			t.Fatal("the circuit cannot be probed")
 		}
 		probe.Report(circuit.Neutral)

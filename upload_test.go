@@ -329,7 +329,7 @@ func TestUpload_BodyIsClosedOnce(t *testing.T) {
 		{"base does not close it", failing503, nil, nil},
 		{"failing Rewrite", closing(refusing), []Option{WithEndpoints(Endpoint{Name: "r", URL: "https://a", Rewrite: func(*http.Request) error { return errors.New("no") }})}, nil},
 		{"no permit", closing(refusing), []Option{WithRateLimit(RatePolicy{InFlight: 1, MaxWait: Off})}, func(t *testing.T, rt *Transport) {
-			rt.ofOrigin(origin.Origin{Scheme: "https", Host: "a", Port: "443"}).limits.Get("", [32]byte{}).Acquire(t.Context(), new(limit.Lease), limit.Use{Prompt: 1})
+			rt.now().ofOrigin(origin.Origin{Scheme: "https", Host: "a", Port: "443"}).limits.Get("", [32]byte{}).Acquire(t.Context(), new(limit.Lease), limit.Use{Prompt: 1})
 		}},
 		{"no such endpoint", closing(refusing), nil, nil},
 		{"circuit open", closing(refusing), nil, func(t *testing.T, rt *Transport) {

@@ -1,6 +1,8 @@
 package breakwater
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"fmt"
 	"maps"
 	"net/http"
@@ -27,23 +29,34 @@ import (
 // An upstream is an Endpoint in use, with its circuits, limits and layers.
 type upstream struct {
 	Endpoint
-	among *bounded.Map[origin.Origin, *upstream] // the map that it is in, if it was made for a call's URL; else nil
+	*upstreamState
+	among       *bounded.Map[origin.Origin, *upstream] // the map that it is in, if it was made for a call's URL; else nil
+	identity    string                                 // of the endpoint with its credential, for pauses: see identityOf
+	payer       string                                 // of its account with the credentials of that: see payersOf
+	tier        int
+	base        *url.URL
+	origin      origin.Origin
+	profile     *host.Profile
+	paths       host.Paths
+	names       host.Names
+	place       within.Place
+	can         request.Needs // beyond what every host can: see request.Needs
+	keyed       bool          // it has a credential of its own
+	circuits    *circuit.Set
+	limits      *limit.Limits
+	budget      *budget.Budget         // of extra attempts, of its account
+	rates       map[string]*price.Rate // by its names for models, "" for all others; nil: no price is known
+	spent       *price.Book            // what its attempts have cost
+	connections *connections           // nil: the base is the user's
+	pipeline    http.RoundTripper      // rate limit, breaker, gate, user middleware, base
+	alone       [1]*upstream           // the endpoint itself, as the only candidate of a call
+}
+
+// An upstreamState is what attempts have shown of an endpoint. All generations that have the
+// endpoint share it.
+type upstreamState struct {
 	balance.Target
-	tier            int
-	base            *url.URL
-	origin          origin.Origin
-	profile         *host.Profile
-	paths           host.Paths
-	names           host.Names
-	place           within.Place
-	can             request.Needs // beyond what every host can: see request.Needs
-	keyed           bool          // it has a credential of its own
-	circuits        *circuit.Set
-	limits          *limit.Limits
-	budget          *budget.Budget // of extra attempts, of its account
 	served          *served.Table
-	rates           map[string]*price.Rate     // by its names for models, "" for all others; nil: no price is known
-	spent           price.Book                 // what its attempts have cost
 	answered        atomic.Bool                // it has answered a call before
 	worked          atomic.Int64               // when it last answered, in Unix nanoseconds, to the second; 0: never
 	reached         atomic.Int64               // likewise, a request that is no inference, in Unix nanoseconds
@@ -53,9 +66,52 @@ type upstream struct {
 	used            atomic.Int64               // when it was used last, for bounded.Map; only if the user gave no endpoints
 	quarantineTried atomic.Int64               // when a call last tried it in spite of its quarantine
 	warnedNoKey     atomic.Bool                // it was reported that neither it nor a call had a key
-	connections     *connections               // nil: the base is the user's
-	pipeline        http.RoundTripper          // rate limit, breaker, gate, user middleware, base
-	alone           [1]*upstream               // the endpoint itself, as the only candidate of a call
+}
+
+// forgetKey forgets what was known of the endpoint's key, because it has another one.
+func (s *upstreamState) forgetKey() {
+	s.worked.Store(0)
+	s.blocked.Store(false)
+	s.quarantineTried.Store(0)
+	s.warnedNoKey.Store(false)
+}
+
+// identityOf returns what stands for an endpoint in pauses: its name and, in a form that
+// nobody can read, its URL and credential. What a host says to one key concerns no other.
+func identityOf(e Endpoint) string {
+	sum := credentialsOf(e)
+	return e.Name + "\x00" + string(sum[:])
+}
+
+// payersOf returns what stands for each account in pauses: its name and, in a form that
+// nobody can read, the credentials of its endpoints.
+func payersOf(tiers [][]Endpoint) map[string]string {
+	sums := make(map[string]map[[sha256.Size]byte]bool)
+	for _, e := range slices.Concat(tiers...) {
+		if sums[e.Account] == nil {
+			sums[e.Account] = make(map[[sha256.Size]byte]bool)
+		}
+		sums[e.Account][credentialsOf(e)] = true
+	}
+	payers := make(map[string]string)
+	for account, of := range sums {
+		var all [sha256.Size]byte
+		for sum := range of {
+			subtle.XORBytes(all[:], all[:], sum[:])
+		}
+		payers[account] = account + "\x00" + string(all[:])
+	}
+	return payers
+}
+
+// credentialsOf returns a digest of an endpoint's URL, key and headers.
+func credentialsOf(e Endpoint) [sha256.Size]byte {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q", e.URL, e.APIKey)
+	for _, name := range slices.Sorted(maps.Keys(e.Header)) {
+		fmt.Fprintf(h, " %q %q", name, e.Header[name])
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
 // connections is breakwater's own base towards one origin. When a circuit opens, all
@@ -83,8 +139,8 @@ func (c *connections) renew() {
 	}
 }
 
-// closeIdle closes the idle connections that only this origin has.
-func (c *connections) closeIdle() {
+// CloseIdleConnections closes the idle connections that only this origin has.
+func (c *connections) CloseIdleConnections() {
 	if own := c.own.Load(); own != nil {
 		own.CloseIdleConnections()
 	}
@@ -256,6 +312,39 @@ func (us *upstreams) add(tiers [][]Endpoint) error {
 		}
 	}
 	us.keyless = us.keyless && us.count > 1
+	return nil
+}
+
+// addOrigins makes upstreams of the origins that callers have addressed before.
+func (us *upstreams) addOrigins(before *upstreams) {
+	for at, u := range before.origins.All() {
+		us.origins.GetOrAdd(at, func() *upstream {
+			e := us.make(u.Endpoint, u.base, 0)
+			e.among = &us.origins
+			return e
+		})
+	}
+}
+
+// find returns the upstream of an endpoint with the same name and URL, or nil.
+func (us *upstreams) find(e Endpoint) *upstream {
+	for _, u := range us.all() {
+		if u.Name == e.Name && u.URL == e.URL {
+			return u
+		}
+	}
+	return nil
+}
+
+// connectionsAt returns the connections of an endpoint at an origin, or nil.
+func (us *upstreams) connectionsAt(at origin.Origin) *connections {
+	for _, tier := range us.tiers {
+		for _, u := range tier {
+			if u.origin == at {
+				return u.connections
+			}
+		}
+	}
 	return nil
 }
 

@@ -211,7 +211,7 @@ func TestFailover_Verdicts(t *testing.T) {
 // rests tells whose pause is on.
 func rests(rt *Transport) string {
 	var who []string
-	for key := range rt.failover.pauses.List(time.Now()) {
+	for key := range rt.now().failover.pauses.List(time.Now()) {
 		switch {
 		case key.endpoint != "" && key.model != "":
 			who = append(who, "model of the endpoint")

@@ -55,11 +55,11 @@ func (l *Limiter) learnLocked(now time.Time, t Throttle) {
 		}
 	}()
 	switch w := &l.window; {
-	case l.policy.Fixed, l.policy.Adaptive: // with Adaptive, the number of permits is lowered
+	case l.policy.Load().Fixed, l.policy.Load().Adaptive: // with Adaptive, the number of permits is lowered
 	case t.Stated > 0 && float64(t.Open) >= alone*float64(t.Stated):
 		l.boundLocked(now, t.Open, t.Stated)
 	case w.bound && w.tooMany():
-		l.adaptive, l.permits = nil, l.policy.InFlight
+		l.adaptive, l.permits = nil, l.policy.Load().InFlight
 		l.window = window{wrong: min(w.wrong+1, 10), uncounted: w.uncounted}
 		l.paceLocked(now, t)
 	case w.bound:
@@ -86,7 +86,7 @@ func (l *Limiter) learnLocked(now time.Time, t Throttle) {
 // paceLocked begins to learn the rate. No rate is so low that a caller who waits as long as
 // it may gets no turn.
 func (l *Limiter) paceLocked(now time.Time, t Throttle) {
-	l.learned.rate = pace.New(now, t.Demand, l.policy.PerSecond, 1/max(l.policy.MaxWait, time.Second).Seconds(), t.Serving)
+	l.learned.rate = pace.New(now, t.Demand, l.policy.Load().PerSecond, 1/max(l.policy.Load().MaxWait, time.Second).Seconds(), t.Serving)
 	l.learned.set(now)
 }
 
@@ -118,7 +118,7 @@ const (
 // of their rate. open were under way.
 func (l *Limiter) boundLocked(now time.Time, open, size int) {
 	if l.adaptive == nil {
-		l.adaptive = aimd.New(l.policy.InFlight)
+		l.adaptive = aimd.New(l.policy.Load().InFlight)
 		l.permits = l.adaptive.Refused(now, now, max(open, size+1), size)
 	}
 	l.window = window{bound: true, uncounted: l.window.uncounted, wrong: l.window.wrong}

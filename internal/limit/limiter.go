@@ -19,15 +19,15 @@ import (
 // all that it needs: a permit, an attempt and its tokens. Nobody holds anything while it
 // waits, and nobody passes the head, so large attempts get their turn among small ones.
 type Limiter struct {
-	policy   Policy
-	adaptive *aimd.Limit  // the number of permits; nil: it does not change
-	used     atomic.Int64 // see bounded.Map
+	policy atomic.Pointer[Policy] // changed with mu locked
+	used   atomic.Int64           // see bounded.Map
 
-	mu        sync.Mutex // guards what follows
-	permits   int        // 0: unlimited
-	open      int        // attempts under way
-	moved     time.Time  // when the latest of them began or ended
-	refused   bool       // the host has refused an attempt, and none has ended since
+	mu        sync.Mutex  // guards what follows
+	adaptive  *aimd.Limit // the number of permits; nil: it does not change
+	permits   int         // 0: unlimited
+	open      int         // attempts under way
+	moved     time.Time   // when the latest of them began or ended
+	refused   bool        // the host has refused an attempt, and none has ended since
 	attempts  bucket
 	shift     time.Time // no attempt begins before: see shiftLocked
 	learned   learned
@@ -41,7 +41,8 @@ type Limiter struct {
 }
 
 func newLimiter(p Policy) *Limiter {
-	l := &Limiter{policy: p, permits: p.InFlight}
+	l := &Limiter{permits: p.InFlight}
+	l.policy.Store(&p)
 	if p.Adaptive {
 		l.adaptive = aimd.New(p.InFlight)
 	}
@@ -52,6 +53,33 @@ func newLimiter(p Policy) *Limiter {
 		l.tokens = newQuota(p.TokensPerMinute)
 	}
 	return l
+}
+
+// follow lets the limiter follow another policy from now on. What is open, waits or was used
+// counts on. What was learned is forgotten, because it was learned beside the old policy.
+func (l *Limiter) follow(p Policy) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := l.policy.Load()
+	if *old == p {
+		return
+	}
+	l.policy.Store(&p)
+	if p.PerSecond != old.PerSecond || p.Burst != old.Burst {
+		l.attempts.set(now, p.PerSecond, p.Burst)
+	}
+	if p.TokensPerMinute != old.TokensPerMinute {
+		l.tokens.set(now, p.TokensPerMinute)
+	}
+	l.adaptive, l.permits = nil, p.InFlight
+	if p.Adaptive {
+		l.adaptive = aimd.New(p.InFlight)
+	}
+	l.learned, l.window = learned{}, window{uncounted: l.window.uncounted}
+	if l.waiting.len() > 0 {
+		l.admitLocked(now)
+	}
 }
 
 // Free reports whether an attempt would not have to wait now.
@@ -126,24 +154,24 @@ func (l *Limiter) Admits(now time.Time, left time.Duration) bool {
 		return true
 	}
 	wait := l.Expected(now)
-	return l.policy.MaxWait > 0 && wait <= l.policy.MaxWait && wait < left
+	return l.policy.Load().MaxWait > 0 && wait <= l.policy.Load().MaxWait && wait < left
 }
 
 // Spills reports whether what has to wait may go to another host instead: the policy allows
 // it, or the host has taught the limit by its refusals, so that this is no limit of the
 // user's.
 func (l *Limiter) Spills() bool {
-	if l == nil || l.policy.Spill {
+	if l == nil || l.policy.Load().Spill {
 		return true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	return l.permits != l.policy.InFlight && l.isFullLocked() || l.learned.wait(now, 1) > l.attempts.wait(now, 1)
+	return l.permits != l.policy.Load().InFlight && l.isFullLocked() || l.learned.wait(now, 1) > l.attempts.wait(now, 1)
 }
 
 // CountsTokens reports whether the limiter bounds tokens, so that Acquire needs their number.
-func (l *Limiter) CountsTokens() bool { return l.policy.TokensPerMinute > 0 }
+func (l *Limiter) CountsTokens() bool { return l.policy.Load().TokensPerMinute > 0 }
 
 // Adapts reports whether fewer attempts are rest enough for a host that has just refused
 // one, so that it needs no pause: the number of permits or the rate can still be lowered.
@@ -208,7 +236,7 @@ func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
 		*lease = Lease{limiter: l, since: now, tokens: tokens, open: open, use: use}
 		return nil
 	}
-	most := l.policy.MaxWait - use.Waited
+	most := l.policy.Load().MaxWait - use.Waited
 	w := waiter{tokens: tokens, most: most - min(use.Rested, most/2), host: use.Host, since: now.Add(-use.Waited - use.Rested)}
 	done := ctx.Done() // before it has a place: a context may panic
 	w.deadline, _ = ctx.Deadline()
@@ -267,7 +295,7 @@ func (l *Limiter) enqueue(w *waiter, use Use) error {
 // waits behind others for MaxWait, and at the head of the queue for as long as its tokens
 // need. Otherwise it could never begin while others use the limit.
 func (l *Limiter) isLarge(tokens int) bool {
-	return tokens > 0 && seconds(float64(tokens)/l.tokens.perSecond) >= l.policy.MaxWait
+	return tokens > 0 && l.tokens.perSecond > 0 && seconds(float64(tokens)/l.tokens.perSecond) >= l.policy.Load().MaxWait
 }
 
 // await waits until w has got what it needs, ctx ends, or its time in the queue does.
@@ -439,7 +467,7 @@ func (l *Limiter) release(lease *Lease, r Result, used int) {
 // apart. Processes that have the same rate and begin at the same time would send at the same
 // time for ever, and be refused.
 func (l *Limiter) shiftLocked(now time.Time) {
-	if p := l.policy.PerSecond; p > 0 && p < 1 {
+	if p := l.policy.Load().PerSecond; p > 0 && p < 1 {
 		l.shift = now.Add(seconds(rand.Float64() / p))
 	}
 }
@@ -471,6 +499,6 @@ func (l *Limiter) worth() bounded.Worth {
 	return bounded.Worth{
 		Used:  l.used.Load(),
 		Busy:  l.open > 0 || l.waiting.len() > 0,
-		Known: !l.attempts.isFull(now) || !l.tokens.isNew(now) || l.permits != l.policy.InFlight || l.learned.rate != nil,
+		Known: !l.attempts.isFull(now) || !l.tokens.isNew(now) || l.permits != l.policy.Load().InFlight || l.learned.rate != nil,
 	}
 }

@@ -29,6 +29,20 @@ func newQuota(perMinute int) quota {
 	return quota{bucket: newBucket(float64(perMinute)/60, (perMinute-1)/2+1), limit: perMinute, minute: new(minute)}
 }
 
+// set changes the limit. A quota that limited nothing before has no tokens to give at once.
+// If perMinute is 0, the quota limits nothing from now on.
+func (q *quota) set(now time.Time, perMinute int) {
+	if perMinute == 0 {
+		*q = quota{answer: q.answer}
+		return
+	}
+	of := newQuota(perMinute)
+	q.bucket.set(now, of.perSecond, of.burst)
+	if q.limit = perMinute; q.minute == nil {
+		q.minute = of.minute
+	}
+}
+
 // of returns how many tokens an attempt reserves. An answer counts for no more than half
 // of a minute, because answers are hardly ever as long as they may be. What it takes
 // beyond that is charged at its end.
@@ -87,6 +101,9 @@ func (q *quota) take(now time.Time, n int) bool {
 // settle replaces the n tokens that were reserved at began by the used ones. A host's count
 // takes no more than ten minutes of tokens.
 func (q *quota) settle(now, began time.Time, n, used int) {
+	if q.limiter == nil {
+		return // the limit is off by now
+	}
 	more := used - n
 	if more > 0 {
 		const minutes = 10

@@ -151,6 +151,16 @@ func (ls *Limits) Learn(model string, credential [32]byte, t Throttle) {
 	l.throttled(t)
 }
 
+// Adopt lets the account's limiters follow the policies from now on. What is open, waits or
+// was used counts on.
+func (ls *Limits) Adopt() {
+	for k, l := range ls.table.limiters.All() {
+		if k.account == ls.account {
+			l.follow(ls.policy(k.model))
+		}
+	}
+}
+
 // newLimiter returns a limiter that counts as used now: others may make room as
 // soon as it is in the table.
 func (t *Table) newLimiter(p Policy) *Limiter {

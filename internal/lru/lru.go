@@ -16,15 +16,14 @@ const MaxAliases = 2
 // A Cache keeps values V under keys K. A value can be found by up to MaxAliases
 // other keys as well, each with a note N of its own. It is safe for concurrent use.
 type Cache[K comparable, V, N any] struct {
-	maxBytes int64 // 0: any number
-
-	mu      sync.Mutex // guards what follows
-	order   *simplelru.LRU[K, *item[K, V]]
-	aliases map[K]alias[K, N]
-	prints  map[uint64]K // fingerprints to aliases
-	printed int64        // bytes of the aliases with a fingerprint
-	bytes   int64
-	evicted int64
+	mu       sync.Mutex // guards what follows
+	maxBytes int64      // 0: any number
+	order    *simplelru.LRU[K, *item[K, V]]
+	aliases  map[K]alias[K, N]
+	prints   map[uint64]K // fingerprints to aliases
+	printed  int64        // bytes of the aliases with a fingerprint
+	bytes    int64
+	evicted  int64
 }
 
 // An item is a stored value.
@@ -44,13 +43,26 @@ type alias[K comparable, N any] struct {
 // New returns a Cache for so many values and bytes; 0: unlimited.
 func New[K comparable, V, N any](maxValues int, maxBytes int64) *Cache[K, V, N] {
 	c := &Cache[K, V, N]{maxBytes: maxBytes, aliases: make(map[K]alias[K, N]), prints: make(map[uint64]K)}
-	if maxValues == 0 {
-		maxValues = math.MaxInt
-	}
 	// The library keeps the order, this package the sizes. NewLRU fails only for sizes
 	// below 1.
-	c.order, _ = simplelru.NewLRU(maxValues, c.onEvict)
+	c.order, _ = simplelru.NewLRU(orUnlimited(maxValues), c.onEvict)
 	return c
+}
+
+// SetBounds changes the bounds: see New. What is beyond them is removed.
+func (c *Cache[K, V, N]) SetBounds(maxValues int, maxBytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.evicted += int64(c.order.Resize(orUnlimited(maxValues)))
+	c.maxBytes = maxBytes
+	c.trimLocked()
+}
+
+func orUnlimited(maxValues int) int {
+	if maxValues == 0 {
+		return math.MaxInt
+	}
+	return maxValues
 }
 
 // onEvict is called for each value that leaves, for whatever reason.
