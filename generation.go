@@ -125,8 +125,9 @@ func (g *generation) build(before *generation) error {
 // replace notes that calls use the generation from now on, instead of the one before.
 func (g *generation) replace(before *generation) {
 	for _, u := range g.all() {
-		u.limits.Adopt()
-		if old := before.find(u.Endpoint); old != nil && old.identity != u.identity {
+		old := before.find(u.Endpoint)
+		u.limits.Adopt(old != nil && old.payer != u.payer)
+		if old != nil && old.identity != u.identity {
 			u.forgetKey()
 		}
 	}

@@ -56,13 +56,14 @@ func newLimiter(p Policy) *Limiter {
 }
 
 // follow lets the limiter follow another policy from now on. What is open, waits or was used
-// counts on. What was learned is forgotten, because it was learned beside the old policy.
-func (l *Limiter) follow(p Policy) {
+// counts on. What was learned is forgotten, because it was learned beside the old policy; so
+// it is if forget is set and the policy is the same.
+func (l *Limiter) follow(p Policy, forget bool) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	old := l.policy.Load()
-	if *old == p {
+	if *old == p && !forget {
 		return
 	}
 	l.policy.Store(&p)
@@ -76,7 +77,7 @@ func (l *Limiter) follow(p Policy) {
 	if p.Adaptive {
 		l.adaptive = aimd.New(p.InFlight)
 	}
-	l.learned, l.window = learned{}, window{uncounted: l.window.uncounted}
+	l.learned, l.window, l.shift, l.refused = learned{}, window{uncounted: l.window.uncounted}, time.Time{}, false
 	if l.waiting.len() > 0 {
 		l.admitLocked(now)
 	}

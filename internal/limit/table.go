@@ -152,11 +152,12 @@ func (ls *Limits) Learn(model string, credential [32]byte, t Throttle) {
 }
 
 // Adopt lets the account's limiters follow the policies from now on. What is open, waits or
-// was used counts on.
-func (ls *Limits) Adopt() {
+// was used counts on. newKeys says that the account has other credentials: what hosts have
+// taught by refusals is forgotten then.
+func (ls *Limits) Adopt(newKeys bool) {
 	for k, l := range ls.table.limiters.All() {
 		if k.account == ls.account {
-			l.follow(ls.policy(k.model))
+			l.follow(ls.policy(k.model), newKeys)
 		}
 	}
 }
