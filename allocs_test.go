@@ -18,6 +18,7 @@ func TestAllocations(t *testing.T) {
 		return func() { roundTrip(t, ctx, rt, chat2K) }
 	}
 	base := WithBase(memoryBase("application/json", goodJSON))
+	one, three := only(ctx, "second"), transport(t, append(threeEndpoints(), base)...)
 	for name, tt := range map[string]struct {
 		do   func()
 		most float64
@@ -25,6 +26,7 @@ func TestAllocations(t *testing.T) {
 		"default":         {plain(base), 28}, // one more than with a context that cannot end
 		"named model":     {plain(WithBase(memoryBase("application/json", `{"model":"deepseek-flash","system_fingerprint":"fp_1",`+goodJSON[1:]))), 28},
 		"three endpoints": {plain(append(threeEndpoints(), base)...), 35},
+		"one of three":    {func() { roundTrip(t, one, three, chat2K) }, 35},
 		"layers":          {layersAlone(t), 1},
 		"stream event":    {streamEvents(t, oneEvent, StreamPolicy{}), 0},
 		"checked event":   {streamEvents(t, manyEvents(), checked), 0},

@@ -221,6 +221,17 @@ func TestTimeline(t *testing.T) {
 			w.fleet.Server("primary").BreakNext(1, kit.CutStream(4))
 			w.call("q4", true)
 		}},
+		{"a call stays on the premises", "primary second backup", nil, func(w *world) {
+			own := only(context.Background(), "own")
+			w.fleet.Server("primary").Break(kit.Busy())
+			w.fleet.Server("second").Break(kit.Refused())
+			w.call("free", true)
+			w.callWith(own, "confidential", true, nil)
+			w.fleet.Server("second").Heal()
+			w.callWith(own, "confidential again", true, nil)
+			w.callWith(only(own, "backup"), "for nobody", false, nil)
+			w.callWith(only(own, "premises"), "misspelt", false, nil)
+		}},
 		{"content filter comes as it came", "primary backup", nil,
 			breakPrimary(kit.Status(400, "application/json", `{"error":{"message":"Content Exists Risk","type":"invalid_request_error","param":null,"code":"invalid_request_error"}}`), ask(true))},
 	} {

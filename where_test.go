@@ -9,10 +9,13 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/test/fakehost"
+	"github.com/breakwater-go/breakwater/internal/within"
 )
 
 // Where a prompt may go: Call.Endpoints.
@@ -306,6 +309,9 @@ func TestWhere_OtherRequests(t *testing.T) {
 				before := base.Count("")
 				body := &fakehost.Body{Reader: strings.NewReader(r.body)}
 				req, _ := http.NewRequestWithContext(WithCall(t.Context(), tt.call), r.method, "https://"+tt.host+r.path, body)
+				if r.body == "" {
+					req.Body = nil
+				}
 				resp, err := rt.RoundTrip(req)
 				if tt.want == "" {
 					if err != nil || resp.StatusCode != 200 || base.Count(tt.host) != 1 || base.Count("") != 1 {
@@ -318,7 +324,7 @@ func TestWhere_OtherRequests(t *testing.T) {
 				if resp != nil || !errors.As(err, &failure) || failure.Class != ClassUnserved || !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("got %v, %v, want an *Error with %s", resp, err, tt.want)
 				}
-				if base.Count("") != before || body.Closed() != 1 || passed > 0 || rt.Status().Passed != 0 || stillHeld(rt) != "" {
+				if base.Count("") != before || req.Body != nil && body.Closed() != 1 || passed > 0 || rt.Status().Passed != 0 || stillHeld(rt) != "" {
 					t.Errorf("sent %d, closed the body %d times, passed %d on, held %s", base.Count("")-before, body.Closed(), passed, stillHeld(rt))
 				}
 			})
@@ -366,6 +372,357 @@ func TestWhere_Redirects(t *testing.T) {
 			var failure *Error
 			if errors.As(err, &failure) != tt.fails || asked(base) != tt.want {
 				t.Errorf("got %v, %v, asked %q, want %q", resp, err, asked(base), tt.want)
+			}
+		})
+	}
+}
+
+// ownAndCloud are a server of one's own and a cloud: the cloud as its backup, or beside it.
+func ownAndCloud(beside bool) []Option {
+	own, cloud := deepSeekAt("rack"), deepSeekAt("cloud")
+	own.Tags = []string{"own"}
+	if beside {
+		return []Option{WithEndpoints(own, cloud)}
+	}
+	return []Option{WithEndpoints(own), WithBackup(cloud)}
+}
+
+// Whatever would take a call elsewhere takes a restricted one nowhere. Each way is played
+// without the restriction, too: then the call does go to the cloud.
+func TestWhere_NoFeatureLeads(t *testing.T) {
+	ask := func(body string) func(*testing.T, context.Context, *Transport, *fakehost.Base) {
+		return func(t *testing.T, ctx context.Context, rt *Transport, _ *fakehost.Base) {
+			asksOf(ctx, rt, "rack", body)
+		}
+	}
+	sick := func(do handler) func(*testing.T, context.Context, *Transport, *fakehost.Base) {
+		return func(t *testing.T, ctx context.Context, rt *Transport, base *fakehost.Base) {
+			base.Set("rack", do)
+			asksOf(ctx, rt, "rack", chatStream)
+		}
+	}
+	const flawed = `{"choices":[{"index":0,"message":{"role":"assistant","content":"","reasoning_content":"Hm."},"finish_reason":"stop"}]}`
+	cut := handler(breaks(asStream, goodEvent))
+	for _, tt := range []struct {
+		name   string
+		beside bool
+		opts   []Option
+		run    func(*testing.T, context.Context, *Transport, *fakehost.Base)
+	}{
+		{"balance", true, nil, func(t *testing.T, ctx context.Context, rt *Transport, _ *fakehost.Base) {
+			for n := range 4 {
+				asksOf(ctx, rt, "rack", question(n))
+			}
+		}},
+		{"the URL", false, nil, func(t *testing.T, ctx context.Context, rt *Transport, base *fakehost.Base) {
+			base.Set("rack", failing503)
+			asksOf(ctx, rt, "cloud", chatJSON)
+		}},
+		{"failover", false, nil, sick(failing503)},
+		{"failover, refused", true, nil, sick(refusing)},
+		{"a limit of the host", false, []Option{WithRetry(RetryPolicy{Patience: Off})}, sick(gives(429, asJSON, "{}", "Retry-After", "5"))},
+		{"a key that is rejected", false, nil, sick(gives(401, asJSON, "{}"))},
+		{"no money", false, nil, sick(gives(402, asJSON, "{}"))},
+		{"a model that the host lacks", false, nil, sick(gives(400, asJSON, `{"error":{"message":"Model Not Exist","type":"invalid_request_error","param":null,"code":"invalid_request_error"}}`))},
+		{"a redirect", false, nil, sick(gives(307, "text/plain", "", "Location", "https://cloud/chat/completions"))},
+		{"the first token", false, []Option{WithStream(quick)}, func(t *testing.T, ctx context.Context, rt *Transport, base *fakehost.Base) {
+			base.Set("rack", hanging)
+			ctx, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
+			asksOf(ctx, rt, "rack", chatStream)
+		}},
+		{"a flawed answer", false, []Option{WithStream(StreamPolicy{RequireAnswer: true, KeepFlawed: true})}, func(t *testing.T, ctx context.Context, rt *Transport, base *fakehost.Base) {
+			base.Set("rack", gives(200, asJSON, flawed))
+			asksOf(ctx, rt, "rack", chatJSON)
+		}},
+		{"a hedge", true, []Option{WithStream(StreamPolicy{Hedge: time.Second})}, sick(fakehost.After(time.Minute, gives(200, asStream, wholeStream)))},
+		{"a hedge at a backup", false, []Option{WithStream(StreamPolicy{Hedge: time.Second, HedgeBackup: true})}, sick(fakehost.After(time.Minute, gives(200, asStream, wholeStream)))},
+		{"a rescue that continues", false, nil, sick(cut)},
+		{"a rescue that restarts", false, []Option{WithStream(StreamPolicy{Rescue: RescueRestart})}, sick(cut)},
+		{"a limit of one's own", false, []Option{WithRateLimit(RatePolicy{PerSecond: 0.001, Burst: 1, MaxWait: time.Second, Spill: true})}, func(t *testing.T, ctx context.Context, rt *Transport, _ *fakehost.Base) {
+			asksOf(ctx, rt, "rack", question(1))
+			asksOf(ctx, rt, "rack", question(2))
+		}},
+		{"an open circuit", false, nil, func(t *testing.T, ctx context.Context, rt *Transport, base *fakehost.Base) {
+			base.Set("rack", refusing)
+			for n := range 12 {
+				asksOf(only(t.Context(), "own"), rt, "rack", question(n))
+			}
+			base.Set("rack", gives(200, asJSON, goodJSON))
+			asksOf(ctx, rt, "rack", chatJSON)
+		}},
+		{"a pause", false, nil, func(t *testing.T, ctx context.Context, rt *Transport, base *fakehost.Base) {
+			base.Set("rack", gives(429, asJSON, "{}", "Retry-After", "30"))
+			asksOf(WithCall(t.Context(), Call{Endpoints: []string{"own"}, Attempts: Off}), rt, "rack", question(0))
+			base.Set("rack", gives(200, asJSON, goodJSON))
+			asksOf(ctx, rt, "rack", chatJSON)
+		}},
+		{"a conversation that the cloud has in its cache", true, []Option{WithBalance(BalancePolicy{Affinity: 10})}, func(t *testing.T, ctx context.Context, rt *Transport, base *fakehost.Base) {
+			base.Set("rack", failing503)
+			asksOf(t.Context(), rt, "rack", `{"model":"m","messages":[{"role":"user","content":"hello"}]}`)
+			base.Set("rack", gives(200, asJSON, goodJSON))
+			elapse(time.Hour)
+			before := base.Count("cloud")
+			asksOf(ctx, rt, "rack", `{"model":"m","messages":[{"role":"user","content":"hello"},{"role":"assistant","content":"hi"},{"role":"user","content":"and?"}]}`)
+			if free := len(CallOf(ctx).Endpoints) == 0; !free && base.Count("cloud") > before {
+				t.Error("the second call went to the cloud")
+			}
+		}},
+		{"an upload", false, []Option{WithRetry(RetryPolicy{MaxReplay: 10})}, func(t *testing.T, ctx context.Context, rt *Transport, _ *fakehost.Base) {
+			asksOf(ctx, rt, "cloud", chatJSON)
+		}},
+		{"what the host cannot do", false, nil, ask(`{"model":"m","messages":[],"safety_check":{"level":"high"}}`)},
+		{"a renewal", false, []Option{noBreaker, WithCache(CachePolicy{TTL: time.Second, StaleWhileRevalidate: time.Hour})}, func(t *testing.T, ctx context.Context, rt *Transport, base *fakehost.Base) {
+			asksOf(ctx, rt, "rack", chatJSON)
+			elapse(time.Minute)
+			base.Set("rack", failing503)
+			asksOf(ctx, rt, "rack", chatJSON)
+			elapse(time.Minute)
+		}},
+		{"a renewal that finds out who is up", false, []Option{WithCache(CachePolicy{TTL: time.Second, StaleIfError: 24 * time.Hour})}, func(t *testing.T, ctx context.Context, rt *Transport, base *fakehost.Base) {
+			asksOf(ctx, rt, "rack", chatJSON)
+			base.Set("rack", refusing)
+			base.Set("cloud", refusing)
+			for range 12 {
+				elapse(time.Minute)
+				asksOf(ctx, rt, "rack", chatJSON)
+			}
+		}},
+	} {
+		for free, ctx := range map[bool]context.Context{true: context.Background(), false: only(context.Background(), "own")} {
+			bubble(t, fmt.Sprint(tt.name, "/free=", free), func(t *testing.T) {
+				base := newHosts(func(req *http.Request) (*http.Response, error) {
+					if a := attemptOf(req.Context()); a.call.params.Stream {
+						return answer(200, asStream, wholeStream), nil
+					}
+					return answer(200, asJSON, goodJSON), nil
+				})
+				rt := over(t, base, append(ownAndCloud(tt.beside), tt.opts...)...)
+				if tt.name == "what the host cannot do" {
+					rt.now().tiers[0][0].can = 0
+				}
+				tt.run(t, ctx, rt, base)
+				rt.Close()
+				synctest.Wait()
+				if n := base.Count("cloud"); tt.name != "a conversation that the cloud has in its cache" && (n > 0) != free {
+					t.Errorf("the cloud was asked %d times", n)
+				}
+				if left := stillHeld(rt); left != "" {
+					t.Errorf("%s is held", left)
+				}
+			})
+		}
+	}
+}
+
+// keysOf are two endpoints in the order given, "own" being a tag of rack's.
+func keysOf(store Store, url string, names ...string) []Option {
+	var opts []Option
+	for i, name := range names {
+		e := Endpoint{Name: name, URL: "https://" + name, APIKey: "sk-" + name}
+		if name == "rack" {
+			e.Tags, e.URL = []string{"own"}, url
+		}
+		if i == 0 {
+			opts = append(opts, WithEndpoints(e))
+		} else {
+			opts = append(opts, WithBackup(e))
+		}
+	}
+	return append(opts, WithCache(CachePolicy{TTL: time.Hour, Store: store}))
+}
+
+// Calls that may go to the same endpoints share attempts and answers, in whatever words they
+// say so. Others do not: an attempt of theirs, or its renewal, may go elsewhere, and an answer
+// may have come from there.
+func TestWhere_Sharing(t *testing.T) {
+	options := func(list ...[]string) context.Context {
+		ctx := context.Background()
+		for _, words := range list {
+			ctx = only(ctx, words...)
+		}
+		return ctx
+	}
+	free, own := context.Background(), []string{"own"}
+	for name, tt := range map[string]struct {
+		first, second context.Context
+		share         bool
+	}{
+		"the same":                      {options(own), options(own), true},
+		"none":                          {free, free, true},
+		"other words for the same":      {options(own), options([]string{"rack", "own"}), true},
+		"the same by two lists":         {options(own), options([]string{"own", "cloud"}, []string{"rack"}), true},
+		"the same by a name and a list": {options(own), WithCall(options(own), Call{Attempts: 0, NoShare: false}), true},
+		"all of them in another order":  {options([]string{"cloud", "rack"}), options([]string{"own", "cloud"}), true},
+		"a restricted one behind":       {free, options(own), false},
+		"a restricted one before":       {options(own), free, false},
+		"all and no restriction":        {free, options([]string{"own", "cloud"}), false}, // the user may add an endpoint
+		"more":                          {options(own), options([]string{"own", "cloud"}), false},
+		"others":                        {options(own), options([]string{"cloud"}), false},
+		"one of them by its name":       {options(own), WithCall(free, Call{Endpoint: "rack"}), false},
+	} {
+		for _, when := range []string{"under way", "kept", "in a store", "in a store, endpoints in another order", "renewed"} {
+			for _, body := range []string{chatJSON, chatStream} {
+				bubble(t, fmt.Sprint(name, "/", when, "/", body == chatStream), func(t *testing.T) {
+					good := map[string]handler{chatJSON: gives(200, asJSON, goodJSON), chatStream: gives(200, asStream, wholeStream)}[body]
+					base := newHosts(fakehost.After(10*time.Second, good))
+					store := &memoryStore{}
+					first := over(t, base, keysOf(store, "https://rack", "cloud", "rack")...)
+					second := first
+					want := 2
+					if tt.share {
+						want = 1
+					}
+					var done sync.WaitGroup
+					done.Go(func() { asksOf(tt.first, first, "rack", body) })
+					switch elapse(time.Second); when {
+					case "kept":
+						done.Wait()
+					case "in a store":
+						done.Wait()
+						elapse(time.Second)
+						second = over(t, base, keysOf(store, "https://rack", "cloud", "rack")...)
+					case "in a store, endpoints in another order":
+						done.Wait()
+						elapse(time.Second)
+						second = over(t, base, keysOf(store, "https://rack", "rack", "cloud")...)
+					case "renewed":
+						done.Wait()
+						elapse(2 * time.Hour)
+						cache := first.now().cache
+						cache.policy.StaleWhileRevalidate = 24 * time.Hour
+						cache.lifetime = cache.policy.lifetime()
+						asksOf(tt.first, first, "rack", body)
+						want++
+					}
+					got := asksOf(tt.second, second, "rack", body)
+					done.Wait()
+					elapse(2 * time.Minute)
+					if n := base.Count(""); n != want || got.status() != 200 {
+						t.Errorf("got %v after %d requests, want %d", got, n, want)
+					}
+					o, by := callOptions(tt.second), got.header(headerEndpoint)
+					place := map[string]within.Place{"rack": {Name: "rack", Tags: own}, "cloud": {Name: "cloud"}}[by]
+					if !tt.share && (!o.bounds.Has(&place) || o.Endpoint != "" && o.Endpoint != by) {
+						t.Errorf("answered by %q", by)
+					}
+				})
+			}
+		}
+	}
+	bubble(t, "an endpoint that has moved", func(t *testing.T) {
+		base, store := newHosts(gives(200, asJSON, goodJSON)), &memoryStore{}
+		for i, url := range []string{"https://rack", "https://rack", "https://tower"} {
+			asks(options(own), over(t, base, keysOf(store, url, "rack", "cloud")...), chatJSON, func(req *http.Request) { req.URL.Host = "cloud" })
+			elapse(time.Second)
+			if n := base.Count(""); n != 1+i/2 {
+				t.Errorf("after %d processes: %d requests", i+1, n)
+			}
+		}
+	})
+}
+
+// An attempt that a restricted call could have joined goes on elsewhere when its own callers
+// have left, and a restricted one goes on within its bounds.
+func TestWhere_LeaderLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newHosts(gives(200, asJSON, goodJSON))
+		base.Set("rack", fakehost.After(time.Minute, failing503))
+		rt := over(t, base, append(keysOf(nil, "https://rack", "rack", "cloud"), once)...)
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() { asksOf(ctx, rt, "rack", chatJSON) })
+		elapse(time.Second)
+		all.Go(func() {
+			if got := asksOf(only(t.Context(), "own"), rt, "rack", chatJSON); got.status() != 503 {
+				t.Errorf("the restricted call got %v", got)
+			}
+		})
+		elapse(time.Second)
+		cancel()
+		all.Wait()
+		if n := base.Count("cloud"); n != 0 || base.Count("rack") != 2 {
+			t.Errorf("the cloud was asked %d times, the rack %d times", n, base.Count("rack"))
+		}
+	})
+}
+
+// After an Update, words stand for the endpoints that have them now. A call by the new ones
+// does not share an attempt that may go where only the old ones allow.
+func TestWhere_Update(t *testing.T) {
+	tagged := func(name, url string, tags ...string) Endpoint {
+		return Endpoint{Name: name, URL: url, APIKey: "sk-" + name, Tags: tags}
+	}
+	for name, tt := range map[string]struct {
+		before, after []Endpoint
+		asked         string // by a call after the Update
+	}{
+		"as before":             {[]Endpoint{tagged("rack", "https://rack", "own"), tagged("cloud", "https://cloud")}, []Endpoint{tagged("cloud", "https://cloud"), tagged("rack", "https://rack", "own", "gpu")}, "rack"},
+		"another has the tag":   {[]Endpoint{tagged("rack", "https://rack"), tagged("cloud", "https://cloud", "own")}, []Endpoint{tagged("rack", "https://rack", "own"), tagged("cloud", "https://cloud")}, "rack cloud"},
+		"one more has the tag":  {[]Endpoint{tagged("cloud", "https://cloud", "own")}, []Endpoint{tagged("rack", "https://rack", "own"), tagged("cloud", "https://cloud")}, "rack cloud"},
+		"the endpoint moved":    {[]Endpoint{tagged("rack", "https://cloud", "own")}, []Endpoint{tagged("rack", "https://rack", "own")}, "rack cloud"},
+		"nobody has it":         {[]Endpoint{tagged("rack", "https://rack", "own")}, []Endpoint{tagged("rack", "https://rack")}, "rack"},
+		"there is no endpoint":  {[]Endpoint{tagged("rack", "https://rack", "own")}, nil, "rack"},
+		"only its name is left": {[]Endpoint{tagged("own", "https://rack")}, []Endpoint{tagged("own", "https://rack", "gpu")}, "rack"},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			base := newHosts(fakehost.After(10*time.Second, gives(200, asJSON, goodJSON)))
+			of := func(list []Endpoint) []Option {
+				opts := []Option{steady(), WithBase(base), WithCache(CachePolicy{})}
+				if list != nil {
+					opts = append(opts, WithEndpoints(at("front")...), WithBackup(list...)) // the URL is the same, wherever the call goes
+				}
+				return opts
+			}
+			rt, err := New(of(tt.before)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rt.Close()
+			own := only(t.Context(), "own")
+			ask := func() seen { return asksOf(own, rt, "front", chatJSON) }
+			var first sync.WaitGroup
+			first.Go(func() {
+				if got := ask(); got.status() != 200 {
+					t.Errorf("the first call got %v", got)
+				}
+			})
+			elapse(time.Second)
+			if err := rt.Update(of(tt.after)...); err != nil {
+				t.Fatal(err)
+			}
+			got, want := ask(), 200
+			if name == "nobody has it" || name == "there is no endpoint" {
+				want = 503
+			}
+			if first.Wait(); got.status() != want || asked(base) != tt.asked || base.Count("") != len(strings.Fields(tt.asked)) {
+				t.Errorf("asked %q in %d requests, want %q: %v", asked(base), base.Count(""), tt.asked, got)
+			}
+		})
+	}
+}
+
+// BenchmarkWhere is what Call.Endpoints adds to a call over three endpoints: the choice of
+// those that it may go to, beside that of a call that may go to all, and its part of the key.
+func BenchmarkWhere(b *testing.B) {
+	list := []Endpoint{DeepSeek("sk-1"), {Name: "second", URL: "https://second.example", APIKey: "sk-2", Tags: []string{"own", "gpu"}, Region: "eu"}}
+	rt := transport(b, WithEndpoints(list...), WithBackup(SiliconFlow("sk-3")))
+	target := rt.now().tiers[0][0]
+	for name, ctx := range map[string]context.Context{"any": b.Context(), "tag": only(b.Context(), "own"), "two": only(b.Context(), "deepseek", "gpu"), "nested": only(only(b.Context(), "deepseek", "own"), "gpu", "deepseek")} {
+		c := &call{Call: callOptions(ctx)}
+		b.Run(name+"/choice", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				c.candidates = rt.now().candidatesFor(target, c.Endpoint, c.bounds)
+			}
+		})
+		b.Run(name+"/key", func(b *testing.B) {
+			b.ReportAllocs()
+			var buf [512]byte
+			for b.Loop() {
+				if len(c.bounds) > 0 {
+					c.appendPlaces(buf[:0])
+				}
 			}
 		})
 	}

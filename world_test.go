@@ -82,9 +82,9 @@ func (w *world) endpoints(names string) []Option {
 }
 
 func (w *world) endpoint(name string) Endpoint {
-	e := Endpoint{Name: name, URL: w.fleet.Server(name).URL(), APIKey: "sk-" + name, Host: HostDeepSeek}
+	e := Endpoint{Name: name, URL: w.fleet.Server(name).URL(), APIKey: "sk-" + name, Host: HostDeepSeek, Tags: []string{"own"}}
 	if name == "backup" {
-		e.Host = HostOpenAI
+		e.Host, e.Tags = HostOpenAI, nil
 		e.Models = map[string]string{testModel: backupModel}
 	}
 	return e
