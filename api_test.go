@@ -68,7 +68,7 @@ var (
 		}},
 		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil }, Keyless: false, AllowPlainHTTP: false, Tags: []string{}, Region: "", Can: []breakwater.Feature{
 			breakwater.FeatureImages, breakwater.FeatureTools, breakwater.FeatureJSON, breakwater.FeatureJSONSchema, breakwater.FeaturePrefix, breakwater.FeaturePrefill,
-			breakwater.FeatureReview, breakwater.FeatureServerTools, breakwater.FeatureGrammar, breakwater.FeatureFiles, breakwater.FeatureContext, breakwater.FeatureStored,
+			breakwater.FeatureReview, breakwater.FeatureServerTools, breakwater.FeatureGrammar, breakwater.FeatureFiles, breakwater.FeatureContext, breakwater.FeatureStored, breakwater.FeatureUsage,
 		},
 	}
 	_ = breakwater.RetryPolicy{Attempts: breakwater.Off, MinDelay: time.Second, MaxDelay: time.Second, Patience: 0, MaxRetryAfter: 0, Budget: 0.2, SendOnce: true, MaxReplay: 1}

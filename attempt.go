@@ -40,6 +40,7 @@ type attempt struct {
 
 	forced    bool                  // it may pass an open circuit, because no other endpoint could serve
 	throttled bool                  // a host has refused an earlier one of the call because of a limit
+	asksUsage bool                  // it asks its host for the usage of a stream, which its caller did not
 	blameless bool                  // its end does not count as a failure of the host, whatever its class
 	signed    atomic.Bool           // the host has refused a key that is not the caller's: see noteSigned
 	sent      atomic.Bool           // the base began to read the request's body
@@ -197,8 +198,8 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	} // a failed attempt is reported by the loop, once the loop knows what to do next
 }
 
-// noteBill notes what the attempt's cost is estimated from: when it was sent, and its prompt,
-// whose buffer others may use at its end.
+// noteBill notes what the attempt's cost is made of: when it is sent, and an estimate of its
+// prompt, whose buffer others may use at its end.
 func (a *attempt) noteBill() {
 	c := a.call
 	if a.endpoint.rates == nil || c.isSafe() {

@@ -480,7 +480,7 @@ func (c *call) choices() int {
 	if c.upload != nil || c.encoded {
 		return wire.Unknown
 	}
-	return c.params.Choices
+	return int(c.params.Choices)
 }
 
 // thinking reports whether e is expected to think before it answers.

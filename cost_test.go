@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -529,4 +530,151 @@ func TestCost_String(t *testing.T) {
 			t.Errorf("%#v is %q, want %q", c, got, want)
 		}
 	}
+}
+
+// sayingUsage is a host whose streams have their usage only if the request asks for it. Then its
+// other chunks have one that is null, as OpenAI's.
+func sayingUsage(asked *[]string) handler {
+	return func(req *http.Request) (*http.Response, error) {
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return nil, err
+		}
+		*asked = append(*asked, string(body))
+		null, usage := "", ""
+		if strings.Contains(string(body), `"include_usage":true`) {
+			null, usage = `,"usage":null`, `data: {"id":"1","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":3,"total_tokens":13}}`+"\n\n"
+		}
+		chunk := func(choice string) string {
+			return `data: {"id":"1","choices":[{"index":0,` + choice + `}]` + null + "}\n\n"
+		}
+		var b strings.Builder
+		b.WriteString(chunk(`"delta":{"role":"assistant","content":""},"finish_reason":null`))
+		for _, word := range []string{"a", " break", "water", " protects", " harbours"} { // the later ones repeat each other
+			b.WriteString(chunk(`"delta":{"content":"` + word + `"},"finish_reason":null`))
+		}
+		b.WriteString(": keep-alive\n\n" + chunk(`"delta":{},"finish_reason":"stop"`) + usage + "data: [DONE]\n\n")
+		if strings.HasSuffix(req.URL.Path, "/chat/completions") {
+			return fakehost.Answer(200, asStream, b.String()), nil
+		}
+		return fakehost.Answer(200, asStream, strings.NewReplacer(`"delta":{"role":"assistant","content":""}`, `"text":""`, `"delta":{"content":`, `"text":`, `"},"finish`, `","finish`, `"delta":{}`, `"text":""`).Replace(b.String())), nil
+	}
+}
+
+// The usage of a stream is asked for where the host says it only then, and a price or a limit of
+// tokens needs it. The caller gets the stream that he asked for, to the byte.
+func TestCost_UsageIsAskedFor(t *testing.T) {
+	const asks = `"stream_options":{"include_usage":true}`
+	limited := WithRateLimit(RatePolicy{TokensPerMinute: 1e6})
+	chat, fim := `{"model":"m","messages":[{"role":"user","content":"q"}],"stream":true}`, `{"model":"m","prompt":"q","stream":true}`
+	edited := func(body, options string) string { return body[:len(body)-1] + `,"stream_options":` + options + `}` }
+	for _, tt := range []struct {
+		name, body string
+		host       Host
+		opts       []Option
+		asked      bool // by us
+		cost       Cost
+	}{
+		{"priced", chat, HostVLLM, []Option{priced()}, true, dollars(310)},
+		{"a prompt", fim, HostVLLM, []Option{priced()}, true, dollars(310)},
+		{"a limit of tokens", chat, HostVLLM, []Option{limited}, true, Cost{}},
+		{"neither", chat, HostVLLM, nil, false, Cost{}},
+		{"a limit of another kind", chat, HostVLLM, []Option{WithRateLimit(RatePolicy{InFlight: 5})}, false, Cost{}},
+		{"a host that says it anyway", chat, HostDeepSeek, []Option{priced()}, false, Cost{}},
+		{"a host that is not known", chat, HostOpenAI, []Option{priced()}, false, Cost{}},
+		{"one that is said to take it", chat, HostOpenAI, []Option{priced(), func(c *config) error { c.tiers[0][0].Can = []Feature{FeatureUsage}; return nil }}, true, dollars(310)},
+		{"switched off", edited(chat, `{"include_usage":false}`), HostVLLM, []Option{priced()}, true, dollars(310)},
+		{"no options", edited(chat, `null`), HostVLLM, []Option{priced()}, true, dollars(310)},
+		{"asked for", edited(chat, `{"include_usage":true}`), HostVLLM, []Option{priced()}, false, dollars(310)},
+		{"options of its own", edited(chat, `{"continuous_usage_stats":true}`), HostVLLM, []Option{priced()}, false, Cost{}},
+		{"rescue off", chat, HostVLLM, []Option{priced(), WithStream(StreamPolicy{Rescue: RescueOff})}, true, dollars(310)},
+		{"checked", chat, HostVLLM, []Option{priced(), WithStream(StreamPolicy{RequireAnswer: true})}, true, dollars(310)},
+		{"cached", chat, HostVLLM, []Option{priced(), WithCache(CachePolicy{})}, true, dollars(310)},
+	} {
+		for _, size := range []int{7, 32 << 10} { // events come in parts, and several at once
+			bubble(t, fmt.Sprintf("%s, %d bytes", tt.name, size), func(t *testing.T) {
+				path := "/v1/chat/completions"
+				if strings.Contains(tt.body, "prompt") {
+					path = "/v1/completions"
+				}
+				ask := func(rt http.RoundTripper) (seen, string) {
+					req, _ := post(t.Context(), "https://a", tt.body)
+					req.URL.Path = path
+					resp, err := rt.RoundTrip(req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer resp.Body.Close()
+					var text strings.Builder
+					_, err = io.CopyBuffer(struct{ io.Writer }{&text}, struct{ io.Reader }{resp.Body}, make([]byte, size))
+					return seen{resp: resp, err: err}, text.String()
+				}
+				e := at("a")
+				e[0].Host, e[0].Account = tt.host, "a"
+				var bare []string
+				_, want := ask(over(t, fakehost.NewUnread(sayingUsage(&bare)), WithEndpoints(e...), WithStream(StreamPolicy{})))
+				var bodies []string
+				var events []Event
+				rt := over(t, fakehost.NewUnread(sayingUsage(&bodies)), append([]Option{WithEndpoints(e...), noting(&events)}, tt.opts...)...)
+				got, text := ask(rt)
+				synctest.Wait()
+				if got.err != nil || text != want {
+					t.Errorf("the caller got %v\n%s\nwant\n%s", got.err, text, want)
+				}
+				if asked := strings.Contains(bodies[0], asks) && !strings.Contains(tt.body, asks); asked != tt.asked || !tt.asked && bodies[0] != tt.body {
+					t.Errorf("the host got %s", bodies[0])
+				}
+				end := events[len(events)-1]
+				if tt.asked && (end.Usage.TotalTokens != 13 || end.Cost != tt.cost) {
+					t.Errorf("usage %+v, cost %v, want %v", end.Usage, end.Cost, tt.cost)
+				}
+				if end.Bytes != int64(len(text)) {
+					t.Errorf("told of %d bytes, want %d", end.Bytes, len(text))
+				}
+				if tt.name != "cached" {
+					return
+				}
+				if again, kept := ask(rt); kept != want || len(bodies) != 1 || again.header(headerOutcome) != string(OutcomeHit) {
+					t.Errorf("the kept stream is %v\n%s", again, kept)
+				}
+			})
+		}
+	}
+}
+
+// A stream that breaks and is continued comes to its caller as if nobody had asked for its usage,
+// too.
+func TestCost_UsageIsAskedForInRescues(t *testing.T) {
+	bubble(t, "rescue", func(t *testing.T) {
+		told := make(map[bool]string)
+		for _, isPriced := range []bool{false, true} {
+			var bodies []string
+			whole := sayingUsage(&bodies)
+			cut := func(req *http.Request) (*http.Response, error) {
+				resp, err := whole(req)
+				text, _ := io.ReadAll(resp.Body)
+				resp.Body = io.NopCloser(fakehost.Cut(string(text[:bytes.Index(text, []byte(" protects"))]), io.ErrUnexpectedEOF))
+				return resp, err
+			}
+			opts := []Option{WithEndpoints(Endpoint{Name: "a", URL: "https://a", APIKey: "sk-a", Host: HostVLLM}), WithStream(StreamPolicy{Rescue: RescueRestart})}
+			if isPriced {
+				opts = append(opts, priced())
+			}
+			var events []Event
+			rt := over(t, fakehost.NewUnread(fakehost.Script(whole, cut)), append(opts, noting(&events))...)
+			got := asks(t.Context(), rt, chatStream)
+			synctest.Wait()
+			if len(bodies) != 2 || strings.Contains(bodies[0]+bodies[1], "include_usage") != isPriced {
+				t.Errorf("the host got %q", bodies)
+			}
+			end := events[len(events)-1]
+			if isPriced && (end.Outcome != OutcomeRescued || end.Cost.Amount != 310+float64(len(chatStream)*3/10)+300) { // "a breakwater" is 3.6 tokens
+				t.Errorf("%s cost %v", end.Outcome, end.Cost)
+			}
+			told[isPriced] = got.body
+		}
+		if told[false] != told[true] || !strings.Contains(told[true], " harbours") {
+			t.Errorf("the caller got\n%s\nwant\n%s", told[true], told[false])
+		}
+	})
 }

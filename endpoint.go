@@ -513,7 +513,8 @@ const (
 // them. It has FeatureReview and DeepSeek's own tools if its host is DeepSeek, or if it is
 // the endpoint that the call's URL means and its host is not known. It has FeaturePrefix
 // if its host is DeepSeek, and that and the others if it is of the same host as that
-// endpoint. FeatureStored only that endpoint has. No endpoint is known to have FeaturePrefill,
+// endpoint. FeatureStored only that endpoint has. FeatureUsage Volcengine, Bailian, Ollama,
+// vLLM and SGLang have. No endpoint is known to have FeaturePrefill,
 // which only rescues need: see [Rescue]. [Endpoint].Can adds to these.
 type Feature string
 
@@ -529,6 +530,7 @@ const (
 	FeatureGrammar     Feature = "grammar"      // a format that only some hosts know, such as guided_regex
 	FeatureFiles       Feature = "files"        // content other than text and images: a file, sound, video
 	FeatureContext     Feature = "context"      // a prompt that is longer than the model is known to take
+	FeatureUsage       Feature = "usage"        // streams of chats have the usage if stream_options.include_usage asks for it. No call needs it: see [Cost]
 	FeatureStored      Feature = "stored"       // what the host stores: a file by its id, previous_response_id, conversation, background, a container
 )
 
@@ -538,6 +540,7 @@ var features = [...]struct {
 	needs   request.Needs
 }{
 	{FeatureStored, request.Stored},
+	{FeatureUsage, request.Usage},
 	{FeatureReview, request.Review},
 	{FeatureServerTools, request.OwnTools | request.DeepSeekTools},
 	{FeaturePrefix, request.Prefix | request.OwnPrefix},

@@ -42,11 +42,11 @@ func newGate(attempts *atomic.Int64, pauses *pause.Table[pauseKey, refusal], os 
 // RoundTrip sends the attempt. Its error is an *exchange.Failure.
 func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
+	a.noteBill()
 	if err := a.shape(req); err != nil {
 		return nil, &exchange.Failure{Class: ClassRewrite, Err: outcome.Quiet(err)}
 	}
 	a.startClock()
-	a.noteBill()
 	if !a.depart() {
 		return nil, outcome.ErrOutrun
 	}
@@ -194,7 +194,7 @@ func (a *attempt) want() exchange.Want {
 		w.Transcript = c.transcribe
 	}
 	w.Flaws, w.KeepFlawed = a.flaws(), a.fleet.stream.KeepFlawed
-	w.Count = a.endpoint.rates != nil
+	w.Count, w.TrimUsage = a.endpoint.rates != nil, a.asksUsage
 	return w
 }
 
@@ -464,13 +464,34 @@ func (a *attempt) setBody(req *http.Request) {
 
 // splice edits the body for the endpoint, and returns it.
 func (a *attempt) splice() []byte {
-	if edits := host.Edits(&a.call.params, a.call.op, a.call.target.profile, a.endpoint.profile, a.model); len(edits) > 0 {
+	edits := host.Edits(&a.call.params, a.call.op, a.call.target.profile, a.endpoint.profile, a.model)
+	if a.needsUsage() {
+		var edit request.Edit
+		if edit, a.asksUsage = request.AskForUsage(&a.call.params, a.buffer.Bytes()); a.asksUsage {
+			edits = append(edits, edit)
+		}
+	}
+	if len(edits) > 0 {
 		body := a.buffer.Bytes()
 		spliced := reqbody.Get(int64(len(body)))
 		spliced.Set(request.Splice(spliced.Bytes(), body, edits))
 		a.useBuffer(spliced)
 	}
 	return a.buffer.Bytes()
+}
+
+// needsUsage reports whether the host should be asked for the usage of a stream: it says it only
+// then, and a price or a limit of tokens needs it.
+func (a *attempt) needsUsage() bool {
+	c, e := a.call, a.endpoint
+	if e.can&request.Usage == 0 || c.encoded || c.op != request.Chat && c.op != request.Completions {
+		return false
+	}
+	if e.rateOf(c.op, a.model) != nil {
+		return true
+	}
+	limiter := c.limiter(e, a.model)
+	return limiter != nil && limiter.CountsTokens()
 }
 
 // firstPayloadWithin returns how long the attempt may show no payload while another

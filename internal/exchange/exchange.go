@@ -117,6 +117,7 @@ type Want struct {
 	Flaws      *flaw.Rules // what the answer is checked for; nil: nothing
 	KeepFlawed bool        // a flawed answer is handed over if it cannot be replaced
 	Count      bool        // tokens are estimated as they come
+	TrimUsage  bool        // the host was asked for a stream's usage, and the request's owner did not ask
 }
 
 // Limits say which answers can be continued.

@@ -223,7 +223,7 @@ func (e *Exchange) judgeStream(resp *http.Response, w Want, begun []byte) (*http
 			return nil, f
 		}
 		if s.isPassedOn(ev, signal) {
-			s.out = append(s.out, ev.Raw...) // a copy, for the scanner uses its buffer again
+			s.out = append(s.out, s.trimmed(ev.Raw)...) // a copy, for the scanner uses its buffer again
 		}
 		if !s.commits(signal) {
 			continue

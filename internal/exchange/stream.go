@@ -17,6 +17,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/flaw"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/progress"
+	"github.com/breakwater-go/breakwater/internal/recast"
 	"github.com/breakwater-go/breakwater/internal/sse"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
@@ -35,6 +36,7 @@ type Stream struct {
 	flaws      *flaw.Checker   // nil: nothing is looked for, or it was found
 	keepFlawed bool            // the stream goes on although it is flawed
 	review     bool            // the host reviews the answer: only the terminator ends it
+	trims      bool            // the reader does not get the usage
 	stall      stallTimer
 	closing    atomic.Bool  // Close was called during a Read
 	read       atomic.Int64 // bytes the reader has got
@@ -81,7 +83,7 @@ type pendingEnd struct {
 func newStream(x *Exchange, src io.ReadCloser, w Want) *Stream {
 	s := &Stream{
 		x: x, src: src, in: progress.Reader{Reader: src}, scan: sse.New(MaxEvent, x.Policy.KeepComments),
-		limits: w.Transcript, resumed: w.Continues, keepFlawed: w.KeepFlawed, review: w.Review,
+		limits: w.Transcript, resumed: w.Continues, keepFlawed: w.KeepFlawed, review: w.Review, trims: w.TrimUsage,
 	}
 	if w.Flaws != nil {
 		s.flaws = flaw.New(*w.Flaws)
@@ -143,6 +145,7 @@ func (s *Stream) readRepeats(p []byte) (n int) {
 		if s.isFlawed(false, nil) {
 			break
 		}
+		event = s.trimmed(event)
 		s.pass(event, sse.Data, wire.Payload)
 		n += copy(p[n:], event)
 	}
@@ -384,8 +387,16 @@ func (s *Stream) advance() {
 	if s.isFlawed(signal == wire.Done, ev.Raw) {
 		return
 	}
-	s.out = ev.Raw
-	s.pass(ev.Raw, ev.Kind, signal)
+	s.out = s.trimmed(ev.Raw)
+	s.pass(s.out, ev.Kind, signal)
+}
+
+// trimmed returns an event as the reader gets it; empty: the reader does not.
+func (s *Stream) trimmed(event []byte) []byte {
+	if s.trims {
+		return recast.TrimUsage(event)
+	}
+	return event
 }
 
 // fails ends the stream if an event breaks the answer off, and reports whether it
@@ -471,7 +482,9 @@ func (s *Stream) pass(event []byte, kind sse.Kind, signal wire.Signal) {
 	default: // keep-alives buy no time for a terminator
 		s.stall.nothing(before < complete && (kind == sse.Comment || signal == wire.KeepAlive))
 	}
-	s.open = !sse.EndsBlock(event)
+	if len(event) > 0 {
+		s.open = !sse.EndsBlock(event)
+	}
 	if s.completion != nil {
 		s.completion.Pass(len(event), payload)
 	}

@@ -43,7 +43,7 @@ type Profile struct {
 	CanonicalNames  bool
 	ReasoningModels []string // parts of names of models that think without being asked to
 
-	Offers request.Needs // those of request.Special that it honours, as few hosts do
+	Offers request.Needs // those of request.Special that it honours, as few hosts do; and request.Usage
 	Known  []ModelFacts  // of its models; the first that fits a name counts
 
 	ThinkingField request.ThinkingField // how a call says whether to think

@@ -117,7 +117,10 @@ var table = []Profile{
 	{
 		// Every 429 is a rate limit, whatever its code. Retry-After: [unknown].
 		// V4.1-Flash: [unknown]. Whether the GA flash heeds response_format: [unknown];
-		// one report says that it does not.
+		// one report says that it does not. Its page says that a stream has its usage, in
+		// a chunk without choices, only if stream_options ask for it; so do those of
+		// Bailian, which has "usage":null in all other chunks, and of Ollama, the code of
+		// vLLM and issues of SGLang.
 		Name:   "volcengine",
 		Source: "https://www.volcengine.com/docs/82379/1299023", Checked: "2026-11-22",
 		Domains:    []string{"volces.com", "bytepluses.com"},
@@ -126,6 +129,7 @@ var table = []Profile{
 		Models: withRetired("deepseek-v4-flash-ga-260731", "deepseek-v4-flash-ga-260731", map[string]string{
 			flash: "deepseek-v4-flash-ga-260731", v4Flash: "deepseek-v4-flash-ga-260731", v4Pro: "deepseek-v4-pro-ga-260813",
 		}),
+		Offers:          request.Usage,
 		Known:           openWeights,
 		ReasoningModels: []string{"-r1"},
 		ThinkingField:   request.ThinkingObject,
@@ -173,6 +177,7 @@ var table = []Profile{
 			request.Embeddings: {"/compatible-mode/v1"}, request.Messages: {"/apps/anthropic/v1"},
 		},
 		Models:          withRetired(v4Flash, v4Flash, map[string]string{flash: v4Flash, v4Flash: v4Flash, v4Pro: v4Pro}),
+		Offers:          request.Usage,
 		Known:           openWeights,
 		ReasoningModels: []string{"-r1"},
 		ThinkingField:   request.EnableThinking,
@@ -372,6 +377,7 @@ var table = []Profile{
 		Source: "https://docs.ollama.com/openai", Checked: "2026-11-22",
 		Domains:         []string{"ollama.com"},
 		Roots:           []string{"/v1", "/api"},
+		Offers:          request.Usage,
 		Models:          withRetired(v4Flash, v4Flash, map[string]string{flash: v4Flash, v4Flash: v4Flash}), // in Ollama's cloud
 		ReasoningModels: []string{"-r1"},
 		Errors: []ErrorRule{
@@ -383,6 +389,7 @@ var table = []Profile{
 		// error.code is a number. Older versions send flat errors.
 		Name:   "vllm",
 		Source: "https://docs.vllm.ai/en/latest/serving/openai_compatible_server", Checked: "2026-11-22",
+		Offers:          request.Usage,
 		ReasoningModels: []string{"-r1"},
 		Errors: []ErrorRule{
 			contextLength,
@@ -393,6 +400,7 @@ var table = []Profile{
 		// Its error codes: [unknown].
 		Name:   "sglang",
 		Source: "https://docs.sglang.ai", Checked: "2026-11-22",
+		Offers:          request.Usage,
 		ReasoningModels: []string{"-r1"},
 		Errors: []ErrorRule{
 			contextLength,

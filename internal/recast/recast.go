@@ -105,6 +105,50 @@ func isUsageOnly(data []byte) bool {
 	return choices.Exists() && choices.Int() == 0 && gjson.GetBytes(data, "usage").IsObject() && json.Valid(data)
 }
 
+// TrimUsage removes from an event of a streamed completion what a host adds to it because
+// stream_options.include_usage is set: the event itself, if it has the usage and no choice, or a
+// usage that is null. It changes the event in place, and returns what is left of it.
+func TrimUsage(event []byte) []byte {
+	if !bytes.Contains(event, []byte(`"usage"`)) {
+		return event
+	}
+	at := bytes.IndexByte(event, '{')
+	if at < 0 {
+		return event
+	}
+	data := wire.First(event[at:])
+	if isUsageOnly(data) && isAlone(event, at, data) {
+		return event[:0]
+	}
+	var before, usage, behind wire.Member
+	wire.Members(data, func(m wire.Member) {
+		switch {
+		case usage.Name != nil && behind.Name == nil:
+			behind = m
+		case usage.Name == nil && string(m.Name) == "usage" && string(m.Value) == "null":
+			usage = m
+		case usage.Name == nil:
+			before = m
+		}
+	})
+	from, to := usage.NameAt, usage.ValueEnds
+	switch {
+	case usage.Name == nil:
+		return event
+	case behind.Name != nil:
+		to = behind.NameAt
+	case before.Name != nil:
+		from = before.ValueEnds
+	}
+	return append(event[:at+from], event[at+to:]...)
+}
+
+// isAlone reports whether an event has nothing but one object, which begins at an offset.
+func isAlone(event []byte, at int, object []byte) bool {
+	head := bytes.TrimRight(event[:at], " ")
+	return bytes.HasSuffix(head, []byte("data:")) && len(bytes.TrimSpace(event[at+len(object):])) == 0
+}
+
 // follow passes each event of a stream to take, which may be nil. It returns the answer, and
 // whether all events were accepted and the answer is complete.
 func follow(w wire.Wire, stream []byte, take func(event gjson.Result) bool) (answer wire.Answer, ok bool) {

@@ -399,3 +399,31 @@ func benchmarks() []benchmark {
 		{"responses", wire.Responses, response},
 	}
 }
+
+func TestTrimUsage(t *testing.T) {
+	for _, tt := range []recasting{
+		{"a usage alone", "data: {\"choices\":[],\"usage\":{\"total_tokens\":1}}\n\n", ""},
+		{"with line ends of another kind", "data:{\"choices\":[ ],\"usage\":{\"total_tokens\":1}}\r\n\r\n", ""},
+		{"with an id", "id: 7\ndata: {\"choices\":[],\"usage\":{\"total_tokens\":1}}\n\n", ""},
+		{"a null at the end", "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":null}\n\n", "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"},
+		{"a null at the front", "data: {\"usage\":null,\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n", "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"},
+		{"a null between", "data: {\"id\":1, \"usage\" : null , \"choices\":[]}\n\n", "data: {\"id\":1, \"choices\":[]}\n\n"},
+		{"a null and nothing else", "data: {\"usage\":null}\n\n", "data: {}\n\n"},
+		{"a usage beside a choice", "data: {\"choices\":[{\"delta\":{}}],\"usage\":{\"total_tokens\":1}}\n\n", "data: {\"choices\":[{\"delta\":{}}],\"usage\":{\"total_tokens\":1}}\n\n"},
+		{"a null in a choice", "data: {\"choices\":[{\"usage\":null}]}\n\n", "data: {\"choices\":[{\"usage\":null}]}\n\n"},
+		{"a word", "data: {\"choices\":[{\"delta\":{\"content\":\"say \\\"usage\\\":null\"}}]}\n\n", "data: {\"choices\":[{\"delta\":{\"content\":\"say \\\"usage\\\":null\"}}]}\n\n"},
+		{"no choices", "data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n", "data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n"},
+		{"something behind it", "data: {\"choices\":[],\"usage\":{\"total_tokens\":1}}{\"choices\":[]}\n\n", "data: {\"choices\":[],\"usage\":{\"total_tokens\":1}}{\"choices\":[]}\n\n"},
+		{"no JSON", "data: {\"usage\":null,\n\n", "data: {\"usage\":null,\n\n"},
+		{"a comment", ": \"usage\"\n\n", ": \"usage\"\n\n"},
+		{"the end", "data: [DONE]\n\n", "data: [DONE]\n\n"},
+	} {
+		behind := []byte(tt.in + "data: next\n\n")
+		if got := TrimUsage(behind[:len(tt.in)]); string(got) != tt.want {
+			t.Errorf("%s: TrimUsage(%q) = %q, want %q", tt.name, tt.in, got, tt.want)
+		}
+		if next := string(behind[len(tt.in):]); next != "data: next\n\n" {
+			t.Errorf("%s: what follows became %q", tt.name, next)
+		}
+	}
+}

@@ -1,6 +1,11 @@
 package request
 
-import "slices"
+import (
+	"bytes"
+	"slices"
+
+	"github.com/tidwall/gjson"
+)
 
 // An Edit replaces a span by a text. With an empty span it inserts the text.
 type Edit struct {
@@ -22,4 +27,19 @@ func Splice(dst, body []byte, edits []Edit) []byte {
 		done = e.At.To
 	}
 	return append(dst, body[done:]...)
+}
+
+// AskForUsage returns the edit with which a chat's stream ends in its usage, and whether there is
+// one: not for a request that hosts may understand differently, nor for one that asks already.
+func AskForUsage(p *Params, body []byte) (Edit, bool) {
+	const asks = `{"include_usage":true}`
+	if !p.Stream || p.IncludeUsage || p.Ambiguous {
+		return Edit{}, false
+	}
+	if p.Options { // empty, null, or a no
+		old := gjson.GetBytes(body, "stream_options")
+		return Edit{At: Span{old.Index, old.Index + len(old.Raw)}, Text: asks}, old.Index > 0
+	}
+	at := bytes.IndexByte(body, '{') + 1
+	return Edit{At: Span{at, at}, Text: `"stream_options":` + asks + `,`}, at > 0
 }

@@ -28,6 +28,8 @@ const (
 	Prefill // the last one of Messages is the assistant's, and begins the answer: only rescues need it
 	Length  // more text than some models take: see Params.LeastTokens
 
+	Usage // the usage of a stream, if stream_options ask for it. No request needs it of a host: see AskForUsage
+
 	Stored // the request refers to what one host stores: a file, an earlier response, a conversation, a container
 )
 

@@ -20,7 +20,8 @@ type Params struct {
 	MaxTokens   int    // the most that the answer may have; 0: not given
 	MaxTokensAt Span   // the JSON value
 	MessagesEnd int    // the offset of the bracket that ends the list of messages; 0: there is none
-	Choices     int    // the number that the answer should have
+	Choices     int32  // the number that the answer should have
+	Options     bool   // there are stream_options
 	Thinking    Thinking
 	TextBytes   int32 // bytes of the texts that the model will certainly read, as JSON
 	LeastTokens int32 // tokens that these have at least; 0: not known. Parse does not set it: see MeasureTokens
@@ -50,7 +51,7 @@ func Parse(body []byte) Params {
 
 // finish returns the parameters once the body has been read.
 func (p *parser) finish() Params {
-	p.Stream, p.IncludeUsage = p.stream.on, p.usage.on
+	p.Stream, p.IncludeUsage, p.Options = p.stream.on, p.usage.on, p.options.said
 	p.Ambiguous = p.stream.odd || p.usage.odd || p.options.odd
 	if p.modes > 1 {
 		p.Thinking.At = Span{}
@@ -58,7 +59,7 @@ func (p *parser) finish() Params {
 	if !p.shortens {
 		p.TextBytes = int32(min(p.textBytes, math.MaxInt32))
 	}
-	p.Choices = int(min(p.choices*float64(p.prompts), maxChoices))
+	p.Choices = int32(min(p.choices*float64(p.prompts), maxChoices))
 	return p.Params
 }
 

@@ -137,15 +137,15 @@ func TestThinking_FieldsAreReadAsWritten(t *testing.T) {
 
 // A FIM completion with several prompts has the choices of each.
 func TestParams_PromptsHaveChoicesEach(t *testing.T) {
-	for prompt, want := range map[string]int{`"a"`: 1, `["a","b"]`: 2, `["a"]`: 1, `[1,2,3]`: 1, `[[1,2],[3],[4]]`: 3, `[]`: 1} {
+	for prompt, want := range map[string]int32{`"a"`: 1, `["a","b"]`: 2, `["a"]`: 1, `[1,2,3]`: 1, `[[1,2],[3],[4]]`: 3, `[]`: 1} {
 		if got := Parse([]byte(`{"model":"m","prompt":` + prompt + `}`)).Choices; got != want {
 			t.Errorf("prompt %s has %d choices, want %d", prompt, got, want)
 		}
-		if got := Inputs([]byte(`{"input":` + prompt + `}`)); got != want {
+		if got := Inputs([]byte(`{"input":` + prompt + `}`)); int32(got) != want {
 			t.Errorf("input %s has %d texts, want %d", prompt, got, want)
 		}
 	}
-	for n, want := range map[string]int{`"2"`: 4, `2`: 4, `0`: 2, `-1`: 2, `1e300`: maxChoices, `"x"`: 2, `null`: 2} {
+	for n, want := range map[string]int32{`"2"`: 4, `2`: 4, `0`: 2, `-1`: 2, `1e300`: maxChoices, `"x"`: 2, `null`: 2} {
 		if got := Parse([]byte(`{"n":` + n + `,"prompt":["a","b"]}`)).Choices; got != want {
 			t.Errorf("n = %s for each of 2 prompts: %d choices, want %d", n, got, want)
 		}
