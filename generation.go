@@ -105,8 +105,9 @@ func (g *generation) build(before *generation) error {
 	if err := g.upstreams.add(c.tiers); err != nil {
 		return err
 	}
-	if before != nil && len(c.tiers) == 0 {
+	if before != nil {
 		g.upstreams.addOrigins(&before.upstreams)
+		g.upstreams.noteFormer(&before.upstreams)
 	}
 	g.upstreams.make = func(e Endpoint, base *url.URL, tier int) *upstream {
 		return g.newUpstream(e, base, tier, "", inherited{})

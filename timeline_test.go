@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +78,15 @@ func TestTimeline(t *testing.T) {
 			w.fleet.Server("primary").Break(kit.Unauthorized())
 			w.call("q1", false)
 			w.call("q2", false)
+		}},
+		{"a rejected key is replaced by Update", "primary backup", nil, func(w *world) {
+			w.update("primary backup", func(e *Endpoint) { e.APIKey = strings.Replace(e.APIKey, "primary", "old", 1) })
+			w.call("q1", false)
+			w.call("q2", false)
+			w.update("primary backup", func(*Endpoint) {})
+			w.call("q3", false)
+			w.update("backup", func(*Endpoint) {})
+			w.call("q4", true)
 		}},
 		{"401 alone comes as it came", "primary", nil, breakPrimary(kit.Unauthorized(), ask(false))},
 		{"402 of our key rests the account", "primary backup", nil, func(w *world) {

@@ -278,6 +278,54 @@ func TestUpdate_CallsUnderWay(t *testing.T) {
 	})
 }
 
+// Callers may have the URL of an endpoint that was removed. Others answer their calls, and what
+// was removed gets neither these nor a key.
+func TestUpdate_RemovedEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sent := make(map[string][]string)
+		base := newHosts(func(req *http.Request) (*http.Response, error) {
+			sent[req.URL.Host] = append(sent[req.URL.Host], req.Method+" "+req.URL.Path+" "+req.Header.Get("Authorization"))
+			return gives(200, asJSON, goodJSON)(req)
+		})
+		mapped := at("a")
+		mapped[0].Models = map[string]string{"m": "theirs"}
+		rt := over(t, base, WithEndpoints(append(mapped, at("c")...)...))
+		for _, opts := range [][]Option{
+			{WithEndpoints(at("b")...)},
+			{WithEndpoints(at("b")...), WithBackup(at("d")...)},
+			{WithEndpoints(Endpoint{Name: "b", URL: "https://b", Models: map[string]string{"m": "ours"}, Keyless: true})},
+		} {
+			update(t, rt, opts...)
+			if got := asks(t.Context(), rt, chatJSON, with("Authorization", "Bearer sk-caller")); got.status() != 200 || got.header(headerEndpoint) != "b" {
+				t.Errorf("the call got %v, want b's answer", got)
+			}
+		}
+		if want := []string{"POST /chat/completions Bearer sk-b", "POST /chat/completions Bearer sk-b", "POST /chat/completions "}; !slices.Equal(sent["b"], want) || len(sent) != 1 {
+			t.Errorf("the hosts were sent %q, want %q at b", sent, want)
+		}
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://a/models", nil)
+		req.Header.Set("Authorization", "Bearer sk-caller")
+		if resp, err := rt.RoundTrip(req); err != nil {
+			t.Error(err)
+		} else {
+			resp.Body.Close()
+		}
+		if want := []string{"GET /models Bearer sk-caller"}; !slices.Equal(sent["a"], want) || rt.Status().Passed != 1 {
+			t.Errorf("a was sent %q, want %q, passed on", sent["a"], want)
+		}
+		update(t, rt, WithEndpoints(at("b")...), WithStrict())
+		if got := asks(t.Context(), rt, chatJSON); got.status() != 200 {
+			t.Errorf("with WithStrict it got %v", got)
+		}
+		for n := range 2 * maxFormer { // names of which there are ever more
+			update(t, rt, WithEndpoints(at(fmt.Sprint("n", n))...))
+		}
+		if n := len(rt.now().former); n != maxFormer {
+			t.Errorf("%d removed endpoints are remembered, want %d", n, maxFormer)
+		}
+	})
+}
+
 // Observers of now hear of circuits that were there before, and those of a call of its end.
 func TestUpdate_Observers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -469,7 +517,7 @@ func TestUpdate_UnderLoad(t *testing.T) {
 			}
 			calls.Go(func() {
 				prompt, stream := fmt.Sprintf("question %d", n%(perSecond/2)), n%3 == 0
-				req, err := kit.Chat.Request(t.Context(), fleet.Server("well").WireURL(kit.Chat), "sk-caller", testModel, prompt, stream)
+				req, err := kit.Chat.Request(t.Context(), fleet.Servers()[n%len(names)].WireURL(kit.Chat), "sk-caller", testModel, prompt, stream)
 				if err != nil {
 					t.Error(err)
 					return

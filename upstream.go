@@ -287,6 +287,7 @@ func (u *upstream) authorize(req *http.Request, op request.Operation) {
 type upstreams struct {
 	tiers   [][]*upstream // best first
 	count   int           // in all tiers
+	former  []*upstream   // endpoints of earlier generations: see noteFormer
 	keyless bool          // there are several endpoints, and one has no key of its own
 	turn    atomic.Uint64 // rotates the endpoints of each tier
 	origins bounded.Map[origin.Origin, *upstream]
@@ -317,6 +318,9 @@ func (us *upstreams) add(tiers [][]Endpoint) error {
 
 // addOrigins makes upstreams of the origins that callers have addressed before.
 func (us *upstreams) addOrigins(before *upstreams) {
+	if len(us.tiers) > 0 {
+		return
+	}
 	for at, u := range before.origins.All() {
 		us.origins.GetOrAdd(at, func() *upstream {
 			e := us.make(u.Endpoint, u.base, 0)
@@ -371,14 +375,47 @@ func (us *upstreams) targetOf(u *url.URL, inference bool) *upstream {
 		return us.ofOrigin(asked)
 	}
 	var best *upstream
-	for _, tier := range us.tiers {
-		for _, e := range tier {
+	consider := func(all []*upstream) {
+		for _, e := range all {
 			if e.origin == asked && e.paths.Cover(u.Path) && (best == nil || e.paths.Closer(&best.paths, u.Path)) {
 				best = e
 			}
 		}
 	}
+	for _, tier := range us.tiers {
+		consider(tier)
+	}
+	if best == nil && inference {
+		consider(us.former)
+	}
 	return best
+}
+
+// maxFormer bounds how many endpoints that were removed are remembered.
+const maxFormer = 64
+
+// noteFormer remembers the endpoints of the generation before that are gone. Callers may have
+// their URLs yet: such calls are still meant for the endpoints, so that others answer them,
+// and the host that was removed does not.
+func (us *upstreams) noteFormer(before *upstreams) {
+	if len(us.tiers) == 0 {
+		return
+	}
+	for _, u := range slices.Concat(slices.Concat(before.tiers...), before.former) {
+		isAt := func(e *upstream) bool { return e.URL == u.URL }
+		if !slices.ContainsFunc(slices.Concat(us.tiers...), isAt) && !slices.ContainsFunc(us.former, isAt) && len(us.former) < maxFormer {
+			us.former = append(us.former, u.address())
+		}
+	}
+}
+
+// address returns what is left of an endpoint that gets no attempts any more: its URL, and what
+// the names and paths of those mean who have it.
+func (u *upstream) address() *upstream {
+	return &upstream{
+		Endpoint: Endpoint{Name: u.Name, URL: u.URL, Account: u.Account, Host: u.Host, Models: u.Models}, upstreamState: new(upstreamState),
+		base: u.base, origin: u.origin, profile: u.profile, paths: u.paths, names: u.names, can: u.can,
+	}
 }
 
 // nearest returns words about the endpoint that a request to an origin came near to. They
@@ -436,6 +473,9 @@ func (u *upstream) nearTo(asked origin.Origin) (near int, differs string) {
 func (us *upstreams) candidatesFor(target *upstream, name string, b within.Bounds) []*upstream {
 	if us.hasUnknown(b) {
 		return nil
+	}
+	if us.count == 1 {
+		target = us.tiers[0][0]
 	}
 	if us.count <= 1 {
 		if !target.isChosen(name, b) {

@@ -81,6 +81,25 @@ func (w *world) endpoints(names string) []Option {
 	return opts
 }
 
+// update lets the Transport have the named endpoints, edited.
+func (w *world) update(names string, edit func(*Endpoint)) {
+	w.t.Helper()
+	opts := []Option{steady(), WithBase(w.rt.now().config.base), WithObserver(w.observe)}
+	for i, name := range strings.Fields(names) {
+		e := w.endpoint(name)
+		edit(&e)
+		if i == 0 {
+			opts = append(opts, WithEndpoints(e))
+		} else {
+			opts = append(opts, WithBackup(e))
+		}
+	}
+	if err := w.rt.Update(opts...); err != nil {
+		w.t.Fatal(err)
+	}
+	w.note("update to %s", names)
+}
+
 func (w *world) endpoint(name string) Endpoint {
 	e := Endpoint{Name: name, URL: w.fleet.Server(name).URL(), APIKey: "sk-" + name, Host: HostDeepSeek, Tags: []string{"own"}}
 	if name == "backup" {
