@@ -109,8 +109,8 @@ func (e *LimitError) Unwrap() error { return ErrRateLimited }
 //	}
 type Error struct {
 	// Attempts are all attempts of the call, in order, and the endpoints that it passed
-	// over: see Attempt.PassedOver. It is empty if the endpoint that Call.Endpoint names
-	// does not exist, and if the call wanted a kept answer only.
+	// over: see Attempt.PassedOver. It is empty if Call.Endpoint or Call.Endpoints allows no
+	// endpoint, and if the call wanted a kept answer only.
 	Attempts []Attempt
 
 	// Class says how the call failed. It is the class of the first failure, or of the one

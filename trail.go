@@ -40,7 +40,7 @@ const (
 	ClassLimited      Class = "limited"        // not sent: a limit of RatePolicy was reached
 	ClassPaused       Class = "paused"         // not sent: the endpoint, account or model is paused
 	ClassNotCached    Class = "not_cached"     // not sent: the call wanted a kept answer only
-	ClassUnserved     Class = "unserved"       // not sent: the endpoint that Call names does not exist or does not have the model, or see Attempt.PassedOver
+	ClassUnserved     Class = "unserved"       // not sent: Call.Endpoint or Call.Endpoints allows no endpoint, or see Attempt.PassedOver
 )
 
 // An Outcome is one word that says how a call was answered, or how it failed: one of those
@@ -138,7 +138,7 @@ type Reason string
 // Why a call passed an endpoint over: the [Feature] that the call needs and the endpoint does
 // not have, or one of these.
 const (
-	ReasonEndpoint  Reason = "endpoint"  // Call.Endpoint names another one
+	ReasonEndpoint  Reason = "endpoint"  // not used: what Call leaves out is not passed over
 	ReasonBody      Reason = "body"      // the body is larger than MaxReplay or has a Content-Encoding, so only the endpoint that the call is meant for gets it
 	ReasonOperation Reason = "operation" // its host does not have the operation
 	ReasonModel     Reason = "model"     // it has no name for the model

@@ -19,6 +19,7 @@ import (
 func newTransport(key string, logger *slog.Logger, more ...breakwater.Option) (*breakwater.Transport, error) {
 	local := breakwater.VLLM("http://vllm.internal:8000/v1", "")
 	local.Name = "local"
+	local.Tags = []string{"on-premises"}
 	local.Models = map[string]string{
 		"deepseek-flash": "deepseek-ai/DeepSeek-V4-Flash",
 	}
@@ -44,10 +45,12 @@ func newTransport(key string, logger *slog.Logger, more ...breakwater.Option) (*
 type service struct{ client *http.Client }
 
 // ask asks the server of your own, and the cloud if the server cannot answer. What
-// is confidential never goes to the cloud.
+// is confidential never goes to the cloud, whatever happens.
 func (s *service) ask(ctx context.Context, question string, confidential bool) (string, error) {
 	if confidential {
-		ctx = breakwater.WithCall(ctx, breakwater.Call{Endpoint: "local"})
+		ctx = breakwater.WithCall(ctx, breakwater.Call{
+			Endpoints: []string{"on-premises"},
+		})
 	}
 	body, _ := json.Marshal(map[string]any{ // strings always have JSON
 		"model":    "deepseek-flash",
