@@ -58,7 +58,7 @@ var (
 	_ = []breakwater.Endpoint{
 		breakwater.DeepSeek(""), breakwater.SiliconFlow(""), breakwater.SiliconFlowCN(""), breakwater.VolcengineArk(""), breakwater.Bailian(""), breakwater.BailianIntl(""),
 		breakwater.TencentLKEAP(""), breakwater.TencentTokenHub(""), breakwater.BaiduQianfan(""), breakwater.AzureFoundry("", ""), breakwater.OpenRouter(""),
-		breakwater.BailianWorkspace("", "", ""), breakwater.Bedrock("", ""), breakwater.NVIDIA(""), breakwater.Novita(""),
+		breakwater.BailianWorkspace("", "", ""), breakwater.Bedrock("", ""), breakwater.BedrockToken("", nil), breakwater.AzureEntra("", nil), breakwater.Vertex("", "", nil), breakwater.NVIDIA(""), breakwater.Novita(""),
 		breakwater.Together(""), breakwater.Fireworks(""), breakwater.Ollama(), breakwater.OllamaCloud(""), breakwater.VLLM("", ""), breakwater.SGLang("", ""),
 	}
 	_ = breakwater.Endpoint{
@@ -66,7 +66,7 @@ var (
 		Price: map[string]breakwater.Price{"": {
 			Input: 1, CachedInput: breakwater.Off, Output: 1, Currency: "USD", Peak: "Mon-Fri 01:00-04:00 UTC", PeakFactor: 2, Holidays: []string{"2026-10-01"}, Source: "", Checked: "",
 		}},
-		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil }, Keyless: false, AllowPlainHTTP: false, Tags: []string{}, Region: "", Can: []breakwater.Feature{
+		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil }, Keyless: false, AllowPlainHTTP: false, KeyFunc: breakwater.KeyFile(""), Tags: []string{}, Region: "", Can: []breakwater.Feature{
 			breakwater.FeatureImages, breakwater.FeatureTools, breakwater.FeatureJSON, breakwater.FeatureJSONSchema, breakwater.FeaturePrefix, breakwater.FeaturePrefill,
 			breakwater.FeatureReview, breakwater.FeatureServerTools, breakwater.FeatureGrammar, breakwater.FeatureFiles, breakwater.FeatureContext, breakwater.FeatureStored, breakwater.FeatureUsage,
 		},
@@ -116,7 +116,7 @@ var (
 
 // The sentinels are what errors.Is is asked for, each apart from the others.
 func TestError_SentinelsDiffer(t *testing.T) {
-	all := []error{breakwater.ErrCircuitOpen, breakwater.ErrRateLimited, breakwater.ErrNoFirstToken, breakwater.ErrStalled, breakwater.ErrTruncated, breakwater.ErrBadResponse, breakwater.ErrNoKey, breakwater.ErrRepetition, breakwater.ErrNoAnswer, breakwater.ErrFormat}
+	all := []error{breakwater.ErrCircuitOpen, breakwater.ErrRateLimited, breakwater.ErrNoFirstToken, breakwater.ErrStalled, breakwater.ErrTruncated, breakwater.ErrBadResponse, breakwater.ErrNoKey, breakwater.ErrKeyFunc, breakwater.ErrRepetition, breakwater.ErrNoAnswer, breakwater.ErrFormat}
 	for i, a := range all {
 		for j, b := range all {
 			if got := errors.Is(a, b); got != (i == j) {

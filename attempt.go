@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -30,6 +31,7 @@ type attempt struct {
 	call         *call
 	endpoint     *upstream
 	model        string // the endpoint's name for the call's model
+	key          string // of the endpoint's KeyFunc; empty: there is none, or it was not asked yet
 	n            int32
 	place        int32         // its index in the trail
 	queued       time.Duration // how long it waited for its rate limit
@@ -57,6 +59,7 @@ type attempt struct {
 	replayed    bool         // a body that the base had read was sent a second time
 	ended       bool
 	counted     bool            // it counts as sent in the endpoint's load
+	permitted   bool            // its circuit waits for its report
 	status      int32           // of a refusal; for an error inside a 200, the status that the error stands for
 	statedLimit int32           // the number that a refusal may state for the account's limit; 0: none
 	rest        int32           // the pause that a refusal asks for, in milliseconds; 0: none
@@ -64,7 +67,6 @@ type attempt struct {
 	prompt      atomic.Int32    // estimated tokens of the prompt, if it is billed; -1: nobody could read it
 	buffer      *reqbody.Buffer // holds the request's body while the attempt is sent; nil: there is none
 	lease       *attemptLease   // of its rate limit; nil: none
-	permitted   bool            // its circuit waits for its report
 	class       Class           // what it ended in
 }
 
@@ -286,7 +288,38 @@ func (a *attempt) quotesKey(text string) bool {
 
 // quotesOwnKey reports whether a text has the endpoint's key in it.
 func (a *attempt) quotesOwnKey(text string) bool {
-	return header.QuotesKey(text, a.endpoint.APIKey) || header.Quotes(text, a.endpoint.Header)
+	return header.QuotesKey(text, a.endpoint.APIKey) || header.QuotesKey(text, a.key) || header.Quotes(text, a.endpoint.Header)
+}
+
+// askAgain asks the endpoint's KeyFunc once more, because the host has refused its key. It
+// reports whether another key came. A call does so once for each account: what it is given
+// then is its last try there.
+func (a *attempt) askAgain() bool {
+	keys := a.endpoint.keys
+	if keys == nil || a.key == "" {
+		return false
+	}
+	keys.Refused(a.key)
+	if !a.call.excluded.mayAskAgain(a.endpoint.Account, a.place) {
+		return false
+	}
+	key, err := keys.Get(a, time.Now(), a.key)
+	switch {
+	case err == nil && key != a.key:
+		a.call.excluded.noteNewKey(a.place, key)
+		return true
+	case err != nil && !errors.Is(err, ErrKeyFunc): // the call is over, so nothing is known of the key
+		a.call.excluded.noteNewKey(a.place, "")
+	}
+	return false
+}
+
+// newKey returns what came in place of the attempt's key, which the host has refused.
+func (a *attempt) newKey() newKey {
+	if a.key == "" {
+		return newKey{}
+	}
+	return a.call.excluded.newKeyOf(a.place)
 }
 
 // Flawed notes that the caller gets the answer although it is flawed.
@@ -510,8 +543,12 @@ func (a *attempt) send() sendResult {
 		}
 	}()
 	resp, err := a.endpoint.pipeline.RoundTrip(a.call.req.WithContext(a))
-	returned = true
 	a.useBuffer(nil)
+	if failure, ok := err.(*exchange.Failure); ok && failure.Class == ClassKeyRejected && a.key != "" {
+		a.End(failure.Class, failure.Err, a.Answer.Usage, 0) // others may have its permits while the function is asked
+		a.askAgain()
+	}
+	returned = true
 	return sendResult{a: a, resp: resp, err: err}
 }
 
@@ -534,6 +571,9 @@ func (u *upstream) finish(a *attempt, class Class, used Usage, now time.Time) {
 	switch {
 	case class == ClassOK:
 		u.noteAnswer(now)
+		if u.keys != nil {
+			u.keys.Worked(a.key)
+		}
 		if a.call.conversation != 0 {
 			a.fleet.affinity.Remember(now, a.call.conversation, &u.Target, used.PromptTokens, used.CachedTokens)
 		}

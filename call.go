@@ -184,6 +184,82 @@ type rarelyExcluded struct {
 	misfits []misfit
 	racing  [2]*upstream // the endpoints of two hedged attempts, if there are two: see StreamPolicy.Hedge
 	broken  string       // a rescue must not use this account, whose stream broke; empty: it may use all
+	newKeys *newKeys     // shared with the call's rescues
+}
+
+// newKeys are what a call knows of keys that hosts refused, for which it asked a KeyFunc
+// again.
+type newKeys struct {
+	mu  sync.Mutex // guards all
+	all []newKey
+}
+
+// A newKey is what came in place of a refused key.
+type newKey struct {
+	place   int32  // of the attempt whose key was refused, in the trail
+	account string // that it was at
+	key     string // empty: none came
+	cut     bool   // the call was over before the function answered
+}
+
+// keys returns the new keys of the call and of its rescues.
+func (x *exclusions) keys() *newKeys {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	rare := x.rareLocked()
+	if rare.newKeys == nil {
+		rare.newKeys = &newKeys{}
+	}
+	return rare.newKeys
+}
+
+// shareKeys makes x have the new keys of the call that broke.
+func (x *exclusions) shareKeys(of *exclusions) {
+	keys := of.keys()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.rareLocked().newKeys = keys
+}
+
+// mayAskAgain reports whether the attempt at a place of the trail is the call's first at the
+// account whose key was refused.
+func (x *exclusions) mayAskAgain(account string, place int32) bool {
+	keys := x.keys()
+	keys.mu.Lock()
+	defer keys.mu.Unlock()
+	for _, k := range keys.all {
+		if k.account == account {
+			return false
+		}
+	}
+	keys.all = append(keys.all, newKey{place: place, account: account})
+	return true
+}
+
+// noteNewKey notes which key came in place of that of the attempt at a place; empty: the call
+// was over before.
+func (x *exclusions) noteNewKey(place int32, key string) {
+	keys := x.keys()
+	keys.mu.Lock()
+	defer keys.mu.Unlock()
+	for i := range keys.all {
+		if k := &keys.all[i]; k.place == place {
+			k.key, k.cut = key, key == ""
+		}
+	}
+}
+
+// newKeyOf returns what came in place of the key of the attempt at a place.
+func (x *exclusions) newKeyOf(place int32) newKey {
+	keys := x.keys()
+	keys.mu.Lock()
+	defer keys.mu.Unlock()
+	for _, k := range keys.all {
+		if k.place == place {
+			return k
+		}
+	}
+	return newKey{}
 }
 
 // rareLocked returns what few calls have, to change it.

@@ -70,7 +70,8 @@ func New(opts ...Option) (*Transport, error) {
 //   - An endpoint is the same if its Name and URL are. It keeps its connections, its load
 //     and, unless BreakerPolicy, Ramp or the base changed, its circuits; also in another
 //     tier. With the same APIKey and Header it keeps its pauses, too. With another key,
-//     nothing that a host has said to the old one keeps calls away.
+//     nothing that a host has said to the old one keeps calls away. With a KeyFunc, before
+//     and after, it keeps those that its host asked for.
 //   - An account is the same if its name is. What it has open and what it has used count on
 //     when its limits change, and calls that wait for it go on by the new ones. What was
 //     learned stays as long as the RatePolicy does. The budget of extra attempts stays as
@@ -157,13 +158,18 @@ func (t *Transport) CloseIdleConnections() {
 }
 
 // Close stops background work: it cancels the cache's renewals, waits up to a second for
-// writes to a Store, and closes the idle connections of the base, unless the base was given
+// writes to a Store, ends what waits for an [Endpoint].KeyFunc, and closes the idle connections of the base, unless the base was given
 // by [WithBase]: others may use that. It always returns nil. Call it at the end of the
 // program or of a test.
 //
 // Close does not end calls. Calls that are under way and new calls still work, but they
 // start no renewals and write nothing to a Store.
 func (t *Transport) Close() error {
+	for _, u := range t.now().all() {
+		if u.keys != nil {
+			u.keys.Close()
+		}
+	}
 	t.background.Close()
 	if t.now().ownBase {
 		t.CloseIdleConnections()

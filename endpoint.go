@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
+	"github.com/breakwater-go/breakwater/internal/keysource"
 	"github.com/breakwater-go/breakwater/internal/mistake"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/price"
@@ -48,8 +50,34 @@ type Endpoint struct {
 	//
 	// New returns an error for an endpoint without a key, unless it is the first
 	// one, or Keyless, or has the origin of an earlier endpoint of the first tier. The
-	// key may also come from Header, Rewrite or attempt middleware.
+	// key may also come from KeyFunc, Header, Rewrite or attempt middleware.
 	APIKey string
+
+	// KeyFunc returns the endpoint's key instead of APIKey, for keys that change: a token
+	// that expires, a secret that is rotated. [KeyFile] reads it from a file, and [KeyFrom]
+	// makes one of a function that knows no rejected keys. Default nil: APIKey is the key.
+	// It is an error to set both, or KeyFunc and Keyless.
+	//
+	// It is asked for each attempt, and breakwater keeps no key: a function that is slow or
+	// costs something has to keep its key until that changes. Attempts that ask at the same
+	// time share one invocation. It runs on a goroutine of its own. Its ctx has no values
+	// of the call, because several calls may wait, and ends when all of them have left,
+	// after ten seconds, and at [Transport.Close]. An invocation that does not heed that is
+	// left alone, and is not repeated until it has returned.
+	//
+	// rejected is empty, or the key that the host has just refused with a 401 or 403 of
+	// ClassKeyRejected. Then the function should return another one, not the same from its
+	// cache. If another one comes, the attempt is made once more with it, at once: once per
+	// call and account, and not out of RetryPolicy.Budget. If the same one comes, or an
+	// error, or the host refuses the other one, too, the endpoint rests, as with APIKey. A
+	// request whose body can be sent only once is not made again. Of a GET or HEAD, and of
+	// requests that only pass through, a 401 counts and a 403 does not.
+	//
+	// If it returns an error, panics, takes more than ten seconds or gives what cannot be a
+	// key, such as one with a line break, the attempt is not sent. It ends with ClassNoKey
+	// and an [ErrKeyFunc], and the call goes to another endpoint, while this one rests for five
+	// seconds, doubling up to a minute. The caller's own key never takes its place.
+	KeyFunc func(ctx context.Context, rejected string) (string, error)
 
 	// Keyless means that the host needs no key, like some servers of your own. If it
 	// asks for one all the same, by a 401 or 403, the call goes to another endpoint and
@@ -139,7 +167,8 @@ type Endpoint struct {
 	Price map[string]Price
 
 	// Header is set on each request to the endpoint, and replaces headers of the
-	// caller. A credential in it replaces the caller's, as APIKey does.
+	// caller. A credential in it replaces the caller's, as APIKey does, and goes before
+	// APIKey or KeyFunc where both want the same header.
 	Header http.Header
 
 	// Rewrite may change each request to the endpoint before it is sent, for a
@@ -228,6 +257,38 @@ func (e Endpoint) Named(name string) Endpoint {
 	return e
 }
 
+// KeyFrom returns an Endpoint.KeyFunc that asks token each time, whether or not its last key
+// was rejected. Use it where something else keeps tokens and renews them in time, such as a
+// golang.org/x/oauth2.TokenSource:
+//
+//	vertex.KeyFunc = breakwater.KeyFrom(func(context.Context) (string, error) {
+//		t, err := source.Token()
+//		if err != nil {
+//			return "", err
+//		}
+//		return t.AccessToken, nil
+//	})
+func KeyFrom(token func(context.Context) (string, error)) func(context.Context, string) (string, error) {
+	if token == nil { // New says that a key is missing
+		return nil
+	}
+	return func(ctx context.Context, _ string) (string, error) { return token(ctx) }
+}
+
+// KeyFile returns an Endpoint.KeyFunc that reads the key from a file, such as one below
+// /run/secrets. It reads the file anew when that was changed or replaced, also behind a
+// symbolic link, and whenever a key was rejected. One line break at the end is removed. The
+// file may have up to 64 KiB. While it is empty because it is being written, the earlier key
+// stays.
+//
+// [New] does not read the file. If it cannot be read, attempts end with [ErrKeyFunc].
+func KeyFile(path string) func(context.Context, string) (string, error) {
+	return keysource.File(path)
+}
+
+// hasKey reports whether the endpoint has a key beside Header.
+func (e Endpoint) hasKey() bool { return e.APIKey != "" || e.KeyFunc != nil }
+
 // String returns the endpoint's name and origin. No printed form of an Endpoint
 // shows its key, its headers, or the user and query of its URL.
 func (e Endpoint) String() string {
@@ -301,6 +362,8 @@ func (e Endpoint) misplacedKey() string {
 	switch {
 	case e.Host == HostBedrock && len(labels) > 2 && labels[0] == "bedrock-runtime" && labels[1] != "":
 		return mistake.Region(labels[1])
+	case e.Host == HostVertex && strings.Contains(u.Path, "//"):
+		return "has no project or no location in its path: is a variable not set?"
 	case e.Host == HostBailian && strings.HasSuffix(u.Hostname(), ".maas.aliyuncs.com") && len(labels) == 5 && labels[1] != "":
 		if strings.HasPrefix(labels[0], "sk-") {
 			return "has a key in the place of the workspace: are the arguments exchanged?"
@@ -411,9 +474,10 @@ func (e Endpoint) checkURL(f *fields) *url.URL {
 // checkKeys checks that a key can be one, and that it is not sent over plain http.
 func (e Endpoint) checkKeys(f *fields, u *url.URL) {
 	safe := u.Scheme != "http" || origin.IsLoopback(u.Hostname()) || e.AllowPlainHTTP
-	f.check(safe || e.APIKey == "" && !header.HasIdentity(e.Header), "a key would go over plain http to %q, readable on the way: use https, or set AllowPlainHTTP if the network is your own", u.Hostname())
+	f.check(safe || !e.hasKey() && !header.HasIdentity(e.Header), "a key would go over plain http to %q, readable on the way: use https, or set AllowPlainHTTP if the network is your own", u.Hostname())
 	wrong := mistake.Key(e.APIKey)
 	f.check(wrong == "", "APIKey %s", wrong)
+	f.check(e.APIKey == "" || e.KeyFunc == nil, "APIKey is set, and so is KeyFunc: want one of them")
 	for _, name := range header.Credentials {
 		f.check(len(e.Header[name]) == 0 || header.HoldsKey(e.Header[name]), "Header has %s, and no key in it: is a variable not set?", name)
 		for _, value := range e.Header[name] {
@@ -428,7 +492,7 @@ func (e Endpoint) checkKeys(f *fields, u *url.URL) {
 			}
 		}
 	}
-	f.check(!e.Keyless || e.APIKey == "" && !header.HasCredential(e.Header), "Keyless is set, and so is a key: want one of them")
+	f.check(!e.Keyless || !e.hasKey() && !header.HasCredential(e.Header), "Keyless is set, and so is a key: want one of them")
 }
 
 // resolvePrice replaces Price by a copy with its default.
@@ -497,6 +561,7 @@ const (
 	HostTogether    Host = "together"
 	HostFireworks   Host = "fireworks"
 	HostBedrock     Host = "bedrock" // Amazon's
+	HostVertex      Host = "vertex"  // Vertex AI, Google's
 	HostNVIDIA      Host = "nvidia"
 	HostNovita      Host = "novita"
 	HostOllama      Host = "ollama"
@@ -658,6 +723,15 @@ func AzureFoundry(resource, apiKey string) Endpoint {
 	return preset("azure", "https://"+resource+".services.ai.azure.com/openai/v1", apiKey, HostAzure)
 }
 
+// AzureEntra is [AzureFoundry] with tokens of Microsoft Entra ID, which go as bearer tokens.
+// token returns the current one for the scope https://cognitiveservices.azure.com/.default,
+// and keeps it as long as it is good: see [KeyFrom].
+func AzureEntra(resource string, token func(context.Context) (string, error)) Endpoint {
+	e := AzureFoundry(resource, "")
+	e.KeyFunc = KeyFrom(token)
+	return e
+}
+
 // OpenRouter returns the endpoint of OpenRouter, named openrouter.
 func OpenRouter(apiKey string) Endpoint {
 	return preset("openrouter", "https://openrouter.ai/api/v1", apiKey, HostOpenRouter)
@@ -676,8 +750,32 @@ func Fireworks(apiKey string) Endpoint {
 // Bedrock returns the endpoint of Amazon Bedrock's OpenAI-compatible API in a region such
 // as us-east-1, named bedrock. The key is a Bedrock API key. Its Models have only
 // deepseek-chat, which is V3.2 there. Add the names that you want to have served by it.
+//
+// For short-term keys, leave apiKey empty and set KeyFunc, or use [BedrockToken].
 func Bedrock(region, apiKey string) Endpoint {
 	return preset("bedrock", "https://bedrock-runtime."+region+".amazonaws.com/openai/v1", apiKey, HostBedrock)
+}
+
+// BedrockToken is [Bedrock] with short-term keys, which end after twelve hours at most. token
+// returns the current one, and keeps it as long as it is good.
+func BedrockToken(region string, token func(context.Context) (string, error)) Endpoint {
+	e := Bedrock(region, "")
+	e.KeyFunc = KeyFrom(token)
+	return e
+}
+
+// Vertex returns the endpoint of a project on Google's Vertex AI, named vertex. The location
+// is a region such as us-central1, or global. token returns the access token of a service
+// account, and keeps it as long as it is good: see [KeyFrom]. Its Models have no
+// deepseek-v4-pro.
+func Vertex(project, location string, token func(context.Context) (string, error)) Endpoint {
+	server := "aiplatform.googleapis.com"
+	if location != "global" {
+		server = location + "-" + server
+	}
+	e := preset("vertex", "https://"+server+"/v1/projects/"+project+"/locations/"+location+"/endpoints/openapi", "", HostVertex)
+	e.KeyFunc = KeyFrom(token)
+	return e
 }
 
 // NVIDIA returns the endpoint of NVIDIA's hosted API, named nvidia. Its Models have no

@@ -61,6 +61,12 @@ var (
 	// per endpoint.
 	ErrNoKey error = outcome.ErrNoKey
 
+	// ErrKeyFunc means that the attempt was not sent: [Endpoint].KeyFunc returned an error,
+	// panicked, gave no key within ten seconds, or gave one that cannot be a key. The text
+	// says which. The function's own error is in the chain, for errors.Is and errors.As,
+	// and the text does not quote it.
+	ErrKeyFunc error = outcome.ErrKeyFunc
+
 	// ErrUnprotected means that a request is meant for none of the endpoints, so that
 	// breakwater neither protects it nor adds a key. With [WithStrict] it is the error of
 	// the request. Otherwise it is a warning in an Event of [KindPassed]. Its text says

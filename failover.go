@@ -202,11 +202,8 @@ func (r *failoverRun) loop() (*http.Response, error) {
 				continue
 			}
 		}
-		switch of := r.call.resumption; {
-		case of != nil && !r.takeExtra(time.Now(), of.endpoint, of.model):
+		if !r.count(s) {
 			return r.giveUp(step{})
-		case of == nil && r.tried(s.endpoint.Account) == nil:
-			s.endpoint.budget.Call(r.startOf(s))
 		}
 		owed := r.owed
 		r.owed = nil
@@ -220,6 +217,19 @@ func (r *failoverRun) loop() (*http.Response, error) {
 		s = r.decide(a, failure)
 		a.report(s)
 	}
+}
+
+// count tells the budget of the step's account about the call, or takes an attempt out of it
+// for a rescue. It reports false if none is left.
+func (r *failoverRun) count(s step) bool {
+	switch of := r.call.resumption; {
+	case s.key != "": // it takes the place of an attempt that was counted
+	case of != nil:
+		return r.takeExtra(time.Now(), of.endpoint, of.model)
+	case r.tried(s.endpoint.Account) == nil:
+		s.endpoint.budget.Call(r.startOf(s))
+	}
+	return true
 }
 
 // closeUnsent closes an upload if no attempt was sent, because only the end of an attempt

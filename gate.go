@@ -42,6 +42,9 @@ func newGate(attempts *atomic.Int64, pauses *pause.Table[pauseKey, refusal], os 
 // RoundTrip sends the attempt. Its error is an *exchange.Failure.
 func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
+	if f := a.takeKey(); f != nil {
+		return nil, f
+	}
 	a.noteBill()
 	if err := a.shape(req); err != nil {
 		return nil, &exchange.Failure{Class: ClassRewrite, Err: outcome.Quiet(err)}
@@ -88,6 +91,25 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	return nil, f
 }
 
+// takeKey asks the endpoint's KeyFunc for the attempt's key, if there is one and the attempt
+// has no key yet.
+func (a *attempt) takeKey() *exchange.Failure {
+	keys := a.endpoint.keys
+	if keys == nil || a.key != "" {
+		return nil
+	}
+	key, err := keys.Get(a, a.sentAt(), "")
+	if err != nil {
+		f := a.failureOf(err, ClassNoKey)
+		if f.Class == ClassNoKey {
+			f.Err = err
+		}
+		return f
+	}
+	a.key = key
+	return nil
+}
+
 // noteRequestID records the host's id of the request, unless it quotes a key.
 func (a *attempt) noteRequestID(h http.Header) {
 	id := header.RequestID(h)
@@ -127,7 +149,11 @@ func (g *gate) judge(a *attempt, resp *http.Response) (*http.Response, *exchange
 func (a *attempt) judgeStatus(resp *http.Response) (*http.Response, *exchange.Failure) {
 	class := classOfStatus(resp.StatusCode)
 	should, said := host.ShouldRetry(resp.Header)
-	if said && should && class == ClassOK && resp.StatusCode >= 400 {
+	switch {
+	case class != ClassOK:
+	case resp.StatusCode == http.StatusUnauthorized && a.askAgain():
+		class = ClassKeyRejected
+	case said && should && resp.StatusCode >= 400:
 		class = ClassUnavailable
 	}
 	if class == ClassOK {
@@ -298,7 +324,7 @@ func (a *attempt) classify(f *exchange.Failure) Class {
 		return ClassNoModel
 	case f.Refused && host.Intercepted(f.Status, f.Resp.Header, f.Body):
 		return ClassBlocked
-	case class == ClassKeyRejected && f.Status == http.StatusForbidden && (e.keyed || e.Keyless) && e.hasJustWorked(time.Now()) && !host.NamesKey(f.Body):
+	case class == ClassKeyRejected && f.Status == http.StatusForbidden && (e.keyed || e.Keyless) && e.hasJustWorked(time.Now()) && !e.profile.NamesKey(f.Status, f.Body):
 		return ClassBlocked
 	}
 	return class
@@ -374,7 +400,7 @@ func (a *attempt) shape(req *http.Request) error {
 	if !c.isSafe() {
 		delete(req.Header, "Accept-Encoding")
 	}
-	e.authorize(req, c.op)
+	e.authorize(req, c.op, a.key)
 	if !c.isSafe() {
 		a.warnOfNoKey(req)
 		a.setBody(req)

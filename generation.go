@@ -18,6 +18,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
+	"github.com/breakwater-go/breakwater/internal/keysource"
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/outcome"
@@ -128,8 +129,12 @@ func (g *generation) replace(before *generation) {
 	for _, u := range g.all() {
 		old := before.find(u.Endpoint)
 		u.limits.Adopt(old != nil && old.payer != u.payer)
-		if old != nil && old.identity != u.identity {
+		switch {
+		case old == nil:
+		case old.identity != u.identity:
 			u.forgetKey()
+		case u.keys != nil: // functions cannot be compared: this one may give another key
+			g.pauses.Recover(pauseKey{endpoint: u.identity}, time.Now())
 		}
 	}
 	if g.cache != nil {
@@ -289,7 +294,7 @@ func (g *generation) newUpstream(e Endpoint, base *url.URL, tier int, payer stri
 		names:         host.NamesOf(profile, e.Models),
 		place:         within.Place{Name: e.Name, Region: e.Region, Tags: e.Tags},
 		can:           profile.Offers,
-		keyed:         e.APIKey != "" || header.HasCredential(e.Header),
+		keyed:         e.hasKey() || header.HasCredential(e.Header),
 		circuits:      k.circuits,
 		rates:         ratesOf(e),
 		spent:         k.spent,
@@ -300,6 +305,9 @@ func (g *generation) newUpstream(e Endpoint, base *url.URL, tier int, payer stri
 	}
 	for _, f := range e.Can {
 		u.can |= needsOf(f)
+	}
+	if e.KeyFunc != nil {
+		u.keys = keysource.New(e.KeyFunc)
 	}
 	if e.Models == nil {
 		u.names = host.NamesByURL(profile, base.Hostname())
@@ -458,22 +466,7 @@ func (g *generation) passThrough(req *http.Request, target *upstream) (*http.Res
 	if target == nil {
 		return g.below.RoundTrip(req)
 	}
-	if target.keyed || len(target.Header) > 0 || target.Rewrite != nil {
-		req = req.Clone(req.Context())
-		if req.Header == nil {
-			req.Header = make(http.Header)
-		}
-		target.authorize(req, "")
-	}
-	if target.Rewrite != nil {
-		if err := target.Rewrite(req); err != nil {
-			if req.Body != nil {
-				req.Body.Close()
-			}
-			return nil, err
-		}
-	}
-	resp, err := g.belowFor(target.connections).RoundTrip(req)
+	resp, err := target.pass(req, g.belowFor(target.connections))
 	if err == nil && resp != nil {
 		header.RemoveOwn(resp.Header)
 	}

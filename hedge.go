@@ -47,12 +47,35 @@ func (r *failoverRun) race(s step) (*attempt, *http.Response, *exchange.Failure)
 	r.observers.emit(r.call, Event{Kind: KindHedge, Endpoint: second.attempt.endpoint.Name, Model: second.attempt.model, Attempt: int(second.attempt.n), Wait: hedge})
 	second.start()
 	r.owed = nil
-	select {
-	case got := <-first.result:
-		return r.settleRace(first.done(got), &second)
-	case got := <-second.result:
-		return r.settleRace(second.done(got), &first)
+	for {
+		var got sendResult
+		mine, other := &first, &second
+		select {
+		case got = <-first.result:
+		case got = <-second.result:
+			mine, other = other, mine
+		}
+		if got = mine.done(got); !r.beginAgain(mine, got) {
+			return r.settleRace(got, other)
+		}
 	}
+}
+
+// beginAgain makes an attempt once more in a race, if another key came in place of the one
+// that the host refused.
+func (r *failoverRun) beginAgain(mine *racer, got sendResult) bool {
+	if got.err == nil || got.panic != nil || got.a.newKey().key == "" {
+		return false
+	}
+	a, _, failure := r.settle(got)
+	s, ok := r.withNewKey(a, failure, r.now())
+	if !ok {
+		return false
+	}
+	a.report(s)
+	mine.begin(r, s)
+	mine.start()
+	return true
 }
 
 // settleRace uses the first result while the other attempt is still under way.
@@ -194,7 +217,7 @@ func (r *failoverRun) begin(s step) *attempt {
 	r.begun++
 	a := &attempt{
 		Exchange: exchange.Exchange{Caller: c, Policy: &r.exchanges, Start: r.startOf(s)},
-		fleet:    r.fleet, call: c, endpoint: s.endpoint, model: s.model, forced: s.action == tryProbe,
+		fleet:    r.fleet, call: c, endpoint: s.endpoint, model: s.model, key: s.key, forced: s.action == tryProbe,
 		n: int32(r.begun), rested: int32(min(r.rested.Milliseconds(), math.MaxInt32)), throttled: r.wasThrottled(), buffer: c.buffer.Retain(),
 	}
 	a.Owner = a

@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,10 +22,12 @@ import (
 )
 
 func presets() []Endpoint {
+	token := func(context.Context) (string, error) { return "k", nil }
 	return []Endpoint{
 		DeepSeek("k"), VolcengineArk("k"), SiliconFlow("k"), SiliconFlowCN("k"), Bailian("k"), BailianIntl("k"), BailianWorkspace("ws-1", "cn-beijing", "k"), TencentLKEAP("k"), TencentTokenHub("k"),
 		BaiduQianfan("k"), AzureFoundry("res", "k"), OpenRouter("k"), Together("k"), Fireworks("k"), Bedrock("us-east-1", "k"), NVIDIA("k"), Novita("k"), OllamaCloud("k"), Ollama(),
 		VLLM("http://localhost:8000/v1", "k"), SGLang("http://localhost:30000/v1", "k"),
+		AzureEntra("res", token), BedrockToken("us-east-1", token), Vertex("project-1", "us-central1", token), Vertex("project-1", "global", token),
 	}
 }
 
@@ -303,7 +306,7 @@ func TestHost_PersonasAreUnderstood(t *testing.T) {
 		kit.DialectBailian: {HostBailian}, kit.DialectTokenHub: {HostTokenHub, HostTencent}, kit.DialectQianfan: {HostQianfan}, kit.DialectAzure: {HostAzure},
 		kit.DialectOpenRouter: {HostOpenRouter}, kit.DialectTogether: {HostTogether}, kit.DialectFireworks: {HostFireworks}, kit.DialectOllama: {HostOllama},
 		kit.DialectVLLM: {HostVLLM}, kit.DialectSGLang: {HostSGLang},
-		kit.DialectOpenAI: {HostOpenAI, HostBedrock, HostNVIDIA, HostNovita}, // the words of the last three are not known
+		kit.DialectOpenAI: {HostOpenAI, HostBedrock, HostVertex, HostNVIDIA, HostNovita}, // the words of the others are not known
 	}
 	says := map[Class]kit.Fault{
 		ClassKeyRejected: kit.Unauthorized(), ClassNoFunds: kit.Overdue(), ClassRateLimited: kit.TooManyRequests("1"), ClassUnavailable: kit.Busy(),

@@ -280,8 +280,8 @@ func (c *config) keysMissing() (errs []error) {
 				at, _ = origin.Of(u)
 			}
 			first := i == 0 && j == 0
-			if e.Name != "" && e.misplacedKey() == "" && !first && !asked[at] && !e.Keyless && e.Rewrite == nil && e.APIKey == "" && !header.HasIdentity(e.Header) {
-				errs = append(errs, fmt.Errorf("breakwater: %s: endpoint %q has no APIKey, and nobody else's key may go there: set APIKey or Header, or Keyless for a host that wants none", optionOf(i), e.Name))
+			if e.Name != "" && e.misplacedKey() == "" && !first && !asked[at] && !e.Keyless && e.Rewrite == nil && !e.hasKey() && !header.HasIdentity(e.Header) {
+				errs = append(errs, fmt.Errorf("breakwater: %s: endpoint %q has no APIKey, and nobody else's key may go there: set APIKey, KeyFunc or Header, or Keyless for a host that wants none", optionOf(i), e.Name))
 			}
 			if i == 0 {
 				asked[at] = true

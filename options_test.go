@@ -166,7 +166,7 @@ func TestKeyless_New(t *testing.T) {
 		return e
 	}
 	unset := other(func(*Endpoint) {})
-	missing := `WithBackup: endpoint "other" has no APIKey, and nobody else's key may go there: set APIKey or Header, or Keyless for a host that wants none`
+	missing := `WithBackup: endpoint "other" has no APIKey, and nobody else's key may go there: set APIKey, KeyFunc or Header, or Keyless for a host that wants none`
 	for _, tt := range []struct {
 		name  string
 		opts  []Option

@@ -111,6 +111,7 @@ type step struct {
 	action   action
 	endpoint *upstream // the endpoint to try, or whose probe to wait for
 	model    string
+	key      string         // that came in place of a refused one; empty: the attempt asks for it
 	wait     time.Duration  // how long to wait before the action
 	probe    *circuit.Probe // the probe of another call to wait for; nil: wait until this call may probe
 

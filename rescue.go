@@ -499,6 +499,7 @@ func (c *call) resumed(ctx context.Context, why resumption, req *http.Request, i
 		Context: ctx, Call: c.withoutTrail(), op: c.op, target: c.target, candidates: c.candidates, buffer: in,
 		start: time.Now(), conversation: c.conversation, log: c.log, info: c.info, resumption: &why, renewal: c.renewal,
 	}
+	resumed.excluded.shareKeys(&c.excluded)
 	resumed.req = req.WithContext(resumed)
 	resumed.params = request.Parse(in.Bytes())
 	resumed.params.Model = c.params.Model

@@ -88,6 +88,25 @@ func TestTimeline(t *testing.T) {
 			w.update("backup", func(*Endpoint) {})
 			w.call("q4", true)
 		}},
+		{"401 of an old key is asked again with a new one", "primary backup", []Option{keysFrom("sk-primary", "sk-new")}, func(w *world) {
+			w.call("before", false)
+			w.fleet.Server("primary").SetKeys("sk-new")
+			w.call("at the rotation", false)
+			w.call("after", true)
+		}},
+		{"401 of an old key and of the new one rests the endpoint", "primary backup", []Option{keysFrom("sk-old", "sk-wrong")}, func(w *world) {
+			w.call("q1", false)
+			w.call("q2", false)
+		}},
+		{"no key goes to the backup and rests", "primary backup", []Option{keysFrom()}, func(w *world) {
+			w.call("q1", false)
+			w.call("q2", false)
+			elapse(5 * time.Second)
+			w.call("q3", false)
+			elapse(4 * time.Second)
+			w.call("q4", false)
+		}},
+		{"no key alone", "primary", []Option{keysFrom()}, ask(true)},
 		{"401 alone comes as it came", "primary", nil, breakPrimary(kit.Unauthorized(), ask(false))},
 		{"402 of our key rests the account", "primary backup", nil, func(w *world) {
 			w.fleet.Server("primary").Break(kit.InsufficientBalance())

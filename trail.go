@@ -36,6 +36,7 @@ const (
 	ClassFlawed       Class = "flawed"         // the answer repeats itself without end, has no text, or not the format asked for: only with StreamPolicy's checks
 	ClassOutrun       Class = "outrun"         // another attempt of the call had its first payload earlier
 	ClassRewrite      Class = "rewrite"        // Endpoint.Rewrite or middleware failed
+	ClassNoKey        Class = "no_key"         // not sent: Endpoint.KeyFunc gave no key
 	ClassCircuitOpen  Class = "circuit_open"   // not sent: the circuit is open
 	ClassLimited      Class = "limited"        // not sent: a limit of RatePolicy was reached
 	ClassPaused       Class = "paused"         // not sent: the endpoint, account or model is paused
@@ -68,7 +69,7 @@ var endings = [...]Outcome{
 	Outcome(ClassKeyRejected), Outcome(ClassNoFunds), Outcome(ClassBlocked), Outcome(ClassUnsuited), Outcome(ClassNoModel),
 	Outcome(ClassFiltered), Outcome(ClassRefused), Outcome(ClassRedirected), Outcome(ClassBadResponse), Outcome(ClassNoFirstToken),
 	Outcome(ClassStalled), Outcome(ClassTruncated), Outcome(ClassFlawed), Outcome(ClassOutrun), Outcome(ClassRewrite),
-	Outcome(ClassCircuitOpen), Outcome(ClassLimited), Outcome(ClassPaused), Outcome(ClassNotCached), Outcome(ClassUnserved),
+	Outcome(ClassNoKey), Outcome(ClassCircuitOpen), Outcome(ClassLimited), Outcome(ClassPaused), Outcome(ClassNotCached), Outcome(ClassUnserved),
 }
 
 // An ending is the index of an Outcome in endings.

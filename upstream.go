@@ -18,6 +18,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/host"
+	"github.com/breakwater-go/breakwater/internal/keysource"
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/price"
@@ -40,8 +41,9 @@ type upstream struct {
 	paths       host.Paths
 	names       host.Names
 	place       within.Place
-	can         request.Needs // beyond what every host can: see request.Needs
-	keyed       bool          // it has a credential of its own
+	can         request.Needs     // beyond what every host can: see request.Needs
+	keyed       bool              // it has a credential of its own
+	keys        *keysource.Source // asks its KeyFunc; nil: there is none
 	circuits    *circuit.Set
 	limits      *limit.Limits
 	budget      *budget.Budget         // of extra attempts, of its account
@@ -107,7 +109,7 @@ func payersOf(tiers [][]Endpoint) map[string]string {
 // credentialsOf returns a digest of an endpoint's URL, key and headers.
 func credentialsOf(e Endpoint) [sha256.Size]byte {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q", e.URL, e.APIKey)
+	fmt.Fprintf(h, "%q %q %v", e.URL, e.APIKey, e.KeyFunc != nil)
 	for _, name := range slices.Sorted(maps.Keys(e.Header)) {
 		fmt.Fprintf(h, " %q %q", name, e.Header[name])
 	}
@@ -260,25 +262,94 @@ func beginningOf(op request.Operation) request.Needs {
 	return 0
 }
 
-// authorize replaces the caller's credential by the endpoint's key, if it has one, and
-// sets the endpoint's headers.
-func (u *upstream) authorize(req *http.Request, op request.Operation) {
+// authorize replaces the caller's credential by the endpoint's, if it has one, and sets the
+// endpoint's headers. key is what KeyFunc gave for the request; empty: APIKey is the key.
+func (u *upstream) authorize(req *http.Request, op request.Operation, key string) {
+	if key == "" {
+		key = u.APIKey
+	}
 	if u.keyed {
 		anthropic := op == request.Messages || req.Header["X-Api-Key"] != nil
 		header.RemoveCredentials(req.Header)
 		switch {
-		case u.APIKey == "": // the credential is in Header
-		case u.profile.KeyHeader != "":
-			req.Header[u.profile.KeyHeader] = []string{u.APIKey}
+		case key == "": // the credential is in Header
+		case u.profile.KeyHeader != "" && !host.IsToken(key):
+			req.Header[u.profile.KeyHeader] = []string{key}
 		case anthropic:
-			req.Header["X-Api-Key"] = []string{u.APIKey}
+			req.Header["X-Api-Key"] = []string{key}
 			fallthrough
 		default:
-			req.Header["Authorization"] = []string{"Bearer " + u.APIKey}
+			req.Header["Authorization"] = []string{"Bearer " + key}
 		}
 	}
 	for name, values := range u.Header {
 		req.Header[name] = values[:len(values):len(values)]
+	}
+}
+
+// pass sends a request that is neither inference nor safe, with the endpoint's key, Header
+// and Rewrite. If the host refuses the key and KeyFunc gives another one, pass sends it once
+// more, unless its body can be sent only once: then the next request has the new key.
+func (u *upstream) pass(req *http.Request, below http.RoundTripper) (*http.Response, error) {
+	if u.keys == nil {
+		return u.passWith(req, "", below)
+	}
+	key, err := u.keys.Get(req.Context(), time.Now(), "")
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	resp, err := u.passWith(req, key, below)
+	if err != nil || resp == nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	u.keys.Refused(key)
+	again := *req
+	next, err := u.keys.Get(req.Context(), time.Now(), key)
+	if err != nil || next == key || !rewind(&again) {
+		return resp, nil
+	}
+	if resp.Body != nil {
+		resp.Body.Close()
+	}
+	return u.passWith(&again, next, below)
+}
+
+// passWith is pass with a key.
+func (u *upstream) passWith(req *http.Request, key string, below http.RoundTripper) (*http.Response, error) {
+	if u.keyed || len(u.Header) > 0 || u.Rewrite != nil {
+		req = req.Clone(req.Context())
+		if req.Header == nil {
+			req.Header = make(http.Header)
+		}
+		u.authorize(req, request.None, key)
+	}
+	if u.Rewrite != nil {
+		if err := u.Rewrite(req); err != nil {
+			closeBody(req)
+			return nil, err
+		}
+	}
+	return below.RoundTrip(req)
+}
+
+// rewind gives a request that was sent its body once more. It reports false if there is no
+// way.
+func rewind(req *http.Request) bool {
+	if req.Body == nil || req.Body == http.NoBody {
+		return true
+	}
+	if req.GetBody == nil {
+		return false
+	}
+	body, err := req.GetBody()
+	req.Body = body
+	return err == nil
+}
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		req.Body.Close()
 	}
 }
 

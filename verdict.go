@@ -17,6 +17,9 @@ func (r *failoverRun) decide(a *attempt, failure *exchange.Failure) step {
 		return *r.final
 	}
 	now := r.now()
+	if s, ok := r.withNewKey(a, failure, now); ok {
+		return s
+	}
 	lost := r.lostTurn(failure, now)
 	s, ends := r.observe(a, failure, now)
 	if ends {
@@ -37,6 +40,26 @@ func (r *failoverRun) decide(a *attempt, failure *exchange.Failure) step {
 	}
 	r.quarantine(a, failure, s, now)
 	return s
+}
+
+// withNewKey returns the step that makes an attempt once more, at once, because another key
+// came in place of the one that the host refused. It does not count as a try of the account,
+// and takes nothing from its budget: when a key is changed, all calls under way need it, and
+// a call does it once. An upload cannot be sent again.
+func (r *failoverRun) withNewKey(a *attempt, failure *exchange.Failure, now time.Time) (s step, ok bool) {
+	key := a.newKey().key
+	if key == "" || r.call.upload != nil {
+		return step{}, false
+	}
+	if failure.Open {
+		failure.Hold()
+	}
+	a.endNow(failure.Class, failure.Err, a.Answer.Usage, outcome.ErrClosed)
+	s = step{action: try, endpoint: a.endpoint, model: a.model, key: key}
+	if a.forced {
+		s.action = tryProbe
+	}
+	return s, true
 }
 
 // observe ends an attempt that gave no answer, and records its failure. If the call must
@@ -182,9 +205,17 @@ func (r *failoverRun) show(failure *exchange.Failure, e *upstream) {
 // works at once, and nothing for the caller's own key.
 func (f *fleet) quarantine(a *attempt, failure *exchange.Failure, s step, now time.Time) {
 	c := a.call
-	if failure.Class == ClassBlocked {
+	switch failure.Class {
+	case ClassBlocked:
 		f.restBlocked(a, failure, s, now)
 		return
+	case ClassNoKey:
+		f.restWithoutKey(a, failure, s, now)
+		return
+	case ClassKeyRejected:
+		if a.key != "" && (!a.endpoint.keys.Refused(a.key) || a.newKey().cut) {
+			return // a newer key may be right
+		}
 	}
 	e := Event{
 		Kind: KindKey, Endpoint: a.endpoint.Name, Model: a.model, Attempt: int(a.n), Status: failure.Status, Class: failure.Class,
@@ -228,6 +259,22 @@ func (f *fleet) restBlocked(a *attempt, failure *exchange.Failure, s step, now t
 	})
 }
 
+// restWithoutKey pauses an endpoint for a moment, because its KeyFunc gave no key: other calls
+// need not wait for it meanwhile. Each time in a row makes the pause longer.
+func (f *fleet) restWithoutKey(a *attempt, failure *exchange.Failure, s step, now time.Time) {
+	e, c := a.endpoint, a.call
+	event := Event{Kind: KindKey, Endpoint: e.Name, Model: a.model, Class: failure.Class, Err: failure.Err}
+	if s.endpoint != nil {
+		keys := c.pauseKeys(e, a.model)
+		wait, ok := f.pauses.PenalizeOnce(keys.of(outcome.ScopeEndpoint), now, noKeyPause, maxBlockedPause, nil)
+		if !ok {
+			return // a burst counts once
+		}
+		event.Wait = wait
+	}
+	f.observers.emit(c, event)
+}
+
 const (
 	keyPause   = 10 * time.Minute // for an endpoint or account whose key does not work
 	modelPause = time.Minute      // for a model that an endpoint does not have
@@ -235,4 +282,9 @@ const (
 	// For an endpoint in front of which something refuses: at first, and at last.
 	blockedPause    = time.Second
 	maxBlockedPause = time.Minute
+
+	// noKeyPause is the first pause of an endpoint whose KeyFunc gave no key; the last one is
+	// maxBlockedPause. It is longer than calls wait for a better endpoint, because the next
+	// invocation may take its time, too.
+	noKeyPause = 5 * time.Second
 )

@@ -16,10 +16,17 @@ func (e *exchange) authorize() (reply, bool) {
 		return reply{}, true
 	case key == "":
 		return e.refusal(noKey), false
-	case len(e.s.host.Keys) > 0 && !slices.Contains(e.s.host.Keys, key):
+	case !e.s.accepts(key):
 		return e.refusal(wrongKey), false
 	}
 	return reply{}, true
+}
+
+// accepts reports whether a key is one of the host's.
+func (s *Server) accepts(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.host.Keys) == 0 || slices.Contains(s.host.Keys, key)
 }
 
 // accept returns the refusal of a model or a prefix, if it is refused.

@@ -104,6 +104,14 @@ func (s *Server) SetPace(p Pace) {
 	s.pace = p.withDefaults()
 }
 
+// SetKeys sets the keys that later requests must have, in place of those of [Host].Keys, as
+// when keys are rotated.
+func (s *Server) SetKeys(keys ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.host.Keys = slices.Clone(keys)
+}
+
 // InFlight returns the number of requests under way. A request counts until just
 // before the last piece of its answer is sent, or until its client has left.
 func (s *Server) InFlight() int {

@@ -180,6 +180,11 @@ func (p *Profile) Behind(op request.Operation, model string) string {
 	return p.CurrentName(model)
 }
 
+// IsToken reports whether a key is a JSON Web Token, RFC 7519: three parts in base64url, of
+// which the first begins with {". Where a host has a header of its own for keys, as Azure
+// has, such a token still goes into Authorization.
+func IsToken(key string) bool { return strings.HasPrefix(key, "eyJ") && strings.Count(key, ".") == 2 }
+
 // userField returns the field with the caller's own user.
 func (p *Profile) userField() string {
 	if p.UserField == "" {

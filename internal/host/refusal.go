@@ -145,13 +145,19 @@ func isPage(h http.Header, body []byte) bool {
 	return header.MediaType(h) == "text/html"
 }
 
-// NamesKey reports whether a refusal says by its code that the key is wrong. The message
-// decides nothing.
-func NamesKey(body []byte) bool {
+// NamesKey reports whether a refusal says that the key is wrong: by a code that names keys
+// or, where the host has no codes, by the host's own words.
+func (p *Profile) NamesKey(status int, body []byte) bool {
 	refusal := wire.RefusalOf(body)
+	message := strings.ToLower(refusal.Message)
+	for i := range p.Errors {
+		if r := &p.Errors[i]; r.Class == outcome.KeyRejected && r.Status == status && r.Code == "" && strings.Contains(message, r.Message) {
+			return true
+		}
+	}
 	for _, name := range [...]string{refusal.Code, refusal.Type} {
 		name = strings.ToLower(strings.ReplaceAll(name, "_", ""))
-		if strings.Contains(name, "apikey") || strings.Contains(name, "authentication") || strings.Contains(name, "token") && strings.Contains(name, "invalid") {
+		if strings.Contains(name, "apikey") || strings.Contains(name, "authentication") || strings.Contains(name, "token") && (strings.Contains(name, "invalid") || strings.Contains(name, "expired")) {
 			return true
 		}
 	}

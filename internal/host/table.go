@@ -335,8 +335,23 @@ var table = []Profile{
 		ReasoningModels: []string{".r1"},
 		Errors: []ErrorRule{
 			{Status: 400, Message: "isn't supported on this route", Class: outcome.NoModel},
+			{Status: 403, Message: "token has expired", Class: outcome.KeyRejected},
+			{Status: 403, Message: "api key is valid", Class: outcome.KeyRejected}, // Authentication failed: Please make sure your …
 			contextLength,
 		},
+	},
+	{
+		// The base path names the project and the location, and the key is an OAuth token.
+		// A refusal is an object in an array. V4-Flash and V4-Pro: [unknown].
+		Name:   "vertex",
+		Source: "https://docs.cloud.google.com/vertex-ai/generative-ai/docs/maas/deepseek", Checked: "2026-11-28",
+		Domains:         []string{"aiplatform.googleapis.com", "*-aiplatform.googleapis.com"},
+		Roots:           []string{"/endpoints/openapi"},
+		Operations:      map[request.Operation][]string{request.Chat: {"/endpoints/openapi"}},
+		Models:          withRetired("deepseek-ai/deepseek-v4.1-flash-maas", "deepseek-ai/deepseek-v4.1-flash-maas", map[string]string{flash: "deepseek-ai/deepseek-v4.1-flash-maas"}),
+		Known:           openWeights,
+		ReasoningModels: []string{"-r1"},
+		Errors:          []ErrorRule{contextLength},
 	},
 	{
 		// https://docs.api.nvidia.com/nim/reference/llm-apis. Its endpoint of V4-Pro is

@@ -31,6 +31,7 @@ const (
 	Flawed       Class = "flawed"
 	Outrun       Class = "outrun"
 	Rewrite      Class = "rewrite"
+	NoKey        Class = "no_key"
 	CircuitOpen  Class = "circuit_open"
 	Limited      Class = "limited"
 	Paused       Class = "paused"
@@ -61,6 +62,7 @@ var table = map[Class]Traits{
 	Flawed:       {Passing: true, OfFleet: true, RetryLast: RetryOnce, Answered: true, Blame: BlameHost},
 	Outrun:       {Blame: BlameHost},
 	Rewrite:      {OfFleet: true, Blame: BlameLocal},
+	NoKey:        {OfFleet: true, Local: true, Blame: BlameLocal},
 	CircuitOpen:  {OfFleet: true, Local: true, Blame: BlameHost},
 	Limited:      {OfFleet: true, Local: true, Blame: BlameLocal},
 	Paused:       {OfFleet: true, Local: true, Blame: BlameHost},

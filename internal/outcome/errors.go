@@ -26,6 +26,7 @@ const (
 	ErrNoAnswer     = flawError("neither text nor a tool call in the answer")
 	ErrFormat       = flawError("the answer does not have the format that was asked for")
 	ErrNoKey        = Error("neither the call nor its endpoint has a key")
+	ErrKeyFunc      = Error("KeyFunc gave no key")
 	ErrUnprotected  = Error("the request is meant for no endpoint")
 )
 
@@ -160,15 +161,18 @@ func (e *quietError) Error() string {
 
 func (e *quietError) Unwrap() error { return e.cause }
 
-// Describe names an error of the network without what it may quote: the user and query of
+// Describe names an error of the network, or of a KeyFunc, without what it may quote: the user and query of
 // a URL, the password of a proxy. It returns "" for an error of another kind.
 func Describe(err error) string {
 	var dns *net.DNSError
 	var op *net.OpError
 	var cert *tls.CertificateVerificationError
+	var noKey *keyError
 	switch {
 	case err == nil:
 		return ""
+	case errors.As(err, &noKey):
+		return noKey.text()
 	case errors.As(err, &dns):
 		return "DNS: " + dns.Err
 	case errors.As(err, &cert):
@@ -215,6 +219,33 @@ func (e *strayError) Error() string { return ErrUnprotected.Error() + ": " + e.n
 
 func (e *strayError) Unwrap() error { return ErrUnprotected }
 
+// WithoutKey returns an ErrKeyFunc with words about what the function did, and the error that it
+// returned, if it did. The words must hold no key. Of the cause, which may hold one, the text
+// has what LogText says of it.
+func WithoutKey(what string, cause error) error { return &keyError{what, cause} }
+
+type keyError struct {
+	what  string
+	cause error
+}
+
+func (e *keyError) Error() string { return "breakwater: " + e.text() }
+
+func (e *keyError) text() string {
+	text := "KeyFunc " + e.what
+	if why := LogText(e.cause); why != "" && e.cause != context.DeadlineExceeded {
+		text += ": " + why
+	}
+	return text
+}
+
+func (e *keyError) Unwrap() []error {
+	if e.cause == nil {
+		return []error{ErrKeyFunc}
+	}
+	return []error{ErrKeyFunc, e.cause}
+}
+
 // LogText returns the text of err for a log: that of our own errors without its prefix,
 // otherwise Describe's.
 func LogText(err error) string {
@@ -231,6 +262,8 @@ func LogText(err error) string {
 		return string(ErrUnprotected) + ": " + own.near
 	case *brokenError:
 		return LogText(own.error)
+	case *keyError:
+		return own.text()
 	}
 	return Describe(err)
 }
