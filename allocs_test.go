@@ -27,6 +27,7 @@ func TestAllocations(t *testing.T) {
 		"named model":     {plain(WithBase(memoryBase("application/json", `{"model":"deepseek-flash","system_fingerprint":"fp_1",`+goodJSON[1:]))), 28},
 		"three endpoints": {plain(append(threeEndpoints(), base)...), 35},
 		"one of three":    {func() { roundTrip(t, one, three, chat2K) }, 35},
+		"without a key":   {plain(base, idempotent), 28},
 		"layers":          {layersAlone(t), 1},
 		"stream event":    {streamEvents(t, oneEvent, StreamPolicy{}), 0},
 		"checked event":   {streamEvents(t, manyEvents(), checked), 0},

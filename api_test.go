@@ -53,6 +53,7 @@ var (
 		breakwater.WithEndpoints(breakwater.Endpoint{}), breakwater.WithBackup(breakwater.Endpoint{}),
 		breakwater.WithCache(breakwater.CachePolicy{}), breakwater.WithRateLimit(breakwater.RatePolicy{}), breakwater.WithBreaker(breakwater.BreakerPolicy{}),
 		breakwater.WithRetry(breakwater.RetryPolicy{}), breakwater.WithStream(breakwater.StreamPolicy{}), breakwater.WithBalance(breakwater.BalancePolicy{}),
+		breakwater.WithIdempotency(breakwater.IdempotencyPolicy{}),
 		breakwater.WithObserver(nil), breakwater.WithErrors(), breakwater.WithStrict(), breakwater.WithMiddleware(), breakwater.WithAttemptMiddleware(), breakwater.WithBase(nil),
 	}
 	_ = []breakwater.Endpoint{
@@ -79,12 +80,15 @@ var (
 		TTL: 0, StaleIfError: 0, StaleWhileRevalidate: 0, MaxEntries: 1, MaxBytes: 1, MaxEntryBytes: 1, Deterministic: true,
 		Scope: func(*http.Request) string { return "" }, Store: breakwater.Store(nil),
 	}
+	_ = breakwater.IdempotencyPolicy{
+		TTL: 0, Linger: breakwater.Off, MaxBytes: 1, MaxEntryBytes: 1, Scope: func(*http.Request) string { return "" }, Store: breakwater.Store(nil),
+	}
 	_ = breakwater.StreamPolicy{
 		FirstToken: 0, Thinking: 0, Queued: 0, Stall: 0, Hedge: 0, HedgeBackup: true, Rescue: breakwater.RescueContinue, ErrorFrames: true, KeepComments: true, MaxBuffer: 1,
 		Repetition: 0, RequireAnswer: true, RequireFormat: true, Schema: func(schema, text []byte) error { return nil }, KeepFlawed: true,
 	}
 	_ = []breakwater.Rescue{breakwater.RescueContinue, breakwater.RescueRestart, breakwater.RescueOff}
-	_ = breakwater.Call{NoCache: true, NoShare: true, CacheControl: "", Scope: "", Endpoint: "", Attempts: 1, Trail: &breakwater.Trail{}, Endpoints: []string{}}
+	_ = breakwater.Call{NoCache: true, NoShare: true, CacheControl: "", Scope: "", IdempotencyKey: "", Endpoint: "", Attempts: 1, Trail: &breakwater.Trail{}, Endpoints: []string{}}
 	_ = breakwater.Attempt{
 		N: 1, Endpoint: "", Model: "", Start: time.Time{}, Wait: 0, FirstToken: 0, Elapsed: 0, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictAccept,
 		Bytes: 1, Usage: breakwater.Usage{PromptTokens: 1, CompletionTokens: 1, TotalTokens: 2, CachedTokens: 0, ReasoningTokens: 0}, Cost: breakwater.Cost{Amount: 1, Known: true, Estimated: true}, MayBeBilled: false, Denied: false,

@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -118,6 +119,40 @@ func BenchmarkPriced(b *testing.B) {
 
 // BenchmarkCacheHit is a hit, for calls of several sizes, beside SHA-256 of the
 // same bytes: the least that telling them apart can cost.
+// What WithIdempotency costs a call: without it, without a key, with a new key, and with one
+// that has an answer.
+func BenchmarkIdempotency(b *testing.B) {
+	on := WithIdempotency(IdempotencyPolicy{})
+	for _, bb := range []struct {
+		name string
+		opts []Option
+		key  func(n int) []string
+	}{
+		{"off", nil, nil},
+		{"without a key", []Option{on}, nil},
+		{"new keys", []Option{on}, func(n int) []string { return []string{strconv.Itoa(n)} }},
+		{"a hit", []Option{on}, func(int) []string { return []string{"order-7"} }},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			rt := transport(b, append(bb.opts, WithBase(memoryBase("application/json", goodJSON)))...)
+			b.ReportAllocs()
+			for n := 0; b.Loop(); n++ {
+				req, _ := http.NewRequest(http.MethodPost, "https://api.deepseek.com/chat/completions", bytes.NewReader(chat2K))
+				req.Header["Authorization"], req.Header["Content-Type"] = []string{"Bearer sk-caller"}, []string{"application/json"}
+				if bb.key != nil {
+					req.Header["Idempotency-Key"] = bb.key(n)
+				}
+				resp, err := rt.RoundTrip(req)
+				if err != nil || resp.StatusCode != 200 {
+					b.Fatal(resp, err)
+				}
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+		})
+	}
+}
+
 func BenchmarkCacheHit(b *testing.B) {
 	for _, size := range []int{2 << 10, 32 << 10, 200 << 10} {
 		body := chatOf(size)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,8 @@ import (
 	"github.com/breakwater-go/breakwater/internal/coalesce"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/idempotency"
+	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/store"
@@ -23,9 +26,14 @@ import (
 )
 
 // A cacheLayer answers calls with cached answers, and lets calls with the same key share
-// one attempt. It passes on to next what it cannot answer.
+// one attempt: the key of what they ask, or their idempotency key. It passes on to next what
+// it cannot answer.
 type cacheLayer struct {
 	keeper
+	keyed     *idempotency.Answers // nil: idempotency keys have no effect
+	repeating *coalesce.Group      // the calls under way that have one
+	repeats   IdempotencyPolicy
+	asErrors  bool
 	next      http.RoundTripper
 	retry     RetryPolicy  // its number of attempts decides which calls may share one
 	stream    StreamPolicy // its timeouts bound how long a shared call may show nothing
@@ -38,34 +46,84 @@ type cacheLayer struct {
 // newCacheLayer returns the layer above next. spawn runs its renewals and its writes to the
 // Store, and emit tells of what happens to these.
 func newCacheLayer(c *config, next http.RoundTripper, spawn func(func(context.Context)) bool, emit func(context.Context, Event)) *cacheLayer {
-	return &cacheLayer{
-		keeper: newKeeper(*c.cache, c.observers, spawn, emit),
-		next:   next, retry: c.retry, stream: c.stream, exchanges: c.stream.exchanges(), spawn: spawn,
+	guardOf := func(s Store) *store.Guard {
+		return store.NewGuard(s, store.Hooks{
+			Go:      spawn,
+			OnError: func(ctx context.Context, err error) { emit(ctx, Event{Kind: KindCacheError, Err: err}) },
+		})
+	}
+	var guard *store.Guard
+	if c.cache != nil {
+		guard = guardOf(c.cache.Store)
+	}
+	l := &cacheLayer{
+		keeper: newKeeper(c.cache, c.observers, guard), asErrors: c.asErrors,
+		next: next, retry: c.retry, stream: c.stream, exchanges: c.stream.exchanges(), spawn: spawn,
 		shared: new(coalesce.Group), renewals: new(renewals),
 	}
+	if c.repeats != nil {
+		if c.cache == nil || !isSameStore(c.repeats.Store, c.cache.Store) {
+			guard = guardOf(c.repeats.Store)
+		}
+		l.repeats, l.repeating = *c.repeats, new(coalesce.Group)
+		l.keyed = idempotency.New(l.repeats.TTL, l.repeats.MaxBytes, guard)
+	}
+	return l
 }
 
-// keep takes over the answers and the calls under way of the layer before, unless its Scope is
-// another one: the same words may stand for others then.
+// keep takes over the answers and the calls under way of the layer before, unless their Scope
+// is another one: the same words may stand for others then.
 func (l *cacheLayer) keep(before *cacheLayer) {
 	if l.keeper.keep(&before.keeper) {
 		l.shared, l.renewals = before.shared, before.renewals
+	}
+	if l.keyed != nil && before.keyed != nil && isSameFunc(l.repeats.Scope, before.repeats.Scope) {
+		l.repeating = before.repeating
+		l.keyed.Keep(before.keyed, isSameStore(l.repeats.Store, before.repeats.Store))
+	}
+}
+
+// setBounds has the bounds of the layer's policies hold for what the layer before had kept.
+func (l *cacheLayer) setBounds() {
+	l.kept.SetBounds(l.policy.MaxEntries, l.policy.MaxBytes)
+	if l.keyed != nil {
+		l.keyed.SetBounds(l.repeats.MaxBytes)
 	}
 }
 
 // RoundTrip answers a call from the cache, from another call under way, or from next.
 func (l *cacheLayer) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := callOf(req.Context())
+	keyed, err := l.keyedCallOf(c)
+	switch {
+	case err != nil:
+		return nil, l.refuseKey(c, ClassIdempotencyInvalid, err)
+	case !l.caches && keyed == nil:
+		return l.next.RoundTrip(req)
+	}
 	control := store.ParseControl(req.Header, c.CacheControl, c.format() != store.JSON)
-	if control.NoStore || !l.covers(c) {
-		if control.OnlyIfCached {
-			return l.refuse(c), nil
+	covered := !control.NoStore && l.covers(c)
+	switch {
+	case keyed != nil:
+		c.lookup.noStore = control.NoStore
+		if !covered {
+			c.lookup.key = key.Key{}
 		}
+	case !covered && control.OnlyIfCached:
+		return l.refuse(c), nil
+	case !covered:
 		resp, err := l.next.RoundTrip(req)
 		return noteResult(resp, err, "fwd=bypass")
 	}
 	for {
-		e := l.find(c)
+		resp, err := l.repeat(c)
+		if resp != nil || err != nil {
+			return resp, err
+		}
+		var e *store.Entry
+		if covered {
+			e = l.find(c)
+		}
 		if resp := l.answerAtOnce(c, e, control); resp != nil {
 			return resp, nil
 		}
@@ -76,6 +134,98 @@ func (l *cacheLayer) RoundTrip(req *http.Request) (*http.Response, error) {
 			return resp, err
 		}
 	}
+}
+
+// keyedCallOf returns the call's idempotency key in its scope, with the fingerprint of its
+// request. It returns nil if the call has no key, or if a repetition could not be told from
+// another request.
+//
+// What the cache looks at besides the body is a part of the key, and not of the fingerprint:
+// a call that differs there is another call, not a mistake.
+func (l *cacheLayer) keyedCallOf(c *call) (*idempotency.Call, error) {
+	if l.keyed == nil {
+		return nil, nil
+	}
+	id, err := c.IdempotencyKey, error(nil)
+	if id != "" {
+		err = idempotency.Check(id)
+	} else {
+		id, err = idempotency.KeyOf(c.req.Header)
+	}
+	if err != nil || id == "" || c.nested || !c.isReadable() { // a nested call could be waiting for itself
+		return nil, err
+	}
+	scope := c.scopeOf(l.repeats.Scope)
+	var buf [512]byte
+	about := c.appendVary(buf[:0])
+	keyed := &idempotency.Call{}
+	var ok bool
+	if keyed.ID, ok = scope.Key(key.Given, about, []byte(id)); !ok {
+		return nil, nil
+	}
+	form := key.Canonical
+	text := canonicals.Get().(*[]byte)
+	defer canonicals.Put(text)
+	if *text, ok = wire.Canonical((*text)[:0], c.body()); !ok {
+		form, *text = key.Exact, append((*text)[:0], c.body()...)
+	}
+	about = about[:0]
+	if acceptsEvents(c.req.Header) {
+		about = key.Append(about, "text/event-stream")
+	}
+	keyed.Print, _ = scope.Key(form, about, *text)
+	if c.lookup == nil {
+		c.lookup = &lookup{}
+	}
+	c.lookup.keyed, c.lookup.shared = keyed, scope.Shared()
+	return keyed, nil
+}
+
+// repeat answers a call with the answer of its idempotency key. It returns nil if there is
+// none yet.
+func (l *cacheLayer) repeat(c *call) (*http.Response, error) {
+	if c.lookup.keyed == nil {
+		return nil, nil
+	}
+	e, err := l.keyed.Get(c, *c.lookup.keyed)
+	switch {
+	case err != nil:
+		return nil, l.refuseKey(c, ClassIdempotencyReused, err)
+	case e == nil:
+		return nil, nil
+	}
+	ttl := int64(l.keyed.TTL(e) / time.Second)
+	resp := c.replay(e, e.Age(time.Now()), "breakwater; hit; ttl="+strconv.FormatInt(ttl, 10)+"; detail=idempotency-key", false)
+	if resp != nil {
+		l.counts.hits.Add(1)
+		l.answered(c, e, OutcomeHit, KindCacheHit, "idempotency-key")
+		c.releaseBody()
+	}
+	return resp, nil
+}
+
+// status adds what is kept for idempotency keys.
+func (l *cacheLayer) status() CacheStatus {
+	s := l.keeper.status()
+	if l.keyed != nil {
+		entries, bytes, evicted := l.keyed.Stats()
+		s.Entries, s.Bytes, s.Evictions = s.Entries+entries, s.Bytes+bytes, s.Evictions+evicted
+	}
+	return s
+}
+
+// refuseKey returns the error of a call whose idempotency key cannot be accepted.
+func (l *cacheLayer) refuseKey(c *call, class Class, why error) error {
+	if c.upload != nil {
+		c.upload.Close()
+	}
+	x := &exhausted{failure: c.newError(class)}
+	x.failure.why = outcome.LogText(why)
+	c.setFailure(x.failure)
+	if !l.asErrors {
+		x.resp = c.ownAnswer(x.failure)
+	}
+	return x
 }
 
 // refuse answers a call that accepts only a cached answer (only-if-cached), if there is
@@ -102,6 +252,9 @@ func (l *cacheLayer) answerAtOnce(c *call, e *store.Entry, control store.Control
 		return nil
 	}
 	resp := l.answer(c, e, age, fresh)
+	if keyed := c.lookup.keyed; resp != nil && keyed != nil {
+		l.keyed.Put(c, *keyed, e)
+	}
 	switch {
 	case resp == nil:
 	case fresh == store.StaleWhileRevalidate:
@@ -121,10 +274,17 @@ func (l *cacheLayer) forward(c *call, e *store.Entry, control store.Control) (*h
 		return nil, context.Cause(c), true
 	}
 	var got callResult
-	w := l.shared.Wait(c.Context, l.askToShare(c, e, control, &got))
+	group := l.shared
+	if c.lookup.keyed != nil {
+		group = l.repeating
+	}
+	w := group.Wait(c.Context, l.askToShare(c, e, control, &got))
 	defer w.Leave()
 	for result := coalesce.NoAnswer; result == coalesce.NoAnswer; {
 		if !w.Join() {
+			if w.Conflicts() {
+				return nil, l.refuseKey(c, ClassIdempotencyReused, idempotency.ErrReused), true
+			}
 			return nil, nil, false
 		}
 		if c.fallback && w.InRenewal() { // a stale answer is allowed, so do not wait for its renewal
@@ -200,7 +360,26 @@ func (l *cacheLayer) askToShare(c *call, e *store.Entry, control store.Control, 
 		got.resp, got.err, taken = s.answer(c, f)
 		return taken
 	}
+	if keyed := c.lookup.keyed; keyed != nil {
+		l.askByKey(&ask, c, *keyed)
+	}
 	return ask
+}
+
+// askByKey makes ask that of a call with an idempotency key, which shares with the calls of
+// the same key, and with no others.
+func (l *cacheLayer) askByKey(ask *coalesce.Ask, c *call, keyed idempotency.Call) {
+	ask.Key, ask.Print, ask.Private = keyed.ID, keyed.Print, false
+	own := heldBytes(l.repeats.MaxEntryBytes)
+	if !l.caches || own > ask.Limits.Held {
+		ask.Limits.Held = own
+	}
+	ask.Background = l.spawn
+	if !c.lookup.noStore {
+		ask.Limits.Linger = l.repeats.Linger
+	}
+	ask.Changed = func() bool { return l.keyed.Has(keyed) }
+	ask.Stored = ask.Changed
 }
 
 // isFallback reports whether e may be used if the call fails (stale-if-error).
@@ -242,10 +421,10 @@ func (l *cacheLayer) askFor(c *call) coalesce.Ask {
 		Limits: coalesce.Limits{
 			First: cmp.Or(c.firstClock(c.target, l.stream), c.firstClock(c.target, defaultClocks)),
 			Stall: cmp.Or(l.stream.Stall, defaultClocks.Stall),
-			Held:  l.heldBytes(),
+			Held:  heldBytes(l.policy.MaxEntryBytes),
 		},
 		Make: func(f *coalesce.Flight) coalesce.Call {
-			return &sharedCall{layer: l, call: c.detach(f.Context()), completion: completion{&f.Completion, c.lookup.scope.Shared()}}
+			return &sharedCall{layer: l, call: c.detach(f.Context()), completion: completion{&f.Completion, c.lookup.isShared()}}
 		},
 	}
 	for _, f := range c.sharedFormats() {
@@ -264,10 +443,10 @@ const (
 )
 
 // heldBytes returns how many bytes of one answer are held for its followers and for the
-// cache.
-func (l *cacheLayer) heldBytes() int64 {
-	if l.policy.MaxEntryBytes > 0 {
-		return max(l.policy.MaxEntryBytes, minShared)
+// cache. maxEntry is the policy's MaxEntryBytes.
+func heldBytes(maxEntry int64) int64 {
+	if maxEntry > 0 {
+		return max(maxEntry, minShared)
 	}
 	return maxShared
 }
@@ -377,21 +556,27 @@ func (s *sharedCall) Start() (source coalesce.Source, err error) {
 	return source, nil
 }
 
-// Keep caches a complete answer, unless it is too large or is not what was asked for.
-func (s *sharedCall) Keep(answer []byte) bool {
-	limit := s.layer.policy.MaxEntryBytes
-	if s.header == nil || limit > 0 && int64(len(answer)) > limit {
-		return false
-	}
-	if !store.Sound(s.call.op.Wire(), s.call.inputs(), answer, s.events) {
+// Keep caches a complete answer, unless it is too large or is not what was asked for. If it
+// is not to be given to others, it is kept for its idempotency key only.
+func (s *sharedCall) Keep(answer []byte, forOthers bool) bool {
+	l, lookup := s.layer, s.call.lookup
+	fits := func(limit int64) bool { return limit == 0 || int64(len(answer)) <= limit }
+	forKey := lookup.keyed != nil && !lookup.noStore && fits(l.repeats.MaxEntryBytes)
+	forOthers = forOthers && lookup.key != key.Key{} && fits(l.policy.MaxEntryBytes)
+	if s.header == nil || !forKey && !forOthers || !store.Sound(s.call.op.Wire(), s.call.inputs(), answer, s.events) && !(forKey && store.Accepted(s.call.op.Wire(), answer)) {
 		return false
 	}
 	e := s.entry(bytes.Clone(answer))
 	e.Stored, e.Header, e.Endpoint = time.Now().Add(-store.AgeOf(s.resp.Header)), s.header, s.completion.Endpoint()
 	host := store.RestrictionOf(s.resp.Header, s.completion.shared)
 	e.Selection, e.TTL, e.NoStale = store.SelectionOf(s.resp.Header, s.call.req.Header), host.TTL, host.NoStale
-	s.layer.put(s.call, e)
-	return true
+	kept := forKey && l.keyed.Put(s.call, *lookup.keyed, e)
+	if forOthers {
+		l.put(s.call, e)
+	} else if kept {
+		l.noteStored(s.call, e)
+	}
+	return kept || forOthers
 }
 
 // entry returns an entry with the complete answer, which can be given in any format.
@@ -418,7 +603,7 @@ func (s *sharedCall) Release() { s.call.forgetBuffer() }
 // answer returns what one of the callers gets of the flight's answer. It reports false if
 // that cannot be put into the caller's format.
 func (s *sharedCall) answer(c *call, f *coalesce.Follower) (resp *http.Response, err error, ok bool) {
-	if s.resp != nil && !f.Leads() && !store.SelectionOf(s.resp.Header, s.call.req.Header).Has(c.req.Header) {
+	if s.resp != nil && !f.Leads() && c.lookup.keyed == nil && !store.SelectionOf(s.resp.Header, s.call.req.Header).Has(c.req.Header) {
 		return nil, nil, false
 	}
 	s.tell(c, f)
@@ -617,7 +802,7 @@ func (l *cacheLayer) renewLocked(c *call, join bool) *coalesce.Renewal {
 		own = c.detach(f.Context())
 		own.log, own.start, own.fallback, own.info = &own.ownLog, time.Now(), false, l.observers.newInfo(string(own.op), own.params.Stream)
 		own.renewal = &renewal{f, cancel}
-		return &sharedCall{layer: l, call: own, completion: completion{&f.Completion, c.lookup.scope.Shared()}}
+		return &sharedCall{layer: l, call: own, completion: completion{&f.Completion, c.lookup.isShared()}}
 	}
 	ask.OnLead = func() { l.observers.emit(own, Event{Kind: KindCacheRenew, Model: own.params.Model}) }
 	r := l.shared.Renew(ctx, ask, join)

@@ -19,6 +19,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/coalesce"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/idempotency"
 	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/outcome"
@@ -64,6 +65,11 @@ type Call struct {
 	// error, an [*Error] of ClassUnserved, says why.
 	Endpoints []string
 
+	// IdempotencyKey takes the place of the request's Idempotency-Key, for SDKs that let you
+	// set no header: see WithIdempotency. No host gets it. Set it for one call: calls
+	// with one key and different requests are refused.
+	IdempotencyKey string
+
 	bounds within.Bounds // Endpoints, and those of outer options
 }
 
@@ -79,6 +85,7 @@ func WithCall(ctx context.Context, c Call) context.Context {
 	c.NoShare = c.NoShare || outer.NoShare
 	c.CacheControl = cmp.Or(c.CacheControl, outer.CacheControl)
 	c.Scope = cmp.Or(c.Scope, outer.Scope)
+	c.IdempotencyKey = cmp.Or(c.IdempotencyKey, outer.IdempotencyKey)
 	c.Endpoint = cmp.Or(c.Endpoint, outer.Endpoint)
 	c.Attempts = cmp.Or(c.Attempts, outer.Attempts)
 	c.Trail = cmp.Or(c.Trail, outer.Trail)
@@ -676,6 +683,10 @@ func (c *call) ownAnswer(failure *Error) *http.Response {
 		status, code = http.StatusTooManyRequests, "rate_limited"
 	case ClassNotCached:
 		status = http.StatusGatewayTimeout
+	case ClassIdempotencyInvalid:
+		status = http.StatusBadRequest
+	case ClassIdempotencyReused:
+		status = http.StatusUnprocessableEntity
 	}
 	resp := c.response(status, c.op.Wire().ErrorBody(status, code, failure.Error()))
 	resp.Header.Set("Content-Type", "application/json")
@@ -758,9 +769,16 @@ func (c *call) continues() bool {
 type lookup struct {
 	scope key.Scope
 	exact key.Key      // of the bytes of the body
-	key   key.Key      // of the meaning of the body; zero: not known yet
+	key   key.Key      // of the meaning of the body; zero: not known yet, or the cache does not cover the call
 	entry *store.Entry // found by the exact key
+
+	keyed   *idempotency.Call // the call's idempotency key; nil: it has none
+	shared  bool              // callers of several credentials may give the same one
+	noStore bool              // the answer is not kept for it either
 }
+
+// isShared reports whether callers of several credentials may get the answer.
+func (l *lookup) isShared() bool { return l.shared || l.scope.Shared() }
 
 // firstClock returns the time of p within which an attempt at e must bring its
 // first payload.

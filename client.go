@@ -77,7 +77,8 @@ func New(opts ...Option) (*Transport, error) {
 //     learned stays as long as the RatePolicy does. The budget of extra attempts stays as
 //     long as Budget does.
 //   - The cache keeps its answers, under new bounds and lifetimes, as long as Scope is the
-//     same function. It keeps the Store as long as that is the same.
+//     same function. It keeps the Store as long as that is the same. The answers of
+//     idempotency keys are kept likewise.
 //   - Conversations stay at their endpoints as long as BalancePolicy does.
 //   - Counts of [Transport.Status] go on.
 //

@@ -99,6 +99,13 @@ func TestEnd_Outcomes(t *testing.T) {
 			elapse(time.Minute)
 		}, word: OutcomeStale, healed: true},
 		{name: "nothing kept", a: good, opts: []Option{cached}, edit: with("Cache-Control", "only-if-cached"), word: Outcome(ClassNotCached), fault: FaultCaller},
+		{name: "the answer of its key", a: good, opts: []Option{idempotent}, before: func(t *testing.T, rt *Transport, _ *fakehost.Base) {
+			asks(t.Context(), rt, chatJSON, underKey("k"))
+		}, edit: underKey("k"), word: OutcomeHit},
+		{name: "a key of another request", a: good, opts: []Option{idempotent}, before: func(t *testing.T, rt *Transport, _ *fakehost.Base) {
+			asks(t.Context(), rt, chatStream, underKey("k"))
+		}, edit: underKey("k"), word: Outcome(ClassIdempotencyReused), fault: FaultCaller, warnings: 1},
+		{name: "a key that is none", a: good, opts: []Option{idempotent}, edit: underKey(""), word: Outcome(ClassIdempotencyInvalid), fault: FaultCaller, warnings: 1},
 		{name: "down", a: refusing, opts: []Option{one}, word: Outcome(ClassUnreachable), fault: FaultNetwork, warnings: 1},
 		{name: "down, by the host's own word", a: failing503, opts: []Option{one}, word: Outcome(ClassUnavailable), fault: FaultHost, warnings: 1},
 		{name: "both down", a: failing503, b: refusing, opts: []Option{one}, word: Outcome(ClassUnavailable), fault: FaultHost, warnings: 1},

@@ -96,6 +96,7 @@ func TestError_OwnAnswers(t *testing.T) {
 	const (
 		unreachable = `"message":"breakwater: no endpoint answered: a: unreachable"`
 		limited     = `"message":"breakwater: no endpoint answered: a: limited (1 of 1 per second)"`
+		badKey      = `"message":"breakwater: the Idempotency-Key is empty"`
 		notCached   = `"message":"breakwater: nothing is kept that would answer this call"`
 	)
 	for _, tt := range []struct {
@@ -112,11 +113,13 @@ func TestError_OwnAnswers(t *testing.T) {
 		{"responses, unreachable", "/responses", refusing, nil, 0, 503, `{"error":{` + unreachable + `,"type":"breakwater_error","param":null,"code":"unreachable"}}`},
 		{"messages, unreachable", "/v1/messages", refusing, nil, 0, 503, `{"type":"error","error":{` + unreachable + `,"type":"overloaded_error","param":null,"code":"unreachable"}}`},
 		{"messages, limited", "/v1/messages", gives(200, asJSON, pieces[21]), nil, 1, 429, `{"type":"error","error":{` + limited + `,"type":"rate_limit_error","param":null,"code":"rate_limited"}}`},
+		{"chat, a bad key", "/chat/completions", refusing, underKey(""), 0, 400, `{"error":{` + badKey + `,"type":"breakwater_error","param":null,"code":"idempotency_key_invalid"}}`},
+		{"messages, a bad key", "/v1/messages", refusing, underKey(""), 0, 400, `{"type":"error","error":{` + badKey + `,"type":"invalid_request_error","param":null,"code":"idempotency_key_invalid"}}`},
 		{"messages, not kept", "/v1/messages", refusing, kept, 0, 504, `{"type":"error","error":{` + notCached + `,"type":"timeout_error","param":null,"code":"not_cached"}}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				rt := over(t, newHosts(tt.base), once, limit, WithCache(CachePolicy{}), WithEndpoints(at("a")...))
+				rt := over(t, newHosts(tt.base), once, limit, idempotent, WithCache(CachePolicy{}), WithEndpoints(at("a")...))
 				on := func(req *http.Request) { req.URL.Path = tt.path }
 				for n := range tt.before {
 					asks(t.Context(), rt, question(n), on)

@@ -114,7 +114,7 @@ func (g *generation) build(before *generation) error {
 		return g.newUpstream(e, base, tier, "", inherited{})
 	}
 	g.calls = Chain(g.failover, newRescuer(c))
-	if c.cache != nil {
+	if c.cache != nil || c.repeats != nil {
 		g.cache = newCacheLayer(c, g.calls, g.background.Go, g.emit)
 		if before != nil && before.cache != nil {
 			g.cache.keep(before.cache)
@@ -138,7 +138,7 @@ func (g *generation) replace(before *generation) {
 		}
 	}
 	if g.cache != nil {
-		g.cache.kept.SetBounds(g.config.cache.MaxEntries, g.config.cache.MaxBytes)
+		g.cache.setBounds()
 	}
 	g.retire(before)
 }
@@ -371,7 +371,7 @@ func (g *generation) serve(req *http.Request) (*http.Response, error) {
 	c.conclude(resp, err, x != nil)
 	reported = true
 	if resp != nil {
-		c.releaseRequest(resp.Body, g.cache != nil)
+		c.releaseRequest(resp.Body, c.lookup != nil)
 	}
 	return resp, err
 }

@@ -250,6 +250,9 @@ func stillHeld(rt *Transport) string {
 		l.renewals.mu.Lock()
 		flights = l.shared.Len() + l.renewals.running
 		l.renewals.mu.Unlock()
+		if l.repeating != nil {
+			flights += l.repeating.Len()
+		}
 	}
 	if permits == 0 && inCircuits == 0 && probes == 0 && attempts == 0 && flights == 0 {
 		return ""

@@ -2,7 +2,6 @@ package breakwater
 
 import (
 	"bytes"
-	"context"
 	"net/http"
 	"reflect"
 	"slices"
@@ -24,6 +23,7 @@ import (
 
 // A keeper holds the cached answers, in memory and in a Store.
 type keeper struct {
+	caches      bool // otherwise only answers with idempotency keys are kept
 	policy      CachePolicy
 	observers   observers
 	lifetime    store.Lifetime
@@ -36,14 +36,15 @@ type keeper struct {
 // cacheCounts are what the cache has done.
 type cacheCounts struct{ hits, misses, stale, shared, stores atomic.Int64 }
 
-func newKeeper(p CachePolicy, o observers, spawn func(func(context.Context)) bool, emit func(context.Context, Event)) keeper {
+// newKeeper returns a keeper with the policy p; nil: it keeps nothing.
+func newKeeper(p *CachePolicy, o observers, guard *store.Guard) keeper {
+	caches := p != nil
+	if !caches {
+		p = &CachePolicy{}
+	}
 	return keeper{
-		policy: p, observers: o, lifetime: p.lifetime(), counts: new(cacheCounts),
+		caches: caches, policy: *p, observers: o, lifetime: p.lifetime(), store: guard, counts: new(cacheCounts),
 		kept: lru.New[key.Key, *store.Entry, *wording](p.MaxEntries, p.MaxBytes), maxWordings: maxWordings(p.MaxBytes),
-		store: store.NewGuard(p.Store, store.Hooks{
-			Go:      spawn,
-			OnError: func(ctx context.Context, err error) { emit(ctx, Event{Kind: KindCacheError, Err: err}) },
-		}),
 	}
 }
 
@@ -51,15 +52,21 @@ func newKeeper(p CachePolicy, o observers, spawn func(func(context.Context)) boo
 // Store. It reports false if the answers are for other scopes: these stay.
 func (k *keeper) keep(before *keeper) bool {
 	k.counts = before.counts
-	if reflect.ValueOf(k.policy.Scope).Pointer() != reflect.ValueOf(before.policy.Scope).Pointer() {
+	if k.caches != before.caches || !isSameFunc(k.policy.Scope, before.policy.Scope) {
 		return false
 	}
 	k.kept = before.kept
-	if s := k.policy.Store; s != nil && reflect.TypeOf(s).Comparable() && s == before.policy.Store {
+	if isSameStore(k.policy.Store, before.policy.Store) {
 		k.store = before.store
 	}
 	return true
 }
+
+// isSameFunc reports whether two functions are the same one, or both nil.
+func isSameFunc(a, b any) bool { return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer() }
+
+// isSameStore reports whether two Stores are one.
+func isSameStore(a, b Store) bool { return a != nil && reflect.TypeOf(a).Comparable() && a == b }
 
 // A wording is one way to ask what an entry answers: the exact bytes of a call.
 type wording struct {
@@ -88,13 +95,18 @@ func maxWordings(maxBytes int64) int64 {
 // covers reports whether the call may use the cache at all. If so, it finds the call's
 // key.
 func (k *keeper) covers(c *call) bool {
-	if c.NoCache || c.body() == nil || c.encoded || c.params.Needs&request.Stored != 0 || len(c.req.Header["Upgrade"]) > 0 {
+	if !k.caches || c.NoCache || !c.isReadable() || c.params.Needs&request.Stored != 0 {
 		return false
 	}
 	if k.policy.Deterministic && !c.params.ZeroTemperature {
 		return false
 	}
 	return c.lookup.key != key.Key{} || c.findKey()
+}
+
+// isReadable reports whether the call's body is known, and its answer an ordinary one.
+func (c *call) isReadable() bool {
+	return c.body() != nil && !c.encoded && len(c.req.Header["Upgrade"]) == 0
 }
 
 // answer answers with an entry, or returns nil if the entry cannot be put into the
@@ -118,12 +130,17 @@ func (k *keeper) answer(c *call, e *store.Entry, age time.Duration, fresh store.
 	}
 	resp := c.replay(e, age, how, fresh < store.Fresh)
 	if resp != nil {
-		c.setFailure(nil)
-		c.how = endingOf(served)
 		count.Add(1)
-		k.observers.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body)), From: from})
+		k.answered(c, e, served, kind, from)
 	}
 	return resp
+}
+
+// answered notes that the call got an entry.
+func (k *keeper) answered(c *call, e *store.Entry, served Outcome, kind Kind, from string) {
+	c.setFailure(nil)
+	c.how = endingOf(served)
+	k.observers.emit(c, Event{Kind: kind, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body)), From: from})
 }
 
 // A replayed is a response from memory. It is one allocation with all its parts.
@@ -218,9 +235,14 @@ func (k *keeper) find(c *call) *store.Entry {
 func (k *keeper) put(c *call, e *store.Entry) {
 	k.kept.Put(c.lookup.key, e, e.Size())
 	k.addAlias(c)
+	k.noteStored(c, e)
+	k.store.Set(c, c.lookup.key.String(), e, k.lifetime.Of(e).Total())
+}
+
+// noteStored notes that e was kept.
+func (k *keeper) noteStored(c *call, e *store.Entry) {
 	k.counts.stores.Add(1)
 	k.observers.emit(c, Event{Kind: KindCacheStore, Endpoint: e.Endpoint, Model: c.params.Model, Bytes: int64(len(e.Body))})
-	k.store.Set(c, c.lookup.key.String(), e, k.lifetime.Of(e).Total())
 }
 
 func (k *keeper) status() CacheStatus {
@@ -254,19 +276,11 @@ func noteResult(resp *http.Response, err error, how string) (*http.Response, err
 // findExact looks for an entry by the exact bytes of the call's body, which saves parsing
 // the body. It reports whether there is one.
 func (k *keeper) findExact(c *call) bool {
-	if c.NoCache || c.body() == nil || c.encoded {
+	if !k.caches || c.NoCache || c.body() == nil || c.encoded {
 		return false
 	}
-	s := &lookup{}
+	s := &lookup{scope: c.scopeOf(k.policy.Scope)}
 	c.lookup = s
-	switch {
-	case c.Scope != "":
-		s.scope = key.OfName(c.Scope)
-	case k.policy.Scope != nil:
-		s.scope = key.OfName(k.policy.Scope(c.req))
-	default:
-		s.scope = key.OfCredential(c.credential())
-	}
 	var buf [512]byte
 	vary := c.appendVary(buf[:0])
 	if acceptsEvents(c.req.Header) { // Accept tells the format of the answer if the body does not
@@ -289,6 +303,17 @@ func (k *keeper) findExact(c *call) bool {
 		k.keepWording(s, print, vary, c.body(), w.params)
 	}
 	return ok
+}
+
+// scopeOf returns who may share the call's answer, where named is the policy's Scope.
+func (c *call) scopeOf(named func(*http.Request) string) key.Scope {
+	switch {
+	case c.Scope != "":
+		return key.OfName(c.Scope)
+	case named != nil:
+		return key.OfName(named(c.req))
+	}
+	return key.OfCredential(c.credential())
 }
 
 // keepWording keeps the wording of a call that an entry answers, so that the next call with

@@ -35,10 +35,10 @@ const (
 	KindHedge       Kind = "hedge"        // a second attempt begins beside a slow one
 	KindPassed      Kind = "passed"       // a request is sent once, without protection: it is neither inference nor a GET or HEAD, or meant for no endpoint. With ErrUnprotected: it looks like inference; once for each origin
 	KindUnbuffered  Kind = "unbuffered"   // the request's body is larger than MaxReplay, so it is sent once
-	KindCacheHit    Kind = "cache_hit"    // the call got a fresh answer from the cache
+	KindCacheHit    Kind = "cache_hit"    // the call got a fresh answer from the cache; From is idempotency-key if it is the answer of its key
 	KindCacheStale  Kind = "cache_stale"  // the call got a stale answer from the cache: From says why, error, revalidate or max-stale
 	KindCacheMiss   Kind = "cache_miss"   // the cache had no answer: the call is sent to the endpoints
-	KindCacheShared Kind = "cache_shared" // the call shares the attempt of another call with the same content
+	KindCacheShared Kind = "cache_shared" // the call shares the attempt of another call with the same content, or the same Idempotency-Key
 	KindCacheRenew  Kind = "cache_renew"  // a stale answer is being renewed in the background
 	KindCacheStore  Kind = "cache_store"  // an answer was kept
 	KindCacheError  Kind = "cache_error"  // the Store failed; the call continues
@@ -76,7 +76,7 @@ type Event struct {
 	RequestID   string // the host's id of the request: see Attempt.RequestID
 	Flaw        error  // the caller got the answer although it is flawed: see Attempt.Flaw
 	Reason      Reason // KindBreak, KindEnd: why the stream was not continued; KindPassedOver: why the call did not go there
-	From, To    string // KindCircuit: closed, half-open or open; From also of KindRescue and KindCacheStale, and of KindCacheShared: the Call that made the attempt
+	From, To    string // KindCircuit: closed, half-open or open; From also of KindRescue, KindCacheHit and KindCacheStale, and of KindCacheShared: the Call that made the attempt
 	Err         error
 }
 

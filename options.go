@@ -29,6 +29,7 @@ type Option func(*config) error
 type config struct {
 	tiers      [][]Endpoint
 	cache      *CachePolicy
+	repeats    *IdempotencyPolicy
 	rate       RatePolicy
 	breaker    BreakerPolicy
 	retry      RetryPolicy
@@ -85,6 +86,14 @@ func newConfig(opts []Option) (*config, error) {
 	}
 	if c.random == nil {
 		c.random = rand.IntN
+	}
+	if p := c.repeats; p != nil && c.cache != nil {
+		if p.Scope == nil {
+			p.Scope = c.cache.Scope
+		}
+		if p.Store == nil {
+			p.Store = c.cache.Store
+		}
 	}
 	errs = append(errs, c.namesTwice()...)
 	errs = append(errs, c.wordsTwice()...)
@@ -367,6 +376,26 @@ func WithCache(p CachePolicy) Option {
 		c.give("WithCache", p)
 		p, err := p.resolve()
 		c.cache = &p
+		return err
+	}
+}
+
+// WithIdempotency makes calls with the same Idempotency-Key one call: the header is that of
+// draft-ietf-httpapi-idempotency-key-header, and [Call].IdempotencyKey takes its place. A
+// repetition gets the answer of the first call, while that is under way or later, and costs
+// nothing. So a client that has run out of time asks again without paying again.
+// [IdempotencyPolicy] says what counts as the same. By default the header goes to the host that
+// the call is meant for, and has no effect here. Calls without a key are not affected.
+//
+// Set it if clients time out and try again, or if a job may run twice. The zero
+// IdempotencyPolicy is a good start.
+//
+//	breakwater.WithIdempotency(breakwater.IdempotencyPolicy{})
+func WithIdempotency(p IdempotencyPolicy) Option {
+	return func(c *config) error {
+		c.give("WithIdempotency", p)
+		p, err := p.resolve()
+		c.repeats = &p
 		return err
 	}
 }

@@ -113,6 +113,7 @@ func TestOptions_OffMeansNone(t *testing.T) {
 		WithRetry(RetryPolicy{Attempts: Off, MinDelay: Off, MaxDelay: Off, Patience: Off, MaxRetryAfter: Off, Budget: Off, MaxReplay: Off}),
 		WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off, Stall: Off, Review: Off, ToolWork: Off, MinRate: Off, Hedge: Off, Rescue: RescueOff, MaxBuffer: Off, Repetition: Off}),
 		WithCache(CachePolicy{TTL: Off, StaleWhileRevalidate: Off, MaxEntries: Off, MaxBytes: Off, MaxEntryBytes: Off}),
+		WithIdempotency(IdempotencyPolicy{TTL: Off, Linger: Off, MaxBytes: Off, MaxEntryBytes: Off}),
 		WithBreaker(BreakerPolicy{FailureRate: Off, MinRequests: Off, Consecutive: Off, Window: Off, OpenFor: Off, MaxOpenFor: Off, MaxWait: Off}),
 		WithRateLimit(RatePolicy{PerSecond: Off, TokensPerMinute: Off, InFlight: Off, MaxWait: Off}),
 		WithBalance(BalancePolicy{Affinity: Off, Ramp: Off}),
@@ -125,6 +126,7 @@ func TestOptions_OffMeansNone(t *testing.T) {
 		{c.retry, RetryPolicy{Attempts: 1}},
 		{c.stream, StreamPolicy{MinRateWindow: 30 * time.Second, Rescue: RescueOff}},
 		{*c.cache, CachePolicy{StaleIfError: time.Hour}}, // with that Off too, nothing would ever be served
+		{*c.repeats, IdempotencyPolicy{}},
 		{c.breaker, BreakerPolicy{Probes: 1}},
 		{c.rate, RatePolicy{Burst: 1}},
 		{c.balance, BalancePolicy{Overload: 1.25}},

@@ -29,7 +29,7 @@ import (
 // Off means one of three things. A limit that is Off does not limit: FirstToken, Thinking,
 // Queued, Stall, PerSecond, TokensPerMinute, InFlight, MaxEntries, MaxBytes, MaxEntryBytes
 // and Ramp. A wait that is Off does not happen: MinDelay, Patience, MaxRetryAfter, MaxWait
-// and OpenFor. A feature that is Off is not used: Attempts, Budget, MaxReplay, Affinity,
+// Linger and OpenFor. A feature that is Off is not used: Attempts, Budget, MaxReplay, Affinity,
 // Hedge, Rescue, MaxBuffer, Repetition, FailureRate, Consecutive, TTL, StaleIfError and
 // StaleWhileRevalidate. MinRequests and Window say what Off means for them.
 //
@@ -621,6 +621,69 @@ func (p CachePolicy) resolve() (CachePolicy, error) {
 // lifetime returns the times of the policy.
 func (p CachePolicy) lifetime() store.Lifetime {
 	return store.Lifetime{TTL: p.TTL, StaleIfError: p.StaleIfError, StaleWhileRevalidate: p.StaleWhileRevalidate}
+}
+
+// IdempotencyPolicy sets what an Idempotency-Key does: see [WithIdempotency].
+//
+// A key identifies a call of one caller, by its credential or Scope, for one URL and
+// one set of headers, except those that differ between the attempts of an SDK. What another
+// caller does with the same key has no effect. A key has 1 to 255 printable characters of
+// ASCII, and is kept only as a hash.
+//
+//   - The same key and the same request, while the first call is under way: the call joins
+//     the first, a stream from its beginning. If the first fails, both get the failure, and
+//     the next call is made anew, because failures are not kept.
+//   - The same, later: the answer is given again, with Age and Cache-Status, as it was. It
+//     need not have temperature 0, and may have tools or state at the host. Only answers
+//     that are whole are kept; one that the token limit cut is whole. Answers with
+//     Cache-Control: no-store are not kept.
+//   - The same key and another request, while the first is under way or kept: the call is
+//     refused with 422 and Breakwater-Error: idempotency_key_reused. Every field of the
+//     body counts, also stream; the order of fields and white space do not.
+//   - A key that nobody may use, or two: 400 and Breakwater-Error: idempotency_key_invalid.
+//
+// Nothing is done for a request without a body in memory (above RetryPolicy.MaxReplay or
+// with a Content-Encoding), nor for one made with the context of another call.
+//
+// Of Cache-Control, and of [Call].NoCache and NoShare, only no-store concerns the key: the
+// answer is not kept then. With [WithCache], a call with a new key may get a kept answer,
+// which becomes that of its key. It joins no call under way that has another key or none.
+type IdempotencyPolicy struct {
+	// TTL is how long an answer is kept for its key, if there is memory. Default 24h; Off:
+	// only calls under way are joined.
+	TTL time.Duration
+
+	// Linger is how long an attempt goes on when all its callers have left before the
+	// answer was whole: after a timeout, for example. The caller that asks again within
+	// this time joins it; the answer is kept. At most 128 attempts do so at once, each holds
+	// its permit of RatePolicy, and Close ends them. Default 2min; Off: it is cancelled.
+	Linger time.Duration
+
+	// MaxBytes limits the size in bytes of all answers in memory, each with 512 bytes for
+	// itself. If they are more, those that were not used for the longest time go.
+	// MaxEntryBytes limits one answer: a larger one is not kept. Defaults 64 MiB and 1 MiB.
+	// Off means unlimited, except that answers that come in parts are kept up to 16 MiB.
+	MaxBytes      int64
+	MaxEntryBytes int64
+
+	// Scope returns the name of a group of callers who share their keys, such as a
+	// tenant. With an empty name the key has no effect. Default: CachePolicy.Scope, or else
+	// callers with the same credential share.
+	Scope func(*http.Request) string
+
+	// Store keeps answers for several processes, in addition to the memory of this one. Calls
+	// under way in another process are not joined. Default: CachePolicy.Store, or none.
+	Store Store
+}
+
+func (p IdempotencyPolicy) resolve() (IdempotencyPolicy, error) {
+	f := fields{option: "WithIdempotency"}
+	resolveField(&f, "TTL", &p.TTL, 24*time.Hour)
+	resolveField(&f, "Linger", &p.Linger, 2*time.Minute)
+	resolveField(&f, "MaxBytes", &p.MaxBytes, 64<<20)
+	resolveField(&f, "MaxEntryBytes", &p.MaxEntryBytes, 1<<20)
+	f.check(p.Store == nil || !isNil(p.Store), "Store is a nil pointer: leave it out for none")
+	return p, f.err()
 }
 
 // A Store keeps entries of the cache for several processes, such as a client of Redis: see

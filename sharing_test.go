@@ -779,7 +779,8 @@ func TestSharing_FlawedAnswersAreForThoseWhoMayTryNoMore(t *testing.T) {
 func TestSharing_FieldsOfCall(t *testing.T) {
 	own := map[string]string{
 		"NoCache": "the call is not covered", "NoShare": "the call is private", "CacheControl": "the caller looks at the cache by it; no-cache is private, and Terms have Fallback",
-		"Scope": "in the key", "Endpoint": "in the key", "Attempts": "in Terms", "Trail": "of the leader's call alone",
+		"IdempotencyKey": "its hash is the key",
+		"Scope":          "in the key", "Endpoint": "in the key", "Attempts": "in Terms", "Trail": "of the leader's call alone",
 		"Endpoints": "what they allow is in the key: appendPlaces", "bounds": "as Endpoints",
 	}
 	for field := range reflect.TypeFor[Call]().Fields() {

@@ -219,6 +219,31 @@ func TestTimeline(t *testing.T) {
 			w.call("q", true)
 			w.call("other", true)
 		}},
+		{"idempotency key, a caller that runs out of time asks again", "primary", []Option{idempotent}, func(w *world) {
+			w.fleet.Server("primary").SetPace(kit.Pace{FirstToken: 12 * time.Second})
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			w.callWith(ctx, "q", false, underKey("order-7"))
+			cancel()
+			elapse(time.Second)
+			w.callWith(context.Background(), "q", false, underKey("order-7"))
+			elapse(time.Hour)
+			w.callWith(context.Background(), "q", false, underKey("order-7"))
+			w.callWith(context.Background(), "another", false, underKey("order-7"))
+			w.callWith(context.Background(), "q", false, underKey(""))
+		}},
+		{"idempotency key, a failure is not kept", "primary", []Option{idempotent, WithRetry(RetryPolicy{Attempts: 1})}, func(w *world) {
+			w.fleet.Server("primary").BreakNext(1, kit.ServerError())
+			w.callWith(context.Background(), "q", true, underKey("order-7"))
+			w.callWith(context.Background(), "q", true, underKey("order-7"))
+			w.callWith(context.Background(), "q", true, underKey("order-7"))
+		}},
+		{"idempotency key, nobody asks again", "primary", []Option{WithIdempotency(IdempotencyPolicy{Linger: 30 * time.Second})}, func(w *world) {
+			w.fleet.Server("primary").Break(kit.BlackHole())
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			w.callWith(ctx, "q", true, underKey("order-7"))
+			elapse(time.Minute)
+		}},
 		{"completions go to the backup", "primary backup", nil, onWire(kit.Completions, breakPrimary(kit.Refused(), ask(true)))},
 		{"completions cut behind commit", "primary backup", nil, onWire(kit.Completions, breakPrimary(kit.CutStream(4), ask(true)))},
 		{"responses go to the backup", "primary backup", nil, onWire(kit.Responses, breakPrimary(kit.ErrorInside(), ask(true)))},

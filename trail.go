@@ -42,6 +42,9 @@ const (
 	ClassPaused       Class = "paused"         // not sent: the endpoint, account or model is paused
 	ClassNotCached    Class = "not_cached"     // not sent: the call wanted a kept answer only
 	ClassUnserved     Class = "unserved"       // not sent: Call.Endpoint or Call.Endpoints allows no endpoint, or see Attempt.PassedOver
+
+	ClassIdempotencyInvalid Class = "idempotency_key_invalid" // not sent: nobody may use its Idempotency-Key: see WithIdempotency
+	ClassIdempotencyReused  Class = "idempotency_key_reused"  // not sent: its Idempotency-Key was used with another request
 )
 
 // An Outcome is one word that says how a call was answered, or how it failed: one of those
@@ -56,9 +59,9 @@ const (
 	OutcomeFailover  Outcome = "failover"  // another endpoint answered than the one that the call would have preferred, which failed or could not be asked
 	OutcomeHedge     Outcome = "hedge"     // a second attempt beside a slow one answered: see StreamPolicy.Hedge
 	OutcomeRescued   Outcome = "rescued"   // the stream broke, and another attempt continued it to its end; never in the header
-	OutcomeHit       Outcome = "hit"       // a fresh answer from the cache
+	OutcomeHit       Outcome = "hit"       // a fresh answer from the cache, or that of the same Idempotency-Key
 	OutcomeStale     Outcome = "stale"     // a stale answer from the cache
-	OutcomeCollapsed Outcome = "collapsed" // the answer to another call with the same content, which was under way
+	OutcomeCollapsed Outcome = "collapsed" // the answer to another call with the same content or Idempotency-Key, which was under way
 )
 
 // endings are all Outcomes, so that they can be counted by their index. The first stands
@@ -70,6 +73,7 @@ var endings = [...]Outcome{
 	Outcome(ClassFiltered), Outcome(ClassRefused), Outcome(ClassRedirected), Outcome(ClassBadResponse), Outcome(ClassNoFirstToken),
 	Outcome(ClassStalled), Outcome(ClassTruncated), Outcome(ClassFlawed), Outcome(ClassOutrun), Outcome(ClassRewrite),
 	Outcome(ClassNoKey), Outcome(ClassCircuitOpen), Outcome(ClassLimited), Outcome(ClassPaused), Outcome(ClassNotCached), Outcome(ClassUnserved),
+	Outcome(ClassIdempotencyInvalid), Outcome(ClassIdempotencyReused),
 }
 
 // An ending is the index of an Outcome in endings.

@@ -133,7 +133,7 @@ func (w *world) observe(_ context.Context, e Event) {
 	add(e.Verdict != "", "-> %s", e.Verdict)
 	add(e.Wait != 0, "wait %v", e.Wait)
 	add(e.To != "", "%s -> %s", e.From, e.To)
-	add(e.From != "" && e.To == "", "%s", e.From)
+	add(e.From != "" && e.To == "" && e.Kind != KindCacheShared, "%s", e.From) // which has a random id
 	add(e.Reason != "", "because of %s", e.Reason)
 	add(e.Flaw != nil, "marked: %v", e.Flaw)
 	add(e.Cost.Amount > 0, "for %v", e.Cost)

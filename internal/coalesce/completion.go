@@ -20,6 +20,7 @@ type Completion struct {
 	written  int64
 	payloads int    // events with payload so far
 	complete bool   // nothing is missing of the answer
+	finished bool   // and it is all that the host has to say, for everyone
 	keepable bool   // and other calls may be answered with it
 	endpoint string // the endpoint that gave the answer's end
 	usage    bool   // the answer contains its usage
@@ -55,13 +56,13 @@ func (c *Completion) Break(event []byte) {
 }
 
 // Complete notes that nothing is missing of the answer, and which endpoint gave its end.
-// keepable says that other calls may be answered with it, and usage that it contains its
-// usage.
-func (c *Completion) Complete(endpoint string, keepable, usage bool) {
+// finished says that it is all that the host has to say, keepable that other calls may be
+// answered with it, and usage that it contains its usage.
+func (c *Completion) Complete(endpoint string, finished, keepable, usage bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.complete, c.endpoint, c.usage = true, endpoint, usage
-	c.keepable = keepable && c.reach == Everyone
+	c.finished, c.keepable = finished && c.reach == Everyone, keepable && c.reach == Everyone
 }
 
 // Endpoint returns the endpoint that gave the answer's end.
@@ -78,10 +79,11 @@ func (c *Completion) Usage() bool {
 	return c.usage
 }
 
-func (c *Completion) isKeepable() bool {
+// worth reports whether the answer may be kept for its own call, and for others.
+func (c *Completion) worth() (finished, keepable bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.keepable
+	return c.finished, c.keepable
 }
 
 // A mark is the state of a Completion at one moment.

@@ -37,8 +37,9 @@ type Call interface {
 	// leader panics with the same value.
 	Start() (Source, error)
 	// Keep caches a complete answer, unless that is not worth keeping, and reports whether
-	// it did. It is called when the answer's last byte has come.
-	Keep(answer []byte) bool
+	// it did. It is called when the answer's last byte has come. forOthers says that calls
+	// with the same content may be answered with it.
+	Keep(answer []byte, forOthers bool) bool
 	// LastEvent returns the event that tells a reader why its stream broke; nil: none.
 	// said is the host's own event, if the reader may have it. open says that the reader
 	// has only a part of an event. It is called with a lock held.
@@ -78,7 +79,7 @@ const (
 )
 
 // A Flight is one call that several callers share while it is under way. Its context ends
-// when the last follower has left. Its goroutine reads the answer at the pace of the
+// when the last follower has left, or Limits.Linger later. Its goroutine reads the answer at the pace of the
 // fastest follower: it reads on when one follower has read everything. Each follower reads
 // the answer from the first byte on. If the answer may be cached, it is cached from these
 // bytes at its terminator.
@@ -91,10 +92,13 @@ type Flight struct {
 	limits  Limits
 	call    Call
 	leader  *Follower
-	renewal bool // no caller waits for it
+	renewal bool    // no caller waits for it
+	print   key.Key // of its request, if its key is an idempotency key
 	began   time.Time
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
+
+	background func(task func(context.Context)) bool // runs a task without a caller
 
 	// The group's mu guards the following.
 	closed bool   // nobody can join any more
@@ -109,6 +113,7 @@ type Flight struct {
 	more      sync.Cond // signals that bytes have come, or that none will
 	want      sync.Cond // signals that a follower has read everything, or that all have left
 	followers map[*Follower]struct{}
+	over      chan struct{} // closed when the flight has lingered without a follower; nil: it does not
 	leftErr   error         // the error of the last follower's context, if that made it leave
 	latest    time.Time     // of the followers' deadlines
 	timeless  bool          // a follower has no deadline
@@ -131,7 +136,7 @@ type Flight struct {
 // but does not end with parent.
 func (g *Group) newFlight(parent context.Context, ask *Ask, until time.Time, renewal bool) *Flight {
 	f := &Flight{
-		group: g, key: ask.Key, terms: ask.Terms, limits: ask.Limits, renewal: renewal, began: time.Now(),
+		group: g, key: ask.Key, print: ask.Print, terms: ask.Terms, limits: ask.Limits, background: ask.Background, renewal: renewal, began: time.Now(),
 		answered: make(chan struct{}), followers: make(map[*Follower]struct{}, 1),
 	}
 	f.more.L, f.want.L = &f.mu, &f.mu
@@ -177,7 +182,7 @@ func (c *flightContext) Err() error {
 func (f *Flight) join(t Terms, until time.Time) *Follower {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	isJoinable := (f.state <= started || f.state == live) && f.end == nil && len(f.followers) > 0
+	isJoinable := (f.state <= started || f.state == live) && f.end == nil && !f.isLeftLocked()
 	if !isJoinable || f.terms.Fallback && !t.Fallback {
 		return nil
 	}
@@ -187,6 +192,7 @@ func (f *Flight) join(t Terms, until time.Time) *Follower {
 func (f *Flight) admitLocked(t Terms, until time.Time) *Follower {
 	s := &Follower{flight: f, terms: t}
 	f.followers[s] = struct{}{}
+	f.endLingerLocked()
 	f.timeless = f.timeless || until.IsZero()
 	if until.After(f.latest) {
 		f.latest = until
@@ -251,6 +257,7 @@ func (f *Flight) publish(source Source, err error) {
 	default:
 		f.state = live
 	}
+	f.recheckLingerLocked()
 	f.settleLocked()
 	f.mu.Unlock()
 	close(f.answered)
@@ -283,7 +290,7 @@ func (f *Flight) isWanted() bool {
 	for !f.hungry && f.waiters == 0 && f.size == 0 && len(f.followers) > 0 && f.end == nil {
 		f.want.Wait()
 	}
-	return len(f.followers) > 0 && f.end == nil
+	return !f.isLeftLocked() && f.end == nil
 }
 
 // maxTail is how many bytes may follow a complete answer before reading stops.
@@ -324,13 +331,15 @@ func (f *Flight) take(n int, err error) {
 	case now.size > 0:
 		f.size = now.size
 	}
+	f.recheckLingerLocked()
 	f.settleLocked()
 	f.more.Broadcast()
 }
 
 // keep caches the answer if it may be cached, and reports whether it did.
 func (f *Flight) keep(answer []byte) bool {
-	return f.Completion.isKeepable() && f.call.Keep(answer)
+	finished, keepable := f.Completion.worth()
+	return finished && f.call.Keep(answer, keepable)
 }
 
 var (
@@ -410,11 +419,11 @@ func (f *Flight) IsJoined() bool {
 	return len(f.followers) > 1 || len(f.followers) == 1 && !leads
 }
 
-// isDeserted reports whether all followers have left.
+// isDeserted reports whether all followers have left, and the flight does not linger.
 func (f *Flight) isDeserted() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.followers) == 0
+	return f.isLeftLocked()
 }
 
 // patience returns how long the flight may show nothing new.
@@ -480,6 +489,7 @@ func (f *Flight) finish(panicked any) {
 	if f.state != abandoned {
 		f.state = ended
 	}
+	f.endLingerLocked()
 	if f.end == nil {
 		f.end = outcome.Broken(outcome.ErrTruncated, outcome.ErrPanic) // if a follower is left to read it
 	}

@@ -99,9 +99,10 @@ func TestFlight_KeepsAtTheTerminator(t *testing.T) {
 		last func(*Completion)
 		kept bool
 	}{
-		{"whole", func(c *Completion) { c.Complete("host", true, false) }, true},
-		{"not to stand for other answers", func(c *Completion) { c.Complete("host", false, false) }, false},
-		{"not for everybody", func(c *Completion) { c.Private(); c.Complete("host", true, false) }, false},
+		{"whole", func(c *Completion) { c.Complete("host", true, true, false) }, true},
+		{"not to stand for other answers", func(c *Completion) { c.Complete("host", true, false, false) }, false},
+		{"flawed", func(c *Completion) { c.Complete("host", false, false, false) }, false},
+		{"not for everybody", func(c *Completion) { c.Private(); c.Complete("host", true, true, false) }, false},
 		{"not whole", func(*Completion) {}, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -123,7 +124,7 @@ func TestFlight_KeepsAtTheTerminator(t *testing.T) {
 		})
 	}
 	c := new(Completion)
-	if c.Complete("host", true, true); c.Endpoint() != "host" || !c.Usage() {
+	if c.Complete("host", true, true, true); c.Endpoint() != "host" || !c.Usage() {
 		t.Errorf("the answer is of %q, with usage: %v", c.Endpoint(), c.Usage())
 	}
 }

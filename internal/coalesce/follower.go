@@ -134,7 +134,7 @@ func (f *Follower) End() error {
 	return f.err
 }
 
-// Close removes the follower, and ends the exchange if it was the last one.
+// Close removes the follower, and ends the exchange if nobody else needs it.
 func (f *Follower) Close() error {
 	if f.stop != nil {
 		f.stop()
@@ -160,10 +160,12 @@ func (f *Follower) leave(err, cause error) {
 	flight.removeLocked(f)
 	f.err = cause
 	flight.freeLocked()
-	isLast := len(flight.followers) == 0
+	if len(flight.followers) == 0 {
+		flight.leftErr = err
+	}
+	isLast := len(flight.followers) == 0 && !flight.lingerLocked()
 	var body io.Closer
 	if isLast {
-		flight.leftErr = err
 		if err == nil { // the follower closes the body itself, so that it is closed when Close returns
 			body, flight.body = flight.body, nil
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/key"
@@ -25,11 +26,14 @@ type Limits struct {
 	First time.Duration // how long it may show nothing before its answer begins
 	Stall time.Duration // how long it may show nothing within the answer
 	Held  int64         // how many bytes of the answer it holds for its followers
+
+	Linger time.Duration // how long it goes on when all followers have left, for one that comes back; 0: it ends
 }
 
 // An Ask is what a caller wants of a Group. The caller provides its functions.
 type Ask struct {
 	Key     key.Key
+	Print   key.Key // a fingerprint of the request, if Key is an idempotency key; zero: Key is of the request itself
 	Terms   Terms
 	Forms   []int  // the forms of flights that the caller may share, its own first
 	Limits  Limits // of the flights that the caller leads
@@ -38,6 +42,10 @@ type Ask struct {
 	// Make makes the call of a flight that the caller leads. It is called with a lock
 	// held.
 	Make func(*Flight) Call
+	// Background runs a task on a goroutine without a caller, and reports whether it was
+	// begun. The task's context ends when it has to return. Limits.Linger needs it. It is
+	// called with a lock held.
+	Background func(task func(context.Context)) bool
 	// OnLead is called for each flight that the caller leads, before it is run.
 	OnLead func()
 	// Changed reports whether an answer was cached since the caller looked. It is called
@@ -53,6 +61,8 @@ type Ask struct {
 // A Group holds the flights under way, by key. It is safe for concurrent use. The zero
 // Group is ready.
 type Group struct {
+	lingering atomic.Int32 // flights that go on without a follower
+
 	mu    sync.Mutex // guards what follows, and fields of the flights
 	peers map[key.Key]*peers
 }
@@ -109,6 +119,12 @@ func (g *Group) flightsLocked(key key.Key) []*Flight {
 		return all.flights
 	}
 	return nil
+}
+
+// conflictsLocked reports whether a call is under way with the same idempotency key and
+// another request.
+func (g *Group) conflictsLocked(ask *Ask) bool {
+	return slices.ContainsFunc(g.flightsLocked(ask.Key), func(f *Flight) bool { return f.print != ask.Print && !f.isDeserted() })
 }
 
 // close prevents others from joining the flight.

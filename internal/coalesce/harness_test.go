@@ -63,7 +63,7 @@ func (b *tap) ping(text string) { b.add(chunk{text: text}) }
 
 // finish adds the last event, with which the answer is complete.
 func (b *tap) finish() {
-	b.add(chunk{text: lastEvent, then: func(c *Completion) { c.Complete("host", true, true) }})
+	b.add(chunk{text: lastEvent, then: func(c *Completion) { c.Complete("host", true, true, true) }})
 }
 
 // stop ends the body in err.
@@ -174,7 +174,7 @@ func (h *host) tap(n int) *tap {
 // inOnePiece is a whole answer that may be kept.
 func inOnePiece(f *Flight, text string) Source {
 	f.Completion.Pass(len(text), true)
-	f.Completion.Complete("host", true, true)
+	f.Completion.Complete("host", true, true, true)
 	return Source{Body: io.NopCloser(strings.NewReader("")), Whole: true, Data: []byte(text), End: io.EOF, Success: true, Judged: true, AsAsked: true}
 }
 
@@ -219,7 +219,10 @@ func (m *made) Start() (Source, error) {
 	return h.answer(n, m.flight)
 }
 
-func (m *made) Keep(answer []byte) bool {
+func (m *made) Keep(answer []byte, forOthers bool) bool {
+	if !forOthers {
+		return false
+	}
 	m.host.mu.Lock()
 	defer m.host.mu.Unlock()
 	m.host.kept = append(m.host.kept, string(answer))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/key"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
 
@@ -41,6 +42,7 @@ type Wait struct {
 	private  bool            // it shares nothing
 	renewal  bool            // no caller waits for it: it gives up when a caller would make another call or use another flight
 	retries  bool            // it has joined again after NoAnswer
+	conflict bool            // a call with the same idempotency key and another request is under way
 	news     <-chan struct{} // closed when another flight with the same key has more to give
 	late     *time.Timer     // fires when another call may be made; nil: none may
 
@@ -80,7 +82,8 @@ func orNever(deadline time.Time) time.Time {
 }
 
 // Join enters a flight under way, or a new one that the caller leads; a private one is
-// never shared. It reports false if an answer was cached since the caller looked.
+// never shared. It reports false if an answer was cached since the caller looked, or if the
+// call Conflicts.
 func (w *Wait) Join() bool {
 	g := w.group
 	w.began, w.until = time.Now(), deadlineOf(w.ctx)
@@ -88,6 +91,10 @@ func (w *Wait) Join() bool {
 	w.stopTimer()
 	w.retries = len(w.rejected) > 0
 	g.mu.Lock()
+	if w.conflict = g.conflictsLocked(&w.ask); w.conflict {
+		g.mu.Unlock()
+		return false
+	}
 	if w.private {
 		f := g.newFlight(w.ctx, &w.ask, w.until, false)
 		w.enterLocked(f.leader)
@@ -121,6 +128,10 @@ func (w *Wait) Join() bool {
 	w.lead(f)
 	return true
 }
+
+// Conflicts reports whether Join found a call under way with the same idempotency key and
+// another request.
+func (w *Wait) Conflicts() bool { return w.conflict }
 
 // InRenewal reports whether no caller waits for the flight that this one entered first.
 func (w *Wait) InRenewal() bool { return w.in[0].flight.renewal }
@@ -184,10 +195,11 @@ func (w *Wait) mayHave(f *Flight) bool {
 
 // lockAgeLocked returns how long f may show nothing new before the caller makes another
 // call: the time in its Limits, but at most half of the time that the caller had. Compare
-// nginx's proxy_cache_lock_age and proxy_cache_lock_timeout.
+// nginx's proxy_cache_lock_age and proxy_cache_lock_timeout. With an idempotency key, only
+// its Limits count: whoever gives one would rather ask again later than pay twice.
 func (w *Wait) lockAgeLocked(f *Flight) time.Duration {
 	age := f.patience()
-	if w.until.IsZero() {
+	if w.until.IsZero() || w.ask.Print != (key.Key{}) {
 		return age
 	}
 	unanswered := 0

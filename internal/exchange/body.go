@@ -55,7 +55,8 @@ type Completion interface {
 	// Break reports the host's own event that says why the answer broke off.
 	Break(event []byte)
 	// Complete reports that the answer is complete, and which endpoint gave its end.
-	// keepable: the answer may be given to others who ask the same. usage: it says
-	// how many tokens were used.
-	Complete(endpoint string, keepable, usage bool)
+	// finished: it is all that the host has to say, although perhaps cut at the token
+	// limit. keepable: it may also be given to others who ask the same. usage: it says how
+	// many tokens were used.
+	Complete(endpoint string, finished, keepable, usage bool)
 }

@@ -189,6 +189,7 @@ func (e *Exchange) endWithCaller(read *atomic.Int64) (stop func() bool) {
 func (e *Exchange) complete(c Completion) {
 	if c != nil {
 		a := &e.Answer
-		c.Complete(e.Owner.EndpointName(), a.Finished() && !a.Partial && a.HasContent && !e.flawed, a.Usage.TotalTokens > 0)
+		finished := (a.Finished() || a.Accepted) && a.HasContent && !e.flawed
+		c.Complete(e.Owner.EndpointName(), finished, finished && !a.Accepted && !a.Partial, a.Usage.TotalTokens > 0)
 	}
 }

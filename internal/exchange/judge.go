@@ -272,7 +272,7 @@ func (e *Exchange) flawInside(resp *http.Response, body []byte, w Want) *Failure
 	if w.Flaws == nil {
 		return nil
 	}
-	f := e.failureOf(flaw.Whole(*w.Flaws, w.Wire, body, e.Answer.Partial), w.KeepFlawed)
+	f := e.failureOf(flaw.Whole(*w.Flaws, w.Wire, body, e.Answer.Partial || e.Answer.Accepted), w.KeepFlawed)
 	if f != nil && w.KeepFlawed {
 		setMemory(resp, body)
 		f.Status, f.Resp, f.Usable = resp.StatusCode, resp, true

@@ -201,6 +201,6 @@ func (c *completion) Pass(n int, payload bool) {
 func (c *completion) Continue(http.Header) {}
 func (c *completion) Private()             { c.private = true }
 func (c *completion) Break(event []byte)   { c.broke = event }
-func (c *completion) Complete(endpoint string, keepable, usage bool) {
+func (c *completion) Complete(endpoint string, _, keepable, usage bool) {
 	c.complete, c.endpoint, c.keepable, c.usage = true, endpoint, keepable, usage
 }

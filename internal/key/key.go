@@ -44,6 +44,7 @@ type Form byte
 const (
 	Exact     Form = 'x' // as it came, byte for byte
 	Canonical Form = 'c' // in its canonical form
+	Given     Form = 'i' // by an idempotency key, which the caller gave it
 )
 
 // Key returns the SHA-256 of the scope, about and the question, separated by their

@@ -37,6 +37,9 @@ const (
 	Paused       Class = "paused"
 	NotCached    Class = "not_cached"
 	Unserved     Class = "unserved"
+
+	IdempotencyInvalid Class = "idempotency_key_invalid"
+	IdempotencyReused  Class = "idempotency_key_reused"
 )
 
 // table has what each class implies. Omitted columns are zero.
@@ -68,6 +71,9 @@ var table = map[Class]Traits{
 	Paused:       {OfFleet: true, Local: true, Blame: BlameHost},
 	NotCached:    {Blame: BlameCaller},
 	Unserved:     {Blame: BlameCaller},
+
+	IdempotencyInvalid: {Blame: BlameCaller},
+	IdempotencyReused:  {Blame: BlameCaller},
 }
 
 // Traits are the columns of the table of classes.

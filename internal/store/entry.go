@@ -43,6 +43,8 @@ type Entry struct {
 	Usage     bool   // it contains its usage
 	Selection        // for which requests of its key it is
 
+	Print string `json:",omitempty"` // a fingerprint of the request, if the entry is kept under an idempotency key
+
 	// What the host said about it.
 	TTL     time.Duration `json:",omitempty"` // how long it is fresh; 0: it did not say
 	NoStale bool          `json:",omitempty"` // it may not be used later
@@ -55,7 +57,7 @@ func (e *Entry) Age(now time.Time) time.Duration { return max(now.Sub(e.Stored),
 
 // Size returns about how many bytes of memory the entry takes.
 func (e *Entry) Size() int64 {
-	n := len(e.Body) + len(e.Endpoint) + 512
+	n := len(e.Body) + len(e.Endpoint) + len(e.Print) + 512
 	for _, name := range e.Names {
 		n += len(name) + 16
 	}

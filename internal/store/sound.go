@@ -47,6 +47,13 @@ func Sound(w wire.Wire, inputs int, body []byte, streamed bool) bool {
 	return sound
 }
 
+// Accepted reports whether a body says that a response is made in the background. Its id is
+// all that its caller needs.
+func Accepted(w wire.Wire, body []byte) bool {
+	status := gjson.GetBytes(body, "status").Str
+	return w == wire.Responses && (status == "queued" || status == "in_progress")
+}
+
 // answers reports whether an answer to a chat or a prompt has anything besides blanks and
 // reasoning.
 func answers(body []byte, streamed bool) bool {

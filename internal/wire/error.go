@@ -20,6 +20,8 @@ func (w Wire) ErrorBody(status int, code, message string) []byte {
 // messagesError returns the type that Anthropic's API gives to an error with this status.
 func messagesError(status int) string {
 	switch status {
+	case 400, 422:
+		return "invalid_request_error"
 	case 429:
 		return "rate_limit_error"
 	case 504:

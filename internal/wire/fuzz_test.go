@@ -747,7 +747,7 @@ func plainResponse(a *Answer, n node) Signal {
 	case !output && status == "":
 		return Nothing
 	}
-	a.begun = true
+	a.begun, a.Accepted = true, status == "queued" || status == "in_progress"
 	if a.finished != (set{}) && !wrong(first(n, "output")) {
 		return Nothing
 	}

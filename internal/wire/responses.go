@@ -112,6 +112,7 @@ func (a *Answer) response(c *cursor) Signal {
 	case !m.output.is('[') && m.isFlatError(false):
 		return Failure
 	}
+	a.Accepted = status == "queued" || status == "in_progress"
 	if status == "" && !m.output.is('[') {
 		return Nothing
 	}

@@ -64,6 +64,7 @@ type Answer struct {
 	Transcript *Transcript // of a stream; nil: not recorded
 	Said       *Said       // of a stream, on any wire; nil: not recorded
 	Partial    bool        // a choice ended before it was complete: at its token limit, or by a filter
+	Accepted   bool        // a response was accepted that is made in the background: there is no answer yet
 	HasContent bool        // there was payload
 	Counts     bool        // the tokens of its texts are counted, in Spoken
 	Spoken     int32       // an estimate of the tokens that have come, in tenths: see EstimateTokens
