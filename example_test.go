@@ -323,6 +323,35 @@ func ExampleWithCall() {
 	// 1 deepseek-flash ok true
 }
 
+// A confidential call stays at the endpoints with a tag, also if none of them answers.
+func ExampleCall_endpoints() {
+	fleet := start(kit.VLLM("rack"), kit.DeepSeek("cloud"))
+	defer fleet.Close()
+	rack := breakwater.Endpoint{Name: "rack", URL: fleet.Server("rack").URL(), Keyless: true, Tags: []string{"on-premises"}}
+	cloud := breakwater.Endpoint{Name: "cloud", URL: fleet.Server("cloud").URL(), APIKey: "sk-cloud"}
+	client, err := breakwater.NewClient(breakwater.WithEndpoints(rack), breakwater.WithBackup(cloud), breakwater.WithRetry(breakwater.RetryPolicy{Attempts: 1}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.CloseIdleConnections()
+	fleet.Server("rack").Break(kit.Busy())
+	for _, words := range [][]string{nil, {"on-premises"}, {"onpremises"}} {
+		ctx := breakwater.WithCall(context.Background(), breakwater.Call{Endpoints: words})
+		resp, err := client.Do(question(ctx, fleet, ""))
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		resp.Body.Close()
+		fmt.Println(words, resp.StatusCode, breakwater.ErrorOf(resp))
+	}
+	// Output:
+	// [] 200 <nil>
+	// [on-premises] 503 breakwater: no endpoint answered: rack: unavailable (503)
+	// [onpremises] 503 breakwater: no endpoint has the name, tag or region "onpremises" of Call.Endpoints: there is "cloud", "on-premises", "rack"
+}
+
 // Middleware can wrap each call or each attempt.
 func ExampleWithMiddleware() {
 	named := func(name string) breakwater.Middleware {

@@ -30,6 +30,7 @@ type placedFleet struct {
 	client *http.Client
 	places map[string][]string // of each host, its name, tags and region
 	words  []string            // all of them
+	opts   []Option
 	sum    *placedTally
 
 	mu    sync.Mutex
@@ -203,6 +204,7 @@ func newPlacedFleet(t *testing.T, random *rand.Rand, sum *placedTally) *placedFl
 	if random.IntN(4) == 0 {
 		opts = append(opts, WithErrors())
 	}
+	f.opts = opts
 	if f.rt, err = New(opts...); err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +228,8 @@ func (f *placedFleet) restriction(ctx context.Context, random *rand.Rand) (conte
 	return ctx, lists
 }
 
-// sickens gives the hosts random faults until the context ends.
+// sickens gives the hosts random faults until the context ends. Now and then it updates the
+// Transport, with another limit.
 func (f *placedFleet) sickens(ctx context.Context, random *rand.Rand) {
 	faults := append(lightFaults(), kit.Redirect("http://stranger.localhost/v1/chat/completions"), kit.Fault{}, kit.Fault{}, kit.Fault{})
 	for _, s := range f.fleet.Servers() {
@@ -239,6 +242,10 @@ func (f *placedFleet) sickens(ctx context.Context, random *rand.Rand) {
 			s.Break(faults[random.IntN(len(faults))])
 		case 1:
 			s.BreakNext(1+random.IntN(4), faults[random.IntN(len(faults))])
+		case 2:
+			if err := f.rt.Update(append(slices.Clip(f.opts), WithErrors(), func(c *config) error { c.rate.InFlight = 1 + random.IntN(4); return nil })...); err != nil {
+				f.t.Error(err)
+			}
 		default:
 			s.Heal()
 		}
