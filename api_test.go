@@ -108,7 +108,7 @@ var (
 	_ = []breakwater.Fault{breakwater.FaultCaller, breakwater.FaultHost, breakwater.FaultNetwork, breakwater.FaultLocal}
 	_ = breakwater.Error{Attempts: nil, Class: breakwater.ClassUnavailable, Call: "", RetryAfter: 0}
 	_ = breakwater.LimitError{Account: "", Model: "", Limit: "in flight", InUse: 1, Max: 1, Waiting: 0, RetryAfter: 0}
-	_ = breakwater.Status{Outcomes: map[breakwater.Outcome]int64{}, Endpoints: []breakwater.EndpointStatus{{Name: "", URL: "", Tags: []string{}, Region: "", Tier: 1}}}
+	_ = breakwater.Status{Cost: breakwater.CostStatus{Amount: 1, Estimated: 0.5, Unknown: 1, Currency: "USD"}, Outcomes: map[breakwater.Outcome]int64{}, Endpoints: []breakwater.EndpointStatus{{Name: "", URL: "", Tags: []string{}, Region: "", Tier: 1}}}
 	_ = []breakwater.Kind{breakwater.KindEnd, breakwater.KindPassed, breakwater.KindDrift, breakwater.KindBreak, breakwater.KindPassedOver}
 	_ = breakwater.Event{
 		Kind: breakwater.KindAttempt, Time: time.Time{}, Endpoint: "", Model: "", Attempt: 1, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictStop,

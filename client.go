@@ -185,10 +185,11 @@ func (t *Transport) Close() error {
 func (t *Transport) Status() Status {
 	g, n := t.now(), &t.counts
 	s := Status{Outcomes: n.outcomes(), Calls: n.calls.Load(), Failed: n.failed.Load(), Passed: n.passed.Load(), Attempts: n.attempts.Load()}
+	s.Cost = g.failover.costOf(g.failover.spent)
 	now := time.Now()
 	pauses := t.pauses.List(now)
 	for _, e := range g.all() {
-		es := EndpointStatus{Name: e.Name, URL: e.URL, Tags: slices.Clone(e.Tags), Region: e.Region, Tier: e.tier}
+		es := EndpointStatus{Cost: g.failover.costOf(e.spent), Name: e.Name, URL: e.URL, Tags: slices.Clone(e.Tags), Region: e.Region, Tier: e.tier}
 		for _, c := range e.circuits.Status(now) {
 			es.Circuits = append(es.Circuits, CircuitStatus(c))
 		}

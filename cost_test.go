@@ -678,3 +678,75 @@ func TestCost_UsageIsAskedForInRescues(t *testing.T) {
 		}
 	})
 }
+
+// Status sums what attempts cost, by endpoint and in all. Sums outlast an Update, in all also
+// those of endpoints that were removed, and begin anew in another currency.
+func TestCost_InStatus(t *testing.T) {
+	bubble(t, "status", func(t *testing.T) {
+		usage := gives(200, asJSON, chatWithUsage(`{"prompt_tokens":10,"completion_tokens":2,"total_tokens":12}`))
+		base := newHosts(usage)
+		base.Set("b", gives(200, asJSON, chatWithUsage(`null`)))
+		priced := func(currency string, models ...string) func(Endpoint) Endpoint {
+			return func(e Endpoint) Endpoint {
+				e.Price = make(map[string]Price)
+				for _, m := range models {
+					e.Price[m] = Price{Input: 1e6, Output: 1e8, Currency: currency}
+				}
+				return e
+			}
+		}
+		dollars := priced("USD", "m")
+		of := func(a, b func(Endpoint) Endpoint) []Option {
+			opts := []Option{steady(), WithBase(base), WithEndpoints(a(at("a")[0]))}
+			if b != nil {
+				opts = append(opts, WithEndpoints(b(at("b")[0])))
+			}
+			return opts
+		}
+		rt := over(t, base, of(dollars, dollars)...)
+		ask := func(endpoint, model string) {
+			asks(WithCall(t.Context(), Call{Endpoint: endpoint, Attempts: 1}), rt, `{"model":"`+model+`","messages":[]}`)
+		}
+		check := func(when string, all, a, b CostStatus) {
+			t.Helper()
+			s := rt.Status()
+			if s.Cost != all {
+				t.Errorf("%s: all cost %+v, want %+v", when, s.Cost, all)
+			}
+			for _, e := range s.Endpoints {
+				if want := map[string]CostStatus{"a": a, "b": b}[e.Name]; e.Cost != want {
+					t.Errorf("%s: %s cost %+v, want %+v", when, e.Name, e.Cost, want)
+				}
+			}
+		}
+		usd := func(amount, estimated float64, unknown int64) CostStatus {
+			return CostStatus{Amount: amount, Estimated: estimated, Unknown: unknown, Currency: "USD"}
+		}
+		update := func(a, b func(Endpoint) Endpoint) {
+			t.Helper()
+			if err := rt.Update(of(a, b)...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check("at first", usd(0, 0, 0), usd(0, 0, 0), usd(0, 0, 0))
+		ask("a", "m")
+		ask("a", "other")
+		ask("b", "m")
+		const prompt = float64(len(`{"model":"m","messages":[]}`) * 3 / 10)
+		check("at work", usd(210+prompt, prompt, 1), usd(210, 0, 1), usd(prompt, prompt, 0))
+		update(dollars, nil)
+		check("without b", usd(210+prompt, prompt, 1), usd(210, 0, 1), CostStatus{})
+		update(dollars, dollars)
+		check("with b again", usd(210+prompt, prompt, 1), usd(210, 0, 1), usd(0, 0, 0))
+		update(priced("CNY", ""), nil)
+		cny := CostStatus{Currency: "CNY"}
+		check("in another currency", cny, cny, CostStatus{})
+		ask("a", "m")
+		cny.Amount = 210
+		check("in another currency, at work", cny, cny, CostStatus{})
+		update(priced(""), nil) // an empty map
+		check("without prices", CostStatus{}, CostStatus{}, CostStatus{})
+		ask("a", "m")
+		check("without prices, at work", CostStatus{}, CostStatus{}, CostStatus{})
+	})
+}

@@ -37,6 +37,7 @@ type fleet struct {
 	observers    observers
 	priced       bool           // some prices are known
 	currency     price.Currency // of all prices
+	spent        *price.Book    // what attempts have cost
 
 	budgets   map[string]*budget.Budget // of the accounts of the user's endpoints
 	pauses    *pause.Table[pauseKey, refusal]
@@ -49,7 +50,7 @@ type fleet struct {
 func newFleet(c *config, pauses *pause.Table[pauseKey, refusal]) *fleet {
 	f := &fleet{
 		retry: c.retry, stream: c.stream, newBackOff: c.newBackOff, exchanges: c.stream.exchanges(), asErrors: c.asErrors, observers: c.observers,
-		priced: c.currency != price.Currency{}, currency: c.currency,
+		priced: c.currency != price.Currency{}, currency: c.currency, spent: new(price.Book),
 		configured: len(c.tiers) > 0, middleware: len(c.perAttempt) > 0, maxProbeWait: c.breaker.MaxWait, limitedBase: limitsConnections(c.base),
 		budgets: make(map[string]*budget.Budget), pauses: pauses,
 		lends:   len(c.perAttempt) == 0 && !c.retry.SendOnce && isNetHTTP(c.base),
@@ -65,6 +66,9 @@ func newFleet(c *config, pauses *pause.Table[pauseKey, refusal]) *fleet {
 // keep takes over what the fleet before knows of accounts and conversations that are the
 // same by the options in c.
 func (f *fleet) keep(before *fleet, c *config) {
+	if f.currency == before.currency {
+		f.spent = before.spent
+	}
 	if f.retry.Budget == before.retry.Budget {
 		for _, e := range slices.Concat(c.tiers...) {
 			if b := before.budgets[e.Account]; b != nil {
@@ -76,6 +80,12 @@ func (f *fleet) keep(before *fleet, c *config) {
 		f.affinity = before.affinity
 		f.balance = f.affinity
 	}
+}
+
+// costOf returns the state of a book of costs.
+func (f *fleet) costOf(b *price.Book) CostStatus {
+	sum := b.Sum()
+	return CostStatus{Amount: sum.Amount, Estimated: sum.Estimated, Unknown: sum.Unknown, Currency: f.currency.String()}
 }
 
 // budgetOf returns the budget of extra attempts of an account. Without endpoints of the

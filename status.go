@@ -15,8 +15,18 @@ type Status struct {
 	// stream that breaks counts as truncated, for example, although it is not in Failed.
 	Outcomes map[Outcome]int64
 
+	Cost      CostStatus // of all attempts since New, also at endpoints that are not there any more
 	Endpoints []EndpointStatus
 	Cache     CacheStatus
+}
+
+// A CostStatus is what attempts have cost that are over: see [Cost]. It is zero if no endpoint
+// has a price. The sums begin anew if Update changes the currency.
+type CostStatus struct {
+	Amount    float64 // in Currency; without what is not known
+	Estimated float64 // the part of Amount that is estimated
+	Unknown   int64   // attempts whose cost is not known
+	Currency  string  // of the prices, such as USD
 }
 
 // An EndpointStatus is the state of one endpoint.
@@ -29,6 +39,7 @@ type EndpointStatus struct {
 	Circuits []CircuitStatus
 	Limits   []LimitStatus
 	Pauses   []PauseStatus
+	Cost     CostStatus // of its attempts since it is there
 }
 
 // A CircuitStatus is the state of the circuit of one model at the endpoint.

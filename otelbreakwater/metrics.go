@@ -19,6 +19,7 @@ type metrics struct {
 	duration   metric.Float64Histogram
 	firstChunk metric.Float64Histogram
 	tokens     metric.Int64Histogram
+	costs      metric.Float64Counter
 
 	calls             metric.Int64Counter
 	callBytes         metric.Int64Counter
@@ -34,6 +35,7 @@ type metrics struct {
 	durationOf  sets[genAI]
 	streamOf    sets[genAI]
 	tokensOf    sets[genAI]
+	costOf      sets[priced]
 	callOf      sets[ending]
 	attemptOf   sets[attempted]
 	endpointOf  sets[string]
@@ -59,10 +61,15 @@ func newMetrics(m metric.Meter, providerOf func(string) string) *metrics {
 	if err != nil {
 		otel.Handle(err)
 	}
+	costs, err := m.Float64Counter(metricCost, metric.WithUnit("{currency}"), metric.WithDescription("What attempts cost. Those that are estimated may be billed, and their hosts said no usage."))
+	if err != nil {
+		otel.Handle(err)
+	}
 	return &metrics{
 		duration:   seconds(metricDuration, "GenAI operation duration.", durationBuckets),
 		firstChunk: seconds(metricFirstChunk, "Time from the beginning of a call for a stream until its caller got the first payload.", firstChunkBuckets),
 		tokens:     tokens,
+		costs:      costs,
 
 		calls:             counter("breakwater.calls", "{call}", "Calls that are over, by how they were answered or failed, and by whose fault."),
 		callBytes:         counter("breakwater.call.bytes", "By", "Bytes of answers that callers got."),
@@ -77,6 +84,7 @@ func newMetrics(m metric.Meter, providerOf func(string) string) *metrics {
 		durationOf:  sets[genAI]{most: 350},
 		streamOf:    sets[genAI]{most: 150},
 		tokensOf:    sets[genAI]{most: 150},
+		costOf:      sets[priced]{most: 200},
 		callOf:      sets[ending]{most: 100},
 		attemptOf:   sets[attempted]{most: 400},
 		endpointOf:  sets[string]{most: labels.MaxEndpoints + 1},
@@ -106,6 +114,17 @@ type attempted struct {
 }
 
 func (k attempted) folded() attempted {
+	k.endpoint, k.model = labels.Other, labels.Other
+	return k
+}
+
+// priced are the attributes of costs. Currencies are the user's own.
+type priced struct {
+	endpoint, model, currency string
+	estimated                 bool
+}
+
+func (k priced) folded() priced {
 	k.endpoint, k.model = labels.Other, labels.Other
 	return k
 }
@@ -175,6 +194,12 @@ func (m *metrics) attempted(ctx context.Context, e breakwater.Event) {
 		both := m.tokensOf.of(genAI{operationOf(e), key.endpoint, key.model, ""}, genAI.folded, m.genAITokens)
 		m.tokens.Record(ctx, int64(max(e.Usage.PromptTokens, 0)), both.record[0]...)
 		m.tokens.Record(ctx, int64(max(e.Usage.CompletionTokens, 0)), both.record[1]...)
+	}
+	if c := e.Cost; c.Amount > 0 {
+		of := m.costOf.of(priced{key.endpoint, key.model, c.Currency(), c.Estimated}, priced.folded, func(k priced) [][]attribute.KeyValue {
+			return one(attribute.String(attrEndpoint, k.endpoint), attribute.String(attrModel, k.model), attribute.String(attrCurrency, k.currency), attribute.Bool(attrEstimated, k.estimated))
+		})
+		m.costs.Add(ctx, c.Amount, of.add[0]...)
 	}
 }
 

@@ -104,14 +104,20 @@ const (
 	attrInput      = "breakwater.input_tokens"
 	attrOutput     = "breakwater.output_tokens"
 	attrRequestID  = "breakwater.request_id" // the host's id of the request
-	attrFrom       = "breakwater.from"       // Event.From
-	attrTo         = "breakwater.to"         // Event.To
-	attrEvent      = "breakwater.event"      // Event.Kind
-	attrRenewal    = "breakwater.renewal"    // the attempt renews a stale answer in the background
-	attrDropped    = "breakwater.dropped"    // events of the call that are missing in its span
-	attrState      = "breakwater.state"      // of a circuit: closed, half-open or open
-	attrResult     = "breakwater.result"     // of the cache: hit, stale, collapsed or miss
+	attrCost       = "breakwater.cost"       // Event.Cost, in attrCurrency
+	attrCurrency   = "breakwater.currency"
+	attrEstimated  = "breakwater.cost.estimated" // the cost is estimated, or a part of it
+	attrFrom       = "breakwater.from"           // Event.From
+	attrTo         = "breakwater.to"             // Event.To
+	attrEvent      = "breakwater.event"          // Event.Kind
+	attrRenewal    = "breakwater.renewal"        // the attempt renews a stale answer in the background
+	attrDropped    = "breakwater.dropped"        // events of the call that are missing in its span
+	attrState      = "breakwater.state"          // of a circuit: closed, half-open or open
+	attrResult     = "breakwater.result"         // of the cache: hit, stale, collapsed or miss
 )
+
+// The metric of costs, which Observer counts.
+const metricCost = "breakwater.cost"
 
 // Metrics of breakwater's own that Watch reads from Status.
 const (

@@ -106,6 +106,7 @@ func details(attrs []attribute.KeyValue, e breakwater.Event, served string, drop
 		attrs = addInt(attrs, attrCachedTokens, e.Usage.CachedTokens)
 		attrs = addInt(attrs, attrReasoningTokens, e.Usage.ReasoningTokens)
 	}
+	attrs = addCost(attrs, e.Cost)
 	attrs = append(attrs, attribute.String(attrCall, e.Call), attribute.Int(attrAttempts, e.Attempt), attribute.Int64(attrBytes, max(e.Bytes, 0)))
 	attrs = addString(attrs, attrEndpoint, e.Endpoint)
 	attrs = addInt(attrs, attrStatusCode, e.Status)
@@ -157,6 +158,7 @@ func (o *observer) attempt(ctx context.Context, attrs []attribute.KeyValue, e *b
 		if e.Usage != (breakwater.Usage{}) {
 			attrs = append(attrs, attribute.Int(attrInput, e.Usage.PromptTokens), attribute.Int(attrOutput, e.Usage.CompletionTokens))
 		}
+		attrs = addCost(attrs, e.Cost)
 		span.SetAttributes(attrs...)
 		if e.Fault != "" && failed {
 			span.SetStatus(codes.Error, string(e.Class))
@@ -194,4 +196,16 @@ func addSeconds(attrs []attribute.KeyValue, key string, d time.Duration) []attri
 		return attrs
 	}
 	return append(attrs, attribute.Float64(key, d.Seconds()))
+}
+
+// addCost adds what was paid, in the currency of the prices.
+func addCost(attrs []attribute.KeyValue, c breakwater.Cost) []attribute.KeyValue {
+	if c.Amount == 0 {
+		return attrs
+	}
+	attrs = append(attrs, attribute.Float64(attrCost, c.Amount), attribute.String(attrCurrency, c.Currency()))
+	if c.Estimated {
+		attrs = append(attrs, attribute.Bool(attrEstimated, true))
+	}
+	return attrs
 }

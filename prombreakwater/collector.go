@@ -24,6 +24,7 @@ package prombreakwater
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +44,8 @@ type Collector struct {
 	attemptTime   *prometheus.HistogramVec
 	waits         *prometheus.HistogramVec
 	tokens        *prometheus.CounterVec
+	costs         *prometheus.CounterVec
+	unpriced      *prometheus.CounterVec
 	hedges        *prometheus.CounterVec
 	rescues       *prometheus.CounterVec
 	breaks        *prometheus.CounterVec
@@ -90,6 +93,8 @@ func New() *Collector {
 	c.attemptTime = histogram("attempt_duration_seconds", "Time from the beginning of an attempt that was sent to its end.", "endpoint")
 	c.waits = histogram("attempt_wait_seconds", "Time that calls waited before an attempt: backoff, pauses and Retry-After.", "endpoint")
 	c.tokens = counter("tokens_total", "Tokens that hosts reported. Those of type cached are part of prompt, those of type reasoning part of completion.", "endpoint", "model", "type")
+	c.costs = counter("cost_total", "What attempts cost, in the unit of the currency. Those with estimated=\"true\" may be billed, and their hosts said no usage.", "endpoint", "model", "currency", "estimated")
+	c.unpriced = counter("cost_unknown_attempts_total", "Attempts that may be billed and whose cost is not known, where some prices are known.", "endpoint", "model")
 	c.hedges = counter("hedges_total", "Second attempts beside slow ones.", "endpoint")
 	c.rescues = counter("rescues_total", "Streams that broke and were continued, by how: continue or restart.", "endpoint", "how")
 	c.breaks = counter("breaks_total", "Streams that broke behind their first payload and were not continued, by why not.", "endpoint", "reason")
@@ -240,13 +245,41 @@ func (c *Collector) attempted(e breakwater.Event) {
 	if key.sent {
 		m.duration.Observe(e.Elapsed.Seconds())
 	}
-	u := e.Usage
-	if u == (breakwater.Usage{}) {
+	if u := e.Usage; u != (breakwater.Usage{}) {
+		tokens := m.tokens()
+		for i, n := range [...]int{u.PromptTokens, u.CompletionTokens, u.CachedTokens, u.ReasoningTokens} {
+			tokens[i].Add(float64(max(n, 0)))
+		}
+	}
+	c.charged(e.Cost, key.endpoint, key.model)
+}
+
+// A costKey has the labels of the metrics of a cost. Currencies are the user's own.
+type costKey struct {
+	endpoint, model, currency string
+	estimated, known          bool
+}
+
+// charged counts what an attempt cost.
+func (c *Collector) charged(cost breakwater.Cost, endpoint, model string) {
+	if cost.Known && cost.Amount == 0 || cost.Currency() == "" {
 		return
 	}
-	tokens := m.tokens()
-	for i, n := range [...]int{u.PromptTokens, u.CompletionTokens, u.CachedTokens, u.ReasoningTokens} {
-		tokens[i].Add(float64(max(n, 0)))
+	key := costKey{endpoint, model, cost.Currency(), cost.Estimated, cost.Known}
+	found, ok := c.series.Load(key)
+	if !ok {
+		var counter prometheus.Counter
+		if cost.Known {
+			counter = c.costs.WithLabelValues(endpoint, model, key.currency, strconv.FormatBool(cost.Estimated))
+		} else {
+			counter = c.unpriced.WithLabelValues(endpoint, model)
+		}
+		found, _ = c.series.LoadOrStore(key, counter)
+	}
+	if cost.Known {
+		found.(prometheus.Counter).Add(cost.Amount)
+	} else {
+		found.(prometheus.Counter).Inc()
 	}
 }
 

@@ -120,6 +120,15 @@ type Endpoint struct {
 	Circuits   []Circuit `json:"circuits"`
 	Pauses     []Pause   `json:"pauses"`
 	Limits     []Limit   `json:"limits"`
+	Cost       *Cost     `json:"cost,omitempty"` // nil: no price is known
+}
+
+// A Cost is what the attempts at an endpoint have cost: see [breakwater.CostStatus].
+type Cost struct {
+	Amount    float64 `json:"amount"`
+	Estimated float64 `json:"estimated"` // a part of Amount
+	Unknown   int64   `json:"unknown"`   // attempts whose cost is not known
+	Currency  string  `json:"currency"`
 }
 
 // A Circuit is that of one model. The model is GET for GETs and HEADs.
@@ -253,6 +262,9 @@ func (p *Page) endpointOf(part string, e breakwater.EndpointStatus, now time.Tim
 		if x.Until.After(now) {
 			r.Pauses = append(r.Pauses, Pause{clean(x.Model), stamp(x.Until)})
 		}
+	}
+	if e.Cost.Currency != "" {
+		r.Cost = &Cost{e.Cost.Amount, e.Cost.Estimated, e.Cost.Unknown, e.Cost.Currency}
 	}
 	for _, x := range e.Limits {
 		r.Limits = append(r.Limits, Limit{clean(x.Model), x.InFlight, x.Waiting})

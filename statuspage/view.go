@@ -169,6 +169,24 @@ func (v view) Spent(b slo.Budget) string {
 	return fmt.Sprintf(v.T("%s spent, %s of outage left"), spent, v.Length(b.Left))
 }
 
+// Money returns a cost for people.
+func (v view) Money(c *Cost) string {
+	amount := func(f float64) string {
+		if f >= 1 || f == 0 {
+			return strconv.FormatFloat(f, 'f', 2, 64)
+		}
+		return strconv.FormatFloat(f, 'g', 2, 64)
+	}
+	text := amount(c.Amount) + " " + c.Currency
+	if c.Estimated > 0 {
+		text += fmt.Sprintf(v.T(", %s of it estimated"), amount(c.Estimated))
+	}
+	if c.Unknown > 0 {
+		text += fmt.Sprintf(v.T(", %d attempts not known"), c.Unknown)
+	}
+	return text
+}
+
 // size returns a number of bytes for people.
 func size(n int64) string {
 	f, unit := float64(n), "B"

@@ -156,12 +156,15 @@ type sums struct {
 	sent                              map[string]int64
 	bytes                             int64
 	prompt, completion                int64 // of attempts
+	cost, estimated                   int64 // of attempts, in dollars: each token costs one
+	unknown                           int64 // attempts whose cost is not known
+	costs                             map[string]int64
 	firstTokens, firstTokensOfStreams int64
 	elapsed                           time.Duration
 }
 
 func sumsOf(t *testing.T, b *outage.Book) *sums {
-	s := &sums{ends: make(map[ending]int64), classes: make(map[breakwater.Class]int64), faults: make(map[string]int64), sent: make(map[string]int64)}
+	s := &sums{ends: make(map[ending]int64), classes: make(map[breakwater.Class]int64), faults: make(map[string]int64), sent: make(map[string]int64), costs: make(map[string]int64)}
 	for _, call := range b.Calls {
 		e := call.End
 		s.ends[ending{e.Outcome, e.Fault}]++
@@ -190,6 +193,14 @@ func sumsOf(t *testing.T, b *outage.Book) *sums {
 		s.sent[e.Endpoint]++
 		s.prompt += int64(e.Usage.PromptTokens)
 		s.completion += int64(e.Usage.CompletionTokens)
+		s.cost += int64(e.Cost.Amount)
+		s.costs[e.Endpoint] += int64(e.Cost.Amount)
+		if e.Cost.Estimated {
+			s.estimated += int64(e.Cost.Amount)
+		}
+		if !e.Cost.Known {
+			s.unknown++
+		}
 	}
 	return s
 }
@@ -233,6 +244,19 @@ func book(t *testing.T, b *outage.Book, s *sums) {
 		if n := e.Usage.PromptTokens + e.Usage.CompletionTokens; n < least || n > most || !shared && n != most {
 			t.Errorf("attempts of a call have %d to %d tokens, its end is %+v", least, most, e)
 		}
+		least, most = 0, 0 // the same for what they cost
+		for _, a := range call.Attempts {
+			n := int(a.Cost.Amount)
+			if most += n; a.Time.Before(e.Time) {
+				least += n
+			}
+		}
+		if n := int(e.Cost.Amount); n < least || n > most || !shared && n != most {
+			t.Errorf("attempts of a call cost %d to %d, its end is %+v", least, most, e)
+		}
+		if tokens := e.Usage.PromptTokens + e.Usage.CompletionTokens; e.Cost.Known && !e.Cost.Estimated && tokens != int(e.Cost.Amount) {
+			t.Errorf("a call of %d tokens cost %v", tokens, e.Cost)
+		}
 		if call.Good && e.Outcome == breakwater.OutcomeOK {
 			agrees(t, "tokens that a caller was told", e.Usage.CompletionTokens, call.Reply.Usage.CompletionTokens)
 		}
@@ -244,6 +268,16 @@ func book(t *testing.T, b *outage.Book, s *sums) {
 	agrees(t, "attempts, by Status", b.Status.Attempts, int64(len(b.Attempts())))
 	for endpoint, n := range b.Sent {
 		agrees(t, "attempts at "+endpoint+", by the base", s.sent[endpoint], n)
+	}
+	if s.cost == 0 || s.estimated == 0 || s.estimated == s.cost {
+		t.Errorf("attempts cost %d, of which %d is estimated", s.cost, s.estimated)
+	}
+	status := b.Status.Cost
+	agrees(t, "cost, by Status", int64(status.Amount), s.cost)
+	agrees(t, "estimated cost, by Status", int64(status.Estimated), s.estimated)
+	agrees(t, "unknown costs, by Status", status.Unknown, s.unknown)
+	for _, e := range b.Status.Endpoints {
+		agrees(t, "cost of "+e.Name+", by Status", int64(e.Cost.Amount), s.costs[e.Name])
 	}
 }
 
@@ -303,6 +337,12 @@ func (a *all) prometheus(t *testing.T, b *outage.Book, s *sums) {
 	}
 	check(s.prompt, "tokens_total", "type=prompt")
 	check(s.completion, "tokens_total", "type=completion")
+	check(s.cost, "cost_total", "currency=USD")
+	check(s.estimated, "cost_total", "estimated=true")
+	check(s.unknown, "cost_unknown_attempts_total")
+	for endpoint, n := range s.costs {
+		check(n, "cost_total", "endpoint="+endpoint)
+	}
 	for kind, name := range map[breakwater.Kind]string{
 		breakwater.KindWait: "attempt_wait_seconds", breakwater.KindHedge: "hedges_total", breakwater.KindRescue: "rescues_total", breakwater.KindBreak: "breaks_total",
 		breakwater.KindPause: "pauses_total", breakwater.KindCircuit: "circuit_transitions_total", breakwater.KindKey: "key_rejections_total",
@@ -397,6 +437,10 @@ func (a *all) otel(t *testing.T, b *outage.Book, s *sums) {
 	_, completion := points.total("gen_ai.client.token.usage", "gen_ai.token.type=output")
 	agrees(t, "input tokens, by OpenTelemetry", int64(prompt), s.prompt)
 	agrees(t, "output tokens, by OpenTelemetry", int64(completion), s.completion)
+	_, cost := points.total("breakwater.cost", "breakwater.currency=USD")
+	_, estimated := points.total("breakwater.cost", "breakwater.cost.estimated=true")
+	agrees(t, "cost, by OpenTelemetry", int64(cost), s.cost)
+	agrees(t, "estimated cost, by OpenTelemetry", int64(estimated), s.estimated)
 }
 
 // otelSpans compares spans with the calls and attempts that they are of.
@@ -415,7 +459,7 @@ func (a *all) otelSpans(t *testing.T, b *outage.Book) {
 			e := call.End
 			if isError := span.Status.Code == codes.Error; isError != (e.Fault != "") || isError != (text(span, "error.type") != "") || isError && text(span, "error.type") != string(e.Outcome) ||
 				text(span, "breakwater.outcome") != string(e.Outcome) || text(span, "breakwater.fault") != string(e.Fault) || text(span, "breakwater.attempts") != fmt.Sprint(e.Attempt) ||
-				text(span, "breakwater.bytes") != fmt.Sprint(e.Bytes) || number(span, "gen_ai.usage.input_tokens") != int64(e.Usage.PromptTokens) || number(span, "gen_ai.usage.output_tokens") != int64(e.Usage.CompletionTokens) {
+				text(span, "breakwater.bytes") != fmt.Sprint(e.Bytes) || number(span, "gen_ai.usage.input_tokens") != int64(e.Usage.PromptTokens) || number(span, "gen_ai.usage.output_tokens") != int64(e.Usage.CompletionTokens) || text(span, "breakwater.cost") != money(e.Cost) {
 				t.Errorf("the span %v %v is of the call that ended as %+v", span.Status, span.Attributes, e)
 			}
 			agrees(t, "dropped", int64(span.DroppedAttributes+span.DroppedEvents)+number(span, "breakwater.dropped"), 0)
@@ -488,6 +532,10 @@ func (a *all) points(t *testing.T) (all points) {
 			case metricdata.Sum[int64]:
 				for _, p := range data.DataPoints {
 					all = append(all, point{m.Name, p.Attributes, p.Value, float64(p.Value)})
+				}
+			case metricdata.Sum[float64]:
+				for _, p := range data.DataPoints {
+					all = append(all, point{m.Name, p.Attributes, 0, p.Value})
 				}
 			case metricdata.Histogram[float64]:
 				for _, p := range data.DataPoints {
@@ -611,4 +659,12 @@ func (a *all) trackerAndPage(t *testing.T, b *outage.Book, s *sums) {
 		}
 	}
 	agrees(t, "endpoints, by the tracker", len(page.SLO[0].Endpoints), len(s.sent))
+}
+
+// money is a cost as a span has it.
+func money(c breakwater.Cost) string {
+	if c.Amount == 0 {
+		return ""
+	}
+	return fmt.Sprint(c.Amount)
 }

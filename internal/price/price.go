@@ -28,9 +28,18 @@ type Currency [3]byte
 // Dollar is the currency of prices that name none.
 var Dollar = Currency{'U', 'S', 'D'}
 
+// String returns the code. Those of most prices are made once, for metrics ask for it with each
+// attempt.
 func (c Currency) String() string {
-	if c == (Currency{}) {
+	switch c {
+	case Currency{}:
 		return ""
+	case Dollar:
+		return "USD"
+	case Currency{'C', 'N', 'Y'}:
+		return "CNY"
+	case Currency{'E', 'U', 'R'}:
+		return "EUR"
 	}
 	return string(c[:])
 }

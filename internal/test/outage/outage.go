@@ -110,6 +110,9 @@ const pause = 20 * time.Second
 // answer in the instant in which it leaves may be counted as either.
 const timeout = 63 * time.Second
 
+// prices are a dollar for each token, so that sums of costs are whole numbers.
+var prices = map[string]breakwater.Price{"": {Input: 1e6, Output: 1e6}}
+
 // Play plays the campaign in the bubble of synctest that t is in, and returns its book.
 func Play(t *testing.T, c Campaign) *Book {
 	t.Helper()
@@ -125,7 +128,7 @@ func Play(t *testing.T, c Campaign) *Book {
 	at := make(map[string]string)
 	var endpoints []breakwater.Endpoint
 	for i, name := range names {
-		e := breakwater.Endpoint{Name: name, URL: fleet.Server(name).URL(), APIKey: fmt.Sprint("sk-", i), Host: breakwater.HostDeepSeek}
+		e := breakwater.Endpoint{Name: name, URL: fleet.Server(name).URL(), APIKey: fmt.Sprint("sk-", i), Host: breakwater.HostDeepSeek, Price: prices}
 		req, err := http.NewRequest(http.MethodGet, e.URL, nil)
 		if err != nil {
 			t.Fatal(err)
