@@ -204,6 +204,9 @@ func newPlacedFleet(t *testing.T, random *rand.Rand, sum *placedTally) *placedFl
 	if random.IntN(4) == 0 {
 		opts = append(opts, WithErrors())
 	}
+	if random.IntN(2) == 0 {
+		opts = append(opts, WithIdempotency(IdempotencyPolicy{}))
+	}
 	f.opts = opts
 	if f.rt, err = New(opts...); err != nil {
 		t.Fatal(err)
@@ -294,6 +297,9 @@ func (f *placedFleet) asks(random *rand.Rand) {
 		req.Header.Set("Content-Encoding", "zstd") // it is not, but nobody looks
 	case 3:
 		req.URL.Host = "stranger.localhost"
+	}
+	if random.IntN(6) == 0 {
+		req.Header.Set("Idempotency-Key", fmt.Sprint("the same key ", prompt))
 	}
 	resp, err := f.client.Do(req)
 	var failure *Error

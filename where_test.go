@@ -561,7 +561,7 @@ func TestWhere_Sharing(t *testing.T) {
 		"others":                        {options(own), options([]string{"cloud"}), false},
 		"one of them by its name":       {options(own), WithCall(free, Call{Endpoint: "rack"}), false},
 	} {
-		for _, when := range []string{"under way", "kept", "in a store", "in a store, endpoints in another order", "renewed"} {
+		for _, when := range []string{"under way", "kept", "in a store", "in a store, endpoints in another order", "renewed", "by an idempotency key", "by an idempotency key, kept"} {
 			for _, body := range []string{chatJSON, chatStream} {
 				bubble(t, fmt.Sprint(name, "/", when, "/", body == chatStream), func(t *testing.T) {
 					good := map[string]handler{chatJSON: gives(200, asJSON, goodJSON), chatStream: gives(200, asStream, wholeStream)}[body]
@@ -573,10 +573,16 @@ func TestWhere_Sharing(t *testing.T) {
 					if tt.share {
 						want = 1
 					}
+					var edit []func(*http.Request)
+					if strings.HasPrefix(when, "by an idempotency key") {
+						edit = append(edit, with("Idempotency-Key", "the same"))
+						first = over(t, base, append(keysOf(store, "https://rack", "cloud", "rack")[:2], WithIdempotency(IdempotencyPolicy{}))...)
+						second = first
+					}
 					var done sync.WaitGroup
-					done.Go(func() { asksOf(tt.first, first, "rack", body) })
+					done.Go(func() { asksOf(tt.first, first, "rack", body, edit...) })
 					switch elapse(time.Second); when {
-					case "kept":
+					case "kept", "by an idempotency key, kept":
 						done.Wait()
 					case "in a store":
 						done.Wait()
@@ -595,7 +601,7 @@ func TestWhere_Sharing(t *testing.T) {
 						asksOf(tt.first, first, "rack", body)
 						want++
 					}
-					got := asksOf(tt.second, second, "rack", body)
+					got := asksOf(tt.second, second, "rack", body, edit...)
 					done.Wait()
 					elapse(2 * time.Minute)
 					if n := base.Count(""); n != want || got.status() != 200 {
@@ -663,18 +669,22 @@ func TestWhere_Update(t *testing.T) {
 		"the endpoint moved":    {[]Endpoint{tagged("rack", "https://cloud", "own")}, []Endpoint{tagged("rack", "https://rack", "own")}, "rack cloud"},
 		"nobody has it":         {[]Endpoint{tagged("rack", "https://rack", "own")}, []Endpoint{tagged("rack", "https://rack")}, "rack"},
 		"there is no endpoint":  {[]Endpoint{tagged("rack", "https://rack", "own")}, nil, "rack"},
+		"the URL's is gone":     {[]Endpoint{tagged("rack", "https://rack", "own"), tagged("cloud", "https://cloud")}, []Endpoint{tagged("cloud", "https://cloud"), tagged("rack", "https://rack", "own")}, "rack"},
+		"only one is left":      {[]Endpoint{tagged("rack", "https://rack", "own")}, []Endpoint{tagged("cloud", "https://cloud", "own")}, "rack cloud"},
+		"only another is left":  {[]Endpoint{tagged("rack", "https://rack", "own")}, []Endpoint{tagged("cloud", "https://cloud")}, "rack"},
 		"only its name is left": {[]Endpoint{tagged("own", "https://rack")}, []Endpoint{tagged("own", "https://rack", "gpu")}, "rack"},
 	} {
 		bubble(t, name, func(t *testing.T) {
 			base := newHosts(fakehost.After(10*time.Second, gives(200, asJSON, goodJSON)))
-			of := func(list []Endpoint) []Option {
+			of := func(list ...Endpoint) []Option {
 				opts := []Option{steady(), WithBase(base), WithCache(CachePolicy{})}
 				if list != nil {
-					opts = append(opts, WithEndpoints(at("front")...), WithBackup(list...)) // the URL is the same, wherever the call goes
+					opts = append(opts, WithEndpoints(list...))
 				}
 				return opts
 			}
-			rt, err := New(of(tt.before)...)
+			front := at("front") // the URL is the same, wherever the call goes
+			rt, err := New(of(append(front, tt.before...)...)...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -688,11 +698,15 @@ func TestWhere_Update(t *testing.T) {
 				}
 			})
 			elapse(time.Second)
-			if err := rt.Update(of(tt.after)...); err != nil {
+			after := tt.after
+			if after != nil && !strings.HasSuffix(name, "is gone") && !strings.HasSuffix(name, "is left") {
+				after = append(front, after...)
+			}
+			if err := rt.Update(of(after...)...); err != nil {
 				t.Fatal(err)
 			}
 			got, want := ask(), 200
-			if name == "nobody has it" || name == "there is no endpoint" {
+			if name == "nobody has it" || name == "there is no endpoint" || name == "only another is left" {
 				want = 503
 			}
 			if first.Wait(); got.status() != want || asked(base) != tt.asked || base.Count("") != len(strings.Fields(tt.asked)) {
