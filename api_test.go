@@ -67,7 +67,7 @@ var (
 		Price: map[string]breakwater.Price{"": {
 			Input: 1, CachedInput: breakwater.Off, Output: 1, Currency: "USD", Peak: "Mon-Fri 01:00-04:00 UTC", PeakFactor: 2, Holidays: []string{"2026-10-01"}, Source: "", Checked: "",
 		}},
-		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil }, Keyless: false, AllowPlainHTTP: false, KeyFunc: breakwater.KeyFile(""), Tags: []string{}, Region: "", Can: []breakwater.Feature{
+		Header: http.Header{}, Rewrite: func(*http.Request) error { return nil }, Keyless: false, AllowPlainHTTP: false, KeyFunc: breakwater.KeyFile(""), Tags: []string{}, Region: "", Weight: 0.05, Can: []breakwater.Feature{
 			breakwater.FeatureImages, breakwater.FeatureTools, breakwater.FeatureJSON, breakwater.FeatureJSONSchema, breakwater.FeaturePrefix, breakwater.FeaturePrefill,
 			breakwater.FeatureReview, breakwater.FeatureServerTools, breakwater.FeatureGrammar, breakwater.FeatureFiles, breakwater.FeatureContext, breakwater.FeatureStored, breakwater.FeatureUsage,
 		},

@@ -3,6 +3,7 @@ package breakwater
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -273,5 +274,92 @@ func TestBalance_ATierSharesTheLoad(t *testing.T) {
 		if !slices.Equal(got, []int{10, 10, 10, 0}) {
 			t.Errorf("30 calls went %v, want 10 to each of the first tier", got)
 		}
+	})
+}
+
+// seeded makes the choice of endpoints the same in each run.
+func seeded(seed uint64) Option {
+	return func(c *config) error {
+		var mu sync.Mutex
+		random := rand.New(rand.NewPCG(seed, seed))
+		c.random = func(n int) int {
+			mu.Lock()
+			defer mu.Unlock()
+			return random.IntN(n)
+		}
+		return nil
+	}
+}
+
+// weighing returns endpoints a, b, … with these weights.
+func weighing(weights ...float64) []Endpoint {
+	all := at("a", "b", "c")[:len(weights)]
+	for i, w := range weights {
+		all[i].Weight = w
+	}
+	return all
+}
+
+// A canary gets its share of the calls, and of the conversations, which it keeps. Update
+// changes the share.
+func TestBalance_Weight(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		ask  func(n int) string
+	}{
+		{"calls", same},
+		{"conversations", func(n int) string { return conversation(fmt.Sprint(n), 1) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := newHosts(fakehost.After(300*time.Millisecond, gives(200, asJSON, cachedJSON)))
+				opts := func(canary float64) []Option {
+					return []Option{WithBase(base), seeded(1), WithEndpoints(weighing(1, canary)...)}
+				}
+				rt := over(t, base, opts(0.05)[1:]...)
+				calls, asked := 3000, 0
+				for _, canary := range []float64{0.05, 0.5, 1} {
+					if err := rt.Update(opts(canary)...); err != nil {
+						t.Fatal(err)
+					}
+					want := float64(calls) * canary / (1 + canary)
+					ask := func(n int) string { return tt.ask(asked + n) } // conversations that are new
+					asked += calls
+					// A conversation goes elsewhere if its home has all that it may have open.
+					if got := float64(shares(t, rt, base, calls, ask, "a", "b")["b"]); math.Abs(got-want) > max(2.5*math.Sqrt(want), 0.15*want) {
+						t.Errorf("with Weight %v, the canary got %v of %d, want about %.0f", canary, got, calls, want)
+					}
+				}
+			})
+		})
+	}
+	t.Run("a conversation stays", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, cachedJSON))
+			rt := over(t, base, seeded(1), WithEndpoints(weighing(1, 0.05, 1)...))
+			for n := range 200 {
+				home := asks(t.Context(), rt, conversation(fmt.Sprint(n), 0)).header(headerEndpoint)
+				for turns := range 3 {
+					if got := asks(t.Context(), rt, conversation(fmt.Sprint(n), turns)).header(headerEndpoint); got != home {
+						t.Fatalf("conversation %d went from %s to %s", n, home, got)
+					}
+				}
+			}
+		})
+	})
+	t.Run("a canary that fails", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			base := newHosts(gives(200, asJSON, goodJSON))
+			base.Set("b", failing503)
+			rt := over(t, base, seeded(1), once, WithEndpoints(weighing(1, 0.5)...))
+			for range 200 {
+				if got := asks(t.Context(), rt, chatJSON); got.status() != 200 {
+					t.Fatalf("got %v", got)
+				}
+			}
+			if got := base.Count("b"); got == 0 || got > 20 {
+				t.Errorf("the canary got %d of 200 calls, want some at first", got)
+			}
+		})
 	})
 }

@@ -140,6 +140,13 @@ type Endpoint struct {
 	// one more tag. Default: not known.
 	Region string
 
+	// Weight is the endpoint's share of the first attempts in its tier, beside the Weight of
+	// the others: with 0.05 for a canary and 1 for one other endpoint, every 21st call goes
+	// to the canary, while both do equally well. One that is slower, or has more attempts
+	// open than its share, gets fewer. A conversation that an endpoint has in its prefix
+	// cache stays there, and new ones are spread by Weight: see [BalancePolicy]. Default 1.
+	Weight float64
+
 	// Limits are the rate limits of single models, instead of those of WithRateLimit.
 	// The keys are this endpoint's model names, to which Models leads, not the
 	// caller's. A name that the endpoint does not use has no effect. "" stands for all
@@ -421,10 +428,21 @@ func (e Endpoint) resolve(option string, n int) (Endpoint, error) {
 		f.check(needsOf(can) != 0, "Can has %q, which is no Feature", can)
 	}
 	e.checkWords(&f)
+	e.resolveWeight(&f)
 	e.Tags = slices.Clone(e.Tags)
 	e.Limits = e.resolveLimits(&f)
 	e.resolvePrice(&f, u)
 	return e, f.err()
+}
+
+// resolveWeight checks Weight, and sets its default.
+func (e *Endpoint) resolveWeight(f *fields) {
+	const least, most = 1e-6, 1e6
+	f.check(e.Weight != Off, "Weight is %v: want a positive number, or leave the endpoint out to send it nothing", e.Weight)
+	f.check(e.Weight == Off || e.Weight == 0 || e.Weight >= least && e.Weight <= most, "Weight is %v: want a share beside the Weight of the tier's other endpoints, such as 0.05, from %v to %v", e.Weight, least, most)
+	if e.Weight == 0 {
+		e.Weight = 1
+	}
 }
 
 // checkWords checks the words by which Call.Endpoints may name the endpoint.

@@ -129,6 +129,7 @@ func (g *generation) replace(before *generation) {
 	for _, u := range g.all() {
 		old := before.find(u.Endpoint)
 		u.limits.Adopt(old != nil && old.payer != u.payer)
+		u.SetWeight(u.Weight)
 		switch {
 		case old == nil:
 		case old.identity != u.identity:
@@ -269,6 +270,7 @@ func (g *generation) newUpstream(e Endpoint, base *url.URL, tier int, payer stri
 	conns := g.connectionsTo(at, k.connections)
 	if k.state == nil {
 		k.state = &upstreamState{Target: balance.Target{Seed: balance.SeedOf(e.Account + "\x00" + e.URL)}, served: served.NewTable()}
+		k.state.SetWeight(e.Weight)
 	}
 	if k.spent == nil {
 		k.spent = new(price.Book)

@@ -137,7 +137,7 @@ func (p RetryPolicy) newBackOff() backoff.BackOff {
 //
 // Endpoints that perform equally well take turns. An endpoint that is clearly
 // slower to its first payload, or has clearly more open attempts, gets fewer
-// calls.
+// calls. Endpoint.Weight changes their shares.
 //
 // Calls of one conversation go to the endpoint that answered the previous one. Its
 // host has their common prefix in its cache. At DeepSeek, cached tokens cost a

@@ -53,27 +53,37 @@ func (a *Affinity) home(now time.Time, conversation uint64, targets []*Target) (
 	a.mu.Lock()
 	last, _ := a.served.Get(conversation)
 	a.mu.Unlock()
-	var open int64
-	least := math.Inf(1)
+	s, least := sharesOf(targets), math.Inf(1)
 	for _, t := range targets {
-		open += t.Load.Open()
-		least = min(least, t.Load.cost(now))
+		least = min(least, s.offer(now, t))
 	}
-	// Consistent hashing with bounded loads: https://arxiv.org/abs/1608.01350.
-	bound := math.Ceil(a.overload * float64(open+1) / float64(len(targets)))
-	chosen, highest := -1, uint64(0)
+	chosen, highest := -1, 0.0
 	for i, t := range targets {
+		// Consistent hashing with bounded loads: https://arxiv.org/abs/1608.01350.
+		bound := math.Ceil(s.of(t, a.overload*float64(s.open+1)))
 		switch {
-		case float64(t.Load.Open()) >= bound, t.PrefixCache.Ineffective(now), t.Load.cost(now) > muchMore*least:
+		case float64(t.Load.Open()) >= bound, t.PrefixCache.Ineffective(now), s.cost(now, t) > muchMore*least:
 			continue
 		case t == last:
 			return i, true
 		}
-		if rank := scatter(conversation ^ t.Seed); chosen < 0 || rank > highest {
+		if rank := s.rank(conversation, t); chosen < 0 || rank > highest {
 			chosen, highest = i, rank
 		}
 	}
 	return chosen, chosen >= 0
+}
+
+// rank returns a number by which the target with the highest one gets a new conversation.
+// Each target is the highest for a part of all conversations that is in proportion to its
+// weight, and if a weight changes, no more conversations move than must: weighted rendezvous
+// hashing, https://datatracker.ietf.org/doc/html/draft-ietf-bess-weighted-hrw.
+func (s shares) rank(conversation uint64, t *Target) float64 {
+	hash := scatter(conversation ^ t.Seed)
+	if s.even {
+		return float64(hash)
+	}
+	return -t.Weight() / math.Log((float64(hash>>11)+0.5)/(1<<53))
 }
 
 // Remember notes that a target served a call of the conversation, and how many tokens of

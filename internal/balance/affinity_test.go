@@ -177,3 +177,39 @@ func TestAffinity_AtOnce(t *testing.T) {
 		}
 	}
 }
+
+// New conversations are spread by weight. When a weight changes, only those move that must,
+// and one that a target has served stays there.
+func TestAffinity_Weights(t *testing.T) {
+	const conversations = 20_000
+	a, three := NewAffinity(overload, &firstOf{}), targets("a", "b", "c")
+	three[2].SetWeight(0.1)
+	homes, got := make([]int, conversations), make([]float64, len(three))
+	for n := range homes {
+		homes[n] = a.Pick(start, scatter(uint64(n)), three)
+		got[homes[n]]++
+	}
+	for i, want := range []float64{1 / 2.1, 1 / 2.1, 0.1 / 2.1} {
+		if share := got[i] / conversations; math.Abs(share-want) > 0.01 {
+			t.Errorf("target %d has %.3f of the conversations, want %.3f", i, share, want)
+		}
+	}
+	a.Remember(start, scatter(0), three[homes[0]], 0, 0)
+	three[2].SetWeight(0.5)
+	moved := 0
+	for n, home := range homes {
+		switch now := a.Pick(start, scatter(uint64(n)), three); {
+		case now == home:
+		case now != 2:
+			t.Fatalf("conversation %d went from %d to %d, of which no weight has changed", n, home, now)
+		default:
+			moved++
+		}
+	}
+	if share, want := float64(moved)/conversations, 0.5/2.5-0.1/2.1; math.Abs(share-want) > 0.01 {
+		t.Errorf("%.3f of the conversations moved, want %.3f", share, want)
+	}
+	if now := a.Pick(start, scatter(0), three); now != homes[0] {
+		t.Errorf("a conversation left target %d, which has served it", homes[0])
+	}
+}

@@ -3,6 +3,7 @@ package balance
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -134,4 +135,87 @@ func TestLoad_Counts(t *testing.T) {
 	want(1, 1)
 	l.End(true)
 	want(0, 0)
+}
+
+// Targets get attempts in proportion to their weights, however busy they are: few at a time,
+// many, and with answers that take different times. A slow one gets less than its weight.
+func TestTwoChoices_Weights(t *testing.T) {
+	const calls = 20_000
+	for _, tt := range []struct {
+		name    string
+		weights []float64
+		open    float64 // attempts that are open on average
+		slow    bool    // the first target is ten times slower
+		want    []float64
+	}{
+		{"a canary, one call after another", []float64{1, 0.05}, 0.1, false, []float64{1 / 1.05, 0.05 / 1.05}},
+		{"a canary, few at a time", []float64{1, 0.05}, 5, false, []float64{1 / 1.05, 0.05 / 1.05}},
+		{"a canary, many at a time", []float64{1, 0.05}, 50, false, []float64{1 / 1.05, 0.05 / 1.05}},
+		{"a canary, very many at a time", []float64{1, 0.05}, 500, false, []float64{1 / 1.05, 0.05 / 1.05}},
+		{"three", []float64{3, 2, 1}, 20, false, []float64{3.0 / 6, 2.0 / 6, 1.0 / 6}},
+		{"two of a kind and a third", []float64{1, 1, 0.5}, 20, false, []float64{0.4, 0.4, 0.2}},
+		{"a slow one", []float64{3, 1}, 20, true, []float64{0.2, 0.8}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(1, 2))
+			all := targets("a", "b", "c")[:len(tt.weights)]
+			for i, w := range tt.weights {
+				all[i].SetWeight(w)
+			}
+			strategy, got := TwoChoices{random.IntN}, make([]int, len(all))
+			type end struct {
+				at time.Duration
+				of *Target
+			}
+			var now time.Duration
+			var open []end
+			for range calls {
+				now += time.Duration(random.ExpFloat64() * float64(time.Second) / tt.open) // answers take a second
+				open = slices.DeleteFunc(open, func(e end) bool {
+					if e.at <= now {
+						e.of.Load.End(false)
+					}
+					return e.at <= now
+				})
+				i := strategy.Pick(start.Add(now), 0, all)
+				got[i]++
+				all[i].Load.Begin()
+				took, wait := time.Duration(random.ExpFloat64()*float64(time.Second)), time.Duration((0.5+random.Float64())*float64(time.Second))
+				if tt.slow && i == 0 {
+					took, wait = 10*took, 10*wait
+				}
+				all[i].Load.Sample(wait, start.Add(now))
+				open = append(open, end{now + took, all[i]})
+			}
+			for i, want := range tt.want {
+				if share := float64(got[i]) / calls; math.Abs(share-want) > 0.15*want+0.002 && !tt.slow || tt.slow && i == 0 && share > want {
+					t.Errorf("target %d got %.4f of the attempts, want %.4f", i, share, want)
+				}
+			}
+		})
+	}
+}
+
+// With equal weights, whatever they are, everything is as without any.
+func TestWeights_Equal(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for range 2000 {
+		plain, equal := targets("a", "b", "c"), targets("a", "b", "c")
+		for i := range plain {
+			n, wait := random.IntN(9), time.Duration(random.IntN(int(time.Second)))
+			for _, t := range []*Target{plain[i], equal[i]} {
+				busy(t, n)
+				t.Load.Sample(wait, start)
+			}
+			equal[i].SetWeight(0.3)
+		}
+		key, draw := random.Uint64(), random.IntN(2)
+		below := TwoChoices{func(int) int { return draw }}
+		if a, b := below.Pick(start, 0, plain), below.Pick(start, 0, equal); a != b {
+			t.Fatalf("picked %d without weights, and %d with equal ones", a, b)
+		}
+		if a, b := NewAffinity(overload, below).Pick(start, key, plain), NewAffinity(overload, below).Pick(start, key, equal); a != b {
+			t.Fatalf("a conversation went to %d without weights, and to %d with equal ones", a, b)
+		}
+	}
 }

@@ -26,6 +26,7 @@ type Load struct {
 
 	mu   sync.Mutex // guards what follows
 	wait float64    // for the first payload, in seconds: rises at once, falls with decayTime
+	mean float64    // likewise, of recent samples, however long ago: see means
 	at   time.Time  // of the latest sample
 }
 
@@ -58,6 +59,9 @@ func (l *Load) Sample(wait time.Duration, now time.Time) { l.sample(wait.Seconds
 func (l *Load) Fail(after time.Duration, now time.Time) {
 	doubled := min(2*l.waitAt(now), time.Duration(math.MaxInt64).Seconds())
 	l.sample(max(after.Seconds(), failedWait.Seconds(), doubled), now)
+	l.mu.Lock()
+	l.mean = max(l.mean, l.wait)
+	l.mu.Unlock()
 }
 
 func (l *Load) sample(wait float64, now time.Time) {
@@ -65,6 +69,9 @@ func (l *Load) sample(wait float64, now time.Time) {
 	defer l.mu.Unlock()
 	left := decay(now.Sub(l.at))
 	l.wait = max(wait, l.wait*left+wait*(1-left))
+	if l.mean += (wait - l.mean) / 8; l.at.IsZero() {
+		l.mean = wait
+	}
 	l.at = now
 }
 
@@ -72,6 +79,19 @@ func (l *Load) sample(wait float64, now time.Time) {
 // others.
 func (l *Load) cost(now time.Time) float64 {
 	return float64(l.open.Load()+1) * max(l.waitAt(now), quickWait.Seconds())
+}
+
+// means returns the mean of recent waits, as far as it tells targets apart: as it was at the
+// latest sample, and what is left of it now. It is infinite and nothing if there is none. A
+// mean tells targets apart of which one gets many more attempts: that one's longest recent
+// wait is longer by chance.
+func (l *Load) means(now time.Time) (shown, left float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.at.IsZero() {
+		return math.Inf(1), quickWait.Seconds()
+	}
+	return max(l.mean, quickWait.Seconds()), max(l.mean*decay(now.Sub(l.at)), quickWait.Seconds())
 }
 
 func (l *Load) waitAt(now time.Time) float64 {
