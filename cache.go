@@ -177,7 +177,7 @@ func (l *cacheLayer) keyedCallOf(c *call) (*idempotency.Call, error) {
 	if c.lookup == nil {
 		c.lookup = &lookup{}
 	}
-	c.lookup.keyed, c.lookup.shared = keyed, scope.Shared()
+	c.lookup.keyed, c.lookup.shared, c.lookup.sent = keyed, scope.Shared(), new(atomic.Bool)
 	return keyed, nil
 }
 
@@ -596,6 +596,9 @@ func (c *call) inputs() int {
 func (s *sharedCall) LastEvent(said []byte, err error, open bool) []byte {
 	return s.layer.exchanges.LastEvent(s.call.op.Wire(), said, err, open)
 }
+
+// IsSent reports whether a host has got the request.
+func (s *sharedCall) IsSent() bool { return s.call.lookup.sent.Load() }
 
 // Release drops the request that the call was made with.
 func (s *sharedCall) Release() { s.call.forgetBuffer() }

@@ -775,6 +775,7 @@ type lookup struct {
 	keyed   *idempotency.Call // the call's idempotency key; nil: it has none
 	shared  bool              // callers of several credentials may give the same one
 	noStore bool              // the answer is not kept for it either
+	sent    *atomic.Bool      // the call was sent; nil: it has no idempotency key
 }
 
 // isShared reports whether callers of several credentials may get the answer.

@@ -88,6 +88,7 @@ func layerings() map[string][]Option {
 		"limit":        {noBreaker, once, WithRateLimit(RatePolicy{InFlight: 1, PerSecond: 1000, TokensPerMinute: 100000})},
 		"cache":        {noBreaker, once, WithCache(CachePolicy{})},
 		"all":          {WithCache(CachePolicy{}), WithRateLimit(RatePolicy{InFlight: 1, TokensPerMinute: 100000})},
+		"keyed":        {noBreaker, once, WithIdempotency(IdempotencyPolicy{Linger: Off}), keyedByBody},
 		"as Go errors": {WithErrors()},
 		"no clocks":    {WithStream(StreamPolicy{FirstToken: Off, Thinking: Off, Queued: Off, Stall: Off, KeepComments: true})},
 	}

@@ -54,6 +54,9 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, outcome.ErrOutrun
 	}
 	g.attempts.Add(1)
+	if l := a.call.lookup; l != nil && l.sent != nil {
+		l.sent.Store(true)
+	}
 	resp, err := g.next.RoundTrip(req)
 	switch {
 	case err != nil:

@@ -2,6 +2,7 @@ package breakwater
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +26,25 @@ func underKey(id string) func(*http.Request) { return with("Idempotency-Key", id
 func withCall(c Call) func(*http.Request) {
 	return func(req *http.Request) { *req = *req.WithContext(WithCall(req.Context(), c)) }
 }
+
+// keyedByBody gives each call a key of what it asks, so that those who ask the same repeat one
+// call.
+var keyedByBody = WithMiddleware(func(next http.RoundTripper) http.RoundTripper {
+	return RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		if req.Body == nil || callOf(req.Context()) != nil {
+			return next.RoundTrip(req)
+		}
+		text, err := io.ReadAll(req.Body)
+		req.Body.Close()
+		if err != nil {
+			return nil, err
+		}
+		req = req.Clone(req.Context())
+		req.Body = io.NopCloser(strings.NewReader(string(text)))
+		req.Header.Set("Idempotency-Key", fmt.Sprintf("%x", sha256.Sum256(text)))
+		return next.RoundTrip(req)
+	})
+})
 
 var idempotent = WithIdempotency(IdempotencyPolicy{})
 
@@ -491,6 +511,27 @@ func TestIdempotency_LingeringIsBounded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A call that waits for its turn when its caller leaves has cost nothing: it gives the turn up.
+func TestIdempotency_TurnsAreGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, opened := fakehost.Faucets(event("1"))
+		rt := over(t, base, idempotent, WithRateLimit(RatePolicy{InFlight: 1, MaxWait: time.Hour}))
+		first := calls(t, rt, chatStream, underKey("k1"))
+		waits := calls(t, rt, chatStream, underKey("k2"))
+		waits.cancel()
+		synctest.Wait()
+		if l := rt.Status().Endpoints[0].Limits[0]; l.Waiting != 0 || base.Count("") != 1 {
+			t.Errorf("%+v, %d attempts, want nobody to wait", l, base.Count(""))
+		}
+		first.cancel()
+		(<-opened).End()
+		synctest.Wait()
+		if held := stillHeld(rt); held != "" {
+			t.Error(held)
+		}
+	})
 }
 
 // At most 128 attempts go on without a caller.

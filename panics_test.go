@@ -132,6 +132,8 @@ func TestPanics_OfObserversHoldNothing(t *testing.T) {
 		"cached":         {WithStream(StreamPolicy{Rescue: RescueRestart}), cached},
 		"cached, hedged": {WithStream(hedged), cached},
 		"stored":         {WithCache(CachePolicy{TTL: 30 * time.Second, Store: brokenStore{}})},
+		"keyed":          {idempotent, keyedByBody, WithStream(StreamPolicy{Rescue: RescueRestart})},
+		"keyed, cached":  {idempotent, keyedByBody, cached, WithStream(hedged)},
 		"alone":          {alone, cached},
 		"no budget":      {WithStream(hedged), WithRetry(RetryPolicy{Budget: Off, MaxReplay: 500})},
 	} {

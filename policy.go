@@ -653,8 +653,8 @@ type IdempotencyPolicy struct {
 	// only calls under way are joined.
 	TTL time.Duration
 
-	// Linger is how long an attempt goes on when all its callers have left before the
-	// answer was whole: after a timeout, for example. The caller that asks again within
+	// Linger is how long a call that was sent goes on when all its callers have left before
+	// the answer was whole: after a timeout, for example. The caller that asks again within
 	// this time joins it; the answer is kept. At most 128 attempts do so at once, each holds
 	// its permit of RatePolicy, and Close ends them. Default 2min; Off: it is cancelled.
 	Linger time.Duration

@@ -56,6 +56,11 @@ func TestSharing_AtRandom(t *testing.T) {
 			WithCache(CachePolicy{TTL: time.Second / 2, StaleWhileRevalidate: time.Second}),
 			WithStream(StreamPolicy{FirstToken: time.Second, Thinking: time.Second, Queued: time.Second, Stall: 200 * time.Millisecond, Hedge: hedge, HedgeBackup: true}),
 		}},
+		{"keys", []Option{WithIdempotency(IdempotencyPolicy{TTL: time.Second, Linger: time.Second}), keyedByBody, WithStream(StreamPolicy{Rescue: RescueRestart})}},
+		{"keys, a cache, hedges", []Option{
+			WithIdempotency(IdempotencyPolicy{TTL: 2 * time.Second, MaxEntryBytes: 2000}), keyedByBody, WithCache(CachePolicy{TTL: time.Second, StaleWhileRevalidate: time.Second}),
+			WithStream(StreamPolicy{Hedge: hedge, HedgeBackup: true}),
+		}},
 		{"sent once", []Option{WithCache(CachePolicy{TTL: time.Second / 2}), WithRetry(RetryPolicy{SendOnce: true})}},
 	}
 	rounds := 12 * len(policies)

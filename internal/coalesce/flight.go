@@ -44,6 +44,9 @@ type Call interface {
 	// said is the host's own event, if the reader may have it. open says that the reader
 	// has only a part of an event. It is called with a lock held.
 	LastEvent(said []byte, err error, open bool) []byte
+	// IsSent reports whether the request was sent, so that its answer may cost. It is called
+	// with a lock held.
+	IsSent() bool
 	// Release drops the request that the call was made with, which is not needed any more.
 	Release()
 }

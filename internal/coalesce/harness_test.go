@@ -135,6 +135,7 @@ type host struct {
 	Group
 	answer func(n int, f *Flight) (Source, error) // the n-th call's, from 1
 	held   int64
+	unsent bool // its calls wait for their turn
 
 	mu       sync.Mutex // guards what follows
 	sent     int        // calls
@@ -239,6 +240,8 @@ func (m *made) LastEvent(said []byte, _ error, open bool) []byte {
 	}
 	return []byte(text + "data: broke off\n\n")
 }
+
+func (m *made) IsSent() bool { return !m.host.unsent }
 
 func (m *made) Release() { m.host.released.Add(1) }
 

@@ -14,10 +14,10 @@ const maxLingering = 128
 
 // lingerLocked lets the flight go on after its last follower has left, so that the caller
 // finds its answer when it asks again with the same idempotency key. It reports false if the
-// flight ends now: the answer cannot be kept, too many linger, or nothing is begun in the
-// background any more.
+// flight ends now: the answer has cost nothing yet or cannot be kept, too many linger, or
+// nothing is begun in the background any more.
 func (f *Flight) lingerLocked() bool {
-	if f.limits.Linger <= 0 || f.end != nil || f.size > 0 || !f.promisesLocked() {
+	if f.limits.Linger <= 0 || f.end != nil || f.size > 0 || !f.promisesLocked() || !f.call.IsSent() {
 		return false
 	}
 	if f.group.lingering.Add(1) > maxLingering {

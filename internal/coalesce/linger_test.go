@@ -89,7 +89,7 @@ func TestLinger_Ends(t *testing.T) {
 	}
 }
 
-// It does not go on if that would be in vain: the answer is whole or an error, the
+// It does not go on if that would be in vain: the answer is an error or has cost nothing, the
 // background has ended, or too many linger.
 func TestLinger_InVain(t *testing.T) {
 	for _, tt := range []struct {
@@ -98,6 +98,7 @@ func TestLinger_InVain(t *testing.T) {
 		answer func(n int, f *Flight) (Source, error)
 	}{
 		{"nothing in the background", func(_ *host, tasks *background.Group) { tasks.Close() }, nil},
+		{"nothing was sent", func(h *host, _ *background.Group) { h.unsent = true }, nil},
 		{"too many", func(h *host, _ *background.Group) { h.lingering.Store(maxLingering) }, nil},
 		{"an error", nil, func(_ int, f *Flight) (Source, error) {
 			return Source{Body: &tap{ctx: f.Context(), tell: &f.Completion, more: make(chan struct{}, 1)}}, nil
