@@ -109,7 +109,7 @@ var (
 	_ = breakwater.Error{Attempts: nil, Class: breakwater.ClassUnavailable, Call: "", RetryAfter: 0}
 	_ = breakwater.LimitError{Account: "", Model: "", Limit: "in flight", InUse: 1, Max: 1, Waiting: 0, RetryAfter: 0}
 	_ = breakwater.Status{Cost: breakwater.CostStatus{Amount: 1, Estimated: 0.5, Unknown: 1, Currency: "USD"}, Outcomes: map[breakwater.Outcome]int64{}, Endpoints: []breakwater.EndpointStatus{{Name: "", URL: "", Tags: []string{}, Region: "", Tier: 1}}}
-	_ = []breakwater.Kind{breakwater.KindEnd, breakwater.KindPassed, breakwater.KindDrift, breakwater.KindBreak, breakwater.KindPassedOver}
+	_ = []breakwater.Kind{breakwater.KindEnd, breakwater.KindPassed, breakwater.KindDrift, breakwater.KindBreak, breakwater.KindPassedOver, breakwater.KindHealth, breakwater.KindBalance}
 	_ = breakwater.Event{
 		Kind: breakwater.KindAttempt, Time: time.Time{}, Endpoint: "", Model: "", Attempt: 1, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictStop,
 		Wait: 0, Elapsed: 0, Bytes: 0, Usage: breakwater.Usage{}, Cost: breakwater.Cost{}, Reason: breakwater.ReasonHost, From: "", To: "", Err: nil,

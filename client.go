@@ -57,6 +57,7 @@ func New(opts ...Option) (*Transport, error) {
 		return nil, err
 	}
 	t.current.Store(g)
+	t.probe(g)
 	return t, nil
 }
 
@@ -101,7 +102,15 @@ func (t *Transport) Update(opts ...Option) error {
 	}
 	t.current.Store(g)
 	g.replace(before)
+	t.probe(g)
 	return nil
+}
+
+// probe begins to probe the endpoints of a generation, until another one takes its place.
+func (t *Transport) probe(g *generation) {
+	if g.config.probes != nil {
+		t.background.Go(newProber(g).run)
+	}
 }
 
 // now returns what new calls use.
@@ -201,6 +210,7 @@ func (t *Transport) Status() Status {
 				es.Pauses = append(es.Pauses, PauseStatus{Model: key.model, Until: p.Until})
 			}
 		}
+		es.Health = g.health(e)
 		s.Endpoints = append(s.Endpoints, es)
 	}
 	if g.cache != nil {

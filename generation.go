@@ -45,6 +45,7 @@ type generation struct {
 	cache    *cacheLayer // nil: none
 	failover *failover
 	counters counters
+	replaced chan struct{} // closed when another generation takes its place
 }
 
 // lasting is what all generations of a Transport share.
@@ -71,7 +72,7 @@ func newLasting() lasting {
 // newGeneration returns a generation by the options in c, without endpoints and layers yet:
 // see build. It calls the user's middlewares.
 func newGeneration(l *lasting, c *config) *generation {
-	g := &generation{lasting: l, config: c, ownBase: c.base == nil, counters: counters{&l.counts, c.currency, c.observers}}
+	g := &generation{lasting: l, config: c, ownBase: c.base == nil, counters: counters{&l.counts, c.currency, c.observers}, replaced: make(chan struct{})}
 	g.below = RoundTripperFunc(func(req *http.Request) (*http.Response, error) { return g.config.base.RoundTrip(req) })
 	if len(c.perAttempt) > 0 {
 		g.below = Chain(RoundTripperFunc(g.markBase), c.perAttempt...)
@@ -126,6 +127,7 @@ func (g *generation) build(before *generation) error {
 
 // replace notes that calls use the generation from now on, instead of the one before.
 func (g *generation) replace(before *generation) {
+	close(before.replaced)
 	for _, u := range g.all() {
 		old := before.find(u.Endpoint)
 		u.limits.Adopt(old != nil && old.payer != u.payer)

@@ -28,6 +28,8 @@ const (
 	KindCircuit     Kind = "circuit"      // a circuit changed its state from From to To
 	KindPause       Kind = "pause"        // an endpoint, an account or a model is paused for Wait
 	KindKey         Kind = "key"          // the key of an endpoint was rejected, or its account has no funds: a person has to act. With ErrNoKey: an attempt had no key
+	KindHealth      Kind = "health"       // a probe found something new at an endpoint: Health says what is known now
+	KindBalance     Kind = "balance"      // a probe found the balance of an account below LowBalance, or the host says that there is no money: see Health. Once until it is above that again
 	KindBudget      Kind = "budget"       // RetryPolicy.Budget did not allow an extra attempt
 	KindRescue      Kind = "rescue"       // a broken stream continues: From says how, continue or restart
 	KindDrift       Kind = "drift"        // the endpoint's answers for Model are of another model than before, or have a new fingerprint: From was, To is. Once for each change
@@ -68,6 +70,8 @@ type Event struct {
 	Bytes   int64         // given to the caller, or kept; KindEnd of a kept answer: its size; KindUnbuffered: size of the request
 	Usage   Usage         // KindEnd: of all attempts of the call
 	Cost    Cost          // KindAttempt, KindBreak: of the attempt; KindEnd: of all attempts of the call
+
+	Health *HealthStatus // KindHealth, KindBalance: what is known of the endpoint; it is shared, so do not change it
 
 	FirstToken time.Duration // from the start of the attempt to its first payload; KindEnd: from the start of the call until RoundTrip returned the answer; 0: there was none
 
@@ -185,7 +189,7 @@ func (os observers) emit(ctx context.Context, e Event) {
 //   - Error: KindKey, unless Err is ErrNoKey.
 //   - Warn: what the caller notices. That is KindCall of a call that failed, unless the
 //     caller left it or wanted a kept answer only, KindBreak, and KindEnd of a stream that
-//     broke. Also ErrNoKey, ErrUnprotected and a failing Store.
+//     broke. Also ErrNoKey, ErrUnprotected, a failing Store, a low balance, and what a probe found wrong.
 //   - Info: what was healed, and why it had to be. That is KindEnd of a call that was
 //     answered by another attempt than its first or from a stale answer, KindRescue, stale
 //     answers in the place of a failure, attempts that count for the circuit as failed,
@@ -224,6 +228,7 @@ func Log(l *slog.Logger) Observer {
 		add(e.Reason != "", slog.String("reason", string(e.Reason)))
 		add(e.From != "", slog.String("from", e.From))
 		add(e.To != "", slog.String("to", e.To))
+		attrs = e.Health.appendTo(attrs)
 		flaw := outcome.LogText(e.Flaw)
 		add(flaw != "", slog.String("flaw", flaw))
 		why := logText(e.Err)
@@ -231,6 +236,36 @@ func Log(l *slog.Logger) Observer {
 		add(e.Call != "", slog.String("call", e.Call))
 		l.LogAttrs(ctx, level, "breakwater: "+string(e.Kind), attrs...)
 	}
+}
+
+// appendTo appends what is known to the attributes of a log.
+func (h *HealthStatus) appendTo(attrs []slog.Attr) []slog.Attr {
+	if h == nil {
+		return attrs
+	}
+	for _, f := range []struct {
+		name    string
+		finding Finding
+	}{{"reachable", h.Reachable}, {"credential", h.Credential}, {"funds", h.Funds}} {
+		if f.finding != "" {
+			attrs = append(attrs, slog.String(f.name, string(f.finding)))
+		}
+	}
+	if b := h.Balance; b != nil {
+		attrs = append(attrs, slog.Float64("balance", b.Amount), slog.String("currency", b.Currency))
+		if b.Left > 0 {
+			attrs = append(attrs, slog.Duration("left", b.Left.Round(time.Minute)))
+		}
+	}
+	if len(h.Missing) > 0 {
+		attrs = append(attrs, slog.Any("missing", h.Missing))
+	}
+	return attrs
+}
+
+// isWell reports whether nothing is known to be wrong.
+func (h *HealthStatus) isWell() bool {
+	return h.Reachable != FindingNo && h.Credential != FindingNo && h.Funds != FindingNo && len(h.Missing) == 0
 }
 
 // levelOf returns the level at which Log writes an event.
@@ -241,7 +276,12 @@ func levelOf(e Event) slog.Level {
 			return slog.LevelError
 		}
 		return slog.LevelWarn
-	case KindBreak, KindCacheError:
+	case KindBreak, KindCacheError, KindBalance:
+		return slog.LevelWarn
+	case KindHealth:
+		if e.Health.isWell() {
+			return slog.LevelInfo
+		}
 		return slog.LevelWarn
 	case KindPassed:
 		return levelIf(e.Err != nil, slog.LevelWarn)

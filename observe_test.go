@@ -428,6 +428,9 @@ func fill(v reflect.Value) {
 		v.SetBool(true)
 	case reflect.Interface:
 		v.Set(reflect.ValueOf(ErrStalled))
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem())
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if v.Field(i).CanSet() {
@@ -466,6 +469,9 @@ func TestObserve_Log(t *testing.T) {
 		want  string
 	}{
 		{Event{Kind: KindKey, Endpoint: "a", Class: ClassKeyRejected, Status: 401}, "ERROR key endpoint=a status=401 class=key_rejected"},
+		{Event{Kind: KindHealth, Endpoint: "a", Health: &HealthStatus{Reachable: FindingYes, Credential: FindingNo, Missing: []string{"m"}}}, "WARN health endpoint=a reachable=yes credential=no missing=[m]"},
+		{Event{Kind: KindHealth, Endpoint: "a", Health: &HealthStatus{Reachable: FindingYes}}, "INFO health endpoint=a reachable=yes"},
+		{Event{Kind: KindBalance, Endpoint: "a", Health: &HealthStatus{Balance: &BalanceStatus{Amount: 7.5, Currency: "CNY", Left: 9 * time.Hour}}}, "WARN balance endpoint=a balance=7.5 currency=CNY left=9h0m0s"},
 		{Event{Kind: KindKey, Endpoint: "a", Err: ErrNoKey}, "WARN key endpoint=a err=\"neither the call nor its endpoint has a key\""},
 		{Event{Kind: KindAttempt, Endpoint: "a", Class: ClassUnavailable, Attempt: 2, Verdict: VerdictAgain}, "INFO attempt endpoint=a attempt=2 class=unavailable verdict=again"},
 		{Event{Kind: KindAttempt, Class: ClassOK, Bytes: 7, Usage: Usage{TotalTokens: 3}}, "DEBUG attempt class=ok bytes=7 tokens=3"},

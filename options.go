@@ -35,6 +35,7 @@ type config struct {
 	retry      RetryPolicy
 	stream     StreamPolicy
 	balance    BalancePolicy
+	probes     *ProbePolicy
 	observers  observers
 	asErrors   bool
 	strict     bool
@@ -144,6 +145,9 @@ func (c *config) unmeant() (errs []error) {
 		if p, ok := g.policy.(RatePolicy); ok {
 			errs = append(errs, p.unmeant(g.option)...)
 		}
+	}
+	if c.probes != nil && len(c.tiers) == 0 {
+		errs = append(errs, errors.New("breakwater: WithProbes: there are no endpoints to probe: give WithEndpoints, or leave WithProbes out"))
 	}
 	if c.strict && len(c.tiers) == 0 {
 		errs = append(errs, errors.New("breakwater: WithStrict: there are no endpoints that a request could be meant for: give WithEndpoints, or leave WithStrict out"))
@@ -470,6 +474,30 @@ func WithBalance(p BalancePolicy) Option {
 	return func(c *config) (err error) {
 		c.give("WithBalance", p)
 		c.balance, err = p.resolve()
+		return err
+	}
+}
+
+// WithProbes asks endpoints from time to time whether they are well, by requests that cost
+// nothing: GET /models, and the balance where the host tells it. By default there are none.
+//
+// Probes tell what calls would find out too late: that the key of a backup was revoked, that
+// its host cannot be reached, that a model is not listed any more, that the money ends.
+// [EndpointStatus].Health and events of [KindHealth] and [KindBalance] have it. A probe that
+// shows that a rejected key is accepted again, or that an account has money again, ends the
+// pause for that. It closes no circuit and ends no other pause, because a host that lists its
+// models may yet answer no calls; and it begins none. Probes have the endpoint's own key,
+// Header and Rewrite, and pass through WithAttemptMiddleware; they never have a caller's key.
+// They end with [Transport.Close].
+//
+// It is an error to give it without endpoints, because nobody says then whom to ask.
+//
+//	breakwater.WithProbes(breakwater.ProbePolicy{LowBalance: 20})
+func WithProbes(p ProbePolicy) Option {
+	return func(c *config) error {
+		c.give("WithProbes", p)
+		p, err := p.resolve()
+		c.probes = &p
 		return err
 	}
 }

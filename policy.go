@@ -162,6 +162,39 @@ type BalancePolicy struct {
 	Ramp time.Duration
 }
 
+// ProbePolicy sets how endpoints are probed: see [WithProbes].
+type ProbePolicy struct {
+	// Every is about how often an endpoint is probed that has not answered a call within
+	// that time, a quarter sooner or later by chance. While its probes show nothing new, it
+	// is probed less often, down to every tenth time; one with a rejected key or an empty
+	// account, down to every fourth. Default 1m. Off is an error.
+	Every time.Duration
+
+	// BalanceEvery is about how often the balance of an account is asked for, where the host
+	// tells it (DeepSeek, Novita). Calls tell nothing of it, so they do not take the place of
+	// that. Default 10m; Off: never.
+	BalanceEvery time.Duration
+
+	// LowBalance is the balance below which there is an event of [KindBalance], in the
+	// currency that the host tells. 0 or Off: only when the host says that the account has
+	// no money.
+	LowBalance float64
+
+	// Timeout is how long a probe may take. Default 10s. Off is an error.
+	Timeout time.Duration
+}
+
+func (p ProbePolicy) resolve() (ProbePolicy, error) {
+	f := fields{option: "WithProbes"}
+	f.check(p.Every >= 0, "Every is %v: want zero for the default, or a positive value", p.Every)
+	f.check(p.Timeout >= 0, "Timeout is %v: want zero for the default, or a positive value", p.Timeout)
+	resolveField(&f, "Every", &p.Every, time.Minute)
+	resolveField(&f, "BalanceEvery", &p.BalanceEvery, 10*time.Minute)
+	resolveField(&f, "LowBalance", &p.LowBalance, 0)
+	resolveField(&f, "Timeout", &p.Timeout, 10*time.Second)
+	return p, f.err()
+}
+
 func (p BalancePolicy) resolve() (BalancePolicy, error) {
 	f := fields{option: "WithBalance"}
 	resolveField(&f, "Affinity", &p.Affinity, 2048)

@@ -39,8 +39,38 @@ type EndpointStatus struct {
 	Circuits []CircuitStatus
 	Limits   []LimitStatus
 	Pauses   []PauseStatus
-	Cost     CostStatus // of its attempts since it is there
+	Cost     CostStatus    // of its attempts since it is there
+	Health   *HealthStatus // what probes have shown; nil without WithProbes
 }
+
+// A HealthStatus is what is known of an endpoint by probes: see [WithProbes]. What nobody knows
+// is empty.
+type HealthStatus struct {
+	Checked    time.Time      // when a probe or an answer last told something; zero: never yet
+	Reachable  Finding        // the host answers
+	Credential Finding        // the host takes the endpoint's key, as far as it looks at keys
+	Funds      Finding        // the host says that the account has money
+	Balance    *BalanceStatus // of the account; nil: not known
+	Missing    []string       // models that the endpoint should serve and the host does not list, by the host's names
+}
+
+// A BalanceStatus is the balance of an account, as its host tells it.
+type BalanceStatus struct {
+	Amount   float64
+	Currency string        // a code of ISO 4217
+	At       time.Time     // when the host said so
+	PerHour  float64       // how much less it became in an hour, over a day at most; 0: not known yet, or nothing
+	Left     time.Duration // how long it lasts if it goes on like that; 0: not known
+}
+
+// A Finding answers a question about an endpoint.
+type Finding string
+
+// The findings. The empty Finding means that nobody knows.
+const (
+	FindingYes Finding = "yes"
+	FindingNo  Finding = "no"
+)
 
 // A CircuitStatus is the state of the circuit of one model at the endpoint.
 type CircuitStatus struct {

@@ -107,6 +107,17 @@ func TestTimeline(t *testing.T) {
 			w.call("q4", false)
 		}},
 		{"no key alone", "primary", []Option{keysFrom()}, ask(true)},
+		{"a probe finds a revoked key, and that it is mended", "primary backup", []Option{WithProbes(ProbePolicy{})}, func(w *world) {
+			elapse(2 * time.Minute)
+			backup := w.fleet.Server("backup")
+			backup.Break(kit.Unauthorized())
+			elapse(10 * time.Minute)
+			w.fleet.Server("primary").Break(kit.Busy())
+			w.call("q1", false)
+			backup.Heal()
+			elapse(5 * time.Minute)
+			w.call("q2", false)
+		}},
 		{"401 alone comes as it came", "primary", nil, breakPrimary(kit.Unauthorized(), ask(false))},
 		{"402 of our key rests the account", "primary backup", nil, func(w *world) {
 			w.fleet.Server("primary").Break(kit.InsufficientBalance())

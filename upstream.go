@@ -17,6 +17,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/health"
 	"github.com/breakwater-go/breakwater/internal/host"
 	"github.com/breakwater-go/breakwater/internal/keysource"
 	"github.com/breakwater-go/breakwater/internal/limit"
@@ -68,6 +69,7 @@ type upstreamState struct {
 	used            atomic.Int64               // when it was used last, for bounded.Map; only if the user gave no endpoints
 	quarantineTried atomic.Int64               // when a call last tried it in spite of its quarantine
 	warnedNoKey     atomic.Bool                // it was reported that neither it nor a call had a key
+	health          health.State               // by probes
 }
 
 // forgetKey forgets what was known of the endpoint's key, because it has another one.

@@ -1,6 +1,7 @@
 package breakwater
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,6 +137,13 @@ func (w *world) observe(_ context.Context, e Event) {
 	add(e.From != "" && e.To == "" && e.Kind != KindCacheShared, "%s", e.From) // which has a random id
 	add(e.Reason != "", "because of %s", e.Reason)
 	add(e.Flaw != nil, "marked: %v", e.Flaw)
+	if h := e.Health; h != nil {
+		add(true, "reachable %s", cmp.Or(h.Reachable, "?"))
+		add(h.Credential != "", "key accepted %s", h.Credential)
+		add(h.Funds != "", "funds %s", h.Funds)
+		add(h.Balance != nil, "balance %+v", h.Balance)
+		add(len(h.Missing) > 0, "missing %q", h.Missing)
+	}
 	add(e.Cost.Amount > 0, "for %v", e.Cost)
 	w.note("%s", b.String())
 }

@@ -54,6 +54,11 @@ type Profile struct {
 	QueuesAfterHeaders bool
 	UsageInStreams     bool // its streams contain the usage even if it is not requested
 
+	// What is free to ask, by GET, below the root of its servers.
+	ModelsPath    string // lists the models; empty: /models below the endpoint's URL
+	ModelsNeedKey bool   // nobody gets that list without a key that is right
+	BalancePath   string // tells the balance of the account; empty: nothing does
+
 	Limits      []LimitHeaders
 	LimitPhrase string      // the text before the number of a limit in a refusal
 	Errors      []ErrorRule // its own texts of refusals, which count before the status
@@ -101,6 +106,9 @@ func Lookup(name string) *Profile {
 	}
 	return generic()
 }
+
+// IsAt reports whether a server is one of the host's own.
+func (p *Profile) IsAt(domain string) bool { return !p.Generic && OfDomain(domain) == p }
 
 // OfDomain returns the profile of the host that a server belongs to, or the generic one.
 func OfDomain(domain string) *Profile {

@@ -103,6 +103,8 @@ var table = []Profile{
 		Offers:             request.Prefix | request.Review | request.DeepSeekTools,
 		Known:              []ModelFacts{{Part: "v4-pro", Lacks: request.Images, Context: 1 << 20}, {Context: 1 << 20}},
 		QueuesAfterHeaders: true,
+		ModelsPath:         "/models", ModelsNeedKey: true,
+		BalancePath: "/user/balance", // https://api-docs.deepseek.com/api/get-user-balance
 		// We saw usage on the finish chunk without stream_options.
 		UsageInStreams: true,
 		LimitPhrase:    "concurrency limit of ",
@@ -372,8 +374,9 @@ var table = []Profile{
 		// Its error codes: [unknown].
 		Name:   "novita",
 		Source: "https://novita.ai/models/model-detail/deepseek-deepseek-v4.1-flash", Checked: "2026-11-27",
-		Domains: []string{"api.novita.ai"},
-		Roots:   []string{"/openai", "/anthropic", "/v3/openai"},
+		Domains:    []string{"api.novita.ai"},
+		ModelsPath: "/openai/v1/models", BalancePath: "/openapi/v1/billing/balance/detail", // https://novita.ai/docs/api-reference/basic-get-user-balance
+		Roots: []string{"/openai", "/anthropic", "/v3/openai"},
 		Operations: map[request.Operation][]string{
 			request.Chat: {"/openai", "/openai/v1", "/v3/openai"}, request.Completions: {"/openai", "/openai/v1", "/v3/openai"},
 			request.Responses: {"/openai", "/openai/v1"}, request.Messages: {"/anthropic/v1"}, request.Embeddings: {"/openai", "/openai/v1", "/v3/openai"},
