@@ -862,3 +862,38 @@ func TestIdempotency_Update(t *testing.T) {
 		})
 	}
 }
+
+// A client with a Timeout, which ends the request in its own way, gets its answer when it asks
+// again, on every wire and in either form.
+func TestIdempotency_ClientTimeout(t *testing.T) {
+	for _, wire := range kit.Wires() {
+		for _, stream := range []bool{false, true} {
+			t.Run(fmt.Sprint(wire, "/", stream), func(t *testing.T) {
+				inWorld(t, "primary", []Option{idempotent}, func(w *world) {
+					host := w.fleet.Server("primary")
+					host.SetPace(kit.Pace{FirstToken: 15 * time.Second, PerToken: time.Second})
+					client := &http.Client{Transport: w.rt, Timeout: 10 * time.Second}
+					var reply kit.Reply
+					tries := 0
+					for ; tries < 5; tries++ {
+						req, err := wire.Request(w.t.Context(), host.WireURL(wire), "sk-caller", testModel, "q", stream)
+						if err != nil {
+							t.Fatal(err)
+						}
+						underKey("k")(req)
+						resp, err := client.Do(req)
+						if err == nil {
+							if reply, err = kit.ReadAnswer(resp); err == nil {
+								break
+							}
+						}
+						elapse(time.Second)
+					}
+					if n := len(host.Requests()); reply.Content != kit.Answer("q") || n != 1 || tries == 0 {
+						t.Errorf("after %d tries: %q and %d requests, want the answer of one", tries+1, reply.Content, n)
+					}
+				})
+			})
+		}
+	}
+}
