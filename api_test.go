@@ -75,6 +75,9 @@ var (
 	_ = breakwater.RetryPolicy{Attempts: breakwater.Off, MinDelay: time.Second, MaxDelay: time.Second, Patience: 0, MaxRetryAfter: 0, Budget: 0.2, SendOnce: true, MaxReplay: 1}
 	_ = breakwater.BreakerPolicy{FailureRate: 0.5, MinRequests: 20, Window: time.Minute, Consecutive: 5, OpenFor: 0, MaxOpenFor: 0, Probes: 1, MaxWait: breakwater.Off}
 	_ = breakwater.RatePolicy{PerSecond: 0.5, Burst: 1, TokensPerMinute: 1, InFlight: 1, Adaptive: true, MaxWait: time.Second, Spill: true, Fixed: true}
+	_ = breakwater.SpendPolicy{PerDay: 1, PerAccount: map[string]float64{}, Zone: time.UTC, Cheaper: map[string]string{}, CheaperFrom: 0.5}
+	_ = breakwater.SpendError{Account: "", Spent: 1, Max: 1, Currency: "USD", RetryAfter: 0}
+	_ = []any{breakwater.WithSpend, breakwater.ErrSpent, breakwater.ClassSpent, breakwater.KindCheaper}
 	_ = breakwater.BalancePolicy{Affinity: 1, Overload: 1.5, Ramp: time.Second}
 	_ = breakwater.CachePolicy{
 		TTL: 0, StaleIfError: 0, StaleWhileRevalidate: 0, MaxEntries: 1, MaxBytes: 1, MaxEntryBytes: 1, Deterministic: true,
@@ -120,7 +123,7 @@ var (
 
 // The sentinels are what errors.Is is asked for, each apart from the others.
 func TestError_SentinelsDiffer(t *testing.T) {
-	all := []error{breakwater.ErrCircuitOpen, breakwater.ErrRateLimited, breakwater.ErrNoFirstToken, breakwater.ErrStalled, breakwater.ErrTruncated, breakwater.ErrBadResponse, breakwater.ErrNoKey, breakwater.ErrKeyFunc, breakwater.ErrRepetition, breakwater.ErrNoAnswer, breakwater.ErrFormat}
+	all := []error{breakwater.ErrCircuitOpen, breakwater.ErrRateLimited, breakwater.ErrSpent, breakwater.ErrNoFirstToken, breakwater.ErrStalled, breakwater.ErrTruncated, breakwater.ErrBadResponse, breakwater.ErrNoKey, breakwater.ErrKeyFunc, breakwater.ErrRepetition, breakwater.ErrNoAnswer, breakwater.ErrFormat}
 	for i, a := range all {
 		for j, b := range all {
 			if got := errors.Is(a, b); got != (i == j) {

@@ -186,6 +186,7 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	if a.fleet.priced {
 		a.endpoint.spent.Add(cost.Amount, cost.Estimated, cost.Known)
 		a.fleet.spent.Add(cost.Amount, cost.Estimated, cost.Known)
+		a.fleet.spending.Add(a.endpoint.Account, cost.Amount, now)
 	}
 	if accepted {
 		if !outcome.Broke(err) || a.call.unrescued != "" { // nothing continues it

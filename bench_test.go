@@ -115,6 +115,12 @@ func BenchmarkPriced(b *testing.B) {
 			roundTrips(b, transport(b, WithEndpoints(e), WithBase(memoryBase("application/json", bb.answer))), chat2K)
 		})
 	}
+	b.Run("bounded", func(b *testing.B) {
+		e := DeepSeek("sk-a")
+		e.Price = price
+		base := WithBase(memoryBase("application/json", chatWithUsage(`{"prompt_tokens":700,"completion_tokens":300,"total_tokens":1000}`)))
+		roundTrips(b, transport(b, WithEndpoints(e), base, WithSpend(SpendPolicy{PerDay: 1e9, Cheaper: map[string]string{"a": "b"}})), chat2K)
+	})
 }
 
 // BenchmarkCacheHit is a hit, for calls of several sizes, beside SHA-256 of the

@@ -186,10 +186,11 @@ type exclusions struct {
 	rare     *rarelyExcluded // nil: nothing
 }
 
-// rarelyExcluded are exclusions that few calls have.
+// rarelyExcluded are exclusions, and what else few calls have.
 type rarelyExcluded struct {
 	misfits []misfit
 	racing  [2]*upstream // the endpoints of two hedged attempts, if there are two: see StreamPolicy.Hedge
+	asked   string       // the model that the call asks for, if it gets a cheaper one: see SpendPolicy.Cheaper
 	broken  string       // a rescue must not use this account, whose stream broke; empty: it may use all
 	newKeys *newKeys     // shared with the call's rescues
 }
@@ -295,6 +296,12 @@ func (x *exclusions) unsuited(e *upstream, model string) {
 	defer x.mu.Unlock()
 	rare := x.rareLocked()
 	rare.misfits = append(rare.misfits, misfit{e, model})
+}
+
+func (x *exclusions) askedFor(model string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.rareLocked().asked = model
 }
 
 func (x *exclusions) race(first, second *upstream) {
@@ -681,6 +688,8 @@ func (c *call) ownAnswer(failure *Error) *http.Response {
 	switch failure.Class {
 	case ClassLimited:
 		status, code = http.StatusTooManyRequests, "rate_limited"
+	case ClassSpent:
+		status = http.StatusPaymentRequired
 	case ClassNotCached:
 		status = http.StatusGatewayTimeout
 	case ClassIdempotencyInvalid:

@@ -3,6 +3,7 @@ package breakwater
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -748,5 +749,150 @@ func TestCost_InStatus(t *testing.T) {
 		check("without prices", CostStatus{}, CostStatus{}, CostStatus{})
 		ask("a", "m")
 		check("without prices, at work", CostStatus{}, CostStatus{}, CostStatus{})
+	})
+}
+
+// When the money of a day is spent, nothing is sent before midnight, in the shape that SDKs show,
+// and what the cache has is given.
+func TestSpend(t *testing.T) {
+	usage := gives(200, asJSON, chatWithUsage(`{"prompt_tokens":10,"completion_tokens":2,"total_tokens":12}`)) // 210 dollars
+	at9 := time.FixedZone("+09:00", 9*60*60)
+	bubble(t, "all", func(t *testing.T) {
+		base := newHosts(usage)
+		rt := over(t, base, WithEndpoints(at("a")...), WithBackup(at("b")...), priced(), WithSpend(SpendPolicy{PerDay: 400, Zone: at9}), WithCache(CachePolicy{TTL: time.Minute}))
+		for n := range 2 {
+			if got := asks(t.Context(), rt, question(n)); got.status() != 200 {
+				t.Fatalf("call %d: %v", n, got)
+			}
+		}
+		got := asks(t.Context(), rt, question(3))
+		if got.status() != http.StatusPaymentRequired || got.header(headerError) != "spent" || got.header(headerRetry) != "false" || got.header("Retry-After") != "54000" ||
+			!strings.Contains(got.body, `"code":"spent"`) || !strings.Contains(got.body, "420 of 400 USD a day") {
+			t.Errorf("a call without money is %v", got)
+		}
+		failure, spent := ErrorOf(got.resp), (*SpendError)(nil)
+		if !errors.Is(failure, ErrSpent) || !errors.As(failure, &spent) || *spent != (SpendError{Spent: 420, Max: 400, Currency: "USD", RetryAfter: 15 * time.Hour}) {
+			t.Errorf("its error is %v, %+v", failure, spent)
+		}
+		if a := TrailOf(got.resp); len(a) != 2 || a[0].N != 0 || a[0].Class != ClassSpent || a[1].Class != ClassSpent || a[0].Cost != dollars(0) {
+			t.Errorf("its attempts are %+v", a)
+		}
+		if kept := asks(t.Context(), rt, question(0)); kept.header(headerOutcome) != string(OutcomeHit) {
+			t.Errorf("a kept answer is %v", kept)
+		}
+		elapse(2 * time.Minute)
+		if kept := asks(t.Context(), rt, question(0)); kept.header(headerOutcome) != string(OutcomeStale) {
+			t.Errorf("a stale answer is %v", kept)
+		}
+		if err := rt.Update(steady(), WithBase(base), WithEndpoints(at("a")...), priced(), WithSpend(SpendPolicy{PerDay: 300, Zone: at9})); err != nil {
+			t.Fatal(err)
+		}
+		if got := asks(t.Context(), rt, question(4)); got.status() != http.StatusPaymentRequired {
+			t.Errorf("after an Update, a call is %v", got)
+		}
+		if got := asks(t.Context(), rt, "", func(req *http.Request) { req.Method, req.URL.Path, req.Body = http.MethodGet, "/v1/models", nil }); got.status() != 200 {
+			t.Errorf("a list of models is %v", got)
+		}
+		elapse(15*time.Hour - 2*time.Minute - time.Nanosecond)
+		if got := asks(t.Context(), rt, question(5)); got.status() != http.StatusPaymentRequired {
+			t.Errorf("before midnight in its zone, a call is %v", got)
+		}
+		elapse(time.Nanosecond)
+		if got := asks(t.Context(), rt, question(6)); got.status() != 200 {
+			t.Errorf("at midnight, a call is %v", got)
+		}
+	})
+	bubble(t, "account", func(t *testing.T) {
+		endpoints := append(at("a", "b"), at("c")...)
+		endpoints[0].Account, endpoints[1].Account = "shared", "shared"
+		rt := over(t, newHosts(usage), WithEndpoints(endpoints[:2]...), WithBackup(endpoints[2]), priced(), WithSpend(SpendPolicy{PerAccount: map[string]float64{"shared": 300, "c": 200}}))
+		var by []string
+		for n := range 4 {
+			got := asks(t.Context(), rt, question(n))
+			by = append(by, got.header(headerEndpoint)+got.header(headerError))
+		}
+		if want := []string{"c", "spent"}; !slices.Equal(by[2:], want) || strings.Contains(by[0]+by[1], "c") {
+			t.Errorf("calls are answered by %v, want a or b twice, then %v", by, want)
+		}
+	})
+	bubble(t, "what is free", func(t *testing.T) {
+		endpoints := append(at("a", "b"), at("c")...)
+		endpoints[0].Price = map[string]Price{"": {Input: 1e6, Output: 1e8}}
+		endpoints[1].Price = nil // not known
+		endpoints[2].Price = map[string]Price{"": {Input: Off, Output: Off}}
+		rt := over(t, newHosts(usage), WithEndpoints(endpoints[0]), WithBackup(endpoints[1]), WithBackup(endpoints[2]), WithSpend(SpendPolicy{PerDay: 200}))
+		for _, want := range []string{"a", "c"} {
+			if got := asks(t.Context(), rt, chatJSON); got.header(headerEndpoint) != want {
+				t.Errorf("a call is answered by %v, want %s", got, want)
+			}
+		}
+	})
+	bubble(t, "on other wires", func(t *testing.T) {
+		rt := over(t, newHosts(usage), WithEndpoints(at("a")...), priced(), WithSpend(SpendPolicy{PerDay: 200}))
+		asks(t.Context(), rt, chatJSON)
+		for path, want := range map[string]string{
+			"/v1/chat/completions": `{"error":{"message":`, "/v1/completions": `{"error":{"message":`, "/v1/responses": `{"error":{"message":`,
+			"/v1/messages": `{"type":"error","error":{"message":`, "/v1/embeddings": `{"error":{"message":`,
+		} {
+			for _, body := range []string{`{"model":"m"}`, `{"model":"m","stream":true}`} {
+				got := asks(t.Context(), rt, body, func(req *http.Request) { req.URL.Path = path })
+				if got.status() != http.StatusPaymentRequired || !strings.HasPrefix(got.body, want) || path == "/v1/messages" && !strings.Contains(got.body, "billing_error") {
+					t.Errorf("%s: %v", path, got)
+				}
+			}
+		}
+	})
+	bubble(t, "off", func(t *testing.T) {
+		rt := over(t, newHosts(usage), WithEndpoints(at("a")...), priced(), WithSpend(SpendPolicy{PerDay: Off, PerAccount: map[string]float64{"a": 1e9}}))
+		for range 3 {
+			if got := asks(t.Context(), rt, chatJSON); got.status() != 200 {
+				t.Errorf("a call is %v", got)
+			}
+		}
+	})
+}
+
+// Before all is spent, calls get the cheaper model that the user named.
+func TestSpend_Cheaper(t *testing.T) {
+	bubble(t, "cheaper", func(t *testing.T) {
+		var bodies []string
+		answer := func(req *http.Request) (*http.Response, error) {
+			body, _ := io.ReadAll(req.Body)
+			bodies = append(bodies, string(body))
+			return fakehost.Answer(200, asJSON, chatWithUsage(`{"prompt_tokens":10,"completion_tokens":2,"total_tokens":12}`)), nil
+		}
+		var events []Event
+		rt := over(t, fakehost.NewUnread(handler(answer)), WithEndpoints(at("a")...), priced(), noting(&events), WithCache(CachePolicy{}),
+			WithSpend(SpendPolicy{PerDay: 600, Cheaper: map[string]string{"large": `sm"all`}, CheaperFrom: 200}))
+		ask := func(model string, n int) string {
+			text := fmt.Sprintf(`{ "model" : "%s" , "messages":[{"role":"user","content":"%d"}]}`, model, n)
+			got := asks(t.Context(), rt, text)
+			return strings.TrimSpace(fmt.Sprint(got.status(), " ", got.header(headerOutcome)))
+		}
+		for i, tt := range []struct{ model, want, sent string }{
+			{"large", "200 ok", `{ "model" : "large" , "messages":[{"role":"user","content":"0"}]}`},
+			{"large", "200 ok", `{ "model" : "sm\"all" , "messages":[{"role":"user","content":"1"}]}`},
+			{"other", "200 ok", `{ "model" : "other" , "messages":[{"role":"user","content":"2"}]}`},
+			{"large", "402 spent", ""},
+		} {
+			before := len(bodies)
+			if got := ask(tt.model, i); got != tt.want || len(bodies) > before && bodies[before] != tt.sent || (tt.sent == "") != (len(bodies) == before) {
+				t.Errorf("call %d is %s, sent %q, want %s, %q", i, got, bodies[before:], tt.want, tt.sent)
+			}
+		}
+		if got := ask("large", 1); got != "200 hit" { // kept under the other name
+			t.Errorf("the second question again is %s", got)
+		}
+		cheaper := 0
+		for _, e := range events {
+			if e.Kind == KindCheaper {
+				if cheaper++; e.From != "large" || e.To != `sm"all` || e.Call == "" {
+					t.Errorf("told of %+v", e)
+				}
+			}
+		}
+		if cheaper != 3 {
+			t.Errorf("told of %d cheaper models, want 3", cheaper)
+		}
 	})
 }

@@ -22,6 +22,10 @@ var (
 	// was reached. It does not stand for a host's 429.
 	ErrRateLimited error = outcome.ErrRateLimited
 
+	// ErrSpent means that the attempt was not sent: the money of [SpendPolicy] is spent. It
+	// does not stand for a host's 402.
+	ErrSpent error = outcome.ErrSpent
+
 	// ErrNoFirstToken means that no payload came in time. It is a net.Error whose
 	// Timeout is true.
 	ErrNoFirstToken error = outcome.ErrNoFirstToken
@@ -105,6 +109,29 @@ func (e *LimitError) use() string {
 // Unwrap returns ErrRateLimited.
 func (e *LimitError) Unwrap() error { return ErrRateLimited }
 
+// A SpendError says which budget of [SpendPolicy] is spent. It is the Err of an attempt of
+// ClassSpent, so that errors.As finds it in an [*Error], and errors.Is takes it for [ErrSpent].
+type SpendError struct {
+	Account    string        // whose budget it is; empty: that of all endpoints
+	Spent, Max float64       // today, in Currency
+	Currency   string        // such as USD
+	RetryAfter time.Duration // until the day ends
+}
+
+// Error says how much was spent. It quotes no key.
+func (e *SpendError) Error() string { return ErrSpent.Error() + ": " + e.use() }
+
+func (e *SpendError) use() string {
+	text := fmt.Sprintf("%.6g of %.6g %s a day", e.Spent, e.Max, e.Currency)
+	if e.Account != "" {
+		text += " at this account"
+	}
+	return text
+}
+
+// Unwrap returns ErrSpent.
+func (e *SpendError) Unwrap() error { return ErrSpent }
+
 // An Error is the error of a call that no endpoint answered. [ErrorOf] returns it for a
 // response that breakwater made. With [WithErrors], http.Client returns it inside a
 // url.Error, and errors.As finds it:
@@ -124,7 +151,7 @@ type Error struct {
 	Class Class
 
 	// RetryAfter is when another call may be answered, as far as breakwater knows: when a
-	// limit of RatePolicy is free again, a circuit may be probed, or a pause ends. It is an
+	// limit of RatePolicy is free again, a circuit may be probed, a pause or a day ends. It is an
 	// estimate. 0: not known.
 	RetryAfter time.Duration
 
@@ -158,6 +185,8 @@ func (e *Error) summary() string {
 			fmt.Fprintf(&b, " (%s)", a.PassedOver)
 		} else if limit, ok := errors.AsType[*LimitError](a.Err); ok {
 			fmt.Fprintf(&b, " (%s)", limit.use())
+		} else if spent, ok := errors.AsType[*SpendError](a.Err); ok {
+			fmt.Fprintf(&b, " (%s)", spent.use())
 		} else if text := outcome.Describe(a.Err); text != "" {
 			fmt.Fprintf(&b, " (%s)", text)
 		}

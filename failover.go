@@ -492,6 +492,9 @@ func (r *failoverRun) failure(s step) *Error {
 		if limit, ok := errors.AsType[*LimitError](v.failure.Err); ok && limit.RetryAfter > 0 && (e.RetryAfter == 0 || limit.RetryAfter < e.RetryAfter) {
 			e.RetryAfter = limit.RetryAfter
 		}
+		if spent, ok := errors.AsType[*SpendError](v.failure.Err); ok && e.RetryAfter == 0 {
+			e.RetryAfter = spent.RetryAfter
+		}
 	}
 	if e.Class == ClassUnserved && r.call.Endpoint != "" {
 		e.why = r.call.unmapped(r.call.candidates[0])

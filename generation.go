@@ -8,8 +8,11 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/breakwater-go/breakwater/internal/background"
 	"github.com/breakwater-go/breakwater/internal/balance"
@@ -99,6 +102,9 @@ func (g *generation) build(before *generation) error {
 	g.failover = &failover{newFleet(c, g.pauses)}
 	if before != nil {
 		g.failover.keep(before.failover.fleet, c)
+		g.failover.spending = newSpending(c, before.failover.spending)
+	} else {
+		g.failover.spending = newSpending(c, nil)
 	}
 	payers := payersOf(c.tiers)
 	g.upstreams.make = func(e Endpoint, base *url.URL, tier int) *upstream {
@@ -305,7 +311,7 @@ func (g *generation) newUpstream(e Endpoint, base *url.URL, tier int, payer stri
 		limits:        limits,
 		budget:        k.budget,
 		connections:   conns,
-		pipeline:      Chain(g.belowFor(conns), newRateLimiter(limits), newBreaker(k.circuits), newGate(&g.counts.attempts, g.pauses, g.config.observers)),
+		pipeline:      Chain(g.belowFor(conns), newSpendLimiter(g.failover.spending), newRateLimiter(limits), newBreaker(k.circuits), newGate(&g.counts.attempts, g.pauses, g.config.observers)),
 	}
 	for _, f := range e.Can {
 		u.can |= needsOf(f)
@@ -345,6 +351,10 @@ func (g *generation) serve(req *http.Request) (*http.Response, error) {
 			g.counters.ends[c.how].Add(1)
 		}
 	}()
+	if rare := c.excluded.rare; rare != nil && rare.asked != "" {
+		to := g.config.spend.Cheaper[rare.asked]
+		g.counters.observers.emit(c, Event{Kind: KindCheaper, Model: to, From: rare.asked, To: to})
+	}
 	if c.upload != nil {
 		sends := false
 		defer func() {
@@ -538,6 +548,26 @@ func (s *strays) isNew(at origin.Origin) bool {
 	return true
 }
 
+// economize replaces the call's model by the cheaper one that a policy names, if so much is
+// spent that it should.
+func (g *generation) economize(c *call, p *SpendPolicy) {
+	spent, ok := g.failover.spending.Today(c.start)
+	if !ok || spent < p.CheaperFrom || c.encoded || c.buffer == nil {
+		return
+	}
+	params := request.Parse(c.body())
+	to, ok := p.Cheaper[params.Model]
+	if !ok {
+		return
+	}
+	c.excluded.askedFor(strings.Clone(params.Model))
+	edit := request.Edit{At: params.ModelAt, Text: string(gjson.AppendJSONString(nil, to))}
+	body := reqbody.Get(int64(len(c.body())))
+	body.Set(request.Splice(body.Bytes(), c.body(), []request.Edit{edit}))
+	c.releaseBody()
+	c.buffer = body
+}
+
 // newCall reads the request's body, unless it is larger than MaxReplay, and parses
 // what breakwater needs of it. A safe request, whose operation is None, has none.
 func (g *generation) newCall(req *http.Request, op request.Operation, target *upstream) (*call, error) {
@@ -570,6 +600,9 @@ func (g *generation) newCall(req *http.Request, op request.Operation, target *up
 		return nil, err
 	}
 	c.encoded = len(req.Header["Content-Encoding"]) > 0
+	if p := g.config.spend; p != nil && len(p.Cheaper) > 0 {
+		g.economize(c, p)
+	}
 	if g.cache != nil && g.cache.findExact(c) {
 		return c, nil
 	}

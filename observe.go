@@ -36,6 +36,7 @@ const (
 	KindBreak       Kind = "break"        // a stream broke after its commit and nothing continues it, so its caller gets Err: Reason says why
 	KindHedge       Kind = "hedge"        // a second attempt begins beside a slow one
 	KindPassed      Kind = "passed"       // a request is sent once, without protection: it is neither inference nor a GET or HEAD, or meant for no endpoint. With ErrUnprotected: it looks like inference; once for each origin
+	KindCheaper     Kind = "cheaper"      // the call gets another model, To, than the one it asks for, From: see SpendPolicy.Cheaper
 	KindUnbuffered  Kind = "unbuffered"   // the request's body is larger than MaxReplay, so it is sent once
 	KindCacheHit    Kind = "cache_hit"    // the call got a fresh answer from the cache; From is idempotency-key if it is the answer of its key
 	KindCacheStale  Kind = "cache_stale"  // the call got a stale answer from the cache: From says why, error, revalidate or max-stale
@@ -80,7 +81,7 @@ type Event struct {
 	RequestID   string // the host's id of the request: see Attempt.RequestID
 	Flaw        error  // the caller got the answer although it is flawed: see Attempt.Flaw
 	Reason      Reason // KindBreak, KindEnd: why the stream was not continued; KindPassedOver: why the call did not go there
-	From, To    string // KindCircuit: closed, half-open or open; From also of KindRescue, KindCacheHit and KindCacheStale, and of KindCacheShared: the Call that made the attempt
+	From, To    string // KindCircuit: closed, half-open or open; KindCheaper: models, as callers name them; From also of KindRescue, KindCacheHit and KindCacheStale, and of KindCacheShared: the Call that made the attempt
 	Err         error
 }
 
@@ -193,7 +194,7 @@ func (os observers) emit(ctx context.Context, e Event) {
 //   - Info: what was healed, and why it had to be. That is KindEnd of a call that was
 //     answered by another attempt than its first or from a stale answer, KindRescue, stale
 //     answers in the place of a failure, attempts that count for the circuit as failed,
-//     circuits, pauses and the budget. Also KindDrift and KindUnbuffered.
+//     circuits, pauses and the budget. Also KindDrift, KindCheaper and KindUnbuffered.
 //   - Debug: all others.
 func Log(l *slog.Logger) Observer {
 	return func(ctx context.Context, e Event) {
@@ -296,7 +297,7 @@ func levelOf(e Event) slog.Level {
 		return levelIf(outcome.Of(e.Class).Outcome == outcome.Failure, slog.LevelInfo)
 	case KindCacheStale:
 		return levelIf(e.From == "error", slog.LevelInfo)
-	case KindCircuit, KindPause, KindBudget, KindRescue, KindDrift, KindUnbuffered:
+	case KindCircuit, KindPause, KindBudget, KindRescue, KindDrift, KindCheaper, KindUnbuffered:
 		return slog.LevelInfo
 	}
 	return slog.LevelDebug

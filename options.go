@@ -36,6 +36,7 @@ type config struct {
 	stream     StreamPolicy
 	balance    BalancePolicy
 	probes     *ProbePolicy
+	spend      *SpendPolicy // nil: none
 	observers  observers
 	asErrors   bool
 	strict     bool
@@ -99,6 +100,7 @@ func newConfig(opts []Option) (*config, error) {
 	errs = append(errs, c.namesTwice()...)
 	errs = append(errs, c.wordsTwice()...)
 	errs = append(errs, c.findCurrency()...)
+	errs = append(errs, c.spendIdle()...)
 	if !c.anything {
 		errs = append(errs, c.unmeant()...)
 	}
@@ -270,6 +272,34 @@ func (c *config) findCurrency() (errs []error) {
 	return errs
 }
 
+// spendIdle returns an error if a SpendPolicy bounds nothing.
+func (c *config) spendIdle() (errs []error) {
+	if c.spend == nil {
+		return nil
+	}
+	accounts := make(map[string]bool)
+	for _, tier := range c.tiers {
+		for _, e := range tier {
+			accounts[e.Name], accounts[e.Account] = true, true
+		}
+	}
+	say := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("breakwater: WithSpend: "+format, args...))
+	}
+	if c.spend.PerDay == 0 && len(c.spend.PerAccount) == 0 {
+		say("neither PerDay nor PerAccount is set: want an amount, or leave the option out")
+	}
+	if c.currency == (price.Currency{}) {
+		say("no endpoint has a Price, so nothing would ever be spent: set Price of an endpoint")
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.spend.PerAccount)) {
+		if !accounts[name] {
+			say("PerAccount has %q, which is neither an Account nor the Name of an endpoint", name)
+		}
+	}
+	return errs
+}
+
 // optionOf returns the option that gives the endpoints of a tier.
 func optionOf(tier int) string {
 	if tier == 0 {
@@ -415,6 +445,21 @@ func WithRateLimit(p RatePolicy) Option {
 	return func(c *config) (err error) {
 		c.give("WithRateLimit", p)
 		c.rate, err = p.resolve("WithRateLimit")
+		return err
+	}
+}
+
+// WithSpend bounds what a day may cost. By default nothing does.
+//
+// Set it where a mistake, such as a loop of an agent, must not cost more than somebody is
+// ready to pay. It needs a [Endpoint].Price; DeepSeek's own is known.
+//
+//	breakwater.WithSpend(breakwater.SpendPolicy{PerDay: 50})
+func WithSpend(p SpendPolicy) Option {
+	return func(c *config) error {
+		c.give("WithSpend", p)
+		p, err := p.resolve()
+		c.spend = &p
 		return err
 	}
 }

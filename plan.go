@@ -35,9 +35,10 @@ type fleet struct {
 	lends        bool            // requests' bodies are lent to the base: see tracedLoan
 	maxProbeWait time.Duration   // BreakerPolicy.MaxWait
 	observers    observers
-	priced       bool           // some prices are known
-	currency     price.Currency // of all prices
-	spent        *price.Book    // what attempts have cost
+	priced       bool            // some prices are known
+	currency     price.Currency  // of all prices
+	spent        *price.Book     // what attempts have cost
+	spending     *price.Spending // nil: nothing bounds it
 
 	budgets   map[string]*budget.Budget // of the accounts of the user's endpoints
 	pauses    *pause.Table[pauseKey, refusal]
@@ -80,6 +81,26 @@ func (f *fleet) keep(before *fleet, c *config) {
 		f.affinity = before.affinity
 		f.balance = f.affinity
 	}
+}
+
+// newSpending returns the sums that a SpendPolicy bounds, or nil if there is none. before are
+// those of the options before.
+func newSpending(c *config, before *price.Spending) *price.Spending {
+	if c.spend == nil {
+		return nil
+	}
+	limits := make(map[string]float64)
+	if c.spend.PerDay > 0 {
+		limits[""] = c.spend.PerDay
+	}
+	for _, e := range slices.Concat(c.tiers...) {
+		for _, name := range []string{e.Account, e.Name} {
+			if most, ok := c.spend.PerAccount[name]; ok {
+				limits[e.Account] = most
+			}
+		}
+	}
+	return price.NewSpending(c.spend.Zone, c.currency, limits, before)
 }
 
 // costOf returns the state of a book of costs.

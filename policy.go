@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -272,6 +274,75 @@ func (p RatePolicy) resolve(option string) (RatePolicy, error) {
 	resolveField(&f, "InFlight", &p.InFlight, 0)
 	resolveField(&f, "MaxWait", &p.MaxWait, 5*time.Second)
 	return p, f.err()
+}
+
+// SpendPolicy bounds what the attempts of a day cost: see [WithSpend]. Amounts are in the
+// currency of the prices: see [Endpoint].Price and [Cost]. What is not known does not count.
+//
+// The sums are those of this Transport since New; Update keeps them. If several processes share
+// the money, give each of them a share.
+type SpendPolicy struct {
+	// PerDay is what all attempts of a day may cost together. When it is spent, no attempt
+	// is sent any more before midnight, but to models that are known to cost nothing. Calls
+	// get what the cache has, also stale answers. All others fail with ErrSpent, as a 402.
+	// Attempts that are under way go on, so the day may cost more, by what they do. 0 or
+	// Off: unlimited.
+	PerDay float64
+
+	// PerAccount is the same for single accounts: by [Endpoint].Account, or by the name of
+	// an endpoint that has an account of its own. Calls go to endpoints of other accounts
+	// then, also to backups. Default: unlimited.
+	PerAccount map[string]float64
+
+	// Zone is where a day begins at midnight. Default: UTC.
+	Zone *time.Location
+
+	// Cheaper maps models to those that calls get instead once CheaperFrom is spent, both by
+	// the names that callers use:
+	//
+	//	Cheaper: map[string]string{"deepseek-v4-pro": "deepseek-flash"}
+	//
+	// The request is changed before all else: also the cache sees the other name. An event
+	// of KindCheaper tells of it. A request whose body is larger than MaxReplay or has a
+	// Content-Encoding is not changed. When PerDay is spent, these calls are refused, too.
+	// Default: none.
+	Cheaper map[string]string
+
+	// CheaperFrom is an amount below PerDay. Default: four fifths of PerDay.
+	CheaperFrom float64
+}
+
+func (p SpendPolicy) resolve() (SpendPolicy, error) {
+	f := fields{option: "WithSpend"}
+	resolveField(&f, "PerDay", &p.PerDay, 0)
+	f.check(!math.IsInf(p.PerDay, 0), "PerDay is %v: want an amount of money, or Off for no limit", p.PerDay)
+	p.PerAccount = maps.Clone(p.PerAccount)
+	for _, name := range slices.Sorted(maps.Keys(p.PerAccount)) {
+		most := p.PerAccount[name]
+		f.check(most > 0 && !math.IsInf(most, 0), "PerAccount[%q] is %v: want an amount of money, or leave the account out", name, most)
+	}
+	if p.Zone == nil {
+		p.Zone = time.UTC
+	}
+	p.resolveCheaper(&f)
+	return p, f.err()
+}
+
+func (p *SpendPolicy) resolveCheaper(f *fields) {
+	p.Cheaper = maps.Clone(p.Cheaper)
+	f.check(p.CheaperFrom == 0 || len(p.Cheaper) > 0, "CheaperFrom is set, and Cheaper is not: want the models, or leave both out")
+	if len(p.Cheaper) == 0 {
+		return
+	}
+	resolveField(f, "CheaperFrom", &p.CheaperFrom, p.PerDay*4/5)
+	f.check(p.PerDay > 0, "Cheaper is set, and PerDay is not: want the amount that a day may cost")
+	f.check(p.CheaperFrom <= p.PerDay || p.PerDay == 0, "CheaperFrom is %v, and PerDay %v: want less", p.CheaperFrom, p.PerDay)
+	for _, from := range slices.Sorted(maps.Keys(p.Cheaper)) {
+		to := p.Cheaper[from]
+		f.check(from != "" && to != "" && from != to, "Cheaper maps %q to %q: want two models", from, to)
+		_, chained := p.Cheaper[to]
+		f.check(!chained || from == to, "Cheaper maps %q to %q, which has a cheaper one itself: want the last one for both", from, to)
+	}
 }
 
 // StreamPolicy limits how long an answer may bring no payload, sets hedges and rescues, and

@@ -9,6 +9,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/limit"
 	"github.com/breakwater-go/breakwater/internal/outcome"
+	"github.com/breakwater-go/breakwater/internal/price"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -79,6 +80,37 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	a.queued = time.Since(a.Start)
 	return r.next.RoundTrip(req)
+}
+
+// A spendLimiter is the layer of an endpoint that sends nothing when the money is spent.
+type spendLimiter struct {
+	next http.RoundTripper
+	*price.Spending
+}
+
+// newSpendLimiter returns the layer. Without a policy there is none.
+func newSpendLimiter(s *price.Spending) Middleware {
+	return func(next http.RoundTripper) http.RoundTripper {
+		if s == nil {
+			return next
+		}
+		return &spendLimiter{next, s}
+	}
+}
+
+// RoundTrip sends the attempt if there is money for it, or if it costs none.
+func (l *spendLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
+	a := attemptOf(req.Context())
+	rate := a.endpoint.rateOf(a.call.op, a.model)
+	if a.call.isSafe() || rate != nil && rate.IsFree() {
+		return l.next.RoundTrip(req)
+	}
+	if over, spent := l.Over(a.endpoint.Account, time.Now()); spent {
+		return nil, &exchange.Failure{Class: ClassSpent, Err: &SpendError{
+			Account: over.Account, Spent: over.Spent, Max: over.Max, Currency: over.Currency.String(), RetryAfter: over.Left,
+		}}
+	}
+	return l.next.RoundTrip(req)
 }
 
 // newLimits returns the limits of an endpoint's account, from those of all accounts. The

@@ -274,6 +274,14 @@ func TestTimeline(t *testing.T) {
 			elapse(time.Minute)
 			w.call("q3", false)
 		}},
+		{"the money of the day is spent", "primary", []Option{priced(), WithCache(CachePolicy{TTL: time.Minute}), WithSpend(SpendPolicy{PerDay: 2000, Cheaper: map[string]string{testModel: "deepseek-v4-flash"}, CheaperFrom: 1000})}, func(w *world) {
+			w.call("q1", false)
+			w.call("q2", false)
+			w.call("q3", true)
+			w.call("q2", false)
+			elapse(24 * time.Hour)
+			w.call("q4", true)
+		}},
 		{"what attempts cost", "primary backup", []Option{priced(), WithCache(CachePolicy{}), WithStream(StreamPolicy{Rescue: RescueRestart}), once}, func(w *world) {
 			w.call("q1", false)
 			w.call("q1", false)

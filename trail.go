@@ -39,6 +39,7 @@ const (
 	ClassNoKey        Class = "no_key"         // not sent: Endpoint.KeyFunc gave no key
 	ClassCircuitOpen  Class = "circuit_open"   // not sent: the circuit is open
 	ClassLimited      Class = "limited"        // not sent: a limit of RatePolicy was reached
+	ClassSpent        Class = "spent"          // not sent: the money of SpendPolicy is spent
 	ClassPaused       Class = "paused"         // not sent: the endpoint, account or model is paused
 	ClassNotCached    Class = "not_cached"     // not sent: the call wanted a kept answer only
 	ClassUnserved     Class = "unserved"       // not sent: Call.Endpoint or Call.Endpoints allows no endpoint, or see Attempt.PassedOver
@@ -72,7 +73,7 @@ var endings = [...]Outcome{
 	Outcome(ClassKeyRejected), Outcome(ClassNoFunds), Outcome(ClassBlocked), Outcome(ClassUnsuited), Outcome(ClassNoModel),
 	Outcome(ClassFiltered), Outcome(ClassRefused), Outcome(ClassRedirected), Outcome(ClassBadResponse), Outcome(ClassNoFirstToken),
 	Outcome(ClassStalled), Outcome(ClassTruncated), Outcome(ClassFlawed), Outcome(ClassOutrun), Outcome(ClassRewrite),
-	Outcome(ClassNoKey), Outcome(ClassCircuitOpen), Outcome(ClassLimited), Outcome(ClassPaused), Outcome(ClassNotCached), Outcome(ClassUnserved),
+	Outcome(ClassNoKey), Outcome(ClassCircuitOpen), Outcome(ClassLimited), Outcome(ClassSpent), Outcome(ClassPaused), Outcome(ClassNotCached), Outcome(ClassUnserved),
 	Outcome(ClassIdempotencyInvalid), Outcome(ClassIdempotencyReused),
 }
 

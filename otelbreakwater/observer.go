@@ -104,7 +104,7 @@ func (o *observer) observe(ctx context.Context, e breakwater.Event) {
 	case breakwater.KindHedge, breakwater.KindDrift, breakwater.KindBudget, breakwater.KindCacheError:
 		o.metrics.happened(ctx, e, "")
 		o.keep(ctx, e)
-	case breakwater.KindPassedOver, breakwater.KindUnbuffered, breakwater.KindCacheShared:
+	case breakwater.KindPassedOver, breakwater.KindCheaper, breakwater.KindUnbuffered, breakwater.KindCacheShared:
 		o.keep(ctx, e)
 	case breakwater.KindCacheRenew:
 		o.book.renews(e.Call)

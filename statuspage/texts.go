@@ -30,7 +30,7 @@ var words = map[string]string{
 	"no_funds": "余额不足", "blocked": "被拦截", "unsuited": "请求不适合", "no_model": "无此模型", "filtered": "内容被过滤", "refused": "请求被拒", "redirected": "重定向",
 	"bad_response": "响应异常", "no_first_token": "无首 token", "stalled": "流停滞", "truncated": "流中断", "flawed": "回答有缺陷", "outrun": "被更快的尝试取代", "rewrite": "改写失败",
 	"no_key":       "没有密钥",
-	"circuit_open": "熔断中", "limited": "本地限流", "not_cached": "缓存中没有", "unserved": "无可用端点",
+	"circuit_open": "熔断中", "limited": "本地限流", "spent": "预算用尽", "not_cached": "缓存中没有", "unserved": "无可用端点",
 	"idempotency_key_invalid": "幂等键无效", "idempotency_key_reused": "幂等键已用于其他请求",
 
 	"retry": "重试成功", "failover": "故障转移", "hedge": "对冲成功", "rescued": "流已续接", "hit": "缓存命中", "stale": "陈旧缓存", "collapsed": "共享结果",

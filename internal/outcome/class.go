@@ -34,6 +34,7 @@ const (
 	NoKey        Class = "no_key"
 	CircuitOpen  Class = "circuit_open"
 	Limited      Class = "limited"
+	Spent        Class = "spent"
 	Paused       Class = "paused"
 	NotCached    Class = "not_cached"
 	Unserved     Class = "unserved"
@@ -68,6 +69,7 @@ var table = map[Class]Traits{
 	NoKey:        {OfFleet: true, Local: true, Blame: BlameLocal},
 	CircuitOpen:  {OfFleet: true, Local: true, Blame: BlameHost},
 	Limited:      {OfFleet: true, Local: true, Blame: BlameLocal},
+	Spent:        {OfFleet: true, Local: true, Blame: BlameLocal},
 	Paused:       {OfFleet: true, Local: true, Blame: BlameHost},
 	NotCached:    {Blame: BlameCaller},
 	Unserved:     {Blame: BlameCaller},

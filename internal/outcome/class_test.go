@@ -62,7 +62,7 @@ func TestClass_Outcomes(t *testing.T) {
 		Deadline: Failure, Unreachable: Failure, Unavailable: Failure, Redirected: Failure, BadResponse: Failure,
 		NoFirstToken: Failure, Stalled: Failure, Truncated: Failure,
 		Canceled: Neutral, RateLimited: Neutral, KeyRejected: Neutral, NoFunds: Neutral, Blocked: Neutral, Unsuited: Neutral, NoModel: Neutral,
-		Flawed: Neutral, Outrun: Neutral, Rewrite: Neutral, NoKey: Neutral, CircuitOpen: Neutral, Limited: Neutral, Paused: Neutral, NotCached: Neutral, Unserved: Neutral,
+		Flawed: Neutral, Outrun: Neutral, Rewrite: Neutral, NoKey: Neutral, CircuitOpen: Neutral, Limited: Neutral, Spent: Neutral, Paused: Neutral, NotCached: Neutral, Unserved: Neutral,
 		IdempotencyInvalid: Neutral, IdempotencyReused: Neutral,
 	}
 	for class := range table {

@@ -18,6 +18,7 @@ import (
 const (
 	ErrCircuitOpen  = Error("circuit open")
 	ErrRateLimited  = Error("local rate limit")
+	ErrSpent        = Error("the money of the day is spent")
 	ErrNoFirstToken = timeoutError("no first token in time")
 	ErrStalled      = timeoutError("stream stalled")
 	ErrBadResponse  = Error("bad response")

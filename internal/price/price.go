@@ -133,6 +133,9 @@ func (r *Rate) setPeak(p Price, say func(string, ...any)) {
 // maxFactor bounds a factor: nobody means more.
 const maxFactor = 100
 
+// IsFree reports whether no token costs anything.
+func (r *Rate) IsFree() bool { return r.input == 0 && r.cached == 0 && r.output == 0 }
+
 // Currency returns the currency of the rate.
 func (r *Rate) Currency() Currency { return r.currency }
 

@@ -22,6 +22,8 @@ func messagesError(status int) string {
 	switch status {
 	case 400, 422:
 		return "invalid_request_error"
+	case 402:
+		return "billing_error"
 	case 429:
 		return "rate_limit_error"
 	case 504:
