@@ -112,6 +112,7 @@ const (
 	attrEvent      = "breakwater.event"          // Event.Kind
 	attrRenewal    = "breakwater.renewal"        // the attempt renews a stale answer in the background
 	attrDropped    = "breakwater.dropped"        // events of the call that are missing in its span
+	attrFinding    = "breakwater.finding"        // of probes: reachable, credential, funds or models
 	attrState      = "breakwater.state"          // of a circuit: closed, half-open or open
 	attrResult     = "breakwater.result"         // of the cache: hit, stale, collapsed or miss
 )
@@ -123,6 +124,8 @@ const metricCost = "breakwater.cost"
 const (
 	metricCircuits  = "breakwater.circuits"
 	metricPause     = "breakwater.pause.left"
+	metricHealth    = "breakwater.endpoint.health"
+	metricBalance   = "breakwater.account.balance"
 	metricInFlight  = "breakwater.attempt.in_flight"
 	metricWaiting   = "breakwater.attempt.waiting"
 	metricUnderWay  = "breakwater.call.under_way"

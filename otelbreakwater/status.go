@@ -36,6 +36,7 @@ func Watch(transports []*breakwater.Transport, opts ...Option) (stop func() erro
 		{metricCircuits, "{circuit}", "Circuits, by the state that they are in."},
 		{metricInFlight, "{attempt}", "Attempts that are open, where their number is limited."},
 		{metricWaiting, "{attempt}", "Attempts that wait for a limit."},
+		{metricHealth, "1", "What probes have found of an endpoint: 1 for yes, 0 for no."},
 		{metricUnderWay, "{call}", "Calls that are not over."},
 		{metricEntries, "{answer}", "Answers in memory."},
 		{metricSize, "By", "Size of the answers in memory."},
@@ -54,6 +55,8 @@ func Watch(transports []*breakwater.Transport, opts ...Option) (stop func() erro
 	}
 	pauses, err := meter.Float64ObservableGauge(metricPause, metric.WithUnit("s"), metric.WithDescription("How long a pause still lasts. Without a model, it is a pause of all models."))
 	note(metricPause, pauses, err)
+	balance, err := meter.Float64ObservableGauge(metricBalance, metric.WithUnit("{currency}"), metric.WithDescription("Balance of the endpoint's account, as its host tells it."))
+	note(metricBalance, balance, err)
 	if err := errors.Join(mistakes...); err != nil {
 		return nil, err
 	}
@@ -89,6 +92,10 @@ func (w *statuses) observe(_ context.Context, o metric.Observer) error {
 		switch at.metric {
 		case metricCircuits:
 			attrs = append(attrs, attribute.String(attrState, at.state))
+		case metricHealth:
+			attrs = append(attrs, attribute.String(attrFinding, at.state))
+		case metricBalance:
+			attrs = append(attrs, attribute.String(attrCurrency, at.state))
 		case metricCached:
 			attrs = append(attrs, attribute.String(attrResult, at.state))
 		}
@@ -115,6 +122,7 @@ func (w *statuses) add(sums map[sample]float64, s breakwater.Status, now time.Ti
 			at := sample{metricPause, endpoint, model, ""}
 			sums[at] = max(sums[at], x.Until.Sub(now).Seconds())
 		}
+		w.addHealth(sums, e.Name, e.Health)
 		for _, x := range e.Limits {
 			endpoint, model := w.names.Pair(clipped(e.Name), clipped(x.Model), true)
 			sums[sample{metricInFlight, endpoint, model, ""}] += float64(x.InFlight)
@@ -133,5 +141,37 @@ func (w *statuses) add(sums map[sample]float64, s breakwater.Status, now time.Ti
 		{metric: metricCached, state: "collapsed"}: c.Shared, {metric: metricCached, state: "miss"}: c.Misses,
 	} {
 		sums[at] += float64(n)
+	}
+}
+
+// addHealth adds what probes have found. Of several Transports, the worst counts.
+func (w *statuses) addHealth(sums map[sample]float64, name string, h *breakwater.HealthStatus) {
+	if h == nil || h.Checked.IsZero() {
+		return
+	}
+	endpoint := w.names.Endpoint(clipped(name))
+	least := func(metric, state string, value float64) {
+		at := sample{metric, endpoint, "", state}
+		if known, ok := sums[at]; !ok || value < known {
+			sums[at] = value
+		}
+	}
+	models := breakwater.FindingYes
+	if len(h.Missing) > 0 {
+		models = breakwater.FindingNo
+	}
+	for _, x := range []struct {
+		name    string
+		finding breakwater.Finding
+	}{{"reachable", h.Reachable}, {"credential", h.Credential}, {"funds", h.Funds}, {"models", models}} {
+		switch x.finding {
+		case breakwater.FindingYes:
+			least(metricHealth, x.name, 1)
+		case breakwater.FindingNo:
+			least(metricHealth, x.name, 0)
+		}
+	}
+	if h.Balance != nil {
+		least(metricBalance, h.Balance.Currency, h.Balance.Amount)
 	}
 }

@@ -2,9 +2,12 @@ package otelbreakwater
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric"
@@ -131,4 +134,39 @@ func TestWatch_NamesAreBounded(t *testing.T) {
 		t.Errorf("%d series", n)
 	}
 	t.Logf("%d series of %d endpoints", n, len(rt.Status().Endpoints))
+}
+
+// What probes have found is a gauge for each finding, and the balance in its currency.
+func TestWatch_Health(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt, err := breakwater.New(breakwater.WithEndpoints(breakwater.DeepSeek("sk-1")), breakwater.WithProbes(breakwater.ProbePolicy{}),
+			breakwater.WithBase(breakwater.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				body := `{"data":[{"id":"other"}]}`
+				if req.URL.Path == "/user/balance" {
+					body = `{"is_available":false,"balance_infos":[{"currency":"CNY","total_balance":"0.50"}]}`
+				}
+				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
+			})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rt.Close()
+		reader := metric.NewManualReader()
+		if _, err := Watch([]*breakwater.Transport{rt}, WithMeterProvider(metric.NewMeterProvider(metric.WithReader(reader)))); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		got, _ := gauges(t, reader)
+		for name, want := range map[string]float64{
+			"breakwater.endpoint.health breakwater.endpoint=deepseek,breakwater.finding=reachable":  1,
+			"breakwater.endpoint.health breakwater.endpoint=deepseek,breakwater.finding=credential": 1,
+			"breakwater.endpoint.health breakwater.endpoint=deepseek,breakwater.finding=funds":      0,
+			"breakwater.endpoint.health breakwater.endpoint=deepseek,breakwater.finding=models":     1,
+			"breakwater.account.balance breakwater.currency=CNY,breakwater.endpoint=deepseek":       0.5,
+		} {
+			if value, ok := got[name]; !ok || value != want {
+				t.Errorf("%s is %v, %v, want %v, of %v", name, value, ok, want, got)
+			}
+		}
+	})
 }

@@ -3,6 +3,7 @@ package prombreakwater
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -187,4 +188,46 @@ func BenchmarkObserve(b *testing.B) {
 		c.Observe(context.Background(), attempt)
 		c.Observe(context.Background(), end)
 	}
+}
+
+// What probes have found is a gauge for each finding, and the balance in its currency. Of two
+// Transports the worse one counts.
+func TestCollector_Health(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		transport := func(balance string, models string) *breakwater.Transport {
+			rt, err := breakwater.New(breakwater.WithEndpoints(breakwater.DeepSeek("sk-1")), breakwater.WithProbes(breakwater.ProbePolicy{}),
+				breakwater.WithBase(breakwater.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+					body := models
+					if req.URL.Path == "/user/balance" {
+						body = `{"is_available":true,"balance_infos":[{"currency":"CNY","total_balance":"` + balance + `"}]}`
+					}
+					return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
+				})))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { rt.Close() })
+			return rt
+		}
+		c, registry := New(), prometheus.NewPedanticRegistry()
+		registry.MustRegister(c)
+		c.Watch(transport("100.00", `{"data":[{"id":"x"}]}`))
+		c.Watch(transport("20.50", `no list`))
+		time.Sleep(2 * time.Minute)
+		got := gather(t, registry)
+		for name, want := range map[string]float64{
+			`breakwater_endpoint_health{endpoint="deepseek",finding="reachable"}`:  1,
+			`breakwater_endpoint_health{endpoint="deepseek",finding="credential"}`: 1,
+			`breakwater_endpoint_health{endpoint="deepseek",finding="funds"}`:      1,
+			`breakwater_endpoint_health{endpoint="deepseek",finding="models"}`:     1,
+			`breakwater_account_balance{currency="CNY",endpoint="deepseek"}`:       20.5,
+		} {
+			if value, ok := got[name]; !ok || value != want {
+				t.Errorf("%s is %v, %v, want %v, of %v", name, value, ok, want, got)
+			}
+		}
+		if problems := problems(t, registry); len(problems) > 0 {
+			t.Errorf("promtool would say %v", problems)
+		}
+	})
 }

@@ -14,6 +14,8 @@ var (
 	pausedUntil  = gauge("paused_seconds", "How long a pause still lasts. Model is empty for a pause of all models.", "endpoint", "model")
 	inFlight     = gauge("attempts_in_flight", "Attempts that are open, where their number is limited.", "endpoint", "model")
 	waiting      = gauge("attempts_waiting", "Attempts that wait for a limit.", "endpoint", "model")
+	healthy      = gauge("endpoint_health", "What probes have found of an endpoint: 1 for yes, 0 for no. There is no sample for what nobody knows. finding is reachable, credential, funds or models: all of them are listed.", "endpoint", "finding")
+	balance      = gauge("account_balance", "Balance of the endpoint's account, as its host tells it.", "endpoint", "currency")
 	passed       = gauge("passed_requests_total", "Requests that were sent once, without protection: see KindPassed.")
 	cacheEntries = gauge("cache_entries", "Answers in memory.")
 	cacheBytes   = gauge("cache_bytes", "Size of the answers in memory.")
@@ -22,7 +24,7 @@ var (
 	cacheEvicted = gauge("cache_evictions_total", "Answers that were removed to make room.")
 
 	gauges = []*prometheus.Desc{
-		circuitState, pausedUntil, inFlight, waiting, passed, cacheEntries, cacheBytes, cacheResults, cacheStores, cacheEvicted,
+		circuitState, pausedUntil, inFlight, waiting, healthy, balance, passed, cacheEntries, cacheBytes, cacheResults, cacheStores, cacheEvicted,
 	}
 )
 
@@ -56,6 +58,7 @@ func (c *Collector) collectStatus(watched []*breakwater.Transport, ch chan<- pro
 				at := sample{pausedUntil, [3]string{endpoint, model}}
 				sums[at] = max(sums[at], x.Until.Sub(now).Seconds())
 			}
+			c.addHealth(sums, e.Name, e.Health)
 			for _, x := range e.Limits {
 				endpoint, model := c.names.Pair(e.Name, x.Model, false)
 				sums[sample{inFlight, [3]string{endpoint, model}}] += float64(x.InFlight)
@@ -80,7 +83,7 @@ func (c *Collector) collectStatus(watched []*breakwater.Transport, ch chan<- pro
 		kind, labels := prometheus.GaugeValue, at.labels[:]
 		switch at.metric {
 		case circuitState:
-		case pausedUntil, inFlight, waiting:
+		case pausedUntil, inFlight, waiting, healthy, balance:
 			labels = labels[:2]
 		case cacheResults:
 			kind, labels = prometheus.CounterValue, labels[:1]
@@ -90,5 +93,36 @@ func (c *Collector) collectStatus(watched []*breakwater.Transport, ch chan<- pro
 			labels = nil
 		}
 		ch <- prometheus.MustNewConstMetric(at.metric, kind, value, labels...)
+	}
+}
+
+// addHealth adds what probes have found. Of several Transports, the worst counts.
+func (c *Collector) addHealth(sums map[sample]float64, name string, h *breakwater.HealthStatus) {
+	if h == nil || h.Checked.IsZero() {
+		return
+	}
+	endpoint := c.names.Endpoint(name)
+	least := func(at sample, value float64) {
+		if known, ok := sums[at]; !ok || value < known {
+			sums[at] = value
+		}
+	}
+	models := breakwater.FindingYes
+	if len(h.Missing) > 0 {
+		models = breakwater.FindingNo
+	}
+	for _, x := range []struct {
+		name    string
+		finding breakwater.Finding
+	}{{"reachable", h.Reachable}, {"credential", h.Credential}, {"funds", h.Funds}, {"models", models}} {
+		switch x.finding {
+		case breakwater.FindingYes:
+			least(sample{healthy, [3]string{endpoint, x.name}}, 1)
+		case breakwater.FindingNo:
+			least(sample{healthy, [3]string{endpoint, x.name}}, 0)
+		}
+	}
+	if h.Balance != nil {
+		least(sample{balance, [3]string{endpoint, h.Balance.Currency}}, h.Balance.Amount)
 	}
 }

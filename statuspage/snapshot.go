@@ -120,7 +120,26 @@ type Endpoint struct {
 	Circuits   []Circuit `json:"circuits"`
 	Pauses     []Pause   `json:"pauses"`
 	Limits     []Limit   `json:"limits"`
-	Cost       *Cost     `json:"cost,omitempty"` // nil: no price is known
+	Cost       *Cost     `json:"cost,omitempty"`   // nil: no price is known
+	Health     *Health   `json:"health,omitempty"` // nil: there are no probes
+}
+
+// A Health is what probes have shown of an endpoint: see [breakwater.HealthStatus].
+type Health struct {
+	Checked    time.Time          `json:"checked,omitzero"`
+	Reachable  breakwater.Finding `json:"reachable,omitempty"` // yes or no; empty: not known
+	Credential breakwater.Finding `json:"credential,omitempty"`
+	Funds      breakwater.Finding `json:"funds,omitempty"`
+	Missing    []string           `json:"missing,omitempty"` // models that the host does not list
+	Balance    *Balance           `json:"balance,omitempty"` // nil: not known
+}
+
+// A Balance is the money of an endpoint's account.
+type Balance struct {
+	Amount   float64   `json:"amount"`
+	Currency string    `json:"currency"`
+	At       time.Time `json:"at,omitzero"`
+	Left     float64   `json:"left_seconds,omitempty"` // how long it lasts at the pace of the last day; 0: not known
 }
 
 // A Cost is what the attempts at an endpoint have cost: see [breakwater.CostStatus].
@@ -266,6 +285,7 @@ func (p *Page) endpointOf(part string, e breakwater.EndpointStatus, now time.Tim
 	if e.Cost.Currency != "" {
 		r.Cost = &Cost{e.Cost.Amount, e.Cost.Estimated, e.Cost.Unknown, e.Cost.Currency}
 	}
+	r.Health = healthOf(e.Health)
 	for _, x := range e.Limits {
 		r.Limits = append(r.Limits, Limit{clean(x.Model), x.InFlight, x.Waiting})
 	}
@@ -294,6 +314,23 @@ func (p *Page) endpointOf(part string, e breakwater.EndpointStatus, now time.Tim
 		since = h.since
 	}
 	r.Reason, r.Status, r.Since = string(last.class), last.status, stamp(since)
+	return r
+}
+
+// maxMissing is how many models that are missing are shown.
+const maxMissing = 20
+
+func healthOf(h *breakwater.HealthStatus) *Health {
+	if h == nil || h.Checked.IsZero() {
+		return nil
+	}
+	r := &Health{Checked: stamp(h.Checked), Reachable: h.Reachable, Credential: h.Credential, Funds: h.Funds}
+	for _, model := range h.Missing[:min(len(h.Missing), maxMissing)] {
+		r.Missing = append(r.Missing, clean(model))
+	}
+	if b := h.Balance; b != nil {
+		r.Balance = &Balance{b.Amount, clean(b.Currency), stamp(b.At), b.Left.Seconds()}
+	}
 	return r
 }
 

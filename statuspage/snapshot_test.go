@@ -67,6 +67,10 @@ func fill(s *Snapshot) {
 	e.Circuits = []Circuit{{Model: "deepseek-ai/DeepSeek-V3", State: "open", Since: s.Time.Add(-time.Minute), Until: s.Time.Add(time.Minute)}, {Model: "GET", State: "closed"}}
 	e.Pauses = []Pause{{Model: "deepseek-ai/DeepSeek-V3", Until: s.Time.Add(time.Hour)}, {Until: s.Time.Add(time.Minute)}}
 	e.Limits = []Limit{{"deepseek-ai/DeepSeek-V3", 2, 3}}
+	e.Health = &Health{
+		Checked: s.Time.Add(-time.Minute), Reachable: breakwater.FindingYes, Credential: breakwater.FindingNo, Funds: breakwater.FindingNo, Missing: []string{"deepseek-v4-pro"},
+		Balance: &Balance{12.5, "CNY", s.Time.Add(-time.Minute), 5400},
+	}
 	s.Failures[0].Left = 4
 	r := &s.SLO[0] // package slo tests its own JSON; its quotients may differ by architecture
 	r.Windows, r.Endpoints, r.Budget = r.Windows[:1], r.Endpoints[:0], slo.Budget{Spent: 0.25, Left: 16 * time.Minute}

@@ -9,7 +9,7 @@ var chinese = map[string]string{
 	"Last 5 minutes": "最近 5 分钟", "Last hour": "最近一小时", "answered": "成功", "failed": "失败", "canceled": "已取消", "callers' mistakes": "调用方错误", "under way": "进行中",
 	"Served by": "服务来源", "updated": "更新于", "now": "现在", "%s ago": "%s前", "in %s": "%s后", " s": " 秒", " min": " 分钟", " h": " 小时", " d": " 天",
 
-	"Endpoints": "端点", "Endpoint": "端点", "tier": "层级", "cost": "费用", ", %s of it estimated": "，其中 %s 为估算", ", %d attempts not known": "，%d 次尝试费用未知", "State": "状态", "Since": "开始时间", "Why": "原因", "Last answer": "最近成功", "Circuits, pauses, limits": "熔断、暂停、限流",
+	"Endpoints": "端点", "Endpoint": "端点", "tier": "层级", "cost": "费用", "balance": "余额", ", for about %s": "，约可用 %s", "cannot be reached": "无法连接", "key rejected": "密钥被拒", "no funds": "余额不足", "models not listed: %s": "未列出的模型：%s", ", %s of it estimated": "，其中 %s 为估算", ", %d attempts not known": "，%d 次尝试费用未知", "State": "状态", "Since": "开始时间", "Why": "原因", "Last answer": "最近成功", "Circuits, pauses, limits": "熔断、暂停、限流",
 	"until": "至", "all models": "所有模型", "in flight": "进行中", "waiting": "排队", "circuit": "熔断器",
 
 	"Calls a minute": "每分钟调用数", "First token, by minute": "首 token 延迟（按分钟）", "As a table": "以表格查看", "Minute": "分钟",

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/breakwater-go/breakwater"
 	"github.com/breakwater-go/breakwater/slo"
 )
 
@@ -183,6 +184,32 @@ func (v view) Money(c *Cost) string {
 	}
 	if c.Unknown > 0 {
 		text += fmt.Sprintf(v.T(", %d attempts not known"), c.Unknown)
+	}
+	return text
+}
+
+// Findings are what probes have found wrong, for people.
+func (v view) Findings(h *Health) (wrong []string) {
+	if h.Reachable == breakwater.FindingNo {
+		wrong = append(wrong, v.T("cannot be reached"))
+	}
+	if h.Credential == breakwater.FindingNo {
+		wrong = append(wrong, v.T("key rejected"))
+	}
+	if h.Funds == breakwater.FindingNo {
+		wrong = append(wrong, v.T("no funds"))
+	}
+	if len(h.Missing) > 0 {
+		wrong = append(wrong, fmt.Sprintf(v.T("models not listed: %s"), strings.Join(h.Missing, v.T(", "))))
+	}
+	return wrong
+}
+
+// Left returns a balance for people, with how long it lasts.
+func (v view) Left(b *Balance) string {
+	text := strconv.FormatFloat(b.Amount, 'f', 2, 64) + " " + b.Currency
+	if b.Left > 0 {
+		text += fmt.Sprintf(v.T(", for about %s"), v.Length(time.Duration(b.Left*float64(time.Second))))
 	}
 	return text
 }
