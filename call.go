@@ -39,7 +39,7 @@ import (
 //
 //	breakwater.Call{Endpoint: "deepseek", NoCache: true, Attempts: 1}
 type Call struct {
-	NoCache      bool   // the call gets no answer from the cache, and its answer is not kept
+	NoCache      bool   // the call gets no answer from the cache, and its answer is not kept; its idempotency key has its effect all the same
 	NoShare      bool   // the call does not share an attempt with other calls
 	CacheControl string // directives for the cache, such as "max-age=60"; they override those of the request's Cache-Control
 	Scope        string // name of the group that may share the answer, instead of CachePolicy.Scope; empty: as there

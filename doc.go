@@ -89,6 +89,7 @@
 //
 //   - [WithEndpoints], [WithBackup]: which hosts may answer.
 //   - [WithCache]: keep answers, and give stale ones while no endpoint answers.
+//   - [WithIdempotency]: make a call that is made twice with one Idempotency-Key once.
 //   - [WithRateLimit]: stay below the limits of an account.
 //   - [WithRetry]: attempts, the waits between them, their budget.
 //   - [WithStream]: time limits, hedges, rescues.

@@ -226,7 +226,7 @@ func TestIdempotency_AnotherRequest(t *testing.T) {
 					}
 					for name, edit := range map[string]func(*http.Request){
 						"header": with("X-Tenant", "7"), "query": func(req *http.Request) { req.URL.RawQuery = "v=2" }, "caller": with("Authorization", "Bearer sk-other"),
-						"endpoint": withCall(Call{Endpoint: "b"}),
+						"endpoint": withCall(Call{Endpoint: "b"}), "list of endpoints": withCall(Call{Endpoints: []string{"b"}}),
 					} {
 						if got := asks(t.Context(), rt, `{"model":"m","input":"other","messages":[]}`, toPath(path), underKey("k"), edit); got.status() == 422 {
 							t.Errorf("with another %s: %v, want a call of its own", name, got)

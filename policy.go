@@ -759,7 +759,7 @@ type IdempotencyPolicy struct {
 
 	// Linger is how long a call that was sent goes on when all its callers have left before
 	// the answer was whole: after a timeout, for example. The caller that asks again within
-	// this time joins it; the answer is kept. At most 128 attempts do so at once, each holds
+	// this time joins it; the answer is kept. At most 128 calls do so at once, each holds
 	// its permit of RatePolicy, and Close ends them. Default 2min; Off: it is cancelled.
 	Linger time.Duration
 
