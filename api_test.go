@@ -91,7 +91,8 @@ var (
 		Repetition: 0, RequireAnswer: true, RequireFormat: true, Schema: func(schema, text []byte) error { return nil }, KeepFlawed: true,
 	}
 	_ = []breakwater.Rescue{breakwater.RescueContinue, breakwater.RescueRestart, breakwater.RescueOff}
-	_ = breakwater.Call{NoCache: true, NoShare: true, CacheControl: "", Scope: "", IdempotencyKey: "", Endpoint: "", Attempts: 1, Trail: &breakwater.Trail{}, Endpoints: []string{}}
+	_ = breakwater.Call{NoCache: true, NoShare: true, CacheControl: "", Scope: "", IdempotencyKey: "", Endpoint: "", Attempts: 1, Trail: &breakwater.Trail{}, Tenant: "", Priority: breakwater.PriorityDefault, Endpoints: []string{}}
+	_ = []breakwater.Priority{breakwater.PriorityBatch, breakwater.PriorityDefault, breakwater.PriorityInteractive}
 	_ = breakwater.Attempt{
 		N: 1, Endpoint: "", Model: "", Start: time.Time{}, Wait: 0, FirstToken: 0, Elapsed: 0, Status: 200, Class: breakwater.ClassOK, Verdict: breakwater.VerdictAccept,
 		Bytes: 1, Usage: breakwater.Usage{PromptTokens: 1, CompletionTokens: 1, TotalTokens: 2, CachedTokens: 0, ReasoningTokens: 0}, Cost: breakwater.Cost{Amount: 1, Known: true, Estimated: true}, MayBeBilled: false, Denied: false,

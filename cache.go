@@ -417,7 +417,7 @@ func (c *call) canUse(e *store.Entry) bool {
 func (l *cacheLayer) askFor(c *call) coalesce.Ask {
 	ask := coalesce.Ask{
 		Key:   c.lookup.key,
-		Terms: coalesce.Terms{Form: int(c.format()), Credential: c.credential(), Attempts: c.attempts(l.retry.Attempts), Fallback: c.fallback},
+		Terms: coalesce.Terms{Form: int(c.format()), Credential: c.credential(), Attempts: c.attempts(l.retry.Attempts), Fallback: c.fallback, Urgency: int(c.turns().Priority), Tenant: c.Tenant},
 		Limits: coalesce.Limits{
 			First: cmp.Or(c.firstClock(c.target, l.stream), c.firstClock(c.target, defaultClocks)),
 			Stall: cmp.Or(l.stream.Stall, defaultClocks.Stall),

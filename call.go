@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/balance"
+	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/coalesce"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
@@ -70,8 +71,29 @@ type Call struct {
 	// with one key and different requests are refused.
 	IdempotencyKey string
 
+	// Tenant says for whom the call is made, such as a customer of yours. While a limit of
+	// RatePolicy or a learned one is short, calls of the tenant that has used less of it
+	// lately go first. Default empty: a tenant like others, of all calls that name none. No
+	// host, event or log gets the name.
+	Tenant string
+
+	// Priority says how urgent the call is while a limit is short. Default PriorityDefault.
+	Priority Priority
+
 	bounds within.Bounds // Endpoints, and those of outer options
 }
+
+// A Priority says how urgent a call is: see Call.Priority. It decides whose turn it is among
+// calls that wait for a limit of [RatePolicy], or for one that was learned. More urgent ones go
+// first, but each priority gets a ninth of the turns at least. Values beyond the constants count
+// as the nearest one.
+type Priority int8
+
+const (
+	PriorityBatch       Priority = -1 // nobody waits for the answer: it goes behind all others
+	PriorityDefault     Priority = 0
+	PriorityInteractive Priority = 1 // a person waits: it goes first
+)
 
 type callOptionsKey struct{}
 
@@ -89,6 +111,8 @@ func WithCall(ctx context.Context, c Call) context.Context {
 	c.Endpoint = cmp.Or(c.Endpoint, outer.Endpoint)
 	c.Attempts = cmp.Or(c.Attempts, outer.Attempts)
 	c.Trail = cmp.Or(c.Trail, outer.Trail)
+	c.Tenant = cmp.Or(c.Tenant, outer.Tenant)
+	c.Priority = cmp.Or(c.Priority, outer.Priority)
 	c.bounds = outer.bounds.And(c.bounds)
 	if c.Endpoints != nil {
 		c.bounds = c.bounds.AndOneOf(c.Endpoints)
@@ -611,6 +635,11 @@ func (c *call) limiter(e *upstream, model string) *limit.Limiter {
 		asker = c.credential()
 	}
 	return e.limits.Get(model, asker)
+}
+
+// turns returns what decides when it is the call's turn at a limit.
+func (c *call) turns() limit.Caller {
+	return limit.Caller{Tenant: bounded.Name(c.Tenant), Priority: limit.Priority(c.Priority)}
 }
 
 // isRestricted reports whether the call's options leave it a part of the endpoints.

@@ -284,7 +284,7 @@ func (r *failoverRun) survey(found shortlist, now time.Time) shortlist {
 		switch at.state {
 		case plan.AtLimit:
 			limiter := r.call.limiter(e, at.model)
-			c.Wait, c.KeepsTier = limiter.Expected(now), !limiter.Spills()
+			c.Wait, c.KeepsTier = limiter.Expected(now, r.call.turns()), !limiter.Spills()
 		case plan.CircuitOpen:
 			r.skippedOpen = true
 			c.ProbeFailed = slices.Contains(r.probed, e)
@@ -779,7 +779,7 @@ func (f *fleet) hasAlternative(c *call, than *upstream) bool {
 			if deadline, ok := c.Deadline(); ok {
 				left = deadline.Sub(now)
 			}
-			if limiter.Admits(now, left) {
+			if limiter.Admits(now, left, c.turns()) {
 				return true
 			}
 			if !limiter.Spills() {

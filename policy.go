@@ -250,7 +250,8 @@ type RatePolicy struct {
 	Fixed bool
 
 	// MaxWait is how long an attempt may wait for these limits, within the caller's
-	// deadline. It waits in order of arrival, and longer than MaxWait only if its own
+	// deadline. Whose turn it is depends on Call.Priority and Call.Tenant, then on who came
+	// first. An attempt waits longer than MaxWait only if its own
 	// tokens take longer to come back. An attempt that has waited in vain, or whose
 	// turn certainly cannot come in time, fails with ErrRateLimited, and the call goes
 	// to another endpoint of its tier if there is one. Default 5s; Off: it does not

@@ -43,7 +43,7 @@ func (r *rateLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	use := limit.Use{
 		Waited: time.Duration(a.call.queued.Load()) * time.Millisecond, Rested: time.Duration(a.rested) * time.Millisecond,
-		Host: &a.endpoint.Load, Again: a.n > 1, Throttled: a.throttled,
+		Caller: a.call.turns(), Host: &a.endpoint.Load, Again: a.n > 1, Throttled: a.throttled,
 	}
 	if limiter.CountsTokens() {
 		use.Prompt, use.Answer = wire.EstimateTokens(a.buffer.Bytes()), a.call.params.MaxTokens

@@ -780,7 +780,8 @@ func TestSharing_FieldsOfCall(t *testing.T) {
 	own := map[string]string{
 		"NoCache": "the call is not covered", "NoShare": "the call is private", "CacheControl": "the caller looks at the cache by it; no-cache is private, and Terms have Fallback",
 		"IdempotencyKey": "its hash is the key",
-		"Scope":          "in the key", "Endpoint": "in the key", "Attempts": "in Terms", "Trail": "of the leader's call alone",
+		"Tenant":         "in Terms; the answer is everybody's", "Priority": "in Terms",
+		"Scope": "in the key", "Endpoint": "in the key", "Attempts": "in Terms", "Trail": "of the leader's call alone",
 		"Endpoints": "what they allow is in the key: appendPlaces", "bounds": "as Endpoints",
 	}
 	for field := range reflect.TypeFor[Call]().Fields() {

@@ -89,9 +89,9 @@ func (s *service) ask(ctx context.Context, tenant, question string) (string, err
 		return "", errBusy
 	}
 	defer leave()
-	ctx = context.WithValue(ctx, tenantKey{}, tenant)              // for observe
-	ctx = breakwater.WithCall(ctx, breakwater.Call{Scope: tenant}) // for the cache
-	body, _ := json.Marshal(map[string]any{                        // strings always have JSON
+	ctx = context.WithValue(ctx, tenantKey{}, tenant)                              // for observe
+	ctx = breakwater.WithCall(ctx, breakwater.Call{Tenant: tenant, Scope: tenant}) // for the cache
+	body, _ := json.Marshal(map[string]any{                                        // strings always have JSON
 		"model":    "deepseek-flash",
 		"messages": []map[string]string{{"role": "user", "content": question}},
 	})

@@ -9,8 +9,11 @@ package bounded
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -124,6 +127,20 @@ type Worth struct {
 	Open  bool  // a circuit is open: removing it would let calls through
 	Known bool  // it has served a call, or has learned something else
 	Used  int64 // when it was last used, by any counter that grows
+}
+
+// maxName is the most bytes of a name that is kept as it is.
+const maxName = 128
+
+// Name returns a name of bounded length: a name that is too long is cut, and a digest of it
+// stands for the rest, so that two names never become one.
+func Name(name string) string {
+	if len(name) <= maxName {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	digest := hex.EncodeToString(sum[:])
+	return strings.ToValidUTF8(name[:maxName-len(digest)-len("…")], "") + "…" + digest
 }
 
 // MakeRoom removes the values of the least worth, so that all has room for one more key

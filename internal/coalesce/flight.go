@@ -461,7 +461,7 @@ func (f *Flight) suits(t Terms) bool {
 		return false
 	case (f.source.Failed || f.source.Flawed) && f.terms.Attempts < t.Attempts: // more attempts might have helped
 		return false
-	case f.source.Limited && (f.renewal || f.terms.until.Before(t.until)): // a caller may wait, or for longer
+	case f.source.Limited && (f.renewal || f.terms.until.Before(t.until) || f.terms.Tenant != t.Tenant): // a caller may wait, or for longer, or has a part of its own
 		return false
 	case !f.source.Judged, f.source.Failed, reach == SameCredential:
 		return t.Credential == f.terms.Credential

@@ -18,6 +18,8 @@ type Terms struct {
 	Credential [sha256.Size]byte // a digest of the caller's
 	Attempts   int               // the most that the call may make
 	Fallback   bool              // the call has a stale answer to use, so it may give up early
+	Urgency    int               // how soon it has its turn where calls wait for limits: more is sooner
+	Tenant     string            // whose part of the limits it takes
 	until      time.Time         // the caller's deadline; the end of time if it has none
 }
 

@@ -151,7 +151,8 @@ func (w *Wait) joinLocked(answered bool) *Follower {
 	for _, form := range w.ask.Forms {
 		for _, f := range slices.Backward(flights) {
 			isIn := slices.ContainsFunc(w.in, func(s *Follower) bool { return s.flight == f })
-			if f.terms.Form != form || f.closed || isIn || f.isAnswered() != answered || !w.mayHave(f) || f.quiet(now) >= w.lockAgeLocked(f) {
+			waits := !f.isAnswered() && f.terms.Urgency < w.ask.Terms.Urgency && w.ask.Print == (key.Key{}) // perhaps behind calls that this one would pass
+			if f.terms.Form != form || f.closed || isIn || waits || f.isAnswered() != answered || !w.mayHave(f) || f.quiet(now) >= w.lockAgeLocked(f) {
 				continue
 			}
 			if s := f.join(w.ask.Terms, w.until); s != nil {

@@ -38,11 +38,11 @@ func (e *Error) Error() string {
 // Is reports whether target is ErrLimited.
 func (e *Error) Is(target error) bool { return target == ErrLimited }
 
-// refusalLocked returns the error for an attempt that would have to wait so long for one
-// of the buckets, and otherwise for a permit.
-func (l *Limiter) refusalLocked(now time.Time, wait time.Duration, of string) *Error {
+// refusalLocked returns the error for an attempt of a caller that would have to wait so long
+// for one of the buckets, and otherwise for a permit.
+func (l *Limiter) refusalLocked(now time.Time, wait time.Duration, of string, c Caller) *Error {
 	e := &Error{Limit: of, Waiting: l.waiting.len(), RetryAfter: wait}
-	switch permit := l.permitWaitLocked(now); {
+	switch permit := l.permitWaitLocked(now, c); {
 	case l.isFullLocked() && permit >= wait, wait == 0:
 		e.Limit, e.InUse, e.Max, e.RetryAfter = InFlight, l.open, l.permits, permit
 	case of == PerSecond && l.learned.bucket.limiter != nil && l.learned.wait(now, 1) >= l.attempts.wait(now, 1):

@@ -12,6 +12,7 @@ type Lease struct {
 	tokens  int // that are reserved; 0: tokens are not limited
 	open    int // attempts that were under way when it began, with itself
 	use     Use
+	cost    float64       // that its tenant is charged with: see fairness
 	spare   *list.Element // of limiter.spare; nil: a caller waits for the attempt
 }
 

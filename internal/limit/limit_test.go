@@ -346,7 +346,7 @@ func TestLimit_LargestLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := of(Policy{PerSecond: 1e-12, Burst: 1, MaxWait: time.Minute})
 		acquire(t, l)
-		if got := l.Expected(time.Now()); got < time.Hour || l.Admits(time.Now(), time.Minute) {
+		if got := l.Expected(time.Now(), Caller{}); got < time.Hour || l.Admits(time.Now(), time.Minute, Caller{}) {
 			t.Errorf("of an attempt in 30,000 years the next is expected in %v", got)
 		}
 	})
@@ -385,12 +385,12 @@ func TestLimit_Questions(t *testing.T) {
 	} {
 		bubble(t, tt.name, func(t *testing.T) {
 			l, now := of(tt.policy), time.Now()
-			if !l.Free(now) || l.Expected(now) != 0 {
-				t.Errorf("before: free %v, in %v", l.Free(now), l.Expected(now))
+			if !l.Free(now) || l.Expected(now, Caller{}) != 0 {
+				t.Errorf("before: free %v, in %v", l.Free(now), l.Expected(now, Caller{}))
 			}
 			acquire(t, l)
-			if l.Free(now) != tt.free || l.Expected(now) != tt.expected || l.Admits(now, time.Minute) != tt.admits || l.Adapts() {
-				t.Errorf("free %v, in %v, admits %v, adapts %v; want %v, %v, %v, false", l.Free(now), l.Expected(now), l.Admits(now, time.Minute), l.Adapts(), tt.free, tt.expected, tt.admits)
+			if l.Free(now) != tt.free || l.Expected(now, Caller{}) != tt.expected || l.Admits(now, time.Minute, Caller{}) != tt.admits || l.Adapts() {
+				t.Errorf("free %v, in %v, admits %v, adapts %v; want %v, %v, %v, false", l.Free(now), l.Expected(now, Caller{}), l.Admits(now, time.Minute, Caller{}), l.Adapts(), tt.free, tt.expected, tt.admits)
 			}
 		})
 	}
@@ -400,7 +400,7 @@ func TestLimit_Questions(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		lease.End(Result{Served: true})
 		acquire(t, l)
-		if wait := l.Expected(time.Now()); wait != 10*time.Second || l.Admits(time.Now(), time.Minute) {
+		if wait := l.Expected(time.Now(), Caller{}); wait != 10*time.Second || l.Admits(time.Now(), time.Minute, Caller{}) {
 			t.Errorf("a permit that is held for 20s is expected in %v, want 10s, which is longer than MaxWait", wait)
 		}
 	})
@@ -411,12 +411,12 @@ func TestLimit_Questions(t *testing.T) {
 		lease.End(Result{Served: true})
 		acquire(t, l)
 		time.Sleep(40 * time.Second)
-		if wait := l.Expected(time.Now()); wait != 40*time.Second {
+		if wait := l.Expected(time.Now(), Caller{}); wait != 40*time.Second {
 			t.Errorf("a permit that is held for 40s, and usually for one, is expected in %v, want 40s", wait)
 		}
 	})
 	var none *Limiter
-	if now := time.Now(); !none.Free(now) || none.Expected(now) != 0 || !none.Admits(now, 0) || none.Adapts() {
+	if now := time.Now(); !none.Free(now) || none.Expected(now, Caller{}) != 0 || !none.Admits(now, 0, Caller{}) || none.Adapts() {
 		t.Error("where there is no limit, something is limited")
 	}
 }

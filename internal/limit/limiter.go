@@ -15,9 +15,10 @@ import (
 // A Limiter bounds the attempts on one model of one account. A nil Limiter limits nothing;
 // all of its methods but Acquire, AcquireSpare and CountsTokens may be called.
 //
-// Attempts that cannot begin at once wait in one queue. Its head begins as soon as there is
-// all that it needs: a permit, an attempt and its tokens. Nobody holds anything while it
-// waits, and nobody passes the head, so large attempts get their turn among small ones.
+// Attempts that cannot begin at once wait in one queue. The one whose turn it is begins as
+// soon as there is all that it needs: a permit, an attempt and its tokens. Nobody holds
+// anything while it waits, and none that has its turn later begins before, so large attempts
+// get their turn among small ones.
 type Limiter struct {
 	policy atomic.Pointer[Policy] // changed with mu locked
 	used   atomic.Int64           // see bounded.Map
@@ -34,6 +35,7 @@ type Limiter struct {
 	window    window
 	tokens    quota
 	waiting   queue
+	fairness  fairness
 	turn      *time.Timer // when the buckets may have what the head needs
 	turnIsSet bool
 	holds     holds
@@ -104,39 +106,40 @@ func (l *Limiter) isFullLocked() bool {
 	return l.permits != 0 && open >= permits
 }
 
-// Expected returns about how long an attempt that came now would wait. It is an estimate
-// for those who can choose between hosts, and no reason to refuse.
-func (l *Limiter) Expected(now time.Time) time.Duration {
+// Expected returns about how long an attempt of a caller that came now would wait. It is an
+// estimate for those who can choose between hosts, and no reason to refuse.
+func (l *Limiter) Expected(now time.Time, c Caller) time.Duration {
 	if l == nil {
 		return 0
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	wait, _ := l.leastWaitLocked(now, 1)
-	return max(wait, l.permitWaitLocked(now))
+	wait, _ := l.leastWaitLocked(now, 1, c)
+	return max(wait, l.permitWaitLocked(now, c))
 }
 
-// permitWaitLocked returns about how long it takes until a permit is free for one that
-// comes now; 0: not known.
-func (l *Limiter) permitWaitLocked(now time.Time) time.Duration {
+// permitWaitLocked returns about how long it takes until a permit is free for one of a caller
+// that comes now; 0: not known.
+func (l *Limiter) permitWaitLocked(now time.Time, c Caller) time.Duration {
 	if l.permits == 0 || l.waiting.len() == 0 && !l.isFullLocked() {
 		return 0
 	}
 	// With so many permits, one comes back in each permits-th part of the time that it is
 	// held, and the first after about half of that.
 	usual := l.holds.usual()
-	wait := seconds((float64(l.waiting.len()) + 0.5) * usual.Seconds() / float64(l.permits))
+	ahead := l.waiting.ahead(c)
+	wait := seconds((float64(ahead.attempts+ahead.late) + 0.5) * usual.Seconds() / float64(l.permits))
 	if idle := now.Sub(l.moved); idle > usual { // those who hold them take longer than usual, for as long again
 		return max(wait, idle)
 	}
 	return wait
 }
 
-// leastWaitLocked returns how long an attempt that comes now has to wait at least for the
-// buckets, because of those in front of it, and for which.
-func (l *Limiter) leastWaitLocked(now time.Time, tokens int) (time.Duration, string) {
-	ahead := l.waiting.inTime.Len()
-	attempts, forTokens := l.attemptWaitLocked(now, ahead+1), l.tokens.wait(now, tokens, l.waiting.tokens)
+// leastWaitLocked returns how long an attempt of a caller that comes now has to wait at least
+// for the buckets, because of those in front of it, and for which.
+func (l *Limiter) leastWaitLocked(now time.Time, tokens int, c Caller) (time.Duration, string) {
+	ahead := l.waiting.ahead(c)
+	attempts, forTokens := l.attemptWaitLocked(now, ahead.attempts+1), l.tokens.wait(now, tokens, ahead.tokens)
 	if forTokens > attempts {
 		return forTokens, TokensPerMinute
 	}
@@ -148,13 +151,13 @@ func (l *Limiter) attemptWaitLocked(now time.Time, n int) time.Duration {
 	return max(l.attempts.wait(now, float64(n)), l.learned.wait(now, float64(n)), l.shift.Sub(now), 0)
 }
 
-// Admits reports whether an attempt that has to wait would probably get its turn while its
-// caller has time left.
-func (l *Limiter) Admits(now time.Time, left time.Duration) bool {
+// Admits reports whether an attempt of a caller that has to wait would probably get its turn
+// while its caller has time left.
+func (l *Limiter) Admits(now time.Time, left time.Duration, c Caller) bool {
 	if l == nil {
 		return true
 	}
-	wait := l.Expected(now)
+	wait := l.Expected(now, c)
 	return l.policy.Load().MaxWait > 0 && wait <= l.policy.Load().MaxWait && wait < left
 }
 
@@ -210,6 +213,7 @@ type Use struct {
 	Prompt int           // tokens, by an estimate
 	Answer int           // tokens at most; 0: not known, so the recent answers count
 	Waited time.Duration // for other limits, before: it counts against MaxWait
+	Caller Caller
 
 	// The following are for what is learned.
 	Rested    time.Duration // how long the call has waited for pauses
@@ -230,15 +234,18 @@ func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
 	if !use.Again {
 		l.learned.ask(now)
 	}
-	ok := l.waiting.len() == 0 && l.takeLocked(now, tokens, false)
+	ok, cost := l.waiting.len() == 0 && l.takeLocked(now, tokens, false), 0.0
+	if ok {
+		cost = l.chargeLocked(now, use.Caller, tokens)
+	}
 	open := l.openLocked(use.Host)
 	l.mu.Unlock()
 	if ok {
-		*lease = Lease{limiter: l, since: now, tokens: tokens, open: open, use: use}
+		*lease = Lease{limiter: l, since: now, tokens: tokens, open: open, use: use, cost: cost}
 		return nil
 	}
 	most := l.policy.Load().MaxWait - use.Waited
-	w := waiter{tokens: tokens, most: most - min(use.Rested, most/2), host: use.Host, since: now.Add(-use.Waited - use.Rested)}
+	w := waiter{Caller: use.Caller, tokens: tokens, most: most - min(use.Rested, most/2), host: use.Host, since: now.Add(-use.Waited - use.Rested)}
 	done := ctx.Done() // before it has a place: a context may panic
 	w.deadline, _ = ctx.Deadline()
 	if err := l.enqueue(&w, use); err != nil {
@@ -248,7 +255,7 @@ func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
 	if err := l.await(ctx, done, &w); err != nil {
 		return err
 	}
-	*lease = Lease{limiter: l, since: w.at, tokens: tokens, open: w.open, use: use}
+	*lease = Lease{limiter: l, since: w.at, tokens: tokens, open: w.open, use: use, cost: w.cost}
 	return nil
 }
 
@@ -282,19 +289,23 @@ func (l *Limiter) enqueue(w *waiter, use Use) error {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	wait, of := l.leastWaitLocked(now, w.tokens)
+	wait, of := l.leastWaitLocked(now, w.tokens, w.Caller)
 	if w.most <= 0 || wait > l.learned.longest(w.most, use) && !l.isLarge(w.tokens) || !w.deadline.IsZero() && wait >= w.deadline.Sub(now) {
-		return l.refusalLocked(now, wait, of)
+		return l.refusalLocked(now, wait, of, w.Caller)
 	}
 	w.granted = make(chan struct{})
-	l.waiting.add(w)
+	if l.fairness.used == nil && w.Tenant != "" {
+		l.fairness.begin(now)
+	}
+	l.fairness.tick(now, l.waiting.len() > 0)
+	l.waiting.add(w, l.fairness.start(w.Tenant))
 	l.admitLocked(now)
 	return nil
 }
 
 // isLarge reports whether so many tokens alone take MaxWait to come back. Such an attempt
-// waits behind others for MaxWait, and at the head of the queue for as long as its tokens
-// need. Otherwise it could never begin while others use the limit.
+// waits for MaxWait, and then, once nobody waits longer, for as long as its tokens need.
+// Otherwise it could never begin while others use the limit.
 func (l *Limiter) isLarge(tokens int) bool {
 	return tokens > 0 && l.tokens.perSecond > 0 && seconds(float64(tokens)/l.tokens.perSecond) >= l.policy.Load().MaxWait
 }
@@ -321,7 +332,7 @@ func (l *Limiter) await(ctx context.Context, done <-chan struct{}, w *waiter) er
 }
 
 // giveUp takes w out of the queue at the end of its time there, unless its turn is now, or
-// it is the next one and may wait longer.
+// it has waited longest and may wait longer.
 func (l *Limiter) giveUp(w *waiter) (more time.Duration, err error) {
 	now := time.Now()
 	l.mu.Lock()
@@ -330,15 +341,20 @@ func (l *Limiter) giveUp(w *waiter) (more time.Duration, err error) {
 	if !w.at.IsZero() {
 		return 0, nil
 	}
-	if l.isLarge(w.tokens) && l.waiting.next(now, l.neededLocked()) == w {
-		if more := l.tokens.wait(now, w.tokens, 0); more > 0 {
+	isNext := l.waiting.next(now, l.neededLocked()) == w
+	if l.isLarge(w.tokens) && (isNext || l.waiting.isOldest(w)) {
+		more := l.tokens.wait(now, w.tokens, 0)
+		if !isNext { // it is passed some times at most
+			more = max(more, time.Second)
+		}
+		if more > 0 {
 			return more, nil
 		}
 	}
 	l.waiting.remove(w)
 	l.admitLocked(now)
-	wait, of := l.leastWaitLocked(now, w.tokens)
-	return 0, l.refusalLocked(now, wait, of)
+	wait, of := l.leastWaitLocked(now, w.tokens, w.Caller)
+	return 0, l.refusalLocked(now, wait, of, w.Caller)
 }
 
 // leave takes w out of the queue, or returns what it has got at this moment.
@@ -389,7 +405,7 @@ func (l *Limiter) admitLocked(now time.Time) {
 			l.setTurn(max(l.attemptWaitLocked(now, 1), l.tokens.wait(now, w.tokens, 0)))
 			return
 		}
-		l.waiting.remove(w)
+		l.grantLocked(now, w)
 		w.at, w.open = now, l.openLocked(w.host)
 		close(w.granted)
 	}
@@ -450,6 +466,7 @@ func (l *Limiter) release(lease *Lease, r Result, used int) {
 	}
 	l.open--
 	l.moved = now
+	l.settleLocked(now, lease, used)
 	if lease.spare != nil {
 		l.spare.Remove(lease.spare)
 	}

@@ -14,8 +14,8 @@ func (l *Limiter) AcquireSpare(lease *Lease, use Use, giveWay func() bool) error
 	defer l.mu.Unlock()
 	tokens := l.tokens.of(use)
 	if !l.hasSpareLocked(now, tokens) || !l.takeLocked(now, tokens, false) {
-		wait, of := l.leastWaitLocked(now, tokens)
-		return l.refusalLocked(now, wait, of)
+		wait, of := l.leastWaitLocked(now, tokens, use.Caller)
+		return l.refusalLocked(now, wait, of, use.Caller)
 	}
 	*lease = Lease{limiter: l, since: now, tokens: tokens, use: use, spare: l.spare.PushBack(giveWay)}
 	return nil
