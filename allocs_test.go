@@ -28,6 +28,7 @@ func TestAllocations(t *testing.T) {
 		"three endpoints": {plain(append(threeEndpoints(), base)...), 35},
 		"one of three":    {func() { roundTrip(t, one, three, chat2K) }, 35},
 		"without a key":   {plain(base, idempotent), 28},
+		"key function":    {plain(base, WithEndpoints(withKeyFunc())), 29}, // two more than with APIKey
 		"layers":          {layersAlone(t), 1},
 		"stream event":    {streamEvents(t, oneEvent, StreamPolicy{}), 0},
 		"checked event":   {streamEvents(t, manyEvents(), checked), 0},

@@ -123,6 +123,20 @@ func BenchmarkPriced(b *testing.B) {
 	})
 }
 
+// BenchmarkKeyFunc is an endpoint with a KeyFunc, beside the same one with an APIKey.
+func BenchmarkKeyFunc(b *testing.B) {
+	base := WithBase(memoryBase("application/json", goodJSON))
+	b.Run("APIKey", func(b *testing.B) { roundTrips(b, transport(b, base, WithEndpoints(DeepSeek("sk-1"))), chat2K) })
+	b.Run("KeyFunc", func(b *testing.B) { roundTrips(b, transport(b, base, WithEndpoints(withKeyFunc())), chat2K) })
+}
+
+// withKeyFunc returns an endpoint whose KeyFunc costs nothing.
+func withKeyFunc() Endpoint {
+	e := DeepSeek("")
+	e.KeyFunc = func(context.Context, string) (string, error) { return "sk-1", nil }
+	return e
+}
+
 // BenchmarkCacheHit is a hit, for calls of several sizes, beside SHA-256 of the
 // same bytes: the least that telling them apart can cost.
 // What WithIdempotency costs a call: without it, without a key, with a new key, and with one

@@ -621,3 +621,72 @@ func TestKeyFunc_Update(t *testing.T) {
 		}
 	})
 }
+
+// The caller leaves while the function is asked again: that says nothing of the key, and
+// nothing rests.
+func TestKeyFunc_LeftWhileAskedAgain(t *testing.T) {
+	key := func(ctx context.Context, rejected string) (string, error) {
+		if rejected != "" {
+			<-ctx.Done()
+			return "", ctx.Err()
+		}
+		return "sk-old", nil
+	}
+	inWorld(t, "primary backup", []Option{keyedBy(key)}, func(w *world) {
+		ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Second)
+		defer cancel()
+		w.callWith(ctx, "q", false, nil)
+		if took := time.Since(w.start); took != 2*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if pauses := w.rt.Status().Endpoints[0].Pauses; len(pauses) > 0 {
+			t.Errorf("the endpoint rests: %+v", pauses)
+		}
+	})
+}
+
+// While the function is asked again, the attempt's permit is free for others.
+func TestKeyFunc_AskedAgainHoldsNoPermit(t *testing.T) {
+	key := func(_ context.Context, rejected string) (string, error) {
+		if rejected != "" {
+			time.Sleep(5 * time.Second)
+			return "sk-primary", nil
+		}
+		return "sk-old", nil
+	}
+	one := WithRateLimit(RatePolicy{InFlight: 1, MaxWait: time.Second})
+	inWorld(t, "primary", []Option{keyedBy(key), one}, func(w *world) {
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() {
+				if _, err := w.call("q", false); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+	})
+}
+
+// A rescue takes one attempt out of the budget, and none for its new key: ten a minute are
+// free.
+func TestKeyFunc_TakesNothingFromTheBudget(t *testing.T) {
+	v := &vault{keys: []string{"sk-primary"}}
+	for i := range 10 {
+		v.keys = append(v.keys, fmt.Sprint("sk-", i))
+	}
+	inWorld(t, "primary", []Option{keyedBy(v.key)}, func(w *world) {
+		primary := w.fleet.Server("primary")
+		primary.SetPace(kit.Pace{PerToken: 10 * time.Millisecond})
+		for i := range 10 {
+			primary.BreakNext(1, kit.CutStream(4))
+			time.AfterFunc(20*time.Millisecond, func() { primary.SetKeys(fmt.Sprint("sk-", i)) })
+			if reply, err := w.call("q", true); err != nil || reply.Content != kit.Answer("q") {
+				t.Errorf("call %d: %q, %v", i, reply.Content, err)
+			}
+		}
+		if len(v.rejected()) != 10 {
+			t.Errorf("asked again for %q", v.rejected())
+		}
+	})
+}

@@ -27,7 +27,7 @@ const (
 	KindEnd         Kind = "end"          // a call is over: its body has ended, too, or was closed or left. Once for each KindCall
 	KindCircuit     Kind = "circuit"      // a circuit changed its state from From to To
 	KindPause       Kind = "pause"        // an endpoint, an account or a model is paused for Wait
-	KindKey         Kind = "key"          // the key of an endpoint was rejected, or its account has no funds: a person has to act. With ErrNoKey: an attempt had no key
+	KindKey         Kind = "key"          // the key of an endpoint was rejected, its account has no funds, or its KeyFunc gave no key: a person has to act. With ErrNoKey: an attempt had no key
 	KindHealth      Kind = "health"       // a probe found something new at an endpoint: Health says what is known now
 	KindBalance     Kind = "balance"      // a probe found the balance of an account below LowBalance, or the host says that there is no money: see Health. Once until it is above that again
 	KindBudget      Kind = "budget"       // RetryPolicy.Budget did not allow an extra attempt

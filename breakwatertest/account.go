@@ -26,7 +26,7 @@ func (e *exchange) authorize() (reply, bool) {
 func (s *Server) accepts(key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.host.Keys) == 0 || slices.Contains(s.host.Keys, key)
+	return len(s.keys) == 0 || slices.Contains(s.keys, key)
 }
 
 // accept returns the refusal of a model or a prefix, if it is refused.

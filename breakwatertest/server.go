@@ -29,6 +29,7 @@ type Server struct {
 	stopped  bool
 
 	mu       sync.Mutex
+	keys     []string // that are accepted; empty: any
 	fault    Fault
 	next     []Fault
 	pace     Pace
@@ -39,8 +40,8 @@ type Server struct {
 }
 
 func newServer(f *Fleet, host Host) *Server {
-	host.Models, host.Keys = slices.Clone(host.Models), slices.Clone(host.Keys)
-	s := &Server{host: host, fleet: f, pace: host.Pace.withDefaults(), busy: make(map[string]int)}
+	host.Models = slices.Clone(host.Models)
+	s := &Server{host: host, keys: slices.Clone(host.Keys), fleet: f, pace: host.Pace.withDefaults(), busy: make(map[string]int)}
 	s.http = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			f.handlers.begin()
@@ -109,7 +110,7 @@ func (s *Server) SetPace(p Pace) {
 func (s *Server) SetKeys(keys ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.host.Keys = slices.Clone(keys)
+	s.keys = slices.Clone(keys)
 }
 
 // InFlight returns the number of requests under way. A request counts until just

@@ -102,7 +102,7 @@ func TestSemconv(t *testing.T) {
 		tokenInput: string(genaiconv.TokenTypeInput), tokenOutput: string(genaiconv.TokenTypeOutput),
 		operationChat: string(genaiconv.OperationNameChat), operationCompletion: string(genaiconv.OperationNameTextCompletion), operationEmbeddings: string(genaiconv.OperationNameEmbeddings),
 		metricDuration: genaiconv.ClientOperationDuration{}.Name(), metricFirstChunk: genaiconv.ClientOperationTimeToFirstChunk{}.Name(), metricTokens: genaiconv.ClientTokenUsage{}.Name(),
-		providers["deepseek"]: string(genaiconv.ProviderNameDeepseek), providers["azure"]: string(genaiconv.ProviderNameAzureAIInference), providers["bedrock"]: string(genaiconv.ProviderNameAWSBedrock),
+		providers["deepseek"]: string(genaiconv.ProviderNameDeepseek), providers["azure"]: string(genaiconv.ProviderNameAzureAIInference), providers["bedrock"]: string(genaiconv.ProviderNameAWSBedrock), providers["vertex"]: string(genaiconv.ProviderNameGCPVertexAI),
 		providers["api.openai.com"]: string(genaiconv.ProviderNameOpenAI), providers["api.anthropic.com"]: string(genaiconv.ProviderNameAnthropic),
 	} {
 		if got != want {

@@ -81,7 +81,7 @@ func operationOf(e breakwater.Event) string {
 // value of one's own is allowed, and it is the endpoint's name.
 var providers = map[string]string{
 	"deepseek": "deepseek", "api.deepseek.com": "deepseek",
-	"azure": "azure.ai.inference", "bedrock": "aws.bedrock",
+	"azure": "azure.ai.inference", "bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai",
 	"api.openai.com": "openai", "api.anthropic.com": "anthropic",
 }
 

@@ -52,6 +52,7 @@ type Source struct {
 	running []*invocation // the function has not returned, whether or not somebody waits
 	timer   *time.Timer   // calls expire; nil: there was no invocation yet
 	armed   bool          // timer is running
+	spare   chan struct{} // of an invocation that is over, for another; nil: there is none
 	given   string        // the key that the function gave last
 	refused []string      // the latest last
 }
@@ -70,11 +71,11 @@ type invocation struct {
 	source   *Source
 	rejected string
 	ends     time.Time     // the bound
-	done     chan struct{} // closed when key and err are set
+	done     chan struct{} // has a token for those who wait, once key and err are set; each hands it on
 
 	// The source's mu guards what follows.
 	waiting int
-	settled bool          // done is closed
+	settled bool          // key and err are set
 	left    bool          // all who waited have left before it was settled
 	cause   error         // why the context ended; nil: it has not
 	ended   chan struct{} // closed when the context ends; nil: nobody has asked for it
@@ -92,6 +93,7 @@ func (s *Source) Get(ctx context.Context, now time.Time, rejected string) (strin
 		}
 		select {
 		case <-i.done:
+			s.hear(i)
 		case <-ctx.Done():
 			s.leave(i)
 			return "", context.Cause(ctx)
@@ -122,7 +124,10 @@ func (s *Source) join(now time.Time, rejected string) (i *invocation, afresh boo
 	if len(s.running) >= maxRunning {
 		return nil, false, errHangs
 	}
-	i = &invocation{source: s, rejected: rejected, ends: now.Add(Bound), done: make(chan struct{}), waiting: 1}
+	i = &invocation{source: s, rejected: rejected, ends: now.Add(Bound), done: s.spare, waiting: 1}
+	if s.spare = nil; i.done == nil {
+		i.done = make(chan struct{}, 1)
+	}
 	s.running, s.pending = append(s.running, i), append(s.pending, i)
 	if !s.armed {
 		s.armLocked(Bound)
@@ -131,11 +136,27 @@ func (s *Source) join(now time.Time, rejected string) (i *invocation, afresh boo
 	return i, true, nil
 }
 
+// hear hands the token on that says that an invocation is settled.
+func (s *Source) hear(i *invocation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i.waiting--; i.waiting > 0 {
+		i.done <- struct{}{}
+	} else {
+		s.spare = i.done
+	}
+}
+
 // leave ends the context of an invocation that nobody waits for any more.
 func (s *Source) leave(i *invocation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i.waiting--; i.waiting == 0 && !i.settled {
+	switch i.waiting--; {
+	case i.waiting > 0:
+	case i.settled:
+		<-i.done
+		s.spare = i.done
+	default:
 		i.left = true
 		i.endLocked(context.Canceled)
 	}
@@ -263,8 +284,9 @@ func (s *Source) Worked(key string) {
 
 // settleLocked tells those who wait what the function gave.
 func (i *invocation) settleLocked(key string, err error) {
-	i.key, i.err, i.settled = key, err, true
-	close(i.done)
+	if i.key, i.err, i.settled = key, err, true; i.waiting > 0 {
+		i.done <- struct{}{}
+	}
 }
 
 // endLocked ends the context. Its first cause stays.
