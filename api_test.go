@@ -78,7 +78,7 @@ var (
 	_ = breakwater.SpendPolicy{PerDay: 1, PerAccount: map[string]float64{}, Zone: time.UTC, Cheaper: map[string]string{}, CheaperFrom: 0.5}
 	_ = breakwater.SpendError{Account: "", Spent: 1, Max: 1, Currency: "USD", RetryAfter: 0}
 	_ = []any{breakwater.WithSpend, breakwater.ErrSpent, breakwater.ClassSpent, breakwater.KindCheaper}
-	_ = breakwater.BalancePolicy{Affinity: 1, Overload: 1.5, Ramp: time.Second}
+	_ = breakwater.BalancePolicy{Affinity: 1, Overload: 1.5, Ramp: time.Second, Cheapest: true}
 	_ = breakwater.CachePolicy{
 		TTL: 0, StaleIfError: 0, StaleWhileRevalidate: 0, MaxEntries: 1, MaxBytes: 1, MaxEntryBytes: 1, Deterministic: true,
 		Scope: func(*http.Request) string { return "" }, Store: breakwater.Store(nil),

@@ -115,6 +115,18 @@ func BenchmarkPriced(b *testing.B) {
 			roundTrips(b, transport(b, WithEndpoints(e), WithBase(memoryBase("application/json", bb.answer))), chat2K)
 		})
 	}
+	for _, cheapest := range []bool{false, true} {
+		b.Run(fmt.Sprintf("three endpoints, cheapest=%v", cheapest), func(b *testing.B) {
+			var list []Endpoint
+			for _, name := range []string{"a", "b", "c"} {
+				e := DeepSeek("sk-a").Named(name)
+				e.Price = price
+				list = append(list, e)
+			}
+			base := WithBase(memoryBase("application/json", chatWithUsage(`{"prompt_tokens":700,"completion_tokens":300,"total_tokens":1000}`)))
+			roundTrips(b, transport(b, WithEndpoints(list...), base, WithBalance(BalancePolicy{Cheapest: cheapest})), chat2K)
+		})
+	}
 	b.Run("bounded", func(b *testing.B) {
 		e := DeepSeek("sk-a")
 		e.Price = price

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -893,6 +894,94 @@ func TestSpend_Cheaper(t *testing.T) {
 		}
 		if cheaper != 3 {
 			t.Errorf("told of %d cheaper models, want 3", cheaper)
+		}
+	})
+}
+
+// With Cheapest, a call goes to those endpoints of its tier that cost least, among those that can
+// take it.
+func TestBalance_Cheapest(t *testing.T) {
+	cheapest := WithBalance(BalancePolicy{Cheapest: true})
+	usage := gives(200, asJSON, chatWithUsage(`{"prompt_tokens":10,"completion_tokens":2,"total_tokens":12}`))
+	of := func(prices map[string]*Price) []Endpoint {
+		list := at("a", "b")
+		list = append(list, at("c")...)
+		for i := range list {
+			if p := prices[list[i].Name]; p != nil {
+				list[i].Price = map[string]Price{"": *p}
+			}
+		}
+		return list
+	}
+	turning := map[string]*Price{"a": {Input: 40, CachedInput: 1, Output: 1, Peak: "01:00-02:00", PeakFactor: 10}, "b": {Input: 50, CachedInput: 20, Output: 1}}
+	long := `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("x", 3000) + `"}]}`
+	for _, tt := range []struct {
+		name   string
+		prices map[string]*Price
+		opts   []Option
+		begin  time.Duration
+		ask    string
+		before func(*Transport, *fakehost.Base)
+		want   string // who gets calls, in order of names
+	}{
+		{name: "the cheapest", prices: map[string]*Price{"a": {Input: 3, Output: 1}, "b": {Input: 1, Output: 1}, "c": {Input: 2, Output: 1}}, want: "b"},
+		{name: "as cheap as another", prices: map[string]*Price{"a": {Input: 1, Output: 1}, "b": {Input: 1, Output: 1}, "c": {Input: 2, Output: 1}}, want: "ab"},
+		{name: "not known", prices: map[string]*Price{"a": {Input: 3e5, Output: 1e5}}, want: "a"},
+		{name: "for a short answer", prices: map[string]*Price{"a": {Input: 1, Output: 100}, "b": {Input: 200, Output: 1}}, ask: `{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"what is a breakwater?"}]}`, want: "a"},
+		{name: "for a long answer", prices: map[string]*Price{"a": {Input: 1, Output: 100}, "b": {Input: 200, Output: 1}}, want: "b"},
+		{name: "at peak", prices: map[string]*Price{"a": {Input: 1, Output: 1, Peak: "01:00-02:00", PeakFactor: 3}, "b": {Input: 2, Output: 2}}, begin: time.Hour, want: "b"},
+		{name: "after it", prices: map[string]*Price{"a": {Input: 1, Output: 1, Peak: "01:00-02:00", PeakFactor: 3}, "b": {Input: 2, Output: 2}}, begin: 2 * time.Hour, want: "a"},
+		{name: "an open circuit", prices: map[string]*Price{"a": {Input: 1, Output: 1}, "b": {Input: 2, Output: 2}, "c": {Input: 3, Output: 3}}, opts: []Option{WithBreaker(BreakerPolicy{Consecutive: 1})}, before: func(rt *Transport, base *fakehost.Base) {
+			base.Set("a", failing503)
+			asks(context.Background(), rt, chatJSON)
+		}, want: "b"},
+		{name: "a conversation that is new, at peak", prices: turning, begin: time.Hour, ask: long, want: "b"},
+		{name: "a conversation whose prompt is cached", prices: turning, begin: 59 * time.Minute, ask: long, before: func(rt *Transport, base *fakehost.Base) {
+			asks(context.Background(), rt, long)
+			elapse(time.Minute)
+		}, want: "a"},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			elapse(tt.begin)
+			base := newHosts(usage)
+			rt := over(t, base, append([]Option{cheapest, once, WithEndpoints(of(tt.prices)...)}, tt.opts...)...)
+			ask := tt.ask
+			if ask == "" {
+				ask = chatJSON
+			}
+			if tt.before != nil {
+				tt.before(rt, base)
+			}
+			got := make(map[string]int)
+			for range 12 {
+				got[asks(t.Context(), rt, ask).header(headerEndpoint)]++
+			}
+			if by := strings.Join(slices.Sorted(maps.Keys(got)), ""); by != tt.want {
+				t.Errorf("calls went to %v, want %s", got, tt.want)
+			}
+		})
+	}
+	bubble(t, "a limit", func(t *testing.T) {
+		endpoints := of(map[string]*Price{"a": {Input: 1, Output: 1}, "b": {Input: 2, Output: 2}, "c": {Input: 3, Output: 3}})
+		for i := range endpoints {
+			endpoints[i].Limits = map[string]RatePolicy{"": {InFlight: 2}}
+		}
+		rt := over(t, newHosts(fakehost.After(time.Second, usage)), cheapest, WithEndpoints(endpoints...))
+		var group sync.WaitGroup
+		var mu sync.Mutex
+		got := make(map[string]int)
+		for range 5 {
+			group.Go(func() {
+				by := asks(context.Background(), rt, chatJSON).header(headerEndpoint)
+				mu.Lock()
+				defer mu.Unlock()
+				got[by]++
+			})
+			elapse(time.Millisecond)
+		}
+		group.Wait()
+		if want := map[string]int{"a": 2, "b": 2, "c": 1}; !maps.Equal(got, want) {
+			t.Errorf("five calls at once went to %v, want %v", got, want)
 		}
 	})
 }

@@ -120,6 +120,8 @@ var endpointMistakes = []mistaken{
 	{"cheaper by itself", []Option{WithEndpoints(DeepSeek("sk-right")), WithSpend(SpendPolicy{PerDay: 3, Cheaper: map[string]string{"a": "a"}})}, []string{`Cheaper maps "a" to "a"`}},
 	{"when, and not what", []Option{WithEndpoints(DeepSeek("sk-right")), WithSpend(SpendPolicy{PerDay: 3, CheaperFrom: 1})}, []string{"CheaperFrom is set, and Cheaper is not"}},
 	{"money twice", []Option{WithEndpoints(DeepSeek("sk-right")), WithSpend(SpendPolicy{PerDay: 3}), WithSpend(SpendPolicy{PerDay: 3})}, []string{"WithSpend: the option is given twice"}},
+	{"the cheapest of one", []Option{WithEndpoints(DeepSeek("sk-right")), WithBalance(BalancePolicy{Cheapest: true})}, []string{"WithBalance: Cheapest is set, and no tier has two endpoints"}},
+	{"the cheapest without prices", []Option{WithEndpoints(SiliconFlow("sk-right"), Novita("sk-right")), WithBalance(BalancePolicy{Cheapest: true})}, []string{"WithBalance: Cheapest is set", "set Price"}},
 	{"a price of a token", pricedAt("m", Price{Input: 0.00000015, Output: 1}), []string{`endpoint "b": Price["m"]: Input is 1.5e-07 per million tokens`, "did you mean 0.15?"}},
 	{"a weight with a sign", backup(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Weight: -0.5}), []string{`endpoint "b": Weight is -0.5`, "such as 0.05"}},
 	{"a weight that is Off", backup(Endpoint{Name: "b", URL: "https://b.example/v1", APIKey: secretKey, Weight: Off}), []string{`endpoint "b": Weight is -1`, "leave the endpoint out"}},

@@ -101,6 +101,7 @@ func newConfig(opts []Option) (*config, error) {
 	errs = append(errs, c.wordsTwice()...)
 	errs = append(errs, c.findCurrency()...)
 	errs = append(errs, c.spendIdle()...)
+	errs = append(errs, c.cheapestIdle()...)
 	if !c.anything {
 		errs = append(errs, c.unmeant()...)
 	}
@@ -298,6 +299,25 @@ func (c *config) spendIdle() (errs []error) {
 		}
 	}
 	return errs
+}
+
+// cheapestIdle returns an error if BalancePolicy.Cheapest has nothing to choose by.
+func (c *config) cheapestIdle() []error {
+	if !c.balance.Cheapest || c.anything {
+		return nil
+	}
+	for _, tier := range c.tiers {
+		prices := 0
+		for _, e := range tier {
+			if len(e.Price) > 0 {
+				prices++
+			}
+		}
+		if prices > 0 && len(tier) > 1 {
+			return nil
+		}
+	}
+	return []error{errors.New("breakwater: WithBalance: Cheapest is set, and no tier has two endpoints of which one has a Price: set Price, or leave Cheapest out")}
 }
 
 // optionOf returns the option that gives the endpoints of a tier.

@@ -39,6 +39,7 @@ type fleet struct {
 	currency     price.Currency  // of all prices
 	spent        *price.Book     // what attempts have cost
 	spending     *price.Spending // nil: nothing bounds it
+	cheapest     bool            // BalancePolicy.Cheapest
 
 	budgets   map[string]*budget.Budget // of the accounts of the user's endpoints
 	pauses    *pause.Table[pauseKey, refusal]
@@ -51,7 +52,7 @@ type fleet struct {
 func newFleet(c *config, pauses *pause.Table[pauseKey, refusal]) *fleet {
 	f := &fleet{
 		retry: c.retry, stream: c.stream, newBackOff: c.newBackOff, exchanges: c.stream.exchanges(), asErrors: c.asErrors, observers: c.observers,
-		priced: c.currency != price.Currency{}, currency: c.currency, spent: new(price.Book),
+		priced: c.currency != price.Currency{}, currency: c.currency, spent: new(price.Book), cheapest: c.balance.Cheapest,
 		configured: len(c.tiers) > 0, middleware: len(c.perAttempt) > 0, maxProbeWait: c.breaker.MaxWait, limitedBase: limitsConnections(c.base),
 		budgets: make(map[string]*budget.Budget), pauses: pauses,
 		lends:   len(c.perAttempt) == 0 && !c.retry.SendOnce && isNetHTTP(c.base),
@@ -473,8 +474,45 @@ func (r *failoverRun) chooseReady(found shortlist, first int, now time.Time) can
 			ready = append(ready, c)
 		}
 	}
+	if r.cheapest && len(ready) > 1 {
+		ready = r.cheapestOf(ready, now)
+	}
 	return r.choose(ready, now)
 }
+
+// cheapestOf returns those of some candidates at which the call costs least.
+func (r *failoverRun) cheapestOf(candidates []candidate, now time.Time) []candidate {
+	p := &r.call.params
+	tokens := price.Tokens{Prompt: 1 + int(p.TextBytes)*3/10, Output: usualAnswer}
+	if p.MaxTokens > 0 {
+		tokens.Output = min(p.MaxTokens, usualAnswer)
+	}
+	var home *balance.Target // where the conversation's prompt is cached
+	if r.affinity != nil && r.call.conversation != 0 {
+		home = r.affinity.Served(r.call.conversation)
+	}
+	cheapest, least := candidates[:0:len(candidates)], math.Inf(1)
+	for _, c := range candidates {
+		cost := math.MaxFloat64
+		if rate := c.endpoint.rateOf(r.call.op, c.model); rate != nil {
+			of := tokens
+			if &c.endpoint.Target == home {
+				of.Cached = of.Prompt
+			}
+			cost = rate.Cost(of, now)
+		}
+		if cost < least {
+			cheapest, least = cheapest[:0], cost
+		}
+		if cost == least {
+			cheapest = append(cheapest, c)
+		}
+	}
+	return cheapest
+}
+
+// usualAnswer is how many tokens an answer is taken to have, if the call allows so many.
+const usualAnswer = 500
 
 // A candidate is an endpoint that could serve the call, with the name that it has for the
 // call's model.

@@ -162,6 +162,15 @@ type BalancePolicy struct {
 	// other endpoints can take the rest. Default 10s; Off: it gets all of its share
 	// at once.
 	Ramp time.Duration
+
+	// Cheapest gives a call to those endpoints of its tier that cost least for it, among
+	// those that can take it at once: see [Endpoint].Price. Peak hours count, and a
+	// conversation's prompt is taken to be cached where the latest call of it was answered.
+	// Endpoints that cost the same share calls as ever. One whose price is not known counts
+	// as the dearest. A call goes to a dearer endpoint only while the cheaper ones are at a
+	// limit, paused, or have an open circuit, so set limits if they are slow under load.
+	// Default: prices do not count.
+	Cheapest bool
 }
 
 // ProbePolicy sets how endpoints are probed: see [WithProbes].

@@ -274,6 +274,18 @@ func TestTimeline(t *testing.T) {
 			elapse(time.Minute)
 			w.call("q3", false)
 		}},
+		{"the cheapest of a tier, by the hour", "primary second", []Option{priced(), WithBalance(BalancePolicy{Cheapest: true}), func(c *config) error {
+			c.tiers[0][0].Price = map[string]Price{"": {Input: 6e5, Output: 6e7, Peak: "01:00-04:00", PeakFactor: 2}}
+			return nil
+		}}, func(w *world) {
+			w.call("q1", false)
+			w.call("q2", false)
+			w.fleet.Server("primary").BreakNext(1, kit.Busy())
+			w.call("q3", false)
+			elapse(time.Hour)
+			w.call("q4", false)
+			w.call("q5", true)
+		}},
 		{"the money of the day is spent", "primary", []Option{priced(), WithCache(CachePolicy{TTL: time.Minute}), WithSpend(SpendPolicy{PerDay: 2000, Cheaper: map[string]string{testModel: "deepseek-v4-flash"}, CheaperFrom: 1000})}, func(w *world) {
 			w.call("q1", false)
 			w.call("q2", false)

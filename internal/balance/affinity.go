@@ -29,6 +29,15 @@ type Affinity struct {
 	served *simplelru.LRU[uint64, *Target]
 }
 
+// Served returns the target that served the latest call of a conversation, or nil if it is not
+// remembered.
+func (a *Affinity) Served(conversation uint64) *Target {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	target, _ := a.served.Peek(conversation)
+	return target
+}
+
 // NewAffinity returns an Affinity above another Strategy. It gives no target more than
 // overload times its even share of the open attempts.
 func NewAffinity(overload float64, below Strategy) *Affinity {
