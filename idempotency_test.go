@@ -897,3 +897,16 @@ func TestIdempotency_ClientTimeout(t *testing.T) {
 		}
 	}
 }
+
+// A request that is refused for its key has its body closed, once, whatever its size.
+func TestIdempotency_RefusedBodiesAreClosed(t *testing.T) {
+	for _, size := range []int{10, 100_000} {
+		rt := over(t, newHosts(gives(200, asJSON, goodJSON)), idempotent, WithRetry(RetryPolicy{MaxReplay: 1 << 10}))
+		req, body := post(t.Context(), "https://a", fmt.Sprintf(`{"model":"m","user":%q}`, strings.Repeat("x", size)))
+		underKey("")(req)
+		resp, err := rt.RoundTrip(req)
+		if err != nil || resp.StatusCode != 400 || body.Closed() != 1 {
+			t.Errorf("%d bytes: %v, %v, the body was closed %d times", size, resp, err, body.Closed())
+		}
+	}
+}
