@@ -75,13 +75,17 @@ func New(opts ...Option) (*Transport, error) {
 //     and after, it keeps those that its host asked for.
 //   - An account is the same if its name is. What it has open and what it has used count on
 //     when its limits change, and calls that wait for it go on by the new ones. What was
-//     learned stays as long as the RatePolicy does. The budget of extra attempts stays as
+//     learned stays as long as the RatePolicy and the keys do. The budget of extra attempts stays as
 //     long as Budget does.
 //   - The cache keeps its answers, under new bounds and lifetimes, as long as Scope is the
 //     same function. It keeps the Store as long as that is the same. The answers of
 //     idempotency keys are kept likewise.
 //   - Conversations stay at their endpoints as long as BalancePolicy does.
 //   - Counts of [Transport.Status] go on.
+//
+// An endpoint that is left out gets no new calls. Calls for its URL are still meant for the
+// endpoints, so that the others answer clients that have that URL. Requests to it that are no
+// inference pass through, without a key of yours.
 //
 // Functions are taken from opts: middlewares wrap anew, and observers hear of what happens
 // from now on, also at circuits that were there before; those of calls under way are told to
