@@ -190,7 +190,7 @@ func newService(t *testing.T) *service {
 	s := &service{fleet: fleet, metrics: httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))}
 	t.Cleanup(s.metrics.Close)
 	s.rt, err = breakwater.New(breakwater.WithBase(base), breakwater.WithObserver(metrics.Observe),
-		breakwater.WithEndpoints(breakwater.Endpoint{Name: "primary", URL: fleet.Server("primary").URL(), APIKey: "sk-1", Host: breakwater.HostDeepSeek}),
+		breakwater.WithEndpoints(breakwater.Endpoint{Name: "primary", URL: fleet.Server("primary").URL(), APIKey: "sk-1", Host: breakwater.HostDeepSeek, Price: breakwater.DeepSeek("").Price}),
 		breakwater.WithBackup(breakwater.Endpoint{Name: "backup", URL: fleet.Server("backup").URL(), APIKey: "sk-2", Host: breakwater.HostDeepSeek}),
 		breakwater.WithRateLimit(breakwater.RatePolicy{InFlight: 8}), breakwater.WithCache(breakwater.CachePolicy{}))
 	if err != nil {
