@@ -26,6 +26,7 @@ func TestAllocations(t *testing.T) {
 		"default":         {plain(base), 28}, // one more than with a context that cannot end
 		"named model":     {plain(WithBase(memoryBase("application/json", `{"model":"deepseek-flash","system_fingerprint":"fp_1",`+goodJSON[1:]))), 28},
 		"three endpoints": {plain(append(threeEndpoints(), base)...), 35},
+		"shares":          {plain(append(threeEndpoints(), base, WithBalance(BalancePolicy{Shift: 0.9}))...), 35},
 		"one of three":    {func() { roundTrip(t, one, three, chat2K) }, 35},
 		"without a key":   {plain(base, idempotent), 28},
 		"key function":    {plain(base, WithEndpoints(withKeyFunc())), 29}, // two more than with APIKey

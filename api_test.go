@@ -78,7 +78,7 @@ var (
 	_ = breakwater.SpendPolicy{PerDay: 1, PerAccount: map[string]float64{}, Zone: time.UTC, Cheaper: map[string]string{}, CheaperFrom: 0.5}
 	_ = breakwater.SpendError{Account: "", Spent: 1, Max: 1, Currency: "USD", RetryAfter: 0}
 	_ = []any{breakwater.WithSpend, breakwater.ErrSpent, breakwater.ClassSpent, breakwater.KindCheaper}
-	_ = breakwater.BalancePolicy{Affinity: 1, Overload: 1.5, Ramp: time.Second, Cheapest: true}
+	_ = breakwater.BalancePolicy{Affinity: 1, Overload: 1.5, Ramp: time.Second, Cheapest: true, Shift: 0.9}
 	_ = breakwater.CachePolicy{
 		TTL: 0, StaleIfError: 0, StaleWhileRevalidate: 0, MaxEntries: 1, MaxBytes: 1, MaxEntryBytes: 1, Deterministic: true,
 		Scope: func(*http.Request) string { return "" }, Store: breakwater.Store(nil),
@@ -99,7 +99,7 @@ var (
 		Served: "", Fingerprint: "", RequestID: "", PassedOver: breakwater.ReasonEndpoint, Unrescued: breakwater.ReasonHost, Flaw: nil, Err: nil,
 	}
 	_ = []breakwater.Reason{breakwater.ReasonEndpoint, breakwater.ReasonBody, breakwater.ReasonOperation, breakwater.ReasonModel, breakwater.ReasonCircuit, breakwater.ReasonPaused,
-		breakwater.ReasonQuarantine, breakwater.ReasonLimit, breakwater.ReasonAccount, breakwater.ReasonSpill, breakwater.ReasonUnsuited, breakwater.Reason(breakwater.FeatureReview)}
+		breakwater.ReasonQuarantine, breakwater.ReasonLimit, breakwater.ReasonAccount, breakwater.ReasonSpill, breakwater.ReasonShift, breakwater.ReasonUnsuited, breakwater.Reason(breakwater.FeatureReview)}
 	_ = []breakwater.Reason{
 		breakwater.ReasonOff, breakwater.ReasonSendOnce, breakwater.ReasonAPI, breakwater.ReasonRequest, breakwater.ReasonHost, breakwater.ReasonContent, breakwater.ReasonThought, breakwater.ReasonRefused, breakwater.ReasonReview,
 		breakwater.ReasonLength, breakwater.ReasonFlawed, breakwater.ReasonCaller, breakwater.ReasonBudget, breakwater.ReasonUnavailable, breakwater.ReasonFailed, breakwater.ReasonMismatch, breakwater.ReasonTries,

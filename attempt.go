@@ -581,6 +581,17 @@ func (u *upstream) finish(a *attempt, class Class, used Usage, now time.Time) {
 		}
 	case a.outcome(class) == outcome.Failure:
 		u.Load.Fail(now.Sub(a.Start), now)
+		a.noteTrouble(true, now)
+	case outcome.Of(class).EarnsPause && !a.sendsCallersKey(), // a limit of the caller's own concerns no others
+		class == ClassOutrun && now.Sub(a.Start) >= a.fleet.stream.Hedge: // it was late, and not only second
+		a.noteTrouble(true, now)
+	}
+}
+
+// noteTrouble tells the endpoint's share whether the attempt was late or refused.
+func (a *attempt) noteTrouble(trouble bool, now time.Time) {
+	if most := a.fleet.policy.Shift; most > 0 && !a.call.isSafe() {
+		a.endpoint.shares.Get(a.model).Note(trouble, now, 1-most)
 	}
 }
 

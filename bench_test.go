@@ -149,6 +149,38 @@ func withKeyFunc() Endpoint {
 	return e
 }
 
+// BenchmarkShift is a call with a backup, without shares, with one that is whole, and with one
+// that sends it to the backup.
+func BenchmarkShift(b *testing.B) {
+	for _, bb := range []struct {
+		name  string
+		most  float64
+		share bool
+	}{{"off", 0, false}, {"on", 0.9, false}, {"shifted", 0.9, true}} {
+		b.Run(bb.name, func(b *testing.B) {
+			rt := transport(b, WithEndpoints(DeepSeek("sk-a")), WithBackup(DeepSeek("sk-b").Named("other")), WithBalance(BalancePolicy{Shift: bb.most}),
+				WithBase(memoryBase("application/json", goodJSON)), drawing(0.99))
+			if bb.share {
+				for n := range 100 {
+					rt.now().tiers[0][0].shares.Get("deepseek-flash").Note(true, time.Now().Add(time.Duration(n)*time.Minute/2), 0.1)
+				}
+			}
+			roundTrips(b, rt, chat2K)
+		})
+	}
+}
+
+// BenchmarkWeight is a call with two endpoints, of equal weights and of others.
+func BenchmarkWeight(b *testing.B) {
+	for _, weight := range []float64{1, 0.05} {
+		b.Run(fmt.Sprint(weight), func(b *testing.B) {
+			other := DeepSeek("sk-b").Named("other")
+			other.Weight = weight
+			roundTrips(b, transport(b, WithEndpoints(DeepSeek("sk-a"), other), WithBase(memoryBase("application/json", goodJSON))), chat2K)
+		})
+	}
+}
+
 // BenchmarkCacheHit is a hit, for calls of several sizes, beside SHA-256 of the
 // same bytes: the least that telling them apart can cost.
 // What WithIdempotency costs a call: without it, without a key, with a new key, and with one

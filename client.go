@@ -68,7 +68,7 @@ func New(opts ...Option) (*Transport, error) {
 // Calls that begin after Update use the new options. Calls under way end with the old ones,
 // at the old endpoints, with the old keys. What is the same before and after keeps its state:
 //
-//   - An endpoint is the same if its Name and URL are. It keeps its connections, its load
+//   - An endpoint is the same if its Name and URL are. It keeps its connections, load, shares
 //     and, unless BreakerPolicy, Ramp or the base changed, its circuits; also in another
 //     tier. With the same APIKey and Header it keeps its pauses, too. With another key,
 //     nothing that a host has said to the old one keeps calls away. With a KeyFunc, before
@@ -80,7 +80,7 @@ func New(opts ...Option) (*Transport, error) {
 //   - The cache keeps its answers, under new bounds and lifetimes, as long as Scope is the
 //     same function. It keeps the Store as long as that is the same. The answers of
 //     idempotency keys are kept likewise.
-//   - Conversations stay at their endpoints as long as BalancePolicy does.
+//   - Conversations stay at their endpoints as long as Affinity and Overload do.
 //   - Counts of [Transport.Status] go on.
 //
 // An endpoint that is left out gets no new calls. Calls for its URL are still meant for the
@@ -205,6 +205,11 @@ func (t *Transport) Status() Status {
 		es := EndpointStatus{Cost: g.failover.costOf(e.spent), Name: e.Name, URL: e.URL, Tags: slices.Clone(e.Tags), Region: e.Region, Tier: e.tier}
 		for _, c := range e.circuits.Status(now) {
 			es.Circuits = append(es.Circuits, CircuitStatus(c))
+		}
+		if most := g.config.balance.Shift; most > 0 {
+			for _, x := range e.shares.Status(now, 1-most) {
+				es.Shares = append(es.Shares, ShareStatus(x))
+			}
 		}
 		for _, l := range e.limits.Status() {
 			es.Limits = append(es.Limits, LimitStatus(l))

@@ -30,6 +30,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/served"
+	"github.com/breakwater-go/breakwater/internal/shift"
 	"github.com/breakwater-go/breakwater/internal/within"
 )
 
@@ -277,7 +278,7 @@ func (g *generation) newUpstream(e Endpoint, base *url.URL, tier int, payer stri
 	at, _ := origin.Of(base)
 	conns := g.connectionsTo(at, k.connections)
 	if k.state == nil {
-		k.state = &upstreamState{Target: balance.Target{Seed: balance.SeedOf(e.Account + "\x00" + e.URL)}, served: served.NewTable()}
+		k.state = &upstreamState{Target: balance.Target{Seed: balance.SeedOf(e.Account + "\x00" + e.URL)}, served: served.NewTable(), shares: shift.NewSet()}
 		k.state.SetWeight(e.Weight)
 	}
 	if k.spent == nil {

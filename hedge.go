@@ -303,6 +303,7 @@ func (r *failoverRun) accept(a *attempt, resp *http.Response) {
 	if len(r.call.candidates) > 1 || r.call.isRestricted() { // others may choose between it and others
 		a.endpoint.Load.Sample(took, now)
 	}
+	a.noteTrouble(false, now)
 	if !r.call.isSafe() {
 		a.permit.Latency(latencyKind(&r.call.params)).Add(took - a.queued)
 	}

@@ -282,6 +282,11 @@ var policyMistakes = []mistaken{
 
 	{"Ramp without a unit", two(WithBalance(BalancePolicy{Ramp: 10})), []string{"WithBalance: Ramp is 10ns: did you mean 10s?"}},
 	{"Overload in percent", two(WithBalance(BalancePolicy{Overload: 125})), []string{"WithBalance: Overload is 125 times the even share: did you mean 1.25?"}},
+	{"Shift in percent", two(WithBalance(BalancePolicy{Shift: 90})), []string{"WithBalance: Shift is 90: want a share below 1: did you mean 0.9?"}},
+	{"Shift of all", two(WithBalance(BalancePolicy{Shift: 1})), []string{"WithBalance: Shift is 1: want a share below 1, such as 0.9"}},
+	{"Shift without a sign", two(WithBalance(BalancePolicy{Shift: -0.5})), []string{"Shift is -0.5"}},
+	{"Shift that is no number", two(WithBalance(BalancePolicy{Shift: math.NaN()})), []string{"Shift is NaN"}},
+	{"Shift to nobody", aloneWith(WithBalance(BalancePolicy{Shift: 0.9})), []string{"WithBalance: Shift is set, and there is no backup", "WithBackup"}},
 	{"Overload below one", two(WithBalance(BalancePolicy{Overload: 0.25})), []string{"Overload is 0.25: want a multiple of at least 1"}},
 
 	{"WithRetry twice", two(WithRetry(RetryPolicy{Attempts: 5}), WithRetry(RetryPolicy{SendOnce: true})), []string{"WithRetry: the option is given twice: put what you want into one"}},

@@ -138,6 +138,9 @@ func (c *config) unmeant() (errs []error) {
 			}
 		case BalancePolicy:
 			errs = append(errs, p.unmeant(g.option)...)
+			if p.Shift > 0 && len(c.tiers) < 2 {
+				errs = append(errs, fmt.Errorf("breakwater: %s: Shift is set, and there is no backup to shift to: give WithBackup, or leave Shift out", g.option))
+			}
 		case StreamPolicy:
 			errs = append(errs, p.unmeant(g.option)...)
 			errs = append(errs, c.hedgeIdle(p)...)

@@ -19,6 +19,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/plan"
 	"github.com/breakwater-go/breakwater/internal/price"
 	"github.com/breakwater-go/breakwater/internal/request"
+	"github.com/breakwater-go/breakwater/internal/shift"
 )
 
 // A fleet is what the failover layer and the attempts of a Transport share: the policies,
@@ -47,6 +48,7 @@ type fleet struct {
 	affinity  *balance.Affinity // nil: conversations are not kept at one endpoint
 	policy    BalancePolicy
 	minPrompt int // the least size in bytes of a body whose conversation is kept at one endpoint
+	random    func(n int) int
 }
 
 func newFleet(c *config, pauses *pause.Table[pauseKey, refusal]) *fleet {
@@ -56,7 +58,7 @@ func newFleet(c *config, pauses *pause.Table[pauseKey, refusal]) *fleet {
 		configured: len(c.tiers) > 0, middleware: len(c.perAttempt) > 0, maxProbeWait: c.breaker.MaxWait, limitedBase: limitsConnections(c.base),
 		budgets: make(map[string]*budget.Budget), pauses: pauses,
 		lends:   len(c.perAttempt) == 0 && !c.retry.SendOnce && isNetHTTP(c.base),
-		balance: balance.TwoChoices{Random: c.random}, policy: c.balance, minPrompt: c.balance.Affinity,
+		balance: balance.TwoChoices{Random: c.random}, policy: c.balance, minPrompt: c.balance.Affinity, random: c.random,
 	}
 	if c.balance.Affinity > 0 {
 		f.affinity = balance.NewAffinity(c.balance.Overload, f.balance)
@@ -78,7 +80,7 @@ func (f *fleet) keep(before *fleet, c *config) {
 			}
 		}
 	}
-	if f.affinity != nil && before.affinity != nil && before.policy == c.balance {
+	if f.affinity != nil && before.affinity != nil && before.policy.Affinity == c.balance.Affinity && before.policy.Overload == c.balance.Overload {
 		f.affinity = before.affinity
 		f.balance = f.affinity
 	}
@@ -211,7 +213,11 @@ func (r *failoverRun) noteBlocked(p plan.Step, found shortlist, now time.Time) {
 	}
 	for i, c := range found.candidates {
 		if at := found.states[i]; i != chosen && at.Tier <= tier {
-			r.passOver(c.endpoint, availability{state: at.Availability, model: c.model, quarantined: at.Quarantined}, verdict, now)
+			not := availability{state: at.Availability, model: c.model, quarantined: at.Quarantined}
+			if p.Shift && at.Away && at.Tier < tier {
+				not.why = ReasonShift
+			}
+			r.passOver(c.endpoint, not, verdict, now)
 		}
 	}
 	for _, e := range r.call.candidates {
@@ -283,6 +289,9 @@ func (r *failoverRun) survey(found shortlist, now time.Time) shortlist {
 		}
 		c, seen := plan.Candidate{Tier: e.tier, Availability: at.state}, candidate{endpoint: e, model: at.model}
 		switch at.state {
+		case plan.Ready:
+			c.Away, c.Troubled = r.shifts(e, at.model, now)
+			found.blocked = found.blocked || c.Away
 		case plan.AtLimit:
 			limiter := r.call.limiter(e, at.model)
 			c.Wait, c.KeepsTier = limiter.Expected(now, r.call.turns()), !limiter.Spills()
@@ -421,7 +430,7 @@ func (r *failoverRun) stepOf(p plan.Step, found shortlist, now time.Time) step {
 	switch p.Action {
 	case plan.Try:
 		if p.Fresh {
-			at = r.chooseReady(found, p.Index, now)
+			at = r.chooseReady(found, p, now)
 		}
 	case plan.TryProbe:
 		s.action = tryProbe
@@ -465,12 +474,13 @@ func (r *failoverRun) findOpen(now time.Time) {
 	}
 }
 
-// chooseReady picks the endpoint for the call among the ready candidates of one tier.
-// first is the index of the first of them.
-func (r *failoverRun) chooseReady(found shortlist, first int, now time.Time) candidate {
-	ready := found.candidates[:0]
+// chooseReady picks the endpoint for the call among the ready candidates of the planned tier
+// that are as good as the planned one.
+func (r *failoverRun) chooseReady(found shortlist, p plan.Step, now time.Time) candidate {
+	ready, first := found.candidates[:0], found.states[p.Index]
 	for i, c := range found.candidates {
-		if found.states[i].Availability == plan.Ready && found.states[i].Tier == found.states[first].Tier {
+		at := found.states[i]
+		if at.Availability == plan.Ready && at.Tier == first.Tier && (at.Fits(p.Shift) || !first.Fits(p.Shift)) {
 			ready = append(ready, c)
 		}
 	}
@@ -513,6 +523,27 @@ func (r *failoverRun) cheapestOf(candidates []candidate, now time.Time) []candid
 
 // usualAnswer is how many tokens an answer is taken to have, if the call allows so many.
 const usualAnswer = 500
+
+// shifts reports whether the call's first attempt should go away from an endpoint that is in
+// trouble, and whether none should come to it because another one is. A renewal stays: nobody
+// waits for it, and it shows how the endpoint is.
+func (r *failoverRun) shifts(e *upstream, model string, now time.Time) (away, troubled bool) {
+	if r.policy.Shift == 0 || r.begun > 0 || r.call.isSafe() || r.call.resumption != nil || r.call.renewal.isSpare() {
+		return false, false
+	}
+	share := e.shares.Lookup(model).Of(now, 1-r.policy.Shift)
+	if share == 1 {
+		return false, false
+	}
+	if r.draw == 0 {
+		u := float64(r.random(1<<30)) / (1 << 30)
+		if r.call.conversation != 0 {
+			u = shift.Draw(r.call.conversation)
+		}
+		r.draw = 1 - u // above 0
+	}
+	return r.draw <= 1-share, true
+}
 
 // A candidate is an endpoint that could serve the call, with the name that it has for the
 // call's model.
@@ -948,6 +979,7 @@ type failoverRun struct {
 	replans     int           // how many pauses began while the call waited for another one to end
 	final       *step         // how the call ends, if a race decided that before the loop does
 	skippedOpen bool          // an endpoint was left out because its circuit was open
+	draw        float64       // decides how high an endpoint's share must be for the call's first attempt: see shifts; 0: not drawn yet
 	lostProbeAt time.Time     // when the call last lost its turn to probe to another one: see lostTurn
 	denied      bool          // the budget allowed no further attempt
 	elsewhere   bool          // a rescue that must not use the account whose stream broke

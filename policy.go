@@ -171,6 +171,22 @@ type BalancePolicy struct {
 	// limit, paused, or have an open circuit, so set limits if they are slow under load.
 	// Default: prices do not count.
 	Cheapest bool
+
+	// Shift is the largest share of the first attempts that endpoints may lose to others,
+	// and at last to a backup, while too many of their recent attempts are late or refused,
+	// but too few to open their circuit: about one in five. Late means that no payload came
+	// before FirstToken, Thinking or Queued, or before a hedge's. The share goes to a half by
+	// steps of 5s, down to 1-Shift, and comes back by steps of a tenth. So most callers do not
+	// wait in vain, and those who still do show when the endpoint is well again.
+	//
+	//	breakwater.BalancePolicy{Shift: 0.9}
+	//
+	// Each model of an endpoint has a share of its own. Nothing is shifted to an endpoint
+	// that is in trouble itself, nor out of the bounds of a call's Endpoint and Endpoints, nor
+	// past a limit without Spill. A conversation that Affinity keeps moves as a whole, and
+	// back when the share does. It must be below 1. Default 0 or Off: endpoints keep their
+	// calls until their circuit opens.
+	Shift float64
 }
 
 // ProbePolicy sets how endpoints are probed: see [WithProbes].
@@ -213,6 +229,13 @@ func (p BalancePolicy) resolve() (BalancePolicy, error) {
 	resolveField(&f, "Overload", &p.Overload, 1.25)
 	f.check(p.Overload >= 1, "Overload is %v: want a multiple of at least 1", p.Overload)
 	resolveField(&f, "Ramp", &p.Ramp, 10*time.Second)
+	resolveField(&f, "Shift", &p.Shift, 0)
+	switch {
+	case p.Shift > 1 && p.Shift < 100:
+		f.check(false, "Shift is %v: want a share below 1: did you mean %v?", p.Shift, p.Shift/100)
+	default:
+		f.check(p.Shift < 1, "Shift is %v: want a share below 1, such as 0.9, because only attempts show when an endpoint is well again", p.Shift)
+	}
 	return p, f.err()
 }
 

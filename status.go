@@ -37,6 +37,7 @@ type EndpointStatus struct {
 	Region   string
 	Tier     int // 0 for WithEndpoints, 1 for the first WithBackup, and so on
 	Circuits []CircuitStatus
+	Shares   []ShareStatus // of models of which it has lost a part of the first attempts: see BalancePolicy.Shift
 	Limits   []LimitStatus
 	Pauses   []PauseStatus
 	Cost     CostStatus    // of its attempts since it is there
@@ -77,6 +78,14 @@ type CircuitStatus struct {
 	Model string    // the endpoint's name for it; GET: the circuit of GETs and HEADs
 	State string    // closed, half-open or open
 	Until time.Time // when an open circuit may be probed
+}
+
+// A ShareStatus is what the endpoint keeps of the first attempts for one model, while too many
+// are late or refused.
+type ShareStatus struct {
+	Model   string  // the endpoint's name for it
+	Share   float64 // from 1-BalancePolicy.Shift to below 1
+	Trouble float64 // the part of its recent attempts that were late or refused
 }
 
 // A LimitStatus is the state of the limits of one model of the endpoint's account.

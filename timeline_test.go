@@ -306,6 +306,18 @@ func TestTimeline(t *testing.T) {
 			w.fleet.Server("primary").BreakNext(1, kit.CutStream(4))
 			w.call("q4", true)
 		}},
+		{"a share of the calls goes to the backup, and comes back", "primary backup", []Option{fast, noBreaker, WithBalance(BalancePolicy{Shift: 0.9}), drawing(0.6)}, func(w *world) {
+			w.fleet.Server("primary").BreakNext(4, kit.QueueForever())
+			for n := range 6 {
+				if n == 5 {
+					w.fleet.Server("primary").BreakNext(1, kit.QueueForever())
+				}
+				w.call("q", true)
+			}
+			w.call("shifted", true)
+			elapse(2 * time.Minute)
+			w.call("back", true)
+		}},
 		{"a call stays on the premises", "primary second backup", nil, func(w *world) {
 			own := only(context.Background(), "own")
 			w.fleet.Server("primary").Break(kit.Busy())

@@ -57,7 +57,7 @@ type Outcome string
 const (
 	OutcomeOK        Outcome = "ok"        // the first attempt answered
 	OutcomeRetry     Outcome = "retry"     // another attempt at the same endpoint answered
-	OutcomeFailover  Outcome = "failover"  // another endpoint answered than the one that the call would have preferred, which failed or could not be asked
+	OutcomeFailover  Outcome = "failover"  // another endpoint answered than the one that the call would have preferred, which failed, was in trouble or could not be asked
 	OutcomeHedge     Outcome = "hedge"     // a second attempt beside a slow one answered: see StreamPolicy.Hedge
 	OutcomeRescued   Outcome = "rescued"   // the stream broke, and another attempt continued it to its end; never in the header
 	OutcomeHit       Outcome = "hit"       // a fresh answer from the cache, or that of the same Idempotency-Key
@@ -154,6 +154,7 @@ const (
 	ReasonQuarantine Reason = "quarantine" // its key was rejected, its account has no funds, or it lacks the model
 	ReasonLimit      Reason = "limit"      // a limit of RatePolicy is reached
 	ReasonSpill      Reason = "spill"      // a limit of RatePolicy without Spill keeps the call in a better tier
+	ReasonShift      Reason = "shift"      // too many of its recent attempts were late or refused: see BalancePolicy.Shift
 	ReasonAccount    Reason = "account"    // the call has tried its account at another endpoint
 	ReasonUnsuited   Reason = "unsuited"   // the call was too long for the same model at another endpoint of its host
 )
@@ -439,7 +440,7 @@ func (l *attemptLog) answered() Outcome {
 		switch a := &l.attempts[i]; {
 		case a.Class == ClassOutrun:
 			return OutcomeHedge
-		case a.PassedOver != "" && a.Class == ClassUnserved:
+		case a.PassedOver != "" && a.PassedOver != ReasonShift && a.Class == ClassUnserved:
 		case a.Endpoint != l.attempts[by].Endpoint:
 			how = OutcomeFailover
 		case how == OutcomeOK:

@@ -25,6 +25,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/price"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/served"
+	"github.com/breakwater-go/breakwater/internal/shift"
 	"github.com/breakwater-go/breakwater/internal/within"
 )
 
@@ -60,6 +61,7 @@ type upstream struct {
 type upstreamState struct {
 	balance.Target
 	served          *served.Table
+	shares          *shift.Set                 // of first attempts that it keeps, by model
 	answered        atomic.Bool                // it has answered a call before
 	worked          atomic.Int64               // when it last answered, in Unix nanoseconds, to the second; 0: never
 	reached         atomic.Int64               // likewise, a request that is no inference, in Unix nanoseconds

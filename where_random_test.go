@@ -198,7 +198,7 @@ func newPlacedFleet(t *testing.T, random *rand.Rand, sum *placedTally) *placedFl
 	if random.IntN(6) == 0 {
 		retry.MaxReplay = 10 // every body is an upload
 	}
-	opts = append(opts, WithStream(clocks), WithCache(cache), WithRetry(retry), WithBalance(BalancePolicy{Affinity: 10}),
+	opts = append(opts, WithStream(clocks), WithCache(cache), WithRetry(retry), WithBalance(BalancePolicy{Affinity: 10, Shift: 0.9}),
 		WithRateLimit(RatePolicy{InFlight: 2 + random.IntN(3), MaxWait: 300 * time.Millisecond, Spill: true, Adaptive: random.IntN(2) == 0}),
 		WithBreaker(BreakerPolicy{Consecutive: 2, OpenFor: 700 * time.Millisecond, MaxOpenFor: 2 * time.Second}))
 	if random.IntN(4) == 0 {

@@ -190,7 +190,7 @@ func (p *Page) observe(part string, e breakwater.Event) {
 		p.attempt(part, e)
 	case breakwater.KindPassedOver:
 		switch e.Reason {
-		case breakwater.ReasonCircuit, breakwater.ReasonPaused, breakwater.ReasonQuarantine, breakwater.ReasonLimit, breakwater.ReasonSpill:
+		case breakwater.ReasonCircuit, breakwater.ReasonPaused, breakwater.ReasonQuarantine, breakwater.ReasonLimit, breakwater.ReasonSpill, breakwater.ReasonShift:
 			p.note(e)
 		}
 	case breakwater.KindEnd:

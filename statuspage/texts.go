@@ -37,5 +37,5 @@ var words = map[string]string{
 	"caller": "调用方", "host": "服务方", "network": "网络", "local": "本程序",
 	"accept": "采用", "again": "重试", "elsewhere": "换端点", "stop": "停止",
 
-	"circuit": "熔断中", "quarantine": "隔离中", "limit": "本地限流", "spill": "不溢出",
+	"circuit": "熔断中", "quarantine": "隔离中", "limit": "本地限流", "spill": "不溢出", "shift": "份额转移",
 }

@@ -78,7 +78,7 @@ func TestWords(t *testing.T) {
 	if n := len(known); n < 40 {
 		t.Fatalf("only %d values were found", n)
 	}
-	for _, reason := range []breakwater.Reason{breakwater.ReasonCircuit, breakwater.ReasonPaused, breakwater.ReasonQuarantine, breakwater.ReasonLimit, breakwater.ReasonSpill} {
+	for _, reason := range []breakwater.Reason{breakwater.ReasonCircuit, breakwater.ReasonPaused, breakwater.ReasonQuarantine, breakwater.ReasonLimit, breakwater.ReasonSpill, breakwater.ReasonShift} {
 		known[string(reason)] = true
 	}
 	for _, state := range []string{"closed", "half-open", "open"} {

@@ -58,6 +58,8 @@ type Candidate struct {
 	Quarantined bool // Paused without a host's request, until a person has mended it
 	MayTry      bool // Quarantined, and the latest try in spite of that was long enough ago
 	ProbeFailed bool // CircuitOpen, and a probe that this call waited for has failed
+	Away        bool // Ready, and the call is of those that should go elsewhere, because the endpoint is in trouble
+	Troubled    bool // Ready, and in trouble: no call should come from a better tier because that is
 }
 
 // An Account is one that the call has tried. All its endpoints count as one.
@@ -106,7 +108,8 @@ type Step struct {
 	Action Action
 	Index  int // of the candidate or, to Retry, of the account
 	Wait   time.Duration
-	Fresh  bool // Try: any ready candidate of this tier will do
+	Fresh  bool // Try: any ready candidate of this tier will do that is as good: see Candidate.Fits
+	Shift  bool // Try: all candidates of a better tier are Away
 	Extra  bool // an attempt beyond the first at an account, which its budget has to allow
 	Probe  bool // Retry: as a probe
 	Again  bool // AwaitProbe: Index is that of an account that the call has tried
@@ -179,16 +182,18 @@ const none = -1
 // A survey holds the index of the best candidate of each kind.
 type survey struct {
 	ready, slowStart, atLimit int
-	probe                     int // may be probed now
-	awaited                   int // has a probe under way, or a turn to probe, soonest
-	soonest                   int // its pause ends first
+	shift                     bool // ready is of a worse tier than some that are ready, and Away
+	probe                     int  // may be probed now
+	awaited                   int  // has a probe under way, or a turn to probe, soonest
+	soonest                   int  // its pause ends first
 	quarantined               int
 	blocked                   Availability
 }
 
 // survey looks at all candidates once.
 func (p *planner) survey() survey {
-	s := survey{none, none, none, none, none, none, none, Unserved}
+	s := survey{none, none, none, false, none, none, none, none, Unserved}
+	stays := none
 	for i, c := range p.candidates {
 		if c.Tier > p.worst {
 			continue
@@ -196,6 +201,9 @@ func (p *planner) survey() survey {
 		switch c.Availability {
 		case Ready:
 			s.ready = p.better(i, s.ready)
+			if c.Fits(p.candidates[s.ready].Tier < c.Tier) {
+				stays = p.better(i, stays)
+			}
 		case SlowStart:
 			s.slowStart = p.better(i, s.slowStart)
 		case AtLimit:
@@ -218,7 +226,20 @@ func (p *planner) survey() survey {
 			s.soonest, s.blocked = p.sooner(i, s.soonest), Paused
 		}
 	}
+	if stays != none {
+		s.shift = p.candidates[s.ready].Tier < p.candidates[stays].Tier
+		s.ready = stays
+	}
 	return s
+}
+
+// Fits reports whether a call that may choose should go to a ready candidate. shift says that
+// there are ready ones in a better tier, all of which are Away.
+func (c *Candidate) Fits(shift bool) bool {
+	if shift {
+		return !c.Troubled
+	}
+	return !c.Away
 }
 
 // better returns the candidate of the better tier, the earlier one if they are equal.
@@ -269,10 +290,10 @@ func (p *planner) waitOrDescend(at survey, fresh int) Step {
 			return s
 		}
 	}
-	if at.soonest != none && p.candidates[at.soonest].Tier < tier && p.inTime(p.candidates[at.soonest].Wait, p.Patience) {
+	if at.soonest != none && !at.shift && p.candidates[at.soonest].Tier < tier && p.inTime(p.candidates[at.soonest].Wait, p.Patience) {
 		return p.tryAfterPause(at.soonest)
 	}
-	return Step{Action: Try, Index: fresh, Fresh: fresh == at.ready}
+	return Step{Action: Try, Index: fresh, Fresh: fresh == at.ready, Shift: at.shift && fresh == at.ready}
 }
 
 // withFallback decides if no untried endpoint could serve and a stale answer would do. The

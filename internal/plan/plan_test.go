@@ -52,6 +52,11 @@ var failedOnce = Account{Availability: Ready, Backoff: s, Tries: 1, Passing: tru
 
 func keepsTier(c *Candidate) { c.KeepsTier = true }
 
+// away is in trouble, and the call is of those that should go elsewhere; troubled is, and the
+// call is of the others.
+func away(c *Candidate)     { c.Away, c.Troubled = true, true }
+func troubled(c *Candidate) { c.Troubled = true }
+
 func with[T any](v T, change func(*T)) T {
 	change(&v)
 	return v
@@ -70,6 +75,19 @@ func TestNext(t *testing.T) {
 		{"the better tier first", []Candidate{ready(0), ready(1)}, untried, bounds, Step{Action: Try, Index: 0, Fresh: true}},
 		{"ready before slow start, though that is a better tier", []Candidate{slowStart(0), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
 		{"slow start where nobody is ready", []Candidate{slowStart(0), open(1, 0)}, untried, bounds, Step{Action: Try, Index: 0}},
+
+		{"a share that went to the backup", []Candidate{with(ready(0), away), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true, Shift: true}},
+		{"the share that stays", []Candidate{with(ready(0), troubled), ready(1)}, untried, bounds, Step{Action: Try, Index: 0, Fresh: true}},
+		{"another of the tier goes before the backup", []Candidate{with(ready(0), away), ready(0), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
+		{"another of the tier that is troubled, too", []Candidate{with(ready(0), away), with(ready(0), troubled), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
+		{"no lower tier", []Candidate{with(ready(0), away)}, untried, bounds, Step{Action: Try, Index: 0, Fresh: true}},
+		{"a backup in trouble", []Candidate{with(ready(0), away), with(ready(1), troubled)}, untried, bounds, Step{Action: Try, Index: 0, Fresh: true}},
+		{"a backup in trouble, and another one", []Candidate{with(ready(0), away), with(ready(1), troubled), ready(2)}, untried, bounds, Step{Action: Try, Index: 2, Fresh: true, Shift: true}},
+		{"a backup that has just come back", []Candidate{with(ready(0), away), slowStart(1)}, untried, bounds, Step{Action: Try, Index: 0, Fresh: true}},
+		{"a backup that is busy", []Candidate{with(ready(0), away), atLimit(1, 0)}, untried, bounds, Step{Action: Try, Index: 0, Fresh: true}},
+		{"a share, and a limit that keeps the call in its tier", []Candidate{with(ready(0), away), with(atLimit(0, time.Hour), keepsTier), ready(1)}, untried, bounds, Step{Action: Try, Index: 0, Fresh: true}},
+		{"a share, and a pause in the tier", []Candidate{with(ready(0), away), paused(0, s), ready(1)}, untried, bounds, Step{Action: Try, Index: 2, Fresh: true, Shift: true}},
+		{"a backup that is the best there is", []Candidate{open(0, s), with(ready(1), away), ready(2)}, untried, bounds, Step{Action: Try, Index: 2, Fresh: true, Shift: true}},
 
 		{"a limit that keeps the call in its tier", []Candidate{with(atLimit(0, time.Hour), keepsTier), ready(1), open(1, 0)}, untried, bounds, Step{Action: Try, Index: 0}},
 		{"the same, and another of the tier", []Candidate{with(atLimit(0, time.Hour), keepsTier), ready(0), ready(1)}, untried, bounds, Step{Action: Try, Index: 1, Fresh: true}},
