@@ -62,7 +62,7 @@ func newCacheLayer(c *config, next http.RoundTripper, spawn func(func(context.Co
 		shared: new(coalesce.Group), renewals: new(renewals),
 	}
 	if c.repeats != nil {
-		if c.cache == nil || !isSameStore(c.repeats.Store, c.cache.Store) {
+		if c.cache == nil || !isSame(c.repeats.Store, c.cache.Store) {
 			guard = guardOf(c.repeats.Store)
 		}
 		l.repeats, l.repeating = *c.repeats, new(coalesce.Group)
@@ -79,7 +79,7 @@ func (l *cacheLayer) keep(before *cacheLayer) {
 	}
 	if l.keyed != nil && before.keyed != nil && isSameFunc(l.repeats.Scope, before.repeats.Scope) {
 		l.repeating = before.repeating
-		l.keyed.Keep(before.keyed, isSameStore(l.repeats.Store, before.repeats.Store))
+		l.keyed.Keep(before.keyed, isSame(l.repeats.Store, before.repeats.Store))
 	}
 }
 

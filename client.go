@@ -71,7 +71,7 @@ func New(opts ...Option) (*Transport, error) {
 //   - An endpoint is the same if its Name and URL are. It keeps its connections, load, shares
 //     and, unless BreakerPolicy, Ramp or the base changed, its circuits; also in another
 //     tier. With the same APIKey and Header it keeps its pauses, too. With another key,
-//     nothing that a host has said to the old one keeps calls away. With a KeyFunc, before
+//     nothing that a host has said to the old one, or says yet, concerns it. With a KeyFunc, before
 //     and after, it keeps those that its host asked for.
 //   - An account is the same if its name is. What it has open and what it has used count on
 //     when its limits change, and calls that wait for it go on by the new ones. What was
@@ -86,6 +86,10 @@ func New(opts ...Option) (*Transport, error) {
 // An endpoint that is left out gets no new calls. Calls for its URL are still meant for the
 // endpoints, so that the others answer clients that have that URL. Requests to it that are no
 // inference pass through, without a key of yours.
+//
+// A function literal that uses variables around it is another function each time it is evaluated:
+// keep a Scope of that kind in a variable. A base or Store that cannot be compared with == is
+// another one, too.
 //
 // Functions are taken from opts: middlewares wrap anew, and observers hear of what happens
 // from now on, also at circuits that were there before; those of calls under way are told to
@@ -179,11 +183,7 @@ func (t *Transport) CloseIdleConnections() {
 // Close does not end calls. Calls that are under way and new calls still work, but they
 // start no renewals and write nothing to a Store.
 func (t *Transport) Close() error {
-	for _, u := range t.now().all() {
-		if u.keys != nil {
-			u.keys.Close()
-		}
-	}
+	t.keyFuncs.Close()
 	t.background.Close()
 	if t.now().ownBase {
 		t.CloseIdleConnections()

@@ -60,6 +60,7 @@ type lasting struct {
 	counts     counts
 	strays     strays
 	background background.Group
+	keyFuncs   *keysource.Closer
 	emit       func(context.Context, Event) // tells the observers of the current generation
 
 	mu      sync.Mutex   // guards what follows
@@ -70,7 +71,7 @@ type lasting struct {
 type idleCloser interface{ CloseIdleConnections() }
 
 func newLasting() lasting {
-	return lasting{names: request.NewNames(), limits: limit.NewTable(), pauses: pause.New[pauseKey]((*refusal).size)}
+	return lasting{names: request.NewNames(), limits: limit.NewTable(), pauses: pause.New[pauseKey]((*refusal).size), keyFuncs: keysource.NewCloser()}
 }
 
 // newGeneration returns a generation by the options in c, without endpoints and layers yet:
@@ -139,11 +140,7 @@ func (g *generation) replace(before *generation) {
 		old := before.find(u.Endpoint)
 		u.limits.Adopt(old != nil && old.payer != u.payer)
 		u.SetWeight(u.Weight)
-		switch {
-		case old == nil:
-		case old.identity != u.identity:
-			u.forgetKey()
-		case u.keys != nil: // functions cannot be compared: this one may give another key
+		if old != nil && old.identity == u.identity && u.keys != nil { // functions cannot be compared: this one may give another key
 			g.pauses.Recover(pauseKey{endpoint: u.identity}, time.Now())
 		}
 	}
@@ -235,6 +232,7 @@ func (g *generation) belowFor(c *connections) http.RoundTripper {
 // inherited is what an endpoint keeps from the generation before. What is nil is made anew.
 type inherited struct {
 	state       *upstreamState
+	ofKey       *keyState
 	circuits    *circuit.Set
 	budget      *budget.Budget
 	connections *connections
@@ -259,17 +257,28 @@ func (g *generation) inherit(before *generation, e Endpoint) (k inherited) {
 		return k
 	}
 	k.state = old.upstreamState
+	if old.identity == identityOf(e) {
+		k.ofKey = old.keyState
+	}
 	if g.config.currency == before.config.currency {
 		k.spent = old.spent
 	}
 	if g.config.retry.Budget == before.config.retry.Budget {
 		k.budget = old.budget
 	}
+	sameBase := g.ownBase && before.ownBase || !g.ownBase && isSameBase(g.config.base, before.config.base)
 	// Circuits renew the connections that they were made for.
-	if k.connections == old.connections && g.config.breaker == before.config.breaker && g.config.balance.Ramp == before.config.balance.Ramp {
+	if sameBase && k.connections == old.connections && g.config.breaker == before.config.breaker && g.config.balance.Ramp == before.config.balance.Ramp {
 		k.circuits = old.circuits
 	}
 	return k
+}
+
+// isSameBase reports whether two bases are one, as far as that can be told.
+func isSameBase(a, b http.RoundTripper) bool {
+	f, isFunc := a.(RoundTripperFunc)
+	other, bothFuncs := b.(RoundTripperFunc)
+	return isFunc && bothFuncs && isSameFunc(f, other) || isSame(a, b)
 }
 
 // newUpstream returns an upstream for e, with its circuits, limits and layers. The payer
@@ -280,6 +289,9 @@ func (g *generation) newUpstream(e Endpoint, base *url.URL, tier int, payer stri
 	if k.state == nil {
 		k.state = &upstreamState{Target: balance.Target{Seed: balance.SeedOf(e.Account + "\x00" + e.URL)}, served: served.NewTable(), shares: shift.NewSet()}
 		k.state.SetWeight(e.Weight)
+	}
+	if k.ofKey == nil {
+		k.ofKey = new(keyState)
 	}
 	if k.spent == nil {
 		k.spent = new(price.Book)
@@ -295,6 +307,7 @@ func (g *generation) newUpstream(e Endpoint, base *url.URL, tier int, payer stri
 	u := &upstream{
 		Endpoint:      e,
 		upstreamState: k.state,
+		keyState:      k.ofKey,
 		identity:      identityOf(e),
 		payer:         cmp.Or(payer, e.Account),
 		tier:          tier,
@@ -318,7 +331,7 @@ func (g *generation) newUpstream(e Endpoint, base *url.URL, tier int, payer stri
 		u.can |= needsOf(f)
 	}
 	if e.KeyFunc != nil {
-		u.keys = keysource.New(e.KeyFunc)
+		u.keys = g.keyFuncs.New(e.KeyFunc)
 	}
 	if e.Models == nil {
 		u.names = host.NamesByURL(profile, base.Hostname())

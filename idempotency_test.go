@@ -829,6 +829,7 @@ func TestIdempotency_Update(t *testing.T) {
 		{"less memory", []Option{idempotent}, []Option{WithIdempotency(IdempotencyPolicy{MaxBytes: 10})}, false},
 		{"a cache", []Option{idempotent}, []Option{idempotent, WithCache(CachePolicy{Deterministic: true})}, true},
 		{"no cache", []Option{idempotent, WithCache(CachePolicy{Deterministic: true})}, []Option{idempotent}, true},
+		{"another Scope by the same literal", []Option{WithIdempotency(IdempotencyPolicy{Scope: byHeader("User")})}, []Option{WithIdempotency(IdempotencyPolicy{Scope: byHeader("Tenant")})}, false},
 		{"another Scope", []Option{idempotent}, []Option{WithIdempotency(IdempotencyPolicy{Scope: tenant})}, false},
 		{"off", []Option{idempotent}, nil, false},
 		{"off, with a cache", []Option{idempotent}, []Option{WithCache(CachePolicy{Deterministic: true})}, false},

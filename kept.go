@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/breakwater-go/breakwater/internal/coalesce"
 	"github.com/breakwater-go/breakwater/internal/exchange"
@@ -56,17 +57,21 @@ func (k *keeper) keep(before *keeper) bool {
 		return false
 	}
 	k.kept = before.kept
-	if isSameStore(k.policy.Store, before.policy.Store) {
+	if isSame(k.policy.Store, before.policy.Store) {
 		k.store = before.store
 	}
 	return true
 }
 
-// isSameFunc reports whether two functions are the same one, or both nil.
-func isSameFunc(a, b any) bool { return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer() }
+// isSameFunc reports whether two functions are the same one, or both nil. A function literal
+// with variables of its surroundings is another one each time it is evaluated: it may do
+// something else with others. What reflect and %p show is the same for all of them.
+func isSameFunc[Func any](a, b Func) bool {
+	return *(*unsafe.Pointer)(unsafe.Pointer(&a)) == *(*unsafe.Pointer)(unsafe.Pointer(&b))
+}
 
-// isSameStore reports whether two Stores are one.
-func isSameStore(a, b Store) bool { return a != nil && reflect.TypeOf(a).Comparable() && a == b }
+// isSame reports whether two values are one, as far as that can be told.
+func isSame(a, b any) bool { return a != nil && reflect.ValueOf(a).Comparable() && a == b }
 
 // A wording is one way to ask what an entry answers: the exact bytes of a call.
 type wording struct {

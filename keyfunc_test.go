@@ -592,6 +592,25 @@ func TestKeyFunc_File(t *testing.T) {
 	}
 }
 
+// Close ends what waits for functions, also for those that Update has replaced.
+func TestKeyFunc_CloseAfterUpdate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := at("a")[0]
+		e.APIKey = ""
+		e.KeyFunc = func(ctx context.Context, _ string) (string, error) { <-ctx.Done(); return "", ctx.Err() }
+		rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithEndpoints(e))
+		start := time.Now()
+		waits := calls(t, rt, chatJSON)
+		elapse(time.Second)
+		update(t, rt, WithEndpoints(at("a")...))
+		rt.Close()
+		synctest.Wait()
+		if took := time.Since(start); !waits.done || took > 2*time.Second {
+			t.Errorf("the call has ended: %v, after %v, want it to end with Close", waits.done, took)
+		}
+	})
+}
+
 // Update gives the function anew: a rest for its keys ends, and a pause that the host asked
 // for stays. A call under way ends with the old function's keys.
 func TestKeyFunc_Update(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/breakwater-go/breakwater/internal/background"
 	"github.com/breakwater-go/breakwater/internal/health"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 )
@@ -25,11 +26,16 @@ type prober struct {
 func newProber(g *generation) *prober {
 	p := &prober{policy: *g.config.probes, g: g, payers: make(map[string]*upstream)}
 	for _, u := range slices.Concat(g.tiers...) {
-		if p.payers[u.Account] == nil {
+		if p.payers[u.Account] == nil && u.tellsBalance() {
 			p.payers[u.Account] = u
 		}
 	}
 	return p
+}
+
+// tellsBalance reports whether the host of the endpoint tells the balance of its key.
+func (u *upstream) tellsBalance() bool {
+	return u.profile.BalancePath != "" && u.keyed && u.isOwn()
 }
 
 // run probes until ctx ends or another generation takes the place of this one.
@@ -65,7 +71,7 @@ func (p *prober) watch(ctx context.Context, u *upstream) {
 		if resting {
 			most = pausedTimes * p.policy.Every
 		}
-		asksBalance := p.policy.BalanceEvery > 0 && p.payers[u.Account] == u && u.profile.BalancePath != "" && u.keyed && u.isOwn()
+		asksBalance := p.policy.BalanceEvery > 0 && p.payers[u.Account] == u
 		asks := asksFor{balance: asksBalance && (resting || !now.Before(balanceDue))}
 		if last := u.lastAnswer(); now.Sub(last) < p.policy.Every && !resting {
 			u.health.Answered(last, u.keyed)
@@ -162,7 +168,7 @@ func (p *prober) tell(ctx context.Context, u *upstream, kind Kind, err error) {
 	if err != nil {
 		e.Class = ClassUnreachable
 	}
-	p.g.counters.observers.emit(ctx, e)
+	background.Recovered(func() { p.g.counters.observers.emit(ctx, e) })() // or one panic would end the process
 }
 
 // maxProbeBody is how much of the answer to a probe is read. A list of models has up to a few
@@ -266,7 +272,7 @@ func (g *generation) health(u *upstream) *HealthStatus {
 	if g.config.probes == nil {
 		return nil
 	}
-	s := u.upstreamState.health.Status()
+	s := u.keyState.health.Status()
 	h := &HealthStatus{
 		Checked: s.Checked, Reachable: Finding(s.Reachable), Credential: Finding(s.Credential), Funds: Finding(s.Funds),
 		Missing: slices.Clone(s.Missing),

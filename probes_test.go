@@ -370,6 +370,36 @@ func TestProbes_Requests(t *testing.T) {
 	})
 }
 
+// An Observer that panics ends neither the process nor the probes.
+func TestProbes_ObserverPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newProbed()
+		base.set("a", "/models", gives(500, asJSON, `{}`))
+		over(t, base, WithEndpoints(at("a")...), WithProbes(ProbePolicy{}), WithObserver(func(context.Context, Event) { panic("observer") }))
+		elapse(time.Minute)
+		base.count("")
+		elapse(time.Hour)
+		if base.count("a GET") == 0 {
+			t.Error("the endpoint is probed no more")
+		}
+	})
+}
+
+// The balance of an account is asked for where its host tells it.
+func TestProbes_BalanceOfASharedAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newProbed()
+		base.set("api.deepseek.com", "/user/balance", gives(200, asJSON, balanceOf(100)))
+		gateway, direct := at("gateway")[0], own()
+		gateway.Account, direct.Account = "one", "one"
+		over(t, base, WithEndpoints(gateway), WithBackup(direct), WithProbes(ProbePolicy{}))
+		elapse(time.Hour)
+		if base.count("api.deepseek.com GET /user/balance") == 0 {
+			t.Error("the balance is never asked for")
+		}
+	})
+}
+
 func TestProbes_Mistakes(t *testing.T) {
 	for want, opts := range map[string][]Option{
 		"no endpoints to probe":     {WithProbes(ProbePolicy{})},

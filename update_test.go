@@ -19,6 +19,7 @@ import (
 	"time"
 
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
+	"github.com/breakwater-go/breakwater/internal/health"
 )
 
 // update gives rt other options over the same base, with the chance taken out.
@@ -183,7 +184,7 @@ func TestUpdate_Cache(t *testing.T) {
 	cached := func(p CachePolicy) []Option { return []Option{WithEndpoints(at("a")...), WithCache(p)} }
 	byUser := func(req *http.Request) string { return req.Header.Get("User") }
 	byTenant := func(req *http.Request) string { return req.Header.Get("Tenant") }
-	shared := &memoryStore{}
+	shared, wrapped := &memoryStore{}, struct{ Store }{mapStore{}}
 	for _, tt := range []struct {
 		name          string
 		before, after CachePolicy
@@ -195,6 +196,8 @@ func TestUpdate_Cache(t *testing.T) {
 		{"smaller", CachePolicy{}, CachePolicy{MaxBytes: 1 << 16}, true},
 		{"the same Scope", CachePolicy{Scope: byUser}, CachePolicy{Scope: byUser}, true},
 		{"another Scope", CachePolicy{Scope: byUser}, CachePolicy{Scope: byTenant}, false},
+		{"another Scope by the same literal", CachePolicy{Scope: byHeader("User")}, CachePolicy{Scope: byHeader("Tenant")}, false},
+		{"a Store that cannot be compared", CachePolicy{Store: wrapped}, CachePolicy{Store: wrapped}, true},
 		{"the same Store", CachePolicy{Store: shared, Scope: byUser}, CachePolicy{Store: shared, Scope: byTenant}, true}, // as in another process
 	} {
 		bubble(t, tt.name, func(t *testing.T) {
@@ -226,6 +229,84 @@ func TestUpdate_Cache(t *testing.T) {
 				t.Errorf("%+v, want three entries", s)
 			}
 		})
+	})
+}
+
+func byHeader(name string) func(*http.Request) string {
+	return func(req *http.Request) string { return req.Header.Get(name) }
+}
+
+// A mapStore is a Store that cannot be compared.
+type mapStore map[string][]byte
+
+func (mapStore) Get(context.Context, string) ([]byte, error)              { return nil, nil }
+func (mapStore) Set(context.Context, string, []byte, time.Duration) error { return nil }
+
+// Circuits are about hosts as seen through a base.
+func TestUpdate_Base(t *testing.T) {
+	fails, good := newHosts(gives(500, asJSON, `{"error":{"message":"broken"}}`)), newHosts(gives(200, asJSON, goodJSON))
+	for _, tt := range []struct {
+		name          string
+		before, after http.RoundTripper
+		kept          bool
+	}{
+		{"the same", fails, fails, true},
+		{"the same function", RoundTripperFunc(fails.RoundTrip), nil, true},
+		{"another", fails, good, false},
+		{"another function", RoundTripperFunc(fails.RoundTrip), RoundTripperFunc(good.RoundTrip), false},
+		{"the default", fails, newBase(), false},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			opts := []Option{WithEndpoints(at("a")...), once}
+			rt := over(t, tt.before, opts...)
+			for range 10 {
+				asks(t.Context(), rt, chatJSON)
+			}
+			after := tt.after
+			if after == nil {
+				after = tt.before
+			}
+			opts = append(opts, steady())
+			if _, isOwn := after.(*http.Transport); !isOwn {
+				opts = append(opts, WithBase(after))
+			}
+			if err := rt.Update(opts...); err != nil {
+				t.Fatal(err)
+			}
+			if kept := len(rt.Status().Endpoints[0].Circuits) > 0; kept != tt.kept {
+				t.Errorf("the circuits are kept: %v, want %v", kept, tt.kept)
+			}
+		})
+	}
+}
+
+// What a host answers to the old key, also later, is no word about the new one.
+func TestUpdate_AnotherKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := newPiped()
+		opts := func(key string) []Option {
+			e := at("a")[0]
+			e.APIKey = key
+			return []Option{WithEndpoints(e), WithProbes(ProbePolicy{Every: time.Hour})}
+		}
+		rt := over(t, base, opts("sk-old")...)
+		call := base.hold(t, rt)
+		defer call.leave()
+		u := rt.now().tiers[0][0]
+		u.health.Note(time.Now(), health.Result{Reachable: health.Yes, Credential: health.No, Funds: health.No}, nil, 0)
+		update(t, rt, opts("sk-new")...)
+		call.Send("data: [DONE]\n\n")
+		call.End()
+		call.readAll()
+		if !u.hasJustWorked(time.Now()) {
+			t.Error("the call with the old key has not shown that it works")
+		}
+		if rt.now().tiers[0][0].hasJustWorked(time.Now()) {
+			t.Error("the new key counts as right, and was never sent")
+		}
+		if h := rt.Status().Endpoints[0].Health; !h.Checked.IsZero() || h.Reachable != "" || h.Credential != "" || h.Funds != "" {
+			t.Errorf("the new key's health is %+v, want nothing known", h)
+		}
 	})
 }
 

@@ -33,6 +33,7 @@ import (
 type upstream struct {
 	Endpoint
 	*upstreamState
+	*keyState
 	among       *bounded.Map[origin.Origin, *upstream] // the map that it is in, if it was made for a call's URL; else nil
 	identity    string                                 // of the endpoint with its credential, for pauses: see identityOf
 	payer       string                                 // of its account with the credentials of that: see payersOf
@@ -60,26 +61,24 @@ type upstream struct {
 // endpoint share it.
 type upstreamState struct {
 	balance.Target
-	served          *served.Table
-	shares          *shift.Set                 // of first attempts that it keeps, by model
-	answered        atomic.Bool                // it has answered a call before
+	served   *served.Table
+	shares   *shift.Set               // of first attempts that it keeps, by model
+	answered atomic.Bool              // it has answered a call before
+	roots    atomic.Pointer[[]string] // the paths to which callers appended operations, if it was made for a call's URL
+	used     atomic.Int64             // when it was used last, for bounded.Map; only if the user gave no endpoints
+}
+
+// A keyState is what attempts and probes have shown of an endpoint with its key. All generations
+// that have the endpoint with this key share it: what a host answers to the old key, when that
+// is replaced, is no word about the new one.
+type keyState struct {
 	worked          atomic.Int64               // when it last answered, in Unix nanoseconds, to the second; 0: never
 	reached         atomic.Int64               // likewise, a request that is no inference, in Unix nanoseconds
-	roots           atomic.Pointer[[]string]   // the paths to which callers appended operations, if it was made for a call's URL
 	latest          atomic.Pointer[answeredTo] // the latest answer that was given while there were pauses
 	blocked         atomic.Bool                // it was blocked (ClassBlocked) after its last answer
-	used            atomic.Int64               // when it was used last, for bounded.Map; only if the user gave no endpoints
 	quarantineTried atomic.Int64               // when a call last tried it in spite of its quarantine
 	warnedNoKey     atomic.Bool                // it was reported that neither it nor a call had a key
 	health          health.State               // by probes
-}
-
-// forgetKey forgets what was known of the endpoint's key, because it has another one.
-func (s *upstreamState) forgetKey() {
-	s.worked.Store(0)
-	s.blocked.Store(false)
-	s.quarantineTried.Store(0)
-	s.warnedNoKey.Store(false)
 }
 
 // identityOf returns what stands for an endpoint in pauses: its name and, in a form that
@@ -488,7 +487,7 @@ func (us *upstreams) noteFormer(before *upstreams) {
 // the names and paths of those mean who have it.
 func (u *upstream) address() *upstream {
 	return &upstream{
-		Endpoint: Endpoint{Name: u.Name, URL: u.URL, Account: u.Account, Host: u.Host, Models: u.Models}, upstreamState: new(upstreamState),
+		Endpoint: Endpoint{Name: u.Name, URL: u.URL, Account: u.Account, Host: u.Host, Models: u.Models}, upstreamState: new(upstreamState), keyState: new(keyState),
 		base: u.base, origin: u.origin, profile: u.profile, paths: u.paths, names: u.names, can: u.can,
 	}
 }

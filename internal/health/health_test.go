@@ -47,6 +47,7 @@ func TestReadModels(t *testing.T) {
 		{body: `{"data":[{"id":1},{"name":"b"},3]}`},
 		{body: `{"error":{"message":"no"}}`, none: true},
 		{body: `<html>`, none: true},
+		{body: `{"data":[],"x":` + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + `}`, none: true}, // readers would recurse as deep
 		{body: `{"data":[{"id":"` + strings.Repeat("x", 1000) + `"},{"id":"b"}]}`, missing: []string{"a"}},
 	} {
 		m := ReadModels([]byte(tt.body))

@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
 const (
@@ -15,7 +17,7 @@ const (
 // ReadModels reads a list of models in the form of OpenAI's API. It returns nil if the body
 // is none.
 func ReadModels(body []byte) *Models {
-	if !gjson.ValidBytes(body) {
+	if !wire.Valid(body) {
 		return nil
 	}
 	list := gjson.ParseBytes(body)
@@ -40,7 +42,7 @@ func ReadModels(body []byte) *Models {
 // DeepSeek may name several currencies. The balance is that of the one with most: an account
 // pays in one of them.
 func ReadBalance(body []byte) (funds Finding, balance *Balance) {
-	if !gjson.ValidBytes(body) {
+	if !wire.Valid(body) {
 		return Unknown, nil
 	}
 	all := gjson.ParseBytes(body)

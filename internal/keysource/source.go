@@ -39,11 +39,47 @@ const (
 // or empty.
 type Func = func(ctx context.Context, rejected string) (string, error)
 
+// A Closer ends what waits for the functions of all Sources that it has made. NewCloser makes
+// one. It is safe for concurrent use.
+type Closer struct{ closes atomic.Pointer[chan struct{}] }
+
+// NewCloser returns a Closer.
+func NewCloser() *Closer {
+	c := &Closer{}
+	c.Close()
+	return c
+}
+
+// Close ends what waits for the functions, and the contexts that these have got. Later calls of
+// Get ask them again.
+func (c *Closer) Close() {
+	next := make(chan struct{})
+	if last := c.closes.Swap(&next); last != nil {
+		close(*last)
+	}
+}
+
+// New returns a Source that Close concerns.
+func (c *Closer) New(ask Func) *Source {
+	s := New(ask)
+	s.closer = c
+	return s
+}
+
+// closed returns a channel that is closed with c; nil: there is none.
+func (c *Closer) closed() <-chan struct{} {
+	if c == nil {
+		return nil
+	}
+	return *c.closes.Load()
+}
+
 // A Source is a function with what is known of its keys. It is safe for concurrent use. New
 // makes one.
 type Source struct {
-	ask   Func
-	start func() // run, as a value that is made only once
+	ask    Func
+	start  func()  // run, as a value that is made only once
+	closer *Closer // nil: none
 
 	anyRefused atomic.Bool // len(refused) > 0, for Worked
 
@@ -86,6 +122,7 @@ type invocation struct {
 // Get returns the key that the function gives. Its error is an outcome.ErrKeyFunc, or the
 // cause of ctx's end: who leaves is not kept by a function that hangs.
 func (s *Source) Get(ctx context.Context, now time.Time, rejected string) (string, error) {
+	closed := s.closer.closed()
 	for {
 		i, afresh, err := s.join(now, rejected)
 		if err != nil {
@@ -94,6 +131,9 @@ func (s *Source) Get(ctx context.Context, now time.Time, rejected string) (strin
 		select {
 		case <-i.done:
 			s.hear(i)
+		case <-closed:
+			s.leave(i)
+			return "", errClosed
 		case <-ctx.Done():
 			s.leave(i)
 			return "", context.Cause(ctx)
@@ -240,19 +280,6 @@ func (s *Source) armLocked(d time.Duration) {
 		s.timer = time.AfterFunc(d, s.expire)
 	} else {
 		s.timer.Reset(d)
-	}
-}
-
-// Close ends what waits for the function, and the contexts that it has got. Later calls of
-// Get ask it again.
-func (s *Source) Close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, i := range s.running {
-		if !i.settled {
-			i.settleLocked("", errClosed)
-			i.endLocked(context.Canceled)
-		}
 	}
 }
 

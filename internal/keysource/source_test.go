@@ -190,13 +190,14 @@ func TestSource_ComesWhenAllHaveLeft(t *testing.T) {
 // Close ends what waits. What comes later is served.
 func TestSource_Close(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := New(func(ctx context.Context, _ string) (string, error) {
+		closer := NewCloser()
+		s := closer.New(func(ctx context.Context, _ string) (string, error) {
 			if time.Now().Unix()%2 == 0 {
 				<-ctx.Done()
 			}
 			return "sk", ctx.Err()
 		})
-		time.AfterFunc(time.Second, s.Close)
+		time.AfterFunc(time.Second, closer.Close)
 		if _, err := get(s, t.Context(), ""); err != errClosed {
 			t.Error(err)
 		}
@@ -283,7 +284,8 @@ func TestSource_WhateverHappens(t *testing.T) {
 				defer mu.Unlock()
 				return time.Duration(random.IntN(n)) * time.Millisecond
 			}
-			s := New(func(ctx context.Context, rejected string) (string, error) {
+			closer := NewCloser()
+			s := closer.New(func(ctx context.Context, rejected string) (string, error) {
 				mu.Lock()
 				running[rejected]++
 				all := 0
@@ -338,7 +340,7 @@ func TestSource_WhateverHappens(t *testing.T) {
 				})
 			}
 			all.Wait()
-			s.Close()
+			closer.Close()
 			time.Sleep(time.Minute)
 			s.mu.Lock()
 			defer s.mu.Unlock()

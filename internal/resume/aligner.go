@@ -79,7 +79,7 @@ func (a *Aligner) Event(ev sse.Event) Verdict {
 	case ev.Kind == sse.Comment: // the scanner drops comments if nobody wants them
 		a.emit(ev.Raw)
 	case ev.Kind != sse.Data:
-	case ev.One || gjson.ValidBytes(ev.Data):
+	case ev.One || wire.Valid(ev.Data):
 		return a.data(bytes.ReplaceAll(ev.Data, []byte("\n"), []byte(" "))) // a copy, because the scanner uses its buffer again
 	default: // the host omits the blank lines between its events
 		all := Fits
