@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/breakwater-go/breakwater"
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
@@ -60,7 +61,9 @@ func run(ctx context.Context, out io.Writer, start recipe.Starter) error {
 	say("support", "What are the port fees?", whole)
 	say("support", "What are the port fees?", whole)
 	say("search", "Which berths are free?", whole)
+	deepseek.SetPace(kit.Pace{PerToken: 20 * time.Millisecond}) // or all words would have come when it stops to read
 	say("search", "Which berths are deep?", 3)
+	deepseek.SetPace(kit.Pace{})
 	deepseek.BreakNext(1, kit.CutStream(5))
 	say("support", "When is high tide?", whole)
 	deepseek.Break(kit.InsufficientBalance())
