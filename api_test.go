@@ -51,7 +51,7 @@ var (
 
 	_ = []breakwater.Option{
 		breakwater.WithEndpoints(breakwater.Endpoint{}), breakwater.WithBackup(breakwater.Endpoint{}),
-		breakwater.WithCache(breakwater.CachePolicy{}), breakwater.WithRateLimit(breakwater.RatePolicy{}), breakwater.WithBreaker(breakwater.BreakerPolicy{}),
+		breakwater.WithCache(breakwater.CachePolicy{}), breakwater.WithRateLimit(breakwater.RatePolicy{}), breakwater.WithTenants(breakwater.TenantPolicy{}), breakwater.WithBreaker(breakwater.BreakerPolicy{}),
 		breakwater.WithRetry(breakwater.RetryPolicy{}), breakwater.WithStream(breakwater.StreamPolicy{}), breakwater.WithBalance(breakwater.BalancePolicy{}),
 		breakwater.WithIdempotency(breakwater.IdempotencyPolicy{}),
 		breakwater.WithObserver(nil), breakwater.WithErrors(), breakwater.WithStrict(), breakwater.WithMiddleware(), breakwater.WithAttemptMiddleware(), breakwater.WithBase(nil),
@@ -78,6 +78,12 @@ var (
 	_ = breakwater.SpendPolicy{PerDay: 1, PerAccount: map[string]float64{}, Zone: time.UTC, Cheaper: map[string]string{}, CheaperFrom: 0.5}
 	_ = breakwater.SpendError{Account: "", Spent: 1, Max: 1, Currency: "USD", RetryAfter: 0}
 	_ = []any{breakwater.WithSpend, breakwater.ErrSpent, breakwater.ClassSpent, breakwater.KindCheaper}
+	_ = breakwater.TenantPolicy{
+		Of: func(*http.Request) (string, breakwater.Priority) { return "", 0 }, Zone: time.UTC,
+		Default: breakwater.TenantLimits{RequestsPerMinute: 1, TokensPerMinute: 1, InFlight: 1, TokensPerDay: 1, CostPerDay: 1.5, MaxWait: time.Second},
+		Limits:  map[string]breakwater.TenantLimits{},
+	}
+	_ = []breakwater.TenantStatus{{Name: "", InFlight: 1, Waiting: 1, Calls: 1, Refused: 1, Tokens: 1, Cost: breakwater.Cost{}}}
 	_ = breakwater.BalancePolicy{Affinity: 1, Overload: 1.5, Ramp: time.Second, Cheapest: true, Shift: 0.9}
 	_ = breakwater.CachePolicy{
 		TTL: 0, StaleIfError: 0, StaleWhileRevalidate: 0, MaxEntries: 1, MaxBytes: 1, MaxEntryBytes: 1, Deterministic: true,
@@ -111,7 +117,7 @@ var (
 	_ = []string{breakwater.Cost{}.Currency(), breakwater.Cost{}.String()}
 	_ = []breakwater.Fault{breakwater.FaultCaller, breakwater.FaultHost, breakwater.FaultNetwork, breakwater.FaultLocal}
 	_ = breakwater.Error{Attempts: nil, Class: breakwater.ClassUnavailable, Call: "", RetryAfter: 0}
-	_ = breakwater.LimitError{Account: "", Model: "", Limit: "in flight", InUse: 1, Max: 1, Waiting: 0, RetryAfter: 0}
+	_ = breakwater.LimitError{Account: "", Model: "", Tenant: "", Limit: "in flight", InUse: 1, Max: 1, Waiting: 0, RetryAfter: 0}
 	_ = breakwater.Status{Cost: breakwater.CostStatus{Amount: 1, Estimated: 0.5, Unknown: 1, Currency: "USD"}, Outcomes: map[breakwater.Outcome]int64{}, Endpoints: []breakwater.EndpointStatus{{Name: "", URL: "", Tags: []string{}, Region: "", Tier: 1}}}
 	_ = []breakwater.Kind{breakwater.KindEnd, breakwater.KindPassed, breakwater.KindDrift, breakwater.KindBreak, breakwater.KindPassedOver, breakwater.KindHealth, breakwater.KindBalance}
 	_ = breakwater.Event{

@@ -19,6 +19,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/reqbody"
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/served"
+	"github.com/breakwater-go/breakwater/internal/tenant"
 	"github.com/breakwater-go/breakwater/internal/wire"
 )
 
@@ -171,7 +172,7 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	now := time.Now()
 	a.FirstPayload.Stop()
 	a.giveBack(class, Usage(used), now)
-	accepted, cost := false, Cost{}
+	accepted, tokens, cost := false, 0, Cost{}
 	a.update(func(t *Attempt) {
 		t.Class, t.Err, t.Usage, t.Bytes = class, err, Usage(used), bytes
 		t.Elapsed = now.Sub(a.Start)
@@ -182,7 +183,13 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 			cost = a.cost(t)
 			t.Cost = cost
 		}
+		if a.fleet.tenants {
+			tokens = a.tokens(t)
+		}
 	})
+	if a.fleet.tenants && !a.call.isSafe() {
+		a.leaveTenant(class, tokens, cost.Amount)
+	}
 	if a.fleet.priced {
 		a.endpoint.spent.Add(cost.Amount, cost.Estimated, cost.Known)
 		a.fleet.spent.Add(cost.Amount, cost.Estimated, cost.Known)
@@ -202,11 +209,33 @@ func (a *attempt) End(class Class, err error, used wire.Usage, bytes int64) {
 	} // a failed attempt is reported by the loop, once the loop knows what to do next
 }
 
+// leaveTenant notes at the attempt's end what it has used of its tenant's limits.
+func (a *attempt) leaveTenant(class Class, tokens int, cost float64) {
+	if hold := a.call.excluded.held(); hold != nil {
+		hold.Leave(tenant.Result{Tokens: tokens, Cost: cost, Answered: tokens > 0 || outcome.Of(class).Answered, Served: class == ClassOK})
+	}
+}
+
+// tokens returns what the attempt has used of its tenant's tokens. What may be billed and has
+// no usage is estimated.
+func (a *attempt) tokens(t *Attempt) int {
+	u := t.Usage
+	switch {
+	case t.N == 0:
+		return 0
+	case u != Usage{} && t.Class != ClassCanceled:
+		return max(u.TotalTokens, u.PromptTokens+u.CompletionTokens)
+	case t.Verdict != VerdictAccept && !t.MayBeBilled:
+		return 0
+	}
+	return max(int(a.prompt.Load()), 0) + a.Spoken()
+}
+
 // noteBill notes what the attempt's cost is made of: when it is sent, and an estimate of its
 // prompt, whose buffer others may use at its end.
 func (a *attempt) noteBill() {
 	c := a.call
-	if a.endpoint.rates == nil || c.isSafe() {
+	if a.endpoint.rates == nil && !a.fleet.countsTokens || c.isSafe() {
 		return
 	}
 	prompt := -1

@@ -511,7 +511,7 @@ func (s *sharedCall) Start() (source coalesce.Source, err error) {
 	resp, err := s.layer.next.RoundTrip(s.call.req)
 	if x := asExhausted(err); x != nil {
 		source.Failed, s.exhausted = true, x
-		source.Limited = slices.ContainsFunc(x.failure.Attempts, func(a Attempt) bool {
+		source.Limited = x.failure.limit != nil || slices.ContainsFunc(x.failure.Attempts, func(a Attempt) bool {
 			return a.Class == ClassLimited || s.call.renewal != nil && outcome.Of(a.Class).Local
 		})
 		if resp = x.resp; resp != nil {

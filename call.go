@@ -29,6 +29,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/resume"
 	"github.com/breakwater-go/breakwater/internal/store"
+	"github.com/breakwater-go/breakwater/internal/tenant"
 	"github.com/breakwater-go/breakwater/internal/wire"
 	"github.com/breakwater-go/breakwater/internal/within"
 )
@@ -73,27 +74,17 @@ type Call struct {
 
 	// Tenant says for whom the call is made, such as a customer of yours. While a limit of
 	// RatePolicy or a learned one is short, calls of the tenant that has used less of it
-	// lately go first. Default empty: a tenant like others, of all calls that name none. No
-	// host, event or log gets the name.
+	// lately go first. [WithTenants] limits what it may ask for. Default empty: what
+	// TenantPolicy.Of says, or a tenant like others, of all calls that name none. No host,
+	// event or log gets the name; an [Observer] finds it by CallOf of its context.
 	Tenant string
 
-	// Priority says how urgent the call is while a limit is short. Default PriorityDefault.
+	// Priority says how urgent the call is while a limit is short. Default: what
+	// TenantPolicy.Of says, or PriorityDefault.
 	Priority Priority
 
 	bounds within.Bounds // Endpoints, and those of outer options
 }
-
-// A Priority says how urgent a call is: see Call.Priority. It decides whose turn it is among
-// calls that wait for a limit of [RatePolicy], or for one that was learned. More urgent ones go
-// first, but each priority gets a ninth of the turns at least. Values beyond the constants count
-// as the nearest one.
-type Priority int8
-
-const (
-	PriorityBatch       Priority = -1 // nobody waits for the answer: it goes behind all others
-	PriorityDefault     Priority = 0
-	PriorityInteractive Priority = 1 // a person waits: it goes first
-)
 
 type callOptionsKey struct{}
 
@@ -215,6 +206,7 @@ type rarelyExcluded struct {
 	misfits []misfit
 	racing  [2]*upstream // the endpoints of two hedged attempts, if there are two: see StreamPolicy.Hedge
 	asked   string       // the model that the call asks for, if it gets a cheaper one: see SpendPolicy.Cheaper
+	hold    *tenant.Hold // what the call holds of its tenant's limits; nil: nothing
 	broken  string       // a rescue must not use this account, whose stream broke; empty: it may use all
 	newKeys *newKeys     // shared with the call's rescues
 }
@@ -251,6 +243,40 @@ func (x *exclusions) shareKeys(of *exclusions) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.rareLocked().newKeys = keys
+}
+
+// holds notes what the call holds of its tenant's limits. Room for what few calls have comes
+// with it.
+func (x *exclusions) holds(h *tenantHold) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.rare == nil {
+		x.rare = &h.rare
+	}
+	x.rare.hold = &h.Hold
+}
+
+// held returns what the call holds of its tenant's limits; nil: nothing.
+func (x *exclusions) held() *tenant.Hold {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.rare == nil {
+		return nil
+	}
+	return x.rare.hold
+}
+
+// joinHold notes that another attempt belongs to what the call holds of its tenant's limits.
+func (c *call) joinHold() {
+	if hold := c.excluded.held(); hold != nil {
+		hold.Join()
+	}
+}
+
+// A tenantHold is a Hold, and in the same allocation where the call keeps it.
+type tenantHold struct {
+	tenant.Hold
+	rare rarelyExcluded
 }
 
 // mayAskAgain reports whether the attempt at a place of the trail is the call's first at the
@@ -407,6 +433,8 @@ func (c *call) Value(key any) any {
 		return c
 	case callInfoKey:
 		return c.info
+	case callOptionsKey:
+		return c.Call
 	}
 	return c.Context.Value(key)
 }
@@ -717,6 +745,9 @@ func (c *call) ownAnswer(failure *Error) *http.Response {
 	switch failure.Class {
 	case ClassLimited:
 		status, code = http.StatusTooManyRequests, "rate_limited"
+		if failure.limit != nil {
+			code = "tenant_limited"
+		}
 	case ClassSpent:
 		status = http.StatusPaymentRequired
 	case ClassNotCached:

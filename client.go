@@ -56,6 +56,7 @@ func New(opts ...Option) (*Transport, error) {
 	if err := g.build(nil); err != nil {
 		return nil, err
 	}
+	g.limitTenants()
 	t.current.Store(g)
 	t.probe(g)
 	return t, nil
@@ -221,6 +222,9 @@ func (t *Transport) Status() Status {
 		}
 		es.Health = g.health(e)
 		s.Endpoints = append(s.Endpoints, es)
+	}
+	if g.config.tenants != nil {
+		s.Tenants = g.tenantStatus()
 	}
 	if g.cache != nil {
 		s.Cache = g.cache.status()

@@ -78,17 +78,19 @@ var (
 	ErrUnprotected error = outcome.ErrUnprotected
 )
 
-// A LimitError says which limit of [RatePolicy] stopped an attempt, and how full it is. It is
-// the Err of an attempt of ClassLimited, so that errors.As finds it in an [*Error], and
-// errors.Is takes it for [ErrRateLimited].
+// A LimitError says which limit stopped an attempt or a call, and how full it is: one of
+// [RatePolicy], or of [TenantLimits] if Account is empty. It is the Err of an attempt of
+// ClassLimited, or that of a call without attempts, so that errors.As finds it in an [*Error],
+// and errors.Is takes it for [ErrRateLimited].
 type LimitError struct {
 	Account, Model string // whose limit it is; Model is the endpoint's name for it
-	Limit          string // "in flight", "per second", "per second, as the host allows" (learned) or "tokens per minute"
+	Tenant         string // whose limit it is, if Account is empty. No text shows it
+	Limit          string // "in flight", "per second", "per second, as the host allows" (learned) or "tokens per minute"; of a tenant also "requests per minute", "tokens per day" or "cost per day"
 
-	// InUse of Max are used: attempts that are open, attempts of Burst, or tokens of the
-	// last minute.
+	// InUse of Max are used: attempts or calls that are open, attempts of Burst, or tokens or
+	// calls of the last minute or of the day. Both are 0 for "cost per day".
 	InUse, Max int
-	Waiting    int // attempts that wait for it
+	Waiting    int // attempts, or calls of the tenant, that wait for it
 
 	// RetryAfter is when an attempt may begin, if nobody else comes. It is an estimate. 0:
 	// not known.
@@ -100,6 +102,9 @@ func (e *LimitError) Error() string { return ErrRateLimited.Error() + ": " + e.u
 
 func (e *LimitError) use() string {
 	text := fmt.Sprintf("%d of %d %s", e.InUse, e.Max, e.Limit)
+	if e.Max == 0 {
+		text = "the " + e.Limit + " is used up"
+	}
 	if e.Waiting > 0 {
 		text += fmt.Sprintf(", %d waiting", e.Waiting)
 	}
@@ -158,7 +163,8 @@ type Error struct {
 	// Call is the id of the call, as in Event.Call. It is empty without an Observer.
 	Call string
 
-	why string // in place of the attempts; empty: they say it
+	why   string      // in place of the attempts; empty: they say it
+	limit *LimitError // of the call's tenant; nil: it is not the cause
 }
 
 // Error lists the attempts by endpoint and class. It quotes no URL, key or body.
@@ -194,9 +200,12 @@ func (e *Error) summary() string {
 	return b.String()
 }
 
-// Unwrap returns the errors of the attempts.
+// Unwrap returns the errors of the attempts, and a [*LimitError] of the call's tenant.
 func (e *Error) Unwrap() []error {
 	var errs []error
+	if e.limit != nil {
+		errs = append(errs, e.limit)
+	}
 	for _, a := range e.Attempts {
 		if a.Err != nil {
 			errs = append(errs, a.Err)

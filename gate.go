@@ -223,7 +223,7 @@ func (a *attempt) want() exchange.Want {
 		w.Transcript = c.transcribe
 	}
 	w.Flaws, w.KeepFlawed = a.flaws(), a.fleet.stream.KeepFlawed
-	w.Count, w.TrimUsage = a.endpoint.rates != nil, a.asksUsage
+	w.Count, w.TrimUsage = a.endpoint.rates != nil || a.fleet.countsTokens, a.asksUsage
 	return w
 }
 
@@ -516,7 +516,7 @@ func (a *attempt) needsUsage() bool {
 	if e.can&request.Usage == 0 || c.encoded || c.op != request.Chat && c.op != request.Completions {
 		return false
 	}
-	if e.rateOf(c.op, a.model) != nil {
+	if e.rateOf(c.op, a.model) != nil || a.fleet.countsTokens {
 		return true
 	}
 	limiter := c.limiter(e, a.model)

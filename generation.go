@@ -31,6 +31,7 @@ import (
 	"github.com/breakwater-go/breakwater/internal/request"
 	"github.com/breakwater-go/breakwater/internal/served"
 	"github.com/breakwater-go/breakwater/internal/shift"
+	"github.com/breakwater-go/breakwater/internal/tenant"
 	"github.com/breakwater-go/breakwater/internal/within"
 )
 
@@ -57,6 +58,7 @@ type lasting struct {
 	names      *request.Names
 	limits     *limit.Table
 	pauses     *pause.Table[pauseKey, refusal]
+	tenants    *tenant.Table
 	counts     counts
 	strays     strays
 	background background.Group
@@ -71,7 +73,10 @@ type lasting struct {
 type idleCloser interface{ CloseIdleConnections() }
 
 func newLasting() lasting {
-	return lasting{names: request.NewNames(), limits: limit.NewTable(), pauses: pause.New[pauseKey]((*refusal).size), keyFuncs: keysource.NewCloser()}
+	return lasting{
+		names: request.NewNames(), limits: limit.NewTable(), pauses: pause.New[pauseKey]((*refusal).size),
+		keyFuncs: keysource.NewCloser(), tenants: tenant.NewTable(),
+	}
 }
 
 // newGeneration returns a generation by the options in c, without endpoints and layers yet:
@@ -122,7 +127,7 @@ func (g *generation) build(before *generation) error {
 	g.upstreams.make = func(e Endpoint, base *url.URL, tier int) *upstream {
 		return g.newUpstream(e, base, tier, "", inherited{})
 	}
-	g.calls = Chain(g.failover, newRescuer(c))
+	g.calls = Chain(g.failover, newRescuer(c), newTenants(c, g.tenants))
 	if c.cache != nil || c.repeats != nil {
 		g.cache = newCacheLayer(c, g.calls, g.background.Go, g.emit)
 		if before != nil && before.cache != nil {
@@ -147,6 +152,7 @@ func (g *generation) replace(before *generation) {
 	if g.cache != nil {
 		g.cache.setBounds()
 	}
+	g.limitTenants()
 	g.retire(before)
 }
 
@@ -338,6 +344,29 @@ func (g *generation) newUpstream(e Endpoint, base *url.URL, tier int, payer stri
 	}
 	u.alone = [1]*upstream{u}
 	return u
+}
+
+// limitTenants makes the policy for tenants that of the generation. Without one, the tenants
+// stay as they are, because another Update may bring a policy again.
+func (g *generation) limitTenants() {
+	if g.config.tenants != nil {
+		g.config.tenants.follow(g.tenants)
+	}
+}
+
+// maxTenantStatus is how many tenants a Status has at most.
+const maxTenantStatus = 20
+
+// tenantStatus returns the tenants that have used most today.
+func (g *generation) tenantStatus() []TenantStatus {
+	var list []TenantStatus
+	for _, s := range g.tenants.Status(maxTenantStatus) {
+		list = append(list, TenantStatus{
+			Name: s.Name, InFlight: s.Open, Waiting: s.Waiting, Calls: s.Today.Calls, Refused: s.Today.Refused, Tokens: s.Today.Tokens,
+			Cost: Cost{Amount: s.Today.Cost, Known: g.config.currency != (price.Currency{}), currency: g.config.currency},
+		})
+	}
+	return list
 }
 
 // serve sends inference calls through the cache and the failover, safe requests to an
@@ -617,6 +646,7 @@ func (g *generation) newCall(req *http.Request, op request.Operation, target *up
 	if p := g.config.spend; p != nil && len(p.Cheaper) > 0 {
 		g.economize(c, p)
 	}
+	g.config.tenants.nameTenant(c)
 	if g.cache != nil && g.cache.findExact(c) {
 		return c, nil
 	}

@@ -230,6 +230,9 @@ func (r *failoverRun) begin(s step) *attempt {
 	if !c.isSafe() {
 		s.endpoint.Load.Begin()
 	}
+	if r.tenants {
+		c.joinHold()
+	}
 	s.endpoint.touch()
 	a.place = int32(c.log.add(Attempt{N: int(a.n), Endpoint: s.endpoint.Name, Model: s.model, Start: a.Start, Wait: s.wait}))
 	if a.forced {

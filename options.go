@@ -12,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/header"
 	"github.com/breakwater-go/breakwater/internal/origin"
 	"github.com/breakwater-go/breakwater/internal/price"
@@ -44,7 +45,8 @@ type config struct {
 	perAttempt []Middleware
 	base       http.RoundTripper
 	given      []given        // the options of which there is one, as they were given
-	limits     []given        // the Limits of endpoints
+	limits     []given        // the Limits of endpoints and tenants
+	tenants    *TenantPolicy  // nil: none
 	currency   price.Currency // of all prices; zero: there are none
 
 	// Tests replace these by functions without randomness.
@@ -148,18 +150,27 @@ func (c *config) unmeant() (errs []error) {
 	}
 	for _, g := range c.limits {
 		errs = append(errs, unitless(g.option, g.policy)...)
-		if p, ok := g.policy.(RatePolicy); ok {
+		if p, ok := g.policy.(interface{ unmeant(string) []error }); ok {
 			errs = append(errs, p.unmeant(g.option)...)
 		}
 	}
 	if c.probes != nil && len(c.tiers) == 0 {
 		errs = append(errs, errors.New("breakwater: WithProbes: there are no endpoints to probe: give WithEndpoints, or leave WithProbes out"))
 	}
+	errs = append(errs, c.tenantsUnpriced()...)
 	if c.strict && len(c.tiers) == 0 {
 		errs = append(errs, errors.New("breakwater: WithStrict: there are no endpoints that a request could be meant for: give WithEndpoints, or leave WithStrict out"))
 	}
 	if _, nested := c.base.(interface{ Status() Status }); nested { // only a Transport has it
 		errs = append(errs, errors.New("breakwater: WithBase: the base is a Transport of breakwater, so that both would retry: give that one's base, or use one Transport"))
+	}
+	return errs
+}
+
+// tenantsUnpriced returns an error if costs of tenants are limited, and nothing has a price.
+func (c *config) tenantsUnpriced() (errs []error) {
+	if c.tenants != nil && c.currency == (price.Currency{}) && c.tenants.any(func(l TenantLimits) bool { return l.CostPerDay > 0 }) {
+		errs = append(errs, errors.New("breakwater: WithTenants: CostPerDay is set, and no endpoint has a price, so that nothing would count: give Endpoint.Price"))
 	}
 	return errs
 }
@@ -483,6 +494,26 @@ func WithSpend(p SpendPolicy) Option {
 		c.give("WithSpend", p)
 		p, err := p.resolve()
 		c.spend = &p
+		return err
+	}
+}
+
+// WithTenants limits what each tenant may ask for, by Call.Tenant or by a function of the
+// policy. Without it, tenants have no limits; they still have equal parts of those of
+// [RatePolicy].
+//
+// Set it if the users of one process are not all the same.
+//
+//	breakwater.WithTenants(breakwater.TenantPolicy{Default: breakwater.TenantLimits{InFlight: 5, TokensPerDay: 1_000_000}})
+func WithTenants(p TenantPolicy) Option {
+	return func(c *config) error {
+		c.give("WithTenants", p)
+		c.limits = append(c.limits, given{"WithTenants: Default", p.Default})
+		for _, name := range slices.Sorted(maps.Keys(p.Limits)) {
+			c.limits = append(c.limits, given{fmt.Sprintf("WithTenants: Limits[%q]", bounded.Name(name)), p.Limits[name]})
+		}
+		p, err := p.resolve()
+		c.tenants = &p
 		return err
 	}
 }

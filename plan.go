@@ -30,6 +30,8 @@ type fleet struct {
 	newBackOff   func() backoff.BackOff
 	exchanges    exchange.Policy // how answers are judged
 	asErrors     bool            // a call that no endpoint answered ends in an *Error, not in a response
+	tenants      bool            // tenants have limits, or are counted
+	countsTokens bool            // tokens of tenants are limited
 	configured   bool            // the user gave endpoints
 	middleware   bool            // user middleware stands between attempts and the base
 	limitedBase  bool            // the base may keep an attempt waiting for a connection
@@ -55,6 +57,7 @@ func newFleet(c *config, pauses *pause.Table[pauseKey, refusal]) *fleet {
 	f := &fleet{
 		retry: c.retry, stream: c.stream, newBackOff: c.newBackOff, exchanges: c.stream.exchanges(), asErrors: c.asErrors, observers: c.observers,
 		priced: c.currency != price.Currency{}, currency: c.currency, spent: new(price.Book), cheapest: c.balance.Cheapest,
+		tenants: c.tenants != nil, countsTokens: c.tenants.countsTokens(),
 		configured: len(c.tiers) > 0, middleware: len(c.perAttempt) > 0, maxProbeWait: c.breaker.MaxWait, limitedBase: limitsConnections(c.base),
 		budgets: make(map[string]*budget.Budget), pauses: pauses,
 		lends:   len(c.perAttempt) == 0 && !c.retry.SendOnce && isNetHTTP(c.base),

@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/breakwater-go/breakwater/internal/bounded"
 	"github.com/breakwater-go/breakwater/internal/budget"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/mistake"
@@ -377,6 +379,126 @@ func (p *SpendPolicy) resolveCheaper(f *fields) {
 		f.check(!chained || from == to, "Cheaper maps %q to %q, which has a cheaper one itself: want the last one for both", from, to)
 	}
 }
+
+// TenantPolicy limits what the tenants of an application may ask for, such as its customers or
+// its teams: see [WithTenants]. A tenant is whatever name Call.Tenant, or Of, gives. A call
+// that is over a limit of its tenant gets a 429 with a Retry-After, and the error is a
+// [*LimitError] with the name.
+//
+// For customers who may have 5 calls under way and a million tokens a day, and one who pays for
+// more:
+//
+//	breakwater.TenantPolicy{
+//		Of:      func(req *http.Request) (string, breakwater.Priority) { return tenantOf(req.Context()), 0 },
+//		Default: breakwater.TenantLimits{InFlight: 5, TokensPerDay: 1_000_000},
+//		Limits:  map[string]breakwater.TenantLimits{"aurora": {InFlight: 50, TokensPerDay: breakwater.Off}},
+//	}
+//
+// An answer from the cache counts nothing, and one that calls share counts for the tenant whose
+// call made the attempt. Retries, hedges and rescues of a call count for its tenant, but as no
+// calls of their own. Renewals in the background count for nobody, nor do a GET or HEAD.
+//
+// Counts are those of this Transport: other processes do not know them, and they begin anew
+// when the program does. Update keeps them. Up to 4096 tenants are known. If there are more,
+// those with the least tokens and calls of the day are forgotten first.
+type TenantPolicy struct {
+	// Of returns the tenant of an inference call that has no Call.Tenant, and its priority,
+	// for one that has no Call.Priority. It must not read the body. It is called once for
+	// each call. Default nil: all such calls have the empty name.
+	Of func(*http.Request) (tenant string, p Priority)
+
+	// Default has the limits of each tenant that Limits does not name, and of calls that name
+	// none, which are one tenant. Its zero value is no limit.
+	Default TenantLimits
+
+	// Limits has those of the tenants with a name of their own, "" for calls that name none.
+	// A field that is zero has the value of Default, Off means none.
+	Limits map[string]TenantLimits
+
+	// Zone is where a day begins at midnight. Default: UTC.
+	Zone *time.Location
+}
+
+// TenantLimits are the limits of one tenant: see [TenantPolicy].
+type TenantLimits struct {
+	// RequestsPerMinute is how many calls may begin in a minute. No sliding minute has more;
+	// half of them may begin at once, the rest at an even pace. 0 or Off: unlimited.
+	RequestsPerMinute int
+
+	// TokensPerMinute limits the tokens of prompts and answers, as in RatePolicy: they are
+	// estimated at first, then the usage counts. 0 or Off: unlimited.
+	TokensPerMinute int
+
+	// InFlight is how many calls may be under way, to the end of their bodies. 0 or Off:
+	// unlimited.
+	InFlight int
+
+	// TokensPerDay limits the tokens from midnight to midnight. A call is refused if its
+	// prompt, by an estimate, is more than what is left. Answers count when they have ended,
+	// so those under way may go beyond it. An answer without usage counts by an estimate.
+	// 0 or Off: unlimited.
+	TokensPerDay int
+
+	// CostPerDay limits what the calls cost, by Endpoint.Price, from midnight to midnight.
+	// Costs are known when answers have ended, so those under way may go beyond it. What is
+	// not known counts nothing. It is in the currency of the prices, and an error without
+	// any. 0 or Off: unlimited.
+	CostPerDay float64
+
+	// MaxWait is how long a call may wait for the first three. 0 or Off: it does not.
+	MaxWait time.Duration
+}
+
+func (p TenantPolicy) resolve() (TenantPolicy, error) {
+	errs := []error{p.Default.resolve("WithTenants: Default", TenantLimits{})}
+	limits := make(map[string]TenantLimits, len(p.Limits))
+	for i, name := range slices.Sorted(maps.Keys(p.Limits)) {
+		l, f := p.Limits[name], fields{option: "WithTenants"}
+		f.check(bounded.Name(name) == name, "Limits has a name of %d bytes, number %d in order: want at most 128", len(name), i+1)
+		f.check(strings.TrimSpace(name) == name, "Limits has %q: want a name without blanks around it", bounded.Name(name))
+		errs = append(errs, f.err(), l.resolve(fmt.Sprintf("WithTenants: Limits[%q]", bounded.Name(name)), p.Default))
+		limits[name] = l
+	}
+	p.Limits = limits
+	if p.Zone == nil {
+		p.Zone = time.UTC
+	}
+	return p, errors.Join(errs...)
+}
+
+// resolve fills in what is zero.
+func (l *TenantLimits) resolve(where string, def TenantLimits) error {
+	f := fields{option: where}
+	resolveField(&f, "RequestsPerMinute", &l.RequestsPerMinute, def.RequestsPerMinute)
+	resolveField(&f, "TokensPerMinute", &l.TokensPerMinute, def.TokensPerMinute)
+	resolveField(&f, "InFlight", &l.InFlight, def.InFlight)
+	resolveField(&f, "TokensPerDay", &l.TokensPerDay, def.TokensPerDay)
+	resolveField(&f, "CostPerDay", &l.CostPerDay, def.CostPerDay)
+	resolveField(&f, "MaxWait", &l.MaxWait, def.MaxWait)
+	return f.err()
+}
+
+// countsTokens reports whether tokens of some tenant are limited.
+func (p *TenantPolicy) countsTokens() bool {
+	return p != nil && p.any(func(l TenantLimits) bool { return l.TokensPerMinute > 0 || l.TokensPerDay > 0 })
+}
+
+// any reports whether some tenant has such a limit.
+func (p *TenantPolicy) any(has func(TenantLimits) bool) bool {
+	return has(p.Default) || slices.ContainsFunc(slices.Collect(maps.Values(p.Limits)), has)
+}
+
+// A Priority says how urgent a call is: see Call.Priority. It decides whose turn it is among
+// calls that wait for a limit of [RatePolicy], or for one that was learned. More urgent ones go
+// first, but each priority gets a ninth of the turns at least. Values beyond the constants count
+// as the nearest one.
+type Priority int8
+
+const (
+	PriorityBatch       Priority = -1 // nobody waits for the answer: it goes behind all others
+	PriorityDefault     Priority = 0
+	PriorityInteractive Priority = 1 // a person waits: it goes first
+)
 
 // StreamPolicy limits how long an answer may bring no payload, sets hedges and rescues, and
 // says which answers are flawed: see [WithStream]. Payload is the bytes that carry an answer; headers, blank
@@ -904,6 +1026,14 @@ func (p RatePolicy) unmeant(where string) []error {
 	limits := p.PerSecond != 0 || p.TokensPerMinute != 0 || p.InFlight != 0 || p.Adaptive
 	f.check(!p.Spill || limits, "Spill is set, and there is no limit: want PerSecond, TokensPerMinute, InFlight or Adaptive")
 	f.check(p.MaxWait <= 0 || limits || !p.Fixed, "MaxWait is %v, and there is no limit to wait for: want PerSecond, TokensPerMinute, InFlight or Adaptive, or no Fixed", p.MaxWait)
+	return f.errs
+}
+
+func (l TenantLimits) unmeant(where string) []error {
+	f := fields{option: where}
+	f.check(l.MaxWait <= 0 || l.RequestsPerMinute > 0 || l.TokensPerMinute > 0 || l.InFlight > 0, "MaxWait is %v, and there is nothing to wait for: want RequestsPerMinute, TokensPerMinute or InFlight", l.MaxWait)
+	f.check(l.TokensPerDay <= 0 || l.TokensPerMinute <= l.TokensPerDay, "TokensPerMinute %d is above TokensPerDay %d: are they exchanged?", l.TokensPerMinute, l.TokensPerDay)
+	f.check(l.CostPerDay <= 1e12, "CostPerDay is %v: nothing costs that much", l.CostPerDay)
 	return f.errs
 }
 

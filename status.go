@@ -17,6 +17,7 @@ type Status struct {
 
 	Cost      CostStatus // of all attempts since New, also at endpoints that are not there any more
 	Endpoints []EndpointStatus
+	Tenants   []TenantStatus // with WithTenants: those that have used most today, at most 20 of them
 	Cache     CacheStatus
 }
 
@@ -100,6 +101,16 @@ type LimitStatus struct {
 type PauseStatus struct {
 	Model string    // the endpoint's name for the paused model; empty: all models; GET: GETs and HEADs
 	Until time.Time // when the pause ends
+}
+
+// A TenantStatus is the state of one tenant. Its counts begin at midnight: see TenantPolicy.
+type TenantStatus struct {
+	Name              string // as in Call.Tenant, at most 128 bytes of it; empty: of calls that name none
+	InFlight, Waiting int    // calls that are under way, and that wait for its limits
+	Calls             int64  // that have ended
+	Refused           int64  // calls that were over its limits
+	Tokens            int64  // of prompts and answers
+	Cost              Cost   // by Endpoint.Price: what is known of it
 }
 
 // A CacheStatus says what the cache holds in memory, and counts what it did.

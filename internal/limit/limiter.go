@@ -42,6 +42,12 @@ type Limiter struct {
 	spare     list.List // of func() bool: see AcquireSpare
 }
 
+// New returns a limiter that is in no table, and that nothing is learned for.
+func New(p Policy) *Limiter {
+	p.Fixed = true
+	return newLimiter(p)
+}
+
 func newLimiter(p Policy) *Limiter {
 	l := &Limiter{permits: p.InFlight}
 	l.policy.Store(&p)
@@ -55,6 +61,13 @@ func newLimiter(p Policy) *Limiter {
 		l.tokens = newQuota(p.TokensPerMinute)
 	}
 	return l
+}
+
+// Follow lets a limiter that New made follow another policy from now on. What is open, waits
+// or was used counts on.
+func (l *Limiter) Follow(p Policy) {
+	p.Fixed = true
+	l.follow(p, false)
 }
 
 // follow lets the limiter follow another policy from now on. What is open, waits or was used
@@ -257,6 +270,20 @@ func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
 	}
 	*lease = Lease{limiter: l, since: w.at, tokens: tokens, open: w.open, use: use, cost: w.cost}
 	return nil
+}
+
+// Take is Acquire for an attempt that begins in any case, also where there is not all that it
+// needs. What it takes is missing for others.
+func (l *Limiter) Take(lease *Lease, use Use) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	tokens := l.tokens.of(use)
+	l.tokens.force(now, tokens)
+	l.attempts.spend(now, 1)
+	l.open++
+	l.moved = now
+	*lease = Lease{limiter: l, since: now, tokens: tokens, open: l.open, use: use, cost: l.chargeLocked(now, use.Caller, tokens)}
 }
 
 // A Host says how many attempts have begun there and not ended, those that wait for this

@@ -98,6 +98,14 @@ func (q *quota) take(now time.Time, n int) bool {
 	return true
 }
 
+// force takes n tokens, on credit if need be.
+func (q *quota) force(now time.Time, n int) {
+	if q.limiter != nil {
+		q.bucket.spend(now, n)
+		q.minute.add(now, float64(n))
+	}
+}
+
 // settle replaces the n tokens that were reserved at began by the used ones. A host's count
 // takes no more than ten minutes of tokens.
 func (q *quota) settle(now, began time.Time, n, used int) {
