@@ -542,3 +542,19 @@ func layersAlone(b testing.TB) func() {
 		e.finish(a, ClassOK, Usage{}, time.Now())
 	}
 }
+
+// BenchmarkTenants is a call without tenants, and one whose tenant has limits.
+func BenchmarkTenants(b *testing.B) {
+	limits := TenantLimits{InFlight: 1e6, TokensPerDay: 1e15}
+	for _, bb := range []struct {
+		name string
+		opts []Option
+	}{
+		{"off", nil},
+		{"on", []Option{WithTenants(TenantPolicy{Default: limits, Of: func(*http.Request) (string, Priority) { return "aurora", 0 }})}},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			roundTrips(b, transport(b, append(bb.opts, WithBase(memoryBase("application/json", goodJSON)))...), chat2K)
+		})
+	}
+}

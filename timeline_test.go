@@ -118,6 +118,17 @@ func TestTimeline(t *testing.T) {
 			elapse(5 * time.Minute)
 			w.call("q2", false)
 		}},
+		{"a tenant at its limit is refused, and others are not", "primary", []Option{WithTenants(TenantPolicy{Default: TenantLimits{RequestsPerMinute: 1}})}, func(w *world) {
+			ask := func(tenant, prompt string) {
+				w.note("for %s", tenant)
+				w.callWith(WithCall(context.Background(), Call{Tenant: tenant}), prompt, false, nil)
+			}
+			ask("aurora", "q1")
+			ask("aurora", "q2")
+			ask("borealis", "q3")
+			elapse(61 * time.Second) // as Retry-After says
+			ask("aurora", "q4")
+		}},
 		{"401 alone comes as it came", "primary", nil, breakPrimary(kit.Unauthorized(), ask(false))},
 		{"402 of our key rests the account", "primary backup", nil, func(w *world) {
 			w.fleet.Server("primary").Break(kit.InsufficientBalance())
