@@ -598,7 +598,11 @@ func TestKeyFunc_CloseAfterUpdate(t *testing.T) {
 		e := at("a")[0]
 		e.APIKey = ""
 		e.KeyFunc = func(ctx context.Context, _ string) (string, error) { <-ctx.Done(); return "", ctx.Err() }
-		rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithEndpoints(e))
+		rt := over(t, newHosts(gives(200, asJSON, goodJSON)), WithEndpoints(e), WithBackup(at("z")...), WithObserver(func(_ context.Context, e Event) {
+			if e.Kind == KindKey {
+				t.Errorf("%+v, but the function did nothing wrong", e)
+			}
+		}))
 		start := time.Now()
 		waits := calls(t, rt, chatJSON)
 		elapse(time.Second)

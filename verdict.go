@@ -1,12 +1,14 @@
 package breakwater
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/breakwater-go/breakwater/internal/circuit"
 	"github.com/breakwater-go/breakwater/internal/exchange"
 	"github.com/breakwater-go/breakwater/internal/header"
+	"github.com/breakwater-go/breakwater/internal/keysource"
 	"github.com/breakwater-go/breakwater/internal/outcome"
 	"github.com/breakwater-go/breakwater/internal/pause"
 )
@@ -262,6 +264,9 @@ func (f *fleet) restBlocked(a *attempt, failure *exchange.Failure, s step, now t
 // restWithoutKey pauses an endpoint for a moment, because its KeyFunc gave no key: other calls
 // need not wait for it meanwhile. Each time in a row makes the pause longer.
 func (f *fleet) restWithoutKey(a *attempt, failure *exchange.Failure, s step, now time.Time) {
+	if errors.Is(failure.Err, keysource.ErrClosed) {
+		return // the function did nothing wrong
+	}
 	e, c := a.endpoint, a.call
 	event := Event{Kind: KindKey, Endpoint: e.Name, Model: a.model, Class: failure.Class, Err: failure.Err}
 	if s.endpoint != nil {

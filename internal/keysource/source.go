@@ -133,7 +133,7 @@ func (s *Source) Get(ctx context.Context, now time.Time, rejected string) (strin
 			s.hear(i)
 		case <-closed:
 			s.leave(i)
-			return "", errClosed
+			return "", ErrClosed
 		case <-ctx.Done():
 			s.leave(i)
 			return "", context.Cause(ctx)
@@ -356,5 +356,7 @@ var (
 	errHangs  = outcome.WithoutKey("has not returned for more than 10s", context.DeadlineExceeded)
 	errPanics = outcome.WithoutKey("panicked", nil)
 	errExits  = outcome.WithoutKey("ended its goroutine", nil)
-	errClosed = outcome.WithoutKey("was asked until Close", nil)
+
+	// ErrClosed means that nobody waits for the function any more. It says nothing of the function.
+	ErrClosed = outcome.WithoutKey("was asked until Close", nil)
 )

@@ -198,7 +198,7 @@ func TestSource_Close(t *testing.T) {
 			return "sk", ctx.Err()
 		})
 		time.AfterFunc(time.Second, closer.Close)
-		if _, err := get(s, t.Context(), ""); err != errClosed {
+		if _, err := get(s, t.Context(), ""); err != ErrClosed {
 			t.Error(err)
 		}
 		synctest.Wait()
