@@ -545,7 +545,7 @@ func layersAlone(b testing.TB) func() {
 
 // BenchmarkTenants is a call without tenants, and one whose tenant has limits.
 func BenchmarkTenants(b *testing.B) {
-	limits := TenantLimits{InFlight: 1e6, TokensPerDay: 1e15}
+	limits := TenantLimits{InFlight: 1e6, TokensPerDay: 1e9}
 	for _, bb := range []struct {
 		name string
 		opts []Option
