@@ -19,6 +19,7 @@ func TestCommand_Usage(t *testing.T) {
 		args []string
 		want string
 	}{
+		{[]string{"healthchek"}, `unknown command "healthchek"`},
 		{[]string{"--colour"}, "unknown flag: --colour"},
 	} {
 		status, stdout, stderr := runs(t, tt.args...)

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func newHealthcheck() *cobra.Command {
+	var live bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "healthcheck [URL]",
+		Short: "Ask a proxy whether it is well, where there is no curl",
+		Long: `healthcheck asks a proxy of breakwater whether it can answer calls, for containers
+that have no other program. URL is where the proxy listens; default:
+http://127.0.0.1:8787.
+
+Exit status: 0 if it can (with --live: if it runs), 2 if not or if it cannot be
+reached, 64 for a mistake on the command line.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			at := "http://127.0.0.1:8787"
+			if len(args) > 0 {
+				at = args[0]
+			}
+			u, err := url.Parse(at)
+			if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+				return fmt.Errorf("%q is no URL: want one such as http://127.0.0.1:8787", at)
+			}
+			path := "/readyz"
+			if live {
+				path = "/livez"
+			}
+			return checkHealth(cmd, u.JoinPath(path), timeout)
+		},
+	}
+	cmd.Flags().BoolVar(&live, "live", false, "ask only whether the proxy runs (/livez, not /readyz)")
+	cmd.Flags().DurationVar(&timeout, "timeout", 2*time.Second, "how long the proxy may take")
+	return cmd
+}
+
+// checkHealth returns an error with the proxy's own words if it is not well.
+func checkHealth(cmd *cobra.Command, u *url.URL, timeout time.Duration) error {
+	// A proxy that is asked for its health is never behind another one.
+	client := &http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true}}
+	req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, u.String(), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return &statusError{statusDown, err}
+	}
+	defer resp.Body.Close()
+	said, err := io.ReadAll(io.LimitReader(resp.Body, 1024))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(said)))
+	}
+	if err != nil {
+		return &statusError{statusDown, err}
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSpace(string(said)))
+	return nil
+}
