@@ -220,6 +220,10 @@ func sentinel(err error) string {
 	return err.Error()
 }
 
+// fileName makes a file's name of a test's. The module proxy takes no module with a file whose name
+// has an apostrophe.
+var fileName = strings.NewReplacer(" ", "_", "'", "")
+
 // golden compares what was written down with the file of the test's name.
 // UPDATE_GOLDEN=1 writes it instead.
 func (w *world) golden() {
@@ -227,7 +231,7 @@ func (w *world) golden() {
 	w.mu.Lock()
 	got := strings.Join(w.lines, "\n") + "\n"
 	w.mu.Unlock()
-	file := filepath.Join("testdata", "timelines", strings.ReplaceAll(strings.TrimPrefix(strings.TrimPrefix(w.t.Name(), "TestTimeline/"), "Test"), " ", "_")+".txt")
+	file := filepath.Join("testdata", "timelines", fileName.Replace(strings.TrimPrefix(strings.TrimPrefix(w.t.Name(), "TestTimeline/"), "Test"))+".txt")
 	if os.Getenv("UPDATE_GOLDEN") != "" {
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			w.t.Fatal(err)
