@@ -1,0 +1,130 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/breakwater-go/breakwater"
+)
+
+// env returns a lookup of variables for Load, in pairs.
+func env(pairs ...string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1], true
+			}
+		}
+		return "", false
+	}
+}
+
+func parse(t *testing.T, text string, vars ...string) *Config {
+	t.Helper()
+	cfg, err := Parse("breakwater.yaml", []byte(text), env(vars...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func TestLoad_FirstFile(t *testing.T) {
+	cfg := parse(t, `
+endpoints:
+  - host: deepseek
+    key: ${DEEPSEEK_API_KEY}
+backups:
+  - host: siliconflow
+    key: sf-key-1
+    weight: 2
+    tags: [abroad]
+  - - host: vllm
+      url: http://127.0.0.1:8000/v1
+    - host: openai
+      url: https://llm.example.com/v1
+      name: gateway
+      key: ${GATEWAY_KEY:-gw-1}
+stream: {first_token: 10s, rescue: restart, hedge: off, max_buffer: 4MiB, schema: true, require_format: true}
+retry:
+  patience: off
+cache: off
+server:
+  listen: 127.0.0.1:9999
+  read_timeout: off
+  clients:
+    - name: search
+      token: 0123456789abcdef
+      priority: interactive
+      limits: {in_flight: 5}
+`, "DEEPSEEK_API_KEY", "sk-1")
+	if e := cfg.Endpoints[0]; e.Name != "deepseek" || e.APIKey != "sk-1" || len(e.Models) == 0 && e.URL == "" {
+		t.Errorf("endpoint = %v", e)
+	}
+	if len(cfg.Backups) != 2 || cfg.Backups[0][0].Weight != 2 || !cfg.Backups[1][0].Keyless || cfg.Backups[1][1].APIKey != "gw-1" {
+		t.Errorf("backups = %v", cfg.Backups)
+	}
+	s := cfg.Stream
+	if s.FirstToken != 10*time.Second || s.Rescue != breakwater.RescueRestart || s.Hedge != breakwater.Off || s.MaxBuffer != 4<<20 || s.Schema == nil {
+		t.Errorf("stream = %+v", s)
+	}
+	if cfg.Retry.Patience != breakwater.Off || cfg.Cache != nil || cfg.Server.ReadTimeout != 0 || cfg.Server.Drain != 30*time.Second || cfg.Server.Listen != "127.0.0.1:9999" {
+		t.Errorf("config = %+v", cfg)
+	}
+	if c := cfg.Server.Clients[0]; !c.Has("0123456789abcdef") || c.Has("0123456789abcdeg") || c.Tenant != "search" || c.Priority != 1 || c.Limits.InFlight != 5 {
+		t.Errorf("client = %+v", c)
+	}
+	tr, err := breakwater.New(cfg.Options()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.Close()
+}
+
+// Each field of the library's policies has a key, or a reason why it has none: a new field
+// cannot be forgotten.
+func TestSections_EveryFieldHasAKey(t *testing.T) {
+	for of, s := range sections {
+		for _, k := range s.keys {
+			if k.kind == nil {
+				t.Errorf("%s has a type that nothing reads", k.field)
+			}
+		}
+		for i := range of.NumField() {
+			f := of.Field(i)
+			id := of.Name() + "." + f.Name
+			has := absent[id] != "" || id == "Endpoint.Host"
+			for _, k := range s.keys {
+				has = has || k.field == id
+			}
+			if !has && f.IsExported() {
+				t.Errorf("%s has no key", id)
+			}
+		}
+	}
+	for id := range absent {
+		owner, field, _ := strings.Cut(id, ".")
+		known := false
+		for of := range sections {
+			_, has := of.FieldByName(field)
+			known = known || of.Name() == owner && has
+		}
+		if !known {
+			t.Errorf("absent has %s, which does not exist", id)
+		}
+	}
+	if _, all := reflect.TypeFor[Config]().FieldByName("Server"); !all {
+		t.Error("Config has no Server")
+	}
+}
+
+func TestFromEnv(t *testing.T) {
+	cfg, err := FromEnv(env("SILICONFLOW_API_KEY", "sf", "DEEPSEEK_API_KEY", "sk-1", "ARK_API_KEY", ""))
+	if err != nil || len(cfg.Endpoints) != 1 || cfg.Endpoints[0].Name != "deepseek" || len(cfg.Backups) != 1 || cfg.Backups[0][0].Name != "siliconflow" {
+		t.Errorf("FromEnv = %v, %v", cfg, err)
+	}
+	if _, err := FromEnv(env()); err == nil || !strings.Contains(err.Error(), "DEEPSEEK_API_KEY") {
+		t.Errorf("without keys: %v", err)
+	}
+}
