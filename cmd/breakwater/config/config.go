@@ -84,7 +84,7 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 func Parse(path string, data []byte, env func(string) (string, bool)) (*Config, error) {
 	d := newDecoder(path, env, readSecret)
 	cfg := d.config(data)
-	if len(d.errs) == 0 {
+	if d.nodes["endpoints"] != nil {
 		d.validate(cfg)
 	}
 	if len(d.errs) > 0 {

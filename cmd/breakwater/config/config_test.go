@@ -52,7 +52,7 @@ retry:
 cache: off
 server:
   listen: 127.0.0.1:9999
-  read_timeout: off
+  limits: {write_time: 5s}
   clients:
     - name: search
       token: 0123456789abcdef
@@ -69,7 +69,7 @@ server:
 	if s.FirstToken != 10*time.Second || s.Rescue != breakwater.RescueRestart || s.Hedge != breakwater.Off || s.MaxBuffer != 4<<20 || s.Schema == nil {
 		t.Errorf("stream = %+v", s)
 	}
-	if cfg.Retry.Patience != breakwater.Off || cfg.Cache != nil || cfg.Server.ReadTimeout != 0 || cfg.Server.Drain != 30*time.Second || cfg.Server.Listen != "127.0.0.1:9999" {
+	if cfg.Retry.Patience != breakwater.Off || cfg.Cache != nil || cfg.Server.Limits.WriteTime != 5*time.Second || cfg.Server.Drain != 30*time.Second || cfg.Server.Listen != "127.0.0.1:9999" {
 		t.Errorf("config = %+v", cfg)
 	}
 	if c := cfg.Server.Clients[0]; !c.Has("0123456789abcdef") || c.Has("0123456789abcdeg") || c.Tenant != "search" || c.Priority != 1 || c.Limits.InFlight != 5 {

@@ -104,6 +104,14 @@ func (d *decoder) syntax(err error) {
 	d.wrong(at, "", "is not YAML: "+message, want)
 }
 
+// resolve returns the node that an alias stands for.
+func resolve(n *yaml.Node) *yaml.Node {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return n
+}
+
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
 // enter returns the node that n stands for. It returns nil if the node cannot be used, which is
@@ -116,9 +124,7 @@ func (d *decoder) enter(n *yaml.Node, path string) *yaml.Node {
 		return nil
 	}
 	at := n
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
+	n = resolve(n)
 	switch {
 	case strings.Count(path, ".")+strings.Count(path, "[") > maxDepth:
 		d.wrong(at, "", "an alias stands for a value that contains it", "want the value itself")
@@ -179,11 +185,7 @@ func (d *decoder) pairs(n *yaml.Node, path, want string) []pair {
 // earlier ones count first.
 func (d *decoder) merge(n *yaml.Node, path string) (all []pair) {
 	at := join(path, "<<")
-	of := n
-	for of.Kind == yaml.AliasNode {
-		of = of.Alias
-	}
-	if of.Kind != yaml.SequenceNode {
+	if resolve(n).Kind != yaml.SequenceNode {
 		return d.pairs(n, at, "want a mapping")
 	}
 	for i, item := range d.items(n, at, "") {
@@ -217,11 +219,7 @@ func (d *decoder) section(n *yaml.Node, path string, s *section, to ...reflect.V
 			continue
 		}
 		given[name] = true
-		before := len(d.errs)
 		k.kind.decode(d, p.value, join(path, name), to[k.of].FieldByIndex(k.index))
-		if len(d.errs) > before {
-			continue
-		}
 	}
 	return given
 }

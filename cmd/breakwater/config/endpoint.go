@@ -116,11 +116,7 @@ func (backups) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 	var tiers [][]breakwater.Endpoint
 	for i, item := range d.items(n, path, "want a list of endpoints, each after a dash") {
 		at := fmt.Sprintf("%s[%d]", path, i)
-		of := item
-		for of.Kind == yaml.AliasNode {
-			of = of.Alias
-		}
-		if of.Kind == yaml.SequenceNode {
+		if resolve(item).Kind == yaml.SequenceNode {
 			tiers = append(tiers, d.tier(item, at))
 			continue
 		}
@@ -146,7 +142,7 @@ func (d *decoder) endpoint(n nodeRef, path string) breakwater.Endpoint {
 		}
 	}
 	if form.KeyFile != "" {
-		e.KeyFunc, e.Keyless = breakwater.KeyFile(below(d.file, form.KeyFile)), own.Keyless
+		e.KeyFunc, e.Keyless = breakwater.KeyFile(form.KeyFile), own.Keyless
 	}
 	if given["key"] {
 		e.Keyless = own.Keyless

@@ -27,6 +27,20 @@ func (k text) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 	}
 }
 
+// filePath is the path of a file, relative to the folder of the configuration file.
+type filePath struct{}
+
+func (filePath) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
+	s, ok := d.text(n, path, false)
+	switch {
+	case !ok:
+	case s == "":
+		d.wrong(n, path, "is empty", "want the path of a file")
+	default:
+		v.SetString(below(d.file, s))
+	}
+}
+
 // boolean is true or false.
 type boolean struct{}
 
@@ -41,8 +55,8 @@ func (boolean) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 	}
 }
 
-// number is a positive number, or off.
-type number struct{ whole bool }
+// number is a positive number. One of a policy may be off.
+type number struct{ whole, off bool }
 
 var (
 	wholes   = regexp.MustCompile(`^[0-9]+$`)
@@ -54,13 +68,13 @@ func (k number) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 	if !ok {
 		return
 	}
-	want := "want a number, or off"
+	want := orOff("want a number", k.off)
 	if k.whole {
-		want = "want a whole number, or off"
+		want = orOff("want a whole number", k.off)
 	}
 	bad := func(problem string) { d.wrong(n, path, problem, want) }
 	switch {
-	case s == "off":
+	case s == "off" && k.off:
 		setNumber(v, breakwater.Off)
 	case !from.plain() && decimals.MatchString(s):
 		bad("is text")
@@ -70,14 +84,14 @@ func (k number) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 			bad("is " + from.quote() + ", which is too large")
 			return
 		}
-		d.positive(n, path, i == 0, func() { v.SetInt(i) })
+		d.positive(n, path, i == 0, k.off, func() { v.SetInt(i) })
 	case !k.whole && decimals.MatchString(s):
 		f, err := strconv.ParseFloat(s, 64)
 		if err != nil || math.IsInf(f, 0) {
 			bad("is " + from.quote() + ", which is too large")
 			return
 		}
-		d.positive(n, path, f == 0, func() { v.SetFloat(f) })
+		d.positive(n, path, f == 0, k.off, func() { v.SetFloat(f) })
 	case strings.HasPrefix(s, "-") && decimals.MatchString(s[1:]):
 		bad("is negative")
 	default:
@@ -98,16 +112,19 @@ func setNumber(v reflect.Value, n int64) {
 
 // positive sets a number unless it is zero. In the library, zero stands for the default, and
 // whoever writes it here may mean none.
-func (d *decoder) positive(n nodeRef, path string, zero bool, set func()) {
-	if zero {
+func (d *decoder) positive(n nodeRef, path string, zero, off bool, set func()) {
+	switch {
+	case zero && off:
 		d.wrong(n, path, "is 0", "want off for none, or leave the key out for the default")
-		return
+	case zero:
+		d.wrong(n, path, "is 0", "want more, or leave the key out for the default")
+	default:
+		set()
 	}
-	set()
 }
 
-// duration is a time such as 1m30s, or off.
-type duration struct{ off int64 }
+// duration is a time such as 1m30s. One of a policy may be off.
+type duration struct{ off bool }
 
 const wantDuration = "want a duration such as 30s, 5m or 1h30m"
 
@@ -116,8 +133,8 @@ func (k duration) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 	if !ok {
 		return
 	}
-	if s == "off" {
-		v.SetInt(k.off)
+	if s == "off" && k.off {
+		v.SetInt(breakwater.Off)
 		return
 	}
 	t, err := time.ParseDuration(s)
@@ -127,21 +144,28 @@ func (k duration) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 	case err == nil && t < 0:
 		d.wrong(n, path, "is negative", wantDuration)
 	case err == nil && unsigned(s):
-		d.positive(n, path, t == 0, func() { v.SetInt(int64(t)) })
+		d.positive(n, path, t == 0, k.off, func() { v.SetInt(int64(t)) })
 	default:
 		if days, found := strings.CutSuffix(s, "d"); found && wholes.MatchString(days) && len(days) < 5 {
 			count, _ := strconv.Atoi(days)
 			d.wrong(n, path, "is "+from.quote()+", in days", fmt.Sprintf("want hours: %dh", 24*count))
 			return
 		}
-		d.wrong(n, path, "is "+from.quote(), wantDuration+", or off")
+		d.wrong(n, path, "is "+from.quote(), orOff(wantDuration, k.off))
 	}
+}
+
+func orOff(want string, off bool) string {
+	if off {
+		return want + ", or off"
+	}
+	return want
 }
 
 func unsigned(s string) bool { return s[0] != '+' }
 
-// size is a number of bytes such as 64MiB, or off.
-type size struct{ off int64 }
+// size is a number of bytes such as 64MiB. One of a policy may be off.
+type size struct{ off bool }
 
 var (
 	sizes = regexp.MustCompile(`^([0-9]+)(B|KiB|MiB|GiB|kB|KB|MB|GB)$`)
@@ -157,19 +181,19 @@ func (k size) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 	}
 	m := sizes.FindStringSubmatch(s)
 	switch {
-	case s == "off":
-		v.SetInt(k.off)
+	case s == "off" && k.off:
+		v.SetInt(breakwater.Off)
 	case m != nil:
 		i, err := strconv.ParseInt(m[1], 10, 64)
 		if err != nil || i > math.MaxInt64/units[m[2]] || v.OverflowInt(i*units[m[2]]) {
 			d.wrong(n, path, "is "+from.quote()+", which is too large", wantSize)
 			return
 		}
-		d.positive(n, path, i == 0, func() { v.SetInt(i * units[m[2]]) })
+		d.positive(n, path, i == 0, k.off, func() { v.SetInt(i * units[m[2]]) })
 	case wholes.MatchString(s):
 		d.wrong(n, path, "is "+from.quote()+", a number without a unit", fmt.Sprintf("want a size such as %sB or 8MiB", s))
 	default:
-		d.wrong(n, path, "is "+from.quote(), wantSize+", or off")
+		d.wrong(n, path, "is "+from.quote(), orOff(wantSize, k.off))
 	}
 }
 
@@ -254,6 +278,19 @@ func (k list) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 	for i, item := range items {
 		k.of.decode(d, item, fmt.Sprintf("%s[%d]", path, i), all.Index(i))
 	}
+	v.Set(all)
+}
+
+// oneOrMore is a list, or its only element.
+type oneOrMore struct{ of kind }
+
+func (k oneOrMore) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
+	if resolve(n).Kind == yaml.SequenceNode {
+		list(k).decode(d, n, path, v)
+		return
+	}
+	all := reflect.MakeSlice(v.Type(), 1, 1)
+	k.of.decode(d, n, path, all.Index(0))
 	v.Set(all)
 }
 

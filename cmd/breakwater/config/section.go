@@ -39,8 +39,9 @@ var absent = map[string]string{
 	"Endpoint.Rewrite":        "it is code",
 	"CachePolicy.Store":       "it is code",
 	"IdempotencyPolicy.Store": "it is code",
+	"IdempotencyPolicy.Scope": "scope of cache and of clients stands for it",
 	"TenantPolicy.Of":         "the token of a client says whose call it is",
-	"Client.TokenHash":        "token and token_hash stand for it",
+	"Client.Digests":          "token and token_hash stand for them",
 }
 
 // named are the fields whose key is not their name in snake_case.
@@ -49,15 +50,19 @@ var named = map[string]string{"Endpoint.APIKey": "key"}
 // special are the fields whose kind does not follow from their type.
 var special = map[string]kind{
 	"Endpoint.APIKey":         text{secret: true},
-	"BalancePolicy.Affinity":  size{off: breakwater.Off},
-	"StreamPolicy.Repetition": size{off: breakwater.Off},
-	"StreamPolicy.MinRate":    size{off: breakwater.Off},
+	"BalancePolicy.Affinity":  size{off: true},
+	"StreamPolicy.Repetition": size{off: true},
+	"StreamPolicy.MinRate":    size{off: true},
 	"StreamPolicy.Schema":     schemaCheck{},
 	"CachePolicy.Scope":       scope{},
-	"IdempotencyPolicy.Scope": scope{},
 	"Config.Endpoints":        endpoints{},
 	"Config.Backups":          backups{},
 	"Server.Clients":          clients{},
+	"endpointForm.KeyFile":    filePath{},
+	"TLS.Cert":                filePath{},
+	"TLS.Key":                 filePath{},
+	"clientForm.Token":        oneOrMore{text{secret: true}},
+	"clientForm.TokenHash":    oneOrMore{text{}},
 }
 
 // sections has a section for each struct type of a file.
@@ -80,6 +85,7 @@ func init() {
 		{reflect.TypeFor[breakwater.SpendPolicy]()},
 		{reflect.TypeFor[breakwater.TenantPolicy]()},
 		{reflect.TypeFor[TLS]()},
+		{reflect.TypeFor[Limits]()},
 		{reflect.TypeFor[clientForm](), reflect.TypeFor[Client]()},
 		{reflect.TypeFor[Server]()},
 		{reflect.TypeFor[Config]()},
@@ -114,10 +120,7 @@ func newSection(types ...reflect.Type) *section {
 // kindOf returns the kind of the values of a field. It returns nil for a type that nobody has
 // thought of, which a test finds.
 func kindOf(owner, t reflect.Type) kind {
-	off := int64(breakwater.Off)
-	if owner == reflect.TypeFor[Server]() {
-		off = 0
-	}
+	off := owner != reflect.TypeFor[Server]() && owner != reflect.TypeFor[Limits]()
 	switch t {
 	case reflect.TypeFor[time.Duration]():
 		return duration{off}
@@ -138,7 +141,7 @@ func kindOf(owner, t reflect.Type) kind {
 	case reflect.Int64:
 		return size{off}
 	case reflect.Int, reflect.Float64:
-		return number{whole: t.Kind() == reflect.Int}
+		return number{whole: t.Kind() == reflect.Int, off: off}
 	case reflect.String:
 		return text{}
 	case reflect.Struct:
