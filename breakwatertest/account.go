@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/breakwater-go/breakwater/internal/dialect"
 )
 
 const balance = `{"is_available":true,"balance_infos":[{"currency":"USD","total_balance":"10.00","granted_balance":"0.00","topped_up_balance":"10.00"}]}`
@@ -15,9 +17,9 @@ func (e *exchange) authorize() (reply, bool) {
 	case e.s.host.NoKey:
 		return reply{}, true
 	case key == "":
-		return e.refusal(noKey), false
+		return e.refusal(dialect.NoKey), false
 	case !e.s.accepts(key):
-		return e.refusal(wrongKey), false
+		return e.refusal(dialect.WrongKey), false
 	}
 	return reply{}, true
 }
@@ -32,26 +34,26 @@ func (s *Server) accepts(key string) bool {
 // accept returns the refusal of a model or a prefix, if it is refused.
 func (e *exchange) accept() (reply, bool) {
 	if len(e.s.host.Models) > 0 && !slices.Contains(e.s.host.Models, e.asks.model) {
-		return e.refusal(unknownModel), false
+		return e.refusal(dialect.UnknownModel), false
 	}
 	return e.acceptPrefix()
 }
 
 // refusal returns the response with which the host refuses this request, in its
 // dialect.
-func (e *exchange) refusal(r refusal) reply {
+func (e *exchange) refusal(r dialect.Refusal) reply {
 	return e.words(e.s.host.Dialect.words(r), 0)
 }
 
 // words returns a refusal as a response, with the values of this request in place
 // of its placeholders.
-func (e *exchange) words(f failure, n int) reply {
+func (e *exchange) words(f dialect.Failure, n int) reply {
 	key := e.in.Key
-	return f.fill(
+	return replyOf(f.Fill(
 		"{model}", e.in.Model, "{models}", strings.Join(e.s.models(), " or "),
 		"{key}", key[max(0, len(key)-4):],
 		"{n}", strconv.Itoa(n), "{n+1}", strconv.Itoa(n+1),
-	).reply(e.s.host.Dialect, e.wire)
+	), e.s.host.Dialect, e.wire)
 }
 
 // acquire takes one of the host's concurrency slots for the key and model. e.done
@@ -61,7 +63,7 @@ func (e *exchange) acquire() (reply, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if limit := s.host.Concurrency; limit > 0 && s.busy[account] >= limit {
-		return e.words(s.host.Dialect.words(tooManyAtOnce), limit), false
+		return e.words(s.host.Dialect.words(dialect.TooManyAtOnce), limit), false
 	}
 	s.busy[account]++
 	leave, held := e.done, true

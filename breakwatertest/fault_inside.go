@@ -1,5 +1,7 @@
 package breakwatertest
 
+import "github.com/breakwater-go/breakwater/internal/dialect"
+
 // The faults of this file come inside a 200: the status says success, and only
 // the body shows the failure.
 
@@ -12,12 +14,12 @@ func ErrorInside() Fault {
 
 // ErrorStringInside sends a 200 whose body is {"error":"text"}.
 func ErrorStringInside() Fault {
-	return inside("ErrorStringInside", func(*question) string { return errorString(DialectOpenAI.words(broken)) })
+	return inside("ErrorStringInside", func(*question) string { return dialect.ErrorString(DialectOpenAI.words(dialect.Broken)) })
 }
 
 // FlatErrorInside sends a 200 whose body is {"code":500,"message":…}.
 func FlatErrorInside() Fault {
-	return inside("FlatErrorInside", func(*question) string { return flat(DialectOpenAI.words(broken)) })
+	return inside("FlatErrorInside", func(*question) string { return dialect.Flat(DialectOpenAI.words(dialect.Broken)) })
 }
 
 // HTMLInside sends a 200 with a web page, as captive portals do.

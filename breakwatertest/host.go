@@ -78,7 +78,7 @@ func VLLM(name string) Host { return local(name, DialectVLLM) }
 func SGLang(name string) Host { return local(name, DialectSGLang) }
 
 func persona(name string, d Dialect) Host {
-	return Host{Name: name, BasePath: d.row().basePath, Dialect: d}
+	return Host{Name: name, BasePath: d.row().BasePath, Dialect: d}
 }
 
 func local(name string, d Dialect) Host {

@@ -1,6 +1,10 @@
 package breakwatertest
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/breakwater-go/breakwater/internal/dialect"
+)
 
 // This file implements chat prefix completion: the client sends the beginning of the
 // answer and gets the rest.
@@ -20,16 +24,16 @@ func (e *exchange) acceptPrefix() (reply, bool) {
 	case !q.prefixed:
 		return reply{}, true
 	case e.fault.kind == kindPrefixRejected:
-		return e.refusal(prefixRejected), false
+		return e.refusal(dialect.PrefixRejected), false
 	case e.s.host.Dialect != DialectDeepSeek || e.fault.kind == kindPrefixIgnored:
 		q.prefixed, q.prefix = false, ""
 		return reply{}, true
 	case !strings.HasSuffix(e.in.Path, "/beta/"+Chat.String()):
-		return e.refusal(prefixOutsideBeta), false
+		return e.refusal(dialect.PrefixOutsideBeta), false
 	}
 	for i := range q.choices {
 		if !strings.HasPrefix(Choice(q.prompt, i), q.prefix) {
-			return e.refusal(prefixRejected), false
+			return e.refusal(dialect.PrefixRejected), false
 		}
 	}
 	q.thinking, q.tool = "disabled", "" // the rest of a text is text

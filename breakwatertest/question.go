@@ -114,7 +114,7 @@ func (w Wire) question(body []byte) *question {
 }
 
 func (q *question) thinks(d Dialect) bool {
-	if d.row().thinks {
+	if d.row().Thinks {
 		return q.thinking != "disabled"
 	}
 	return q.thinking == "enabled"

@@ -3,6 +3,8 @@ package breakwatertest
 import (
 	"encoding/json"
 	"net/http"
+
+	"github.com/breakwater-go/breakwater/internal/dialect"
 )
 
 // A reply is a whole response that is not an answer.
@@ -28,18 +30,10 @@ func (r reply) write(w http.ResponseWriter) {
 	_, _ = w.Write([]byte(r.body)) // fails only if the client has left
 }
 
-// reply returns the failure as a response, in the shape of the host and the wire.
-func (f failure) reply(d Dialect, w Wire) reply {
-	p := reply{code: f.status, contentType: "application/json", header: f.header}
-	switch {
-	case f.plain:
-		p.contentType, p.body = "", f.message
-	case w == Messages:
-		p.body = anthropic(f)
-	default:
-		p.body = d.row().shape(f)
-	}
-	return p
+// replyOf returns the failure as a response, in the shape of the host and the wire.
+func replyOf(f dialect.Failure, d Dialect, w Wire) reply {
+	contentType, body := f.Body(dialect.Dialect(d), w == Messages)
+	return reply{code: f.Status, contentType: contentType, body: body, header: f.Header}
 }
 
 // mustJSON marshals v, which has one of our own types. Marshaling these never fails.

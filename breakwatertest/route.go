@@ -46,12 +46,12 @@ func (s *Server) roots() []string {
 
 // paths returns the paths at which the host serves a wire.
 func (s *Server) paths(w Wire) []string {
-	roots, ownRoot := s.roots(), trimSlash(s.host.BasePath) == s.host.Dialect.row().basePath
+	roots, ownRoot := s.roots(), trimSlash(s.host.BasePath) == s.host.Dialect.row().BasePath
 	switch {
 	case w == Completions && ownRoot && s.host.Dialect == DialectDeepSeek:
 		roots = []string{"/beta"} // only here, so the user of an SDK must set this base URL
-	case w == Messages && ownRoot && s.host.Dialect.row().messages != nil:
-		return s.host.Dialect.row().messages
+	case w == Messages && ownRoot && s.host.Dialect.row().Messages != nil:
+		return s.host.Dialect.row().Messages
 	}
 	var paths []string
 	for _, root := range roots {

@@ -45,7 +45,7 @@ func (e *exchange) answer() *answer {
 		question: q,
 		id:       fmt.Sprintf("%s-%08d", host.Name, e.id),
 		created:  e.in.Time.Unix(), fingerprint: "fp_" + host.Name,
-		finish: "stop", cached: host.Dialect.row().cached, shortField: host.Dialect.row().reasoning,
+		finish: "stop", cached: host.Dialect.row().Cached, shortField: host.Dialect.row().Reasoning,
 	}
 	if q.thinks(host.Dialect) {
 		a.reasoning = split(Reasoning(q.prompt), max(1, e.pace.Tokens/2))
@@ -126,7 +126,7 @@ func (a *answer) inTurns(delta func(choice int, piece string) string) []step {
 func event(data string) string { return "data: " + data + "\n\n" }
 
 func named(name string, more ...any) string {
-	return "event: " + name + "\n" + event(append(fields{"type", name}, more...).json())
+	return "event: " + name + "\n" + event(append(fields{"type", name}, more...).JSON())
 }
 
 const keepAliveComment = ": keep-alive\n\n"
@@ -138,8 +138,8 @@ func (q *question) keepAlive(d Dialect, n int) string {
 		return "\n"
 	case q.wire == Messages && n%2 == 0:
 		return named("ping")
-	case d.row().comment != "":
-		return d.row().comment
+	case d.row().Comment != "":
+		return d.row().Comment
 	}
 	return keepAliveComment
 }

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/dialect"
 )
 
 // An exchange is one request that the handler serves. Its methods may panic with
@@ -50,7 +52,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		x.abort()
 	}
 	x.connectionFault()
-	if trace := s.host.Dialect.row().trace; trace != "" {
+	if trace := s.host.Dialect.row().Trace; trace != "" {
 		x.w.Header().Set(trace, fmt.Sprintf("%s-%08d", s.host.Name, x.id))
 	}
 	if x.fault.kind == kindStatus {
@@ -69,7 +71,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case opBalance:
 		x.reply(reply{code: 200, contentType: "application/json", body: balance})
 	default:
-		x.reply(x.refusal(noSuchPath))
+		x.reply(x.refusal(dialect.NoSuchPath))
 	}
 }
 

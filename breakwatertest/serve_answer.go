@@ -5,12 +5,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/breakwater-go/breakwater/internal/dialect"
 )
 
 // serveAnswer answers, or acts out a fault inside the answer.
 func (e *exchange) serveAnswer() {
 	if e.asks == nil {
-		e.reply(e.refusal(badBody))
+		e.reply(e.refusal(dialect.BadBody))
 		return
 	}
 	if refusal, ok := e.accept(); !ok {
@@ -224,7 +226,7 @@ func (e *exchange) endMidway() bool {
 // reports whether an answer follows.
 func (e *exchange) begin() bool {
 	e.flush()
-	dialect := e.s.host.Dialect
+	form := e.s.host.Dialect
 	switch e.fault.kind {
 	case kindQueueForever:
 		e.keepAliveForever()
@@ -242,14 +244,14 @@ func (e *exchange) begin() bool {
 	case kindManyKeepAlives:
 		var all strings.Builder
 		for i := range e.fault.size {
-			all.WriteString(e.asks.keepAlive(dialect, i))
+			all.WriteString(e.asks.keepAlive(form, i))
 		}
 		e.send(all.String())
 	}
 	n := e.pace.keepAlives()
 	for i := range n {
 		e.wait(e.pace.KeepAlive)
-		e.send(e.asks.keepAlive(dialect, i))
+		e.send(e.asks.keepAlive(form, i))
 	}
 	e.wait(e.pace.Queue - time.Duration(n)*e.pace.KeepAlive)
 	e.wait(e.pace.FirstToken)
@@ -268,11 +270,11 @@ func (e *exchange) keepAliveForever() {
 
 // errorInside returns the usual error as a whole body.
 func (q *question) errorInside() string {
-	f := DialectOpenAI.words(broken)
+	f := DialectOpenAI.words(dialect.Broken)
 	if q.wire == Messages {
-		return anthropic(f)
+		return dialect.Anthropic(f)
 	}
-	return nested(f)
+	return dialect.Nested(f)
 }
 
 // errorEvent returns the event that carries an error's body.
@@ -280,8 +282,8 @@ func (q *question) errorEvent(body string) string {
 	switch q.wire {
 	case Responses:
 		// https://platform.openai.com/docs/api-reference/responses-streaming/error
-		if f := DialectOpenAI.words(broken); body == nested(f) {
-			return named("error", "code", f.code, "message", f.message, "param", nil, "sequence_number", 0)
+		if f := DialectOpenAI.words(dialect.Broken); body == dialect.Nested(f) {
+			return named("error", "code", f.Code, "message", f.Message, "param", nil, "sequence_number", 0)
 		}
 		return "event: error\n" + event(body)
 	case Messages:
@@ -293,7 +295,7 @@ func (q *question) errorEvent(body string) string {
 // failedJSON returns the body with which a host reports that its answer failed.
 func (q *question) failedJSON() string {
 	if q.wire == Responses {
-		return q.failedResponse().json()
+		return q.failedResponse().JSON()
 	}
 	return q.errorInside()
 }
@@ -307,9 +309,9 @@ func (q *question) failedEvent() string {
 }
 
 func (q *question) failedResponse() fields {
-	f := DialectOpenAI.words(broken)
+	f := DialectOpenAI.words(dialect.Broken)
 	return fields{
 		"id", "failed", "object", "response", "model", q.model, "status", "failed",
-		"error", fields{"code", "server_error", "message", f.message}, "output", []fields{},
+		"error", fields{"code", "server_error", "message", f.Message}, "output", []fields{},
 	}
 }

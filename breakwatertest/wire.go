@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/breakwater-go/breakwater/internal/dialect"
 )
 
 // A Wire is one of the API formats for an answer. The zero Wire is [Chat].
@@ -73,13 +75,13 @@ func (w Wire) ask(model, prompt string, stream bool) string {
 	disabled := fields{"type", "disabled"}
 	switch w {
 	case Completions:
-		return fields{"model", model, "prompt", prompt, "stream", stream}.json()
+		return fields{"model", model, "prompt", prompt, "stream", stream}.JSON()
 	case Responses:
-		return fields{"model", model, "input", turns, "stream", stream, "reasoning", fields{"effort", "none"}}.json()
+		return fields{"model", model, "input", turns, "stream", stream, "reasoning", fields{"effort", "none"}}.JSON()
 	case Messages:
-		return fields{"model", model, "max_tokens", 1024, "messages", turns, "stream", stream, "thinking", disabled}.json()
+		return fields{"model", model, "max_tokens", 1024, "messages", turns, "stream", stream, "thinking", disabled}.JSON()
 	}
-	return fields{"model", model, "messages", turns, "stream", stream, "thinking", disabled}.json()
+	return fields{"model", model, "messages", turns, "stream", stream, "thinking", disabled}.JSON()
 }
 
 // ChatRequest returns a request of the wire [Chat]: see [Wire.Request].
@@ -87,23 +89,5 @@ func ChatRequest(ctx context.Context, baseURL, key, model, prompt string, stream
 	return Chat.Request(ctx, baseURL, key, model, prompt, stream)
 }
 
-// fields is a JSON object as names and values, alternating. It keeps their order.
-type fields []any
-
-// MarshalJSON implements json.Marshaler.
-func (f fields) MarshalJSON() ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteByte('{')
-	for i := 0; i+1 < len(f); i += 2 {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(mustJSON(f[i]))
-		b.WriteByte(':')
-		b.WriteString(mustJSON(f[i+1]))
-	}
-	b.WriteByte('}')
-	return b.Bytes(), nil
-}
-
-func (f fields) json() string { return mustJSON(f) }
+// fields is a JSON object as names and values, alternating.
+type fields = dialect.Fields

@@ -94,7 +94,7 @@ func (a *answer) messageJSON() string {
 	}
 	// The input is an object, and json.Marshal would remove its spaces. So it is
 	// inserted afterwards.
-	return strings.Replace(a.message(blocks, a.stopReason(), a.usage.CompletionTokens).json(),
+	return strings.Replace(a.message(blocks, a.stopReason(), a.usage.CompletionTokens).JSON(),
 		`"`+place+`"`, a.said(0), 1)
 }
 

@@ -13,7 +13,7 @@ func (a *answer) onResponses() *script {
 	}
 	items, begun := a.items(true), a.items(false)
 	s := &script{
-		json: a.response(a.responseStatus(), items).json(),
+		json: a.response(a.responseStatus(), items).JSON(),
 		opening: []string{
 			next("response.created", "response", a.response("in_progress", nil)),
 			next("response.in_progress", "response", a.response("in_progress", nil)),
