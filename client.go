@@ -75,9 +75,10 @@ func New(opts ...Option) (*Transport, error) {
 //     nothing that a host has said to the old one, or says yet, concerns it. With a KeyFunc, before
 //     and after, it keeps those that its host asked for.
 //   - An account is the same if its name is. What it has open and what it has used count on
-//     when its limits change, and calls that wait for it go on by the new ones. What was
-//     learned stays as long as the RatePolicy and the keys do. The budget of extra attempts stays as
-//     long as Budget does.
+//     when its limits change, and calls that wait for it go on by the new ones. What hosts have
+//     taught by refusals stays as long as the RatePolicy, and the URLs and keys of its endpoints,
+//     do, also while no endpoint has the account. The budget of extra attempts stays as long as
+//     Budget does.
 //   - The cache keeps its answers, under new bounds and lifetimes, as long as Scope is the
 //     same function. It keeps the Store as long as that is the same. The answers of
 //     idempotency keys are kept likewise.

@@ -141,14 +141,16 @@ func (g *generation) build(before *generation) error {
 // replace notes that calls use the generation from now on, instead of the one before.
 func (g *generation) replace(before *generation) {
 	close(before.replaced)
+	accounts := make(map[string]*limit.Limits)
 	for _, u := range g.all() {
-		old := before.find(u.Endpoint)
-		u.limits.Adopt(old != nil && old.payer != u.payer)
+		accounts[u.Account] = u.limits
 		u.SetWeight(u.Weight)
+		old := before.find(u.Endpoint)
 		if old != nil && old.identity == u.identity && u.keys != nil { // functions cannot be compared: this one may give another key
 			g.pauses.Recover(pauseKey{endpoint: u.identity}, time.Now())
 		}
 	}
+	g.limits.Follow(accounts)
 	if g.cache != nil {
 		g.cache.setBounds()
 	}
@@ -308,14 +310,15 @@ func (g *generation) newUpstream(e Endpoint, base *url.URL, tier int, payer stri
 	if k.budget == nil || len(g.config.tiers) > 0 {
 		k.budget = g.failover.budgetOf(e.Account)
 	}
+	payer = cmp.Or(payer, e.Account)
 	profile := e.Host.profile()
-	limits := newLimits(g.limits, e, g.config.rate)
+	limits := newLimits(g.limits, e, payer, g.config.rate)
 	u := &upstream{
 		Endpoint:      e,
 		upstreamState: k.state,
 		keyState:      k.ofKey,
 		identity:      identityOf(e),
-		payer:         cmp.Or(payer, e.Account),
+		payer:         payer,
 		tier:          tier,
 		base:          base,
 		origin:        at,

@@ -113,12 +113,12 @@ func (l *spendLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	return l.next.RoundTrip(req)
 }
 
-// newLimits returns the limits of an endpoint's account, from those of all accounts. The
-// policy other is for models for which the endpoint has no policy of its own.
-func newLimits(all *limit.Table, e Endpoint, other RatePolicy) *limit.Limits {
+// newLimits returns the limits of an endpoint's account, which the payer stands for, from those
+// of all accounts. The policy other is for models for which the endpoint has no policy of its own.
+func newLimits(all *limit.Table, e Endpoint, payer string, other RatePolicy) *limit.Limits {
 	policies := make(map[string]limit.Policy, len(e.Limits))
 	for model, p := range e.Limits {
 		policies[model] = limit.Policy(p)
 	}
-	return all.Limits(e.Account, policies, limit.Policy(other))
+	return all.Limits(e.Account, payer, policies, limit.Policy(other))
 }

@@ -650,3 +650,59 @@ func TestUpdate_UnderLoad(t *testing.T) {
 		fleet.Close()
 	})
 }
+
+// A call that waited for its tenant's turn, and comes to an endpoint after an Update, makes no
+// limits there by the old policy for those that come later.
+func TestUpdate_LimitsOfCallsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limited := func(p RatePolicy) []Option {
+			return []Option{WithEndpoints(at("a")...), WithRateLimit(p), WithTenants(TenantPolicy{Default: TenantLimits{InFlight: 1, MaxWait: time.Minute}})}
+		}
+		base := newPiped()
+		rt := over(t, base, limited(RatePolicy{InFlight: 1, MaxWait: time.Minute})...)
+		first := base.hold(t, rt)
+		calls(t, rt, strings.ReplaceAll(chatStream, `"m"`, `"other"`))
+		update(t, rt, limited(RatePolicy{InFlight: 3, MaxWait: time.Minute})...)
+		first.leave()
+		(<-base.opened).End()
+		synctest.Wait()
+		for _, l := range rt.Status().Endpoints[0].Limits {
+			if l.MaxInFlight != 3 {
+				t.Errorf("%+v, want 3 in flight", l)
+			}
+		}
+		if n := len(rt.Status().Endpoints[0].Limits); n != 2 {
+			t.Errorf("%d models have limits, want 2", n)
+		}
+	})
+}
+
+// What a host has taught by refusals outlives the account's absence, but is no word about
+// another key.
+func TestUpdate_AccountComesBack(t *testing.T) {
+	a := at("a")[0]
+	rekeyed := a
+	rekeyed.APIKey = "sk-other"
+	for _, tt := range []struct {
+		name string
+		back Endpoint
+		kept bool
+	}{{"the same key", a, true}, {"another key", rekeyed, false}} {
+		bubble(t, tt.name, func(t *testing.T) {
+			base := newHosts(gives(429, asJSON, `{"error":{"message":"Your current concurrency is 6, which exceeds your concurrency limit of 3"}}`))
+			limited := WithRateLimit(RatePolicy{InFlight: 10, Adaptive: true})
+			rt := over(t, base, WithEndpoints(a), limited, once)
+			asks(t.Context(), rt, chatJSON)
+			most := func() int { return rt.Status().Endpoints[0].Limits[0].MaxInFlight }
+			learned := most()
+			if learned >= 10 {
+				t.Fatal("nothing was learned")
+			}
+			update(t, rt, WithEndpoints(at("b")...), limited)
+			update(t, rt, WithEndpoints(tt.back), limited)
+			if kept := most() == learned; kept != tt.kept {
+				t.Errorf("%d may be open, %d had been learned", most(), learned)
+			}
+		})
+	}
+}

@@ -23,7 +23,7 @@ func bubble(t *testing.T, name string, f func(t *testing.T)) {
 }
 
 // of returns the limiter of a policy.
-func of(p Policy) *Limiter { return NewTable().Limits("a", nil, p).Get("m", [32]byte{}) }
+func of(p Policy) *Limiter { return NewTable().Limits("a", "", nil, p).Get("m", [32]byte{}) }
 
 // acquire takes a lease that is to be had at once.
 func acquire(t *testing.T, l *Limiter) *Lease {
@@ -38,7 +38,7 @@ func acquire(t *testing.T, l *Limiter) *Lease {
 // Callers who wait for a permit get it in order of arrival, as soon as it comes back.
 func TestLimit_PermitsGoInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		limits := NewTable().Limits("a", nil, Policy{InFlight: 1, MaxWait: time.Minute})
+		limits := NewTable().Limits("a", "", nil, Policy{InFlight: 1, MaxWait: time.Minute})
 		l, start := limits.Get("m", [32]byte{}), time.Now()
 		var order []string
 		var callers sync.WaitGroup
@@ -426,7 +426,7 @@ func TestLimit_Questions(t *testing.T) {
 func TestLimit_WhoSharesWhat(t *testing.T) {
 	table := NewTable()
 	policies := map[string]Policy{"own": {InFlight: 1}, "free": {MaxWait: time.Second}, "": {InFlight: 2}}
-	a, again := table.Limits("a", policies, Policy{InFlight: 3}), table.Limits("a", policies, Policy{InFlight: 3})
+	a, again := table.Limits("a", "", policies, Policy{InFlight: 3}), table.Limits("a", "", policies, Policy{InFlight: 3})
 	for model, want := range map[string]int{"own": 1, "any": 2, "free": 0} {
 		l := a.Get(model, [32]byte{})
 		if l != again.Get(model, [32]byte{}) || l != a.Get(model, [32]byte{}) {
@@ -436,13 +436,13 @@ func TestLimit_WhoSharesWhat(t *testing.T) {
 			t.Errorf("%q may have %d attempts under way, want %d", model, n, want)
 		}
 	}
-	if n := permitsOf(table.Limits("b", map[string]Policy{"own": {InFlight: 1}}, Policy{InFlight: 3}).Get("any", [32]byte{})); n != 3 {
+	if n := permitsOf(table.Limits("b", "", map[string]Policy{"own": {InFlight: 1}}, Policy{InFlight: 3}).Get("any", [32]byte{})); n != 3 {
 		t.Errorf("a model without a policy of its own may have %d attempts under way, want 3", n)
 	}
-	if a.Get("own", [32]byte{}) == a.Get("any", [32]byte{}) || a.Get("any", [32]byte{}) == table.Limits("b", policies, Policy{}).Get("any", [32]byte{}) {
+	if a.Get("own", [32]byte{}) == a.Get("any", [32]byte{}) || a.Get("any", [32]byte{}) == table.Limits("b", "", policies, Policy{}).Get("any", [32]byte{}) {
 		t.Error("models or accounts share a limiter")
 	}
-	if l := table.Limits("c", nil, Policy{Burst: 1, MaxWait: time.Second}).Get("m", [32]byte{}); l != nil {
+	if l := table.Limits("c", "", nil, Policy{Burst: 1, MaxWait: time.Second}).Get("m", [32]byte{}); l != nil {
 		t.Errorf("a policy without limits has the limiter %+v", l)
 	}
 	if got := fmt.Sprint(a.Status()); got != "[{any 0 0 2 0} {own 0 0 1 0}]" {
@@ -481,7 +481,7 @@ func TestLimit_NamesMadeUp(t *testing.T) {
 	} {
 		bubble(t, name, func(t *testing.T) {
 			table := NewTable()
-			limits := table.Limits("a", map[string]Policy{"m": p, "": others}, Policy{})
+			limits := table.Limits("a", "", map[string]Policy{"m": p, "": others}, Policy{})
 			lease := acquire(t, limits.Get("m", [32]byte{}))
 			if p.Adaptive {
 				lease.End(Result{Refused: true, Begun: time.Now()})
@@ -666,9 +666,9 @@ func TestLimit_AMillionLeasesLeakNothing(t *testing.T) {
 // room: its caller would hold a lease of a limit that nobody else keeps to.
 func TestLimit_ANewLimiterIsInUse(t *testing.T) {
 	table := NewTable()
-	table.Limits("a", nil, Policy{InFlight: 1}).Get("old", [32]byte{})
-	old, _ := table.limiters.Get(key{account: "a", model: "old"})
-	if l := table.newLimiter(Policy{InFlight: 1}); l.worth().Used <= old.worth().Used {
+	limits := table.Limits("a", "", nil, Policy{InFlight: 1})
+	old := limits.Get("old", [32]byte{})
+	if l := limits.newLimiter(key{account: "a", model: "new"}); l.worth().Used <= old.worth().Used {
 		t.Errorf("a new limiter was last used at %d, an old one at %d", l.worth().Used, old.worth().Used)
 	}
 }
@@ -690,9 +690,9 @@ func BenchmarkAcquire(b *testing.B) {
 func TestLimit_StatusOfLearned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewTable()
-		told := table.Limits("told", nil, Policy{PerSecond: 50, Burst: 50, MaxWait: time.Second})
+		told := table.Limits("told", "", nil, Policy{PerSecond: 50, Burst: 50, MaxWait: time.Second})
 		told.Get("m", [32]byte{})
-		unknown := table.Limits("unknown", nil, Policy{MaxWait: time.Second})
+		unknown := table.Limits("unknown", "", nil, Policy{MaxWait: time.Second})
 		learned := 0.0
 		for range 200 { // half of them are refused
 			time.Sleep(20 * time.Millisecond)
@@ -726,7 +726,7 @@ func TestLimit_RefusalLeavesFreePermits(t *testing.T) {
 		"adaptive": {InFlight: 10, MaxWait: time.Second, Adaptive: true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			l := newLimiter(p)
+			l := newLimiter(p, "")
 			var long, refused, next Lease
 			for _, lease := range []*Lease{&long, &refused} {
 				if err := l.Acquire(t.Context(), lease, Use{}); err != nil {
@@ -741,4 +741,87 @@ func TestLimit_RefusalLeavesFreePermits(t *testing.T) {
 			next.End(Result{Served: true})
 		})
 	}
+}
+
+// Whoever waits when the limit of tokens changes needs what it would need by the new one, so that
+// it neither goes free nor stands in the way of others for longer than a new one would.
+func TestLimit_TokensOfThoseWhoWait(t *testing.T) {
+	const long = 3 * time.Minute
+	for _, tt := range []struct {
+		name          string
+		before, after Policy
+		holds, waits  Use
+		next          bool // another attempt is queued behind it
+		tokens        int  // that are taken when it has begun
+	}{
+		{"fewer", Policy{TokensPerMinute: 60000, MaxWait: long}, Policy{TokensPerMinute: 1000, MaxWait: long}, Use{Answer: 60000}, Use{Prompt: 50000}, true, 1000},
+		{"now some", Policy{InFlight: 1, MaxWait: long}, Policy{InFlight: 1, TokensPerMinute: 1000, MaxWait: long}, Use{}, Use{Prompt: 300}, true, 300},
+		{"none any more", Policy{InFlight: 1, TokensPerMinute: 1000, MaxWait: long}, Policy{InFlight: 1, MaxWait: long}, Use{}, Use{Prompt: 300}, true, 0},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			l := New(tt.before)
+			var first, second, third Lease
+			if err := l.Acquire(t.Context(), &first, tt.holds); err != nil {
+				t.Fatal(err)
+			}
+			var both sync.WaitGroup
+			begun := make(chan error, 1)
+			both.Go(func() { begun <- l.Acquire(t.Context(), &second, tt.waits) })
+			synctest.Wait()
+			l.Follow(tt.after)
+			both.Go(func() {
+				if err := l.Acquire(t.Context(), &third, Use{Prompt: 1}); err != nil {
+					t.Errorf("the next one: %v", err)
+				} else {
+					third.Cancel()
+				}
+			})
+			synctest.Wait()
+			first.End(Result{Answered: true, Tokens: 1})
+			if err := <-begun; err != nil {
+				both.Wait()
+				t.Fatal(err)
+			}
+			if second.tokens != tt.tokens {
+				t.Errorf("it has taken %d tokens, want %d", second.tokens, tt.tokens)
+			}
+			second.End(Result{Answered: true, Tokens: 1})
+			both.Wait()
+			if l.waiting.len() != 0 || l.open != 0 {
+				t.Errorf("%d wait, %d are open", l.waiting.len(), l.open)
+			}
+			for _, level := range l.waiting.levels {
+				if level.tokens != 0 {
+					t.Errorf("%d tokens are waited for by nobody", level.tokens)
+				}
+			}
+		})
+	}
+}
+
+// What a host says to a key that is replaced teaches nothing about the one in its place.
+func TestLimit_RefusalsOfAReplacedKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		adaptive := Policy{InFlight: 10, Adaptive: true}
+		table := NewTable()
+		old, next := table.Limits("a", "old", nil, adaptive), table.Limits("a", "next", nil, adaptive)
+		lease := acquire(t, old.Get("m", [32]byte{}))
+		time.Sleep(time.Second)
+		table.Follow(map[string]*Limits{"a": next})
+		lease.End(Result{Refused: true, Throttled: true})
+		if n := permitsOf(next.Get("m", [32]byte{})); n != 10 {
+			t.Errorf("%d may be open, want 10", n)
+		}
+		none := Policy{MaxWait: time.Second}
+		old, next = table.Limits("b", "old", nil, none), table.Limits("b", "next", nil, none)
+		table.Follow(map[string]*Limits{"b": next})
+		old.Learn("m", [32]byte{}, Throttle{Sent: time.Now(), Demand: 50, Serving: true})
+		if s := next.Status(); len(s) != 0 {
+			t.Errorf("%+v was learned", s)
+		}
+		next.Learn("m", [32]byte{}, Throttle{Sent: time.Now(), Demand: 50, Serving: true})
+		if s := next.Status(); len(s) != 1 {
+			t.Errorf("%+v was learned, want one limit", s)
+		}
+	})
 }

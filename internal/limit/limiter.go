@@ -25,6 +25,8 @@ type Limiter struct {
 
 	mu        sync.Mutex  // guards what follows
 	adaptive  *aimd.Limit // the number of permits; nil: it does not change
+	payer     string      // whose credentials what is learned concerns
+	rekeyed   time.Time   // when the payer changed last
 	permits   int         // 0: unlimited
 	open      int         // attempts under way
 	moved     time.Time   // when the latest of them began or ended
@@ -45,11 +47,11 @@ type Limiter struct {
 // New returns a limiter that is in no table, and that nothing is learned for.
 func New(p Policy) *Limiter {
 	p.Fixed = true
-	return newLimiter(p)
+	return newLimiter(p, "")
 }
 
-func newLimiter(p Policy) *Limiter {
-	l := &Limiter{permits: p.InFlight}
+func newLimiter(p Policy, payer string) *Limiter {
+	l := &Limiter{permits: p.InFlight, payer: payer}
 	l.policy.Store(&p)
 	if p.Adaptive {
 		l.adaptive = aimd.New(p.InFlight)
@@ -67,19 +69,22 @@ func newLimiter(p Policy) *Limiter {
 // or was used counts on.
 func (l *Limiter) Follow(p Policy) {
 	p.Fixed = true
-	l.follow(p, false)
+	l.follow(p, "")
 }
 
 // follow lets the limiter follow another policy from now on. What is open, waits or was used
 // counts on. What was learned is forgotten, because it was learned beside the old policy; so
-// it is if forget is set and the policy is the same.
-func (l *Limiter) follow(p Policy, forget bool) {
+// it is if the policy is the same and the payer another one.
+func (l *Limiter) follow(p Policy, payer string) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	old := l.policy.Load()
-	if *old == p && !forget {
+	if *old == p && l.payer == payer {
 		return
+	}
+	if l.payer != payer {
+		l.payer, l.rekeyed = payer, now
 	}
 	l.policy.Store(&p)
 	if p.PerSecond != old.PerSecond || p.Burst != old.Burst {
@@ -87,6 +92,7 @@ func (l *Limiter) follow(p Policy, forget bool) {
 	}
 	if p.TokensPerMinute != old.TokensPerMinute {
 		l.tokens.set(now, p.TokensPerMinute)
+		l.waiting.estimate(l.tokens.of)
 	}
 	l.adaptive, l.permits = nil, p.InFlight
 	if p.Adaptive {
@@ -258,7 +264,7 @@ func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
 		return nil
 	}
 	most := l.policy.Load().MaxWait - use.Waited
-	w := waiter{Caller: use.Caller, tokens: tokens, most: most - min(use.Rested, most/2), host: use.Host, since: now.Add(-use.Waited - use.Rested)}
+	w := waiter{Caller: use.Caller, use: use, tokens: tokens, most: most - min(use.Rested, most/2), since: now.Add(-use.Waited - use.Rested)}
 	done := ctx.Done() // before it has a place: a context may panic
 	w.deadline, _ = ctx.Deadline()
 	if err := l.enqueue(&w, use); err != nil {
@@ -268,7 +274,7 @@ func (l *Limiter) Acquire(ctx context.Context, lease *Lease, use Use) error {
 	if err := l.await(ctx, done, &w); err != nil {
 		return err
 	}
-	*lease = Lease{limiter: l, since: w.at, tokens: tokens, open: w.open, use: use, cost: w.cost}
+	*lease = Lease{limiter: l, since: w.at, tokens: w.tokens, open: w.open, use: use, cost: w.cost}
 	return nil
 }
 
@@ -433,7 +439,7 @@ func (l *Limiter) admitLocked(now time.Time) {
 			return
 		}
 		l.grantLocked(now, w)
-		w.at, w.open = now, l.openLocked(w.host)
+		w.at, w.open = now, l.openLocked(w.use.Host)
 		close(w.granted)
 	}
 }
@@ -469,6 +475,9 @@ func (l *Limiter) release(lease *Lease, r Result, used int) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if lease.since.Before(l.rekeyed) { // a refusal was said to a key that is replaced
+		r.Refused, r.Throttled = false, false
+	}
 	switch {
 	case r.Served:
 		l.holds.add(now.Sub(lease.since))

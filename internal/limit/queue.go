@@ -70,14 +70,14 @@ func (f *flow) first() *waiter { return f.waiters.Front().Value.(*waiter) }
 // A waiter is an attempt in the queue.
 type waiter struct {
 	Caller
-	tokens   int
+	use      Use
+	tokens   int           // that it needs, by the limit of now
 	most     time.Duration // how long it may wait
 	since    time.Time     // when its call came
 	deadline time.Time     // the caller's; zero: none
 	place    *list.Element // in its level
 	ofFlow   *list.Element // in its flow
 	late     bool
-	host     Host
 	granted  chan struct{} // closed when it has got what it needs
 	at       time.Time     // when it got that
 	open     int           // attempts that were under way then, with itself
@@ -239,6 +239,22 @@ func (q *queue) remove(w *waiter) {
 	delete(l.flows, w.Tenant)
 	if l.inTime.Len() == 0 {
 		l.passed = 0
+	}
+}
+
+// estimate notes what those who wait need by another limit of tokens.
+func (q *queue) estimate(of func(Use) int) {
+	for i := range q.levels {
+		l := &q.levels[i]
+		for at := l.inTime.Front(); at != nil; at = at.Next() {
+			w := at.Value.(*waiter)
+			more := of(w.use) - w.tokens
+			w.tokens, l.tokens, l.flows[w.Tenant].tokens = w.tokens+more, l.tokens+more, l.flows[w.Tenant].tokens+more
+		}
+		for at := l.late.Front(); at != nil; at = at.Next() {
+			w := at.Value.(*waiter)
+			w.tokens = of(w.use)
+		}
 	}
 }
 

@@ -48,7 +48,8 @@ const maxLimiters = 4096
 // A Table holds the limiters of all accounts. NewTable makes one.
 type Table struct {
 	limiters bounded.Map[key, *Limiter]
-	learned  atomic.Bool // some limiter is there only because a host refused an attempt
+	learned  atomic.Bool                        // some limiter is there only because a host refused an attempt
+	latest   atomic.Pointer[map[string]*Limits] // those of Follow, by account
 }
 
 // A key names what a limiter is for. What is learned without a policy holds for one
@@ -60,25 +61,42 @@ type key struct {
 
 // NewTable returns an empty table.
 func NewTable() *Table {
-	return &Table{limiters: bounded.Map[key, *Limiter]{Max: maxLimiters, WorthOf: (*Limiter).worth}}
+	t := &Table{limiters: bounded.Map[key, *Limiter]{Max: maxLimiters, WorthOf: (*Limiter).worth}}
+	t.latest.Store(&map[string]*Limits{})
+	return t
 }
 
-// Limits returns the limits of an account. A model has the policy under its name,
-// otherwise the one under the empty name, otherwise other. If an account is used several
-// times, its Limits share the limiters and should have the same policies, because the
-// first one that asks for a model makes its limiter.
-func (t *Table) Limits(account string, policies map[string]Policy, other Policy) *Limits {
+// Limits returns the limits of an account. The payer stands for its credentials: what hosts
+// teach concerns these. A model has the policy under its name, otherwise the one under the
+// empty name, otherwise other. If an account is used several times, its Limits share the
+// limiters and should have the same policies, because the first one that asks for a model
+// makes its limiter.
+func (t *Table) Limits(account, payer string, policies map[string]Policy, other Policy) *Limits {
 	off, learns := other.Off(), !other.Fixed
 	for _, p := range policies {
 		off, learns = off && p.Off(), learns || !p.Fixed
 	}
-	return &Limits{table: t, account: account, policies: policies, other: other, off: off, learns: learns}
+	return &Limits{table: t, account: account, payer: payer, policies: policies, other: other, off: off, learns: learns}
+}
+
+// Follow lets the limiters of these accounts follow these limits from now on. What is open,
+// waits or was used counts on. What hosts have taught is forgotten if the policy changes, or
+// the payer does. Limits that an account had before make no limiters by their policies any
+// more.
+func (t *Table) Follow(accounts map[string]*Limits) {
+	t.latest.Store(&accounts)
+	for k, l := range t.limiters.All() {
+		if ls := accounts[k.account]; ls != nil {
+			l.follow(ls.policy(k.model), ls.payer)
+		}
+	}
 }
 
 // Limits are the limits of one account.
 type Limits struct {
 	table    *Table
 	account  string
+	payer    string
 	policies map[string]Policy
 	other    Policy
 	off      bool // none of the policies limits anything
@@ -112,9 +130,32 @@ func (ls *Limits) Get(model string, credential [32]byte) *Limiter {
 		all.Touch(&l.used)
 		return l
 	}
-	l := all.GetOrAdd(key{account: ls.account, model: model}, func() *Limiter { return ls.table.newLimiter(p) })
+	return ls.limiter(key{account: ls.account, model: model})
+}
+
+// limiter returns the limiter of a key, and makes it if there is none yet.
+func (ls *Limits) limiter(k key) *Limiter {
+	all := &ls.table.limiters
+	l := all.GetOrAdd(k, func() *Limiter { return ls.newLimiter(k) })
 	all.Touch(&l.used)
 	return l
+}
+
+// newLimiter returns a limiter that counts as used now: others may make room as soon as it is
+// in the table.
+func (ls *Limits) newLimiter(k key) *Limiter {
+	latest := ls.latest()
+	l := newLimiter(latest.policy(k.model), latest.payer)
+	ls.table.limiters.Touch(&l.used)
+	return l
+}
+
+// latest returns the limits that the account has now.
+func (ls *Limits) latest() *Limits {
+	if latest := (*ls.table.latest.Load())[ls.account]; latest != nil {
+		return latest
+	}
+	return ls
 }
 
 // Told reports whether the limits of a model are by a policy. Such limits hold for all
@@ -133,41 +174,22 @@ func (ls *Limits) policy(model string) Policy {
 	return p
 }
 
-// Learn notes that a host refused an attempt that no limiter admitted.
+// Learn notes that a host refused an attempt that no limiter admitted. What it said to
+// credentials that the account has no longer teaches nothing.
 func (ls *Limits) Learn(model string, credential [32]byte, t Throttle) {
 	p := ls.policy(model)
-	if p.Fixed {
+	if p.Fixed || ls.latest().payer != ls.payer {
 		return
 	}
 	k := key{account: ls.account, model: model}
 	if p.Off() {
 		k.credential = credential
 	}
-	l := ls.table.limiters.GetOrAdd(k, func() *Limiter { return ls.table.newLimiter(p) })
-	ls.table.limiters.Touch(&l.used)
+	l := ls.limiter(k)
 	if p.Off() {
 		ls.table.learned.Store(true)
 	}
 	l.throttled(t)
-}
-
-// Adopt lets the account's limiters follow the policies from now on. What is open, waits or
-// was used counts on. newKeys says that the account has other credentials: what hosts have
-// taught by refusals is forgotten then.
-func (ls *Limits) Adopt(newKeys bool) {
-	for k, l := range ls.table.limiters.All() {
-		if k.account == ls.account {
-			l.follow(ls.policy(k.model), newKeys)
-		}
-	}
-}
-
-// newLimiter returns a limiter that counts as used now: others may make room as
-// soon as it is in the table.
-func (t *Table) newLimiter(p Policy) *Limiter {
-	l := newLimiter(p)
-	t.limiters.Touch(&l.used)
-	return l
 }
 
 // A Status tells the state of one model's limits.

@@ -123,10 +123,14 @@ func (t *Tenant) worth() bounded.Worth {
 }
 
 func (t *Tenant) follow(p *Policy) {
+	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.zone != p.Zone {
-		t.zone, t.midnight = p.Zone, midnight(time.Now(), p.Zone)
+		if t.zone != nil {
+			t.rollLocked(now) // by the old zone: its day may be over
+		}
+		t.zone, t.midnight = p.Zone, midnight(now, p.Zone)
 	}
 	l := p.of(t.name)
 	if l == t.limits {

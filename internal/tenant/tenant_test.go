@@ -188,6 +188,24 @@ func TestTenant_PolicyChanges(t *testing.T) {
 	})
 }
 
+// A policy that comes when the day is over already, as the first event of the new one, gives
+// no tenant what it used the day before.
+func TestTenant_PolicyChangesOvernight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := func() *Policy { // each has another Location, as time.LoadLocation returns
+			return &Policy{Default: Limits{TokensPerDay: 100}, Zone: time.FixedZone("there", 3600)}
+		}
+		all := NewTable()
+		all.Follow(policy())
+		a := all.Get("a")
+		acquire(t, a, Need{}).Leave(Result{Tokens: 100, Answered: true})
+		refused(t, a, Need{Prompt: 1})
+		time.Sleep(24 * time.Hour)
+		all.Follow(policy())
+		acquire(t, a, Need{Prompt: 1}).Leave(Result{})
+	})
+}
+
 // A day begins at midnight of the zone, also where that is 23 or 25 hours after the last one,
 // and when a zone takes the place of another.
 func TestTenant_Days(t *testing.T) {
