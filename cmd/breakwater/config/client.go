@@ -67,7 +67,9 @@ func (d *decoder) client(n nodeRef, path string, form *clientForm, c *Client, gi
 			d.wrong(d.nodes[join(path, "token_hash")], join(path, "token_hash"), "is not the SHA-256 of a token", "want 64 hexadecimal digits, as printf %s TOKEN | sha256sum prints")
 			return
 		}
-		c.Digests = append(c.Digests, [sha256.Size]byte(sum))
+		digest := [sha256.Size]byte(sum)
+		c.Digests = append(c.Digests, digest)
+		d.from.hashes[digest] = true
 	}
 }
 

@@ -35,7 +35,8 @@ import (
 // Options, for example to add an option of your own. No printed form of it shows a secret.
 type Config struct {
 	// Endpoints are the first tier, which gets the calls while it can answer them. Backups are
-	// the tiers below, in their order. There is at least one endpoint.
+	// the tiers below, in their order. There is at least one endpoint. Each has its Name, also
+	// where the file leaves it out.
 	Endpoints []breakwater.Endpoint
 	Backups   [][]breakwater.Endpoint
 
@@ -61,10 +62,12 @@ type Config struct {
 
 	// Server is the section of the proxy.
 	Server Server
+
+	from *provenance // of the secrets; nil: not known
 }
 
-// maxFile is the size of the largest configuration file.
-const maxFile = 1 << 20
+// MaxFile is the size of the largest configuration file, in bytes.
+const MaxFile = 1 << 20
 
 // Load reads the configuration file at path. env looks up the variables that the file names, as
 // os.LookupEnv does. Load also reads the files that the values of keys and tokens name, but not
@@ -74,7 +77,7 @@ const maxFile = 1 << 20
 func Load(path string, env func(string) (string, bool)) (*Config, error) {
 	data, err := readAll(path)
 	if err != nil {
-		return nil, Errors{{File: path, Problem: "cannot be read: " + reason(err)}}
+		return nil, Errors{{File: path, Problem: "cannot be read: " + reason(err), err: err}}
 	}
 	return Parse(path, data, env)
 }
@@ -83,12 +86,19 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 // folder of path.
 func Parse(path string, data []byte, env func(string) (string, bool)) (*Config, error) {
 	d := newDecoder(path, env, readSecret)
+	if len(data) > MaxFile {
+		d.wrong(nil, "", fmt.Sprintf("has more than %d MiB", MaxFile>>20), "")
+		return nil, d.errs
+	}
 	cfg := d.config(data)
 	if d.nodes["endpoints"] != nil {
 		d.validate(cfg)
 	}
 	if len(d.errs) > 0 {
 		return nil, d.errs.sorted()
+	}
+	for _, at := range cfg.places() {
+		at.endpoint.Name = nameOf(at.endpoint)
 	}
 	return cfg, nil
 }
@@ -134,18 +144,14 @@ func (c *Config) Tiers() [][]breakwater.Endpoint {
 	return append([][]breakwater.Endpoint{c.Endpoints}, c.Backups...)
 }
 
-// readAll reads a file of at most maxFile bytes.
+// readAll reads a file, of one that is too long only so much that this shows.
 func readAll(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		err = fmt.Errorf("it has more than %d MiB", maxFile>>20)
-	}
-	return data, err
+	return io.ReadAll(io.LimitReader(f, MaxFile+1))
 }
 
 // maxSecret is the size of the largest file with a key or token.

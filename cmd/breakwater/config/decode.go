@@ -27,10 +27,11 @@ type decoder struct {
 	errs  Errors
 	nodes map[string]*yaml.Node // where the value of each path is
 	seen  int                   // nodes that were read
+	from  *provenance
 }
 
 func newDecoder(file string, env func(string) (string, bool), read func(string) (string, error)) *decoder {
-	return &decoder{file: file, env: env, read: read, nodes: make(map[string]*yaml.Node)}
+	return &decoder{file: file, env: env, read: read, nodes: make(map[string]*yaml.Node), from: newProvenance()}
 }
 
 // wrong notes a mistake at a node.
@@ -47,7 +48,7 @@ func (d *decoder) wrong(n *yaml.Node, path, problem, want string) {
 
 // config reads a file.
 func (d *decoder) config(data []byte) *Config {
-	cfg := &Config{Server: defaultServer()}
+	cfg := &Config{Server: defaultServer(), from: d.from}
 	root := d.document(data)
 	if root == nil {
 		return cfg

@@ -143,6 +143,7 @@ func (d *decoder) endpoint(n nodeRef, path string) breakwater.Endpoint {
 	}
 	if form.KeyFile != "" {
 		e.KeyFunc, e.Keyless = breakwater.KeyFile(form.KeyFile), own.Keyless
+		d.from.keyFiles[nameOf(&e)] = form.KeyFile
 	}
 	if given["key"] {
 		e.Keyless = own.Keyless

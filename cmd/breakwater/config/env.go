@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"slices"
 	"strings"
 
@@ -24,6 +25,7 @@ var variablesOfKeys = []Variable{
 	{Name: "ARK_API_KEY", Host: "volcengine"},
 	{Name: "DASHSCOPE_API_KEY", Host: "bailian"},
 	{Name: "TOKENHUB_API_KEY", Host: "tokenhub"},
+	{Name: "LKEAP_API_KEY", Host: "tencent"},
 	{Name: "QIANFAN_API_KEY", Host: "qianfan"},
 	{Name: "OPENROUTER_API_KEY", Host: "openrouter"},
 	{Name: "TOGETHER_API_KEY", Host: "together"},
@@ -54,8 +56,8 @@ func KeyOf(host string) string {
 //
 // The error is an [Errors] if no variable is set, or one of them has what cannot be a key.
 func FromEnv(env func(string) (string, bool)) (*Config, error) {
-	cfg := &Config{Server: defaultServer()}
 	d := newDecoder("", env, nil)
+	cfg := &Config{Server: defaultServer(), from: d.from}
 	for _, v := range variablesOfKeys {
 		key, _ := env(v.Name)
 		region := ""
@@ -65,6 +67,7 @@ func FromEnv(env func(string) (string, bool)) (*Config, error) {
 		if key == "" || v.Also != "" && region == "" {
 			continue
 		}
+		d.from.references[sha256.Sum256([]byte(key))] = "${" + v.Name + "}"
 		e := presetOf(v.Host).make(&endpointForm{}, "", region, key)
 		if err := try(breakwater.WithEndpoints(e)); err != nil {
 			d.wrong(nil, v.Name, "has what cannot be a key", err.Error())

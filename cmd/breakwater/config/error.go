@@ -18,7 +18,12 @@ type Error struct {
 	Path         string // of the value, such as backups[0].url; empty: the file as a whole
 	Problem      string // what is wrong
 	Want         string // what was probably meant, or what would be right
+
+	err error // why the file could not be read
 }
+
+// Unwrap returns why a file could not be read, such as fs.ErrNotExist, or nil.
+func (e *Error) Unwrap() error { return e.err }
 
 func (e *Error) Error() string {
 	var parts []string

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"regexp"
 	"strings"
@@ -71,10 +72,39 @@ func (d *decoder) text(n *yaml.Node, path string, secret bool) (string, bool) {
 		d.wrong(n, path, "is not text", "put it in quotes")
 		return "", false
 	}
-	if file, found := strings.CutPrefix(s, "file:"); found && secret {
-		return d.secretFile(n, path, file)
+	if !secret {
+		return s, true
 	}
-	return s, true
+	if s == redacted {
+		d.wrong(n, path, "is what config print shows in the place of a secret", "want the secret, ${NAME} or file:/path")
+		return "", false
+	}
+	if file, found := strings.CutPrefix(s, "file:"); found {
+		s, ok = d.secretFile(n, path, file)
+	}
+	if reference := referenceOf(from.node.Value); ok && reference != "" {
+		d.from.references[sha256.Sum256([]byte(s))] = reference
+	}
+	return s, ok
+}
+
+// referenceOf returns a value of the file without what may be secret in it, or "" if nothing
+// is left. A default such as that of ${NAME:-text} may be secret.
+func referenceOf(value string) string {
+	if strings.HasPrefix(value, "file:") && !strings.Contains(value, "${") {
+		return value
+	}
+	plain := variables.ReplaceAllStringFunc(value, func(ref string) string {
+		if m := variable.FindStringSubmatch(ref); m != nil {
+			return "${" + m[1] + "}"
+		}
+		return ref
+	})
+	switch variables.ReplaceAllString(plain, "") {
+	case "", "Bearer ", "file:":
+		return plain // also "" of a value without variables
+	}
+	return ""
 }
 
 // secretFile returns the contents of a file without the line break at their end.
