@@ -34,6 +34,8 @@ type Profile struct {
 	// PrefixReasoning says that this message may have its reasoning, too, as reasoning_content.
 	PrefixReasoning bool
 	KeyHeader       string // the header for the key; empty: Authorization, as a bearer token
+	// KeyPrefixes are beginnings of keys that no other host gives out.
+	KeyPrefixes []string
 
 	Models   map[string]string // from DeepSeek's names to this host's; presets have it as Models
 	Renamed  map[string]string // from retired names to those that replaced them
@@ -58,6 +60,9 @@ type Profile struct {
 	ModelsPath    string // lists the models; empty: /models below the endpoint's URL
 	ModelsNeedKey bool   // nobody gets that list without a key that is right
 	BalancePath   string // tells the balance of the account; empty: nothing does
+	// StatusPages have what the host says of itself, as a summary of Atlassian Statuspage. The
+	// first that answers counts: pages behind the first are its mirrors.
+	StatusPages []string
 
 	Limits      []LimitHeaders
 	LimitPhrase string      // the text before the number of a limit in a refusal

@@ -105,6 +105,8 @@ var table = []Profile{
 		QueuesAfterHeaders: true,
 		ModelsPath:         "/models", ModelsNeedKey: true,
 		BalancePath: "/user/balance", // https://api-docs.deepseek.com/api/get-user-balance
+		// The first resets connections from some clouds; the second has the same ids.
+		StatusPages: []string{"https://status.deepseek.com/api/v2/summary.json", "https://deepseek.statuspage.io/api/v2/summary.json"},
 		// We saw usage on the finish chunk without stream_options.
 		UsageInStreams: true,
 		LimitPhrase:    "concurrency limit of ",
@@ -232,6 +234,7 @@ var table = []Profile{
 		Name:   "qianfan",
 		Source: "https://cloud.baidu.com/doc/qianfan-api/s/Mm8r1mejk", Checked: "2026-11-28",
 		Domains:         []string{"qianfan.baidubce.com"},
+		KeyPrefixes:     []string{"bce-v3/"},
 		Roots:           []string{"/v2"},
 		Operations:      map[request.Operation][]string{request.Chat: {"/v2"}, request.Embeddings: {"/v2"}},
 		Models:          withRetired("deepseek-v3.2", "deepseek-v3.2-think", map[string]string{flash: v4Flash, v4Flash: v4Flash, v4Pro: v4Pro}),
@@ -268,8 +271,9 @@ var table = []Profile{
 		// there is no credit left.
 		Name:   "openrouter",
 		Source: "https://openrouter.ai/docs/api/reference/errors-and-debugging", Checked: "2026-11-22",
-		Domains: []string{"openrouter.ai"},
-		Roots:   []string{"/api/v1"},
+		Domains:     []string{"openrouter.ai"},
+		KeyPrefixes: []string{"sk-or-"},
+		Roots:       []string{"/api/v1"},
 		Operations: map[request.Operation][]string{
 			request.Chat: {"/api/v1"}, request.Completions: {"/api/v1"}, request.Responses: {"/api/v1"}, request.Messages: {"/api/v1"}, request.Embeddings: {"/api/v1"},
 		},
@@ -293,9 +297,10 @@ var table = []Profile{
 		// [unknown]. Its names are those of Hugging Face.
 		Name:   "together",
 		Source: "https://docs.together.ai/docs/rate-limits", Checked: "2026-11-28",
-		Domains:    []string{"api.together.ai", "api.together.xyz"},
-		Roots:      []string{"/v1"},
-		Operations: map[request.Operation][]string{request.Chat: {"/v1"}, request.Completions: {"/v1"}, request.Embeddings: {"/v1"}},
+		Domains:     []string{"api.together.ai", "api.together.xyz"},
+		KeyPrefixes: []string{"tgp_"},
+		Roots:       []string{"/v1"},
+		Operations:  map[request.Operation][]string{request.Chat: {"/v1"}, request.Completions: {"/v1"}, request.Embeddings: {"/v1"}},
 		Models: withRetired("deepseek-ai/DeepSeek-V4.1-Flash", "deepseek-ai/DeepSeek-V4.1-Flash", map[string]string{
 			flash: "deepseek-ai/DeepSeek-V4.1-Flash", v4Flash: "deepseek-ai/DeepSeek-V4.1-Flash", v4Pro: "deepseek-ai/DeepSeek-V4-Pro",
 		}),
@@ -309,9 +314,10 @@ var table = []Profile{
 		// priority. Many users report that it answers 412 to an account in debt.
 		Name:   "fireworks",
 		Source: "https://docs.fireworks.ai/guides/quotas_usage/rate-limits", Checked: "2026-11-27",
-		Domains:    []string{"api.fireworks.ai"},
-		Roots:      []string{"/inference/v1"},
-		Operations: map[request.Operation][]string{request.Chat: {"/inference/v1"}, request.Completions: {"/inference/v1"}, request.Embeddings: {"/inference/v1"}, request.Responses: {"/inference/v1"}},
+		Domains:     []string{"api.fireworks.ai"},
+		KeyPrefixes: []string{"fw_"},
+		Roots:       []string{"/inference/v1"},
+		Operations:  map[request.Operation][]string{request.Chat: {"/inference/v1"}, request.Completions: {"/inference/v1"}, request.Embeddings: {"/inference/v1"}, request.Responses: {"/inference/v1"}},
 		Models: withRetired("accounts/fireworks/models/deepseek-v4p1-flash", "accounts/fireworks/models/deepseek-v4p1-flash", map[string]string{
 			flash: "accounts/fireworks/models/deepseek-v4p1-flash", v4Flash: "accounts/fireworks/models/deepseek-v4-flash", v4Pro: "accounts/fireworks/models/deepseek-v4-pro",
 		}),
@@ -330,6 +336,7 @@ var table = []Profile{
 		Name:   "bedrock",
 		Source: "https://docs.aws.amazon.com/bedrock/latest/userguide/inference-responses-api.html", Checked: "2026-11-27",
 		Domains:         []string{"bedrock-runtime.*.amazonaws.com", "bedrock-mantle.*.api.aws"},
+		KeyPrefixes:     []string{"ABSK", "bedrock-api-key-"},
 		Roots:           []string{"/openai/v1", "/v1"},
 		Operations:      map[request.Operation][]string{request.Chat: {"/openai/v1", "/v1"}, request.Responses: {"/openai/v1", "/v1"}},
 		Models:          withRetired("deepseek.v3.2", "deepseek.v3.2", nil),
@@ -360,9 +367,10 @@ var table = []Profile{
 		// deprecated. Its error codes: [unknown].
 		Name:   "nvidia",
 		Source: "https://build.nvidia.com/deepseek-ai/deepseek-v4.1-flash", Checked: "2026-11-27",
-		Domains:    []string{"integrate.api.nvidia.com"},
-		Roots:      []string{"/v1"},
-		Operations: map[request.Operation][]string{request.Chat: {"/v1"}, request.Embeddings: {"/v1"}},
+		Domains:     []string{"integrate.api.nvidia.com"},
+		KeyPrefixes: []string{"nvapi-"},
+		Roots:       []string{"/v1"},
+		Operations:  map[request.Operation][]string{request.Chat: {"/v1"}, request.Embeddings: {"/v1"}},
 		Models: withRetired("deepseek-ai/deepseek-v4.1-flash", "deepseek-ai/deepseek-v4.1-flash", map[string]string{
 			flash: "deepseek-ai/deepseek-v4.1-flash", v4Flash: "deepseek-ai/deepseek-v4.1-flash",
 		}),
