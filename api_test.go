@@ -42,6 +42,7 @@ var (
 	} = (*breakwater.Transport)(nil)
 	_ interface {
 		Named(string) breakwater.Endpoint
+		URLOf(string) (string, bool)
 		fmt.Stringer
 		fmt.GoStringer
 		fmt.Formatter

@@ -337,6 +337,46 @@ func resolveEndpoints(option string, endpoints []Endpoint) ([]Endpoint, error) {
 	return resolved, errors.Join(errs...)
 }
 
+// URLOf returns the URL at which the endpoint's host serves an operation, and whether it is
+// known to serve it. Use it in a program that takes requests under a URL of its own, such as
+// a proxy: a request that it sends to this URL is meant for the endpoint.
+//
+// The operations are those of [Event].Operation: chat/completions, completions (FIM),
+// responses, messages and embeddings. beta/chat/completions is a chat with what DeepSeek has
+// only below /beta, such as strict tools; elsewhere it is the same as chat/completions. ok is
+// false for any other word, and if URL cannot be parsed.
+func (e Endpoint) URLOf(operation string) (u string, ok bool) {
+	base, err := url.Parse(strings.TrimSpace(e.URL))
+	if err != nil || base.Host == "" {
+		return "", false
+	}
+	base.Path, base.RawPath = strings.TrimRight(base.Path, "/"), strings.TrimRight(base.RawPath, "/")
+	operation, beta := strings.CutPrefix(operation, "beta/")
+	op := request.Operation("/" + operation)
+	if !op.IsKnown() || beta && op != request.Chat {
+		return "", false
+	}
+	profile := e.Host.profile()
+	if e.Host == "" {
+		profile = host.OfDomain(base.Hostname())
+	}
+	paths := host.PathsOf(profile, base)
+	root, ok := paths.RootOf(op)
+	if !ok {
+		return "", false
+	}
+	if beta && profile.PrefixRoot != "" {
+		root = paths.PrefixRoot()
+	}
+	if below, ok := strings.CutPrefix(root, base.Path); !ok {
+		base.RawPath = ""
+	} else if base.RawPath != "" { // keep the escapes of the base
+		base.RawPath += below + string(op)
+	}
+	base.Path = root + string(op)
+	return base.String(), true
+}
+
 // place returns the words for the endpoint in errors: its name or, if it has none, its
 // place in the option.
 func (e Endpoint) place(option string, n int) string {

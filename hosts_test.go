@@ -788,3 +788,56 @@ func TestHost_NamesByURL(t *testing.T) {
 		t.Errorf("without endpoints, %s is sent", sent)
 	}
 }
+
+// The URL of an operation is meant for the endpoint, and is where its host serves it.
+func TestHost_URLOf(t *testing.T) {
+	for _, e := range presets() {
+		rt, err := New(WithEndpoints(e))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := rt.now().tiers[0][0]
+		for _, op := range []request.Operation{request.Chat, request.Completions, request.Responses, request.Messages, request.Embeddings} {
+			text, ok := e.URLOf(string(op)[1:])
+			if _, serves := at.paths.RootOf(op); ok != serves {
+				t.Errorf("%v: URLOf(%s) = %q, %v", e, op, text, ok)
+			}
+			if !ok {
+				continue
+			}
+			req, err := http.NewRequest(http.MethodPost, text, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, target, protected := rt.now().meantFor(req); got != op || target != at || !protected {
+				t.Errorf("%v: a request for %s at %s is meant for %v as %q", e, op, text, target, got)
+			}
+		}
+	}
+	own := func(u string, h Host) Endpoint { return Endpoint{URL: u, Host: h} }
+	for _, tt := range []struct {
+		e        Endpoint
+		op, want string // empty: not served
+	}{
+		{DeepSeek("k"), "chat/completions", "https://api.deepseek.com/chat/completions"},
+		{DeepSeek("k"), "beta/chat/completions", "https://api.deepseek.com/beta/chat/completions"},
+		{DeepSeek("k"), "completions", "https://api.deepseek.com/beta/completions"},
+		{DeepSeek("k"), "messages", "https://api.deepseek.com/anthropic/v1/messages"},
+		{DeepSeek("k"), "embeddings", ""},
+		{DeepSeek("k"), "beta/messages", ""},
+		{DeepSeek("k"), "/chat/completions", ""},
+		{DeepSeek("k"), "models", ""},
+		{DeepSeek("k"), "", ""},
+		{own("https://api.deepseek.com/v1/", ""), "chat/completions", "https://api.deepseek.com/v1/chat/completions"},
+		{own("http://127.0.0.1:9000/gate", HostDeepSeek), "beta/chat/completions", "http://127.0.0.1:9000/gate/beta/chat/completions"},
+		{own("https://g.example", ""), "messages", "https://g.example/v1/messages"},
+		{own("https://g.example/a%2Fb/v1", ""), "beta/chat/completions", "https://g.example/a%2Fb/v1/chat/completions"},
+		{own("https://g.example/openai?api-version=2024-10-21", ""), "responses", "https://g.example/openai/responses?api-version=2024-10-21"},
+		{VolcengineArk("k"), "messages", ""},
+		{own("::", ""), "chat/completions", ""},
+	} {
+		if got, ok := tt.e.URLOf(tt.op); got != tt.want || ok != (tt.want != "") {
+			t.Errorf("%v: URLOf(%q) = %q, %v, want %q", tt.e, tt.op, got, ok, tt.want)
+		}
+	}
+}

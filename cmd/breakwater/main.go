@@ -86,6 +86,7 @@ configuration file. The help of a command says what its others mean.`,
 	root.SetVersionTemplate("breakwater {{.Version}}\n")
 	root.AddCommand(newHealthcheck())
 	root.AddCommand(newConfig())
+	root.AddCommand(newProxy())
 	return root
 }
 

@@ -62,6 +62,16 @@ func IsSafe(req *http.Request) bool {
 	return false
 }
 
+// IsKnown reports whether op is one of the operations.
+func (op Operation) IsKnown() bool {
+	for i := range operations {
+		if operations[i].op == op {
+			return true
+		}
+	}
+	return false
+}
+
 // Wire returns the format of the operation's answers.
 func (op Operation) Wire() wire.Wire {
 	for i := range operations {

@@ -1,0 +1,106 @@
+package proxy
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"strings"
+)
+
+// credentials are the headers in which clients send their keys.
+var credentials = []string{"Authorization", "X-Api-Key", "Api-Key"}
+
+// isCredential reports whether a header may hold a key of a client's.
+func isCredential(name string) bool {
+	switch http.CanonicalHeaderKey(name) {
+	case "Authorization", "X-Api-Key", "Api-Key", "Proxy-Authorization", "Cookie", "X-Goog-Api-Key", "Ocp-Apim-Subscription-Key", "X-Auth-Token":
+		return true
+	}
+	return false
+}
+
+// isHopByHop reports whether a header is about one connection (RFC 9110, section 7.6.1).
+func isHopByHop(name string) bool {
+	switch http.CanonicalHeaderKey(name) {
+	case "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings", "Host", "Content-Length", "Expect", "Forwarded":
+		return true
+	}
+	return strings.HasPrefix(http.CanonicalHeaderKey(name), "X-Forwarded-")
+}
+
+// A door knows the clients by their tokens. It keeps digests alone.
+type door struct {
+	tokens []token
+}
+
+type token struct {
+	digest [sha256.Size]byte
+	client *Client
+}
+
+// newDoor returns the door of the clients. Without clients, it lets everybody in.
+func newDoor(clients []Client) *door {
+	d := new(door)
+	for i := range clients {
+		for _, digest := range clients[i].Digests {
+			d.tokens = append(d.tokens, token{digest, &clients[i]})
+		}
+	}
+	return d
+}
+
+// isOpen reports whether nobody needs a token.
+func (d *door) isOpen() bool { return len(d.tokens) == 0 }
+
+// anybody is the client of a door that is open.
+var anybody = &Client{Name: "anybody", Admin: true}
+
+// enter returns who sent a request with these headers, or why that is not known.
+func (d *door) enter(h http.Header) (c *Client, why string) {
+	if d.isOpen() {
+		return anybody, ""
+	}
+	for _, name := range credentials {
+		values := h[name]
+		if len(values) > 1 {
+			return nil, "the header " + name + " is there more than once"
+		}
+		if len(values) == 0 {
+			continue
+		}
+		value := values[0]
+		if name == "Authorization" {
+			scheme, rest, _ := strings.Cut(value, " ")
+			if !strings.EqualFold(scheme, "Bearer") {
+				return nil, "Authorization has another scheme than Bearer"
+			}
+			value = strings.TrimLeft(rest, " ")
+		}
+		found := d.find(value)
+		if found == nil {
+			return nil, "the token is not known"
+		}
+		if c != nil && c != found {
+			return nil, "there are tokens of two clients"
+		}
+		c = found
+	}
+	if c == nil {
+		return nil, "there is no token"
+	}
+	return c, ""
+}
+
+// find returns the client that has a token, or nil. It takes the same time for every token of
+// the same length: digests are compared, all of them, and each in constant time.
+func (d *door) find(value string) *Client {
+	digest := sha256.Sum256([]byte(value))
+	found := -1
+	for i := range d.tokens {
+		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(digest[:], d.tokens[i].digest[:]), i, found)
+	}
+	if found < 0 {
+		return nil
+	}
+	return d.tokens[found].client
+}

@@ -1,0 +1,71 @@
+package proxy
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// settled is how long a file must be left alone before it is read: editors and installers write in
+// several steps.
+const settled = 250 * time.Millisecond
+
+// Watch calls changed each time that the contents of a file may have become others, until ctx ends. It
+// watches the folder, because editors replace a file by another one, and Kubernetes replaces a
+// symbolic link beside it.
+func Watch(ctx context.Context, file string, changed func()) error {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	if err := w.Add(filepath.Dir(file)); err != nil {
+		return err
+	}
+	timer := time.NewTimer(0)
+	<-timer.C
+	before := stampOf(file)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-w.Events:
+			if !ok {
+				return nil
+			}
+			timer.Reset(settled)
+		case _, ok := <-w.Errors:
+			if !ok {
+				return nil
+			}
+			timer.Reset(settled) // events may be lost
+		case <-timer.C:
+			if now := stampOf(file); now != before {
+				before = now
+				changed()
+			}
+		}
+	}
+}
+
+// A stamp tells versions of a file apart.
+type stamp struct {
+	target string // where symbolic links lead
+	size   int64
+	at     time.Time
+}
+
+func stampOf(file string) stamp {
+	target, err := filepath.EvalSymlinks(file)
+	if err != nil {
+		return stamp{}
+	}
+	info, err := os.Stat(target)
+	if err != nil {
+		return stamp{}
+	}
+	return stamp{target, info.Size(), info.ModTime()}
+}

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/breakwater-go/breakwater/cmd/breakwater/config"
+	"github.com/breakwater-go/breakwater/cmd/breakwater/internal/proxy"
+)
+
+// proxyFlags are what the command line says. It wins over the file, also when that is read again.
+type proxyFlags struct {
+	file, listen, admin, log string
+	drain                    time.Duration
+	hasDrain                 bool
+}
+
+func newProxy() *cobra.Command {
+	var flags proxyFlags
+	cmd := &cobra.Command{
+		Use:   "proxy",
+		Short: "Stand before LLM APIs, for clients in any language",
+		Long: `proxy takes the calls of clients in any language and has them answered by the
+endpoints of the configuration, with all that the library does: failover,
+retries, circuits, limits, rescued streams. Change one line of the client:
+
+  OpenAI's SDKs:     base URL http://127.0.0.1:8787/v1
+  Anthropic's SDKs:  base URL http://127.0.0.1:8787/anthropic
+
+Without a configuration it uses DEEPSEEK_API_KEY and the keys of other hosts
+from the environment. The clients' own keys go nowhere. Any address but a
+loopback one needs clients with tokens in the configuration.
+
+SIGHUP, or a change of the file, reads the configuration again, without ending
+a call. If something is wrong with it, the old one stays. SIGTERM or SIGINT
+ends the proxy when all calls are over, or after --drain; a second one at once.
+
+Exit status: 0 if it was told to stop and no call was cut, 1 if calls were cut,
+2 if it could not listen, 64 for a mistake on the command line or in the
+configuration.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			flags.hasDrain = cmd.Flags().Changed("drain")
+			return runProxy(cmd.Context(), flags, cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&flags.file, "config", "", "configuration `file` (default: "+configFile+" if it is there)")
+	f.StringVar(&flags.listen, "listen", "", "`address` for clients (default 127.0.0.1:8787)")
+	f.StringVar(&flags.admin, "admin", "", "second `address`, for /metrics and /status without tokens")
+	f.DurationVar(&flags.drain, "drain", 30*time.Second, "how long calls may go on after SIGTERM")
+	f.StringVar(&flags.log, "log", "text", "form of the log: text, json, or off")
+	return cmd
+}
+
+// runProxy serves until ctx ends.
+func runProxy(ctx context.Context, flags proxyFlags, stderr io.Writer) error {
+	logger, err := newLogger(flags.log, stderr)
+	if err != nil {
+		return err
+	}
+	if flags.file == "" {
+		if _, err := os.Stat(configFile); err == nil {
+			flags.file = configFile
+		}
+	}
+	c, err := flags.load(logger)
+	if err != nil {
+		return err
+	}
+	s, err := proxy.New(c)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.Listen(); err != nil {
+		return &statusError{statusDown, err}
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	stopped := make(chan struct{})
+	defer close(stopped)
+	logger.Info("listening", slog.String("address", s.Addr().String()), slog.Int("endpoints", len(c.Endpoints)), slog.Int("clients", len(c.Clients)), slog.String("version", version()))
+	if a := s.AdminAddr(); a != nil {
+		logger.Info("listening for monitoring, without tokens", slog.String("address", a.String()))
+	}
+	go flags.reloads(s, logger, hup, stopped)
+	err = s.Run(ctx, secondSignal(ctx, stopped))
+	var cut *proxy.CutError
+	switch {
+	case errors.As(err, &cut):
+		return &statusError{statusDegraded, err}
+	case err != nil:
+		return &statusError{statusDown, err}
+	}
+	logger.Info("stopped: no call was cut")
+	return nil
+}
+
+func newLogger(form string, w io.Writer) (*slog.Logger, error) {
+	switch form {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, nil)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, nil)), nil
+	case "off":
+		return slog.New(slog.DiscardHandler), nil
+	}
+	return nil, fmt.Errorf("--log is %q: want text, json or off", form)
+}
+
+// secondSignal returns a channel that is closed by the first SIGTERM or SIGINT after the end of ctx.
+func secondSignal(ctx context.Context, stopped <-chan struct{}) <-chan struct{} {
+	now := make(chan struct{})
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-stopped:
+			return
+		}
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+		defer signal.Stop(again)
+		select {
+		case <-again:
+			close(now)
+		case <-stopped:
+		}
+	}()
+	return now
+}
+
+// reloads reads the configuration again after each SIGHUP, and after each change of the file.
+func (f proxyFlags) reloads(s *proxy.Server, logger *slog.Logger, hup <-chan os.Signal, stopped <-chan struct{}) {
+	changes := make(chan struct{}, 1)
+	if f.file != "" {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go func() {
+			err := proxy.Watch(ctx, f.file, func() {
+				select {
+				case changes <- struct{}{}:
+				default: // it will be read anyway
+				}
+			})
+			if err != nil {
+				logger.Warn("changes of the configuration file go unnoticed: send SIGHUP", slog.Any("err", err))
+			}
+		}()
+	}
+	for {
+		why := "SIGHUP"
+		select {
+		case <-stopped:
+			return
+		case <-hup:
+		case <-changes:
+			why = "the file changed"
+		}
+		f.reload(s, logger, why)
+	}
+}
+
+// reload reads the configuration again.
+func (f proxyFlags) reload(s *proxy.Server, logger *slog.Logger, why string) {
+	c, err := f.load(logger)
+	if err != nil {
+		s.ReloadFailed(err)
+	} else {
+		var unchanged []string
+		if unchanged, err = s.Update(c); len(unchanged) > 0 {
+			logger.Warn("only a restart changes these", slog.String("fields", strings.Join(unchanged, ", ")))
+		}
+	}
+	if err != nil {
+		logger.Error("the new configuration is refused, and the old one stays", slog.String("why", why), slog.Any("err", err))
+		return
+	}
+	logger.Info("the new configuration is in use", slog.String("why", why), slog.Int("endpoints", len(c.Endpoints)), slog.Int("clients", len(c.Clients)))
+}
+
+// load reads the configuration and adds what the command line says.
+func (f proxyFlags) load(logger *slog.Logger) (proxy.Config, error) {
+	var c *config.Config
+	var err error
+	if f.file != "" {
+		c, err = config.Load(f.file, os.LookupEnv)
+	} else {
+		c, err = config.FromEnv(os.LookupEnv)
+	}
+	if err != nil {
+		return proxy.Config{}, err
+	}
+	p := proxyConfig(c)
+	p.Logger = logger
+	if f.listen != "" {
+		p.Listen = f.listen
+	}
+	if f.admin != "" {
+		p.Admin = f.admin
+	}
+	if f.hasDrain {
+		p.Drain = f.drain
+	}
+	return p, nil
+}
+
+// proxyConfig makes a configuration of the proxy of a file's.
+func proxyConfig(c *config.Config) proxy.Config {
+	server := &c.Server
+	p := proxy.Config{
+		Listen: server.Listen, Admin: server.Admin, Hosts: server.Hosts, Origins: server.Origins, ForwardHeaders: server.ForwardHeaders, Models: server.Models,
+		Grace: server.Grace, Drain: server.Drain, Endpoints: slices.Concat(c.Tiers()...),
+		NoAccessLog: !server.AccessLog, NoMetrics: !server.Metrics, NoStatus: !server.Status,
+		Limits: proxy.Limits{
+			Connections: server.Limits.Connections, Calls: server.Limits.Calls, Header: int(server.Limits.Header), Body: server.Limits.Body, Bodies: server.Limits.Bodies,
+			HeaderTime: server.Limits.HeaderTime, BodyTime: server.Limits.BodyTime, WriteTime: server.Limits.WriteTime, IdleTime: server.Limits.IdleTime,
+		},
+	}
+	if server.TLS != nil {
+		p.CertFile, p.KeyFile = server.TLS.Cert, server.TLS.Key
+	}
+	for i := range server.Clients {
+		client := &server.Clients[i]
+		p.Clients = append(p.Clients, proxy.Client{
+			Name: client.Name, Digests: client.Digests, Tenant: client.Tenant, Limits: client.Limits, Priority: client.Priority,
+			Endpoints: client.Endpoints, Models: client.Models, Scope: client.Scope, Admin: client.Admin,
+		})
+	}
+	// What the Server adds itself, and what it does not want.
+	rest := *c
+	if rest.Stream != nil {
+		p.Stream, rest.Stream = *rest.Stream, nil
+	}
+	if rest.Tenants != nil {
+		p.Tenants, rest.Tenants = *rest.Tenants, nil
+	}
+	rest.Server.Clients, rest.Strict, rest.Errors = nil, false, false
+	if rest.Cache != nil && rest.Cache.Scope == nil {
+		cache := *rest.Cache
+		cache.Scope, rest.Cache = proxy.ClientScope, &cache
+	}
+	if rest.Idempotency != nil && rest.Idempotency.Scope == nil {
+		keys := *rest.Idempotency
+		keys.Scope, rest.Idempotency = proxy.ClientScope, &keys
+	}
+	p.Options = rest.Options()
+	return p
+}
