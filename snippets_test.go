@@ -12,7 +12,7 @@ import (
 // modules compat and compat/genkit checks them. Those that need Prometheus or OpenTelemetry are checked by their modules.
 func TestDocuments_SnippetsCompile(t *testing.T) {
 	pages := documents(t)
-	checker, err := snippet.New(".", snippet.Scope, ".", "./breakwatertest", "./storetest", "./slo", "./statuspage")
+	checker, err := snippet.New(".", snippet.Scope, ".", "./breakwatertest", "./storetest", "./slo", "./statuspage", "./chaos")
 	if err != nil {
 		t.Fatal(err)
 	}

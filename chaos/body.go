@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +42,13 @@ type body struct {
 func newBody(req *http.Request, under io.Closer) *body {
 	b := &body{closed: make(chan struct{}), under: under, life: lifeOf(req)}
 	b.life.closed = b.closed
+	return b
+}
+
+// bodyOf returns the body of a response that no host gave.
+func bodyOf(req *http.Request, text string) *body {
+	b := newBody(req, nil)
+	b.source = bytesOf(strings.NewReader(text))
 	return b
 }
 
@@ -137,8 +145,8 @@ func wholeOf(r io.Reader) source {
 func failing(err error) source { return func() (piece, error) { return piece{}, err } }
 
 // eventsOf splits a stream into events, without changing a byte.
-func eventsOf(r io.Reader, w wire.Wire) source {
-	answer := wire.Answer{Wire: w, Choices: wire.Unknown}
+func eventsOf(r io.Reader, w wire.Wire, choices int) source {
+	answer := wire.Answer{Wire: w, Choices: choices}
 	var buf []byte
 	used := 0 // of buf, by the last piece
 	var ended error

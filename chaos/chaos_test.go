@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -201,5 +200,3 @@ func equalHeaders(a, b http.Header) bool {
 	}
 	return true
 }
-
-var _ = io.EOF

@@ -115,7 +115,19 @@ func (r Rule) check() error {
 			wrong("%s is %v: it must be between 0 and 1", p.name, p.value)
 		}
 	}
-	return errors.Join(errs...)
+	return joined(errs)
+}
+
+// joined returns all errors in one line.
+func joined(errs []error) (all error) {
+	for _, err := range errs {
+		if all == nil {
+			all = err
+			continue
+		}
+		all = fmt.Errorf("%w; %w", all, err)
+	}
+	return all
 }
 
 // checkArgs returns what is wrong with the arguments of the fault.
@@ -240,5 +252,5 @@ func (i *Injector) checkMatch(m Match) error {
 			errs = append(errs, fmt.Errorf("the model %q is neither a name nor the beginning of one and *", model))
 		}
 	}
-	return errors.Join(errs...)
+	return joined(errs)
 }

@@ -28,6 +28,7 @@ type question struct {
 	operation              string
 	model                  string
 	stream                 bool
+	choices                int    // of the answer
 	digest                 uint64 // of the body
 }
 

@@ -26,7 +26,8 @@ const (
 const (
 	// Latency waits for Delay before the request is sent.
 	Latency Fault = "latency"
-	// Slow makes a right answer slower: Queue, FirstToken, PerToken.
+	// Slow makes a right answer slower: Queue, FirstToken, PerToken. The header comes when the
+	// host sends its own, before the queue.
 	Slow Fault = "slow"
 	// Bandwidth sends the body at BytesPerSecond.
 	Bandwidth Fault = "bandwidth"

@@ -126,16 +126,24 @@ func checkHost(pattern string) error {
 // fitsHost reports whether a host of a URL fits a pattern of hosts.
 func fitsHost(pattern, hostPort string) bool {
 	pattern, hostPort = strings.ToLower(pattern), strings.ToLower(hostPort)
-	name := (&url.URL{Host: hostPort}).Hostname()
+	name := nameOf(hostPort)
 	if suffix, ok := strings.CutPrefix(pattern, "*"); ok {
 		return strings.HasSuffix(name, suffix) || strings.HasSuffix(hostPort, suffix)
 	}
 	return pattern == hostPort || strings.Trim(pattern, "[]") == name
 }
 
+// nameOf returns a host without its port.
+func nameOf(hostPort string) string {
+	if _, err := netip.ParseAddr(hostPort); err == nil {
+		return hostPort
+	}
+	return (&url.URL{Host: hostPort}).Hostname()
+}
+
 // allows reports whether requests to a host may be broken.
 func (i *Injector) allows(hostPort string) bool {
-	if i.config.AllowRealHosts || !isReal((&url.URL{Host: hostPort}).Hostname()) {
+	if i.config.AllowRealHosts || !isReal(nameOf(hostPort)) {
 		return true
 	}
 	return slices.ContainsFunc(i.config.Allow, func(pattern string) bool { return fitsHost(pattern, hostPort) })

@@ -53,7 +53,7 @@ type Hit struct {
 
 // ErrRealHost is in the errors of [New] and [Injector.Set] for rules that name hosts that are
 // not allowed.
-var ErrRealHost = errors.New("chaos: a real host, which Config.Allow does not allow")
+var ErrRealHost = errors.New("a real host, which Config.Allow does not allow")
 
 // An Injector breaks requests by its rules. It is safe for concurrent use.
 type Injector struct {
@@ -176,8 +176,12 @@ func (i *Injector) Stats() Stats {
 }
 
 // Middleware returns a RoundTripper that breaks requests before and behind next. It has the
-// type of breakwater.Middleware. Its CloseIdleConnections calls that of next.
+// type of breakwater.Middleware. Its CloseIdleConnections calls that of next. A nil next is
+// http.DefaultTransport.
 func (i *Injector) Middleware(next http.RoundTripper) http.RoundTripper {
+	if next == nil {
+		next = http.DefaultTransport
+	}
 	return &transport{injector: i, next: next}
 }
 

@@ -72,7 +72,7 @@ func (a *act) spoilBody(resp *http.Response, stream bool) {
 	b := newBody(a.req, host)
 	play := &spoiler{act: a, life: b.life, host: host}
 	if stream {
-		play.from = eventsOf(host, a.wire())
+		play.from = eventsOf(host, a.wire(), a.q.choices)
 		b.source = play.inStream
 		changeLength(resp)
 	} else {
@@ -111,7 +111,7 @@ func (a *act) slowDown(resp *http.Response, slows []*rule) {
 		case r.Fault == Bandwidth:
 			b.source = b.life.limited(bytesOf(under), r.BytesPerSecond)
 		case stream:
-			b.source = b.life.slowed(eventsOf(under, a.wire()), r, a.keepAlive)
+			b.source = b.life.slowed(eventsOf(under, a.wire(), a.q.choices), r, a.keepAlive)
 		default:
 			b.source = b.life.slowed(firstIsPayload(bytesOf(under)), &rule{Rule: Rule{Queue: r.Queue, KeepAlive: r.KeepAlive, FirstToken: r.FirstToken}}, blankLine)
 		}

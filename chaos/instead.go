@@ -110,7 +110,7 @@ func (a *act) refuse() *http.Response {
 	if r.ContentType != "" {
 		contentType = r.ContentType
 	}
-	resp := a.respond(f.Status, contentType, int64(len(body)), io.NopCloser(strings.NewReader(body)))
+	resp := a.respond(f.Status, contentType, int64(len(body)), bodyOf(a.req, body))
 	for i := 0; i+1 < len(f.Header); i += 2 {
 		resp.Header.Set(f.Header[i], f.Header[i+1])
 	}

@@ -145,7 +145,7 @@ func read(req *http.Request, q *question) (*http.Request, error) {
 func (q *question) note(body []byte) {
 	params := request.Parse(body)
 	q.model, q.stream = strings.Clone(params.Model), params.Stream && q.operation != "embeddings" && q.operation != other
-	q.digest = digest(body)
+	q.choices, q.digest = int(params.Choices), digest(body)
 }
 
 func digest(body []byte) uint64 {
