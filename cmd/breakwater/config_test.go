@@ -54,7 +54,7 @@ func TestConfigCheck(t *testing.T) {
 		stdout, stderr string // a part
 	}{
 		{"a good file", []string{"good.yaml"}, statusOK, "backup 1    siliconflow  https://api.siliconflow.com/v1\n  policies    cache\n", ""},
-		{"a bad file", []string{"bad.yaml"}, statusUsage, "", "bad.yaml:2:11: endpoints[0].host: there is no such host: did you mean deepseek?\n" +
+		{"a bad file", []string{"bad.yaml"}, statusUsage, "", "bad.yaml:2:11: endpoints[0].host: is \"deepsek\": did you mean deepseek?\n" +
 			"bad.yaml:4:19: retry.patience: is \"30\", a number without a unit: want a duration such as 30s\n2 mistakes\n"},
 		{"no such file", []string{"none.yaml"}, statusUsage, "", "none.yaml: cannot be read: "},
 		{"the environment", nil, statusOK, "environment: nothing is wrong\n  endpoints   deepseek  https://api.deepseek.com\n", ""},

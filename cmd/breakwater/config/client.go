@@ -31,7 +31,7 @@ func (clients) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 		var c Client
 		before := len(d.errs)
 		given := d.section(item, at, s, reflect.ValueOf(&form).Elem(), reflect.ValueOf(&c).Elem())
-		if len(d.errs) == before {
+		if given != nil && len(d.errs) == before {
 			d.client(item, at, &form, &c, given)
 		}
 		all = append(all, c)

@@ -34,13 +34,15 @@ import (
 // A Config is a configuration with its secrets. It is a plain value: change it before you call
 // Options, for example to add an option of your own. No printed form of it shows a secret.
 type Config struct {
-	// Endpoints are the first tier, which gets the calls while it can answer them. Backups are
-	// the tiers below, in their order. There is at least one endpoint. Each has its Name, also
-	// where the file leaves it out.
+	// Endpoints are the first tier, which gets the calls while it can answer them. There is at
+	// least one.
 	Endpoints []breakwater.Endpoint
-	Backups   [][]breakwater.Endpoint
 
-	// Policies that are nil were not given, or are off.
+	// Backups are the tiers below, in their order: each an endpoint, or a list of endpoints. A
+	// tier gets the calls that those above cannot take.
+	Backups [][]breakwater.Endpoint
+
+	// The policies of the library. One that is nil was not given, or is off.
 	Cache       *breakwater.CachePolicy
 	Idempotency *breakwater.IdempotencyPolicy
 	RateLimit   *breakwater.RatePolicy

@@ -157,7 +157,7 @@ func (d *decoder) pairs(n *yaml.Node, path, want string) []pair {
 		d.wrong(d.nodes[path], path, "is "+kindName(n), want)
 		return nil
 	}
-	var own, merged []pair
+	own, merged := []pair{}, []pair(nil)
 	lines := make(map[string]int)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
@@ -209,10 +209,14 @@ func (d *decoder) items(n *yaml.Node, path, want string) []*yaml.Node {
 }
 
 // section reads a mapping whose keys are those of a section. to are values of the section's
-// types. It returns the keys that were given.
+// types. It returns the keys that were given, or nil if n is no mapping.
 func (d *decoder) section(n *yaml.Node, path string, s *section, to ...reflect.Value) map[string]bool {
+	pairs := d.pairs(n, path, "want keys and values, such as "+s.keys[0].name)
+	if pairs == nil {
+		return nil
+	}
 	given := make(map[string]bool)
-	for _, p := range d.pairs(n, path, "want keys and values, such as "+s.keys[0].name) {
+	for _, p := range pairs {
 		name := p.key.Value
 		k := s.find(name)
 		if k == nil {

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/breakwater-go/breakwater"
 	yaml "go.yaml.in/yaml/v4"
@@ -91,6 +90,15 @@ func hostNames() (names []string) {
 	return names
 }
 
+// hostName is the name of a preset.
+type hostName struct{}
+
+func (hostName) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
+	if i := d.choose(n, path, hostNames()); i >= 0 {
+		v.SetString(presets[i].host)
+	}
+}
+
 // endpoints is a tier.
 type endpoints struct{}
 
@@ -131,6 +139,9 @@ func (d *decoder) endpoint(n nodeRef, path string) breakwater.Endpoint {
 	var own breakwater.Endpoint
 	s := sections[reflect.TypeFor[breakwater.Endpoint]()]
 	given := d.section(n, path, s, reflect.ValueOf(&form).Elem(), reflect.ValueOf(&own).Elem())
+	if given == nil {
+		return own
+	}
 	e, ok := d.base(n, path, &form, &own, given)
 	if !ok {
 		return own
@@ -177,26 +188,16 @@ func (d *decoder) base(n nodeRef, path string, form *endpointForm, own *breakwat
 		return n
 	}
 	if !given["host"] && !given["url"] {
-		if len(given) > 0 {
-			d.wrong(n, path, "has neither host nor url", "want host: deepseek, for example, or the url of another host")
-		}
+		d.wrong(n, path, "has neither host nor url", "want host: deepseek, for example, or the url of another host")
 		return breakwater.Endpoint{}, false
 	}
 	if !given["host"] {
 		return breakwater.Endpoint{}, true
 	}
-	i := slices.IndexFunc(presets, func(p preset) bool { return p.host == form.Host })
-	if i < 0 {
-		want := "want one of " + strings.Join(hostNames(), ", ")
-		if near := nearest(form.Host, hostNames()); near != "" {
-			want = fmt.Sprintf("did you mean %s?", near)
-		}
-		if form.Host != "" {
-			d.wrong(at("host"), join(path, "host"), "there is no such host", want)
-		}
+	if form.Host == "" { // it is none, which is said
 		return breakwater.Endpoint{}, false
 	}
-	p := presets[i]
+	p := presetOf(form.Host)
 	byURL := slices.Contains(p.needs, "url")
 	if given["url"] && !byURL { // a gateway, or another region
 		return breakwater.Endpoint{Host: p.make(&endpointForm{}, "", "", "").Host}, true

@@ -307,10 +307,10 @@ func (k table) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 	v.Set(all)
 }
 
-// A mapping is a section. One that is optional may be off: nil.
+// A mapping is a section. One that is optional is nil if it is not given, or is off.
 type mapping struct {
-	of       reflect.Type
-	optional bool
+	of            reflect.Type
+	optional, off bool
 }
 
 func (k mapping) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
@@ -318,8 +318,11 @@ func (k mapping) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 		d.section(n, path, sections[k.of], v)
 		return
 	}
-	if n.Kind == yaml.ScalarNode && n.Value == "off" {
+	if of := resolve(n); of.Kind == yaml.ScalarNode && of.Value == "off" {
 		v.SetZero()
+		if !k.off {
+			d.wrong(n, path, "cannot be off as a whole", "want keys and values: many of them may be off")
+		}
 		return
 	}
 	to := reflect.New(k.of)

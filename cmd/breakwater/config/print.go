@@ -135,7 +135,7 @@ func (p printer) value(k kind, v reflect.Value, fill bool) *yaml.Node {
 			return p.secret(v.String())
 		}
 		return str(v.String())
-	case filePath:
+	case filePath, hostName:
 		return str(v.String())
 	case boolean:
 		return scalar("", strconv.FormatBool(v.Bool()))
@@ -278,7 +278,7 @@ func (p printer) table(k table, v reflect.Value, fill bool) *yaml.Node {
 func (p printer) mapping(k mapping, v reflect.Value, fill bool) *yaml.Node {
 	if k.optional {
 		if v.IsNil() {
-			if k.of.PkgPath() == reflect.TypeFor[breakwater.RetryPolicy]().PkgPath() && strings.HasSuffix(k.of.Name(), "Policy") {
+			if k.off {
 				return scalar("", "off")
 			}
 			return nil

@@ -58,11 +58,22 @@ var special = map[string]kind{
 	"Config.Endpoints":        endpoints{},
 	"Config.Backups":          backups{},
 	"Server.Clients":          clients{},
+	"endpointForm.Host":       hostName{},
 	"endpointForm.KeyFile":    filePath{},
 	"TLS.Cert":                filePath{},
 	"TLS.Key":                 filePath{},
 	"clientForm.Token":        oneOrMore{text{secret: true}},
 	"clientForm.TokenHash":    oneOrMore{text{}},
+}
+
+// switched are the policies that may be off as a whole. Without the others, there are still their
+// defaults.
+var switched = map[reflect.Type]bool{
+	reflect.TypeFor[breakwater.CachePolicy]():       true,
+	reflect.TypeFor[breakwater.IdempotencyPolicy](): true,
+	reflect.TypeFor[breakwater.ProbePolicy]():       true,
+	reflect.TypeFor[breakwater.SpendPolicy]():       true,
+	reflect.TypeFor[breakwater.TenantPolicy]():      true,
 }
 
 // sections has a section for each struct type of a file.
@@ -147,7 +158,7 @@ func kindOf(owner, t reflect.Type) kind {
 	case reflect.Struct:
 		return mapping{of: t}
 	case reflect.Pointer:
-		return mapping{of: t.Elem(), optional: true}
+		return mapping{of: t.Elem(), optional: true, off: switched[t.Elem()]}
 	case reflect.Slice:
 		return list{kindOf(owner, t.Elem())}
 	case reflect.Map:

@@ -272,6 +272,7 @@ func init() {
 	for option, section := range sectionsOf {
 		words[option] = section
 	}
+	delete(words, "Default") // it is a word of English before a default
 	words["Off"], words["KeyFunc"], words["APIKey"] = "off", "key_file", "key"
 	words["RescueContinue"], words["RescueRestart"], words["RescueOff"] = "continue", "restart", "off"
 }
