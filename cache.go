@@ -41,6 +41,7 @@ type cacheLayer struct {
 	spawn     func(task func(context.Context)) bool // runs a task in the background
 	shared    *coalesce.Group                       // the calls under way
 	renewals  *renewals
+	update    int // so many layers were there before
 }
 
 // newCacheLayer returns the layer above next. spawn runs its renewals and its writes to the
@@ -74,6 +75,7 @@ func newCacheLayer(c *config, next http.RoundTripper, spawn func(func(context.Co
 // keep takes over the answers and the calls under way of the layer before, unless their Scope
 // is another one: the same words may stand for others then.
 func (l *cacheLayer) keep(before *cacheLayer) {
+	l.update = before.update + 1
 	if l.keeper.keep(&before.keeper) {
 		l.shared, l.renewals = before.shared, before.renewals
 	}
@@ -417,7 +419,7 @@ func (c *call) canUse(e *store.Entry) bool {
 func (l *cacheLayer) askFor(c *call) coalesce.Ask {
 	ask := coalesce.Ask{
 		Key:   c.lookup.key,
-		Terms: coalesce.Terms{Form: int(c.format()), Credential: c.credential(), Attempts: c.attempts(l.retry.Attempts), Fallback: c.fallback, Urgency: int(c.turns().Priority), Tenant: c.Tenant},
+		Terms: coalesce.Terms{Form: int(c.format()), Credential: c.credential(), Attempts: c.attempts(l.retry.Attempts), Fallback: c.fallback, Urgency: int(c.turns().Priority), Tenant: c.Tenant, Update: l.update},
 		Limits: coalesce.Limits{
 			First: cmp.Or(c.firstClock(c.target, l.stream), c.firstClock(c.target, defaultClocks)),
 			Stall: cmp.Or(l.stream.Stall, defaultClocks.Stall),

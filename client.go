@@ -81,7 +81,8 @@ func New(opts ...Option) (*Transport, error) {
 //     Budget does.
 //   - The cache keeps its answers, under new bounds and lifetimes, as long as Scope is the
 //     same function. It keeps the Store as long as that is the same. The answers of
-//     idempotency keys are kept likewise.
+//     idempotency keys are kept likewise. A new call may share the answer of the same call
+//     that is under way, but not its failure.
 //   - Conversations stay at their endpoints as long as Affinity and Overload do.
 //   - Counts of [Transport.Status] go on.
 //

@@ -706,3 +706,173 @@ func TestUpdate_AccountComesBack(t *testing.T) {
 		})
 	}
 }
+
+// A call that begins after an Update shares the answer to the same call of before, but not its
+// failure: the new options may help.
+func TestUpdate_SharedCalls(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		answers handler
+		want    string
+		key     string // an idempotency key
+	}{
+		{"answered", gives(200, asJSON, goodJSON), "200, 200, b is asked 0 times", ""},
+		{"failed", gives(401, asJSON, `{"error":{"message":"no such key"}}`), "401, 200, b is asked 1 times", ""},
+		{"broken", failing503, "503, 200, b is asked 1 times", ""},
+		{"answered, by its key", gives(200, asJSON, goodJSON), "200, 200, b is asked 0 times", "k"},
+		{"failed, by its key", failing503, "503, 200, b is asked 1 times", "k"},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			base, begins := newHosts(gives(200, asJSON, goodJSON)), make(chan struct{})
+			base.Set("a", func(req *http.Request) (*http.Response, error) {
+				<-begins
+				return tt.answers(req)
+			})
+			opts := func(name string) []Option {
+				return []Option{WithEndpoints(at(name)...), WithCache(CachePolicy{}), WithIdempotency(IdempotencyPolicy{}), once}
+			}
+			rt := over(t, base, opts("a")...)
+			ask := func() *caller { return calls(t, rt, chatJSON, with("Idempotency-Key", tt.key)) }
+			if tt.key == "" {
+				ask = func() *caller { return calls(t, rt, chatJSON) }
+			}
+			before := ask()
+			update(t, rt, opts("b")...)
+			after := ask()
+			close(begins)
+			synctest.Wait()
+			if got := fmt.Sprintf("%d, %d, b is asked %d times", before.resp.StatusCode, after.resp.StatusCode, base.Count("b")); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// Updates, Close, Status, Ready and CloseIdleConnections from many goroutines at once, while
+// calls are queued, hedged, tried again and rescued at hosts that are slow, busy or break their
+// streams: every call is answered rightly or ends in its caller's end, a typed error or a
+// refusal; every key reaches its own host only; nothing is left held.
+func TestUpdate_Attack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fleet, err := kit.NewPipeFleet(kit.DeepSeek("well"), kit.DeepSeek("slow"), kit.DeepSeek("busy"), kit.DeepSeek("cut"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fleet.Server("slow").Break(kit.QueueForever())
+		fleet.Server("busy").Break(kit.Busy())
+		fleet.Server("cut").Break(kit.CutStream(3))
+		base := fleet.Transport()
+		scope := func(req *http.Request) string { return req.Header.Get("Team") }
+		options := func(n int) []Option {
+			var endpoints []Endpoint
+			for i, s := range fleet.Servers() {
+				if i > 0 && (n>>i)%2 == 0 { // it is gone
+					continue
+				}
+				e := Endpoint{Name: s.Name(), URL: s.URL(), APIKey: fmt.Sprintf("sk-%s-%d", s.Name(), n%2), Host: HostDeepSeek, Account: s.Name(), Price: pricesOf("api.deepseek.com")}
+				if n%5 == 0 {
+					e.APIKey, e.KeyFunc = "", func(context.Context, string) (string, error) { return "sk-" + s.Name() + "-f", nil }
+				}
+				endpoints = append(endpoints, e)
+			}
+			stream := quick
+			stream.Hedge, stream.Rescue = 100*time.Millisecond, RescueContinue
+			opts := []Option{steady(), WithBase(base), WithEndpoints(endpoints...), WithStream(stream)}
+			for i, o := range []Option{
+				WithRateLimit(RatePolicy{InFlight: 5 + n%20, TokensPerMinute: 1000 + 1e6*(n%2), MaxWait: 10 * time.Second}),
+				WithCache(CachePolicy{TTL: time.Second, Scope: scope}),
+				WithIdempotency(IdempotencyPolicy{Scope: scope}),
+				WithTenants(TenantPolicy{Default: TenantLimits{InFlight: 3 + n%10, TokensPerMinute: 1e6, MaxWait: 5 * time.Second}}),
+				WithSpend(SpendPolicy{PerDay: 1e9}),
+				WithProbes(ProbePolicy{Every: 10 * time.Second}),
+				WithBalance(BalancePolicy{Shift: 0.5, Affinity: 4}),
+				WithBreaker(BreakerPolicy{Consecutive: 2 + n%4}),
+				WithErrors(),
+				WithObserver(func(context.Context, Event) {}),
+			} {
+				if n*7>>i%8%2 == 1 || n%11 == i {
+					opts = append(opts, o)
+				}
+			}
+			return opts
+		}
+		rt, err := New(options(14)...) // all of them, so that URLs of all are meant for the endpoints from now on
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		attack := func(goroutines, times int, every time.Duration, does func(n int)) {
+			for g := range goroutines {
+				all.Go(func() {
+					for i := range times {
+						does(g*times + i)
+						time.Sleep(every)
+					}
+				})
+			}
+		}
+		attack(6, 40, 50*time.Millisecond, func(n int) {
+			if err := rt.Update(options(n)...); err != nil {
+				t.Errorf("Update %d: %v", n, err)
+			}
+		})
+		attack(2, 10, 200*time.Millisecond, func(int) { rt.Close() })
+		attack(4, 40, 50*time.Millisecond, func(int) { rt.Status(); rt.Ready(); rt.CloseIdleConnections() })
+		var right, failed, left atomic.Int64
+		attack(ifFull(60, 30), 10, 100*time.Millisecond, func(n int) {
+			ctx, cancel := context.WithCancel(WithCall(t.Context(), Call{Tenant: fmt.Sprint("tenant ", n%5), Priority: Priority(n%3 - 1)}))
+			defer cancel()
+			if n%7 == 0 {
+				time.AfterFunc(time.Duration(n%13)*30*time.Millisecond, cancel)
+			}
+			prompt := fmt.Sprintf("question %d", n%100)
+			req, err := kit.Chat.Request(ctx, fleet.Servers()[n%4].WireURL(kit.Chat), "sk-caller", testModel, prompt, n%2 == 0)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("Team", fmt.Sprint(n%2))
+			if n%3 == 0 {
+				req.Header.Set("Idempotency-Key", fmt.Sprint("key ", n%100, n%2))
+			}
+			resp, err := rt.RoundTrip(req)
+			var reply kit.Reply
+			if err == nil {
+				reply, err = kit.ReadAnswer(resp)
+			}
+			_, typed := errors.AsType[*Error](err)
+			switch {
+			case err == nil && reply.Content == kit.Answer(prompt) && reply.FinishReason != "":
+				right.Add(1)
+			case ctx.Err() != nil:
+				left.Add(1)
+			case typed, errors.Is(err, ErrTruncated), errors.Is(err, ErrStalled), resp != nil && resp.StatusCode != 200:
+				failed.Add(1)
+			default:
+				t.Errorf("call %d: %+v, %v", n, reply, err)
+			}
+		})
+		all.Wait()
+		synctest.Wait()
+		t.Logf("%d were answered, %d failed, %d left", right.Load(), failed.Load(), left.Load())
+		if most := right.Load(); most < 5*failed.Load() {
+			t.Errorf("%d were answered, %d failed", most, failed.Load())
+		}
+		rt.Close()
+		synctest.Wait()
+		if held := stillHeld(rt); held != "" {
+			t.Errorf("still held: %s", held)
+		}
+		for _, s := range fleet.Servers() {
+			if n := s.InFlight(); n != 0 {
+				t.Errorf("%s still works on %d answers", s.Name(), n)
+			}
+			for _, r := range s.Requests() {
+				if len(r.Header) > 0 && !strings.HasPrefix(r.Key, "sk-"+s.Name()+"-") {
+					t.Errorf("%s was sent the key %s", s.Name(), r.Key)
+				}
+			}
+		}
+		fleet.Close()
+	})
+}

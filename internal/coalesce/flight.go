@@ -459,7 +459,7 @@ func (f *Flight) suits(t Terms) bool {
 	switch {
 	case f.err != nil && !f.source.Failed, reach == LeaderOnly:
 		return false
-	case (f.source.Failed || f.source.Flawed) && f.terms.Attempts < t.Attempts: // more attempts might have helped
+	case (f.source.Failed || f.source.Flawed) && (f.terms.Attempts < t.Attempts || f.terms.Update < t.Update): // more attempts, or newer options, might have helped
 		return false
 	case f.source.Limited && (f.renewal || f.terms.until.Before(t.until) || f.terms.Tenant != t.Tenant): // a caller may wait, or for longer, or has a part of its own
 		return false

@@ -20,6 +20,7 @@ type Terms struct {
 	Fallback   bool              // the call has a stale answer to use, so it may give up early
 	Urgency    int               // how soon it has its turn where calls wait for limits: more is sooner
 	Tenant     string            // whose part of the limits it takes
+	Update     int               // which options it is made by: later ones have a larger number
 	until      time.Time         // the caller's deadline; the end of time if it has none
 }
 

@@ -189,7 +189,7 @@ func (w *Wait) mayHave(f *Flight) bool {
 	case slices.Contains(w.rejected, f), f.isAnswered() && !f.suits(t):
 		return false
 	case w.retries:
-		return f.terms.Form == t.Form && f.terms.Attempts >= t.Attempts && f.terms.Credential == t.Credential
+		return f.terms.Form == t.Form && f.terms.Attempts >= t.Attempts && f.terms.Update >= t.Update && f.terms.Credential == t.Credential
 	}
 	return true
 }
