@@ -243,6 +243,13 @@ func breach(t *testing.T, rng *rand.Rand, i *chaos.Injector) string {
 		return "the request was changed"
 	case resp == nil:
 		return ""
+	}
+	return flaw(resp, got, readErr)
+}
+
+// flaw says what is wrong with a response whose body was read.
+func flaw(resp *http.Response, got []byte, readErr error) string {
+	switch {
 	case resp.ContentLength >= 0 && readErr == nil && int64(len(got)) != resp.ContentLength:
 		return fmt.Sprintf("%d bytes ended cleanly, of a Content-Length of %d", len(got), resp.ContentLength)
 	case (resp.ContentLength >= 0) != (resp.Header.Get("Content-Length") != ""):

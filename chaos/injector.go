@@ -32,7 +32,7 @@ type Config struct {
 	AllowRealHosts bool
 	// OnHit is told of each fault, before it happens. It may be called from several goroutines.
 	OnHit func(Hit)
-	// OnProtected is told of each request that would have met a fault, but goes to a host
+	// OnProtected is told of each request that fits a rule which acts, but goes to a host
 	// that is not allowed. Default: a warning by slog.Default, once for each of the first hundred
 	// hosts.
 	OnProtected func(Hit)
