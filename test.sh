@@ -105,7 +105,7 @@ in_short() { go test $limit -short $(go list ./... | grep -v '/internal/test/sim
 short() {
 	step "vet" go vet ./...
 	step "all packages but the simulation, in short" in_short
-	echo "left out: the race detector, campaigns and bounds in full, the simulation, 32 bits, and the modules examples/sdk, schema, prombreakwater, otelbreakwater, compat, bench and cmd/breakwater: ./test.sh runs them"
+	echo "left out: the race detector, campaigns and bounds in full, the simulation, 32 bits, and the modules examples/sdk, schema, prombreakwater, otelbreakwater, compat, bench, cmd/breakwater and deploy/lint: ./test.sh runs them"
 }
 
 all() {
@@ -123,6 +123,7 @@ all() {
 		step "module $module" module "$module"
 	done
 	step "module cmd/breakwater" command_module
+	step "module deploy/lint" module deploy/lint
 }
 
 case ${1:-all} in
