@@ -75,6 +75,7 @@ func runProxy(ctx context.Context, flags proxyFlags, stderr io.Writer) error {
 			flags.file = configFile
 		}
 	}
+	read := proxy.StampOf(flags.file)
 	c, err := flags.load(logger)
 	if err != nil {
 		return err
@@ -96,7 +97,7 @@ func runProxy(ctx context.Context, flags proxyFlags, stderr io.Writer) error {
 	if a := s.AdminAddr(); a != nil {
 		logger.Info("listening for monitoring, without tokens", slog.String("address", a.String()))
 	}
-	go flags.reloads(s, logger, hup, stopped)
+	go flags.reloads(s, logger, read, hup, stopped)
 	err = s.Run(ctx, secondSignal(ctx, stopped))
 	var cut *proxy.CutError
 	switch {
@@ -142,14 +143,15 @@ func secondSignal(ctx context.Context, stopped <-chan struct{}) <-chan struct{} 
 	return now
 }
 
-// reloads reads the configuration again after each SIGHUP, and after each change of the file.
-func (f proxyFlags) reloads(s *proxy.Server, logger *slog.Logger, hup <-chan os.Signal, stopped <-chan struct{}) {
+// reloads reads the configuration again after each SIGHUP, and after each change of the file since it was
+// read.
+func (f proxyFlags) reloads(s *proxy.Server, logger *slog.Logger, read proxy.Stamp, hup <-chan os.Signal, stopped <-chan struct{}) {
 	changes := make(chan struct{}, 1)
 	if f.file != "" {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		go func() {
-			err := proxy.Watch(ctx, f.file, func() {
+			err := proxy.Watch(ctx, f.file, read, func() {
 				select {
 				case changes <- struct{}{}:
 				default: // it will be read anyway

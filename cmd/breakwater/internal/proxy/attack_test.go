@@ -396,3 +396,53 @@ func (w *world) await(words string) {
 		}
 	}
 }
+
+// HTTP/2 has the name of the host in a field of its own, and another way to begin a tunnel.
+func TestAttack_HTTP2(t *testing.T) {
+	w := attackWorld(t)
+	transport := protocols["h2c"]()
+	defer transport.CloseIdleConnections()
+	for _, tt := range []struct {
+		name   string
+		change func(*http.Request)
+		want   int // 0: an error
+	}{
+		{"as it should be", func(*http.Request) {}, 200},
+		{"another host's name", func(r *http.Request) { r.Host = "evil.example" }, 421},
+		{"name with a path", func(r *http.Request) { r.Host = "localhost/evil" }, 0},
+		{"two names", func(r *http.Request) { r.Header["Host"] = []string{"evil.example"} }, 200},
+		{"about the connection", func(r *http.Request) { r.Header["Connection"] = []string{"close"} }, 200},
+		{"a coding", func(r *http.Request) { r.Header["Transfer-Encoding"] = []string{"gzip"} }, 0},
+		{"another length", func(r *http.Request) { r.ContentLength += 5 }, 0},
+		{"CONNECT", func(r *http.Request) { r.Method = http.MethodConnect }, 405},
+		{"TRACE", func(r *http.Request) { r.Method = http.MethodTrace }, 405},
+		{"no token", func(r *http.Request) { r.Header.Del("Authorization") }, 401},
+		{"large header", func(r *http.Request) { r.Header.Set("X-A", strings.Repeat("a", 1<<20)) }, 0},
+		{"large body", func(r *http.Request) {
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat(" ", 65<<10))), -1
+		}, 413},
+		{"compressed", func(r *http.Request) { r.Header.Set("Content-Encoding", "br") }, 415},
+	} {
+		w.primary.Forget()
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, w.url+"/v1/chat/completions", strings.NewReader(chatBody))
+		req.GetBody = nil
+		req.Header.Set("Authorization", "Bearer "+clientToken)
+		tt.change(req)
+		resp, err := transport.RoundTrip(req)
+		got := 0
+		if err == nil {
+			got = resp.StatusCode
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+				got = 0
+			}
+			resp.Body.Close()
+		}
+		if got != tt.want && !(tt.want == 0 && got >= 400) {
+			t.Errorf("%s: %d, %v, want %d", tt.name, got, err, tt.want)
+		}
+		if n := len(w.primary.Requests()); n > 0 && tt.want != 200 {
+			t.Errorf("%s: %d requests reached the host", tt.name, n)
+		}
+		harmless(t, w, "")
+	}
+}

@@ -97,3 +97,35 @@ func TestDrain_StreamsAreCut(t *testing.T) {
 		})
 	}
 }
+
+// During the grace the proxy says that it is not ready, and takes calls all the same. It asks clients
+// to leave their connections.
+func TestDrain_Grace(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Grace, c.Admin = time.Hour, "127.0.0.1:0" })
+	w.stop()
+	w.await("calls are taken for a while")
+	for name, protocol := range protocols {
+		transport := protocol()
+		defer transport.CloseIdleConnections()
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/readyz", nil)
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := text(t, resp); resp.StatusCode != 503 || got != "shutting down\n" {
+			t.Errorf("%s: /readyz: %s %q", name, resp.Status, got)
+		}
+		resp.Body.Close()
+		req, _ = kit.ChatRequest(t.Context(), w.url, "k", "deepseek-flash", "hello", true)
+		if resp, err = transport.RoundTrip(req); err != nil {
+			t.Fatal(err)
+		}
+		if reply, err := kit.ReadAnswer(resp); err != nil || !reply.Done || resp.ProtoMajor == 1 && !resp.Close {
+			t.Errorf("%s: %+v, %v, closes %v", name, reply, err, resp.Close)
+		}
+	}
+	close(w.now) // a second signal ends the grace
+	if err := w.end(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}

@@ -290,7 +290,7 @@ func (s *Server) serveCall(x *exchange) {
 	body, held, no := bodyReader{&s.fixed.Limits, &s.bodies}.read(x.w, x.r)
 	defer s.bodies.give(held)
 	if no != nil {
-		if no != refuseCoding || x.r.ContentLength != 0 {
+		if x.r.ProtoMajor == 1 {
 			x.w.Header()["Connection"] = []string{"close"} // what is left of the body is not worth reading
 		}
 		x.refuse(*no)

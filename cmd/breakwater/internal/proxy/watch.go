@@ -13,10 +13,10 @@ import (
 // several steps.
 const settled = 250 * time.Millisecond
 
-// Watch calls changed each time that the contents of a file may have become others, until ctx ends. It
-// watches the folder, because editors replace a file by another one, and Kubernetes replaces a
-// symbolic link beside it.
-func Watch(ctx context.Context, file string, changed func()) error {
+// Watch calls changed each time that the contents of a file may have become others than they were at
+// before, until ctx ends. It watches the folder, because editors replace a file by another one, and
+// Kubernetes replaces a symbolic link beside it.
+func Watch(ctx context.Context, file string, before Stamp, changed func()) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return err
@@ -25,9 +25,7 @@ func Watch(ctx context.Context, file string, changed func()) error {
 	if err := w.Add(filepath.Dir(file)); err != nil {
 		return err
 	}
-	timer := time.NewTimer(0)
-	<-timer.C
-	before := stampOf(file)
+	timer := time.NewTimer(0) // it may have changed already
 	for {
 		select {
 		case <-ctx.Done():
@@ -43,7 +41,7 @@ func Watch(ctx context.Context, file string, changed func()) error {
 			}
 			timer.Reset(settled) // events may be lost
 		case <-timer.C:
-			if now := stampOf(file); now != before {
+			if now := StampOf(file); now != before {
 				before = now
 				changed()
 			}
@@ -51,21 +49,22 @@ func Watch(ctx context.Context, file string, changed func()) error {
 	}
 }
 
-// A stamp tells versions of a file apart.
-type stamp struct {
+// A Stamp tells versions of a file apart.
+type Stamp struct {
 	target string // where symbolic links lead
 	size   int64
 	at     time.Time
 }
 
-func stampOf(file string) stamp {
+// StampOf returns the stamp of a file; it is zero if there is none.
+func StampOf(file string) Stamp {
 	target, err := filepath.EvalSymlinks(file)
 	if err != nil {
-		return stamp{}
+		return Stamp{}
 	}
 	info, err := os.Stat(target)
 	if err != nil {
-		return stamp{}
+		return Stamp{}
 	}
-	return stamp{target, info.Size(), info.ModTime()}
+	return Stamp{target, info.Size(), info.ModTime()}
 }
