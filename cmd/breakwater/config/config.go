@@ -87,7 +87,11 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 // Parse does the same with the contents of a file. Relative names of other files are below the
 // folder of path.
 func Parse(path string, data []byte, env func(string) (string, bool)) (*Config, error) {
-	d := newDecoder(path, env, readSecret)
+	return load(path, data, env, readSecret)
+}
+
+func load(path string, data []byte, env func(string) (string, bool), read func(string) (string, error)) (*Config, error) {
+	d := newDecoder(path, env, read)
 	if len(data) > MaxFile {
 		d.wrong(nil, "", fmt.Sprintf("has more than %d MiB", MaxFile>>20), "")
 		return nil, d.errs
@@ -188,10 +192,14 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// below returns the path of a file that another file names.
+// below returns the path of a file that another file names. It is absolute, so that it holds in
+// the printed form, too.
 func below(file, path string) string {
-	if filepath.IsAbs(path) {
-		return path
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(file), path)
 	}
-	return filepath.Join(filepath.Dir(file), path)
+	if absolute, err := filepath.Abs(path); err == nil {
+		return absolute
+	}
+	return path
 }

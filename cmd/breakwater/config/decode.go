@@ -195,7 +195,7 @@ func (d *decoder) merge(n *yaml.Node, path string) (all []pair) {
 	return all
 }
 
-// items returns the elements of a list. It returns nil if n is none.
+// items returns the elements of a list. It returns nil if n is no list.
 func (d *decoder) items(n *yaml.Node, path, want string) []*yaml.Node {
 	n = d.enter(n, path)
 	if n == nil {
@@ -205,7 +205,7 @@ func (d *decoder) items(n *yaml.Node, path, want string) []*yaml.Node {
 		d.wrong(d.nodes[path], path, "is "+kindName(n), want)
 		return nil
 	}
-	return n.Content
+	return append([]*yaml.Node{}, n.Content...)
 }
 
 // section reads a mapping whose keys are those of a section. to are values of the section's
@@ -220,7 +220,11 @@ func (d *decoder) section(n *yaml.Node, path string, s *section, to ...reflect.V
 		name := p.key.Value
 		k := s.find(name)
 		if k == nil {
-			d.wrong(p.key, join(path, quoteKey(name)), "there is no such key", s.meant(name))
+			shown := quoteKey(name)
+			if looksSecret(name) {
+				shown = "…"
+			}
+			d.wrong(p.key, join(path, shown), "there is no such key", s.meant(name))
 			continue
 		}
 		given[name] = true

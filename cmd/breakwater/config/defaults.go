@@ -128,6 +128,12 @@ var dependent = map[string]func(policy any) string{
 		}
 		return "30s"
 	},
+	"CachePolicy.Scope": func(p any) string {
+		if p.(breakwater.CachePolicy).Scope == nil {
+			return "caller"
+		}
+		return "" // the program's own
+	},
 	"RatePolicy.Burst": func(p any) string {
 		if rate := p.(breakwater.RatePolicy).PerSecond; rate > 0 {
 			return strconv.Itoa(int(min(math.Ceil(rate), math.MaxInt32)))

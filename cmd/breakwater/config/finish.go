@@ -16,7 +16,7 @@ import (
 
 // finish checks what several sections together mean, and fills in what depends on others.
 func (d *decoder) finish(c *Config) {
-	if d.nodes["endpoints"] == nil && d.nodes[""] != nil && !d.failed("endpoints") {
+	if root := d.nodes[""]; root != nil && resolve(root).Kind == yaml.MappingNode && d.nodes["endpoints"] == nil && !d.failed("endpoints") {
 		d.wrong(d.nodes[""], "endpoints", "there are none", "want a list of endpoints, such as - host: deepseek")
 	}
 	for _, at := range c.places() {

@@ -50,6 +50,8 @@ func (boolean) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 	case !ok:
 	case (s == "true" || s == "false") && from.plain():
 		v.SetBool(s == "true")
+	case s == "true" || s == "false":
+		d.wrong(n, path, "is text", "want "+s+" without quotes")
 	default:
 		d.wrong(n, path, "is "+from.quote(), "want true or false")
 	}
@@ -77,18 +79,18 @@ func (k number) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 	case s == "off" && k.off:
 		setNumber(v, breakwater.Off)
 	case !from.plain() && decimals.MatchString(s):
-		bad("is text")
+		d.wrong(n, path, "is text", "want "+s+" without quotes")
 	case k.whole && wholes.MatchString(s):
 		i, err := strconv.ParseInt(s, 10, strconv.IntSize)
 		if err != nil {
-			bad("is " + from.quote() + ", which is too large")
+			bad("is too large")
 			return
 		}
 		d.positive(n, path, i == 0, k.off, func() { v.SetInt(i) })
 	case !k.whole && decimals.MatchString(s):
 		f, err := strconv.ParseFloat(s, 64)
 		if err != nil || math.IsInf(f, 0) {
-			bad("is " + from.quote() + ", which is too large")
+			bad("is too large")
 			return
 		}
 		d.positive(n, path, f == 0, k.off, func() { v.SetFloat(f) })
@@ -137,14 +139,16 @@ func (k duration) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 		v.SetInt(breakwater.Off)
 		return
 	}
-	t, err := time.ParseDuration(s)
+	t, err := time.ParseDuration(s) // it takes 0 without a unit
 	switch {
+	case err == nil && t == 0:
+		d.positive(n, path, true, k.off, nil)
 	case decimals.MatchString(s):
 		d.wrong(n, path, "is "+from.quote()+", a number without a unit", fmt.Sprintf("want a duration such as %ss", s))
 	case err == nil && t < 0:
 		d.wrong(n, path, "is negative", wantDuration)
 	case err == nil && unsigned(s):
-		d.positive(n, path, t == 0, k.off, func() { v.SetInt(int64(t)) })
+		v.SetInt(int64(t))
 	default:
 		if days, found := strings.CutSuffix(s, "d"); found && wholes.MatchString(days) && len(days) < 5 {
 			count, _ := strconv.Atoi(days)
@@ -186,7 +190,7 @@ func (k size) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 	case m != nil:
 		i, err := strconv.ParseInt(m[1], 10, 64)
 		if err != nil || i > math.MaxInt64/units[m[2]] || v.OverflowInt(i*units[m[2]]) {
-			d.wrong(n, path, "is "+from.quote()+", which is too large", wantSize)
+			d.wrong(n, path, "is too large", wantSize)
 			return
 		}
 		d.positive(n, path, i == 0, k.off, func() { v.SetInt(i * units[m[2]]) })

@@ -23,16 +23,17 @@ func (o origin) plain() bool {
 
 // quote returns the value as the file has it, so that the values of variables stay unknown.
 func (o origin) quote() string {
-	if looksSecret(o.node.Value) {
-		return "something else"
+	value := withoutDefaults(o.node.Value)
+	if looksSecret(variables.ReplaceAllString(value, "")) {
+		return "not shown, as it may be a key"
 	}
-	return fmt.Sprintf("%q", o.node.Value)
+	return fmt.Sprintf("%q", value)
 }
 
 // quoteKey returns a key for an error.
 func quoteKey(k string) string {
 	switch {
-	case looksSecret(k):
+	case strings.HasPrefix(k, "sk-"), len(k) > 128:
 		return "…"
 	case k == "" || strings.ContainsFunc(k, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`.:[]"`, r) }):
 		return fmt.Sprintf("%q", k)
@@ -40,12 +41,12 @@ func quoteKey(k string) string {
 	return k
 }
 
-var digits, letters = regexp.MustCompile(`[0-9]`), regexp.MustCompile(`[A-Za-z]`)
+var word = regexp.MustCompile(`^[a-z_ -]{0,32}$`)
 
-// looksSecret reports whether a text is too long to be quoted, or may be a key in the wrong
-// place.
+// looksSecret reports whether a text may be a key in the wrong place: it is longer than the
+// values of most keys, and no words.
 func looksSecret(s string) bool {
-	return len(s) > 48 || strings.HasPrefix(s, "sk-") || len(s) >= 20 && digits.MatchString(s) && letters.MatchString(s) && !strings.ContainsAny(s, " ${}")
+	return len(s) > 16 && !word.MatchString(s) || strings.HasPrefix(s, "sk-")
 }
 
 // scalar returns the text of a single value, with the values of its variables.
@@ -79,10 +80,13 @@ func (d *decoder) text(n *yaml.Node, path string, secret bool) (string, bool) {
 		d.wrong(n, path, "is what config print shows in the place of a secret", "want the secret, ${NAME} or file:/path")
 		return "", false
 	}
+	reference := referenceOf(from.node.Value)
 	if file, found := strings.CutPrefix(s, "file:"); found {
-		s, ok = d.secretFile(n, path, file)
+		if s, ok = d.secretFile(n, path, file); !from.variable {
+			reference = "file:" + below(d.file, file)
+		}
 	}
-	if reference := referenceOf(from.node.Value); ok && reference != "" {
+	if ok && reference != "" {
 		d.from.references[sha256.Sum256([]byte(s))] = reference
 	}
 	return s, ok
@@ -91,20 +95,22 @@ func (d *decoder) text(n *yaml.Node, path string, secret bool) (string, bool) {
 // referenceOf returns a value of the file without what may be secret in it, or "" if nothing
 // is left. A default such as that of ${NAME:-text} may be secret.
 func referenceOf(value string) string {
-	if strings.HasPrefix(value, "file:") && !strings.Contains(value, "${") {
+	value = withoutDefaults(value)
+	switch variables.ReplaceAllString(value, "") {
+	case "", "Bearer ", "file:":
 		return value
 	}
-	plain := variables.ReplaceAllStringFunc(value, func(ref string) string {
+	return ""
+}
+
+// withoutDefaults returns a value with ${NAME} in the place of ${NAME:-text}.
+func withoutDefaults(value string) string {
+	return variables.ReplaceAllStringFunc(value, func(ref string) string {
 		if m := variable.FindStringSubmatch(ref); m != nil {
 			return "${" + m[1] + "}"
 		}
 		return ref
 	})
-	switch variables.ReplaceAllString(plain, "") {
-	case "", "Bearer ", "file:":
-		return plain // also "" of a value without variables
-	}
-	return ""
 }
 
 // secretFile returns the contents of a file without the line break at their end.

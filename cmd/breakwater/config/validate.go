@@ -28,7 +28,7 @@ func (d *decoder) validate(c *Config) {
 		return true
 	}
 	for _, at := range c.places() {
-		if sound(at.path) {
+		if sound(d.short(at.path)) {
 			d.library(c, try(breakwater.WithEndpoints(*at.endpoint)))
 		}
 	}
@@ -286,6 +286,7 @@ var (
 func inFileWords(text string) string {
 	text = renamed.ReplaceAllString(text, "such as $1")
 	text = strings.TrimSuffix(text, ": use Rewrite to change the request")
+	text = strings.ReplaceAll(text, " is -1: ", " is off: ")
 	return wordsOfCode.ReplaceAllStringFunc(text, func(word string) string {
 		if key, known := words[word]; known {
 			return key
