@@ -487,7 +487,7 @@ func (c *call) handOver(resp *http.Response, err error) {
 	old := c.state.Or(hasReturned)
 	switch {
 	case !c.open && resp != nil:
-		c.report(ClassOK, err, max(resp.ContentLength, 0))
+		c.report(ClassOK, err, max(resp.ContentLength, exchange.SizeInMemory(resp.Body))) // a refusal may come without its length
 	case !c.open:
 		c.report(ClassOK, err, 0)
 	case old&isOver != 0: // the body has ended already

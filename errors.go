@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -167,7 +168,8 @@ type Error struct {
 	limit *LimitError // of the call's tenant; nil: it is not the cause
 }
 
-// Error lists the attempts by endpoint and class. It quotes no URL, key or body.
+// Error lists the attempts by endpoint and class, those that failed alike once. It quotes no
+// URL, key or body.
 func (e *Error) Error() string {
 	return "breakwater: " + e.summary()
 }
@@ -176,28 +178,47 @@ func (e *Error) summary() string {
 	if e.why != "" {
 		return e.why
 	}
-	var b strings.Builder
-	b.WriteString("no endpoint answered")
-	for i, a := range e.Attempts {
-		if i == 0 {
-			b.WriteString(": ")
-		} else {
-			b.WriteString("; ")
+	var said []string
+	times := make(map[string]int)
+	for i := range e.Attempts {
+		a := &e.Attempts[i]
+		about := a.summary()
+		if !slices.Contains(said, about) {
+			said = append(said, about)
 		}
-		fmt.Fprintf(&b, "%s: %s", a.Endpoint, a.Class)
-		if a.Status != 0 {
-			fmt.Fprintf(&b, " (%d)", a.Status)
-		} else if a.PassedOver != "" && a.Class == ClassUnserved { // the other classes say the same
-			fmt.Fprintf(&b, " (%s)", a.PassedOver)
-		} else if limit, ok := errors.AsType[*LimitError](a.Err); ok {
-			fmt.Fprintf(&b, " (%s)", limit.use())
-		} else if spent, ok := errors.AsType[*SpendError](a.Err); ok {
-			fmt.Fprintf(&b, " (%s)", spent.use())
-		} else if text := outcome.Describe(a.Err); text != "" {
-			fmt.Fprintf(&b, " (%s)", text)
+		if a.PassedOver == "" {
+			times[about]++
 		}
 	}
-	return b.String()
+	for i, about := range said {
+		if n := times[about]; n > 1 {
+			said[i] = fmt.Sprintf("%s, %d times", about, n)
+		}
+	}
+	if len(said) == 0 {
+		return "no endpoint answered"
+	}
+	return "no endpoint answered: " + strings.Join(said, "; ")
+}
+
+// summary returns the endpoint of an attempt, its class, and what more is known of its failure.
+func (a *Attempt) summary() string {
+	more := ""
+	if a.Status != 0 {
+		more = strconv.Itoa(a.Status)
+	} else if a.PassedOver != "" && a.Class == ClassUnserved { // the other classes say the same
+		more = string(a.PassedOver)
+	} else if limit, ok := errors.AsType[*LimitError](a.Err); ok {
+		more = limit.use()
+	} else if spent, ok := errors.AsType[*SpendError](a.Err); ok {
+		more = spent.use()
+	} else {
+		more = outcome.Describe(a.Err)
+	}
+	if more != "" {
+		more = " (" + more + ")"
+	}
+	return fmt.Sprintf("%s: %s%s", a.Endpoint, a.Class, more)
 }
 
 // Unwrap returns the errors of the attempts, and a [*LimitError] of the call's tenant.

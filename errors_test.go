@@ -545,3 +545,19 @@ func TestError_Unserved(t *testing.T) {
 		}
 	}
 }
+
+// The text lists what failed alike once, with how often it did, and how often an endpoint was
+// passed over for the same reason is of no interest.
+func TestError_ListsNothingTwice(t *testing.T) {
+	busy, open := Attempt{Endpoint: "a", Class: ClassUnavailable, Status: 503}, Attempt{Endpoint: "b", Class: ClassCircuitOpen, PassedOver: ReasonCircuit}
+	for want, attempts := range map[string][]Attempt{
+		"breakwater: no endpoint answered":                                                                                   nil,
+		"breakwater: no endpoint answered: a: unavailable (503)":                                                             {busy},
+		"breakwater: no endpoint answered: b: circuit_open; a: unavailable (503), 3 times":                                   {open, busy, busy, open, busy},
+		"breakwater: no endpoint answered: a: unavailable (503); a: unavailable (500); b: unserved (model); b: circuit_open": {busy, {Endpoint: "a", Class: ClassUnavailable, Status: 500}, {Endpoint: "b", Class: ClassUnserved, PassedOver: ReasonModel}, open},
+	} {
+		if got := (&Error{Class: ClassUnavailable, Attempts: attempts}).Error(); got != want {
+			t.Errorf("%s\nwant\n%s", got, want)
+		}
+	}
+}

@@ -206,6 +206,32 @@ func TestObserve_EventsOfACall(t *testing.T) {
 	})
 }
 
+// The end tells how many bytes the caller got, also of a refusal whose length its host did not
+// state.
+func TestObserve_BytesOfRefusals(t *testing.T) {
+	for name, host := range map[string]handler{
+		"an error in a stream": gives(200, asStream, "data: {\"error\":{\"message\":\"broken\"}}\n\n"),
+		"a status":             gives(500, asJSON, `{"error":{"message":"broken"}}`),
+		"none of the host's":   func(*http.Request) (*http.Response, error) { return nil, errors.New("connection reset") },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			var end Event
+			unstated := func(req *http.Request) (*http.Response, error) {
+				resp, err := host(req)
+				if resp != nil {
+					resp.ContentLength = -1
+				}
+				return resp, err
+			}
+			rt := over(t, newHosts(unstated), once, WithObserver(func(_ context.Context, e Event) { end = e }))
+			got := asks(t.Context(), rt, chatStream)
+			if end.Kind != KindEnd || end.Bytes != int64(len(got.body)) || end.Bytes == 0 {
+				t.Errorf("told of %d bytes, the caller got %d", end.Bytes, len(got.body))
+			}
+		})
+	}
+}
+
 // A stream's exchange is told of when it ends, with what it brought.
 func TestObserve_EventsOfAStream(t *testing.T) {
 	for _, tt := range []struct {

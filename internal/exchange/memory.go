@@ -15,7 +15,7 @@ func (*Memory) Close() error       { return nil }
 // InMemory returns a body that reads data and then ends in the error end.
 func InMemory(data []byte, end error) Body {
 	if end != io.EOF {
-		return &failing{io.MultiReader(bytes.NewReader(data), errorReader{end})}
+		return &failing{io.MultiReader(bytes.NewReader(data), errorReader{end}), len(data)}
 	}
 	m := &Memory{}
 	m.Reset(data)
@@ -23,11 +23,26 @@ func InMemory(data []byte, end error) Body {
 }
 
 // A failing body is in memory and ends in an error other than io.EOF.
-type failing struct{ io.Reader }
+type failing struct {
+	io.Reader
+	size int
+}
 
 func (*failing) Kind() Kind         { return KindMemory }
 func (*failing) Observe(Completion) {}
 func (*failing) Close() error       { return nil }
+
+// SizeInMemory returns how many bytes a body of InMemory has that nobody has read yet; 0: it is
+// another body.
+func SizeInMemory(body io.Reader) int64 {
+	switch b := body.(type) {
+	case *Memory:
+		return int64(b.Len())
+	case *failing:
+		return int64(b.size)
+	}
+	return 0
+}
 
 type errorReader struct{ err error }
 
