@@ -14,11 +14,12 @@
 //
 // The label fault says who is at fault, in one word of a closed list: none, caller, local,
 // host, network or unknown. The label reason has a [breakwater.Class], and outcome a
-// [breakwater.Outcome]. Values that come from outside, names of models and
-// of endpoints, are bounded: beyond the bound the value is "other". So no caller can make more
+// [breakwater.Outcome]. Values that come from outside, names of models, of endpoints and of
+// tenants, are bounded: beyond the bound the value is "other". So no caller can make more
 // than some two thousand series, and no count is lost.
 //
-// No metric has a key, a prompt, an answer or a user.
+// No metric has a key, a prompt or an answer. A user is in none, unless you make it a tenant, with
+// [breakwater.WithTenants]: tenants are labels.
 package prombreakwater
 
 import (

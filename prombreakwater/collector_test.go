@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -225,6 +226,67 @@ func TestCollector_Health(t *testing.T) {
 			if value, ok := got[name]; !ok || value != want {
 				t.Errorf("%s is %v, %v, want %v, of %v", name, value, ok, want, got)
 			}
+		}
+		if problems := problems(t, registry); len(problems) > 0 {
+			t.Errorf("promtool would say %v", problems)
+		}
+	})
+}
+
+// A tenant's use of the day is a gauge for each of those that Status has, added up over
+// Transports, and so is the share of an endpoint in half-trouble.
+func TestCollector_TenantsAndShares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const answer = `{"id":"1","object":"chat.completion","model":"deepseek-chat","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":400,"completion_tokens":100,"total_tokens":500}}`
+		n := 0
+		base := breakwater.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			status, body := 200, answer
+			if n++; req.URL.Host == "a" && n%3 == 0 {
+				status, body = 429, `{"error":{"message":"slow down"}}`
+			}
+			return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
+		})
+		price := map[string]breakwater.Price{"": {Input: 1, Output: 10, Currency: "CNY"}}
+		c, registry := New(), prometheus.NewPedanticRegistry()
+		registry.MustRegister(c)
+		for range 2 {
+			rt, err := breakwater.New(breakwater.WithBase(base), breakwater.WithTenants(breakwater.TenantPolicy{Default: breakwater.TenantLimits{TokensPerDay: 1e9}}),
+				breakwater.WithEndpoints(breakwater.Endpoint{Name: "a", URL: "https://a", APIKey: "sk-1", Price: price}),
+				breakwater.WithBackup(breakwater.Endpoint{Name: "b", URL: "https://b", APIKey: "sk-2", Price: price}), breakwater.WithBalance(breakwater.BalancePolicy{Shift: 0.9}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rt.Close()
+			c.Watch(rt)
+			for i := range 300 {
+				ctx := breakwater.WithCall(t.Context(), breakwater.Call{Tenant: fmt.Sprint("t", i%3)})
+				req, _ := http.NewRequestWithContext(ctx, http.MethodPost, "https://a/chat/completions", strings.NewReader(`{"model":"deepseek-chat","messages":[{"role":"user","content":"hi"}]}`))
+				if resp, err := rt.RoundTrip(req); err != nil || resp.StatusCode != 200 {
+					t.Fatal(resp, err)
+				} else {
+					io.Copy(io.Discard, resp.Body)
+					resp.Body.Close()
+				}
+				time.Sleep(500 * time.Millisecond)
+			}
+		}
+		got := gather(t, registry)
+		for _, tenant := range []string{"t0", "t1", "t2"} {
+			if tokens := got[`breakwater_tenant_day_tokens{tenant="`+tenant+`"}`]; tokens != 2*100*500 {
+				t.Errorf("%s has used %v tokens, want 100000", tenant, tokens)
+			}
+			if cost := got[`breakwater_tenant_day_cost{currency="CNY",tenant="`+tenant+`"}`]; math.Abs(cost-2*100*(400*1+100*10)/1e6) > 1e-9 {
+				t.Errorf("%s has cost %v, want 0.28", tenant, cost)
+			}
+		}
+		least := math.Inf(1)
+		for name, value := range got {
+			if strings.HasPrefix(name, `breakwater_endpoint_share{endpoint="a"`) {
+				least = min(least, value)
+			}
+		}
+		if least < 0.05 || least >= 1 {
+			t.Errorf("a keeps %v of first attempts, want less than all, of %v", least, got)
 		}
 		if problems := problems(t, registry); len(problems) > 0 {
 			t.Errorf("promtool would say %v", problems)

@@ -16,6 +16,9 @@ var (
 	waiting      = gauge("attempts_waiting", "Attempts that wait for a limit.", "endpoint", "model")
 	healthy      = gauge("endpoint_health", "What probes have found of an endpoint: 1 for yes, 0 for no. There is no sample for what nobody knows. finding is reachable, credential, funds or models: all of them are listed.", "endpoint", "finding")
 	balance      = gauge("account_balance", "Balance of the endpoint's account, as its host tells it.", "endpoint", "currency")
+	share        = gauge("endpoint_share", "Share of first attempts that an endpoint keeps while it is in half-trouble. There is no sample for an endpoint that keeps all of them. Of several Transports, the least counts.", "endpoint", "model")
+	tenantTokens = gauge("tenant_day_tokens", "Tokens that a tenant has used since midnight, of the tenants that have used most.", "tenant")
+	tenantCost   = gauge("tenant_day_cost", "What a tenant has cost since midnight, of the tenants that have used most. There is no sample where no prices are known.", "tenant", "currency")
 	passed       = gauge("passed_requests_total", "Requests that were sent once, without protection: see KindPassed.")
 	cacheEntries = gauge("cache_entries", "Answers in memory.")
 	cacheBytes   = gauge("cache_bytes", "Size of the answers in memory.")
@@ -24,7 +27,7 @@ var (
 	cacheEvicted = gauge("cache_evictions_total", "Answers that were removed to make room.")
 
 	gauges = []*prometheus.Desc{
-		circuitState, pausedUntil, inFlight, waiting, healthy, balance, passed, cacheEntries, cacheBytes, cacheResults, cacheStores, cacheEvicted,
+		circuitState, pausedUntil, inFlight, waiting, healthy, balance, share, tenantTokens, tenantCost, passed, cacheEntries, cacheBytes, cacheResults, cacheStores, cacheEvicted,
 	}
 )
 
@@ -49,22 +52,9 @@ func (c *Collector) collectStatus(watched []*breakwater.Transport, ch chan<- pro
 	for _, t := range watched {
 		s := t.Status()
 		for _, e := range s.Endpoints {
-			for _, x := range e.Circuits {
-				endpoint, model := c.names.Pair(e.Name, x.Model, false)
-				sums[sample{circuitState, [3]string{endpoint, model, x.State}}]++
-			}
-			for _, x := range e.Pauses {
-				endpoint, model := c.names.Pair(e.Name, x.Model, x.Model == "")
-				at := sample{pausedUntil, [3]string{endpoint, model}}
-				sums[at] = max(sums[at], x.Until.Sub(now).Seconds())
-			}
-			c.addHealth(sums, e.Name, e.Health)
-			for _, x := range e.Limits {
-				endpoint, model := c.names.Pair(e.Name, x.Model, false)
-				sums[sample{inFlight, [3]string{endpoint, model}}] += float64(x.InFlight)
-				sums[sample{waiting, [3]string{endpoint, model}}] += float64(x.Waiting)
-			}
+			c.addEndpoint(sums, &e, now)
 		}
+		c.addTenants(sums, s.Tenants)
 		for _, x := range []struct {
 			metric *prometheus.Desc
 			result string
@@ -83,8 +73,10 @@ func (c *Collector) collectStatus(watched []*breakwater.Transport, ch chan<- pro
 		kind, labels := prometheus.GaugeValue, at.labels[:]
 		switch at.metric {
 		case circuitState:
-		case pausedUntil, inFlight, waiting, healthy, balance:
+		case pausedUntil, inFlight, waiting, healthy, balance, share, tenantCost:
 			labels = labels[:2]
+		case tenantTokens:
+			labels = labels[:1]
 		case cacheResults:
 			kind, labels = prometheus.CounterValue, labels[:1]
 		case passed, cacheStores, cacheEvicted:
@@ -93,6 +85,44 @@ func (c *Collector) collectStatus(watched []*breakwater.Transport, ch chan<- pro
 			labels = nil
 		}
 		ch <- prometheus.MustNewConstMetric(at.metric, kind, value, labels...)
+	}
+}
+
+// addEndpoint adds the state of an endpoint. Of several Transports, the longest pause and the
+// least share count.
+func (c *Collector) addEndpoint(sums map[sample]float64, e *breakwater.EndpointStatus, now time.Time) {
+	for _, x := range e.Circuits {
+		endpoint, model := c.names.Pair(e.Name, x.Model, false)
+		sums[sample{circuitState, [3]string{endpoint, model, x.State}}]++
+	}
+	for _, x := range e.Pauses {
+		endpoint, model := c.names.Pair(e.Name, x.Model, x.Model == "")
+		at := sample{pausedUntil, [3]string{endpoint, model}}
+		sums[at] = max(sums[at], x.Until.Sub(now).Seconds())
+	}
+	c.addHealth(sums, e.Name, e.Health)
+	for _, x := range e.Shares {
+		endpoint, model := c.names.Pair(e.Name, x.Model, false)
+		at := sample{share, [3]string{endpoint, model}}
+		if known, ok := sums[at]; !ok || x.Share < known {
+			sums[at] = x.Share
+		}
+	}
+	for _, x := range e.Limits {
+		endpoint, model := c.names.Pair(e.Name, x.Model, false)
+		sums[sample{inFlight, [3]string{endpoint, model}}] += float64(x.InFlight)
+		sums[sample{waiting, [3]string{endpoint, model}}] += float64(x.Waiting)
+	}
+}
+
+// addTenants adds what tenants have used today.
+func (c *Collector) addTenants(sums map[sample]float64, tenants []breakwater.TenantStatus) {
+	for _, x := range tenants {
+		tenant := c.names.Tenant(x.Name)
+		sums[sample{tenantTokens, [3]string{tenant}}] += float64(x.Tokens)
+		if currency := x.Cost.Currency(); x.Cost.Known && currency != "" {
+			sums[sample{tenantCost, [3]string{tenant, currency}}] += x.Cost.Amount
+		}
 	}
 }
 

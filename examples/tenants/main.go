@@ -39,14 +39,13 @@ func run(ctx context.Context, out io.Writer, start recipe.Starter) error {
 	defer world.Close()
 	deepseek, siliconflow := world.Server("deepseek"), world.Server("siliconflow")
 	journal := &recipe.Journal{}
-	s := &service{perTenant: 4, calls: make(map[string]int), tokens: make(map[string]int)}
 	transport, err := newTransport("sk-1", "sk-2", slog.New(slog.DiscardHandler),
-		breakwater.WithBase(world), breakwater.WithObserver(s.observe), breakwater.WithObserver(journal.Observe))
+		breakwater.WithBase(world), breakwater.WithObserver(journal.Observe))
 	if err != nil {
 		return err
 	}
 	defer transport.Close()
-	s.client = &http.Client{Transport: transport}
+	s := &service{client: &http.Client{Transport: transport}}
 
 	ask := func(tenant, question string) {
 		answer, err := s.ask(ctx, tenant, question)
@@ -76,9 +75,9 @@ func run(ctx context.Context, out io.Writer, start recipe.Starter) error {
 	answered, refused := askAtOnce(ctx, s, "discovery", 10)
 	fmt.Fprintf(out, "  discovery %d answered, %d refused with %q\n", answered, refused, errBusy)
 
-	fmt.Fprintln(out, "Tokens")
-	for _, tenant := range []string{"aurora", "beagle", "calypso", "discovery"} {
-		fmt.Fprintf(out, "  %-9s %d\n", tenant, s.tokens[tenant])
+	fmt.Fprintln(out, "What they have used today")
+	for _, t := range transport.Status().Tenants {
+		fmt.Fprintf(out, "  %-9s %3d tokens, %d calls, %d refused\n", cmp.Or(t.Name, "(none)"), t.Tokens, t.Calls, t.Refused)
 	}
 	return nil
 }

@@ -8,21 +8,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/breakwater-go/breakwater"
 )
 
 // This file is the service. It is what you copy.
-
-type tenantKey struct{}
-
-// tenantOf returns the tenant whose call has this context.
-func tenantOf(ctx context.Context) string {
-	tenant, _ := ctx.Value(tenantKey{}).(string)
-	return tenant
-}
 
 // newTransport returns breakwater for tenants who share your key. Tests give more
 // options, such as a network of fakes.
@@ -40,58 +31,24 @@ func newTransport(key, otherKey string, logger *slog.Logger, more ...breakwater.
 			MaxWait:  2 * time.Second,
 			Spill:    true,
 		}),
+		breakwater.WithTenants(breakwater.TenantPolicy{
+			Default: breakwater.TenantLimits{InFlight: 4, TokensPerDay: 1_000_000},
+		}),
 		breakwater.WithObserver(breakwater.Log(logger)),
 	}
 	return breakwater.New(append(options, more...)...)
 }
 
-// errBusy tells a tenant that too many of its calls are under way.
-var errBusy = errors.New("too many calls at once")
+// errBusy tells a tenant that it is at one of its limits.
+var errBusy = errors.New("you ask for too much at once")
 
 // A service answers the users of many tenants.
-type service struct {
-	client    *http.Client
-	perTenant int // calls of one tenant at once
-
-	mu     sync.Mutex     // guards what follows
-	calls  map[string]int // under way, by tenant
-	tokens map[string]int // paid for, by tenant
-}
-
-// observe counts tokens. An observer gets the context of the call.
-func (s *service) observe(ctx context.Context, e breakwater.Event) {
-	if e.Kind == breakwater.KindAttempt {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.tokens[tenantOf(ctx)] += e.Usage.TotalTokens
-	}
-}
-
-// enter lets a call of a tenant begin, unless too many are under way.
-func (s *service) enter(tenant string) (leave func(), ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.calls[tenant] >= s.perTenant {
-		return nil, false
-	}
-	s.calls[tenant]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.calls[tenant]--
-	}, true
-}
+type service struct{ client *http.Client }
 
 // ask answers a question of a tenant's user.
 func (s *service) ask(ctx context.Context, tenant, question string) (string, error) {
-	leave, ok := s.enter(tenant)
-	if !ok {
-		return "", errBusy
-	}
-	defer leave()
-	ctx = context.WithValue(ctx, tenantKey{}, tenant)                              // for observe
-	ctx = breakwater.WithCall(ctx, breakwater.Call{Tenant: tenant, Scope: tenant}) // for the cache
-	body, _ := json.Marshal(map[string]any{                                        // strings always have JSON
+	ctx = breakwater.WithCall(ctx, breakwater.Call{Tenant: tenant, Scope: tenant})
+	body, _ := json.Marshal(map[string]any{ // strings always have JSON
 		"model":    "deepseek-flash",
 		"messages": []map[string]string{{"role": "user", "content": question}},
 	})
@@ -105,6 +62,9 @@ func (s *service) ask(ctx context.Context, tenant, question string) (string, err
 		return "", err
 	}
 	defer resp.Body.Close()
+	if limit, ok := errors.AsType[*breakwater.LimitError](breakwater.ErrorOf(resp)); ok && limit.Tenant != "" {
+		return "", errBusy
+	}
 	var answer struct {
 		Choices []struct{ Message struct{ Content string } }
 	}

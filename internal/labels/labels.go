@@ -1,5 +1,5 @@
 // Package labels bounds the values of labels of metrics that come from outside: names of models,
-// and of endpoints where none are configured.
+// of tenants, and of endpoints where none are configured.
 package labels
 
 import "sync"
@@ -9,6 +9,7 @@ import "sync"
 const (
 	MaxEndpoints = 16
 	MaxPairs     = 100 // of an endpoint and a model
+	MaxTenants   = 50
 
 	Other = "other" // stands for all names beyond the bounds
 )
@@ -16,12 +17,20 @@ const (
 // Names bounds names: it takes the first that come. Its zero value is ready for use, from any
 // goroutine.
 type Names struct {
-	endpoints, pairs set
+	endpoints, pairs, tenants set
 }
 
 // Endpoint returns the label for an endpoint.
 func (n *Names) Endpoint(name string) string {
 	if n.endpoints.has(name, "", true, MaxEndpoints) {
+		return name
+	}
+	return Other
+}
+
+// Tenant returns the label for a tenant.
+func (n *Names) Tenant(name string) string {
+	if n.tenants.has(name, "", true, MaxTenants) {
 		return name
 	}
 	return Other
