@@ -119,7 +119,7 @@ all() {
 	step "other packages${race:+, with the race detector}" others_raced
 	step "campaigns in full, and the simulation" in_full
 	step "32 bits" on_32_bits
-	for module in examples/sdk schema prombreakwater otelbreakwater compat compat/genkit compat/browser compat/observers bench; do
+	for module in examples/sdk schema prombreakwater otelbreakwater compat compat/genkit compat/browser compat/npm compat/observers bench; do
 		step "module $module" module "$module"
 	done
 	step "module cmd/breakwater" command_module

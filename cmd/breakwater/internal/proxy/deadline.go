@@ -41,11 +41,18 @@ type until struct {
 
 // withPatience returns a context that ends with the parent, or after d unless it is lifted. d is
 // 0 if there is no deadline.
+//
+// SDKs cut the fraction off: for 1.9 s they say 1. So a whole number of seconds is the deadline by which
+// backups are asked, but the context ends a second later: the client shall be the one that ends the wait,
+// with its own error.
 func withPatience(parent context.Context, d time.Duration) *until {
 	u := new(until)
 	u.Context, u.cancel = context.WithCancelCause(parent)
 	if d > 0 {
 		u.at = time.Now().Add(d)
+		if d%time.Second == 0 {
+			d += time.Second
+		}
 		u.timer = time.AfterFunc(d, func() {
 			if !u.lifted.Load() {
 				u.cancel(context.DeadlineExceeded)
