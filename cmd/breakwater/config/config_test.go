@@ -1,6 +1,10 @@
 package config
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -124,7 +128,71 @@ func TestFromEnv(t *testing.T) {
 	if err != nil || len(cfg.Endpoints) != 1 || cfg.Endpoints[0].Name != "deepseek" || len(cfg.Backups) != 1 || cfg.Backups[0][0].Name != "siliconflow" {
 		t.Errorf("FromEnv = %v, %v", cfg, err)
 	}
+	if cfg, err := FromEnv(env("AWS_BEARER_TOKEN_BEDROCK", "bedrock-key", "AWS_REGION", "us-east-1")); err != nil || cfg.Endpoints[0].URL != "https://bedrock-runtime.us-east-1.amazonaws.com/openai/v1" {
+		t.Errorf("Bedrock: %v, %v", cfg, err)
+	}
+	if _, err := FromEnv(env("AWS_BEARER_TOKEN_BEDROCK", "bedrock-key")); err == nil {
+		t.Error("Bedrock without a region is taken")
+	}
+	for key, want := range map[string]string{"'sk-1'": "DEEPSEEK_API_KEY: key has quotes around it", "sk-1\n": "DEEPSEEK_API_KEY: key "} {
+		_, err := FromEnv(env("DEEPSEEK_API_KEY", key))
+		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "sk-1") {
+			t.Errorf("%q: %v, want %q", key, err, want)
+		}
+	}
 	if _, err := FromEnv(env()); err == nil || !strings.Contains(err.Error(), "DEEPSEEK_API_KEY") {
 		t.Errorf("without keys: %v", err)
+	}
+}
+
+// KeyOf names the variables of hosts that a file knows.
+func TestVariables(t *testing.T) {
+	for _, v := range Variables() {
+		if presetOf(v.Host) == nil || KeyOf(v.Host) != v.Name {
+			t.Errorf("%+v: KeyOf = %q", v, KeyOf(v.Host))
+		}
+	}
+	if KeyOf("vllm") != "" {
+		t.Error("vLLM has a variable")
+	}
+}
+
+// Each option of the library has a section, and each preset a host, or a reason why it has none.
+func TestSections_HaveAllOptionsAndPresets(t *testing.T) {
+	code := map[string]bool{"WithObserver": true, "WithMiddleware": true, "WithAttemptMiddleware": true, "WithBase": true}
+	byToken := map[string]bool{"AzureEntra": true, "BedrockToken": true} // key_file stands for their functions
+	source, err := os.ReadFile("endpoint.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	options, made := 0, 0
+	for _, file := range []string{"../../../options.go", "../../../endpoint.go"} {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range f.Decls {
+			fn, ok := decl.(*ast.FuncDecl)
+			if !ok || fn.Recv != nil || !fn.Name.IsExported() || fn.Type.Results == nil {
+				continue
+			}
+			name := fn.Name.Name
+			switch result, _ := fn.Type.Results.List[0].Type.(*ast.Ident); {
+			case result == nil:
+			case result.Name == "Option":
+				options++
+				if sectionsOf[name] == "" && !code[name] {
+					t.Errorf("%s has no section", name)
+				}
+			case result.Name == "Endpoint":
+				made++
+				if !strings.Contains(string(source), "breakwater."+name) && !byToken[name] {
+					t.Errorf("%s has no host", name)
+				}
+			}
+		}
+	}
+	if options < 15 || made < 20 {
+		t.Errorf("found %d options and %d presets in the source", options, made)
 	}
 }

@@ -69,8 +69,9 @@ func FromEnv(env func(string) (string, bool)) (*Config, error) {
 		}
 		d.from.references[sha256.Sum256([]byte(key))] = "${" + v.Name + "}"
 		e := presetOf(v.Host).make(&endpointForm{}, "", region, key)
-		if err := try(breakwater.WithEndpoints(e)); err != nil {
-			d.wrong(nil, v.Name, "has what cannot be a key", err.Error())
+		for _, err := range flatten(try(breakwater.WithEndpoints(e))) {
+			_, why := d.about(&Config{Endpoints: []breakwater.Endpoint{e}}, strings.TrimPrefix(err.Error(), "breakwater: "))
+			d.wrong(nil, v.Name, inFileWords(why), "")
 		}
 		if cfg.Endpoints == nil {
 			cfg.Endpoints = []breakwater.Endpoint{e}

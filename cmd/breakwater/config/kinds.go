@@ -34,8 +34,8 @@ func (filePath) decode(d *decoder, n nodeRef, path string, v reflect.Value) {
 	s, ok := d.text(n, path, false)
 	switch {
 	case !ok:
-	case s == "":
-		d.wrong(n, path, "is empty", "want the path of a file")
+	case s == "" || s == redacted:
+		d.wrong(n, path, "names no file", "want the path of one")
 	default:
 		v.SetString(below(d.file, s))
 	}
