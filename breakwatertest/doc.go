@@ -47,4 +47,10 @@
 //
 // [Faults] returns one of each fault that does not need a special request, for
 // tests that should survive them all.
+//
+// [Server.Expect] says what the hosts think of the client: whether it retried too
+// early, took half an answer for a whole one, or leaked a key.
+//
+// [Record] writes what real hosts send to text files without keys, and [Replay] plays
+// them.
 package breakwatertest

@@ -1,9 +1,12 @@
 package breakwatertest_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,4 +96,92 @@ func ExampleNewPipeFleet() {
 		}
 	}
 	synctest.Test(t, silence)
+}
+
+// What a host sent is recorded, and played again without it.
+func ExampleReplay() {
+	fleet, err := breakwatertest.NewFleet(breakwatertest.DeepSeek("host"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer fleet.Close()
+	host := fleet.Server("host")
+	host.Break(breakwatertest.Busy())
+
+	var records bytes.Buffer // or a folder: RecordOptions.Dir
+	rec, err := breakwatertest.Record(http.DefaultTransport, breakwatertest.RecordOptions{Writer: &records})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ask := func(base http.RoundTripper) {
+		req, err := breakwatertest.ChatRequest(context.Background(), host.URL(), "sk-1", "deepseek-flash", "Is the harbour open?", false)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		resp, err := base.RoundTrip(req)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		_, err = breakwatertest.ReadAnswer(resp)
+		var status *breakwatertest.StatusError
+		fmt.Println(errors.As(err, &status) && status.Code == 503, strings.Contains(records.String(), "sk-1"))
+	}
+	ask(rec)
+	if err := rec.Close(); err != nil {
+		fmt.Println(err)
+		return
+	}
+	host.Heal()
+	base, err := breakwatertest.ReplayFrom(&records, breakwatertest.ReplayOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ask(base)
+	fmt.Println("the host was asked", len(host.Requests()), "time")
+	// Output:
+	// true false
+	// true false
+	// the host was asked 1 time
+}
+
+// A client that retries at once, and takes what it gets for the answer.
+func ExampleFleet_Expect() {
+	fleet, err := breakwatertest.NewFleet(breakwatertest.DeepSeek("host"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer fleet.Close()
+	host := fleet.Server("host")
+	host.BreakNext(1, breakwatertest.TooManyRequests("30"))
+	host.BreakNext(1, breakwatertest.EndStream(3))
+
+	hosts := fleet.Expect(nil, breakwatertest.Client{}) // in a test: fleet.Expect(t, …)
+	const prompt = "Is the harbour open?"
+	for range 2 {
+		req, err := breakwatertest.ChatRequest(context.Background(), host.URL(), "sk-1", "deepseek-flash", prompt, true)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		if reply, err := breakwatertest.ReadAnswer(resp); err == nil {
+			hosts.Got(prompt, reply, nil)
+		}
+	}
+	for _, f := range hosts.Findings() {
+		fmt.Println(f.Fail, "at request", f.Request)
+	}
+	// Output:
+	// retried too early at request 2
+	// took half for whole at request 0
 }

@@ -27,6 +27,7 @@ type exchange struct {
 	id    int
 	out   outlet
 	done  func() // removes the request from those under way
+	seen  *sighting
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
@@ -35,7 +36,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	leave := s.enter()
 	x.done = leave
 	// acquire may replace x.done, so it must be read at the end.
-	defer func() { x.done() }()
+	defer func() {
+		x.done()
+		s.sawEnd(x.seen)
+	}()
 
 	s.meet(x)
 	if x.fault.kind == kindNoContinue {
@@ -107,6 +111,8 @@ func (s *Server) record(x *exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, x.in)
+	x.seen = sightingOf(x, len(s.requests))
+	s.sightings = append(s.sightings, x.seen)
 }
 
 // connectionFault acts out the faults after which the client gets no byte.
@@ -150,6 +156,7 @@ func (e *exchange) conn() *trackedConn {
 
 func (e *exchange) reply(p reply) {
 	e.done()
+	e.s.sawRefusal(e.seen, p)
 	p.write(e.w)
 }
 

@@ -28,20 +28,22 @@ type Server struct {
 	pipe     *pipeListener
 	stopped  bool
 
-	mu       sync.Mutex
-	keys     []string // that are accepted; empty: any
-	fault    Fault
-	next     []Fault
-	pace     Pace
-	requests []Request
-	inFlight int
-	busy     map[string]int // answers under way, for each key and model
-	serial   int
+	mu        sync.Mutex
+	keys      []string // that are accepted; empty: any
+	fault     Fault
+	next      []Fault
+	pace      Pace
+	requests  []Request
+	sightings []*sighting // what verdicts on clients need of them
+	known     []string    // keys that were its own at some time
+	inFlight  int
+	busy      map[string]int // answers under way, for each key and model
+	serial    int
 }
 
 func newServer(f *Fleet, host Host) *Server {
 	host.Models = slices.Clone(host.Models)
-	s := &Server{host: host, keys: slices.Clone(host.Keys), fleet: f, pace: host.Pace.withDefaults(), busy: make(map[string]int)}
+	s := &Server{host: host, keys: slices.Clone(host.Keys), known: slices.Clone(host.Keys), fleet: f, pace: host.Pace.withDefaults(), busy: make(map[string]int)}
 	s.http = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			f.handlers.begin()
@@ -111,6 +113,7 @@ func (s *Server) SetKeys(keys ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys = slices.Clone(keys)
+	s.known = append(s.known, keys...)
 }
 
 // InFlight returns the number of requests under way. A request counts until just
@@ -135,7 +138,7 @@ func (s *Server) Connections() int { return s.conns.count() }
 // Forget clears [Server.Requests] and sets [Server.Connections] to zero.
 func (s *Server) Forget() {
 	s.mu.Lock()
-	s.requests = nil
+	s.requests, s.sightings = nil, nil
 	s.mu.Unlock()
 	s.conns.forget()
 }
