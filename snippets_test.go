@@ -13,7 +13,7 @@ import (
 // OpenTelemetry are checked by their modules, and that of the configuration is an example of its package.
 func TestDocuments_SnippetsCompile(t *testing.T) {
 	pages := documents(t)
-	checker, err := snippet.New(".", snippet.Scope, ".", "./breakwatertest", "./storetest", "./slo", "./statuspage", "./chaos")
+	checker, err := snippet.New(".", snippet.Scope, ".", "./breakwatertest", "./storetest", "./slo", "./statuspage", "./chaos", "./diagnose")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,6 +118,8 @@ func (d *diagnosis) askForAnswers(ctx context.Context, listed *health.Models) {
 				switch {
 				case !ok:
 					s.skip("no operation")
+				case listed == nil && d.codeWithoutKey(KeyRejected) == "":
+					s.skip("needs key")
 				case model == "":
 					s.skip("no model")
 				default:
@@ -206,17 +208,25 @@ func (d *diagnosis) tellPace(s *stage, r *reading, a Answer, request term) {
 }
 
 // read makes one call and reads its answer to the end.
-func (d *diagnosis) read(ctx context.Context, at *url.URL, model string, stream bool) (r reading) {
+func (d *diagnosis) read(ctx context.Context, at *url.URL, model string, stream bool) reading {
 	o := new(observer)
 	start := time.Now()
+	limit := d.timeout
 	if deadline, ok := ctx.Deadline(); ok {
-		r.limit = time.Until(deadline)
+		limit = time.Until(deadline)
 	}
-	defer func() {
-		r.observation = o.view()
-		r.took = time.Since(start)
-		r.expired = ctx.Err() != nil
-	}()
+	r := within(ctx, d.timeout/graceShare, reading{err: context.DeadlineExceeded}, func() reading {
+		return d.call(ctx, at, model, stream, o)
+	})
+	r.observation, r.limit = o.view(), limit
+	r.took = time.Since(start)
+	r.expired = ctx.Err() != nil
+	return r
+}
+
+// call makes the call of read.
+func (d *diagnosis) call(ctx context.Context, at *url.URL, model string, stream bool, o *observer) (r reading) {
+	start := time.Now()
 	base := d.base.Clone() // on a connection of its own, so that two answers do not break each other
 	defer base.CloseIdleConnections()
 	t, err := d.client(d.endpoint, o, base)
@@ -308,6 +318,9 @@ func (d *diagnosis) causeOf(ctx context.Context, r *reading, model string, strea
 		return c
 	case r.status < 200 || r.status > 299:
 		c := d.refusalCause(r.status, r.header, r.wordsOf(), &url.URL{Path: string(d.operation())})
+		if (c.code == KeyRejected || c.code == KeyNotReceived) && d.codeWithoutKey(c.code) != c.code {
+			c.code, c.err = KeyMissing, breakwater.ErrNoKey
+		}
 		if c.code == ModelUnknown || c.code == ModelRetired {
 			c.args["model"] = clean(model)
 			if listed != nil {

@@ -181,7 +181,7 @@ func (d *diagnosis) get(ctx context.Context, at *url.URL, limit time.Duration) g
 	base.Path = at.Path[:strings.LastIndexByte(at.Path, '/')] // what is asked for is the endpoint's, wherever it is
 	e.URL = base.String()
 	o := new(observer)
-	answer := func() (g got) {
+	answer := within(ctx, d.timeout/graceShare, got{err: context.DeadlineExceeded}, func() (g got) {
 		var client http.RoundTripper = d.watch(o, d.base) // for an endpoint that breakwater refuses, without its key
 		if t, err := d.client(e, o, d.base); err == nil {
 			defer t.Close()
@@ -207,9 +207,32 @@ func (d *diagnosis) get(ctx context.Context, at *url.URL, limit time.Duration) g
 		g.status = resp.StatusCode
 		g.body, g.err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 		return g
-	}()
+	})
 	answer.observation = o.view()
 	return answer
+}
+
+// graceShare is the part of the whole time that user code gets to leave when its time is over.
+const graceShare = 50
+
+// within returns what f returns, or late if ctx has ended a while ago: user code that does not heed
+// its context is left alone.
+func within[T any](ctx context.Context, grace time.Duration, late T, f func() T) T {
+	came := make(chan T, 1)
+	go func() { came <- f() }()
+	select {
+	case v := <-came:
+		return v
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case v := <-came:
+		return v
+	case <-timer.C:
+		return late
+	}
 }
 
 // A cause is what a failure most likely comes from.
@@ -234,7 +257,9 @@ func (d *diagnosis) connectionCause(ctx context.Context, o observation, err erro
 	switch {
 	case errors.Is(err, breakwater.ErrKeyFunc):
 		c.code, c.args["reason"] = KeyFunctionFailed, term("failed")
-	case !o.sent && ctx.Err() == nil && err != nil, errors.Is(err, errPanicked):
+	case !o.sent && ctx.Err() != nil && d.endpoint.KeyFunc != nil && d.endpoint.Rewrite == nil:
+		c.code, c.args["reason"] = KeyFunctionFailed, term("timeout")
+	case !o.sent && err != nil, errors.Is(err, errPanicked): // nothing else is above the base
 		c.code = RewriteFailed
 	case errors.As(err, &dns):
 		c.code = codeOfDNS(dns)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -22,6 +23,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode/utf8"
 )
 
 // What an Address says of its TCP handshake.
@@ -143,7 +145,7 @@ func waysTo(addresses []netip.Addr, port string, proxy bool) []*way {
 func (d *diagnosis) tellTCP(s *stage, ways []*way, port string) (open []*way) {
 	failed := make(map[string][]string) // addresses by what went wrong
 	causes := make(map[string]error)
-	v4, v6only := false, true
+	noIPv6 := true // all that cannot be reached have IPv6
 	for _, w := range ways {
 		if w.TCP == tcpOK {
 			open = append(open, w)
@@ -151,42 +153,46 @@ func (d *diagnosis) tellTCP(s *stage, ways []*way, port string) (open []*way) {
 		}
 		failed[w.TCP] = append(failed[w.TCP], w.Address.Address)
 		causes[w.TCP] = w.err
-		isV6 := strings.HasPrefix(w.at, "[")
-		v4, v6only = v4 || !isV6, v6only && isV6 && w.TCP == tcpUnreachable
+		noIPv6 = noIPv6 && (w.TCP != tcpUnreachable || strings.HasPrefix(w.at, "["))
 	}
 	s.say("connected", args{"n": len(open), "all": len(ways)})
-	limit := d.limit(tcpShare)
-	switch {
-	case len(open) == len(ways):
-	case len(open) == 0:
-		d.noWay(s, failed, causes, port, limit)
-	case v6only:
+	if len(open) == 0 {
+		d.noWay(s, failed, causes, port, d.limit(tcpShare))
+		return open
+	}
+	if noIPv6 && len(failed[tcpUnreachable]) > 0 {
 		s.find(IPv6Unreachable, nil, causes[tcpUnreachable])
-	default:
-		for reason, addresses := range failed {
-			s.find(AddressFailed, args{"addresses": addresses, "reason": term(reason)}, causes[reason])
-		}
+		delete(failed, tcpUnreachable)
+	}
+	if len(failed) > 0 {
+		addresses, reasons, cause := gather(failed, causes)
+		s.find(AddressFailed, args{"addresses": addresses, "reason": reasons}, cause)
 	}
 	return open
+}
+
+// gather returns all addresses, what went wrong with them, and the causes.
+func gather(failed map[string][]string, causes map[string]error) (addresses []string, reasons []phrase, cause error) {
+	for _, kind := range slices.Sorted(maps.Keys(failed)) {
+		addresses = append(addresses, failed[kind]...)
+		reasons = append(reasons, phrase{term(kind), nil})
+		cause = errors.Join(cause, causes[kind])
+	}
+	slices.Sort(addresses)
+	return addresses, reasons, cause
 }
 
 func (d *diagnosis) noWay(s *stage, failed map[string][]string, causes map[string]error, port string, limit time.Duration) {
 	if len(failed) > 1 { // that there is no IPv6 says nothing of the host
 		delete(failed, tcpUnreachable)
 	}
-	code, reason := TCPFailed, tcpFailed
-	var all []string
-	var reasons []phrase
-	for kind, addresses := range failed {
-		all = append(all, addresses...)
-		reasons = append(reasons, phrase{term(kind), nil})
-		reason = kind
+	code := TCPFailed
+	for kind := range failed {
+		if len(failed) == 1 {
+			code = tcpCodes[kind]
+		}
 	}
-	if len(failed) == 1 {
-		code = tcpCodes[reason]
-	}
-	slices.Sort(all)
-	cause := causes[reason]
+	all, reasons, cause := gather(failed, causes)
 	var dns *net.DNSError
 	if errors.As(cause, &dns) { // of the transport's own dialer
 		code = codeOfDNS(dns)
@@ -425,8 +431,14 @@ func (d *diagnosis) tellTLS(s *stage, ways []*way) (right []*way) {
 		s.find(wrong[0].tls.code, about(wrong[0]), wrong[0].tls.err).Severity = Error
 		return nil
 	}
-	for _, w := range wrong {
-		s.find(TLSAddressDiffers, args{"addresses": w.Address.Address, "reason": string(w.tls.code)}, w.tls.err)
+	if len(wrong) > 0 {
+		differ, causes := make(map[string][]string), make(map[string]error)
+		for _, w := range wrong {
+			differ[string(w.tls.code)] = append(differ[string(w.tls.code)], w.Address.Address)
+			causes[string(w.tls.code)] = w.tls.err
+		}
+		addresses, reasons, cause := gather(differ, causes)
+		s.find(TLSAddressDiffers, args{"addresses": addresses, "reason": reasons}, cause)
 	}
 	first := right[0].tls
 	insecure := d.tlsConfig().InsecureSkipVerify
@@ -535,7 +547,7 @@ const maxShown = 80
 func clean(s string) string {
 	var out strings.Builder
 	for _, r := range s {
-		if out.Len()+4 > maxShown {
+		if out.Len()+utf8.RuneLen(r) > maxShown-len("\u2026") {
 			out.WriteString("\u2026")
 			break
 		}

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -52,6 +54,7 @@ type diagnosis struct {
 	endpoint  breakwater.Endpoint // as given, but without a key that must not be sent
 	unsound   bool                // breakwater.New refuses it
 	withheld  bool                // its key is not sent
+	misplaced bool                // a key seems to be in its URL
 	keyed     bool                // it has a key of its own, which is sent
 	profile   *host.Profile
 	target    *url.URL // the endpoint's URL; its Host is empty if there is none
@@ -71,7 +74,11 @@ func newDiagnosis(c config, e breakwater.Endpoint, began time.Time) *diagnosis {
 	if u, err := url.Parse(strings.TrimSpace(e.URL)); err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") {
 		if _, ok := origin.ASCIIHost(u.Hostname()); ok && u.Hostname() != "" {
 			d.target = origin.InASCII(u)
+			d.target.User, d.target.Fragment = nil, "" // breakwater refuses them, and net/http would send the user
 		}
+	}
+	if holdsKey(d.target.Hostname()) {
+		d.target, d.misplaced = new(url.URL), true
 	}
 	if e.Host == "" {
 		d.profile = host.OfDomain(d.target.Hostname())
@@ -87,12 +94,30 @@ func newDiagnosis(c config, e breakwater.Endpoint, began time.Time) *diagnosis {
 		Version: Version, Endpoint: clean(e.Name), URL: strings.TrimRight(shown.String(), "/"), Host: breakwater.Host(d.profile.Name), Language: c.language, Began: began,
 		Findings: []Finding{}, Stages: []Stage{},
 	}
-	if d.report.Endpoint == "" {
+	if d.report.Endpoint == "" || holdsKey(d.report.Endpoint) {
 		d.report.Endpoint = d.target.Host
+	}
+	if u, err := url.Parse(e.URL); err == nil && u.User != nil {
+		password, _ := u.User.Password()
+		d.noteSecret(password)
+		d.noteSecret(u.User.Username())
 	}
 	d.base = d.newBase()
 	return d
 }
+
+// holdsKey reports whether a name has what is likely a key in it, as when the arguments of
+// breakwater.Bedrock are exchanged. Such a name is neither looked up nor shown.
+func holdsKey(name string) bool {
+	for label := range strings.SplitSeq(name, ".") {
+		if len(label) > 63 || keyLike.MatchString(label) {
+			return true
+		}
+	}
+	return false
+}
+
+var keyLike = regexp.MustCompile(`(?i)(sk-|absk|nvapi-|eyj)[a-z0-9_-]{12,}`)
 
 // newBase returns the transport that requests go through.
 func (d *diagnosis) newBase() *http.Transport {
@@ -263,17 +288,64 @@ func (d *diagnosis) scrub(text string) string {
 	return text
 }
 
-// weighLocked makes errors of other requests warnings if all answers came: then calls work.
+// weighLocked corrects severities by what came later. If all answers came, calls work, whatever
+// other requests got. If the list of models came without a key, the host may need none.
 func (d *diagnosis) weighLocked() {
-	answered := len(d.report.Answers) > 0
-	for _, s := range d.report.Stages {
+	r := &d.report
+	answered := len(r.Answers) > 0
+	for _, s := range r.Stages {
 		if s.Name == StageJSON || s.Name == StageStream {
 			answered = answered && s.State != Failed
 		}
 	}
-	for i := range d.report.Findings {
-		if f := &d.report.Findings[i]; answered && f.Severity == Error {
+	listed := r.Models != nil && r.Models.Listed > 0 && !d.profile.ModelsNeedKey
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		afterwards := f.Stage == StageHTTP || f.Stage == StageKey || f.Stage == StageBalance || f.Stage == StageModel
+		if f.Severity == Error && (answered && (afterwards || f.Code == KeyMissing) || listed && f.Code == KeyMissing && f.Stage == StageKeyForm) {
 			f.Severity = Warning
+		}
+	}
+}
+
+// dropRepeated leaves one finding of each code, the first, as bad as the worst of them: a cause may
+// show in several stages.
+func dropRepeated(findings []Finding) []Finding {
+	at := make(map[Code]int)
+	kept := findings[:0]
+	for _, f := range findings {
+		if i, again := at[f.Code]; again {
+			if severityRank[f.Severity] > severityRank[kept[i].Severity] {
+				kept[i].Severity = f.Severity
+			}
+			continue
+		}
+		at[f.Code] = len(kept)
+		kept = append(kept, f)
+	}
+	return kept
+}
+
+// scrubAll removes secrets from all texts of a value, as a host may send back what it got.
+func (d *diagnosis) scrubAll(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		if clean := d.scrub(v.String()); clean != v.String() {
+			v.SetString(clean)
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			d.scrubAll(v.Elem())
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			d.scrubAll(v.Index(i))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				d.scrubAll(v.Field(i))
+			}
 		}
 	}
 }
@@ -287,17 +359,16 @@ func (d *diagnosis) finish() Report {
 	slices.SortStableFunc(r.Stages, func(a, b Stage) int {
 		return slices.Index(StageNames[:], a.Name) - slices.Index(StageNames[:], b.Name)
 	})
+	byStage := func(a, b Finding) int {
+		return slices.Index(StageNames[:], a.Stage) - slices.Index(StageNames[:], b.Stage)
+	}
+	slices.SortStableFunc(r.Findings, byStage)
+	r.Findings = dropRepeated(r.Findings)
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
 		if by := severityRank[b.Severity] - severityRank[a.Severity]; by != 0 {
 			return by
 		}
-		return slices.Index(StageNames[:], a.Stage) - slices.Index(StageNames[:], b.Stage)
-	})
-	seen := make(map[Code]bool) // a cause that shows in several stages is told once
-	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool {
-		again := seen[f.Code]
-		seen[f.Code] = true
-		return again
+		return byStage(a, b)
 	})
 	r.Verdict, r.Summary = Well, d.language.say("all is well", nil)
 	if len(r.Findings) > 0 {
@@ -308,11 +379,7 @@ func (d *diagnosis) finish() Report {
 			r.Verdict, r.Summary = Degraded, d.language.say("works but", args{"seen": worst.Seen})
 		}
 	}
-	for i := range r.Findings {
-		f := &r.Findings[i]
-		f.Seen, f.Means, f.Next = d.scrub(f.Seen), d.scrub(f.Means), d.scrub(f.Next)
-	}
-	r.Summary = d.scrub(r.Summary)
+	d.scrubAll(reflect.ValueOf(r).Elem())
 	r.Took = Millis(time.Since(r.Began))
 	return *r
 }
@@ -456,6 +523,10 @@ func (d *diagnosis) checkConfig(s *stage, wrong error) {
 	}
 	d.keyed = hasKey(d.endpoint)
 	t, err := breakwater.New(breakwater.WithEndpoints(d.endpoint), breakwater.WithBase(d.base))
+	if err == nil && d.misplaced {
+		t.Close()
+		err = errMisplaced
+	}
 	if err == nil {
 		t.Close()
 		if len(s.findings) == 0 {
@@ -464,6 +535,9 @@ func (d *diagnosis) checkConfig(s *stage, wrong error) {
 		return
 	}
 	d.unsound = true
+	if strings.Contains(err.Error(), "arguments exchanged") { // a key may be in the URL
+		d.target, d.report.URL = new(url.URL), ""
+	}
 	if keyProblem(d.endpoint) != "" && len(unjoin(err)) == 1 { // the next stage tells of it
 		s.say("endpoint refused", nil)
 		return
@@ -472,6 +546,9 @@ func (d *diagnosis) checkConfig(s *stage, wrong error) {
 		s.find(EndpointInvalid, args{"reason": reasonOf(one)}, one)
 	}
 }
+
+// errMisplaced is in place of an error of breakwater for a URL with a key in it.
+var errMisplaced = errors.New("breakwater: URL has a host that looks like a key: are the arguments exchanged?")
 
 // reasonOf returns what breakwater says of an endpoint, without whose words it is. It quotes no
 // key.

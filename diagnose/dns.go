@@ -423,25 +423,35 @@ func (d *diagnosis) noAddress(s *stage, name string, answers []lookedUp, limit t
 // compareAnswers tells of resolvers that failed while others did not, and of answers that cannot
 // be right. Different addresses alone mean nothing: many hosts answer by place.
 func (d *diagnosis) compareAnswers(s *stage, name string, answers []lookedUp, limit time.Duration) {
-	var with, without []string
-	var cause error
+	var with, without, silent, broken []string
+	var cause, silence, fault error
+	var reasons []phrase
+	ofSystem := false // the resolver that programs use is broken
 	for i, l := range answers {
 		who := d.resolverName(l.Resolver)
 		switch {
 		case len(l.addresses) > 0:
 			with = append(with, who)
 		case l.Error == lookupNoName || l.Error == lookupNoData:
-			without, cause = append(without, who), l.err
+			without, cause = append(without, who), errors.Join(cause, l.err)
 		case l.Error == lookupTimeout && i > 0:
-			f := s.find(DNSServerSilent, args{"server": who, "name": name, "limit": limit}, l.err)
-			if len(answers) == 2 { // the only one: the system has its answers from elsewhere
-				f.Severity = Note
-			}
+			silent, silence = append(silent, who), errors.Join(silence, l.err)
 		default:
-			code := s.find(DNSServerFailed, args{"server": who, "name": name, "reason": term(l.Error)}, l.err)
-			if i == 0 { // what programs use
-				code.Severity = Error
-			}
+			ofSystem = ofSystem || i == 0
+			broken, fault = append(broken, who), errors.Join(fault, l.err)
+			reasons = append(reasons, phrase{term(l.Error), nil})
+		}
+	}
+	if len(silent) > 0 {
+		f := s.find(DNSServerSilent, args{"server": silent, "name": name, "limit": limit}, silence)
+		if len(answers) == 2 { // the only one: the system has its answers from elsewhere
+			f.Severity = Note
+		}
+	}
+	if len(broken) > 0 {
+		f := s.find(DNSServerFailed, args{"server": broken, "name": name, "reason": reasons}, fault)
+		if ofSystem {
+			f.Severity = Error
 		}
 	}
 	if system := answers[0].addresses; len(without) > 0 && len(system) > 0 && !slices.ContainsFunc(system, isPublic) {

@@ -16,5 +16,6 @@
 // of the others are tried; if one address fails, the others are.
 //
 // A key goes where the endpoint would send it, and only over a connection whose certificate is
-// right. A [Report] contains no key, no prompt and no answer.
+// right, unless the transport of [WithTransport] verifies none. A [Report] contains no key, no
+// prompt and no answer.
 package diagnose

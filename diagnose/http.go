@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -45,7 +46,7 @@ func (d *diagnosis) atOrigin(path string) *url.URL {
 // stageOf has the stages of codes that the request for the models may find and that are not about
 // HTTP.
 var stageOf = map[Code]StageName{
-	KeyRejected: StageKey, KeyNotReceived: StageKey, KeyFunctionFailed: StageKey, RateLimited: StageKey, ConcurrencyLimited: StageKey,
+	KeyRejected: StageKey, KeyMissing: StageKey, KeyNotReceived: StageKey, KeyFunctionFailed: StageKey, RateLimited: StageKey, ConcurrencyLimited: StageKey,
 	NoFunds: StageBalance, ModelUnknown: StageModel, ModelRetired: StageModel, NoModels: StageModel,
 }
 
@@ -59,24 +60,7 @@ func (d *diagnosis) ask(ctx context.Context, why term) {
 		d.outOfTime(StageHTTP)
 		return
 	}
-	var answer got
-	var c cause
-	var models *health.Models
-	d.stage(StageHTTP, func(s *stage) {
-		answer = d.get(ctx, d.modelsURL(), d.limit(askShare))
-		d.noteHTTP(answer)
-		c, models = d.judgeModels(ctx, answer, d.limit(askShare))
-		if c.code == WrongPath {
-			if better := d.suggestPath(ctx); better != "" {
-				c.args["suggestion"] = phrase{"add path", args{"url": better}}
-			}
-		}
-		if c.code != "" && (stageOf[c.code] == "" || stageOf[c.code] == StageHTTP) {
-			s.find(c.code, c.args, c.err)
-		} else if d.report.HTTP != nil {
-			s.text = strings.TrimSpace(strings.Join([]string{strconv.Itoa(answer.status), answer.proto, d.report.HTTP.Edge}, " "))
-		}
-	})
+	answer, c, models := d.askModels(ctx)
 	d.stage(StageClock, func(s *stage) { d.compareClocks(s, answer) })
 	found := func(s *stage) bool {
 		if stageOf[c.code] != s.name {
@@ -97,11 +81,46 @@ func (d *diagnosis) ask(ctx context.Context, why term) {
 		if found(s) || d.examineModels(s, models) || len(s.findings) > 0 {
 			return
 		}
-		s.skip("no answer")
+		s.skip(unknownBy(answer))
 	})
 	if d.spend {
 		d.askForAnswers(ctx, models)
 	}
+}
+
+// askModels asks for the models, which shows whether HTTP works, and what else is wrong.
+func (d *diagnosis) askModels(ctx context.Context) (answer got, c cause, models *health.Models) {
+	d.stage(StageHTTP, func(s *stage) {
+		answer = d.get(ctx, d.modelsURL(), d.limit(askShare))
+		d.noteHTTP(answer)
+		c, models = d.judgeModels(ctx, answer, d.limit(askShare))
+		switch c.code {
+		case KeyRejected, KeyNotReceived:
+			c.code = d.codeWithoutKey(c.code)
+		case WrongPath:
+			if better := d.suggestPath(ctx); better != "" {
+				c.args["suggestion"] = phrase{"add path", args{"url": better}}
+			}
+		}
+		if c.code != "" && stageOf[c.code] == "" {
+			s.find(c.code, c.args, c.err)
+		} else if d.report.HTTP != nil {
+			s.text = strings.TrimSpace(strings.Join([]string{strconv.Itoa(answer.status), answer.proto, d.report.HTTP.Edge}, " "))
+		}
+	})
+	return answer, c, models
+}
+
+// codeWithoutKey returns the code of a refused key if one was sent. If none was, the host says what
+// is known, unless it was said to need none.
+func (d *diagnosis) codeWithoutKey(code Code) Code {
+	switch {
+	case d.keyed, !d.withheld && (d.endpoint.Rewrite != nil || len(d.endpoint.Header) > 0):
+		return code
+	case d.endpoint.Keyless:
+		return KeyMissing
+	}
+	return ""
 }
 
 // outOfTime skips the stages that are left.
@@ -220,7 +239,7 @@ func (d *diagnosis) refusalCause(status int, h http.Header, body []byte, asked *
 		c.args["limit"] = int(d.profile.StatedLimit(body))
 	case ModelUnknown, ModelRetired:
 		c.args["model"], c.args["listed"] = d.askedModel(nil), phrase{"no list", nil}
-		c.args["successor"], c.args["host"] = d.successor(d.askedModel(nil)), d.profile.Name
+		c.args["successor"], c.args["host"] = d.successorOf(cmp.Or(retiredIn(strings.ToLower(refusal.Message)), d.askedModel(nil)))
 	}
 	return c
 }
@@ -253,18 +272,24 @@ func (d *diagnosis) codeOfClass(class outcome.Class, status int, r wire.Refusal,
 			return Overloaded
 		}
 	case outcome.RateLimited:
-		if d.profile.StatedLimit(body) > 0 {
+		switch {
+		case d.profile.StatedLimit(body) > 0:
 			return ConcurrencyLimited
+		case saysAny(strings.ToLower(r.Code+" "+r.Type), "overload"):
+			return Overloaded
 		}
 	case outcome.KeyRejected:
 		if d.keyed && header.MediaType(h) != "application/json" && !wire.Valid(body) {
 			return KeyNotReceived
 		}
 	case outcome.NoModel:
-		if d.successor(d.askedModel(nil)) != "" || namesRetired(message) {
+		if d.successor(d.askedModel(nil)) != "" || retiredIn(message) != "" {
 			return ModelRetired
 		}
 	case outcome.Refused:
+		if retiredIn(message) != "" {
+			return ModelRetired
+		}
 		if status == http.StatusNotFound || status == http.StatusMethodNotAllowed {
 			return WrongPath
 		}
@@ -382,12 +407,20 @@ func (d *diagnosis) tellKey(s *stage, found bool, g got, models *health.Models) 
 	case !d.keyed:
 		s.skip("needs key")
 	case models == nil:
-		s.skip("no answer")
+		s.skip(unknownBy(g))
 	case d.profile.ModelsNeedKey:
 		s.say("key accepted", nil)
 	default:
 		s.say("list came", nil)
 	}
+}
+
+// unknownBy says why an answer tells nothing of the key or the models.
+func unknownBy(g got) term {
+	if g.status == 0 {
+		return "no answer"
+	}
+	return "not known"
 }
 
 const lowBalance = 1 // in whatever currency
@@ -399,7 +432,7 @@ func (d *diagnosis) askBalance(ctx context.Context, s *stage, mayAsk bool) {
 		s.skip("not told")
 		return
 	case !mayAsk:
-		s.skip("no answer")
+		s.skip("not known")
 		return
 	}
 	g := d.get(ctx, d.atOrigin(d.profile.BalancePath), d.limit(otherShare))

@@ -67,16 +67,29 @@ func (d *diagnosis) successor(model string) string {
 	return ""
 }
 
-// namesRetired reports whether a host's message says that a retired name was asked for.
-func namesRetired(message string) bool {
+// successorOf returns the name that replaced a retired one, and the host that says so.
+func (d *diagnosis) successorOf(model string) (successor, of string) {
+	if now := d.successor(model); now != "" {
+		return now, d.profile.Name
+	}
+	for p := range host.All() {
+		if now := p.CurrentName(model); now != model {
+			return now, p.Name
+		}
+	}
+	return "", d.profile.Name
+}
+
+// retiredIn returns the retired name that was asked for, if a host's message says so.
+func retiredIn(message string) string {
 	for p := range host.All() {
 		for old := range p.Renamed {
 			if strings.Contains(message, "you passed "+old) {
-				return true
+				return old
 			}
 		}
 	}
-	return false
+	return ""
 }
 
 // examineModels looks whether the host lists the models that the endpoint is to serve. It reports

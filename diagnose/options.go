@@ -69,6 +69,12 @@ func newConfig(opts []Option) (c config, wrong error) {
 	return c, errors.Join(errs...)
 }
 
+// Check returns what is wrong with options, as [OptionError]s, before anything runs.
+func Check(opts ...Option) error {
+	_, wrong := newConfig(opts)
+	return wrong
+}
+
 // WithTimeout bounds the whole diagnosis, from 100 ms to an hour. Each stage gets a part of it:
 // DNS, TCP and TLS a fifth each, three seconds at most, and the request for the models three
 // tenths, ten seconds at most. What is left is for the answers of [WithSpend]. Default 10s.

@@ -58,7 +58,7 @@ func (d *diagnosis) examineProxy(s *stage) (proxy *url.URL, bad bool) {
 	} else {
 		proxy, err = d.proxyFor(d.target)
 	}
-	if err == nil && proxy != nil && proxy.Hostname() == "" {
+	if _, wrong := url.Parse(value); err == nil && proxy != nil && (proxy.Hostname() == "" || wrong != nil && strings.Contains(value, "://")) {
 		err = errNoProxyURL
 	}
 	if err != nil { // it may quote a password

@@ -63,12 +63,12 @@ func (l Language) fill(text string, a args) string {
 		}
 		text = after
 	}
-	return capital(strings.TrimSpace(out.String()), text == "")
+	return capital(strings.TrimSpace(out.String()))
 }
 
-// capital makes the first letter of a sentence a capital one.
-func capital(s string, _ bool) string {
-	if strings.HasSuffix(s, ".") && len(s) > 0 && 'a' <= s[0] && s[0] <= 'z' && strings.HasPrefix(s, "the ") {
+// capital makes the first letter of a sentence that begins with a term a capital one.
+func capital(s string) string {
+	if strings.HasSuffix(s, ".") && strings.HasPrefix(s, "the ") {
 		return "T" + s[1:]
 	}
 	return s
@@ -98,7 +98,10 @@ func (l Language) show(v any) string {
 	case time.Time:
 		return v.UTC().Format("2006-01-02 15:04 UTC")
 	case float64:
-		return strconv.FormatFloat(math.Round(v*100)/100, 'f', -1, 64)
+		if v >= 10 {
+			return strconv.FormatFloat(math.Round(v), 'f', -1, 64)
+		}
+		return strconv.FormatFloat(math.Round(v*10)/10, 'f', -1, 64)
 	}
 	return fmt.Sprint(v)
 }

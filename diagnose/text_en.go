@@ -67,7 +67,7 @@ var english = map[Code]wording{
 		"Ask who runs it to allow {name}, or add {name} to NO_PROXY.{direct}"},
 
 	DNSNoSuchHost: {
-		"{name} has no address: {resolvers} said so.",
+		"{name} has no address: {resolvers}.",
 		"The name is misspelled, or this network's DNS does not know it.",
 		"Compare the URL with the host's documents. Try another resolver."},
 	DNSSilent: {
@@ -276,7 +276,7 @@ var english = map[Code]wording{
 		"Wait and send fewer calls at once, or use another endpoint."},
 	RateLimited: {
 		"{request} got {status}{code}: a rate limit{wait}.",
-		"The account sends more than the host allows.",
+		"The account sends more than the host allows. With insufficient_quota, its money may be used up.",
 		"Send fewer calls, or ask the host for a higher limit."},
 	ConcurrencyLimited: {
 		"{request} got {status}: the account may have {limit} calls at once.",
@@ -433,5 +433,6 @@ var englishTerms = map[term]string{
 	"config right": "valid", "not listed": "not listed: {models}", "endpoint refused": "not valid", "tls done": "{version}, {issuer}, {days} days left", "no answer": "no answer",
 	"list came": "the list came, which some hosts give without a key", "no operation": "the host does not have this API", "no model": "no model is known: see --model",
 	"resolver says": "{resolver}: {what}",
+	"not known":     "the answer does not tell it",
 	"queued":        ", queued {queue}",
 }

@@ -64,7 +64,7 @@ var chinese = map[Code]wording{
 		"请让代理的管理员放行 {name}，或把 {name} 加入 NO_PROXY。{direct}"},
 
 	DNSNoSuchHost: {
-		"{name} 没有地址：{resolvers} 都这样回答。",
+		"{name} 没有地址：{resolvers}。",
 		"名称写错了，或本网络的 DNS 不认识它。",
 		"请对照服务方文档检查 URL，并换一个解析器试试。"},
 	DNSSilent: {
@@ -273,7 +273,7 @@ var chinese = map[Code]wording{
 		"请等待并减少同时的调用，或使用其他端点。"},
 	RateLimited: {
 		"{request}得到 {status}{code}：达到速率限制{wait}。",
-		"账户发送的请求超过服务方的允许。",
+		"账户发送的请求超过服务方的允许。如果代码是 insufficient_quota，也可能是余额用完。",
 		"请减少调用，或向服务方申请更高的限制。"},
 	ConcurrencyLimited: {
 		"{request}得到 {status}：该账户同时只能有 {limit} 个调用。",
@@ -430,6 +430,7 @@ var chineseTerms = map[term]string{
 	"config right": "有效", "not listed": "没有列出：{models}", "endpoint refused": "无效", "tls done": "{version}，{issuer}，还有 {days} 天", "no answer": "没有响应",
 	"list came": "得到了列表（有些服务方不需要密钥也给）", "no operation": "服务方没有这种 API", "no model": "不知道用哪个模型：见 --model",
 	"resolver says": "{resolver}：{what}",
+	"not known":     "从回答中看不出",
 	"queued":        "，排队 {queue}",
 }
 

@@ -84,6 +84,7 @@ configuration file. The help of a command says what its others mean.`,
 		SilenceErrors: true,
 	}
 	root.SetVersionTemplate("breakwater {{.Version}}\n")
+	root.AddCommand(newDoctor())
 	root.AddCommand(newDrill())
 	root.AddCommand(newHealthcheck())
 	root.AddCommand(newConfig())
