@@ -109,10 +109,7 @@ func (c *drillCommand) run(cmd *cobra.Command, args []string) error {
 	if c.json == "-" {
 		out = cmd.ErrOrStderr()
 	}
-	style := drill.Style{}
-	if f, ok := out.(*os.File); ok && !c.plain {
-		style = drill.StyleOf(f, term.IsTerminal(int(f.Fd())))
-	}
+	style := c.style(out)
 	plan.Viewer = drill.NewScreen(out, style)
 	report, err := drill.Play(cmd.Context(), plan.script, plan.Plan)
 	if err != nil {
@@ -131,6 +128,16 @@ func (c *drillCommand) run(cmd *cobra.Command, args []string) error {
 		return &statusError{statusDegraded, nil}
 	}
 	return nil
+}
+
+// style is how to write to out: live on a terminal that is large enough.
+func (c *drillCommand) style(out io.Writer) drill.Style {
+	f, ok := out.(*os.File)
+	if !ok || c.plain || !term.IsTerminal(int(f.Fd())) {
+		return drill.Style{}
+	}
+	wide, high, err := term.GetSize(int(f.Fd()))
+	return drill.StyleOf(os.LookupEnv, err != nil || wide >= 80 && high >= 16 || wide == 0)
 }
 
 // adapt changes a script as the command line says.
@@ -207,7 +214,7 @@ func (c *drillCommand) planReal(cmd *cobra.Command, p *drillPlan) (*drillPlan, e
 		return nil, errors.New("these are real hosts, and calls cost money: add --yes if you mean it")
 	}
 	p.Place = "endpoints of " + filepath.Base(c.config)
-	p.Stage = func(string) (drill.Stage, error) { return drill.Endpoints(real, c.seed) }
+	p.Stage = func(string) (drill.Stage, error) { return drill.Endpoints(real, p.script.Load, c.seed) }
 	return p, nil
 }
 

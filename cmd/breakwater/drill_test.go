@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/breakwater-go/breakwater/breakwatertest"
 )
 
 // moment is a drill of half a second.
@@ -77,7 +80,7 @@ func TestDrill_Says(t *testing.T) {
 	}{
 		{[]string{"drill", "--list"}, []string{"primary-down", "dns-gone", "slow", "overloaded", "keys-and-money"}},
 		{[]string{"drill", "--check"}, []string{"The primary is down", "00:15 to 00:35  primary: refused", "≥ 99.95 %"}},
-		{[]string{"drill", "--check", "--quick", "--rate", "7"}, []string{"For 30s: 7 calls a second", "00:08 to 00:18"}},
+		{[]string{"drill", "--check", "--quick", "--rate", "7"}, []string{"For 30s: 7 calls a second", "00:07 to 00:17"}},
 		{[]string{"drill", "slow", "--print"}, []string{"# The primary is slow.", "timeline:"}},
 		{[]string{"drill", "--schema"}, []string{"breakwater.drill/1"}},
 		{[]string{"drill", script, "--check"}, []string{"A moment", "busy"}},
@@ -136,5 +139,39 @@ func TestDrill_Mistakes(t *testing.T) {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("before real hosts it says %q, want %q in it", stderr, want)
 		}
+	}
+}
+
+// TestDrill_Config plays before hosts that a configuration names: of this machine, so that no
+// --yes is needed.
+func TestDrill_Config(t *testing.T) {
+	fleet, err := breakwatertest.NewFleet(breakwatertest.DeepSeek("a"), breakwatertest.DeepSeek("b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fleet.Close()
+	cfg := written(t, "breakwater.yaml", fmt.Sprintf(`
+endpoints: [{name: a, host: deepseek, url: "%s", key: key-a}]
+backups: [{name: b, host: deepseek, url: "%s", key: key-b}]
+retry: {patience: off}
+`, fleet.Server("a").URL(), fleet.Server("b").URL()))
+	status, stdout, stderr := runs(t, "drill", written(t, "moment.yaml", moment), "--config", cfg, "--compare", "--json", "-")
+	var report struct {
+		Place   string
+		Clients []struct {
+			Client          string
+			Calls, Answered int
+			AnsweredBy      map[string]int `json:"answered_by"`
+		}
+	}
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil || status != statusOK {
+		t.Fatalf("status %d, %v, %s", status, err, stderr)
+	}
+	ours, bare := report.Clients[0], report.Clients[1]
+	if report.Place != "endpoints of breakwater.yaml" || ours.Answered != 40 || ours.AnsweredBy["b"] == 0 || bare.Answered >= 40 || bare.Answered == 0 || bare.AnsweredBy["b"] != 0 {
+		t.Errorf("%+v", report)
+	}
+	if !strings.Contains(stderr, "80 calls in 1s") || strings.Contains(stderr, "Real hosts") {
+		t.Errorf("stderr %s", stderr)
 	}
 }

@@ -3,7 +3,6 @@ package drill
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -106,17 +105,9 @@ func (c *caller) answerer(resp *http.Response) (by string, stale bool) {
 }
 
 func (c *caller) do(ctx context.Context, q question) (reply kit.Reply, watch *firstText, resp *http.Response, err error) {
-	url, key := c.stage.Target(q.wire)
-	base, query, _ := strings.Cut(url, "?") // Azure's api-version
-	req, err := q.wire.Request(ctx, base, key, c.load.Model, q.prompt, q.stream)
+	req, err := c.stage.Request(ctx, c.load.Model, q)
 	if err != nil {
 		return reply, nil, nil, err
-	}
-	req.URL.RawQuery = query
-	if l, ok := c.stage.(*live); ok {
-		if err := bound(req, c.load.MaxTokens, l.deepSeek()); err != nil {
-			return reply, nil, nil, err
-		}
 	}
 	if resp, err = c.client.Do(req); err != nil {
 		return reply, nil, nil, err
@@ -125,35 +116,6 @@ func (c *caller) do(ctx context.Context, q question) (reply kit.Reply, watch *fi
 	resp.Body = watch
 	reply, err = kit.ReadAnswer(resp)
 	return reply, watch, resp, err
-}
-
-// bound limits the tokens of a real answer, by the field of its wire. Only some hosts know the field
-// that switches thinking off.
-func bound(req *http.Request, tokens int, thinks bool) error {
-	body, err := req.GetBody()
-	if err != nil {
-		return err
-	}
-	var fields map[string]any
-	if err := json.NewDecoder(body).Decode(&fields); err != nil {
-		return err
-	}
-	name := "max_tokens"
-	if strings.HasSuffix(req.URL.Path, "/responses") {
-		name = "max_output_tokens"
-	}
-	fields[name] = tokens
-	if !thinks {
-		delete(fields, "thinking")
-	}
-	raw, err := json.Marshal(fields)
-	if err != nil {
-		return err
-	}
-	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }
-	req.Body, _ = req.GetBody()
-	req.ContentLength = int64(len(raw))
-	return nil
 }
 
 // errTooLong ends an answer without end.

@@ -1,9 +1,12 @@
 package drill
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -21,6 +24,8 @@ type Real struct {
 	Endpoints []breakwater.Endpoint
 	// Options are breakwater's, with the same endpoints.
 	Options []breakwater.Option
+	// Base reaches the hosts without breakwater. Default: a transport like net/http's own.
+	Base http.RoundTripper
 	// Allowed lets chaos break requests to hosts that are no test hosts.
 	Allowed bool
 }
@@ -82,7 +87,7 @@ func nameOf(e breakwater.Endpoint) string {
 func (r Real) Forecast(s *Script, clients int) (lines []string) {
 	calls, _ := s.Load.calls(s.Duration)
 	calls *= clients
-	prompt := calls * (s.Load.Prompt.Most + 3) / 4 // a token has about four characters
+	prompt := calls * ((s.Load.Prompt.Most + 3) / 4) // a token has about four characters
 	answer := calls * s.Load.MaxTokens
 	lines = append(lines, fmt.Sprintf("%d calls in %v, with up to %d tokens of prompts and %d of answers.", calls, s.Duration, prompt, answer))
 	known := false
@@ -111,17 +116,24 @@ func (r Real) Forecast(s *Script, clients int) (lines []string) {
 
 // A live is a stage of real endpoints.
 type live struct {
-	real   Real
-	urls   []*url.URL
-	key    string // of the first endpoint
-	base   *http.Transport
-	faults *breaker
+	real Real
+	urls []*url.URL
+	key  string // of the first endpoint
+	// targets are where the first endpoint serves the wires of the load.
+	targets   map[kit.Wire]*url.URL
+	maxTokens int
+	base      http.RoundTripper
+	faults    *breaker
 }
 
-// Endpoints returns a stage in front of real endpoints.
-func Endpoints(r Real, seed uint64) (Stage, error) {
-	l := &live{real: r, base: http.DefaultTransport.(*http.Transport).Clone()}
-	l.base.MaxIdleConnsPerHost = 256
+// Endpoints returns a stage in front of real endpoints, for the load of a script.
+func Endpoints(r Real, load Load, seed uint64) (Stage, error) {
+	l := &live{real: r, base: r.Base, targets: make(map[kit.Wire]*url.URL), maxTokens: load.MaxTokens}
+	if l.base == nil {
+		own := http.DefaultTransport.(*http.Transport).Clone()
+		own.MaxIdleConnsPerHost = 256
+		l.base = own
+	}
 	var named []breakwater.Endpoint
 	for _, e := range r.Endpoints {
 		u, err := url.Parse(e.URL)
@@ -134,6 +146,14 @@ func Endpoints(r Real, seed uint64) (Stage, error) {
 	}
 	l.real.Endpoints = named
 	first := named[0]
+	for _, w := range load.Wires {
+		text, ok := first.URLOf(w.String())
+		u, err := url.Parse(text)
+		if !ok || err != nil {
+			return nil, fmt.Errorf("the first endpoint, %s, does not serve %s, which the load asks for", first.Name, w)
+		}
+		l.targets[w] = u
+	}
 	if l.key = first.APIKey; first.KeyFunc != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -167,20 +187,44 @@ func (l *live) Bare() http.RoundTripper {
 	})
 }
 
-// Target is where an SDK of that wire calls the first endpoint. DeepSeek has two wires below paths
-// of their own.
-func (l *live) Target(w kit.Wire) (string, string) {
-	base := l.real.Endpoints[0].URL
-	if l.deepSeek() {
-		origin := l.urls[0].Scheme + "://" + l.urls[0].Host
-		switch w {
-		case kit.Completions:
-			base = origin + "/beta"
-		case kit.Messages:
-			base = origin + "/anthropic"
-		}
+// Request asks the first endpoint where its host serves the wire.
+func (l *live) Request(ctx context.Context, model string, q question) (*http.Request, error) {
+	req, err := q.wire.Request(ctx, l.real.Endpoints[0].URL, l.key, model, q.prompt, q.stream)
+	if err != nil {
+		return nil, err
 	}
-	return base, l.key
+	to := *l.targets[q.wire]
+	req.URL, req.Host = &to, ""
+	return req, bound(req, l.maxTokens, l.deepSeek())
+}
+
+// bound limits the tokens of a real answer, by the field of its wire. Only some hosts know the field
+// that switches thinking off.
+func bound(req *http.Request, tokens int, thinks bool) error {
+	body, err := req.GetBody()
+	if err != nil {
+		return err
+	}
+	var fields map[string]any
+	if err := json.NewDecoder(body).Decode(&fields); err != nil {
+		return err
+	}
+	name := "max_tokens"
+	if strings.HasSuffix(req.URL.Path, "/responses") {
+		name = "max_output_tokens"
+	}
+	fields[name] = tokens
+	if !thinks {
+		delete(fields, "thinking")
+	}
+	raw, err := json.Marshal(fields)
+	if err != nil {
+		return err
+	}
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }
+	req.Body, _ = req.GetBody()
+	req.ContentLength = int64(len(raw))
+	return nil
 }
 
 func (l *live) deepSeek() bool {
@@ -222,4 +266,4 @@ func (l *live) Model(name string) string { return cmp.Or(l.real.Endpoints[0].Mod
 func (l *live) Break(a Act) error        { return l.faults.Break(a) }
 func (l *live) Heal(a Act)               { l.faults.Heal(a) }
 func (l *live) Knows() bool              { return false }
-func (l *live) Close()                   { l.base.CloseIdleConnections() }
+func (l *live) Close()                   { (&http.Client{Transport: l.base}).CloseIdleConnections() }

@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -114,9 +115,9 @@ func (e *embedded) Options() []breakwater.Option {
 
 func (e *embedded) Bare() http.RoundTripper { return e.faults.middleware(e.transport) }
 
-func (e *embedded) Target(w kit.Wire) (url, key string) {
+func (e *embedded) Request(ctx context.Context, model string, q question) (*http.Request, error) {
 	first := e.script.Hosts[0].Name
-	return e.fleet.Server(first).WireURL(w), keyOf(first)
+	return q.wire.Request(ctx, e.fleet.Server(first).WireURL(q.wire), keyOf(first), model, q.prompt, q.stream)
 }
 
 func (e *embedded) Model(name string) string { return name }

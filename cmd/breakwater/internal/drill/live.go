@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -23,15 +21,16 @@ type Style struct {
 	Color bool
 }
 
-// StyleOf returns the style for a file. Everything goes on a terminal, without colour if NO_COLOR
-// is set (https://no-color.org), and plain lines go elsewhere.
-func StyleOf(f *os.File, terminal bool) Style {
-	term := os.Getenv("TERM")
+// StyleOf returns the style for a terminal. large says that the live view fits on it. Colour is left
+// out if NO_COLOR is set (https://no-color.org).
+func StyleOf(env func(string) (string, bool), large bool) Style {
+	term, _ := env("TERM")
 	// Consoles of Windows that set no TERM may show escape sequences as text.
-	if f == nil || !terminal || term == "dumb" || term == "" && runtime.GOOS == "windows" {
+	if term == "dumb" || term == "" && runtime.GOOS == "windows" {
 		return Style{}
 	}
-	return Style{Live: true, Color: os.Getenv("NO_COLOR") == ""}
+	none, _ := env("NO_COLOR")
+	return Style{Live: large, Color: none == ""}
 }
 
 func (s Style) good(text string) string   { return s.paint("32", text) }
@@ -53,7 +52,6 @@ type screen struct {
 	out   io.Writer
 	style Style
 
-	mu     sync.Mutex // guards what follows
 	script *Script
 	broken map[string]string // what is broken now, by host
 	lines  int               // of the block
@@ -66,8 +64,6 @@ func NewScreen(out io.Writer, style Style) Viewer {
 }
 
 func (s *screen) Begin(script *Script) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.script = script
 	s.write(s.style.strong(clip(script.Title, columns)))
 	for _, line := range fold(script.Shows, columns) {
@@ -77,8 +73,6 @@ func (s *screen) Begin(script *Script) {
 }
 
 func (s *screen) Turn(at time.Duration, a Act, begins bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	text := fmt.Sprintf("%s  %s is well again", clock(at), a.Host)
 	delete(s.broken, a.Host)
 	if begins {
@@ -94,8 +88,6 @@ func (s *screen) Turn(at time.Duration, a Act, begins bool) {
 const plainEvery = 5 * time.Second
 
 func (s *screen) Tick(at time.Duration, now []glance) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if !s.style.Live {
 		if at-s.last >= plainEvery {
 			s.last = at
@@ -109,8 +101,6 @@ func (s *screen) Tick(at time.Duration, now []glance) {
 }
 
 func (s *screen) Done() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.lines = 0 // the block stays
 	s.write("")
 }
@@ -136,7 +126,7 @@ func (s *screen) frame(at time.Duration, now []glance) []string {
 	for _, g := range now {
 		lines = append(lines, fmt.Sprintf("%-12s%s%s%s%7d%7s  %s", g.client,
 			count(g.answered, 9, st.good), count(g.failed, 9, st.bad), count(g.wrong, 7, st.wrong), g.open, firstText99(g.p99),
-			clip(g.who(), columns-53)))
+			clip(g.who(columns-53), columns-53)))
 	}
 	if g := now[0]; g.client == WithBreakwater {
 		lines = append(lines, "", st.quiet("circuits    ")+clip(g.states(), columns-12))
@@ -186,15 +176,15 @@ func (s *screen) write(line string) { fmt.Fprintln(s.out, line) }
 
 // plain is a line about a client for a pipe.
 func (g glance) plain() string {
-	text := fmt.Sprintf("%-10s  %d answered, %d failed, %d wrong", g.client, g.answered, g.failed, g.wrong)
+	text := fmt.Sprintf("%-10s %d ok, %d failed, %d wrong; ", g.client, g.answered, g.failed, g.wrong)
 	if p := firstText99(g.p99); p != "-" {
-		text += "; P99 " + p
+		text += "P99 " + p + "; "
 	}
-	return text + "; " + g.who()
+	return text + g.who(columns-7-len(text)) // behind the time
 }
 
-// who says who answered in the last seconds.
-func (g glance) who() string {
+// who says who answered in the last seconds, the first ones of them in so many columns.
+func (g glance) who(most int) string {
 	all := 0
 	for _, n := range g.by {
 		all += n
@@ -203,11 +193,18 @@ func (g glance) who() string {
 		return "nobody answers"
 	}
 	hosts := slices.SortedFunc(maps.Keys(g.by), func(a, b string) int { return cmp.Or(g.by[b]-g.by[a], cmp.Compare(a, b)) })
-	var parts []string
-	for _, host := range hosts {
-		parts = append(parts, fmt.Sprintf("%s %d%%", host, (100*g.by[host]+all/2)/all))
+	text := ""
+	for i, host := range hosts {
+		part := fmt.Sprintf("%s %d%%", host, (100*g.by[host]+all/2)/all)
+		if i > 0 {
+			part = ", " + part
+		}
+		if i > 0 && len(text)+len(part) > most {
+			break
+		}
+		text += part
 	}
-	return strings.Join(parts, ", ")
+	return text
 }
 
 // states are the circuits that were ever open.
@@ -243,7 +240,7 @@ func count(n, width int, paint func(string) string) string {
 }
 
 func clock(d time.Duration) string {
-	d = d.Round(time.Second)
+	d = d.Round(100 * time.Millisecond) // a tick comes a little late or soon
 	return fmt.Sprintf("%02d:%02d", int(d.Minutes()), int(d.Seconds())%60)
 }
 

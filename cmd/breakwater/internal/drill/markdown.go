@@ -18,6 +18,10 @@ func (r *Report) WriteMarkdown(w io.Writer, picture string) error {
 	line("")
 	line("%s %s", r.verdict(), main.sentence())
 	line("")
+	if text := r.busy(); text != "" {
+		line("**%s**", text)
+		line("")
+	}
 	if r.Shows != "" {
 		line("%s", inMarkdown(strings.Join(strings.Fields(r.Shows), " ")))
 		line("")

@@ -34,7 +34,8 @@ type Plan struct {
 	Viewer Viewer
 }
 
-// A Viewer shows a drill that is under way.
+// A Viewer shows a drill that is under way. It is called from one goroutine, which neither calls nor
+// faults wait for: a terminal that stands still delays nothing.
 type Viewer interface {
 	// Begin is called first, Tick now and then, Turn when a fault begins (or ends) and Done once
 	// no call is under way.
@@ -77,7 +78,7 @@ func Play(ctx context.Context, s *Script, p Plan) (*Report, error) {
 	for _, one := range sides {
 		one.record.began = began
 	}
-	played, err := run(ctx, s, p, sides, began)
+	played, lag, err := run(ctx, s, p, sides, began)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +86,9 @@ func Play(ctx context.Context, s *Script, p Plan) (*Report, error) {
 	for _, one := range sides {
 		histories = append(histories, one.record.history(one.name))
 	}
-	return newReport(s, p, sides[0].stage.Hosts(), began, played, ctx.Err() != nil, histories), nil
+	r := newReport(s, p, sides[0].stage.Hosts(), began, played, ctx.Err() != nil, histories)
+	r.Lag = seconds(lag)
+	return r, nil
 }
 
 func newSide(client string, s *Script, p Plan) (*side, error) {
@@ -128,34 +131,51 @@ func newSide(client string, s *Script, p Plan) (*side, error) {
 	return one, nil
 }
 
-// run makes the calls and the faults, and returns how long calls began.
-func run(ctx context.Context, s *Script, p Plan, sides []*side, began time.Time) (time.Duration, error) {
+// run makes the calls and the faults. It returns how long calls began, and how late this machine
+// woke who slept.
+func run(ctx context.Context, s *Script, p Plan, sides []*side, began time.Time) (played, lag time.Duration, err error) {
 	calling, stop := context.WithCancel(ctx)
 	defer stop()
+	seen := make(chan turn, 2*len(s.Timeline))
 	var acts, loads sync.WaitGroup
-	var broke error
 	acts.Go(func() {
-		if broke = playTimeline(calling, s, p.Viewer, sides, began); broke != nil {
+		if err = playTimeline(calling, s, sides, began, seen); err != nil {
 			stop()
 		}
 	})
+	acts.Go(func() { lag = watchLag(calling) })
 	for _, one := range sides {
 		loads.Go(func() { one.load(ctx, calling, s, p.Seed, began) })
 	}
 	ended := make(chan struct{})
 	go func() { loads.Wait(); close(ended) }()
-	watch(p.Viewer, sides, began, ended)
-	played := min(time.Since(began), s.Duration)
+	watch(p.Viewer, sides, began, seen, ended)
+	played = min(time.Since(began), s.Duration)
 	stop()
 	acts.Wait()
 	if p.Viewer != nil {
 		p.Viewer.Done()
 	}
-	return played, broke
+	return played, lag, err
+}
+
+// watchLag measures how late a sleeper wakes, until ctx ends: the 99th percentile. Callers and fake
+// hosts wake as late.
+func watchLag(ctx context.Context) time.Duration {
+	const nap = 50 * time.Millisecond
+	var all []time.Duration
+	for ctx.Err() == nil {
+		due := time.Now().Add(nap)
+		sleepUntil(ctx, due)
+		if ctx.Err() == nil {
+			all = append(all, time.Since(due))
+		}
+	}
+	return percentile(all, 0.99)
 }
 
 // watch shows the drill until it has ended.
-func watch(v Viewer, sides []*side, began time.Time, ended <-chan struct{}) {
+func watch(v Viewer, sides []*side, began time.Time, seen <-chan turn, ended <-chan struct{}) {
 	if v == nil {
 		<-ended
 		return
@@ -171,6 +191,8 @@ func watch(v Viewer, sides []*side, began time.Time, ended <-chan struct{}) {
 	}
 	for {
 		select {
+		case t := <-seen:
+			v.Turn(t.at, t.act, t.begins)
 		case <-tick.C:
 			show()
 			for _, one := range sides {
@@ -210,8 +232,8 @@ func turns(timeline []Act) []turn {
 	return all
 }
 
-// playTimeline breaks and heals hosts. When ctx ends, it heals what is still broken.
-func playTimeline(ctx context.Context, s *Script, v Viewer, sides []*side, began time.Time) error {
+// playTimeline breaks and heals hosts, and tells seen. When ctx ends, it heals what is still broken.
+func playTimeline(ctx context.Context, s *Script, sides []*side, began time.Time, seen chan<- turn) error {
 	for _, t := range turns(s.Timeline) {
 		sleepUntil(ctx, began.Add(t.at))
 		if ctx.Err() != nil && t.begins {
@@ -224,8 +246,8 @@ func playTimeline(ctx context.Context, s *Script, v Viewer, sides []*side, began
 				return fmt.Errorf("breaking %s: %w", t.act.Host, err)
 			}
 		}
-		if v != nil && ctx.Err() == nil && t.at < s.Duration {
-			v.Turn(t.at, t.act, t.begins)
+		if ctx.Err() == nil && t.at < s.Duration {
+			seen <- t // it has room for all
 		}
 	}
 	return nil

@@ -10,7 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/breakwater-go/breakwater"
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
+	"github.com/breakwater-go/breakwater/slo"
 )
 
 // playInBubble plays a script in virtual time.
@@ -69,7 +71,7 @@ func TestPlay_Faults(t *testing.T) {
 				if args[name] != "" {
 					act += ", " + args[name]
 				}
-				s := parsed(t, twoHosts+"timeline:\n  - {at: 5s, for: 6s, host: primary, "+act+"}\n")
+				s := parsed(t, strings.Replace(twoHosts, "calls_per_second: 20", "calls_per_second: 10", 1)+"timeline:\n  - {at: 5s, for: 6s, host: primary, "+act+"}\n")
 				r := playInBubble(t, s, WithBreakwater, BareClient)
 				ours, bare := r.Clients[0], r.Clients[1]
 				switch name {
@@ -81,6 +83,11 @@ func TestPlay_Faults(t *testing.T) {
 				default:
 					if ours.Answered != ours.Calls {
 						t.Errorf("%d of %d calls answered: %v", ours.Answered, ours.Calls, ours.Why)
+					}
+				}
+				for _, second := range bare.Seconds[11:] {
+					if second.Failed+second.Wrong > 0 {
+						t.Fatalf("the host is well since second 11, and is not in second %d: %+v", second.Second, second)
 					}
 				}
 				late := name == "latency" || name == "slow" // bare callers wait, and get it
@@ -105,6 +112,9 @@ func TestPlay_Counts(t *testing.T) {
 	if bare.Wrong == 0 || bare.Wrong != again.Clients[0].Wrong || bare.Answered != again.Clients[0].Answered {
 		t.Errorf("the same seed gave %d wrong, %d answered, and %d, %d", bare.Wrong, bare.Answered, again.Clients[0].Wrong, again.Clients[0].Answered)
 	}
+	if n := r.Clients[0].Requests; bare.Requests != 400 || n < 400 || n > 500 {
+		t.Errorf("%d and %d requests were sent, want a few more than 400, and 400", n, bare.Requests)
+	}
 	for _, c := range r.Clients {
 		sum, by := 0, 0
 		for _, second := range c.Seconds {
@@ -121,6 +131,29 @@ func TestPlay_Counts(t *testing.T) {
 			t.Errorf("%s: the figures do not fit: %+v", c.Client, c)
 		}
 	}
+}
+
+// TestPlay_AgreesWithSLO: what the callers of breakwater saw is what package slo counts by its events.
+func TestPlay_AgreesWithSLO(t *testing.T) {
+	s := parsed(t, strings.Replace(twoHosts, "stall: 1s", "stall: 1s, rescue: off", 1)+"timeline:\n  - {at: 5s, for: 6s, host: primary, fault: cut_stream, after: 3}\n")
+	tracker, err := slo.New(slo.Objectives{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s.Policies = append(s.Policies, breakwater.WithObserver(tracker.Observe))
+		r, err := Play(t.Context(), s, Plan{Clients: []string{WithBreakwater}, Seed: 1, Stage: func(string) (Stage, error) { return Embedded(s, 1, kit.NewPipeFleet) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, w := r.Clients[0], tracker.Report().Windows[0]
+		if c.Failed == 0 || uint64(c.Answered) != w.Answered || uint64(c.Failed) != w.Failed || c.Wrong != 0 {
+			t.Errorf("the drill counts %d answered and %d failed, slo %d and %d", c.Answered, c.Failed, w.Answered, w.Failed)
+		}
+		if c.Availability != w.Availability() {
+			t.Errorf("availability %v, slo says %v", c.Availability, w.Availability())
+		}
+	})
 }
 
 // TestPlay_Wires asks on every wire, as JSON and as streams.

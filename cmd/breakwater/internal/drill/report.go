@@ -3,6 +3,7 @@ package drill
 import (
 	_ "embed"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math"
 	"time"
@@ -32,11 +33,25 @@ type Report struct {
 	Stopped bool      `json:"stopped"` // it was ended early; then it did not hold
 	Seed    uint64    `json:"seed"`
 	Hosts   []string  `json:"hosts"`
+	// Lag is how late this machine woke who slept, in seconds: the 99th percentile. Above a tenth of a
+	// second, the figures are also those of a busy machine.
+	Lag float64 `json:"lag_seconds"`
 
 	Held bool `json:"held"` // the first client held all objectives, and the drill was played to its end
 
 	Faults  []FaultReport  `json:"faults"`
 	Clients []ClientReport `json:"clients"`
+}
+
+// busyLag is the Lag from which on a report warns.
+const busyLag = 0.1
+
+// busy says that the machine was too busy for the drill, or nothing.
+func (r *Report) busy() string {
+	if r.Lag < busyLag {
+		return ""
+	}
+	return fmt.Sprintf("This machine was busy: it woke who slept up to %s late. The figures are also its own.", secondsText(r.Lag))
 }
 
 // A FaultReport is a fault of the timeline.

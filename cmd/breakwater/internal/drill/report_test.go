@@ -257,6 +257,21 @@ func TestReport_ValidatesAgainstSchema(t *testing.T) {
 	}
 }
 
+// TestReport_Busy: a machine that was too busy is told of, and one that was not is not.
+func TestReport_Busy(t *testing.T) {
+	r := hostile(t)
+	for lag, want := range map[float64]bool{0: false, 0.09: false, 1.5: true} {
+		r.Lag = lag
+		var text, md bytes.Buffer
+		_, _ = r.WriteText(&text, Style{}), r.WriteMarkdown(&md, "")
+		for _, got := range []string{text.String(), md.String()} {
+			if strings.Contains(got, "This machine was busy: it woke who slept up to 1.50 s late.") != want {
+				t.Errorf("with a lag of %v: %s", lag, got)
+			}
+		}
+	}
+}
+
 // TestReport_Schema: the schema that is checked in describes each field of a report, and a report
 // has each field of the schema.
 func TestReport_Schema(t *testing.T) {

@@ -2,6 +2,8 @@ package drill
 
 import (
 	"bytes"
+	"os"
+	"strings"
 	"testing"
 )
 
@@ -31,5 +33,32 @@ func TestShipped_Scripts(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestShipped_Document plays the script of docs/drill/scripts.md. The page has all keys of its table of
+// objectives.
+func TestShipped_Document(t *testing.T) {
+	page, err := os.ReadFile("../../../../docs/drill/scripts.md")
+	if err != nil {
+		t.Skip("the module stands alone: ", err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, _ := strings.Cut(rest, "```")
+	r := playInBubble(t, parsed(t, text), WithBreakwater, BareClient)
+	if !r.Held || r.Clients[1].Held {
+		var b bytes.Buffer
+		_ = r.WriteText(&b, Style{})
+		t.Errorf("the script of the page:\n%s", &b)
+	}
+	for name := range titles {
+		if !strings.Contains(string(page), "| `"+name+"` |") {
+			t.Errorf("the page does not explain the objective %s", name)
+		}
+	}
+	for _, persona := range Personas() {
+		if !strings.Contains(string(page), persona) {
+			t.Errorf("the page does not name the persona %s", persona)
+		}
 	}
 }

@@ -1,11 +1,11 @@
 package drill
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 
 	"github.com/breakwater-go/breakwater"
-	kit "github.com/breakwater-go/breakwater/breakwatertest"
 	"github.com/breakwater-go/breakwater/chaos"
 )
 
@@ -15,8 +15,8 @@ type Stage interface {
 	Options() []breakwater.Option
 	// Bare reaches the hosts without breakwater.
 	Bare() http.RoundTripper
-	// Target is the base URL and key of the first host for a wire.
-	Target(kit.Wire) (url, key string)
+	// Request asks the first host a question.
+	Request(ctx context.Context, model string, q question) (*http.Request, error)
 	// Model is the first host's name for a model.
 	Model(name string) string
 	// HostOf names the host that a request goes to, or is empty.

@@ -64,7 +64,11 @@ func (r *Report) WriteSVG(w io.Writer) error {
 		verdict = "Missed: "
 	}
 	p.text(pictureSide, 34, "title", clip(r.Title, 70))
-	p.text(pictureSide, 56, "muted", verdict+r.Clients[0].sentence())
+	verdict += r.Clients[0].sentence()
+	if len(r.Clients) > 1 {
+		verdict += fmt.Sprintf(" By a bare client: %d, and %d wrong.", r.Clients[1].Answered, r.Clients[1].Wrong)
+	}
+	p.text(pictureSide, 56, "muted", verdict)
 	y := p.lanes(76)
 	for i := range r.Clients {
 		y = p.strip(y+8, &r.Clients[i])

@@ -10,7 +10,7 @@ import (
 // each fault, and both clients side by side.
 func (r *Report) WriteText(w io.Writer, st Style) error {
 	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, strings.TrimRight(format, " ")+"\n", args...) }
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	main := &r.Clients[0]
 	switch {
 	case r.Stopped:
@@ -20,24 +20,33 @@ func (r *Report) WriteText(w io.Writer, st Style) error {
 	default:
 		line("%s", st.strong(st.wrong("Missed: "+main.sentence())))
 	}
+	for _, text := range fold(r.busy(), columns) {
+		line("%s", st.bad(text))
+	}
 	line("")
-	line("       %s", st.quiet(r.objectiveRow("objective", "", func(c *ClientReport) string { return c.Client })))
+	line("       %s", st.quiet(r.objectiveRow("objective", "", func(c *ClientReport) string { return c.Client + "  " })))
 	for i, o := range main.Objectives {
 		mark := st.good("held  ")
 		if !o.Held {
 			mark = st.wrong("MISSED")
 		}
-		line("%s %s", mark, r.objectiveRow(titles[o.Name], o.limitText(), func(c *ClientReport) string { return c.Objectives[i].measuredText() }))
+		line("%s %s", mark, r.objectiveRow(titles[o.Name], o.limitText(), func(c *ClientReport) string {
+			own := c.Objectives[i]
+			if !own.Held {
+				return own.measuredText() + " ✗"
+			}
+			return own.measuredText() + "  "
+		}))
 	}
 	line("")
 	if len(r.Faults) > 0 {
-		line("%s", st.quiet(fmt.Sprintf("%-24s%13s%13s%14s%15s", "fault", "detected", "recovered", "not answered", "at host, a call")))
+		line("%s", st.quiet(fmt.Sprintf("%-24s%12s%12s%14s%17s", "fault", "detected", "recovered", "not answered", "requests a call")))
 	}
 	for i, f := range r.Faults {
 		line("%s", clip(fmt.Sprintf("%s to %s  %s: %s", clockOf(f.At), clockOf(f.At+f.For), f.Host, f.Text), columns))
 		for _, c := range r.Clients {
 			one := c.Faults[i]
-			line("  %-22s%13s%13s%14d%15.2f", c.Client, one.detectText(), one.recoverText(), one.NotAnswered, one.Amplification)
+			line("  %-22s%12s%12s%14d%17.2f", c.Client, one.detectText(), one.recoverText(), one.NotAnswered, one.Amplification)
 		}
 	}
 	for _, c := range r.Clients {
@@ -79,7 +88,7 @@ func (r *Report) objectiveRow(name, limit string, of func(*ClientReport) string)
 	for i := range r.Clients {
 		row += fmt.Sprintf("%16s", of(&r.Clients[i]))
 	}
-	return row
+	return strings.TrimRight(row, " ")
 }
 
 func (f FaultResponse) detectText() string {
