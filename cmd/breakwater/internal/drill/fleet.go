@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/breakwater-go/breakwater"
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
@@ -50,6 +51,7 @@ type embedded struct {
 	transport *http.Transport
 	faults    *breaker
 	byAddr    map[string]string // host:port of a URL to the host's name
+	watch     *kit.Expectation  // what the hosts think of the client; nil: they forget its requests
 }
 
 // Embedded returns a stage with the hosts of a script. fleet is [Loopback], or
@@ -75,6 +77,14 @@ func Embedded(s *Script, seed uint64, fleet func(...kit.Host) (*kit.Fleet, error
 		_, rest, _ := strings.Cut(server.URL(), "://")
 		addr, _, _ := strings.Cut(rest, "/")
 		e.byAddr[addr] = server.Name()
+	}
+	if s.isSmall() {
+		// Where questions come again, a prompt says nothing of how often a call was made.
+		client := kit.Client{}
+		if s.Load.Repeat > 0 {
+			client.MaxAttempts = -1
+		}
+		e.watch = f.Expect(nil, client)
 	}
 	if e.faults, err = newBreaker(seed, false, e.endpoints(), e.HostOf); err != nil {
 		e.Close()
@@ -164,11 +174,41 @@ func (e *embedded) host(name string) Host {
 	return e.script.Hosts[slices.IndexFunc(e.script.Hosts, func(h Host) bool { return h.Name == name })]
 }
 
-// forget drops what the hosts keep of their requests: nobody looks at it.
+// mostKept is how many characters of prompts the hosts keep to judge their client.
+const mostKept = 64 << 20
+
+// isSmall reports whether hosts may keep all requests of the drill.
+func (s *Script) isSmall() bool {
+	calls, atOnce := s.Load.calls(s.Duration)
+	if s.Load.Callers > 0 {
+		calls = atOnce * int(s.Duration/max(s.Load.Pause, 10*time.Millisecond))
+	}
+	return calls*s.Load.Prompt.Most <= mostKept && calls <= mostKept/1000
+}
+
+// forget drops what the hosts keep of their requests, if nobody looks at it.
 func (e *embedded) forget() {
+	if e.watch != nil {
+		return
+	}
 	for _, server := range e.fleet.Servers() {
 		server.Forget()
 	}
+}
+
+// complaints are what the hosts think of the client.
+func (e *embedded) complaints() (all []Complaint) {
+	if e.watch == nil {
+		return nil
+	}
+	for _, f := range e.watch.Findings() {
+		i := slices.IndexFunc(all, func(c Complaint) bool { return c.Host == f.Host && c.What == string(f.Fail) })
+		if i < 0 {
+			i, all = len(all), append(all, Complaint{Host: f.Host, What: string(f.Fail)})
+		}
+		all[i].Times++
+	}
+	return all
 }
 
 func slower(p kit.Pace, r chaos.Rule) kit.Pace {

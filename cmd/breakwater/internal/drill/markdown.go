@@ -143,6 +143,17 @@ func (r *Report) callsTable(line func(string, ...any)) {
 			line("- %d: %s", why.Calls, inMarkdown(why.Why))
 		}
 	}
+	for i := range r.Clients {
+		c := &r.Clients[i]
+		for j, one := range c.Complaints {
+			if j == 0 {
+				line("")
+				line("What the hosts say of %s:", c.Client)
+				line("")
+			}
+			line("- %d: %s: %s", one.Times, one.Host, one.What)
+		}
+	}
 }
 
 // inMarkdown keeps a text of a script from being read as Markdown or HTML.

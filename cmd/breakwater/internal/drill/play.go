@@ -88,6 +88,11 @@ func Play(ctx context.Context, s *Script, p Plan) (*Report, error) {
 	}
 	r := newReport(s, p, sides[0].stage.Hosts(), began, played, ctx.Err() != nil, histories)
 	r.Lag = seconds(lag)
+	for i, one := range sides {
+		if e, ok := one.stage.(*embedded); ok && !r.Stopped {
+			r.Clients[i].Complaints = e.complaints()
+		}
+	}
 	return r, nil
 }
 

@@ -199,6 +199,24 @@ func TestPlay_Callers(t *testing.T) {
 	}
 }
 
+// TestPlay_Complaints: the hosts judge the client, and a client that hammers is told of in the reports.
+func TestPlay_Complaints(t *testing.T) {
+	s := parsed(t, strings.NewReplacer("retry: {patience: off}", "retry: {attempts: 9, budget: 1, patience: 30s, min_delay: off}", "- {name: backup, backup: true, first_token: 200ms, per_token: 10ms}", "").Replace(twoHosts)+
+		"timeline:\n  - {at: 5s, for: 6s, host: primary, fault: busy}\n")
+	r := playInBubble(t, s, WithBreakwater, BareClient)
+	ours := r.Clients[0].Complaints
+	if i := slices.IndexFunc(ours, func(c Complaint) bool { return c.Host == "primary" && c.What == string(kit.Hammered) && c.Times > 0 }); i < 0 || len(r.Clients[1].Complaints) > 0 {
+		t.Errorf("with nine attempts and no wait: %+v; bare: %+v", ours, r.Clients[1].Complaints)
+	}
+	var text, md bytes.Buffer
+	_, _ = r.WriteText(&text, Style{}), r.WriteMarkdown(&md, "")
+	for _, got := range []string{text.String(), md.String()} {
+		if !strings.Contains(strings.ToLower(got), "what the hosts say of breakwater") || !strings.Contains(got, "primary: hammered") {
+			t.Errorf("a report does not tell of it: %s", got)
+		}
+	}
+}
+
 // TestPlay_Ended ends a drill in the middle: what was played is reported, calls under way count for
 // nothing, and it did not hold.
 func TestPlay_Ended(t *testing.T) {

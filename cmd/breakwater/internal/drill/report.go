@@ -89,7 +89,8 @@ type ClientReport struct {
 	Amplification   float64     `json:"amplification"` // the largest of a broken host
 
 	AnsweredBy map[string]int  `json:"answered_by"`
-	Why        []Reason        `json:"why"` // of the calls that were not answered
+	Why        []Reason        `json:"why"`        // of the calls that were not answered
+	Complaints []Complaint     `json:"complaints"` // of fake hosts about the client
 	Faults     []FaultResponse `json:"faults"`
 	Circuits   []Circuit       `json:"circuits"`
 	Seconds    []Second        `json:"seconds"`
@@ -106,6 +107,15 @@ type Percentiles struct {
 type Reason struct {
 	Why   string `json:"why"`
 	Calls int    `json:"calls"`
+}
+
+// A Complaint is what a fake host thinks of the client: it retried too early, hammered, resent what
+// was refused for good, or leaked a key. The words are those of breakwatertest.Fail. Large drills have
+// none, because the hosts would have to keep all requests.
+type Complaint struct {
+	Host  string `json:"host"`
+	What  string `json:"what"`
+	Times int    `json:"times"`
 }
 
 // A Lapse is how long something took.

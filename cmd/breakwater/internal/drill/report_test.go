@@ -287,7 +287,7 @@ func TestReport_Schema(t *testing.T) {
 	for name, typ := range map[string]reflect.Type{
 		"report": reflect.TypeFor[Report](), "fault": reflect.TypeFor[FaultReport](), "client": reflect.TypeFor[ClientReport](),
 		"objective": reflect.TypeFor[Objective](), "percentiles": reflect.TypeFor[Percentiles](), "reason": reflect.TypeFor[Reason](),
-		"lapse": reflect.TypeFor[Lapse](), "response": reflect.TypeFor[FaultResponse](), "circuit": reflect.TypeFor[Circuit](), "second": reflect.TypeFor[Second](),
+		"lapse": reflect.TypeFor[Lapse](), "response": reflect.TypeFor[FaultResponse](), "circuit": reflect.TypeFor[Circuit](), "second": reflect.TypeFor[Second](), "complaint": reflect.TypeFor[Complaint](),
 	} {
 		def := schema.Defs[name]
 		for i := range typ.NumField() {

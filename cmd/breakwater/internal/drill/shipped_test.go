@@ -28,6 +28,9 @@ func TestShipped_Scripts(t *testing.T) {
 				if bare.Held || bare.Availability >= 0.95 && bare.FirstToken.P99 < 2 {
 					t.Errorf("a bare client held it, in %v: %+v", s.Duration, bare.Objectives)
 				}
+				if len(ours.Complaints) > 0 {
+					t.Errorf("the hosts complain of breakwater: %+v", ours.Complaints)
+				}
 				if len(r.Faults) != len(s.Timeline) || ours.Unfinished != 0 {
 					t.Errorf("%d faults and %d calls unfinished, want %d and 0", len(r.Faults), ours.Unfinished, len(s.Timeline))
 				}

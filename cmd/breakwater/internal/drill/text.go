@@ -63,6 +63,15 @@ func (r *Report) WriteText(w io.Writer, st Style) error {
 			line("%8d  %s", why.Calls, clip(why.Why, columns-10))
 		}
 	}
+	for _, c := range r.Clients {
+		for i, one := range c.Complaints {
+			if i == 0 {
+				line("")
+				line("%s", st.quiet("what the hosts say of "+c.Client))
+			}
+			line("%8d  %s: %s", one.Times, one.Host, one.What)
+		}
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
