@@ -6,21 +6,24 @@ import (
 	"strings"
 	"time"
 
-	"github.com/breakwater-go/breakwater"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// serveAdmin answers a request about the proxy itself.
-func (s *Server) serveAdmin(x *exchange) {
+// serveAdmin answers a request about the proxy itself. names: the answer may name endpoints.
+func (s *Server) serveAdmin(x *exchange, names bool) {
 	h := x.w.Header()
 	h["Cache-Control"] = []string{"no-store"}
 	switch x.route.kind {
 	case livez:
 		plain(x.w, http.StatusOK, "ok")
 	case readyz:
-		if err := s.Ready(); err != nil {
+		switch err := s.Ready(); {
+		case err != nil && !names && !s.draining.Load():
+			plain(x.w, http.StatusServiceUnavailable, "no endpoint is ready")
+			return
+		case err != nil:
 			plain(x.w, http.StatusServiceUnavailable, err.Error())
 			return
 		}
@@ -44,13 +47,7 @@ func (s *Server) Ready() error {
 	if s.draining.Load() {
 		return errors.New("shutting down")
 	}
-	if err := s.transport.Ready(); err != nil {
-		if failure, ok := errors.AsType[*breakwater.Error](err); ok {
-			return failure
-		}
-		return errors.New("no endpoint is ready")
-	}
-	return nil
+	return s.transport.Ready()
 }
 
 // meters are the metrics of the proxy itself, beside those of the Transport.

@@ -446,3 +446,22 @@ func TestAttack_HTTP2(t *testing.T) {
 		harmless(t, w, "")
 	}
 }
+
+// A connection of HTTP/2 that brings no request is closed when it was idle for long enough.
+func TestAttack_SlowHTTP2(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Limits.IdleTime, c.Limits.HeaderTime = 300*time.Millisecond, 300*time.Millisecond })
+	const preface, settings = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+	for name, sent := range map[string]string{
+		"half a preface":         preface[:10],
+		"preface":                preface,
+		"settings":               preface + settings,
+		"half a frame":           preface + settings + "\x00\x00\x20\x01\x04\x00\x00",
+		"header without its end": preface + settings + "\x00\x00\x01\x01\x00\x00\x00\x00\x01\x82", // no END_HEADERS
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			w.raw(sent)
+		})
+	}
+	w.t = t
+}

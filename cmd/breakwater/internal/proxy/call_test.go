@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -520,6 +521,66 @@ func TestConfig_HostNames(t *testing.T) {
 		answer := w.raw("POST /v1/chat/completions HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\nContent-Length: " + strconv.Itoa(len(chatBody)) + "\r\n\r\n" + chatBody)
 		if got := statuses(answer); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %v, want %d", host, fmt.Sprint(got), want)
+		}
+	}
+}
+
+// What a host sends beside its answer does not reach the client: informational responses, and trailers.
+func TestCall_BesideTheAnswer(t *testing.T) {
+	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Link", "</evil>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Set("Trailer", "X-Secret")
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"id":"1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}`)
+		w.Header().Set("X-Secret", "s3cret")
+		w.Header().Set(http.TrailerPrefix+"X-Other", "s3cret")
+	}))
+	defer host.Close()
+	w := newWorld(t, func(c *Config) {
+		c.Endpoints = []breakwater.Endpoint{{Name: "own", URL: host.URL, APIKey: primaryKey}}
+		c.Options = []breakwater.Option{breakwater.WithEndpoints(c.Endpoints...)}
+	})
+	answer := w.raw("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: mine\r\nTE: trailers\r\nConnection: close, TE\r\nContent-Length: " + strconv.Itoa(len(chatBody)) + "\r\n\r\n" + chatBody)
+	if !strings.HasPrefix(answer, "HTTP/1.1 200 OK\r\n") || !strings.Contains(answer, `"hello"`) || !strings.Contains(answer, "X-Request-Id: mine\r\n") {
+		t.Errorf("the answer: %s", answer)
+	}
+	for _, word := range []string{"evil", "s3cret", "Trailer"} {
+		if strings.Contains(answer, word) {
+			t.Errorf("the answer has %s: %s", word, answer)
+		}
+	}
+}
+
+// Who only watches the process learns no names of endpoints where tokens are needed.
+func TestCall_ReadinessTellsNoNames(t *testing.T) {
+	w := newWorld(t, func(c *Config) {
+		alone(c)
+		c.Admin = "127.0.0.1:0"
+		c.Clients = []Client{{Name: "alice", Digests: digests(clientToken)}}
+		c.Options = append(c.Options, breakwater.WithRetry(breakwater.RetryPolicy{MinDelay: breakwater.Off}), breakwater.WithBreaker(breakwater.BreakerPolicy{OpenFor: time.Hour, MaxOpenFor: time.Hour}))
+	})
+	w.primary.Break(kit.ServerError())
+	for range 20 {
+		if w.server.Ready() == nil {
+			w.chat(bearer(clientToken), false)
+		}
+	}
+	if resp, body := w.get("/readyz"); resp.StatusCode != 503 || body != "no endpoint is ready\n" {
+		t.Errorf("at the address for clients: %s %q", resp.Status, body)
+	}
+	for host, want := range map[string]int{"localhost": 503, "evil.example": 503} { // a probe may have any name
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+w.server.AdminAddr().String()+"/readyz", nil)
+		req.Host = host
+		if resp := w.do(req); resp.StatusCode != want || !strings.Contains(text(t, resp), "primary") {
+			t.Errorf("at the address for monitoring, as %s: %s", host, resp.Status)
+		}
+	}
+	for host, want := range map[string]int{"localhost": 200, "evil.example": 421} {
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+w.server.AdminAddr().String()+"/metrics", nil)
+		req.Host = host
+		if resp := w.do(req); resp.StatusCode != want {
+			t.Errorf("/metrics as %s: %s", host, resp.Status)
 		}
 	}
 }

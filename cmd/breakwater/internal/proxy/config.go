@@ -311,7 +311,10 @@ func (c *Config) options(observe []breakwater.Observer) []breakwater.Option {
 	}
 	tenants.Limits = limits
 	// Strict: a request that is meant for no endpoint is a mistake of the proxy, and must go nowhere.
-	opts = append(opts, breakwater.WithStrict(), breakwater.WithStream(stream), breakwater.WithTenants(tenants))
+	opts = append(opts, breakwater.WithStrict(), breakwater.WithStream(stream))
+	if len(c.Clients) > 0 || len(limits) > 0 || tenants.Default != (breakwater.TenantLimits{}) {
+		opts = append(opts, breakwater.WithTenants(tenants))
+	}
 	for _, o := range observe {
 		opts = append(opts, breakwater.WithObserver(o))
 	}

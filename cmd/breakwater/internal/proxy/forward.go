@@ -47,27 +47,30 @@ type forwarder struct {
 func newForwarder(transport http.RoundTripper, ending context.Context) *forwarder {
 	f := &forwarder{ending: ending}
 	f.reverse = &httputil.ReverseProxy{
-		Transport:      forThis{transport},
+		Transport:      inner{transport},
 		Rewrite:        rewrite,
 		ModifyResponse: answered,
 		ErrorHandler:   failed,
-		FlushInterval:  -1, // an event is sent as soon as it is there
 		BufferPool:     new(buffers),
 		ErrorLog:       log.New(io.Discard, "", 0), // the access log says how each call ended
 	}
 	return f
 }
 
-// forThis sets the request of responses, by which answered finds the exchange.
-type forThis struct{ next http.RoundTripper }
+// inner stands between the ReverseProxy and the Transport. It keeps from the client what a host sends
+// beside an answer: informational responses, which the ReverseProxy would pass on by a trace in the context,
+// and trailers.
+type inner struct{ next http.RoundTripper }
 
 // RoundTrip sends the request.
-func (t forThis) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := t.next.RoundTrip(req)
-	if resp != nil {
-		resp.Request = req
+func (t inner) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.next.RoundTrip(req.WithContext(exchangeOf(req).ctx))
+	if resp == nil {
+		return nil, err
 	}
-	return resp, err
+	out := *resp // trailers come into resp, at the end of its body
+	out.Request = req
+	return &out, err
 }
 
 // forward sends a call to a URL at which the Transport takes it for one of its endpoints. It panics with
@@ -89,7 +92,8 @@ func (f *forwarder) forward(x *exchange, to string, body []byte) {
 	if c.Scope != "" {
 		options.Scope = "clients of " + c.Scope
 	}
-	f.reverse.ServeHTTP(x.w, x.r.WithContext(breakwater.WithCall(context.WithValue(ctx, exchangeKey{}, x), options)))
+	x.ctx = breakwater.WithCall(context.WithValue(ctx, exchangeKey{}, x), options)
+	f.reverse.ServeHTTP(x.w, x.r.WithContext(x.ctx))
 }
 
 // rewrite makes a request of the proxy's own, which has nothing of the client's but its body and
@@ -111,12 +115,32 @@ func rewrite(r *httputil.ProxyRequest) {
 		h["User-Agent"] = nil // net/http shall add none
 	}
 	out.URL, out.Host, out.Header, out.Trailer, out.Method = &u, "", h, nil, http.MethodPost
-	out.Body, out.ContentLength, out.TransferEncoding = io.NopCloser(bytes.NewReader(x.body)), int64(len(x.body)), nil
-	if len(x.body) == 0 {
-		out.Body = http.NoBody
+	out.Body, out.ContentLength, out.TransferEncoding, out.GetBody = http.NoBody, int64(len(x.body)), nil, nil
+	if len(x.body) > 0 {
+		out.Body = &once{text: x.body}
 	}
-	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
+	x.body = nil
 }
+
+// once is a body in memory that is read once. The Transport keeps a copy, so this one is let go as soon as
+// it was read, and not when a stream has ended.
+type once struct{ text []byte }
+
+// Read reads the body.
+func (o *once) Read(p []byte) (int, error) {
+	if len(o.text) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, o.text)
+	if o.text = o.text[n:]; len(o.text) == 0 {
+		o.text = nil
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// Close lets the body go. Nobody reads it any more.
+func (o *once) Close() error { return nil }
 
 // answered prepares an answer for the client.
 func answered(resp *http.Response) error {
@@ -140,8 +164,10 @@ func answered(resp *http.Response) error {
 	}
 	h["X-Content-Type-Options"] = []string{"nosniff"}
 	if isEvents(h) {
-		h["X-Accel-Buffering"] = []string{"no"} // an nginx in front of the proxy shall not collect events
-		resp.Body = &events{ReadCloser: resp.Body, x: x}
+		h["X-Accel-Buffering"] = []string{"no"}          // an nginx in front of the proxy shall not collect events
+		resp.Body = &events{ReadCloser: resp.Body, x: x} // the ReverseProxy flushes each event
+	} else {
+		resp.ContentLength = 0 // with -1 it would flush each piece of JSON, too, and net/http could not count a short one
 	}
 	resp.Header, resp.Trailer = h, nil
 	return nil
@@ -220,12 +246,12 @@ func (e *events) Read(p []byte) (int, error) {
 // buffers is an httputil.BufferPool.
 type buffers struct{ pool sync.Pool }
 
-// Get returns a buffer of 32 KiB.
+// Get returns a buffer of 8 KiB: events are small, and each open stream holds one.
 func (b *buffers) Get() []byte {
 	if p, ok := b.pool.Get().(*[]byte); ok {
 		return *p
 	}
-	return make([]byte, 32<<10)
+	return make([]byte, 8<<10)
 }
 
 // Put takes it back.

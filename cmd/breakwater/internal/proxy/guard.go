@@ -6,6 +6,8 @@ import (
 	"strings"
 )
 
+var foreignHost = refusal{http.StatusMisdirectedRequest, "host", "the Host of the request is no name of this proxy: use localhost or 127.0.0.1, or add the name to hosts in the configuration", 0}
+
 // inadmissible returns why a request is refused whoever sent it, or nil.
 func (s *settings) inadmissible(r *http.Request) *refusal {
 	switch {
@@ -18,7 +20,7 @@ func (s *settings) inadmissible(r *http.Request) *refusal {
 		return &refusal{http.StatusMisdirectedRequest, "host", "this is no forward proxy: the request is meant for another host", 0}
 	case s.hosts != nil && !isLoopbackName(hostOf(r.Host)) && !s.hosts[hostOf(r.Host)]:
 		// A web page may have a name of its own that leads to this machine (DNS rebinding).
-		return &refusal{http.StatusMisdirectedRequest, "host", "the Host of the request is no name of this proxy: use localhost or 127.0.0.1, or add the name to hosts in the configuration", 0}
+		return &foreignHost
 	}
 	return nil
 }

@@ -146,7 +146,7 @@ func (c *catalog) ask(ctx context.Context, at string) (names []string, ok bool) 
 // serveModels answers a request for the list of models, or for one of them.
 func (s *Server) serveModels(x *exchange) {
 	names, ok := x.settings.config.Models, true
-	if names == nil {
+	if len(names) == 0 {
 		names, ok = s.catalog.names(x.r.Context(), x.client.allowed(x.settings.config.Endpoints))
 	}
 	if !ok {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -169,9 +170,13 @@ func (s *Server) server(h http.Handler) *http.Server {
 // debugLog writes the lines of net/http to the log, without what a client may have put into them.
 type debugLog struct{ log *slog.Logger }
 
-// Write writes a line.
+// Write writes a line. That of a panic, a mistake in the proxy, ends in where it happened.
 func (d debugLog) Write(p []byte) (int, error) {
-	d.log.Debug("connection", slog.Int("bytes", len(p)))
+	if first, stack, _ := bytes.Cut(p, []byte("\n")); bytes.Contains(first, []byte("panic")) {
+		d.log.Error("panic", slog.String("stack", string(stack)))
+	} else {
+		d.log.Debug("a connection broke, or brought no request")
+	}
 	return len(p), nil
 }
 
@@ -215,6 +220,15 @@ type counted struct {
 	net.Conn
 	of   *bounded
 	once sync.Once
+}
+
+// CloseWrite lets net/http close its half first, so that a client that is still sending gets the
+// answer that says why nobody reads on.
+func (c *counted) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // Close closes the connection.

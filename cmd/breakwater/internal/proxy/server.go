@@ -188,6 +188,7 @@ type exchange struct {
 	to       *url.URL
 	body     []byte
 	until    *until
+	ctx      context.Context // of the call
 	endpoint string
 	outcome  string
 	left     bool   // the client did not wait for the answer
@@ -219,8 +220,10 @@ func (s *Server) ServeAdmin(w http.ResponseWriter, r *http.Request) {
 	case !x.route.isAdmin() && !x.route.isProbe(), x.isOff():
 		x.refuse(refusal{http.StatusNotFound, "not_found", "here are /livez, /readyz, /metrics and /status", 0})
 	case !x.takes(http.MethodGet, http.MethodHead):
+	case !x.route.isProbe() && isLoopback(s.fixed.Admin) && !isLoopbackName(hostOf(r.Host)) && !x.settings.hosts[hostOf(r.Host)]:
+		x.refuse(foreignHost)
 	default:
-		s.serveAdmin(x)
+		s.serveAdmin(x, true)
 	}
 }
 
@@ -229,7 +232,7 @@ func (s *Server) ServeAdmin(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serve(x *exchange) {
 	if x.route.isProbe() {
 		if x.takes(http.MethodGet, http.MethodHead) {
-			s.serveAdmin(x)
+			s.serveAdmin(x, x.settings.door.isOpen())
 		}
 		return
 	}
@@ -263,7 +266,7 @@ func (s *Server) serve(x *exchange) {
 		case !client.Admin:
 			x.refuse(refusal{http.StatusForbidden, "admin_only", "the token is not that of an administrator", 0})
 		case x.takes(http.MethodGet, http.MethodHead):
-			s.serveAdmin(x)
+			s.serveAdmin(x, true)
 		}
 	default:
 		x.refuse(notFound)
