@@ -87,8 +87,8 @@ func nameOf(e breakwater.Endpoint) string {
 func (r Real) Forecast(s *Script, clients int) (lines []string) {
 	calls, _ := s.Load.calls(s.Duration)
 	calls *= clients
-	prompt := calls * ((s.Load.Prompt.Most + 3) / 4) // a token has about four characters
-	answer := calls * s.Load.MaxTokens
+	prompt := int64(calls) * int64((s.Load.Prompt.Most+3)/4) // a token has about four characters
+	answer := int64(calls) * int64(s.Load.MaxTokens)
 	lines = append(lines, fmt.Sprintf("%d calls in %v, with up to %d tokens of prompts and %d of answers.", calls, s.Duration, prompt, answer))
 	known := false
 	for _, e := range r.Endpoints {

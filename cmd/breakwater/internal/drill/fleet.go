@@ -183,7 +183,7 @@ func (s *Script) isSmall() bool {
 	if s.Load.Callers > 0 {
 		calls = atOnce * int(s.Duration/max(s.Load.Pause, 10*time.Millisecond))
 	}
-	return calls*s.Load.Prompt.Most <= mostKept && calls <= mostKept/1000
+	return int64(calls)*int64(s.Load.Prompt.Most) <= mostKept && calls <= mostKept/1000
 }
 
 // forget drops what the hosts keep of their requests, if nobody looks at it.

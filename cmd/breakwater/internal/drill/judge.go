@@ -97,7 +97,7 @@ func (o Objective) limitText() string {
 
 func (o Objective) measuredText() string {
 	if o.Measured == nil && o.Held {
-		return "none to measure"
+		return "none"
 	}
 	return o.text(o.Measured)
 }
