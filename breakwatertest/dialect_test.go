@@ -18,21 +18,22 @@ func TestRefusalsOfAllPersonas(t *testing.T) {
 		text   string
 	}
 	overdue, unknown, throttled, busy, wrong := bt.Overdue(), bt.ModelNotFound(), bt.QuotaThrottle(), bt.Busy(), bt.Unauthorized()
+	filtered := bt.ContentFilter()
 	want := map[string]map[string]says{
 		"deepseek": {
 			overdue.Name(): {402, `"message":"Insufficient Balance"`}, unknown.Name(): {400, "but you passed deepseek-flash."},
 			wrong.Name(): {401, `"type":"authentication_error"`},
 		},
-		"openai":      {unknown.Name(): {404, `"code":"model_not_found"`}, throttled.Name(): {429, `"code":"insufficient_quota"`}},
+		"openai":      {unknown.Name(): {404, `"code":"model_not_found"`}, throttled.Name(): {429, `"code":"insufficient_quota"`}, filtered.Name(): {400, "The prompt was filtered by"}},
 		"siliconflow": {overdue.Name(): {403, `{"code":30001,"message":"Sorry, your account balance is insufficient","data":null}`}, busy.Name(): {503, `{"code":50603,"message":"System is really busy`}},
 		"ark":         {overdue.Name(): {403, `"code":"AccountOverdueError"`}, unknown.Name(): {404, `"code":"InvalidEndpointOrModel.NotFound"`}, busy.Name(): {429, `"code":"ServerOverloaded"`}},
 		"bailian":     {overdue.Name(): {400, `"code":"Arrearage"`}, throttled.Name(): {429, `"code":"insufficient_quota"`}},
 		"tokenhub":    {wrong.Name(): {401, `"error":{`}},
 		"qianfan":     {overdue.Name(): {403, `{"error":{"code":"account_overdue"`}, wrong.Name(): {401, `"invalid_iam_token"`}},
-		"azure":       {wrong.Name(): {401, `"code":"401"`}},
+		"azure":       {wrong.Name(): {401, `"code":"401"`}, filtered.Name(): {400, "The response was filtered due to"}},
 		"openrouter":  {overdue.Name(): {402, `{"error":{"code":402,`}, busy.Name(): {503, `"metadata":{}`}},
 		"together":    {overdue.Name(): {402, `"type":"credit_limit"`}},
-		"fireworks":   {unknown.Name(): {404, `"code":"NOT_FOUND"`}},
+		"fireworks":   {unknown.Name(): {404, `"code":"NOT_FOUND"`}, overdue.Name(): {412, "spending limit or failure to pay"}},
 		"ollama":      {busy.Name(): {503, `{"error":"server busy, please try again. maximum pending requests exceeded"}`}},
 		"vllm":        {unknown.Name(): {404, `"code":404}}`}, bt.ServerError().Name(): {500, `"code":500}}`}},
 		"sglang":      {unknown.Name(): {404, `{"object":"error","message":"The model `}},

@@ -21,7 +21,7 @@
 //
 // # Which hosts
 //
-// Without [Config.Allow], only hosts that are no real ones are broken: loopback addresses,
+// Without [Config.Allow], chaos breaks only hosts that cannot be real: loopback addresses,
 // localhost, and names below .localhost, .test, .invalid and .example, which RFC 2606 and
 // RFC 6761 reserve. [New] refuses rules that name another host. A request to another host
 // passes untouched, even if a rule would match it. [Stats.Protected] counts it,
@@ -30,12 +30,11 @@
 //
 // # Which faults come again
 //
-// Each rule counts the requests that match it while it acts, and that met no fault of a rule
-// before it. Whether the n-th of them meets
-// the fault is a function of [Config.Seed], the rule's name and n. So the same requests in the
-// same order meet the same faults. If requests run at the same time, their order may differ,
-// and with it who meets a fault. But still the same n of a rule do, and of the first n as many.
-// [Rule.Share] depends on the request's body instead, and therefore on no order.
+// Each rule counts the requests that match it while it acts, without those that met a fault of
+// an earlier rule. Whether the n-th request meets the fault is a function of [Config.Seed], the
+// rule's name and n. So the same requests in the same order meet the same faults. Requests that
+// run at the same time may come in another order. Then other requests meet the fault, but just
+// as many. [Rule.Share] depends on the request's body instead, so the order does not matter.
 //
 // Nothing in a response shows that a fault was injected. [Injector.Stats] and [Config.OnHit]
 // tell the author of a test.

@@ -30,8 +30,8 @@ type Rule struct {
 	// every n-th of those after them meets the fault, beginning with the first; 0 and 1: each.
 	Skip  int `json:"skip,omitempty" yaml:"skip,omitempty"`
 	Every int `json:"every,omitempty" yaml:"every,omitempty"`
-	// Probability is how likely each of these meets the fault, above 0 and up to 1. The dice
-	// are those of [Config.Seed]. 0: all do.
+	// Probability is how likely each of these meets the fault, above 0 and up to 1.
+	// [Config.Seed] decides which do. 0: all do.
 	Probability float64 `json:"probability,omitempty" yaml:"probability,omitempty"`
 	// Share is the share of prompts that meet the fault, above 0 and up to 1. It is decided by
 	// a hash of [Config.Seed] and the request's body, so one request has the same fate each

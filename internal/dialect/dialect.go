@@ -141,7 +141,7 @@ var rows = []Row{
 			Broken:           {Status: 500, Kind: "server_error", Code: "internal_error", Message: "Internal server error, please try again later."},
 			BadBody:          {Status: 400, Kind: "invalid_request_error", Code: "invalid_request_error", Message: "We could not parse the JSON body of your request."},
 			TooLong:          {Status: 400, Kind: "invalid_request_error", Code: "context_length_exceeded", Message: "This model's maximum context length is 131072 tokens. However, your messages resulted in 140000 tokens. Please reduce the length of the messages."},
-			Filtered:         {Status: 400, Kind: "invalid_request_error", Code: "content_filter", Message: "The prompt was Filtered by the content management policy."},
+			Filtered:         {Status: 400, Kind: "invalid_request_error", Code: "content_filter", Message: "The prompt was filtered by the content management policy."},
 			ReasoningMissing: {Status: 400, Kind: "invalid_request_error", Code: "invalid_request_error", Message: "The `reasoning_content` in the thinking mode must be passed back to the API."},
 			PrefixRejected:   {Status: 400, Kind: "invalid_request_error", Code: "invalid_request_error", Message: "The prefix of the last message cannot be continued."},
 			NoSuchPath:       {Status: 404, Kind: "invalid_request_error", Code: "not_found", Message: "Not Found"},
@@ -208,7 +208,7 @@ var rows = []Row{
 			WrongKey:     {Status: 401, Code: "401", Message: "Access denied due to invalid subscription key or wrong API endpoint."},
 			UnknownModel: {Status: 404, Code: "DeploymentNotFound", Message: "The API deployment for this resource does not exist."},
 			RateLimited:  {Status: 429, Code: "429", Message: "Requests have exceeded the token rate limit. Please retry later.", Header: []string{"X-Ratelimit-Remaining-Requests", "0"}},
-			Filtered:     {Status: 400, Code: "content_filter", Message: "The response was Filtered due to the prompt triggering the content management policy."},
+			Filtered:     {Status: 400, Code: "content_filter", Message: "The response was filtered due to the prompt triggering the content management policy."},
 		},
 	},
 	OpenRouter: {
@@ -236,7 +236,7 @@ var rows = []Row{
 		Name: "Fireworks", BasePath: "/inference/v1", shape: Nested,
 		refusals: map[Refusal]Failure{ // guessed, but for the header
 			UnknownModel: {Status: 404, Kind: "error", Code: "NOT_FOUND", Message: "Model not found, inaccessible, and/or not deployed"},
-			NoMoney:      {Status: 412, Kind: "error", Code: "PRECONDITION_FAILED", Message: "Account is suspended, possibly due to reaching the monthly spending limit or Failure to pay past invoices."},
+			NoMoney:      {Status: 412, Kind: "error", Code: "PRECONDITION_FAILED", Message: "Account is suspended, possibly due to reaching the monthly spending limit or failure to pay past invoices."},
 			RateLimited:  {Status: 429, Kind: "error", Code: "RATE_LIMITED", Message: "Rate limit exceeded", Header: []string{"X-Ratelimit-Over-Limit", "yes"}},
 		},
 	},
