@@ -4,7 +4,7 @@ module github.com/breakwater-go/breakwater/compat/observers
 go 1.26.0
 
 require (
-	github.com/breakwater-go/breakwater v0.0.0
+	github.com/breakwater-go/breakwater v0.1.0
 	github.com/breakwater-go/breakwater/otelbreakwater v0.0.0
 	github.com/breakwater-go/breakwater/prombreakwater v0.0.0
 	github.com/prometheus/client_golang v1.25.0
