@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -66,10 +65,11 @@ configuration.`,
 
 // runProxy serves until ctx ends.
 func runProxy(ctx context.Context, flags proxyFlags, stderr io.Writer) error {
-	logger, err := newLogger(flags.log, stderr)
+	logger, flush, err := newLogger(flags.log, stderr)
 	if err != nil {
 		return err
 	}
+	defer flush()
 	if flags.file == "" {
 		if _, err := os.Stat(configFile); err == nil {
 			flags.file = configFile
@@ -108,18 +108,6 @@ func runProxy(ctx context.Context, flags proxyFlags, stderr io.Writer) error {
 	}
 	logger.Info("stopped: no call was cut")
 	return nil
-}
-
-func newLogger(form string, w io.Writer) (*slog.Logger, error) {
-	switch form {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, nil)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, nil)), nil
-	case "off":
-		return slog.New(slog.DiscardHandler), nil
-	}
-	return nil, fmt.Errorf("--log is %q: want text, json or off", form)
 }
 
 // secondSignal returns a channel that is closed by the first SIGTERM or SIGINT after the end of ctx.

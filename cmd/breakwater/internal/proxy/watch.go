@@ -25,7 +25,13 @@ func Watch(ctx context.Context, file string, before Stamp, changed func()) error
 	if err := w.Add(filepath.Dir(file)); err != nil {
 		return err
 	}
-	timer := time.NewTimer(0) // it may have changed already
+	timer, waiting, last := time.NewTimer(0), true, before // it may have changed already
+	wait := func() {
+		if !waiting { // files beside it, such as a log, may change all the time
+			waiting = true
+			timer.Reset(settled)
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -34,14 +40,19 @@ func Watch(ctx context.Context, file string, before Stamp, changed func()) error
 			if !ok {
 				return nil
 			}
-			timer.Reset(settled)
+			wait()
 		case _, ok := <-w.Errors:
 			if !ok {
 				return nil
 			}
-			timer.Reset(settled) // events may be lost
+			wait() // events may be lost
 		case <-timer.C:
-			if now := StampOf(file); now != before {
+			waiting = false
+			switch now := StampOf(file); {
+			case now != last:
+				last = now
+				wait()
+			case now != before:
 				before = now
 				changed()
 			}
