@@ -10,6 +10,7 @@
 //	go run . recovery   # what a call gets when its host fails, and when
 //	go run . faults     # what becomes of each fault of breakwatertest
 //	go run . outage     # what callers get while hosts fail in turn
+//	go run . proxy      # breakwater proxy beside nginx and net/http's ReverseProxy
 //	go run . gate       # whether speed holds: compares with bounds, in six minutes
 //
 // BenchmarkCacheHit has the peers with a cache.

@@ -21,6 +21,7 @@ type measurement struct {
 var measurements = []measurement{
 	{"overhead", overhead}, {"stream", streamed}, {"loopback", loopback}, {"open", open},
 	{"scale", scale}, {"recovery", recovery}, {"faults", faults}, {"outage", outage},
+	{"proxy", proxied},
 }
 
 func main() {
@@ -50,6 +51,9 @@ func run(names []string, save bool) error {
 		return takeSample()
 	case "serve true", "serve false":
 		return serve(names[1] == "true")
+	}
+	if len(names) == 2 && (names[0] == "host" || names[0] == "forward") { // of the proxy's
+		return serveAs(names)
 	}
 	if len(names) == 1 {
 		switch names[0] {
