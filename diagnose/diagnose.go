@@ -539,7 +539,7 @@ func (d *diagnosis) checkConfig(s *stage, wrong error) {
 		d.target, d.report.URL = new(url.URL), ""
 	}
 	if keyProblem(d.endpoint) != "" && len(unjoin(err)) == 1 { // the next stage tells of it
-		s.say("endpoint refused", nil)
+		s.say("right but for the key", nil)
 		return
 	}
 	for _, one := range unjoin(err) {

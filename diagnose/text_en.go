@@ -430,7 +430,7 @@ var englishTerms = map[term]string{
 	"no connection": "no connection", "not told": "the host does not tell it", "no time": "no time left", "no date": "the host tells no time",
 	"key accepted": "accepted", "keyless": "none is needed", "form right": "the form is right", "from function": "from KeyFunc", "in header": "in Header or Rewrite",
 	"clock right": "within {n} s", "answered": "{tokens} tokens in {took}{queued}", "streamed": "first token {first}, {rate} tokens/s{queued}", "page says": "{indicator}, {count} open", "page silent": "not reached",
-	"config right": "valid", "not listed": "not listed: {models}", "endpoint refused": "not valid", "tls done": "{version}, {issuer}, {days} days left", "no answer": "no answer",
+	"config right": "valid", "not listed": "not listed: {models}", "endpoint refused": "not valid", "right but for the key": "valid, but for the key", "tls done": "{version}, {issuer}, {days} days left", "no answer": "no answer",
 	"list came": "the list came, which some hosts give without a key", "no operation": "the host does not have this API", "no model": "no model is known: see --model",
 	"resolver says": "{resolver}: {what}",
 	"not known":     "the answer does not tell it",

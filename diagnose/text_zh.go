@@ -427,7 +427,7 @@ var chineseTerms = map[term]string{
 	"no connection": "没有连接", "not told": "服务方不提供", "no time": "没有时间了", "no date": "服务方没有给出时间",
 	"key accepted": "已接受", "keyless": "不需要", "form right": "格式正确", "from function": "来自 KeyFunc", "in header": "在 Header 或 Rewrite 中",
 	"clock right": "相差不到 {n} 秒", "answered": "{took} 内 {tokens} 个 token{queued}", "streamed": "首 token {first}，每秒 {rate} 个 token{queued}", "page says": "{indicator}，{count} 个未解决", "page silent": "未能访问",
-	"config right": "有效", "not listed": "没有列出：{models}", "endpoint refused": "无效", "tls done": "{version}，{issuer}，还有 {days} 天", "no answer": "没有响应",
+	"config right": "有效", "not listed": "没有列出：{models}", "endpoint refused": "无效", "right but for the key": "除密钥外有效", "tls done": "{version}，{issuer}，还有 {days} 天", "no answer": "没有响应",
 	"list came": "得到了列表（有些服务方不需要密钥也给）", "no operation": "服务方没有这种 API", "no model": "不知道用哪个模型：见 --model",
 	"resolver says": "{resolver}：{what}",
 	"not known":     "从回答中看不出",
