@@ -75,6 +75,9 @@ func runProxy(ctx context.Context, flags proxyFlags, stderr io.Writer) error {
 			flags.file = configFile
 		}
 	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // from now on it ends the process no more
+	defer signal.Stop(hup)
 	read := proxy.StampOf(flags.file)
 	c, err := flags.load(logger)
 	if err != nil {
@@ -88,9 +91,6 @@ func runProxy(ctx context.Context, flags proxyFlags, stderr io.Writer) error {
 	if err := s.Listen(); err != nil {
 		return &statusError{statusDown, err}
 	}
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	stopped := make(chan struct{})
 	defer close(stopped)
 	logger.Info("listening", slog.String("address", s.Addr().String()), slog.Int("endpoints", len(c.Endpoints)), slog.Int("clients", len(c.Clients)), slog.String("version", version()))

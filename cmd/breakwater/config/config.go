@@ -27,6 +27,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/breakwater-go/breakwater"
 )
@@ -150,9 +151,10 @@ func (c *Config) Tiers() [][]breakwater.Endpoint {
 	return append([][]breakwater.Endpoint{c.Endpoints}, c.Backups...)
 }
 
-// readAll reads a file, of one that is too long only so much that this shows.
+// readAll reads a file, of one that is too long only so much that this shows. A pipe that nobody writes to
+// is empty: to wait for a writer could block for good.
 func readAll(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

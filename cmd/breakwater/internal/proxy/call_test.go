@@ -191,9 +191,10 @@ func TestCall_ClientsModels(t *testing.T) {
 		`{"model":"deepseek-v4-pro",` + messages: 403, `{` + messages: 400, `{"model":7,` + messages: 400, `{"model":null,` + messages: 400, ``: 400, `[]`: 400, `{"model":"deepseek-flash"`: 400,
 		`{"model":"deepseek-flash","model":"deepseek-v4-pro",` + messages: 400, `{"model":"deepseek-flash","mod\u0065l":"deepseek-v4-pro",` + messages: 400,
 		`{"model":"deepseek-flash","Model":"deepseek-v4-pro",` + messages: 400, `{"model":"deepseek-flash"}{"model":"deepseek-v4-pro"}`: 400, "\ufeff" + `{"model":"deepseek-flash",` + messages: 400,
+		`{"model":"deepseek-flash","models":["deepseek-v4-pro"],` + messages: 400, `{"model":"deepseek-flash","a":` + strings.Repeat("[", 31<<20): 400,
 	} {
 		if resp, got := ask(body); resp.StatusCode != want {
-			t.Errorf("%s: %s %s, want %d", body, resp.Status, got, want)
+			t.Errorf("%.200s: %s %s, want %d", body, resp.Status, got, want)
 		}
 	}
 	if n := len(w.primary.Requests()); n > 0 {
@@ -507,6 +508,14 @@ func TestConfig_Update(t *testing.T) {
 	}
 	if resp, _ := w.chat(bearer(otherToken), false); resp.StatusCode != 200 {
 		t.Errorf("after a wrong policy: %s", resp.Status)
+	}
+	// A file whose end is missing is often a right one.
+	c = w.config()
+	if _, err := w.server.Update(c); err == nil || !strings.Contains(err.Error(), "no clients") {
+		t.Errorf("Update without clients: %v", err)
+	}
+	if resp, _ := w.chat(nil, false); resp.StatusCode != 401 {
+		t.Errorf("without a token: %s", resp.Status)
 	}
 }
 

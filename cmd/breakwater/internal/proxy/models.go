@@ -211,20 +211,23 @@ func (c *Client) mayAsk(model string) bool {
 // askedModel returns the model that a request asks for, or why it cannot be told: then a host might
 // read another one there.
 func askedModel(body []byte) (model string, no *refusal) {
-	if !gjson.ValidBytes(body) {
+	if !json.Valid(body) { // gjson has no bound for the depth: the stack could grow until the process ends
 		return "", &refusal{http.StatusBadRequest, "bad_json", "the body of the request is no JSON", 0}
 	}
-	found := 0
+	found, more := 0, false
 	gjson.ParseBytes(body).ForEach(func(key, value gjson.Result) bool {
-		if strings.EqualFold(key.String(), "model") {
+		switch name := key.String(); {
+		case strings.EqualFold(name, "model"):
 			found++
-			if key.String() == "model" && value.Type == gjson.String {
+			if name == "model" && value.Type == gjson.String {
 				model = value.String()
 			}
+		case strings.EqualFold(name, "models"): // OpenRouter asks them if the model fails
+			more = true
 		}
 		return true
 	})
-	if found != 1 || model == "" {
+	if found != 1 || model == "" || more {
 		return "", &refusal{http.StatusBadRequest, "model", "the request must have one model", 0}
 	}
 	return model, nil

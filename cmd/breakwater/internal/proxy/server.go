@@ -12,6 +12,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -134,6 +135,9 @@ func (s *Server) Update(c Config) (unchanged []string, err error) {
 	config.Listen, config.Limits = s.fixed.Listen, s.fixed.Limits
 	if !isLoopback(config.Listen) && len(config.Clients) == 0 {
 		return nil, &openError{config.Listen}
+	}
+	if len(config.Clients) == 0 && !s.settings.Load().door.isOpen() {
+		return nil, errors.New("proxy: clients needed tokens until now, and the new configuration has no clients, as if the end of a file were missing: only a restart lets everybody in")
 	}
 	next, cert, err := prepare(config)
 	if err != nil {
