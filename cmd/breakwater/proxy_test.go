@@ -432,3 +432,17 @@ func TestProxy_FromTheEnvironment(t *testing.T) {
 		t.Errorf("%s: %s", resp.Status, p.log())
 	}
 }
+
+// Who sets GOGC or GOMEMLIMIT gets what that says.
+func TestProxy_SpareGarbage(t *testing.T) {
+	for _, tt := range []struct {
+		gogc, limit string
+		want        int
+	}{{"", "", spare}, {"50", "", 0}, {"", "64MiB", 0}} {
+		t.Setenv("GOGC", tt.gogc)
+		t.Setenv("GOMEMLIMIT", tt.limit)
+		if got := len(spareGarbage()); got != tt.want {
+			t.Errorf("GOGC=%s GOMEMLIMIT=%s: %d bytes, want %d", tt.gogc, tt.limit, got, tt.want)
+		}
+	}
+}
