@@ -180,7 +180,8 @@ func (t *Transport) CloseIdleConnections() {
 
 // Close stops background work: it cancels the cache's renewals, waits up to a second for
 // writes to a Store, ends what waits for an [Endpoint].KeyFunc, and closes the idle connections of the base, unless the base was given
-// by [WithBase]: others may use that. It always returns nil. Call it at the end of the
+// by [WithBase]: others may use that. Those of breakwater's own base that an Update has replaced
+// are closed in any case. It always returns nil. Call it at the end of the
 // program or of a test.
 //
 // Close does not end calls. Calls that are under way and new calls still work, but they
@@ -191,6 +192,7 @@ func (t *Transport) Close() error {
 	if t.now().ownBase {
 		t.CloseIdleConnections()
 	}
+	t.closeRetired()
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -41,10 +40,9 @@ func TestDeadline_TimeoutsAreNetErrors(t *testing.T) {
 	}
 }
 
-// stagedServer is a host that waits, until its client leaves, at the stage that
-// the path names.
-func stagedServer(t *testing.T) *httptest.Server {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// staged is a host that waits, until its client leaves, at the stage that the path names.
+func staged() http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		stage, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 		kind, text := asJSON, goodJSON
@@ -72,33 +70,23 @@ func stagedServer(t *testing.T) *httptest.Server {
 			http.NewResponseController(w).Flush()
 		}
 		<-r.Context().Done()
-	}))
-	t.Cleanup(server.Close)
-	return server
+	}
 }
 
-// http.Client.Timeout is the caller's end, over real loopback and under every
-// layer: always a Go error that is a timeout, never an answer of breakwater's
-// and never a mark against the host.
+// http.Client.Timeout is the caller's end, over net/http and under every layer:
+// always a Go error that is a timeout, never an answer of breakwater's and never a
+// mark against the host.
 func TestDeadline_ClientTimeoutIsTheCallersEnd(t *testing.T) {
-	server := stagedServer(t)
 	for layers, opts := range layerings() {
 		for _, stage := range []string{"headers", "payload", "blank", "answer", "refusal"} {
 			for _, ask := range []string{chatJSON, chatStream} {
-				t.Run(fmt.Sprintf("%s/%s/%d", layers, stage, len(ask)), func(t *testing.T) {
-					t.Parallel()
-					base := newBase()
-					defer base.CloseIdleConnections()
-					rt, err := New(append([]Option{WithBase(base)}, opts...)...)
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer rt.Close()
+				bubble(t, fmt.Sprintf("%s/%s/%d", layers, stage, len(ask)), func(t *testing.T) {
+					rt := over(t, servePipes(t, staged()), opts...)
 					client := &http.Client{Transport: rt, Timeout: 20 * time.Millisecond}
 					var callers sync.WaitGroup
 					for n := range 12 {
 						callers.Go(func() {
-							req, _ := post(context.Background(), server.URL+"/"+stage, strings.Replace(ask, `"q"`, fmt.Sprintf(`"%d"`, n/2), 1))
+							req, _ := post(context.Background(), "http://host/"+stage, strings.Replace(ask, `"q"`, fmt.Sprintf(`"%d"`, n/2), 1))
 							resp, err := client.Do(req)
 							if err == nil {
 								if resp.Header.Get(headerError) == "rate_limited" && (layers == "limit" || layers == "all") {
@@ -125,7 +113,6 @@ func TestDeadline_ClientTimeoutIsTheCallersEnd(t *testing.T) {
 							}
 						}
 					}
-					base.CloseIdleConnections()
 				})
 			}
 		}

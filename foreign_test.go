@@ -239,6 +239,7 @@ func servePipes(t *testing.T, h http.HandlerFunc) http.RoundTripper {
 	t.Cleanup(func() {
 		base.CloseIdleConnections()
 		server.Close()
+		synctest.Wait() // every handler has begun
 		handlers.Wait()
 	})
 	return base

@@ -162,32 +162,39 @@ func (g *generation) replace(before *generation) {
 // Those that are forgotten end by themselves when they are idle for a while.
 const maxRetired = 64
 
-// retire closes the idle connections of what the generation before had and g has not. It
-// keeps them in mind, because those that are in use are idle later.
+// retire notes the connections of what the generation before had and g has not, and closes
+// what is idle of all that was noted. What is in use is idle later: then the next Update,
+// CloseIdleConnections or Close closes it.
 func (g *generation) retire(before *generation) {
-	if !before.ownBase {
-		return
+	left := before.leftBy(g)
+	g.mu.Lock()
+	all := slices.Concat(g.retired, left)
+	g.retired = slices.Clone(all[max(len(all)-maxRetired, 0):])
+	g.mu.Unlock()
+	for _, c := range all {
+		c.CloseIdleConnections()
+	}
+}
+
+// leftBy returns the connections of breakwater's own that g has and the next generation does
+// not use.
+func (g *generation) leftBy(next *generation) (left []idleCloser) {
+	if !g.ownBase {
+		return nil
 	}
 	inUse := make(map[*connections]bool)
-	for _, u := range g.all() {
+	for _, u := range next.all() {
 		inUse[u.connections] = true
 	}
-	var left []idleCloser
-	for _, u := range before.all() {
+	for _, u := range g.all() {
 		if !inUse[u.connections] {
 			left = append(left, u.connections)
 		}
 	}
-	if !g.ownBase {
-		left = append(left, before.config.base.(*http.Transport))
+	if !next.ownBase {
+		left = append(left, g.config.base.(*http.Transport))
 	}
-	for _, c := range left {
-		c.CloseIdleConnections()
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.retired = append(g.retired, left...)
-	g.retired = slices.Clone(g.retired[max(len(g.retired)-maxRetired, 0):])
+	return left
 }
 
 // closeIdle closes the idle connections of the base, of the endpoints, and of those that
@@ -201,9 +208,14 @@ func (g *generation) closeIdle() {
 			u.connections.CloseIdleConnections()
 		}
 	}
-	g.mu.Lock()
-	retired := g.retired
-	g.mu.Unlock()
+	g.closeRetired()
+}
+
+// closeRetired closes the idle connections of breakwater's own that no generation uses any more.
+func (l *lasting) closeRetired() {
+	l.mu.Lock()
+	retired := l.retired
+	l.mu.Unlock()
 	for _, c := range retired {
 		c.CloseIdleConnections()
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -533,6 +534,74 @@ func TestUpdate_Connections(t *testing.T) {
 	}
 	<-closed
 	rt.Close()
+}
+
+// A connection of breakwater's own base that was in use when Update brought the user's base is
+// closed by the next Update and by Close. net/http leaves one of HTTP/2 open that has a stream.
+func TestUpdate_ConnectionsGiveWay(t *testing.T) {
+	for name, endpoints := range map[string]int{"no endpoint": 0, "two endpoints": 2} {
+		for way, end := range map[string]func(*Transport, ...Option){
+			"Update": func(rt *Transport, opts ...Option) { rt.Update(opts...) },
+			"Close":  func(rt *Transport, _ ...Option) { rt.Close() },
+		} {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				release, closed := make(chan struct{}), make(chan struct{}, 10)
+				server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+					w.Header().Set("Content-Type", asStream)
+					io.WriteString(w, goodEvent)
+					http.NewResponseController(w).Flush()
+					<-release
+					io.WriteString(w, strings.TrimPrefix(wholeStream, goodEvent))
+				}))
+				server.Config.ConnState = func(_ net.Conn, to http.ConnState) {
+					if to == http.StateClosed {
+						closed <- struct{}{}
+					}
+				}
+				server.EnableHTTP2 = true
+				server.StartTLS()
+				defer server.Close()
+				var opts []Option
+				for i := range endpoints {
+					opts = append(opts, WithEndpoints(Endpoint{Name: fmt.Sprint(i), URL: server.URL, APIKey: "sk"}))
+				}
+				rt, err := New(opts...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				trusts := server.Client().Transport.(*http.Transport)
+				rt.now().config.base.(*http.Transport).TLSClientConfig = trusts.TLSClientConfig
+				for _, u := range rt.now().all() {
+					u.connections.own.Load().TLSClientConfig = trusts.TLSClientConfig
+				}
+				req, _ := post(t.Context(), server.URL, chatStream)
+				resp, err := rt.RoundTrip(req)
+				if err != nil || resp.ProtoMajor != 2 {
+					t.Fatalf("got %v, %v", resp, err)
+				}
+				others := append(slices.Clone(opts), WithBase(trusts))
+				if err := rt.Update(others...); err != nil {
+					t.Fatal(err)
+				}
+				close(release)
+				if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				for range 10_000 { // net/http frees a stream a moment after its end
+					end(rt, others...)
+					select {
+					case <-closed:
+						rt.Close()
+						return
+					default:
+						runtime.Gosched()
+					}
+				}
+				t.Error("the connection is open yet")
+			})
+		}
+	}
 }
 
 var updateLoad = flag.Int("updates", 0, "how many seconds of virtual time TestUpdate_UnderLoad plays at 10,000 calls a second; 0: one at 1,000")

@@ -75,7 +75,7 @@ type Status struct {
 	Trouble float64 // the share of its recent attempts that were late or refused
 }
 
-// Status returns the shares that are below one, or whose endpoint is in trouble, by model.
+// Status returns the shares that are below one, by model.
 func (s *Set) Status(now time.Time, floor float64) (list []Status) {
 	if s == nil {
 		return nil

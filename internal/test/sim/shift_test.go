@@ -343,40 +343,63 @@ func TestShift(t *testing.T) {
 	}
 }
 
-// What other constants of shares come to:
+// What other constants of shares come to. It prints the table of docs/decisions/shares.md, and
+// holds the page to what it says of it:
 //
 //	go test -run TestShiftSteps -v ./internal/test/sim
 func TestShiftSteps(t *testing.T) {
-	if !testing.Verbose() {
-		t.Skip("it only prints")
-	}
 	chosen := shift.Chosen
 	defer func() { shift.Chosen = chosen }()
 	all := sicknesses()
-	for _, tt := range []struct {
-		name   string
-		change func(*shift.Steps)
-	}{
-		{"as chosen", func(*shift.Steps) {}},
-		{"Memory 0.1", func(s *shift.Steps) { s.Memory = 0.1 }},
-		{"Memory 0.025", func(s *shift.Steps) { s.Memory = 0.025 }},
-		{"Seldom 0.05", func(s *shift.Steps) { s.Seldom = 0.05 }},
-		{"Seldom 0.3", func(s *shift.Steps) { s.Seldom = 0.3 }},
-		{"High 0.1, Low 0.05", func(s *shift.Steps) { s.High, s.Low = 0.1, 0.05 }},
-		{"High 0.3, Low 0.15", func(s *shift.Steps) { s.High, s.Low = 0.3, 0.15 }},
-		{"Down 0.25", func(s *shift.Steps) { s.Down = 0.25 }},
-		{"Down 0.75", func(s *shift.Steps) { s.Down = 0.75 }},
-		{"Up 0.05", func(s *shift.Steps) { s.Up = 0.05 }},
-		{"Up 0.25", func(s *shift.Steps) { s.Up = 0.25 }},
-		{"Dwell 2 s", func(s *shift.Steps) { s.Dwell = 2 * time.Second }},
-		{"Dwell 10 s", func(s *shift.Steps) { s.Dwell = 10 * time.Second }},
-		{"Dwell 20 s", func(s *shift.Steps) { s.Dwell = 20 * time.Second }},
-	} {
+	const little, slow, choking, flapping = 1, 2, 4, 8 // of them
+	play := func(change func(*shift.Steps), at, processes int) course {
 		shift.Chosen = chosen
-		tt.change(&shift.Chosen)
-		for _, at := range []int{1, 2, 4, 8} { // a little slow, slow, choking and flapping
+		change(&shift.Chosen)
+		return all[at].play(t, processes, 20, 0.9)
+	}
+	late := func(c course) float64 { return c.late }
+	backup := func(c course) float64 { return c.backup }
+	loses := func(c course) float64 { return 1 - c.backup }
+	back := func(c course) float64 {
+		if c.back < 0 {
+			return 180
+		}
+		return float64(c.back)
+	}
+	for _, tt := range []struct {
+		name          string
+		change        func(*shift.Steps)
+		claim         string // what is worse with it; empty: nothing that the simulation shows
+		at, processes int
+		measure       func(course) float64
+		more          float64 // by so much at least
+	}{
+		{"Memory 0.1", func(s *shift.Steps) { s.Memory = 0.1 }, "takes a fifth of the calls from an endpoint of which 5 % are slow", little, 1, backup, 0.02},
+		{"Memory 0.025", func(s *shift.Steps) { s.Memory = 0.025 }, "reacts later", choking, 10, late, 0.02},
+		{"Seldom 0.05", func(s *shift.Steps) { s.Seldom = 0.05 }, "returns later where calls are few", slow, 10, back, 30},
+		{"Seldom 0.3", func(s *shift.Steps) { s.Seldom = 0.3 }, "", 0, 0, nil, 0},
+		{"High 0.1, Low 0.05", func(s *shift.Steps) { s.High, s.Low = 0.1, 0.05 }, "takes calls from an endpoint of which 5 % are slow", little, 1, backup, 0.2},
+		{"High 0.3, Low 0.15", func(s *shift.Steps) { s.High, s.Low = 0.3, 0.15 }, "leaves flapping hosts their calls", flapping, 10, loses, 0.01},
+		{"Down 0.25", func(s *shift.Steps) { s.Down = 0.25 }, "takes more from a choked host than it must", choking, 10, backup, 0.015},
+		{"Down 0.75", func(s *shift.Steps) { s.Down = 0.75 }, "spares a choked host less", choking, 10, late, 0.05},
+		{"Up 0.05", func(s *shift.Steps) { s.Up = 0.05 }, "returns later", slow, 1, back, 15},
+		{"Up 0.25", func(s *shift.Steps) { s.Up = 0.25 }, "", 0, 0, nil, 0},
+		{"Dwell 2 s", func(s *shift.Steps) { s.Dwell = 2 * time.Second }, "", 0, 0, nil, 0},
+		{"Dwell 10 s", func(s *shift.Steps) { s.Dwell = 10 * time.Second }, "returns later", slow, 1, back, 15},
+		{"Dwell 20 s", func(s *shift.Steps) { s.Dwell = 20 * time.Second }, "returns later", slow, 1, back, 60},
+	} {
+		if tt.claim != "" {
+			settles(t, fmt.Sprintf("%s %s (%s, %d processes)", tt.name, tt.claim, all[tt.at].name, tt.processes), func() ([]string, bool) {
+				ours, theirs := play(func(*shift.Steps) {}, tt.at, tt.processes), play(tt.change, tt.at, tt.processes)
+				return []string{fmt.Sprintf("as chosen |%v", ours), fmt.Sprintf("%s |%v", tt.name, theirs)}, tt.measure(theirs) >= tt.measure(ours)+tt.more
+			})
+		}
+		if !testing.Verbose() {
+			continue
+		}
+		for _, at := range []int{little, slow, choking, flapping} {
 			for _, processes := range []int{1, 10} {
-				t.Logf("| %s | %s | %d |%v", tt.name, all[at].name, processes, all[at].play(t, processes, 20, 0.9))
+				t.Logf("| %s | %s | %d |%v", tt.name, all[at].name, processes, play(tt.change, at, processes))
 			}
 		}
 	}
