@@ -23,7 +23,8 @@ func newConfig() *cobra.Command {
 		Use:   "config",
 		Short: "Check and show the configuration file",
 		Long: `config checks and shows the configuration of the proxy: hosts with their keys,
-limits, time limits, clients. docs/configuration.md explains the file.`,
+limits, timeouts, clients. See
+https://github.com/breakwater-go/breakwater/blob/main/docs/configuration.md`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

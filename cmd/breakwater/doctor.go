@@ -15,6 +15,7 @@ import (
 	"github.com/breakwater-go/breakwater"
 	"github.com/breakwater-go/breakwater/cmd/breakwater/config"
 	"github.com/breakwater-go/breakwater/cmd/breakwater/internal/doctor"
+	"github.com/breakwater-go/breakwater/cmd/breakwater/internal/loopback"
 	"github.com/breakwater-go/breakwater/diagnose"
 )
 
@@ -39,19 +40,19 @@ func newDoctorWith(env func(string) (string, bool)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what is broken between here and the LLM API, and what to do",
-		Long: `doctor looks at each endpoint from below: proxy variables, DNS, TCP and TLS of
+		Long: `doctor checks each endpoint step by step: proxy variables, DNS, TCP and TLS of
 each address, HTTP, the clock, the key, the balance and the model. It says what
 it saw, what that most likely means, and what to do next. It takes ten seconds
-at most, and costs nothing. With --spend it also asks for two short answers,
-because some faults show only there.
+at most, and costs nothing. With --spend, it also asks for two short answers,
+because only an answer shows some faults.
 
-The endpoints are those of --config, or those of --endpoint, or DeepSeek's with
-the key of DEEPSEEK_API_KEY. A host that --endpoint names by its URL gets the
-key of its own variable, such as SILICONFLOW_API_KEY, and no other one.
+The endpoints come from --config or --endpoint. Without both, doctor checks
+api.deepseek.com with the key in DEEPSEEK_API_KEY. An endpoint of --endpoint
+gets only the key of its own host, from a variable such as SILICONFLOW_API_KEY.
 
-Exit status: 0 if all endpoints are well, 1 if something is wrong and calls can
-be answered, 2 if no endpoint can answer calls, 64 for a mistake on the command
-line or in the file.`,
+Exit status: 0 if all endpoints are well. 1 if something is wrong, but calls
+can be answered. 2 if no endpoint can answer calls. 64 for a mistake on the
+command line or in the file.`,
 		Example: `  breakwater doctor
   breakwater doctor --spend --lang zh
   breakwater doctor --config breakwater.yaml --json
@@ -60,15 +61,15 @@ line or in the file.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd, &f, env) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.config, "config", "", "look at all endpoints of a configuration `file`")
-	flags.StringArrayVar(&f.endpoints, "endpoint", nil, "the base `URL` of an endpoint; may be repeated")
+	flags.StringVar(&f.config, "config", "", "check all endpoints of the configuration `FILE`")
+	flags.StringArrayVar(&f.endpoints, "endpoint", nil, "check the endpoint with this base `URL`; may be\nrepeated")
 	flags.BoolVar(&f.json, "json", false, "write JSON: see diagnose/report.schema.json")
-	flags.StringVar(&f.language, "lang", "", "the `language`: en or zh (default: that of LC_ALL\nor LANG)")
+	flags.StringVar(&f.language, "lang", "", "`LANGUAGE` of the texts: en or zh (default: that of\nLC_ALL, LC_MESSAGES or LANG)")
 	flags.BoolVar(&f.spend, "spend", false, "also ask for two short answers (a few tokens)")
-	flags.StringVar(&f.model, "model", "", "the `name` of the model, as the program asks for it")
-	flags.StringVar(&f.wire, "wire", "", "the `API` for --spend: chat, fim, responses,\nmessages or embeddings")
-	flags.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long all may take")
-	flags.StringArrayVar(&f.nameservers, "nameserver", nil, "the `address` of a nameserver to ask, in place of\nthose of /etc/resolv.conf; may be repeated")
+	flags.StringVar(&f.model, "model", "", "`NAME` of the model, as the program asks for it")
+	flags.StringVar(&f.wire, "wire", "", "`API` for --spend: chat, fim, responses, messages\nor embeddings")
+	flags.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long the check may take")
+	flags.StringArrayVar(&f.nameservers, "nameserver", nil, "`ADDRESS` of a nameserver to ask, in place of those\nof /etc/resolv.conf; may be repeated")
 	cmd.MarkFlagsMutuallyExclusive("config", "endpoint")
 	return cmd
 }
@@ -82,12 +83,12 @@ func runDoctor(cmd *cobra.Command, f *doctorFlags, env func(string) (string, boo
 	if err != nil {
 		return err
 	}
-	patients, err := f.patients(env)
+	targets, err := f.targets(env)
 	if err != nil {
 		return err
 	}
 	reports := doctor.Run(cmd.Context(), doctor.Config{
-		Patients: patients, Options: opts, Language: language, JSON: f.json,
+		Targets: targets, Options: opts, Language: language, JSON: f.json,
 		Out: cmd.OutOrStdout(), Progress: cmd.ErrOrStderr(), Env: env,
 	})
 	if err := context.Cause(cmd.Context()); err != nil {
@@ -125,24 +126,33 @@ func (f *doctorFlags) languageOf(env func(string) (string, bool)) (diagnose.Lang
 
 // options returns the options of the diagnosis. It finds mistakes in flags before anything runs.
 func (f *doctorFlags) options(language diagnose.Language) ([]diagnose.Option, error) {
-	opts := []diagnose.Option{diagnose.WithLanguage(language), diagnose.WithTimeout(f.timeout)}
+	var opts []diagnose.Option
+	var errs []error
+	add := func(flag string, o diagnose.Option) {
+		if wrong, ok := errors.AsType[*diagnose.OptionError](diagnose.Check(o)); ok {
+			errs = append(errs, fmt.Errorf("%s: %s", flag, wrong.Reason))
+		}
+		opts = append(opts, o)
+	}
+	add("--lang", diagnose.WithLanguage(language))
+	add("--timeout", diagnose.WithTimeout(f.timeout))
 	if f.spend {
-		opts = append(opts, diagnose.WithSpend())
+		add("--spend", diagnose.WithSpend())
 	}
 	if f.model != "" {
-		opts = append(opts, diagnose.WithModel(f.model))
+		add("--model", diagnose.WithModel(f.model))
 	}
 	if f.wire != "" {
-		opts = append(opts, diagnose.WithWire(diagnose.Wire(f.wire)))
+		add("--wire", diagnose.WithWire(diagnose.Wire(f.wire)))
 	}
 	if len(f.nameservers) > 0 {
-		opts = append(opts, diagnose.WithNameservers(f.nameservers...))
+		add("--nameserver", diagnose.WithNameservers(f.nameservers...))
 	}
-	return opts, diagnose.Check(opts...)
+	return opts, errors.Join(errs...)
 }
 
-// patients returns the endpoints to look at, each with the variable that its key should come from.
-func (f *doctorFlags) patients(env func(string) (string, bool)) (all []doctor.Patient, err error) {
+// targets returns the endpoints to look at, each with the variable that its key should come from.
+func (f *doctorFlags) targets(env func(string) (string, bool)) (all []doctor.Target, err error) {
 	switch {
 	case f.config != "":
 		cfg, err := config.Load(f.config, env)
@@ -150,12 +160,12 @@ func (f *doctorFlags) patients(env func(string) (string, bool)) (all []doctor.Pa
 			return nil, err
 		}
 		for _, e := range slices.Concat(cfg.Tiers()...) {
-			all = append(all, doctor.Patient{Endpoint: e})
+			all = append(all, doctor.Target{Endpoint: e})
 		}
 		return all, nil
 	case len(f.endpoints) > 0:
 		for _, text := range f.endpoints {
-			p, err := patientAt(text, env)
+			p, err := targetAt(text, env)
 			if err != nil {
 				return nil, err
 			}
@@ -164,20 +174,20 @@ func (f *doctorFlags) patients(env func(string) (string, bool)) (all []doctor.Pa
 		return all, nil
 	}
 	key, _ := env("DEEPSEEK_API_KEY")
-	return []doctor.Patient{{Endpoint: breakwater.DeepSeek(key), Variable: "DEEPSEEK_API_KEY"}}, nil
+	return []doctor.Target{{Endpoint: breakwater.DeepSeek(key), Variable: "DEEPSEEK_API_KEY"}}, nil
 }
 
-// patientAt returns the endpoint of a URL. If it is that of a known host's own servers, the
+// targetAt returns the endpoint of a URL. If it is that of a known host's own servers, the
 // endpoint gets the key of that host's variable. A key goes to no other host.
-func patientAt(text string, env func(string) (string, bool)) (doctor.Patient, error) {
+func targetAt(text string, env func(string) (string, bool)) (doctor.Target, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return doctor.Patient{}, errors.New("--endpoint wants a base URL such as https://api.deepseek.com; this one is none")
+		return doctor.Target{}, errors.New("--endpoint wants a base URL such as https://api.deepseek.com; this one is none")
 	}
 	if u.User != nil || u.Fragment != "" {
-		return doctor.Patient{}, errors.New("--endpoint has a user or a fragment: want the base URL alone; keys come from the environment or from --config")
+		return doctor.Target{}, errors.New("--endpoint has a user or a fragment: want the base URL alone; keys come from the environment or from --config")
 	}
-	p := doctor.Patient{Endpoint: breakwater.Endpoint{URL: text}}
+	p := doctor.Target{Endpoint: breakwater.Endpoint{URL: text}}
 	for _, v := range config.Variables() {
 		known, ok := presetFor(v, env)
 		if !ok || u.Scheme != known.Scheme || !strings.EqualFold(u.Host, known.Host) {
@@ -187,7 +197,7 @@ func patientAt(text string, env func(string) (string, bool)) (doctor.Patient, er
 		p.Endpoint.APIKey, _ = env(v.Name)
 		return p, nil
 	}
-	p.Endpoint.Keyless = isLoopbackURL(u)
+	p.Endpoint.Keyless = loopback.IsHost(u.Hostname())
 	return p, nil
 }
 
@@ -207,9 +217,4 @@ func presetFor(v config.Variable, env func(string) (string, bool)) (*url.URL, bo
 	}
 	u, err := url.Parse(cfg.Endpoints[0].URL)
 	return u, err == nil
-}
-
-func isLoopbackURL(u *url.URL) bool {
-	name := u.Hostname()
-	return name == "localhost" || strings.HasSuffix(name, ".localhost") || name == "::1" || strings.HasPrefix(name, "127.")
 }

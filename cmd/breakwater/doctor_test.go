@@ -201,7 +201,7 @@ func TestDoctor_KeysOfURLs(t *testing.T) {
 		{"https://openrouter.ai/api/v1", "", "OPENROUTER_API_KEY"},
 		{"http://127.0.0.1:8000/v1", "", ""},
 	} {
-		p, err := patientAt(tt.url, env)
+		p, err := targetAt(tt.url, env)
 		if err != nil || p.Endpoint.APIKey != tt.key || p.Variable != tt.variable {
 			t.Errorf("%s gets %q from %q (%v), want %q from %q", tt.url, p.Endpoint.APIKey, p.Variable, err, tt.key, tt.variable)
 		}
@@ -246,7 +246,7 @@ func TestDoctor_Usage(t *testing.T) {
 		want string
 	}{
 		{[]string{"--lang", "de"}, "want en or zh"},
-		{[]string{"--timeout", "5ms"}, "WithTimeout"},
+		{[]string{"--timeout", "5ms"}, "--timeout: 5ms: want 100ms to"},
 		{[]string{"--wire", "soap"}, "one of chat, fim"},
 		{[]string{"--endpoint", "api.deepseek.com"}, "such as https://api.deepseek.com"},
 		{[]string{"--endpoint", "https://user:" + doctorsKey + "@api.deepseek.com"}, "has a user"},

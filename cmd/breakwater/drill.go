@@ -29,21 +29,22 @@ func newDrill() *cobra.Command {
 	c := new(drillCommand)
 	cmd := &cobra.Command{
 		Use:   "drill [NAME | SCRIPT.yaml]",
-		Short: "Rehearse an outage, and see whether it is survived",
-		Long: `drill rehearses an outage. Callers ask questions, hosts break and heal by a
-script, and a report says what the callers got, beside the script's objectives.
+		Short: "Rehearse an outage, and see whether callers notice it",
+		Long: `drill rehearses an outage. Callers send questions while hosts fail and recover
+as a script says. A report compares what the callers got with the objectives of
+the script.
 
-NAME is one of the scripts that come with the command (--list). Without a name,
-the first of them is played.
+NAME is one of the scripts that come with the command: see --list. Without a
+name, drill plays the first of them.
 
 The hosts are fakes in this process, so a drill needs no key and costs nothing.
 With --config, the endpoints of a configuration are called, and requests to
 them are broken in this process. That costs money: drill says how much at most,
 and calls real hosts only with --yes.
 
-Exit status: 0 if all objectives were held, 1 if one was missed, 2 if the drill
-could not be played to its end, 64 for a mistake on the command line or in the
-script.`,
+Exit status: 0 if all objectives were held. 1 if one was missed. 2 if the drill
+could not be played to its end. 64 for a mistake on the command line, in the
+script or in the configuration.`,
 		Example: `  breakwater drill --quick                 half a minute, with the first script
   breakwater drill overloaded --compare    beside a bare http.Client
   breakwater drill slow --print >mine.yaml a script to begin with
@@ -58,13 +59,13 @@ script.`,
 	f.BoolVar(&c.check, "check", false, "check the script, say what it does, and call nobody")
 	f.BoolVar(&c.schema, "schema", false, "print the JSON schema of the reports of --json")
 	f.BoolVar(&c.quick, "quick", false, "at most 30 seconds of calls: the script's times shrink")
-	f.BoolVar(&c.compare, "compare", false, "a bare http.Client beside breakwater, same calls")
-	f.BoolVar(&c.bare, "bare", false, "a bare http.Client instead of breakwater")
-	f.StringVar(&c.config, "config", "", "call the endpoints of this configuration `FILE`")
-	f.BoolVar(&c.yes, "yes", false, "do call real hosts, with what that costs")
+	f.BoolVar(&c.compare, "compare", false, "also make the same calls with a bare http.Client")
+	f.BoolVar(&c.bare, "bare", false, "use a bare http.Client instead of breakwater")
+	f.StringVar(&c.config, "config", "", "call the endpoints of the configuration `FILE`")
+	f.BoolVar(&c.yes, "yes", false, "call real hosts, which costs money")
 	f.Float64Var(&c.rate, "rate", 0, "`N` calls a second, in place of the script's")
-	f.Uint64Var(&c.seed, "seed", 1, "`N` for what is left to chance")
-	f.BoolVar(&c.plain, "plain", false, "plain lines on a terminal, too")
+	f.Uint64Var(&c.seed, "seed", 1, "seed `N` of the random numbers")
+	f.BoolVar(&c.plain, "plain", false, "write plain lines, also on a terminal")
 	f.StringVar(&c.dir, "report", "", "write report.md, report.json and timeline.svg to `DIR`")
 	f.StringVar(&c.markdown, "markdown", "", "write the report as Markdown to `FILE`")
 	f.StringVar(&c.json, "json", "", "write the report as JSON to `FILE`; - is standard output")
@@ -93,7 +94,7 @@ func (c *drillCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	script, err := drill.Parse(name, text)
 	if err != nil {
-		return fmt.Errorf("the script has mistakes:\n%w", err)
+		return err
 	}
 	if script, err = c.adapt(script); err != nil {
 		return err
@@ -188,7 +189,7 @@ func (c *drillCommand) plan(cmd *cobra.Command, s *drill.Script) (*drillPlan, er
 func (c *drillCommand) planReal(cmd *cobra.Command, p *drillPlan) (*drillPlan, error) {
 	cfg, err := config.Load(c.config, os.LookupEnv)
 	if err != nil {
-		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
+		return nil, err
 	}
 	real := drill.Real{Endpoints: slices.Concat(cfg.Tiers()...), Options: cfg.Options(), Allowed: c.yes}
 	if p.script, err = p.script.Before(real); err != nil {

@@ -122,7 +122,7 @@ func TestDrill_Mistakes(t *testing.T) {
 		{[]string{"drill", script, "--rate", "1e9"}, "--rate: 1e+09 calls a second are out of range; want 0.01 to 1000"},
 		{[]string{"drill", script, script}, "accepts at most 1 arg"},
 		{[]string{"drill", script, "--svg", filepath.Join(script, "x.svg")}, "the report cannot be written"},
-		{[]string{"drill", script, "--config", script}, "the configuration has mistakes"},
+		{[]string{"drill", script, "--config", script}, "breakwater drill:\n" + script + ":2:1: title: there is no such key"},
 		{[]string{"drill", callers, "--config", real}, "a load needs calls_per_second"},
 		{[]string{"drill", script, "--config", real}, "these are real hosts, and calls cost money: add --yes if you mean it"},
 	} {

@@ -16,13 +16,13 @@ func newHealthcheck() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "healthcheck [URL]",
-		Short: "Ask a proxy whether it is well, where there is no curl",
-		Long: `healthcheck asks a proxy of breakwater whether it can answer calls, for containers
-that have no other program. URL is where the proxy listens; default:
-http://127.0.0.1:8787.
+		Short: "Ask a running proxy whether it is ready, for containers",
+		Long: `healthcheck asks a running breakwater proxy whether it can answer calls. It is
+for containers that have no other program, such as curl. URL is where the proxy
+listens. Default: http://127.0.0.1:8787.
 
-Exit status: 0 if it can (with --live: if it runs), 2 if not or if it cannot be
-reached, 64 for a mistake on the command line.`,
+Exit status: 0 if it can, or with --live if it runs. 2 if not, or if it cannot
+be reached. 64 for a mistake on the command line.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at := "http://127.0.0.1:8787"

@@ -1,5 +1,5 @@
-// The command breakwater tells what is broken between a program and its LLM API, stands as a
-// proxy before clients in any language, and rehearses outages.
+// The command breakwater tells what is broken between a program and its LLM API, is a proxy for
+// clients in any language, and rehearses outages.
 //
 //	go install github.com/breakwater-go/breakwater/cmd/breakwater@latest
 //
@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -61,7 +62,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	var ran *statusError
 	if !errors.As(err, &ran) {
-		fmt.Fprintf(stderr, "%s: %v\n%s --help says what there is.\n", cmd.CommandPath(), err, cmd.CommandPath())
+		gap := " "
+		if strings.Contains(err.Error(), "\n") {
+			gap = "\n" // several mistakes: each has a line of its own
+		}
+		fmt.Fprintf(stderr, "%s:%s%v\nRun \"%[1]s --help\" for usage.\n", cmd.CommandPath(), gap, err)
 		return statusUsage
 	}
 	if ran.err != nil {
@@ -73,12 +78,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "breakwater",
-		Short: "Keep programs answering while the LLM API behind them misbehaves",
-		Long: `breakwater keeps programs answering while the LLM API behind them misbehaves:
-DeepSeek, and the other hosts that serve DeepSeek's models.
+		Short: "Find, survive and rehearse outages of LLM APIs",
+		Long: `breakwater finds, survives and rehearses outages of LLM APIs: of DeepSeek, and
+of other hosts that serve DeepSeek's models.
 
-Exit status: 0 if all is well, 64 for a mistake on the command line or in a
-configuration file. The help of a command says what its others mean.`,
+Exit status: 0 means success. 64 means a mistake on the command line or in a
+file. The help of each command explains its other exit statuses.`,
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,

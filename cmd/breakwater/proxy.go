@@ -30,25 +30,26 @@ func newProxy() *cobra.Command {
 	var flags proxyFlags
 	cmd := &cobra.Command{
 		Use:   "proxy",
-		Short: "Stand before LLM APIs, for clients in any language",
-		Long: `proxy takes the calls of clients in any language and has them answered by the
-endpoints of the configuration, with all that the library does: failover,
-retries, circuits, limits, rescued streams. Change one line of the client:
+		Short: "Run a proxy in front of LLM APIs, for clients in any language",
+		Long: `proxy takes calls of clients in any language and sends them to the endpoints of
+the configuration, with failover, retries, circuit breakers, limits and rescue
+of broken streams. Change one line of the client:
 
   OpenAI's SDKs:     base URL http://127.0.0.1:8787/v1
   Anthropic's SDKs:  base URL http://127.0.0.1:8787/anthropic
 
-Without a configuration it uses DEEPSEEK_API_KEY and the keys of other hosts
-from the environment. The clients' own keys go nowhere. Any address but a
-loopback one needs clients with tokens in the configuration.
+Without a file, it uses DEEPSEEK_API_KEY and the keys of other hosts from the
+environment. It never forwards the clients' own keys. To listen on an address
+that other machines can reach, give each client a token in the configuration.
 
-SIGHUP, or a change of the file, reads the configuration again, without ending
-a call. If something is wrong with it, the old one stays. SIGTERM or SIGINT
-ends the proxy when all calls are over, or after --drain; a second one at once.
+After SIGHUP, or when the file changes, the proxy reads the configuration
+again. No call ends because of that. If the new configuration has a mistake,
+the old one stays in use. After SIGTERM or SIGINT, the proxy ends when all
+calls are over, or after --drain. A second signal ends it at once.
 
-Exit status: 0 if it was told to stop and no call was cut, 1 if calls were cut,
-2 if it could not listen, 64 for a mistake on the command line or in the
-configuration.`,
+Exit status: 0 if it was told to stop and no call was cut. 1 if calls were cut.
+2 if it could not listen, or could not go on. 64 for a mistake on the command
+line or in the configuration.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			flags.hasDrain = cmd.Flags().Changed("drain")
@@ -56,11 +57,11 @@ configuration.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&flags.file, "config", "", "configuration `file` (default: "+configFile+" if it is there)")
-	f.StringVar(&flags.listen, "listen", "", "`address` for clients (default 127.0.0.1:8787)")
-	f.StringVar(&flags.admin, "admin", "", "second `address`, for /metrics and /status without tokens")
+	f.StringVar(&flags.file, "config", "", "configuration `FILE` (default: "+configFile+" if it exists)")
+	f.StringVar(&flags.listen, "listen", "", "`ADDRESS` for clients (default 127.0.0.1:8787)")
+	f.StringVar(&flags.admin, "admin", "", "second `ADDRESS`, for /metrics and /status without tokens")
 	f.DurationVar(&flags.drain, "drain", 30*time.Second, "how long calls may go on after SIGTERM")
-	f.StringVar(&flags.log, "log", "text", "form of the log: text, json, or off")
+	f.StringVar(&flags.log, "log", "text", "`FORM` of the log: text, json or off")
 	return cmd
 }
 

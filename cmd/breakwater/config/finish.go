@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/breakwater-go/breakwater"
+	"github.com/breakwater-go/breakwater/cmd/breakwater/internal/loopback"
 	yaml "go.yaml.in/yaml/v4"
 )
 
@@ -114,7 +115,7 @@ func (d *decoder) finishServer(s *Server) {
 			d.wrong(d.near(listen.key), listen.key, wrong, "want HOST:PORT, such as 127.0.0.1:8787 or :8787 for all addresses")
 		}
 	}
-	if !d.failed("server.listen") && !d.failed("server.clients") && !isLoopback(s.Listen) && len(s.Clients) == 0 {
+	if !d.failed("server.listen") && !d.failed("server.clients") && !loopback.IsAddress(s.Listen) && len(s.Clients) == 0 {
 		d.wrong(d.near("server.listen"), "server.listen", "others than this machine can reach the address, and could spend your money", "want clients with tokens, or 127.0.0.1")
 	}
 	if s.TLS != nil && !d.failed("server.tls") && (s.TLS.Cert == "" || s.TLS.Key == "") {
@@ -123,6 +124,11 @@ func (d *decoder) finishServer(s *Server) {
 	if s.Limits.Bodies < s.Limits.Body {
 		d.wrong(d.near("server.limits.bodies"), "server.limits.bodies", "is below the size of a single one, body", "want more for bodies, or less for body")
 	}
+	d.finishHeaders(s)
+}
+
+// finishHeaders checks the values of headers that the section server allows.
+func (d *decoder) finishHeaders(s *Server) {
 	for i, host := range s.Hosts {
 		if _, err := netip.ParseAddr(host); err != nil && (host == "" || strings.ContainsAny(host, ":/ @")) {
 			path := fmt.Sprintf("server.hosts[%d]", i)
@@ -150,18 +156,4 @@ func badAddress(address string) string {
 		return "is no address"
 	}
 	return ""
-}
-
-// isLoopback reports whether only this machine can reach an address.
-func isLoopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") { // RFC 6761, section 6.3
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
 }

@@ -157,6 +157,13 @@ func (p printer) value(k kind, v reflect.Value, fill bool) *yaml.Node {
 		return str(v.Interface().(*time.Location).String())
 	case scope:
 		return p.scope(v)
+	}
+	return p.values(k, v, fill)
+}
+
+// values returns the node of a kind that has several values.
+func (p printer) values(k kind, v reflect.Value, fill bool) *yaml.Node {
+	switch k := k.(type) {
 	case headers:
 		return p.headers(v.Interface().(http.Header))
 	case list:

@@ -15,15 +15,15 @@ import (
 	"github.com/breakwater-go/breakwater/diagnose"
 )
 
-// A Patient is an endpoint to look at.
-type Patient struct {
+// A Target is an endpoint to look at.
+type Target struct {
 	Endpoint breakwater.Endpoint
 	Variable string // the environment variable that its key should come from; empty: none is known
 }
 
 // A Config says what to look at and how to show it.
 type Config struct {
-	Patients []Patient
+	Targets  []Target
 	Options  []diagnose.Option
 	Language diagnose.Language
 	JSON     bool      // Out gets JSON, and nobody sees progress
@@ -39,9 +39,9 @@ func Run(ctx context.Context, c Config) []diagnose.Report {
 	if !c.JSON {
 		progress = newProgress(c)
 	}
-	reports := make([]diagnose.Report, len(c.Patients))
+	reports := make([]diagnose.Report, len(c.Targets))
 	var looked sync.WaitGroup
-	for i, p := range c.Patients {
+	for i, p := range c.Targets {
 		looked.Go(func() {
 			opts := append(c.Options[:len(c.Options):len(c.Options)],
 				diagnose.WithKeyVariable(p.Variable),
@@ -116,9 +116,9 @@ func (silent) done(int, diagnose.Report) {}
 func (silent) end()                      {}
 
 func newProgress(c Config) progress {
-	names := make([]string, len(c.Patients))
+	names := make([]string, len(c.Targets))
 	longest := 0
-	for i, p := range c.Patients {
+	for i, p := range c.Targets {
 		names[i] = nameOf(p.Endpoint)
 		longest = max(longest, columns(names[i]))
 	}

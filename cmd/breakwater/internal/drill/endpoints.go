@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/breakwater-go/breakwater"
 	kit "github.com/breakwater-go/breakwater/breakwatertest"
+	"github.com/breakwater-go/breakwater/chaos"
 )
 
 // Real are real endpoints to be called in a drill.
@@ -30,14 +30,11 @@ type Real struct {
 	Allowed bool
 }
 
-// IsTestHost reports whether a host can only be one for tests: this machine, or a name that
-// RFC 2606 or RFC 6761 reserves.
+// IsTestHost reports whether package chaos breaks a host without permission: this machine, or a
+// name that RFC 2606 or RFC 6761 reserves for tests.
 func IsTestHost(host string) bool {
-	if ip := net.ParseIP(host); ip != nil {
-		return ip.IsLoopback()
-	}
-	host = "." + strings.ToLower(strings.TrimSuffix(host, "."))
-	return slices.ContainsFunc([]string{".localhost", ".test", ".invalid", ".example"}, func(end string) bool { return strings.HasSuffix(host, end) })
+	_, err := chaos.New(chaos.Config{Rules: []chaos.Rule{{Fault: chaos.Refused, Match: chaos.Match{Hosts: []string{host}}}}})
+	return err == nil
 }
 
 // RealHosts returns the hosts of the endpoints that are no test hosts.

@@ -3,8 +3,6 @@ package proxy
 import (
 	"errors"
 	"net/http"
-	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -112,31 +110,3 @@ func (m *meters) reloaded(err error) {
 
 // ReloadFailed notes that a new configuration could not be read, so that Update was not called.
 func (s *Server) ReloadFailed(err error) { s.meters.reloaded(err) }
-
-// first returns how long the client waited for the first byte.
-func (x *exchange) first() time.Duration {
-	if x.w.first.IsZero() {
-		return 0
-	}
-	return x.w.first.Sub(x.begin)
-}
-
-// clientName returns who sent a request, for the log.
-func (x *exchange) clientName() string {
-	if x.client == nil {
-		return ""
-	}
-	return x.client.Name
-}
-
-// methodOf returns a method for the log: clients may write anything there.
-func methodOf(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace:
-		return method
-	}
-	if len(method) <= 16 && strings.Trim(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {
-		return method
-	}
-	return "other"
-}

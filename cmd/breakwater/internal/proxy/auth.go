@@ -28,8 +28,8 @@ func isHopByHop(name string) bool {
 	return strings.HasPrefix(http.CanonicalHeaderKey(name), "X-Forwarded-")
 }
 
-// A door knows the clients by their tokens. It keeps digests alone.
-type door struct {
+// An authenticator knows the clients by their tokens. It keeps only digests.
+type authenticator struct {
 	tokens []token
 }
 
@@ -38,26 +38,26 @@ type token struct {
 	client *Client
 }
 
-// newDoor returns the door of the clients. Without clients, it lets everybody in.
-func newDoor(clients []Client) *door {
-	d := new(door)
+// newAuthenticator returns the authenticator of the clients. Without clients, nobody needs a token.
+func newAuthenticator(clients []Client) *authenticator {
+	a := new(authenticator)
 	for i := range clients {
 		for _, digest := range clients[i].Digests {
-			d.tokens = append(d.tokens, token{digest, &clients[i]})
+			a.tokens = append(a.tokens, token{digest, &clients[i]})
 		}
 	}
-	return d
+	return a
 }
 
 // isOpen reports whether nobody needs a token.
-func (d *door) isOpen() bool { return len(d.tokens) == 0 }
+func (a *authenticator) isOpen() bool { return len(a.tokens) == 0 }
 
-// anybody is the client of a door that is open.
+// anybody is the client if nobody needs a token.
 var anybody = &Client{Name: "anybody", Admin: true}
 
-// enter returns who sent a request with these headers, or why that is not known.
-func (d *door) enter(h http.Header) (c *Client, why string) {
-	if d.isOpen() {
+// clientOf returns who sent a request with these headers, or why that is not known.
+func (a *authenticator) clientOf(h http.Header) (c *Client, why string) {
+	if a.isOpen() {
 		return anybody, ""
 	}
 	for _, name := range credentials {
@@ -76,7 +76,7 @@ func (d *door) enter(h http.Header) (c *Client, why string) {
 			}
 			value = strings.TrimLeft(rest, " ")
 		}
-		found := d.find(value)
+		found := a.find(value)
 		if found == nil {
 			return nil, "the token is not known"
 		}
@@ -93,14 +93,14 @@ func (d *door) enter(h http.Header) (c *Client, why string) {
 
 // find returns the client that has a token, or nil. It takes the same time for every token of
 // the same length: digests are compared, all of them, and each in constant time.
-func (d *door) find(value string) *Client {
+func (a *authenticator) find(value string) *Client {
 	digest := sha256.Sum256([]byte(value))
 	found := -1
-	for i := range d.tokens {
-		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(digest[:], d.tokens[i].digest[:]), i, found)
+	for i := range a.tokens {
+		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(digest[:], a.tokens[i].digest[:]), i, found)
 	}
 	if found < 0 {
 		return nil
 	}
-	return d.tokens[found].client
+	return a.tokens[found].client
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Bodies counts the bytes of the requests' bodies in memory, within a bound.
+// bodies counts the bytes of the requests' bodies in memory, within a bound.
 type bodies struct {
 	held atomic.Int64
 	max  int64
@@ -34,8 +34,8 @@ const (
 	maxBodyTime = 10 * time.Minute
 )
 
-// lastLook is how long what is left of a body that was refused may come.
-const lastLook = 500 * time.Millisecond
+// restTime is how long the client may go on sending a body that was refused.
+const restTime = 500 * time.Millisecond
 
 var (
 	refuseCoding = &refusal{http.StatusUnsupportedMediaType, "content_encoding", "a request must not be compressed: send it without Content-Encoding", 0}
@@ -68,7 +68,7 @@ func (b bodyReader) read(w http.ResponseWriter, r *http.Request) (text []byte, h
 		if no == nil {
 			control.SetReadDeadline(time.Time{})
 		} else { // net/http looks for the end of the body, to use the connection again
-			control.SetReadDeadline(time.Now().Add(lastLook))
+			control.SetReadDeadline(time.Now().Add(restTime))
 		}
 	}()
 	extend := func(n int) {

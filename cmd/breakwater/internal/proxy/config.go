@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater"
+	"github.com/breakwater-go/breakwater/cmd/breakwater/internal/loopback"
 )
 
 // A Config says what a [Server] does. The fields of the first part take effect at [New] alone,
@@ -152,7 +152,7 @@ func (c Config) resolve() (*Config, error) {
 		c.Drain = 30 * time.Second
 	}
 	var errs []error
-	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf("proxy: "+format, args...)) }
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if c.Grace < 0 || c.Drain < 0 {
 		fail("drain and grace must not be negative")
 	}
@@ -171,6 +171,16 @@ func (c Config) resolve() (*Config, error) {
 		}
 	}
 	errs = append(errs, c.checkClients()...)
+	errs = append(errs, c.checkHeaders()...)
+	if !loopback.IsAddress(c.Listen) && len(c.Clients) == 0 {
+		errs = append(errs, &openError{c.Listen})
+	}
+	return &c, errors.Join(errs...)
+}
+
+// checkHeaders returns what is wrong with the values and names of headers.
+func (c *Config) checkHeaders() (errs []error) {
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	for _, h := range c.Hosts {
 		if h == "" || strings.ContainsAny(h, ":/ @") && !isIP(h) {
 			fail("host %q is no name of a host: give it without a scheme and a port, such as llm.internal", h)
@@ -186,22 +196,19 @@ func (c Config) resolve() (*Config, error) {
 			fail("header %s cannot be forwarded: it is about the connection to the proxy, or holds a key of the client's", name)
 		}
 	}
-	if !isLoopback(c.Listen) && len(c.Clients) == 0 {
-		errs = append(errs, &openError{c.Listen})
-	}
-	return &c, errors.Join(errs...)
+	return errs
 }
 
 // An openError says that the proxy would serve everybody.
 type openError struct{ listen string }
 
 func (e *openError) Error() string {
-	return fmt.Sprintf("proxy: %s is not a loopback address, and without tokens everybody who reaches it could spend your money: "+
+	return fmt.Sprintf("%s is not a loopback address, and without tokens everybody who reaches it could spend your money: "+
 		"give clients with tokens in the configuration (openssl rand -hex 24 makes one), or listen on 127.0.0.1", e.listen)
 }
 
 func (c *Config) checkClients() (errs []error) {
-	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf("proxy: "+format, args...)) }
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	names, digests := make(map[string]bool), make(map[[sha256.Size]byte]string)
 	limits := make(map[string]string) // tenants to the client that has their limits
 	for i := range c.Clients {
@@ -244,7 +251,7 @@ func (c *Client) tenant() string {
 func (l *Limits) resolve() error {
 	for _, n := range []int64{int64(l.Connections), int64(l.Calls), int64(l.Header), l.Body, l.Bodies, int64(l.HeaderTime), int64(l.BodyTime), int64(l.WriteTime), int64(l.IdleTime)} {
 		if n < 0 {
-			return errors.New("proxy: a limit is negative")
+			return errors.New("a limit is negative")
 		}
 	}
 	or(&l.Connections, 10_000)
@@ -257,7 +264,7 @@ func (l *Limits) resolve() error {
 	or(&l.WriteTime, time.Minute)
 	or(&l.IdleTime, 2*time.Minute)
 	if l.Bodies < l.Body {
-		return fmt.Errorf("proxy: all bodies together may have %d bytes, and a single one %d", l.Bodies, l.Body)
+		return fmt.Errorf("all bodies together may have %d bytes, and a single one %d", l.Bodies, l.Body)
 	}
 	return nil
 }
@@ -268,26 +275,6 @@ func or[T comparable](field *T, value T) {
 	if *field == zero {
 		*field = value
 	}
-}
-
-// isLoopback reports whether an address to listen on is one that only this machine reaches.
-func isLoopback(listen string) bool {
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return false
-	}
-	return isLoopbackName(host)
-}
-
-// isLoopbackName reports whether a host is a name or an address of this machine alone
-// (RFC 6761, section 6.3).
-func isLoopbackName(host string) bool {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	a, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil && a.Unmap().IsLoopback()
 }
 
 func isIP(host string) bool {

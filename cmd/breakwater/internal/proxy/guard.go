@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/breakwater-go/breakwater/cmd/breakwater/internal/loopback"
 )
 
 var foreignHost = refusal{http.StatusMisdirectedRequest, "host", "the Host of the request is no name of this proxy: use localhost or 127.0.0.1, or add the name to hosts in the configuration", 0}
@@ -15,10 +17,10 @@ func (s *settings) inadmissible(r *http.Request) *refusal {
 		return &refusal{http.StatusMethodNotAllowed, "method_not_allowed", "this is no forward proxy", 0}
 	case r.Host == "":
 		return &refusal{http.StatusBadRequest, "host", "the request has no Host", 0}
-	case r.URL.Host != "" && !isLoopbackName(hostOf(r.URL.Host)) && !s.hosts[hostOf(r.URL.Host)]:
+	case r.URL.Host != "" && !loopback.IsHost(hostOf(r.URL.Host)) && !s.hosts[hostOf(r.URL.Host)]:
 		// Another host's URL is in the request line (RFC 9112, section 3.2.2).
 		return &refusal{http.StatusMisdirectedRequest, "host", "this is no forward proxy: the request is meant for another host", 0}
-	case s.hosts != nil && !isLoopbackName(hostOf(r.Host)) && !s.hosts[hostOf(r.Host)]:
+	case s.hosts != nil && !loopback.IsHost(hostOf(r.Host)) && !s.hosts[hostOf(r.Host)]:
 		// A web page may have a name of its own that leads to this machine (DNS rebinding).
 		return &foreignHost
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -78,4 +79,32 @@ func protoOf(r *http.Request) string {
 		return "h2"
 	}
 	return r.Proto
+}
+
+// first returns how long the client waited for the first byte.
+func (x *exchange) first() time.Duration {
+	if x.w.first.IsZero() {
+		return 0
+	}
+	return x.w.first.Sub(x.begin)
+}
+
+// clientName returns who sent a request, for the log.
+func (x *exchange) clientName() string {
+	if x.client == nil {
+		return ""
+	}
+	return x.client.Name
+}
+
+// methodOf returns a method for the log: clients may write anything there.
+func methodOf(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace:
+		return method
+	}
+	if len(method) <= 16 && strings.Trim(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {
+		return method
+	}
+	return "other"
 }

@@ -127,7 +127,7 @@ func tableOf(endpoints []breakwater.Endpoint) (table, error) {
 		}
 	}
 	if len(t) == 0 {
-		return nil, fmt.Errorf("proxy: none of the %d endpoints has a URL that can be used", len(endpoints))
+		return nil, fmt.Errorf("none of the %d endpoints has a URL that can be used", len(endpoints))
 	}
 	return t, nil
 }

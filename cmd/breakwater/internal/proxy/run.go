@@ -33,7 +33,7 @@ func (e *CutError) Error() string {
 func (s *Server) Listen() error {
 	l, err := net.Listen("tcp", s.fixed.Listen)
 	if err != nil {
-		return fmt.Errorf("proxy: %w", err)
+		return fmt.Errorf("%w", err)
 	}
 	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && s.settings.Load().door.isOpen() {
 		l.Close() // a name such as localhost may lead anywhere
@@ -43,7 +43,7 @@ func (s *Server) Listen() error {
 	if s.fixed.Admin != "" {
 		if all.admin, err = net.Listen("tcp", s.fixed.Admin); err != nil {
 			l.Close()
-			return fmt.Errorf("proxy: admin: %w", err)
+			return fmt.Errorf("admin: %w", err)
 		}
 	}
 	s.listening.Store(all)
@@ -76,14 +76,14 @@ func (s *Server) connections() int {
 func (s *Server) Run(ctx context.Context, now <-chan struct{}) error {
 	listening := s.listening.Load()
 	if listening == nil {
-		return errors.New("proxy: Run needs Listen first")
+		return errors.New("Run needs Listen first")
 	}
 	clients := s.server(s)
 	admin := s.server(http.HandlerFunc(s.ServeAdmin))
 	failed := make(chan error, 2)
 	serve := func(srv *http.Server, l net.Listener) {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			failed <- fmt.Errorf("proxy: %w", err)
+			failed <- fmt.Errorf("%w", err)
 		}
 	}
 	var l net.Listener = listening.clients

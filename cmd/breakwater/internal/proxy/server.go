@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/breakwater-go/breakwater"
+	"github.com/breakwater-go/breakwater/cmd/breakwater/internal/loopback"
 	"github.com/breakwater-go/breakwater/prombreakwater"
 	"github.com/breakwater-go/breakwater/statuspage"
 	"github.com/tidwall/gjson"
@@ -59,7 +60,7 @@ type Server struct {
 type settings struct {
 	config *Config
 	table  table
-	door   *door
+	door   *authenticator
 	hosts  map[string]bool // allowed in Host, in lower case; nil: all
 	cross  *http.CrossOriginProtection
 }
@@ -94,17 +95,17 @@ func New(c Config) (*Server, error) {
 
 // prepare makes settings of a configuration that is right.
 func prepare(c *Config) (*settings, *tls.Certificate, error) {
-	next := &settings{config: c, door: newDoor(c.Clients), cross: http.NewCrossOriginProtection()}
+	next := &settings{config: c, door: newAuthenticator(c.Clients), cross: http.NewCrossOriginProtection()}
 	var err error
 	if next.table, err = tableOf(c.Endpoints); err != nil {
 		return nil, nil, err
 	}
 	for _, origin := range c.Origins {
 		if err := next.cross.AddTrustedOrigin(origin); err != nil {
-			return nil, nil, fmt.Errorf("proxy: origin %q: %w", origin, err)
+			return nil, nil, fmt.Errorf("origin %q: %w", origin, err)
 		}
 	}
-	if isLoopback(c.Listen) || len(c.Hosts) > 0 {
+	if loopback.IsAddress(c.Listen) || len(c.Hosts) > 0 {
 		next.hosts = make(map[string]bool)
 		for _, h := range c.Hosts {
 			next.hosts[strings.ToLower(strings.Trim(h, "[]"))] = true
@@ -115,7 +116,7 @@ func prepare(c *Config) (*settings, *tls.Certificate, error) {
 	}
 	cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
 	if err != nil {
-		return nil, nil, fmt.Errorf("proxy: certificate: %w", err)
+		return nil, nil, fmt.Errorf("certificate: %w", err)
 	}
 	return next, &cert, nil
 }
@@ -133,7 +134,7 @@ func (s *Server) Update(c Config) (unchanged []string, err error) {
 	}
 	unchanged = s.fixed.differs(config)
 	config.Listen, config.Limits = s.fixed.Listen, s.fixed.Limits
-	if !isLoopback(config.Listen) && len(config.Clients) == 0 {
+	if !loopback.IsAddress(config.Listen) && len(config.Clients) == 0 {
 		return nil, &openError{config.Listen}
 	}
 	if len(config.Clients) == 0 && !s.settings.Load().door.isOpen() {
@@ -224,7 +225,7 @@ func (s *Server) ServeAdmin(w http.ResponseWriter, r *http.Request) {
 	case !x.route.isAdmin() && !x.route.isProbe(), x.isOff():
 		x.refuse(refusal{http.StatusNotFound, "not_found", "here are /livez, /readyz, /metrics and /status", 0})
 	case !x.takes(http.MethodGet, http.MethodHead):
-	case !x.route.isProbe() && isLoopback(s.fixed.Admin) && !isLoopbackName(hostOf(r.Host)) && !x.settings.hosts[hostOf(r.Host)]:
+	case !x.route.isProbe() && loopback.IsAddress(s.fixed.Admin) && !loopback.IsHost(hostOf(r.Host)) && !x.settings.hosts[hostOf(r.Host)]:
 		x.refuse(foreignHost)
 	default:
 		s.serveAdmin(x, true)
@@ -247,7 +248,7 @@ func (s *Server) serve(x *exchange) {
 	if x.allowOrigin() {
 		return
 	}
-	client, why := x.settings.door.enter(x.r.Header)
+	client, why := x.settings.door.clientOf(x.r.Header)
 	if client == nil {
 		x.why = why
 		x.refuse(refusal{http.StatusUnauthorized, "invalid_api_key", "a token of this proxy is needed in place of an API key: " + why, 0})
