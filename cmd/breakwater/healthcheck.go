@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 )
@@ -58,13 +59,24 @@ func checkHealth(cmd *cobra.Command, u *url.URL, timeout time.Duration) error {
 		return &statusError{statusDown, err}
 	}
 	defer resp.Body.Close()
-	said, err := io.ReadAll(io.LimitReader(resp.Body, 1024))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1024))
+	said := printable(string(body))
 	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(said)))
+		err = fmt.Errorf("%s: %s", printable(resp.Status), said)
 	}
 	if err != nil {
 		return &statusError{statusDown, err}
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSpace(string(said)))
+	fmt.Fprintln(cmd.OutOrStdout(), said)
 	return nil
+}
+
+// printable returns a text without what could control a terminal: another program may listen at the URL.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.TrimSpace(text))
 }

@@ -19,6 +19,8 @@ func TestHealthcheck(t *testing.T) {
 		}
 	}))
 	defer proxy.Close()
+	stranger := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "\x1b]0;a\a\u202eok") }))
+	defer stranger.Close()
 	gone := httptest.NewServer(nil)
 	gone.Close()
 
@@ -32,6 +34,7 @@ func TestHealthcheck(t *testing.T) {
 		{"ready", true, []string{proxy.URL}, statusOK, "ok"},
 		{"not ready", false, []string{proxy.URL}, statusDown, "503 Service Unavailable: draining"},
 		{"not ready, and live", false, []string{"--live", proxy.URL + "/"}, statusOK, "ok"},
+		{"a stranger there", true, []string{stranger.URL}, statusOK, " ]0;a  ok"},
 		{"nobody there", true, []string{gone.URL}, statusDown, "refused"},
 		{"no URL", true, []string{"127.0.0.1:8787"}, statusUsage, "want one such as http://127.0.0.1:8787"},
 		{"two", true, []string{proxy.URL, proxy.URL}, statusUsage, "at most 1"},

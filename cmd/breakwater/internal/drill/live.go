@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // columns is the most that a line has. The 80th column of a terminal stays empty, because some
@@ -254,13 +255,13 @@ func wide(r rune) int {
 	return 1
 }
 
-// clip shortens a text to so many columns. Control characters, which a script may have, are left
-// out.
+// clip shortens a text to so many columns. Characters that control a terminal or the direction of
+// the text, which a script may have, are left out.
 func clip(text string, most int) string {
 	var b strings.Builder
 	at := 0
 	for _, r := range text {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if unicode.In(r, unicode.Cc, unicode.Cf) {
 			continue
 		}
 		if at += wide(r); at > most {

@@ -12,7 +12,7 @@ import (
 // wideScript has texts that are longer than a line, and control characters.
 func wideScript(t *testing.T) *Script {
 	t.Helper()
-	s := parsed(t, "title: \""+strings.Repeat("很长 ", 60)+"\"\nshows: \""+strings.Repeat("long ", 60)+"\\x1b[31m\\a\"\n"+twoHosts+
+	s := parsed(t, "title: \""+strings.Repeat("很长 ", 60)+"\"\nshows: \""+strings.Repeat("long ", 60)+"\\x1b[31m\\a\\u202e\"\n"+twoHosts+
 		"timeline:\n  - {at: 5s, for: 6s, host: primary, fault: concurrency_limit, limit: 1000, retry_after: 24h, probability: 12.345%}\n")
 	return s
 }
@@ -41,7 +41,7 @@ func TestScreen_Live(t *testing.T) {
 		v.Tick(21*time.Second, now)
 		v.Done()
 		text := out.String()
-		if color != strings.Contains(text, "\x1b[32m") || strings.Contains(text, "\a") || strings.Contains(text, "\x1b[31m\a") {
+		if color != strings.Contains(text, "\x1b[32m") || strings.ContainsAny(text, "\a\u202e") || strings.Contains(text, "\x1b[31m\a") {
 			t.Errorf("colour is %v: %q", color, text)
 		}
 		if n := strings.Count(text, "\x1b[8A"); n != 2 {

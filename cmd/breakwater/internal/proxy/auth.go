@@ -1,10 +1,14 @@
 package proxy
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
+	"io"
 	"net/http"
 	"strings"
+
+	"github.com/breakwater-go/breakwater"
 )
 
 // credentials are the headers in which clients send their keys.
@@ -17,6 +21,45 @@ func isCredential(name string) bool {
 		return true
 	}
 	return false
+}
+
+// keysOf returns the keys of endpoints, as far as the configuration has them: those that a KeyFunc
+// returns are not known.
+func keysOf(endpoints []breakwater.Endpoint) (keys [][]byte) {
+	for _, e := range endpoints {
+		values := []string{e.APIKey}
+		for name, all := range e.Header {
+			if isCredential(name) {
+				values = append(values, all...)
+			}
+		}
+		for _, v := range values {
+			if v = strings.TrimPrefix(v, "Bearer "); len(v) >= minKey {
+				keys = append(keys, []byte(v))
+			}
+		}
+	}
+	return keys
+}
+
+// minKey is how long a key is at least: a shorter one may be a word. maxMasked is how many bytes of an
+// error are looked through.
+const (
+	minKey    = 8
+	maxMasked = 64 << 10
+)
+
+// masked returns an error of a host with stars in place of the keys: some hosts quote the header that they do
+// not take. It stays as long as it is.
+func (s *settings) masked(body io.ReadCloser) io.ReadCloser {
+	text, _ := io.ReadAll(io.LimitReader(body, maxMasked)) // the next Read fails again
+	for _, key := range s.keys {
+		text = bytes.ReplaceAll(text, key, bytes.Repeat([]byte("*"), len(key)))
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(text), body), body}
 }
 
 // isHopByHop reports whether a header is about one connection (RFC 9110, section 7.6.1).

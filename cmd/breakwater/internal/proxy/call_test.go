@@ -138,6 +138,21 @@ func TestCall_OperatorsFault(t *testing.T) {
 	}
 }
 
+// A host that quotes the key in an error shows it to no client.
+func TestCall_HostQuotesTheKey(t *testing.T) {
+	w := newWorld(t, alone)
+	for _, stream := range []bool{false, true} {
+		for _, status := range []int{400, 403, 422} {
+			quote := `{"error":{"message":"bad header Authorization: Bearer ` + primaryKey + `"}}`
+			w.primary.Break(kit.Status(status, "application/json", quote))
+			resp, body := w.chat(nil, stream)
+			if resp.StatusCode < 400 || strings.Contains(body, primaryKey) || status == 422 && len(body) != len(quote) {
+				t.Errorf("%d: %s %s", status, resp.Status, body)
+			}
+		}
+	}
+}
+
 // What the host says of the request comes through, with nothing that is between the host and the operator.
 func TestCall_HostsRefusal(t *testing.T) {
 	w := newWorld(t, alone)

@@ -156,6 +156,9 @@ func answered(resp *http.Response) error {
 			"Breakwater-Error": {no.code}, "Breakwater-Endpoint": {x.endpoint}, "Breakwater-Outcome": {x.outcome},
 		}
 	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		resp.Body = x.settings.masked(resp.Body)
+	}
 	h := make(http.Header, len(toClient)+2)
 	for _, name := range toClient {
 		if v := resp.Header[name]; len(v) > 0 {

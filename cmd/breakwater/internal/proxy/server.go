@@ -63,6 +63,7 @@ type settings struct {
 	door   *authenticator
 	hosts  map[string]bool // allowed in Host, in lower case; nil: all
 	cross  *http.CrossOriginProtection
+	keys   [][]byte // of the endpoints
 }
 
 // New returns a Server, or an error that joins all that is wrong with c.
@@ -95,7 +96,7 @@ func New(c Config) (*Server, error) {
 
 // prepare makes settings of a configuration that is right.
 func prepare(c *Config) (*settings, *tls.Certificate, error) {
-	next := &settings{config: c, door: newAuthenticator(c.Clients), cross: http.NewCrossOriginProtection()}
+	next := &settings{config: c, door: newAuthenticator(c.Clients), cross: http.NewCrossOriginProtection(), keys: keysOf(c.Endpoints)}
 	var err error
 	if next.table, err = tableOf(c.Endpoints); err != nil {
 		return nil, nil, err
