@@ -162,7 +162,7 @@ func TestRates(t *testing.T) {
 		"tokens, sizes differ":             {10: learned},
 		"open, three hosts":                {1: learned, 10: {0.93, 1.3, 20 * time.Second}},
 		"a tenth refused by chance":        {1: chance(0.92), 10: chance(0.92), 100: chance(0.92)},
-		"a quarter refused by chance":      {1: chance(0.75), 10: chance(0.5), 100: chance(0.85)},
+		"a quarter refused by chance":      {1: chance(0.7), 10: chance(0.5), 100: chance(0.85)},
 	}
 	for _, sc := range rateScenarios() {
 		for _, n := range []int{1, 10, 100} {
