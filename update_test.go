@@ -889,7 +889,8 @@ func TestUpdate_Attack(t *testing.T) {
 		attack(4, 40, 50*time.Millisecond, func(int) { rt.Status(); rt.Ready(); rt.CloseIdleConnections() })
 		var right, failed, left atomic.Int64
 		attack(ifFull(60, 30), 10, 100*time.Millisecond, func(n int) {
-			ctx, cancel := context.WithCancel(WithCall(t.Context(), Call{Tenant: fmt.Sprint("tenant ", n%5), Priority: Priority(n%3 - 1)}))
+			// Without a deadline, a call whose other endpoints have refused it would wait in the slow one's queue for ever.
+			ctx, cancel := context.WithTimeout(WithCall(t.Context(), Call{Tenant: fmt.Sprint("tenant ", n%5), Priority: Priority(n%3 - 1)}), time.Minute)
 			defer cancel()
 			if n%7 == 0 {
 				time.AfterFunc(time.Duration(n%13)*30*time.Millisecond, cancel)

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -31,11 +32,12 @@ type hop struct {
 // before it. The first hop is none, the second one is nginx, unless it is not installed.
 func startHops(folder string, pause time.Duration) (hops []hop, stop func(), err error) {
 	var stops []func()
-	stop = func() {
+	stop = sync.OnceFunc(func() {
 		for _, end := range slices.Backward(stops) {
 			end()
 		}
-	}
+	})
+	onFailure = stop
 	add := func(h hop, end func(), err error) error {
 		if err == nil {
 			hops, stops = append(hops, h), append(stops, end)
@@ -297,9 +299,13 @@ func rss(pids []int) (sum int64) {
 	return sum
 }
 
+// onFailure ends the processes that were started. A panic on another goroutine runs no defer of main's.
+var onFailure = func() {}
+
 // check ends the measurement: a figure beside an error means nothing.
 func check(err error) {
 	if err != nil {
+		onFailure()
 		panic(err)
 	}
 }

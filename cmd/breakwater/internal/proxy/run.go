@@ -35,7 +35,7 @@ func (s *Server) Listen() error {
 	if err != nil {
 		return fmt.Errorf("%w", err)
 	}
-	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && s.settings.Load().door.isOpen() {
+	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && s.settings.Load().auth.isOpen() {
 		l.Close() // a name such as localhost may lead anywhere
 		return &openError{s.fixed.Listen}
 	}

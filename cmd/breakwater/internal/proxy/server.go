@@ -60,7 +60,7 @@ type Server struct {
 type settings struct {
 	config *Config
 	table  table
-	door   *authenticator
+	auth   *authenticator
 	hosts  map[string]bool // allowed in Host, in lower case; nil: all
 	cross  *http.CrossOriginProtection
 	keys   [][]byte // of the endpoints
@@ -96,7 +96,7 @@ func New(c Config) (*Server, error) {
 
 // prepare makes settings of a configuration that is right.
 func prepare(c *Config) (*settings, *tls.Certificate, error) {
-	next := &settings{config: c, door: newAuthenticator(c.Clients), cross: http.NewCrossOriginProtection(), keys: keysOf(c.Endpoints)}
+	next := &settings{config: c, auth: newAuthenticator(c.Clients), cross: http.NewCrossOriginProtection(), keys: keysOf(c.Endpoints)}
 	var err error
 	if next.table, err = tableOf(c.Endpoints); err != nil {
 		return nil, nil, err
@@ -138,7 +138,7 @@ func (s *Server) Update(c Config) (unchanged []string, err error) {
 	if !loopback.IsAddress(config.Listen) && len(config.Clients) == 0 {
 		return nil, &openError{config.Listen}
 	}
-	if len(config.Clients) == 0 && !s.settings.Load().door.isOpen() {
+	if len(config.Clients) == 0 && !s.settings.Load().auth.isOpen() {
 		return nil, errors.New("proxy: clients needed tokens until now, and the new configuration has no clients, as if the end of a file were missing: only a restart lets everybody in")
 	}
 	next, cert, err := prepare(config)
@@ -238,7 +238,7 @@ func (s *Server) ServeAdmin(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serve(x *exchange) {
 	if x.route.isProbe() {
 		if x.takes(http.MethodGet, http.MethodHead) {
-			s.serveAdmin(x, x.settings.door.isOpen())
+			s.serveAdmin(x, x.settings.auth.isOpen())
 		}
 		return
 	}
@@ -249,7 +249,7 @@ func (s *Server) serve(x *exchange) {
 	if x.allowOrigin() {
 		return
 	}
-	client, why := x.settings.door.clientOf(x.r.Header)
+	client, why := x.settings.auth.clientOf(x.r.Header)
 	if client == nil {
 		x.why = why
 		x.refuse(refusal{http.StatusUnauthorized, "invalid_api_key", "a token of this proxy is needed in place of an API key: " + why, 0})
