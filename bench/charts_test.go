@@ -22,7 +22,7 @@ func TestChartsAreDrawnFromTheFigures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var names []string
+	names := []string{"drill.svg"} // drawn by breakwater drill --report
 	for _, f := range files {
 		names = append(names, f.Name)
 		got, err := os.ReadFile(filepath.Join(pictures, f.Name))

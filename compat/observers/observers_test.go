@@ -219,7 +219,7 @@ func book(t *testing.T, b *outage.Book, s *sums) {
 		}
 		kept := e.Outcome == breakwater.OutcomeHit || e.Outcome == breakwater.OutcomeStale || e.Outcome == breakwater.OutcomeCollapsed
 		switch {
-		case kept && call.Left && call.Read < e.Bytes: // a kept answer is given as a whole
+		case (kept || e.Fault != "") && call.Left && call.Read < e.Bytes: // kept answers and refusals are given as a whole
 		case e.Fault != "" && call.Read > e.Bytes: // what says that it failed does not count
 		case call.Read != e.Bytes:
 			t.Errorf("a caller read %d bytes of the call that ended as %+v", call.Read, e)
